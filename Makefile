@@ -1,0 +1,39 @@
+# Two commands matter: `make demo` runs the main job, `make test` runs all tests.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test check soak bench crds clean
+.DELETE_ON_ERROR:
+
+demo: $(READY)  ## the main job on this machine; KEEP=1 leaves it running
+	$(BIN)/carbonfleet demo $(if $(KEEP),--keep)
+
+test: $(READY)  ## all tests (ARGS="-k name" for some)
+	$(BIN)/pytest $(ARGS)
+
+check: $(READY)  ## lint, types, walls
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+soak: $(READY)  ## the long tests at their full count
+	$(BIN)/pytest -m soak --timeout 0 -s $(ARGS)
+
+bench: $(READY)  ## every benchmark, each beside its floor
+	for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+crds: $(READY)  ## generate crds/ from the models
+	$(BIN)/carbonfleet crds generate
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "carbonfleet needs Python 3.11: install it, or run make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing: apt-get install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,train]' --group test --group lint --group bench
+	touch $@
+
+clean:
+	rm -rf $(VENV) .carbonfleet

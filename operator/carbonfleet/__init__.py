@@ -1,0 +1,1 @@
+"""carbonfleet places LoRA training jobs where, and when, the electricity is clean."""

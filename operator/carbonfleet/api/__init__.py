@@ -1,0 +1,1 @@
+"""What people write and read: the custom resources and files as models."""

@@ -1,0 +1,1 @@
+"""The fleet repository: its layout, its manifests, and how it is written."""

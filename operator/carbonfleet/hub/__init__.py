@@ -1,0 +1,1 @@
+"""The operator: Kopf handlers, the planning cycle and job status."""

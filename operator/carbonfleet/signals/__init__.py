@@ -1,0 +1,1 @@
+"""Carbon and price signals: sources behind one protocol, with cache and fallback."""

@@ -1,0 +1,1 @@
+"""Replay of recorded grids and queues through the same plan."""

@@ -1,0 +1,1 @@
+"""The agent on a training cluster: sync, run, report."""

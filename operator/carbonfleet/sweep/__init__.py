@@ -1,0 +1,1 @@
+"""Hyperparameter sweeps: manifests from a grid, and their leaderboard."""
