@@ -39,7 +39,7 @@ class Clock:
         try:
             real, origin, speed = (float(part) for part in text.split(","))
         except ValueError:
-            raise ValueError(f"{VARIABLE} must be "real_origin,origin,speed" in seconds: {text!r}") from None
+            raise ValueError(f"{VARIABLE} must be real_origin,origin,speed in seconds: {text!r}") from None
         return cls(real, origin, speed)
 
     def encode(self) -> str:
