@@ -1,0 +1,104 @@
+"""The rules that people keep in `policies/*.yaml`: where work may run, who must agree, at which tier."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from carbonfleet.api.wire import API_VERSION, Duration, Jurisdiction, Name, RegionName, Wire
+
+DataClass = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+NamespacePattern = Annotated[str, Field(pattern=r"^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$", max_length=63)]
+
+
+class ReviewMode(StrEnum):
+    """Whether a placement is committed at once or proposed for people to merge."""
+
+    AUTO = "auto"
+    REQUIRED = "required"
+
+
+class Scope(Wire):
+    """Which jobs a policy speaks of; an empty list means all."""
+
+    data_classes: Annotated[tuple[DataClass, ...], Field(max_length=64)] = ()
+    namespaces: Annotated[tuple[NamespacePattern, ...], Field(max_length=256)] = ()
+    """Names or patterns with `*`."""
+
+
+class Residency(Wire):
+    """Where the jobs in scope may run. Lists that are given must all hold."""
+
+    jurisdictions: Annotated[tuple[Jurisdiction, ...], Field(max_length=64)] = ()
+    regions: Annotated[tuple[RegionName, ...], Field(max_length=256)] = ()
+    clusters: Annotated[tuple[Name, ...], Field(max_length=256)] = ()
+    anywhere: bool = False
+    """True allows every spoke; it must be written, never implied."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Residency":
+        named = bool(self.jurisdictions or self.regions or self.clusters)
+        if named == self.anywhere:
+            raise ValueError("name jurisdictions, regions or clusters, or write anywhere: true (not both)")
+        return self
+
+
+class Review(Wire):
+    """When a person must agree before a placement is committed."""
+
+    mode: ReviewMode = ReviewMode.AUTO
+    above_cost_usd: Annotated[float, Field(ge=0)] | None = None
+    """Review is required when the expected cost is higher."""
+    below_saving_percent: Annotated[float, Field(ge=-1000, le=100)] | None = None
+    """Review is required when the expected saving is lower."""
+    moves: ReviewMode = ReviewMode.AUTO
+    """For moving a job that already runs."""
+
+
+class Tier(Wire):
+    """How long, and above which intensity, a job of this tier waits."""
+
+    name: Name
+    priority: Annotated[int, Field(ge=0, le=100)] = 50
+    """Higher goes first."""
+    max_delay: Duration = Field(default="24h", validate_default=True)
+    """The longest wait for a cleaner hour; 0s never waits."""
+    max_intensity_grams_per_kwh: Annotated[float, Field(gt=0, le=2000)] | None = None
+    """Start only at or below this intensity, until the delay is used up."""
+    max_intensity_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
+    """The same as a percentile of the zone's last 28 days."""
+
+
+class Budget(Wire):
+    """What the namespaces in scope may emit and use in a calendar month (UTC), together."""
+
+    carbon_kg_per_month: Annotated[float, Field(gt=0)] | None = None
+    gpu_hours_per_month: Annotated[float, Field(gt=0)] | None = None
+    running_gpus: Annotated[int, Field(ge=1)] | None = None
+    """GPUs in use at the same time."""
+
+
+class PolicySpec(Wire):
+    """One policy file's content. Of the policies in whose scope a job falls, the stricter wins."""
+
+    scope: Scope = Scope()
+    residency: Residency | None = None
+    review: Review | None = None
+    budget: Budget | None = None
+    tiers: Annotated[tuple[Tier, ...], Field(max_length=32)] = ()
+    """Tiers are the fleet's, whatever the scope; a name may be defined once."""
+
+
+class PolicyMetadata(Wire):
+    """A policy's name, which is also its file's name."""
+
+    name: Name
+
+
+class FleetPolicy(Wire):
+    """A file in `policies/`."""
+
+    api_version: Literal["carbonfleet.dev/v1alpha1"] = API_VERSION  # type: ignore[assignment]
+    kind: Literal["FleetPolicy"] = "FleetPolicy"
+    metadata: PolicyMetadata
+    spec: PolicySpec

@@ -1,0 +1,137 @@
+"""The rules that every wire format of ours shares: names, durations, times and strictness."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+
+GROUP: Final = "carbonfleet.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+
+class LABEL(StrEnum):
+    """Labels on what the hub renders."""
+
+    JOB = f"{GROUP}/job"
+    NAMESPACE = f"{GROUP}/namespace"
+    UID = f"{GROUP}/uid"
+    ATTEMPT = f"{GROUP}/attempt"
+    CLUSTER = f"{GROUP}/cluster"
+    DATA_CLASS = f"{GROUP}/data-class"
+
+
+class ANNOTATION(StrEnum):
+    """Annotations on what the hub renders, and those that people may set on a job."""
+
+    PLACEMENT_ID = f"{GROUP}/placement-id"
+    GENERATION = f"{GROUP}/generation"
+    POOL = f"{GROUP}/pool"
+    START = f"{GROUP}/start"
+    DURATION_SECONDS = f"{GROUP}/duration-seconds"
+    DECISION_DIGEST = f"{GROUP}/decision-digest"
+    SPEC_DIGEST = f"{GROUP}/spec-digest"
+    REPLACE = f"{GROUP}/replace"
+
+
+class Wire(BaseModel):
+    """A value of a format that we own: frozen, camelCase outside, unknown keys refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, use_enum_values=False
+    )
+
+    def to_wire(self) -> dict[str, Any]:
+        """The JSON form, without what was left unset."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Foreign(BaseModel):
+    """A value whose format somebody else owns: unknown keys are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+
+_PART = re.compile(r"(\d+)(d|h|m|s)")
+_SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+DURATION_PATTERN: Final = r"^(\d{1,6}(d|h|m|s)){1,4}$"
+
+
+def parse_duration(text: object) -> timedelta:
+    """`1h30m` as a span; days, hours, minutes and seconds are known. Raises ValueError."""
+    if isinstance(text, timedelta):
+        return text
+    if not isinstance(text, str) or not re.fullmatch(DURATION_PATTERN, text):
+        raise ValueError("write a duration like 90m, 24h or 1h30m")
+    return timedelta(seconds=sum(int(n) * _SECONDS[unit] for n, unit in _PART.findall(text)))
+
+
+def format_duration(span: timedelta) -> str:
+    """A span in the form that `parse_duration` reads: `1h30m`, or `0s`."""
+    left = int(span.total_seconds())
+    parts = []
+    for unit in ("h", "m", "s"):
+        count, left = divmod(left, _SECONDS[unit])
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def format_time(moment: datetime) -> str:
+    """A moment as Kubernetes writes it: `2026-01-31T12:00:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "maxLength": 24}),
+]
+Time = Annotated[
+    AwareDatetime,
+    AfterValidator(lambda moment: moment.astimezone(UTC)),
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 40}),
+]
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+"""A DNS-1123 label: clusters, pools, namespaces, policies."""
+ZoneKey = Annotated[str, Field(pattern=r"^[A-Z]{2,3}(-[A-Z0-9]{1,8}){0,3}$", max_length=32)]
+"""An electricity zone by Electricity Maps' key, such as "NO-NO1". Quote it: YAML reads NO as false."""
+RegionName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+"""A provider's region, such as europe-north1 or us-east-2."""
+Jurisdiction = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9-]{1,31}$", max_length=32)]
+"""A legal area that policies name, such as "EU", "EEA", "US" or "CA"."""
+GpuType = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=32)]
+"""A GPU model as the hardware profiles name it, such as A100, H100 or RTX-3090."""
+Text = Annotated[str, Field(max_length=1024)]
+Uid = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
+
+
+class Metadata(Foreign):
+    """The part of an object's metadata that carbonfleet reads."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    creation_timestamp: Time | None = None
+    deletion_timestamp: Time | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    finalizers: tuple[str, ...] = ()

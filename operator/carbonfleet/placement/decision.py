@@ -1,0 +1,129 @@
+"""What the planner says: for each job a decision that explains itself."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What is to be done with a job now."""
+
+    START = "Start"
+    WAIT = "Wait"
+    BLOCKED = "Blocked"
+    KEEP = "Keep"
+    """Runs, and goes on where it is."""
+    PAUSE = "Pause"
+    MOVE = "Move"
+
+
+class Verdict(StrEnum):
+    """How a candidate fared."""
+
+    CHOSEN = "Chosen"
+    FEASIBLE = "Feasible"
+    FILTERED = "Filtered"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A place and a time: half-open segments on one pool of one cluster, and what they cost."""
+
+    cluster: str
+    pool: str
+    gpus: int
+    spot: bool
+    segments: tuple[tuple[datetime, datetime], ...]
+    energy_kwh: float
+    """At the wall of the machines, without PUE."""
+    grams_co2e: float
+    """With PUE, transfer and the embodied share."""
+    operational_grams: float
+    transfer_grams: float
+    embodied_grams: float
+    cost_usd: float
+    score_usd: float
+    """What was made small: cost + carbon price x carbon, or one of them as the job says."""
+    grams_per_kwh: float
+    """Mean intensity over the segments."""
+    doubt_grams: float
+    """Standard error of `grams_co2e`."""
+
+    @property
+    def start(self) -> datetime:
+        """When the first segment begins."""
+        return self.segments[0][0]
+
+    @property
+    def end(self) -> datetime:
+        """When the last segment ends."""
+        return self.segments[-1][1]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One spoke as seen for one job: filtered by a rule, or its best window there."""
+
+    cluster: str
+    verdict: Verdict
+    reason: str
+    """CamelCase: the rule that filtered it, or why it was (not) chosen."""
+    message: str
+    window: Window | None = None
+    grams_per_kwh_now: float | None = None
+    source: str = ""
+    link: str = ""
+    observed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The same length and energy in the region the job would have run in, at once."""
+
+    region: str
+    cluster: str
+    grams_co2e: float
+    grams_per_kwh: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do with one job, and the whole trace of why."""
+
+    uid: str
+    namespace: str
+    name: str
+    generation: int
+    attempt: int
+    outcome: Outcome
+    reason: str
+    """CamelCase and stable: Placed, WaitingForCleanWindow, NoFeasibleCluster, PolicyMissing, ..."""
+    message: str
+    """One or two sentences for people: why there, why then."""
+    window: Window | None
+    candidates: tuple[Candidate, ...]
+    """Every spoke: the chosen first, then by score, then the filtered by name."""
+    recheck_at: datetime
+    review_required: bool = False
+    review_reason: str = ""
+    baseline: Baseline | None = None
+    policy_digest: str = ""
+    digest: str = ""
+    """sha256 of the decision's canonical form: equal inputs give equal bytes."""
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The decisions of one cycle, in the order of `namespace/name`."""
+
+    decisions: tuple[Decision, ...]
+    now: datetime
+
+    def __iter__(self) -> Iterator[Decision]:
+        return iter(self.decisions)

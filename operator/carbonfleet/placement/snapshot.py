@@ -1,0 +1,173 @@
+"""What the planner sees: a frozen picture of jobs, spokes, policies and the grid."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.job import JobSpec
+from carbonfleet.api.policy import FleetPolicy
+from carbonfleet.api.signal import SignalKind
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forecast:
+    """Carbon intensity of one zone over consecutive slots of equal length.
+
+    `grams_per_kwh` and `doubt_grams_per_kwh` have shape (slots,); slot i covers
+    [start + i*step, start + (i+1)*step). Doubt is the standard error of each slot's value, 0 where it is
+    known. All values are finite and not negative (ValueError otherwise): what is missing is not a number
+    to plan with, so a source leaves it out.
+    """
+
+    zone: str
+    signal: SignalKind
+    start: datetime
+    step: timedelta
+    grams_per_kwh: FloatArray
+    doubt_grams_per_kwh: FloatArray
+    source: str
+    """Where it comes from, such as `electricitymaps/v3`."""
+    link: str
+    """Which link of the fallback chain it stands on: forecast, cached, profile, last, static."""
+    observed_at: datetime
+    """When the newest measured value in it was measured."""
+
+    def __post_init__(self) -> None:
+        values, doubt = self.grams_per_kwh, self.doubt_grams_per_kwh
+        if values.ndim != 1 or values.shape != doubt.shape or not values.size:
+            raise ValueError(
+                f"forecast of {self.zone}: values and doubt must be equally long, one or more slots"
+            )
+        if not (np.isfinite(values).all() and np.isfinite(doubt).all()) or min(values.min(), doubt.min()) < 0:
+            raise ValueError(f"forecast of {self.zone}: values and doubt must be finite and not negative")
+
+    @property
+    def end(self) -> datetime:
+        """The end of the last slot."""
+        return self.start + self.step * self.grams_per_kwh.size
+
+    def at(self, moment: datetime) -> float | None:
+        """The value of the slot that holds `moment`; None outside the forecast."""
+        index = (moment - self.start) // self.step
+        return float(self.grams_per_kwh[index]) if 0 <= index < self.grams_per_kwh.size else None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The last 28 days of one zone, for percentiles: oldest first; hours without a value are left out."""
+
+    zone: str
+    signal: SignalKind
+    grams_per_kwh: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spoke:
+    """A spoke as declared, and whether new work may go there."""
+
+    facts: ClusterFacts
+    healthy: bool = True
+    reason: str = ""
+    """Why not, in CamelCase, when unhealthy: Unreachable, NeverJoined, Invalid."""
+    message: str = ""
+    free_gpus: Mapping[str, int] | None = None
+    """By pool, as the spoke last reported; None when it never did."""
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self.facts.name
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """GPUs that are taken: an attempt in Git or running, whether or not its spoke shows it yet."""
+
+    job_uid: str
+    namespace: str
+    cluster: str
+    pool: str
+    gpus: int
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """Where a job is planned or runs already, so that it moves only for a real gain."""
+
+    cluster: str
+    pool: str
+    start: datetime
+    running: bool = False
+    since: datetime | None = None
+    """Start of the present run, for the minimum dwell."""
+    pauses_used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """A job that wants a decision: not yet in Git, or running and open to a better place."""
+
+    uid: str
+    namespace: str
+    name: str
+    spec: JobSpec
+    submitted_at: datetime
+    generation: int = 1
+    attempt: int = 1
+    """The number that the next attempt will bear."""
+    remaining_fraction: float = 1.0
+    """Of the whole run's length, what is still to do."""
+    incumbent: Incumbent | None = None
+    excluded_clusters: frozenset[str] = frozenset()
+    """Places that just failed or were left, for a while."""
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a namespace has used since the month (UTC) began."""
+
+    carbon_kg: float = 0.0
+    gpu_hours: float = 0.0
+    running_gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """All policies of the fleet repository at one commit. With a problem in any of them, all is denied."""
+
+    policies: tuple[FleetPolicy, ...] = ()
+    digest: str = ""
+    """Of the `policies/` tree that was read."""
+    problems: tuple[str, ...] = ()
+    """Each as `file:line: message`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a plan depends on, apart from the time."""
+
+    jobs: tuple[QueuedJob, ...] = ()
+    spokes: tuple[Spoke, ...] = ()
+    policies: PolicySet = PolicySet()
+    forecasts: Mapping[tuple[str, SignalKind], Forecast] = field(default_factory=dict)
+    """By zone and signal; a zone that is missing here is excluded, or the job's `onSignalLoss` applies."""
+    histories: Mapping[tuple[str, SignalKind], History] = field(default_factory=dict)
+    reservations: tuple[Reservation, ...] = ()
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+    """By namespace."""
+    signal_problems: Mapping[str, str] = field(default_factory=dict)
+    """By zone: why it has no forecast."""
+    default_baseline_region: str = ""
