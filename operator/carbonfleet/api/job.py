@@ -285,6 +285,26 @@ class Figures(Wire):
     """How the energy was found: measured, or a profile's estimate."""
 
 
+class DecisionRecord(Wire):
+    """A decision as it is kept: in the status, in the placement's file, in a pull request, in `explain`."""
+
+    outcome: Annotated[str, Field(max_length=16)]
+    reason: Annotated[str, Field(max_length=64)]
+    message: Text
+    cluster: Annotated[str, Field(max_length=63)] = ""
+    pool: Annotated[str, Field(max_length=63)] = ""
+    start: Time | None = None
+    end: Time | None = None
+    recheck_at: Time | None = None
+    expected: Figures | None = None
+    grams_per_kwh: float | None = None
+    candidates: Annotated[tuple[CandidateStatus, ...], Field(max_length=20)] = ()
+    candidates_total: Annotated[int, Field(ge=0)] = 0
+    policy_digest: Annotated[str, Field(max_length=71)] = ""
+    digest: Annotated[str, Field(max_length=71)] = ""
+    decided_at: Time
+
+
 class JobStatus(Wire):
     """What the hub writes."""
 

@@ -1,0 +1,106 @@
+"""One hub at a time: a Lease elects it, and the others stand ready."""
+
+import contextlib
+import os
+import random
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+from carbonfleet.kube import Kube, KubeError, Object, path
+
+NAME: Final = "carbonfleet-hub"
+LEASE_SECONDS: Final = 15.0
+RENEW_SECONDS: Final = 4.0
+_API: Final = "apis/coordination.k8s.io/v1"
+
+
+class Election:
+    """Takes and keeps the Lease `carbonfleet-hub`.
+
+    Leases guard processes, so they run on real time whatever the house's clock says. As in client-go, a
+    holder counts as gone when its Lease did not change for its whole length by *our* watch, so clocks of
+    two machines need not agree.
+    """
+
+    def __init__(self, kube: Kube, namespace: str, identity: str = "") -> None:
+        self._kube = kube
+        self._collection = path(_API, "leases", namespace)
+        self._where = path(_API, "leases", namespace, NAME)
+        self.identity = identity or f"{socket.gethostname()}-{os.getpid()}"
+        self._seen: tuple[str, float] = ("", 0.0)
+        self._renewed = 0.0
+
+    def wait(self, stop: threading.Event) -> bool:
+        """Wait until this process leads; False when `stop` was set first."""
+        while not stop.is_set():
+            with contextlib.suppress(KubeError):
+                if self._try():
+                    return True
+            stop.wait(RENEW_SECONDS * random.uniform(0.25, 0.5))  # noqa: S311 - jitter
+        return False
+
+    def keep(self, stop: threading.Event) -> None:
+        """Renew until `stop` is set or the Lease is lost; returns either way."""
+        while not stop.wait(RENEW_SECONDS * random.uniform(0.8, 1.0)):  # noqa: S311 - jitter
+            try:
+                if not self._try():
+                    return
+            except KubeError:
+                if time.monotonic() - self._renewed > LEASE_SECONDS * 0.8:
+                    return
+
+    def release(self) -> None:
+        """Give the Lease up, so that the next hub need not wait for it to run out."""
+        with contextlib.suppress(KubeError):
+            lease = self._kube.get(self._where)
+            if lease["spec"].get("holderIdentity") == self.identity:
+                lease["spec"]["holderIdentity"] = ""
+                self._kube.replace(self._where, lease)
+
+    def _try(self) -> bool:
+        try:
+            lease = self._kube.get(self._where)
+        except KubeError as error:
+            if not error.is_gone:
+                raise
+            lease = {"metadata": {"name": NAME}, "spec": {}}
+        if not self._free(lease):
+            return False
+        began = time.monotonic()
+        try:
+            self._write(lease)
+        except KubeError as error:
+            if error.is_conflict:
+                return False
+            raise
+        self._renewed = began
+        return True
+
+    def _free(self, lease: Object) -> bool:
+        holder = lease["spec"].get("holderIdentity") or ""
+        if holder in ("", self.identity):
+            return True
+        version = str(lease["metadata"].get("resourceVersion"))
+        if version != self._seen[0]:
+            self._seen = (version, time.monotonic())
+        return time.monotonic() - self._seen[1] > LEASE_SECONDS
+
+    def _write(self, lease: Object) -> None:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        changed = lease["spec"].get("holderIdentity") != self.identity
+        lease |= {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+        lease["spec"] |= {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": int(LEASE_SECONDS),
+            "renewTime": now,
+        }
+        if changed:
+            lease["spec"]["acquireTime"] = now
+            lease["spec"]["leaseTransitions"] = int(lease["spec"].get("leaseTransitions") or 0) + 1
+        if lease["metadata"].get("resourceVersion"):
+            self._kube.replace(self._where, lease)
+        else:
+            self._kube.create(self._collection, lease)

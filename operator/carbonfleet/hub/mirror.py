@@ -1,0 +1,88 @@
+"""The hub's copy of what the Kubernetes API holds, kept by watches and re-read in full now and then."""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import kopf
+
+from carbonfleet.kube import Kube, Object, ours
+
+JOBS: Final = "carbontrainingjobs"
+SPOKES: Final = "spokeclusters"
+REPORTS: Final = "trainingreports"
+KINDS: Final = (JOBS, SPOKES, REPORTS)
+
+
+class Mirror:
+    """Objects by kind and uid, safe to use from the watch's thread and the cycle's.
+
+    `changed` is set by every change that came from outside, to wake the cycle.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in KINDS}
+        self.changed = threading.Event()
+        self.synced = False
+
+    def put(self, kind: str, body: Object) -> None:
+        """Keep what a watch brought, unless it is here already or a newer version is."""
+        with self._lock:
+            known = self._objects[kind].get(_uid(body))
+            if known is not None and _version(known) >= _version(body):
+                return
+            self._objects[kind][_uid(body)] = body
+        self.changed.set()
+
+    def refresh(self, kind: str, body: Object) -> None:
+        """Keep the API's answer to a write of our own: no reason to wake, nor to revive what was deleted."""
+        with self._lock:
+            known = self._objects[kind].get(_uid(body))
+            if known is not None and _version(known) < _version(body):
+                self._objects[kind][_uid(body)] = body
+
+    def drop(self, kind: str, body: Object) -> None:
+        """Forget an object that was deleted."""
+        with self._lock:
+            self._objects[kind].pop(_uid(body), None)
+        self.changed.set()
+
+    def all(self, kind: str) -> list[Object]:
+        """Every object of a kind, as a list of its own."""
+        with self._lock:
+            return list(self._objects[kind].values())
+
+    def resync(self, kube: Kube) -> None:
+        """Read everything again; what the API no longer has is forgotten. Raises KubeError."""
+        for kind in KINDS:
+            items, version = kube.list(ours(kind))
+            self._replace(kind, items, int(version or 0))
+        self.synced = True
+
+    def _replace(self, kind: str, items: Iterable[Object], listed_at: int) -> None:
+        listed = {_uid(item): item for item in items}
+        with self._lock:
+            newer = {uid: body for uid, body in self._objects[kind].items() if _version(body) > listed_at}
+            self._objects[kind] = listed | newer
+
+
+def _uid(body: Object) -> str:
+    return str(body["metadata"]["uid"])
+
+
+def _version(body: Object) -> int:
+    return int(body["metadata"].get("resourceVersion") or 0)
+
+
+def on_watch_event(mirror: Mirror, kind: str) -> Callable[..., None]:
+    """A handler that writes a watch's events into the mirror."""
+
+    def handle(event: kopf.RawEvent, **_: object) -> None:
+        body = dict(event["object"])
+        if event.get("type") == "DELETED":
+            mirror.drop(kind, body)
+        else:
+            mirror.put(kind, body)
+
+    return handle

@@ -1,0 +1,39 @@
+"""How one hub is set up: from the environment or the command line, checked at the door."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class HubSettings(BaseModel):
+    """Everything a hub needs to know; nothing in it changes while it runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fleet_url: str
+    """The fleet repository: https://, ssh:// or git://."""
+    fleet_branch: str = "main"
+    fleet_token: SecretStr | None = None
+    signing_key: Path | None = None
+    """An SSH private key to sign commits with."""
+    state: Path
+    """A directory for the bare clone, the ledger and the signal history."""
+    kubeconfig: Path | None = None
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "carbonfleet-system"
+    """Where the hub's Lease lives."""
+    identity: str = ""
+    """This hub's name in the Lease; the host's name and process id by default."""
+    author_name: str = "carbonfleet hub"
+    author_email: str = "hub@carbonfleet.dev"
+    default_baseline_region: str = ""
+    """Where jobs would have run that name no baseline of their own."""
+    liveness: str = ""
+    """Where to answer liveness probes, such as http://127.0.0.1:8080/healthz; empty for nowhere."""
+    resync: timedelta = timedelta(minutes=10)
+    """Real time between full reads of the API."""
+    heartbeat_grace: timedelta = timedelta(minutes=5)
+    """A spoke that was silent for longer gets no new work."""
+    horizon: timedelta = timedelta(hours=96)
+    """How far ahead the plan looks."""
