@@ -3,9 +3,19 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from carbonfleet.api.wire import Duration, GpuType, Jurisdiction, Name, RegionName, Wire, ZoneKey
+from carbonfleet.api.wire import (
+    SET,
+    Duration,
+    GpuType,
+    Jurisdiction,
+    Name,
+    RegionName,
+    Wire,
+    ZoneKey,
+    keyed_by,
+)
 
 
 class Runtime(StrEnum):
@@ -19,28 +29,38 @@ class PriceHours(Wire):
     """A price that holds in some hours of the UTC day, half-open: 22 to 6 runs over midnight."""
 
     from_hour: Annotated[int, Field(ge=0, le=23)]
+    """The first hour."""
     to_hour: Annotated[int, Field(ge=0, le=24)]
+    """The hour in which it ends."""
     usd_per_gpu_hour: Annotated[float, Field(ge=0, le=1000)]
+    """Price of one GPU for an hour."""
 
 
 class GpuPool(Wire):
     """GPUs of one type that are priced alike."""
 
     name: Name
+    """Unique in the cluster."""
     gpu_type: GpuType
+    """A GPU model as the hardware profiles name it, such as A100, H100 or RTX-3090."""
     gpus: Annotated[int, Field(ge=1, le=100_000)]
     """How many there are."""
     gpus_per_node: Annotated[int, Field(ge=1, le=16)] = 8
+    """How many one machine has."""
     memory_gib: Annotated[float, Field(gt=0, le=1024)]
-    """Memory of one GPU."""
+    """Memory of one GPU, in GiB."""
     usd_per_gpu_hour: Annotated[float, Field(ge=0, le=1000)] | None = None
     """Price of one GPU for an hour. Left out: the spoke is refused for jobs that mind cost."""
     spot_usd_per_gpu_hour: Annotated[float, Field(ge=0, le=1000)] | None = None
+    """Price of one that can be reclaimed; left out: there are none."""
     spot_reclaims_per_hour: Annotated[float, Field(ge=0, le=10)] = 0.05
+    """How often a spot GPU is reclaimed, on average."""
     prices_by_hour: Annotated[tuple[PriceHours, ...], Field(max_length=24)] = ()
+    """Hours with another price than `usdPerGpuHour`."""
     idle_watts: Annotated[float, Field(ge=0, le=5000)] | None = None
-    """Power of one GPU, over the hardware profile's figures."""
+    """Power of one GPU without work, over the hardware profile's figure."""
     peak_watts: Annotated[float, Field(gt=0, le=5000)] | None = None
+    """Power of one GPU at full work, over the hardware profile's figure."""
     relative_speed: Annotated[float, Field(gt=0, le=100)] | None = None
     """Speed beside the profile's reference GPU (A100 = 1), over the profile's figure."""
     simulated: bool = False
@@ -51,17 +71,29 @@ class ClusterFacts(Wire):
     """Everything the hub must know of a spoke before it may place work there."""
 
     name: Name
+    """The spoke's name, which is also its folder's."""
     region: RegionName
+    """The provider's region, such as europe-north1 or us-east-2."""
     zone: ZoneKey
-    jurisdictions: Annotated[tuple[Jurisdiction, ...], Field(min_length=1, max_length=8)]
-    pools: Annotated[tuple[GpuPool, ...], Field(min_length=1, max_length=32)]
+    """The electricity zone by Electricity Maps' key, such as "NO-NO1"."""
+    jurisdictions: Annotated[
+        tuple[Jurisdiction, ...], Field(min_length=1, max_length=8, json_schema_extra=SET)
+    ]
+    """The legal areas it lies in, as policies name them, such as "NO" and "EEA"."""
+    pools: Annotated[
+        tuple[GpuPool, ...], Field(min_length=1, max_length=32, json_schema_extra=keyed_by("name"))
+    ]
+    """Its GPUs, by type and price."""
     pue: Annotated[float, Field(ge=1, le=3)] = 1.2
     """Power usage effectiveness: building power over machine power."""
     egress_usd_per_gib: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Price of taking a GiB out of it."""
     runtime: Runtime = Runtime.KUBERAY
+    """kuberay: RayJobs on Kubernetes; ray: a Ray head's Jobs API, without Kubernetes."""
     overhead: Duration = Field(default="5m", validate_default=True)
     """Image pull and start-up before the first step."""
-    time_zone: Annotated[str, Field(max_length=64)] = "UTC"
+    time_zone: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+/-]+$", max_length=64)] = "UTC"
+    """Its local time by IANA name, such as Europe/Oslo."""
     maintenance: bool = False
     """True: keep what runs, place nothing new."""
 
@@ -71,10 +103,3 @@ class ClusterFacts(Wire):
         if len({pool.name for pool in pools}) != len(pools):
             raise ValueError("two pools have the same name")
         return pools
-
-    @model_validator(mode="before")
-    @classmethod
-    def _zone_is_text(cls, data: object) -> object:
-        if isinstance(data, dict) and isinstance(data.get("zone"), bool):
-            raise ValueError('zone was read as true or false: quote it, as in zone: "NO"')
-        return data

@@ -46,11 +46,34 @@ class ANNOTATION(StrEnum):
     REPLACE = f"{GROUP}/replace"
 
 
+def wire_name(field: str) -> str:
+    """A field's name outside: `grams_co2e` is written gramsCo2e."""
+    return to_camel(field).replace("Co2E", "Co2e")
+
+
+def cel(*rules: tuple[str, str]) -> dict[str, Any]:
+    """Rules (CEL, message) that the Kubernetes API checks; the validator beside them says the same."""
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+
+
+SET: Final[dict[str, Any]] = {"x-kubernetes-list-type": "set"}
+"""A list whose items differ and whose order means nothing."""
+
+
+def keyed_by(field: str) -> dict[str, Any]:
+    """A list of objects that differ in `field`, merged by it."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [field]}
+
+
 class Wire(BaseModel):
     """A value of a format that we own: frozen, camelCase outside, unknown keys refused."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, use_enum_values=False
+        frozen=True,
+        extra="forbid",
+        alias_generator=wire_name,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
     )
 
     def to_wire(self) -> dict[str, Any]:
@@ -61,7 +84,13 @@ class Wire(BaseModel):
 class Foreign(BaseModel):
     """A value whose format somebody else owns: unknown keys are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        alias_generator=wire_name,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
 
 
 _PART = re.compile(r"(\d+)(d|h|m|s)")
@@ -98,7 +127,23 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "maxLength": 24}),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "maxLength": 28}),
+]
+
+
+def _longer_than_nothing(span: timedelta) -> timedelta:
+    if not span:
+        raise ValueError("must be longer than 0s")
+    return span
+
+
+PositiveDuration = Annotated[
+    Duration,
+    AfterValidator(_longer_than_nothing),
+    WithJsonSchema(
+        {"type": "string", "pattern": DURATION_PATTERN, "maxLength": 28}
+        | cel(("self.matches('[1-9]')", "must be longer than 0s"))
+    ),
 ]
 Time = Annotated[
     AwareDatetime,
@@ -107,15 +152,25 @@ Time = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 40}),
 ]
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+
+def _refuse_misread(value: object) -> object:
+    """YAML reads an unquoted NO as false and 4090 as a number; say so rather than "not a string"."""
+    if isinstance(value, bool | int | float):
+        raise ValueError(f'YAML read this as {value!r}, not as text: put it in quotes, as in "NO"')
+    return value
+
+
+_Word = Annotated[str, BeforeValidator(_refuse_misread)]
+
+Name = Annotated[_Word, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 """A DNS-1123 label: clusters, pools, namespaces, policies."""
-ZoneKey = Annotated[str, Field(pattern=r"^[A-Z]{2,3}(-[A-Z0-9]{1,8}){0,3}$", max_length=32)]
+ZoneKey = Annotated[_Word, Field(pattern=r"^[A-Z]{2,3}(-[A-Z0-9]{1,8}){0,3}$", max_length=32)]
 """An electricity zone by Electricity Maps' key, such as "NO-NO1". Quote it: YAML reads NO as false."""
-RegionName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+RegionName = Annotated[_Word, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 """A provider's region, such as europe-north1 or us-east-2."""
-Jurisdiction = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9-]{1,31}$", max_length=32)]
+Jurisdiction = Annotated[_Word, Field(pattern=r"^[A-Z][A-Z0-9-]{1,31}$", max_length=32)]
 """A legal area that policies name, such as "EU", "EEA", "US" or "CA"."""
-GpuType = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=32)]
+GpuType = Annotated[_Word, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=32)]
 """A GPU model as the hardware profiles name it, such as A100, H100 or RTX-3090."""
 Text = Annotated[str, Field(max_length=1024)]
 Uid = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]

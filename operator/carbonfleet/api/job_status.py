@@ -1,0 +1,183 @@
+"""What became of a job: its phase, conditions, candidates and figures, written by the hub alone."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from carbonfleet.api.condition import Condition
+from carbonfleet.api.report import Checkpoint, Progress
+from carbonfleet.api.wire import Duration, Name, Text, Time, Wire, keyed_by
+
+
+class Phase(StrEnum):
+    """Where a job is, in one word."""
+
+    PENDING = "Pending"
+    WAITING = "Waiting"
+    BLOCKED = "Blocked"
+    PROPOSED = "Proposed"
+    COMMITTED = "Committed"
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    MOVING = "Moving"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    REJECTED = "Rejected"
+    CANCELLED = "Cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Nothing more will happen to this generation of the job."""
+        return self in {self.SUCCEEDED, self.FAILED, self.CANCELLED}
+
+
+class CandidateStatus(Wire):
+    """One spoke and pool as the planner saw it: why not, or at what score."""
+
+    cluster: Name
+    """The spoke's name."""
+    pool: Name | None = None
+    """The GPU pool of its best window."""
+    verdict: Literal["Chosen", "Feasible", "Filtered"]
+    """How it fared."""
+    reason: Annotated[str, Field(max_length=64)] = ""
+    """The rule that filtered it, or why it was (not) chosen."""
+    message: Text = ""
+    """The same in a sentence."""
+    start: Time | None = None
+    """When its best window begins."""
+    score_usd: float | None = None
+    """Cost plus carbon price times carbon, of the best window here."""
+    cost_usd: float | None = None
+    """Expected price of the GPUs and of moving data."""
+    grams_co2e: float | None = None
+    """Expected emissions, with PUE, data transfer and the hardware's share."""
+    energy_kwh: float | None = None
+    """Expected energy of the machines, without PUE."""
+    grams_per_kwh_now: float | None = None
+    """The zone's carbon intensity when this was decided."""
+    grams_per_kwh_window: float | None = None
+    """Its expected mean over the window."""
+    source: Annotated[str, Field(max_length=128)] = ""
+    """Where the carbon figures come from."""
+    data_age: Duration | None = None
+    """How old the newest measured value was."""
+
+
+class ClusterDecision(Wire):
+    """The duck type that Argo CD's cluster-decision generator reads."""
+
+    cluster_name: Name
+    """The spoke that the job goes to."""
+    reason: Annotated[str, Field(max_length=64)] = ""
+    """Why, in one word."""
+
+
+class PlacementStatus(Wire):
+    """The placement in Git."""
+
+    cluster: Name
+    """The spoke that it is for."""
+    pool: Name
+    """The GPU pool there."""
+    attempt: Annotated[int, Field(ge=1)]
+    """Which run of the job it is."""
+    placement_id: Annotated[str, Field(max_length=64)]
+    """The same for one job, generation and attempt, so that it is committed once."""
+    start: Time
+    """When it is to start."""
+    path: Annotated[str, Field(max_length=512)]
+    """The file in the fleet repository."""
+    commit: Annotated[str, Field(max_length=64)] = ""
+    """The commit that holds it."""
+    branch: Annotated[str, Field(max_length=128)] = ""
+    """The branch that was pushed."""
+    review_url: Annotated[str, Field(max_length=512)] = ""
+    """The pull request, where people review."""
+
+
+class Figures(Wire):
+    """Energy, carbon and cost, expected or measured."""
+
+    energy_kwh: float
+    """Energy of the machines, without PUE."""
+    grams_co2e: float
+    """Emissions, with PUE, data transfer and the hardware's share."""
+    grams_per_kwh: float
+    """Mean carbon intensity of the energy used."""
+    baseline_grams_co2e: float | None = None
+    """What the baseline region would have emitted."""
+    saved_grams_co2e: float | None = None
+    """Baseline less ours; negative when we did worse."""
+    saved_percent: float | None = None
+    """The same in percent of the baseline."""
+    cost_usd: float | None = None
+    """Price of the GPUs and of moving data."""
+    method: Annotated[str, Field(max_length=64)] = ""
+    """How the energy was found: measured, or a profile's estimate."""
+
+
+class DecisionRecord(Wire):
+    """A decision as it is kept: in the status, in the placement's file, in a pull request, in `explain`."""
+
+    outcome: Annotated[str, Field(max_length=16)]
+    reason: Annotated[str, Field(max_length=64)]
+    message: Text
+    cluster: Annotated[str, Field(max_length=63)] = ""
+    pool: Annotated[str, Field(max_length=63)] = ""
+    start: Time | None = None
+    end: Time | None = None
+    recheck_at: Time | None = None
+    expected: Figures | None = None
+    grams_per_kwh: float | None = None
+    candidates: Annotated[tuple[CandidateStatus, ...], Field(max_length=20)] = ()
+    candidates_total: Annotated[int, Field(ge=0)] = 0
+    policy_digest: Annotated[str, Field(max_length=71)] = ""
+    digest: Annotated[str, Field(max_length=71)] = ""
+    decided_at: Time
+
+
+class JobStatus(Wire):
+    """What the hub writes."""
+
+    phase: Phase = Phase.PENDING
+    """Where the job is, in one word."""
+    observed_generation: Annotated[int, Field(ge=0)] = 0
+    """The generation of the spec that this status speaks of."""
+    summary: Text = ""
+    """One sentence: where, when, why."""
+    cluster: Annotated[str, Field(max_length=63)] = ""
+    """The spoke it goes to, waits for, or ran on."""
+    start: Time | None = None
+    """When it starts, is planned to start, or started."""
+    recheck_at: Time | None = None
+    """When it is planned again at the latest."""
+    grams_per_kwh: float | None = None
+    """Carbon intensity of the chosen window, expected; in the end what really held."""
+    saved: Annotated[str, Field(max_length=32)] = ""
+    """For people: `812 g (94 %)`, with ~ before what is only expected."""
+    attempt: Annotated[int, Field(ge=0)] = 0
+    """Which run of the job this is; 0 before the first."""
+    conditions: Annotated[
+        tuple[Condition, ...], Field(max_length=16, json_schema_extra=keyed_by("type"))
+    ] = ()
+    """In the order in which they come true; Ready sums them up."""
+    candidates: Annotated[tuple[CandidateStatus, ...], Field(max_length=20)] = ()
+    """The spokes as the planner saw them: the chosen one first, then by score, then the filtered."""
+    candidates_total: Annotated[int, Field(ge=0)] = 0
+    """How many there were before the list was cut at 20."""
+    decisions: Annotated[tuple[ClusterDecision, ...], Field(max_length=1)] = ()
+    """Where the job goes, in the form that Argo CD's cluster-decision generator reads."""
+    placement: PlacementStatus | None = None
+    """The placement in Git."""
+    expected: Figures | None = None
+    """Energy, carbon and cost as planned."""
+    actual: Figures | None = None
+    """Energy, carbon and cost as accounted."""
+    progress: Progress | None = None
+    """How far the training is."""
+    last_good_checkpoint: Checkpoint | None = None
+    """From where the next attempt would go on."""
+    decision_digest: Annotated[str, Field(max_length=71)] = ""
+    """Digest of the decision, as in the commit's trailers."""

@@ -1,0 +1,110 @@
+"""What runs: image, model, data, adapter, hyperparameters and checkpoints."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from carbonfleet.api.wire import SET, PositiveDuration, RegionName, Wire, cel
+
+Reference = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@:+-]*$")]
+"""A name, path or URL without spaces, quotes or shell characters."""
+Image = Annotated[str, Field(max_length=512, pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]*$")]
+
+
+class Dataset(Wire):
+    """The instruction data: how large it is and where it lives decide what moving it costs."""
+
+    name: Reference
+    """A dataset's name, or the path or URL of a JSONL file."""
+    samples: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    """Use the first so many; left out, all."""
+    size_gib: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
+    """Its size in GiB, for what moving it costs."""
+    region: RegionName | None = None
+    """The provider region where it is stored; left out, moving it costs nothing."""
+
+
+class Lora(Wire):
+    """The adapter's shape."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank of the two factors."""
+    alpha: Annotated[float, Field(gt=0, le=4096)] = 32
+    """Scale: the adapter's output is multiplied by alpha over rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the adapter's inputs that are dropped while training."""
+    target_modules: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=64)], ...],
+        Field(max_length=32, json_schema_extra=SET),
+    ] = ()
+    """The layers that get an adapter; left empty, all linear projections."""
+
+
+class LearningRateSchedule(StrEnum):
+    """How the learning rate changes over the run."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
+class Training(
+    Wire, json_schema_extra=cel(("!(has(self.epochs) && has(self.steps))", "give epochs or steps, not both"))
+):
+    """Hyperparameters. Give steps or epochs; with neither, one epoch."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
+    """The highest learning rate of the schedule."""
+    schedule: LearningRateSchedule = LearningRateSchedule.COSINE
+    """How the learning rate changes over the run."""
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    """Share of the run in which the learning rate rises from 0."""
+    epochs: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Length as passes over the data."""
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """Length as optimiser steps."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 8
+    """Samples of one worker and step."""
+    gradient_accumulation: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Batches whose gradients are summed for one step."""
+    sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
+    """Longer samples are cut here, in tokens."""
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """For the split, the data order and the adapter's first weights."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Training":
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("give epochs or steps, not both")
+        return self
+
+
+class Checkpoints(Wire):
+    """How often, and where, the run saves itself."""
+
+    every: PositiveDuration = Field(default="30m", validate_default=True)
+    """Time between two checkpoints."""
+    every_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Counted in steps in place of time."""
+    uri: Reference | None = None
+    """A path or object store URL that all spokes reach; left out, the spoke's own store."""
+    size_gib: Annotated[float, Field(ge=0, le=10_000)] = 0.5
+    """Size of one checkpoint in GiB, for what a move costs."""
+
+
+class Workload(Wire):
+    """What runs."""
+
+    image: Image = "carbonfleet/lora:latest"
+    """The training image; by digest where it matters."""
+    model: Reference
+    """A causal language model by name or path."""
+    dataset: Dataset
+    """The instruction data: how large it is and where it lives decide what moving it costs."""
+    lora: Lora = Lora()
+    """The adapter's shape."""
+    training: Training = Training()
+    """Hyperparameters. Give steps or epochs; with neither, one epoch."""
+    checkpoints: Checkpoints = Checkpoints()
+    """How often, and where, the run saves itself."""
