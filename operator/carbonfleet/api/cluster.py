@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from carbonfleet.api.wire import (
     SET,
@@ -14,6 +14,7 @@ from carbonfleet.api.wire import (
     RegionName,
     Wire,
     ZoneKey,
+    cel,
     keyed_by,
 )
 
@@ -36,7 +37,15 @@ class PriceHours(Wire):
     """Price of one GPU for an hour."""
 
 
-class GpuPool(Wire):
+class GpuPool(
+    Wire,
+    json_schema_extra=cel(
+        (
+            "!has(self.idleWatts) || !has(self.peakWatts) || self.idleWatts <= self.peakWatts",
+            "idleWatts must not be more than peakWatts",
+        )
+    ),
+):
     """GPUs of one type that are priced alike."""
 
     name: Name
@@ -65,6 +74,12 @@ class GpuPool(Wire):
     """Speed beside the profile's reference GPU (A100 = 1), over the profile's figure."""
     simulated: bool = False
     """The GPUs are declared for a demo and do not exist."""
+
+    @model_validator(mode="after")
+    def _power_rises(self) -> "GpuPool":
+        if self.idle_watts is not None and self.peak_watts is not None and self.idle_watts > self.peak_watts:
+            raise ValueError("idleWatts must not be more than peakWatts")
+        return self
 
 
 class ClusterFacts(Wire):

@@ -181,3 +181,5 @@ class JobStatus(Wire):
     """From where the next attempt would go on."""
     decision_digest: Annotated[str, Field(max_length=71)] = ""
     """Digest of the decision, as in the commit's trailers."""
+    replaced: Annotated[str, Field(max_length=256)] = ""
+    """The last value of the `replace` annotation that was acted upon."""

@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 
 from carbonfleet.api.wire import API_VERSION, Duration, Jurisdiction, Name, RegionName, Wire
 
-DataClass = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+DataClass = Name
+"""A class of data that policies speak of, such as public or eu-personal."""
 NamespacePattern = Annotated[str, Field(pattern=r"^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$", max_length=63)]
 
 
@@ -22,6 +23,7 @@ class Scope(Wire):
     """Which jobs a policy speaks of; an empty list means all."""
 
     data_classes: Annotated[tuple[DataClass, ...], Field(max_length=64)] = ()
+    """Data classes, as jobs name them in `residency.dataClass`."""
     namespaces: Annotated[tuple[NamespacePattern, ...], Field(max_length=256)] = ()
     """Names or patterns with `*`."""
 
@@ -30,8 +32,11 @@ class Residency(Wire):
     """Where the jobs in scope may run. Lists that are given must all hold."""
 
     jurisdictions: Annotated[tuple[Jurisdiction, ...], Field(max_length=64)] = ()
+    """A spoke in any of these legal areas will do, such as "EU", "EEA", "US"."""
     regions: Annotated[tuple[RegionName, ...], Field(max_length=256)] = ()
+    """A spoke in any of these provider regions will do."""
     clusters: Annotated[tuple[Name, ...], Field(max_length=256)] = ()
+    """Any of these spokes will do."""
     anywhere: bool = False
     """True allows every spoke; it must be written, never implied."""
 
@@ -47,6 +52,7 @@ class Review(Wire):
     """When a person must agree before a placement is committed."""
 
     mode: ReviewMode = ReviewMode.AUTO
+    """required: always; auto: only when a limit below is crossed."""
     above_cost_usd: Annotated[float, Field(ge=0)] | None = None
     """Review is required when the expected cost is higher."""
     below_saving_percent: Annotated[float, Field(ge=-1000, le=100)] | None = None
@@ -59,6 +65,7 @@ class Tier(Wire):
     """How long, and above which intensity, a job of this tier waits."""
 
     name: Name
+    """What jobs name in `schedule.tier`."""
     priority: Annotated[int, Field(ge=0, le=100)] = 50
     """Higher goes first."""
     max_delay: Duration = Field(default="24h", validate_default=True)
@@ -73,7 +80,9 @@ class Budget(Wire):
     """What the namespaces in scope may emit and use in a calendar month (UTC), together."""
 
     carbon_kg_per_month: Annotated[float, Field(gt=0)] | None = None
+    """Emissions in kg CO2e."""
     gpu_hours_per_month: Annotated[float, Field(gt=0)] | None = None
+    """GPUs times hours."""
     running_gpus: Annotated[int, Field(ge=1)] | None = None
     """GPUs in use at the same time."""
 
@@ -82,9 +91,13 @@ class PolicySpec(Wire):
     """One policy file's content. Of the policies in whose scope a job falls, the stricter wins."""
 
     scope: Scope = Scope()
+    """Which jobs it speaks of; left out, all."""
     residency: Residency | None = None
+    """Where they may run."""
     review: Review | None = None
+    """When a person must agree first."""
     budget: Budget | None = None
+    """What they may emit and use in a month, together."""
     tiers: Annotated[tuple[Tier, ...], Field(max_length=32)] = ()
     """Tiers are the fleet's, whatever the scope; a name may be defined once."""
 

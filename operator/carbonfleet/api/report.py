@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from carbonfleet.api.wire import Digest, Foreign, Metadata, Name, Text, Time, Uid, Wire
+from carbonfleet.api.wire import Digest, Foreign, Metadata, Name, Text, Time, Uid, Wire, cel
 
 
 class AttemptPhase(StrEnum):
@@ -39,66 +39,115 @@ class JobRef(Wire):
     """The job that an attempt belongs to."""
 
     namespace: Name
+    """The job's namespace on the hub."""
     name: Name
+    """The job's name."""
     uid: Uid
+    """The job's UID, which tells it from an earlier one of the same name."""
 
 
 class Progress(Wire):
     """How far the training is."""
 
     step: Annotated[int, Field(ge=0)] = 0
+    """Optimiser steps done."""
     total_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of the whole run; 0 while unknown."""
     train_loss: float | None = None
+    """Loss on the training split, lately."""
     initial_validation_loss: float | None = None
+    """Loss on the validation split before the first step."""
     validation_loss: float | None = None
+    """Loss on the validation split, last measured."""
     tokens_per_second: Annotated[float, Field(ge=0)] | None = None
+    """Training speed."""
 
 
 class Checkpoint(Wire):
     """The last good checkpoint."""
 
     uri: Text
+    """Where it is stored."""
     step: Annotated[int, Field(ge=0)]
+    """The step that it was taken after."""
     digest: Digest | None = None
+    """Of its content."""
     time: Time | None = None
+    """When it was written."""
 
 
 class PowerSample(Wire):
     """Energy used since the attempt began, at a moment."""
 
     time: Time
+    """The moment."""
     energy_kwh: Annotated[float, Field(ge=0)]
+    """Energy since the attempt began."""
 
 
 class Energy(Wire):
     """Energy of the attempt's machines, without the building (no PUE)."""
 
     method: EnergyMethod
+    """How it was found."""
     kwh: Annotated[float, Field(ge=0)] | None = None
+    """The whole, when known."""
     samples: Annotated[tuple[PowerSample, ...], Field(max_length=512)] = ()
+    """The same over time, oldest first."""
 
 
-class ReportSpec(Wire):
+class ReportSpec(
+    Wire,
+    json_schema_extra=cel(
+        (
+            "self.placementId == oldSelf.placementId && self.attempt == oldSelf.attempt",
+            "a report stays with its attempt: write another object for another attempt",
+        ),
+        (
+            "!has(self.bootId) || !has(oldSelf.bootId) || self.bootId != oldSelf.bootId"
+            " || self.sequence >= oldSelf.sequence",
+            "a newer report of the same boot is already here",
+        ),
+    ),
+):
     """The report itself. Of two reports on an attempt, the higher sequence of the same boot holds."""
 
     spoke: Name
+    """The spoke that writes this."""
     job: JobRef
+    """The job that the attempt belongs to."""
     placement_id: Annotated[str, Field(pattern=r"^[a-z0-9]{8,64}$", max_length=64)]
+    """The placement in Git that it runs."""
     attempt: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Which run of the job it is."""
     pool: Name
+    """The GPU pool it runs in."""
     gpus: Annotated[int, Field(ge=1)]
+    """How many GPUs it holds while it runs."""
     phase: AttemptPhase
+    """Where the attempt is. Unknown is never Failed."""
     reason: Annotated[str, Field(pattern=r"^[A-Za-z0-9]*$", max_length=64)] = ""
+    """Why, in one stable word."""
     message: Text = ""
+    """Why, in a sentence for people."""
     observed_commit: Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$", max_length=64)] = ""
+    """The fleet repository's commit that the agent saw."""
     start_time: Time | None = None
+    """When the attempt began to run."""
     end_time: Time | None = None
+    """When it ended."""
     progress: Progress | None = None
+    """How far the training is."""
     checkpoint: Checkpoint | None = None
+    """The last good checkpoint."""
     energy: Energy | None = None
+    """Energy of the attempt's machines, without the building (no PUE)."""
     boot_id: Annotated[str, Field(max_length=64)] = ""
+    """The agent's start that wrote this; within one, the sequence rises."""
     sequence: Annotated[int, Field(ge=0)] = 0
+    """Rises with each report of a boot."""
     observed_at: Time
+    """When the agent saw this."""
 
 
 class TrainingReport(Foreign):

@@ -6,26 +6,37 @@ from pydantic import Field
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.condition import Condition
-from carbonfleet.api.wire import Foreign, Metadata, Name, Text, Time, Wire
+from carbonfleet.api.wire import Foreign, Metadata, Name, Text, Time, Wire, keyed_by
 
 
 class PoolStatus(Wire):
     """GPUs of a pool as the spoke sees them now."""
 
     name: Name
+    """The pool."""
     free_gpus: Annotated[int, Field(ge=0)]
+    """GPUs that no attempt holds."""
 
 
 class SpokeStatus(Wire):
     """What the spoke's agent reports, and it alone."""
 
     heartbeat_time: Time | None = None
+    """When the agent last wrote."""
     synced_commit: Annotated[str, Field(max_length=64)] = ""
-    pools: Annotated[tuple[PoolStatus, ...], Field(max_length=32)] = ()
+    """The fleet repository's commit that it last applied."""
+    pools: Annotated[tuple[PoolStatus, ...], Field(max_length=32, json_schema_extra=keyed_by("name"))] = ()
+    """GPUs as the spoke sees them now."""
     agent_version: Annotated[str, Field(max_length=64)] = ""
+    """Version of the agent."""
     runtime_version: Annotated[str, Field(max_length=64)] = ""
+    """Version of Ray or KubeRay."""
     problems: Annotated[tuple[Text, ...], Field(max_length=16)] = ()
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] = ()
+    """What a person should look at, a sentence each."""
+    conditions: Annotated[
+        tuple[Condition, ...], Field(max_length=16, json_schema_extra=keyed_by("type"))
+    ] = ()
+    """Ready sums them up."""
 
 
 class SpokeCluster(Foreign):

@@ -43,6 +43,8 @@ class ANNOTATION(StrEnum):
     DURATION_SECONDS = f"{GROUP}/duration-seconds"
     DECISION_DIGEST = f"{GROUP}/decision-digest"
     SPEC_DIGEST = f"{GROUP}/spec-digest"
+    CONTENT_DIGEST = f"{GROUP}/content-digest"
+    GPUS = f"{GROUP}/gpus"
     REPLACE = f"{GROUP}/replace"
 
 
@@ -160,17 +162,17 @@ def _refuse_misread(value: object) -> object:
     return value
 
 
-_Word = Annotated[str, BeforeValidator(_refuse_misread)]
+_WORD: Final = BeforeValidator(_refuse_misread)
 
-Name = Annotated[_Word, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63), _WORD]
 """A DNS-1123 label: clusters, pools, namespaces, policies."""
-ZoneKey = Annotated[_Word, Field(pattern=r"^[A-Z]{2,3}(-[A-Z0-9]{1,8}){0,3}$", max_length=32)]
+ZoneKey = Annotated[str, Field(pattern=r"^[A-Z]{2,3}(-[A-Z0-9]{1,8}){0,3}$", max_length=32), _WORD]
 """An electricity zone by Electricity Maps' key, such as "NO-NO1". Quote it: YAML reads NO as false."""
-RegionName = Annotated[_Word, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+RegionName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63), _WORD]
 """A provider's region, such as europe-north1 or us-east-2."""
-Jurisdiction = Annotated[_Word, Field(pattern=r"^[A-Z][A-Z0-9-]{1,31}$", max_length=32)]
+Jurisdiction = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9-]{1,31}$", max_length=32), _WORD]
 """A legal area that policies name, such as "EU", "EEA", "US" or "CA"."""
-GpuType = Annotated[_Word, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=32)]
+GpuType = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=32), _WORD]
 """A GPU model as the hardware profiles name it, such as A100, H100 or RTX-3090."""
 Text = Annotated[str, Field(max_length=1024)]
 Uid = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]

@@ -1,0 +1,172 @@
+"""The three CustomResourceDefinitions: names, scope, columns, and the schema of their models."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from carbonfleet.api.crd.schema import Schema, structural
+from carbonfleet.api.job import CarbonTrainingJob
+from carbonfleet.api.report import TrainingReport
+from carbonfleet.api.spoke import SpokeCluster
+from carbonfleet.api.wire import GROUP, VERSION, cel
+
+_ABOUT: Final = {
+    "apiVersion": "The version of this kind of object.",
+    "kind": "The kind of object.",
+    "metadata": "Name, labels and annotations, as for every object.",
+    "status": "What was observed; nobody sets it by hand.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of `kubectl get`; `wide` ones show with `-o wide`."""
+
+    name: str
+    path: str
+    type: str = "string"
+    wide: bool = False
+    about: str = ""
+
+    def to_wire(self) -> dict[str, Any]:
+        """The form in a CustomResourceDefinition."""
+        wire: dict[str, Any] = {"name": self.name, "type": self.type}
+        if self.about:
+            wire["description"] = self.about
+        if self.wide:
+            wire["priority"] = 1
+        return wire | {"jsonPath": self.path}
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind of object that the hub's Kubernetes API serves for us."""
+
+    model: type[BaseModel]
+    plural: str
+    short_name: str
+    namespaced: bool
+    columns: tuple[Column, ...]
+    rules: tuple[tuple[str, str], ...] = ()
+    """CEL rules over the whole object, name included."""
+
+
+_AGE: Final = Column("Age", ".metadata.creationTimestamp", "date")
+
+RESOURCES: Final = (
+    Resource(
+        CarbonTrainingJob,
+        "carbontrainingjobs",
+        "ctj",
+        namespaced=True,
+        columns=(
+            Column("Phase", ".status.phase"),
+            Column("Cluster", ".status.cluster"),
+            Column("gCO2/kWh", ".status.gramsPerKwh", "number", about="Of the chosen window"),
+            Column("Start", ".status.start", about="UTC; a plan until the job runs"),
+            Column("Saved", ".status.saved", about="Against the baseline region; ~ is expected"),
+            _AGE,
+            Column("Attempt", ".status.attempt", "integer", wide=True),
+            Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+            Column("Commit", ".status.placement.commit", wide=True),
+            Column("Summary", ".status.summary", wide=True),
+        ),
+    ),
+    Resource(
+        SpokeCluster,
+        "spokeclusters",
+        "spoke",
+        namespaced=False,
+        columns=(
+            Column("Zone", ".spec.zone"),
+            Column("Region", ".spec.region"),
+            Column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
+            Column("Free", ".status.pools[*].freeGpus", about="GPUs, by pool"),
+            Column("Heartbeat", ".status.heartbeatTime", "date"),
+            _AGE,
+            Column("Runtime", ".spec.runtime", wide=True),
+            Column("Commit", ".status.syncedCommit", wide=True),
+            Column("Agent", ".status.agentVersion", wide=True),
+        ),
+        rules=(("self.metadata.name == self.spec.name", "spec.name must be the object's own name"),),
+    ),
+    Resource(
+        TrainingReport,
+        "trainingreports",
+        "trep",
+        namespaced=True,
+        columns=(
+            Column("Job", ".spec.job.name"),
+            Column("Attempt", ".spec.attempt", "integer"),
+            Column("Phase", ".spec.phase"),
+            Column("Step", ".spec.progress.step", "integer"),
+            Column("Loss", ".spec.progress.validationLoss", "number", about="On the validation split"),
+            Column("Observed", ".spec.observedAt", "date"),
+            _AGE,
+            Column("Reason", ".spec.reason", wide=True),
+            Column("Message", ".spec.message", wide=True),
+        ),
+    ),
+)
+
+
+def manifest(resource: Resource) -> dict[str, Any]:
+    """The CustomResourceDefinition of a resource, keys in the order in which people read them."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"{resource.plural}.{GROUP}",
+            "labels": {"app.kubernetes.io/part-of": "carbonfleet"},
+        },
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced" if resource.namespaced else "Cluster",
+            "names": _names(resource),
+            "versions": [_version(resource)],
+        },
+    }
+
+
+def _names(resource: Resource) -> dict[str, Any]:
+    kind = resource.model.__name__
+    return {
+        "kind": kind,
+        "listKind": f"{kind}List",
+        "plural": resource.plural,
+        "singular": kind.lower(),
+        "shortNames": [resource.short_name],
+        "categories": ["carbon"],
+    }
+
+
+def _version(resource: Resource) -> dict[str, Any]:
+    version: dict[str, Any] = {"name": VERSION, "served": True, "storage": True}
+    if "status" in resource.model.model_fields:
+        version["subresources"] = {"status": {}}
+    return version | {
+        "additionalPrinterColumns": [column.to_wire() for column in resource.columns],
+        "schema": {"openAPIV3Schema": _root(resource)},
+    }
+
+
+def _root(resource: Resource) -> Schema:
+    fields = resource.model.model_fields
+    properties: Schema = {
+        "apiVersion": {"description": _ABOUT["apiVersion"], "type": "string"},
+        "kind": {"description": _ABOUT["kind"], "type": "string"},
+        "metadata": {"description": _ABOUT["metadata"], "type": "object"},
+        "spec": structural(_model_of(fields["spec"].annotation)),
+    }
+    if "status" in fields:
+        properties["status"] = structural(_model_of(fields["status"].annotation), defaults=False)
+    rules = cel(*resource.rules) if resource.rules else {}
+    about = (resource.model.__doc__ or "").strip()
+    return {"description": about, "type": "object", "required": ["spec"], **rules, "properties": properties}
+
+
+def _model_of(annotation: object) -> type[BaseModel]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    raise TypeError(f"{annotation!r} is not a model")

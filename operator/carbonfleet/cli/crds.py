@@ -1,0 +1,31 @@
+"""`carbonfleet crds`: the CustomResourceDefinitions and schemas, from the models."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="The CustomResourceDefinitions and JSON Schemas.")
+
+
+@app.callback()
+def crds() -> None:
+    """The CustomResourceDefinitions and JSON Schemas."""
+
+
+@app.command()
+def generate(
+    out: Annotated[Path, typer.Option(help="The folder to write into.")] = Path("crds"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a file differs.")] = False,
+) -> None:
+    """Write crds/*.yaml and crds/schemas/*.json from the models."""
+    from carbonfleet.api import crd
+
+    if not check:
+        for path in crd.write(out):
+            typer.echo(f"wrote {out / path}")
+        return
+    stale = crd.differing(out)
+    for path in stale:
+        typer.echo(f"{out / path} differs from the models: run `make crds` and commit the result", err=True)
+    raise typer.Exit(1 if stale else 0)
