@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final
 
-from carbonfleet.api.job import CandidateStatus, DecisionRecord, Figures
+from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures
 from carbonfleet.placement.decision import Baseline, Candidate, Decision, Window
 
 MOST_CANDIDATES: Final = 20

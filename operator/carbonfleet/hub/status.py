@@ -1,0 +1,344 @@
+"""A job's status from what is known of it: conditions in order, so that nobody need read logs."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from carbonfleet.api.condition import Condition, ConditionStatus
+from carbonfleet.api.job_status import (
+    ClusterDecision,
+    DecisionRecord,
+    Figures,
+    JobStatus,
+    Phase,
+    PlacementStatus,
+)
+from carbonfleet.api.report import AttemptPhase, ReportSpec
+from carbonfleet.api.wire import ANNOTATION, format_time
+from carbonfleet.hub.view import JobView, Stage, ended_phase, may_try_again
+
+TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
+POLICY_REASONS: Final = frozenset({"PolicyMissing", "PolicyInvalid", "NoRegionAllowed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a decision could not be written to Git (yet)."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Everything a status is made of."""
+
+    view: JobView
+    record: DecisionRecord | None = None
+    """This cycle's decision, or the one that was written with the placement."""
+    trouble: Trouble | None = None
+    commit: str = ""
+    """Of the placement, when it stands in Git."""
+    actual: Figures | None = None
+    """What the ledger says once an attempt has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One condition without its history."""
+
+    type: str
+    status: ConditionStatus
+    reason: str
+    message: str
+
+
+def status_of(known: Known, now: datetime) -> JobStatus:
+    """The whole status; times of transition are kept where a condition did not change."""
+    view, record = known.view, known.record
+    old = view.job.status if view.job else JobStatus()
+    generation = int(view.body["metadata"].get("generation") or 0)
+    phase = phase_of(known, old)
+    rungs = [rung for make in _LADDER if (rung := make(known, phase)) is not None]
+    rungs.append(_ready(rungs, phase))
+    report = view.current_report
+    expected = record.expected if record and record.expected else old.expected
+    actual = known.actual or old.actual
+    shown = actual or expected
+    return JobStatus(
+        phase=phase,
+        observed_generation=_observed(known, generation, old),
+        summary=_summary(known, phase, actual)[:1024],
+        cluster=_cluster(known, old),
+        start=(report.start_time if report and report.start_time else None)
+        or (record.start if record else old.start),
+        recheck_at=record.recheck_at if record and phase in _OPEN else None,
+        grams_per_kwh=shown.grams_per_kwh if shown else None,
+        saved=saved_text(shown, measured=actual is not None),
+        attempt=max(view.last_attempt, old.attempt),
+        conditions=tuple(_with_history(rung, old, generation, now) for rung in rungs),
+        candidates=record.candidates if record else old.candidates,
+        candidates_total=record.candidates_total if record else old.candidates_total,
+        decisions=_decisions(known, record),
+        placement=_placement(known) or old.placement,
+        expected=expected,
+        actual=actual,
+        progress=(report.progress if report and report.progress else old.progress),
+        last_good_checkpoint=(
+            report.checkpoint if report and report.checkpoint else old.last_good_checkpoint
+        ),
+        decision_digest=record.digest if record else old.decision_digest,
+        replaced=view.job.metadata.annotations.get(ANNOTATION.REPLACE, "") if view.job else "",
+    )
+
+
+_OPEN: Final = frozenset({Phase.PENDING, Phase.WAITING, Phase.BLOCKED, Phase.PROPOSED})
+_BY_REPORT: Final = {
+    AttemptPhase.PENDING: Phase.COMMITTED,
+    AttemptPhase.RUNNING: Phase.RUNNING,
+    AttemptPhase.SUSPENDED: Phase.PAUSED,
+}
+_BY_OUTCOME: Final = {"Wait": Phase.WAITING, "Blocked": Phase.BLOCKED, "Start": Phase.PENDING}
+
+
+def phase_of(known: Known, old: JobStatus) -> Phase:
+    """The job in one word."""
+    view = known.view
+    report = view.current_report
+    match view.stage:
+        case Stage.LIVE if report is not None and report.phase in _BY_REPORT:
+            return _BY_REPORT[report.phase]
+        case Stage.LIVE:
+            return old.phase if old.phase is Phase.RUNNING and report is not None else Phase.COMMITTED
+        case Stage.ENDED if report is not None:
+            return Phase.WAITING if may_try_again(report) else ended_phase(report)
+        case Stage.LEAVING:
+            return Phase.CANCELLED
+        case Stage.QUEUED if known.trouble is not None and known.trouble.reason in HELD_REASONS:
+            return Phase.REJECTED
+        case Stage.QUEUED if known.record is not None:
+            return _BY_OUTCOME.get(known.record.outcome, Phase.PENDING)
+        case Stage.INVALID:
+            return Phase.BLOCKED
+    return old.phase
+
+
+HELD_REASONS: Final = frozenset({"RevertedByHuman", "EditedByHuman"})
+"""A person undid the placement: it is not written again unless the spec changes or it is asked for."""
+
+
+def _accepted(known: Known, phase: Phase) -> Rung:
+    view = known.view
+    if view.job is None:
+        return Rung("Accepted", FALSE, "InvalidSpec", view.problem)
+    placed = view.placement
+    if placed is not None and placed.generation != view.job.metadata.generation and not phase.is_terminal:
+        return Rung(
+            "Accepted",
+            FALSE,
+            "ChangedWhileRunning",
+            f"the spec was changed after attempt {placed.attempt} was committed, which goes on as it was "
+            f"(generation {placed.generation}); to run the new spec, delete the job and create it again",
+        )
+    return Rung("Accepted", TRUE, "Valid", "the spec is valid")
+
+
+def _policy_allowed(known: Known, phase: Phase) -> Rung | None:
+    record = known.record
+    if record is None:
+        return None
+    if record.outcome == "Blocked" and record.reason in POLICY_REASONS:
+        return Rung("PolicyAllowed", FALSE, record.reason, record.message)
+    allowed = [c.cluster for c in record.candidates if c.reason not in POLICY_REASONS]
+    return Rung("PolicyAllowed", TRUE, "Allowed", f"policy allows {', '.join(allowed) or 'no spoke'}"[:1024])
+
+
+def _scheduled(known: Known, phase: Phase) -> Rung | None:
+    record = known.record
+    if record is None:
+        return None
+    status = TRUE if record.outcome == "Start" else FALSE
+    return Rung("Scheduled", status, record.reason, record.message)
+
+
+def _approved(known: Known, phase: Phase) -> Rung | None:
+    if known.view.placement is not None:
+        return Rung("Approved", TRUE, "AutoApproved", "policy and job ask for no review")
+    return None
+
+
+def _committed(known: Known, phase: Phase) -> Rung | None:
+    if known.trouble is not None:
+        return Rung("Committed", FALSE, known.trouble.reason, known.trouble.message[:1024])
+    placed = known.view.placement
+    if placed is None:
+        return None
+    at = f"commit {known.commit[:12]}, " if known.commit else ""
+    return Rung("Committed", TRUE, "Pushed", f"{at}{placed.path}")
+
+
+def _synced(known: Known, phase: Phase) -> Rung | None:
+    placed, report = known.view.placement, known.view.current_report
+    if placed is None:
+        return None
+    if report is None:
+        return Rung("Synced", UNKNOWN, "SpokeBehind", f"{placed.cluster} has not reported this attempt yet")
+    return Rung("Synced", TRUE, "Observed", f"{placed.cluster} has seen commit {report.observed_commit[:12]}")
+
+
+def _running(known: Known, phase: Phase) -> Rung | None:
+    report = known.view.current_report
+    if report is None:
+        return None
+    progress = report.progress
+    done = f"step {progress.step} of {progress.total_steps}" if progress else "no step reported yet"
+    if report.phase is AttemptPhase.RUNNING:
+        return Rung("Running", TRUE, "Training", done)
+    reason = report.reason or report.phase.value
+    return Rung("Running", FALSE, reason, report.message or f"the attempt is {report.phase.value.lower()}")
+
+
+def _finished(known: Known, phase: Phase) -> Rung | None:
+    report = known.view.current_report
+    if not phase.is_terminal or report is None:
+        return None
+    if report.phase is AttemptPhase.SUCCEEDED:
+        return Rung("Finished", TRUE, "Succeeded", _outcome(known, report))
+    return Rung("Finished", TRUE, report.reason or "Failed", report.message or "the training failed")
+
+
+_LADDER: Final = (
+    _accepted,
+    _policy_allowed,
+    _scheduled,
+    _approved,
+    _committed,
+    _synced,
+    _running,
+    _finished,
+)
+
+
+def _ready(rungs: list[Rung], phase: Phase) -> Rung:
+    if phase is Phase.SUCCEEDED:
+        return Rung("Ready", TRUE, "Succeeded", rungs[-1].message)
+    unmet = next((rung for rung in rungs if rung.status is not TRUE), rungs[-1])
+    reason = unmet.reason if unmet.type != "Finished" else "Failed"
+    return Rung("Ready", FALSE, reason, unmet.message)
+
+
+def _with_history(rung: Rung, old: JobStatus, generation: int, now: datetime) -> Condition:
+    before = next((condition for condition in old.conditions if condition.type == rung.type), None)
+    same = before is not None and before.status is rung.status
+    return Condition(
+        type=rung.type,
+        status=rung.status,
+        reason=rung.reason,
+        message=rung.message[:1024],
+        last_transition_time=before.last_transition_time if before and same else now,
+        observed_generation=generation,
+    )
+
+
+def _observed(known: Known, generation: int, old: JobStatus) -> int:
+    """A placement is for the generation that it was made of; a later edit was not acted upon."""
+    placed = known.view.placement
+    return placed.generation if placed is not None else generation or old.observed_generation
+
+
+def _cluster(known: Known, old: JobStatus) -> str:
+    placed, record = known.view.placement, known.record
+    if placed is not None:
+        return placed.cluster
+    if known.view.stage is Stage.DONE:
+        return old.cluster
+    return record.cluster if record else ""
+
+
+def _decisions(known: Known, record: DecisionRecord | None) -> tuple[ClusterDecision, ...]:
+    placed = known.view.placement
+    if placed is None:
+        return ()
+    return (ClusterDecision(cluster_name=placed.cluster, reason=record.reason if record else "Placed"),)
+
+
+def _placement(known: Known) -> PlacementStatus | None:
+    placed = known.view.placement
+    if placed is None:
+        return None
+    return PlacementStatus(
+        cluster=placed.cluster,
+        pool=placed.pool,
+        attempt=placed.attempt,
+        placement_id=placed.placement_id,
+        start=placed.start,
+        path=placed.path,
+        commit=known.commit,
+    )
+
+
+def _summary(known: Known, phase: Phase, actual: Figures | None) -> str:
+    view, record = known.view, known.record
+    report = view.current_report
+    if view.job is None:
+        return f"invalid: {view.problem}"
+    if known.trouble is not None:
+        return known.trouble.message
+    if phase is Phase.SUCCEEDED and report is not None:
+        return _outcome(known, report)
+    if phase is Phase.FAILED and report is not None:
+        return f"{report.reason or 'Failed'} on {report.spoke}: {report.message or 'no more is known'}"
+    if record is not None:
+        return str(record.message)
+    return str(view.job.status.summary)
+
+
+def _outcome(known: Known, report: ReportSpec) -> str:
+    figures, progress = known.actual, report.progress
+    began = f" from {format_time(report.start_time)}" if report.start_time else ""
+    text = f"trained on {report.spoke}{began}"
+    if progress and progress.initial_validation_loss is not None and progress.validation_loss is not None:
+        text += f", validation loss {progress.initial_validation_loss:.3f} to {progress.validation_loss:.3f}"
+    if figures is not None:
+        text += f", {figures.energy_kwh:.3g} kWh ({figures.method}), {figures.grams_co2e:,.0f} gCO2e"
+        text += (
+            f", saved {saved_text(figures, measured=True)}" if figures.saved_grams_co2e is not None else ""
+        )
+    return text
+
+
+def saved_text(figures: Figures | None, *, measured: bool) -> str:
+    """`812 g (94 %)` for a printer column, with ~ before what is only expected."""
+    if figures is None or figures.saved_grams_co2e is None:
+        return ""
+    percent = f" ({figures.saved_percent:.0f} %)" if figures.saved_percent is not None else ""
+    return f"{'' if measured else '~'}{figures.saved_grams_co2e:,.0f} g{percent}"
+
+
+def needs_update(old: JobStatus, new: JobStatus, now: datetime) -> bool:
+    """Whether the new status says something that a person or a machine would act upon.
+
+    The figures of a waiting job move with every forecast; they are written when its next check is due,
+    so that an idle fleet writes nothing.
+    """
+    if _material(old) != _material(new):
+        return True
+    due = old.recheck_at is not None and now >= old.recheck_at
+    return due and old != new
+
+
+def _material(status: JobStatus) -> tuple[object, ...]:
+    conditions = tuple((c.type, c.status, c.reason, c.observed_generation) for c in status.conditions)
+    return (
+        status.phase,
+        status.observed_generation,
+        conditions,
+        status.cluster,
+        status.placement,
+        status.progress,
+        status.last_good_checkpoint,
+        status.actual,
+        status.attempt,
+        status.replaced,
+        tuple((c.cluster, c.verdict, c.reason) for c in status.candidates),
+    )

@@ -1,0 +1,173 @@
+"""One job as the hub sees it: what was asked, what stands in Git, what the spoke says."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pydantic import ValidationError
+
+from carbonfleet.api import ANNOTATION, CarbonTrainingJob, TrainingReport
+from carbonfleet.api.job_status import Phase
+from carbonfleet.api.report import AttemptPhase, ReportSpec
+from carbonfleet.api.wire import GROUP
+from carbonfleet.fleet import Placement
+from carbonfleet.kube import Object
+
+FINALIZER: Final = f"{GROUP}/placement"
+MOST_ATTEMPTS: Final = 20
+"""A job whose attempts keep ending without a result is failed after so many."""
+
+
+class Stage(StrEnum):
+    """What the hub has to do for a job."""
+
+    INVALID = "Invalid"
+    QUEUED = "Queued"
+    """Wants a decision."""
+    LIVE = "Live"
+    """Stands in Git, and has not ended."""
+    ENDED = "Ended"
+    """The attempt ended; its placement still stands in Git."""
+    DONE = "Done"
+    """Nothing more to do."""
+    LEAVING = "Leaving"
+    """The job is being deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job, its placement on the tip of the fleet repository, and the latest report on it."""
+
+    body: Object
+    job: CarbonTrainingJob | None
+    """None when the spec is invalid; `problem` says why."""
+    problem: str
+    placement: Placement | None
+    report: ReportSpec | None
+
+    @property
+    def uid(self) -> str:
+        """The job's UID."""
+        return str(self.body["metadata"]["uid"])
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.body['metadata']['namespace']}/{self.body['metadata']['name']}"
+
+    @property
+    def is_deleted(self) -> bool:
+        """Somebody asked for the job to be deleted."""
+        return bool(self.body["metadata"].get("deletionTimestamp"))
+
+    @property
+    def has_finalizer(self) -> bool:
+        """The hub's finalizer is on it."""
+        return FINALIZER in (self.body["metadata"].get("finalizers") or ())
+
+    @property
+    def current_report(self) -> ReportSpec | None:
+        """The report on the attempt that stands in Git; an older attempt's does not count."""
+        if self.placement is None or self.report is None:
+            return self.report if self.placement is None else None
+        return self.report if self.report.attempt == self.placement.attempt else None
+
+    @property
+    def last_attempt(self) -> int:
+        """The highest attempt number that was ever used."""
+        known = [self.job.status.attempt if self.job else 0]
+        if self.placement:
+            known.append(self.placement.attempt)
+        if self.report:
+            known.append(self.report.attempt)
+        return max(known)
+
+    @property
+    def stage(self) -> Stage:
+        """What is to be done, from the truth outside: spec, Git and report, in that order."""
+        if self.is_deleted:
+            return Stage.LEAVING
+        if self.placement is not None:
+            report = self.current_report
+            return Stage.ENDED if report is not None and report.phase.is_terminal else Stage.LIVE
+        if self.job is None:
+            return Stage.INVALID
+        return Stage.DONE if self._is_over(self.job) else Stage.QUEUED
+
+    def _is_over(self, job: CarbonTrainingJob) -> bool:
+        """Succeeded for good; failed or rejected until the spec changes or a new try is asked for."""
+        phase, seen = job.status.phase, job.status.observed_generation
+        if phase is Phase.SUCCEEDED:
+            return True
+        asked_again = job.metadata.annotations.get(ANNOTATION.REPLACE, "") not in ("", job.status.replaced)
+        ended = phase in (Phase.FAILED, Phase.CANCELLED, Phase.REJECTED)
+        return ended and seen == job.metadata.generation and not asked_again
+
+
+def latest_reports(bodies: Iterable[Object]) -> dict[str, ReportSpec]:
+    """The report with the highest attempt of each job, by job UID; unreadable ones are left out."""
+    latest: dict[str, ReportSpec] = {}
+    for body in bodies:
+        try:
+            report = TrainingReport.model_validate(body)
+        except ValidationError:
+            continue
+        spec = report.spec
+        if report.metadata.namespace != f"spoke-{spec.spoke}":
+            continue  # a spoke speaks for itself only
+        known = latest.get(spec.job.uid)
+        if known is None or (spec.attempt, spec.observed_at) > (known.attempt, known.observed_at):
+            latest[spec.job.uid] = spec
+    return latest
+
+
+class Views:
+    """Makes views, and parses a job only when its object changed."""
+
+    def __init__(self) -> None:
+        self._parsed: dict[str, tuple[str, CarbonTrainingJob | None, str]] = {}
+
+    def of(
+        self,
+        bodies: Iterable[Object],
+        placements: Mapping[str, Placement],
+        reports: Mapping[str, ReportSpec],
+    ) -> list[JobView]:
+        """A view of each job, in the order of `namespace/name`."""
+        views = []
+        parsed: dict[str, tuple[str, CarbonTrainingJob | None, str]] = {}
+        for body in bodies:
+            uid, version = body["metadata"]["uid"], body["metadata"]["resourceVersion"]
+            known = self._parsed.get(uid)
+            parsed[uid] = known if known and known[0] == version else (version, *_parse(body))
+            job, problem = parsed[uid][1:]
+            views.append(JobView(body, job, problem, placements.get(uid), reports.get(uid)))
+        self._parsed = parsed
+        return sorted(views, key=lambda view: view.key)
+
+
+def _parse(body: Object) -> tuple[CarbonTrainingJob | None, str]:
+    try:
+        return CarbonTrainingJob.model_validate(body), ""
+    except ValidationError as error:
+        return None, invalid_message(error)
+
+
+def invalid_message(error: ValidationError) -> str:
+    """The first few problems of an object, each with its field."""
+    problems = [
+        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors()[:5]
+    ]
+    return "; ".join(problems)
+
+
+def ended_phase(report: ReportSpec) -> Phase:
+    """What a terminal report makes of the job when it is not tried again."""
+    return Phase.SUCCEEDED if report.phase is AttemptPhase.SUCCEEDED else Phase.FAILED
+
+
+def may_try_again(report: ReportSpec) -> bool:
+    """An attempt that was stopped or refused says nothing about the job: another may follow."""
+    return report.phase in (AttemptPhase.STOPPED, AttemptPhase.REFUSED) and report.attempt < MOST_ATTEMPTS

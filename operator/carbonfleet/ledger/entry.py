@@ -1,0 +1,77 @@
+"""One line of the ledger: an attempt as it was first accounted, or a later correction of it."""
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+
+
+class EntryKind(StrEnum):
+    """What a line says."""
+
+    ATTEMPT = "attempt"
+    SETTLEMENT = "settlement"
+    """The grid's final values arrived: the same attempt, emissions anew. It corrects, never overwrites."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one attempt used and emitted, beside what would have been.
+
+    `id` makes a repeat harmless: `attempt:<placement id>`, and `settlement:<placement id>:<n>`.
+    Grams are of CO2 equivalent. `grams` = operational (with PUE) + transfer + embodied.
+    """
+
+    id: str
+    kind: EntryKind
+    placement_id: str
+    job_uid: str
+    namespace: str
+    job: str
+    sweep: str
+    tier: str
+    attempt: int
+    phase: str
+    cluster: str
+    region: str
+    zone: str
+    pool: str
+    gpu_type: str
+    gpus: int
+    submitted_at: datetime
+    start: datetime
+    end: datetime
+    signal: str
+    source: str
+    settled: bool
+    energy_kwh: float
+    energy_method: str
+    energy_uncertainty: float
+    """Relative: 0.2 is plus or minus a fifth."""
+    pue: float
+    operational_grams: float
+    transfer_grams: float
+    embodied_grams: float
+    grams: float
+    grams_per_kwh: float
+    baseline_region: str
+    baseline_grams: float | None
+    """The same length and energy in the baseline region, started at submission."""
+    same_spoke_grams: float | None
+    """The same spoke, started at submission."""
+    best_static_region: str
+    best_static_grams: float | None
+    cost_usd: float | None
+    recorded_at: datetime
+
+    @property
+    def saved_grams(self) -> float | None:
+        """Baseline less ours; negative when we did worse."""
+        return None if self.baseline_grams is None else self.baseline_grams - self.grams
+
+    @property
+    def gpu_hours(self) -> float:
+        """GPUs times the attempt's length."""
+        return self.gpus * (self.end - self.start).total_seconds() / 3600
+
+
+FIELDS = tuple(field.name for field in fields(Entry))
