@@ -1,0 +1,80 @@
+"""What one attempt leaves in the store: progress and checkpoints on the way, the adapter at the end."""
+
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import Run, save
+from .distributed import World
+from .energy import Meter
+from .lease import Lease
+from .report import DONE, METRICS, PROGRESS, Report, encode, loss_plot, loss_table, tell
+from .settings import TINY_MODEL, Checkpoint
+from .store import Store
+
+DEFAULT_MINUTES = 30.0
+
+
+@dataclass(slots=True)
+class Output:
+    """The first worker's pen; the other workers hold one without a lease, which writes nothing."""
+
+    store: Store
+    lease: Lease | None
+    report: Report
+    meter: Meter
+    cadence: Checkpoint
+    _saved: float = field(default_factory=time.monotonic)
+    _told: float = -1e9
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        if self.cadence.every_steps is not None:
+            return self.report.run.step % self.cadence.every_steps == 0
+        return time.monotonic() - self._saved >= (self.cadence.every_minutes or DEFAULT_MINUTES) * 60
+
+    def save(self, run: Run, world: World) -> None:
+        """Write a checkpoint, unless there is one of this very step; every worker must call it."""
+        if run.step == (self.report.checkpoint.step if self.report.checkpoint else 0):
+            return
+        rngs = world.gather(run.rng)
+        if self.lease is not None:
+            self.report.checkpoint = save(run, rngs, self.store, self.lease, self.cadence.keep)
+            self._saved = time.monotonic()
+            self.tell(now=True)
+
+    def tell(self, *, now: bool = False) -> None:
+        """Store and print the progress, at most every few seconds unless it must be `now`; raise `Fenced`."""
+        if self.lease is None or not (now or time.monotonic() - self._told >= self.store.report_seconds):
+            return
+        self._told = time.monotonic()
+        self.lease.hold()
+        self.report.energy_kwh = self.meter.kwh()
+        numbers = self.report.numbers()
+        tell("PROGRESS", numbers)
+        self.store.write(PROGRESS, encode(numbers), durable=False)
+
+    def finish(self, model: Any, tokenizer: Any) -> None:  # noqa: ANN401  # transformers is not typed for us
+        """Write adapter, metrics and loss curve, and last of all the marker that says that they are there."""
+        if self.lease is None:
+            return
+        self.tell(now=True)
+        settings = self.report.job.settings
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(f"{folder}/adapter", save_embedding_layers=False)
+            tokenizer.save_pretrained(f"{folder}/adapter")
+            if settings.model == TINY_MODEL:  # nobody else has it
+                model.unload().save_pretrained(f"{folder}/base")
+            for path in sorted(Path(folder).rglob("*.*")):
+                self.store.write(str(path.relative_to(folder)), path.read_bytes())
+        numbers = self.report.numbers()
+        self.store.write(METRICS, encode({**numbers, "settings": settings.model_dump(mode="json")}))
+        self.store.write("loss.csv", loss_table(self.report.run).encode())
+        image = loss_plot(self.report.run)
+        if image is not None:
+            self.store.write("loss.png", image)
+        self.lease.hold()
+        done = {name: numbers[name] for name in ("attempt", "config_digest", "step", "validation_loss")}
+        self.store.write(DONE, encode(done))

@@ -1,0 +1,114 @@
+"""The numbers of a run: progress while it goes, a loss curve when it ends, and how they are said."""
+
+import io
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .lease import Saved
+from .settings import Job
+
+if TYPE_CHECKING:
+    from .checkpoint import Run
+
+PROGRESS, METRICS, FAILURE, DONE = "progress.json", "metrics.json", "failure.json", "DONE"
+_SMOOTHED_STEPS = 10
+
+
+@dataclass(slots=True)
+class Report:
+    """The numbers of one attempt, as they stand; `started` is in seconds since 1970."""
+
+    job: Job
+    run: "Run"
+    total_steps: int
+    started: float
+    energy_source: str | None
+    energy_kwh: float | None = None
+    first_step_seconds: float | None = None
+    tokens: int = 0
+    training_seconds: float = 0.0
+    checkpoint: Saved | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def count(self, tokens: int, seconds: float) -> None:
+        """Note one more step."""
+        self.tokens += tokens
+        self.training_seconds += seconds
+        if self.first_step_seconds is None:
+            self.first_step_seconds = time.time() - self.started
+
+    def numbers(self) -> dict[str, Any]:
+        """The progress as people and machines read it; losses are in nats per response token."""
+        losses, validation = self.run.train_losses, self.run.validation_losses
+        return {
+            "attempt": self.job.attempt,
+            "config_digest": self.job.settings.digest,
+            "step": self.run.step,
+            "total_steps": self.total_steps,
+            "initial_train_loss": losses[0] if losses else None,
+            "train_loss": _recent(losses),
+            "initial_validation_loss": validation.get(0),
+            "validation_loss": validation[max(validation)] if validation else None,
+            "tokens_per_second": self.tokens / self.training_seconds if self.training_seconds else None,
+            "energy_kwh": self.energy_kwh,
+            "energy_source": self.energy_source,
+            "checkpoint": self.checkpoint.model_dump() if self.checkpoint else None,
+            "started_at": datetime.fromtimestamp(self.started, UTC).isoformat(),
+            "first_step_seconds": self.first_step_seconds,
+            "updated_at": datetime.now(UTC).isoformat(),
+            "warnings": self.warnings,
+        }
+
+
+def process_started() -> float:
+    """When this process began, in seconds since 1970: before its first import, so the kernel must say."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # proc(5), field 22
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def tell(what: str, numbers: dict[str, Any]) -> None:
+    """Print one line for whoever reads the log: `LORA_<what> {json}`."""
+    print(f"LORA_{what} {json.dumps(numbers)}", flush=True)
+
+
+def encode(value: dict[str, Any]) -> bytes:
+    """JSON for a file that people open too."""
+    return json.dumps(value, indent=1).encode() + b"\n"
+
+
+def loss_table(run: "Run") -> str:
+    """CSV with a row for each step; the validation column is filled where it was measured."""
+    rows = [
+        f"{step},{run.train_losses[step - 1] if step else ''},{run.validation_losses.get(step, '')}"
+        for step in range(run.step + 1)
+    ]
+    return "\n".join(["step,train_loss,validation_loss", *rows]) + "\n"
+
+
+def loss_plot(run: "Run") -> bytes | None:
+    """The same as a PNG, where matplotlib is installed."""
+    if find_spec("matplotlib") is None:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel="loss (nats per response token)")
+    axes.plot(range(1, run.step + 1), run.train_losses, color="0.7", label="train")
+    steps, losses = zip(*sorted(run.validation_losses.items()), strict=True)
+    axes.plot(steps, losses, marker="o", label="validation")
+    axes.legend()
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    return image.getvalue()
+
+
+def _recent(losses: list[float]) -> float | None:
+    recent = losses[-_SMOOTHED_STEPS:]
+    return sum(recent) / len(recent) if recent else None
