@@ -106,6 +106,8 @@ class Figures(Wire):
     """Emissions, with PUE, data transfer and the hardware's share."""
     grams_per_kwh: float
     """Mean carbon intensity of the energy used."""
+    transfer_grams_co2e: float | None = None
+    """The part of it for moving data."""
     baseline_grams_co2e: float | None = None
     """What the baseline region would have emitted."""
     saved_grams_co2e: float | None = None

@@ -1,13 +1,29 @@
 """What runs: image, model, data, adapter, hyperparameters and checkpoints."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from carbonfleet.api.wire import SET, PositiveDuration, RegionName, Wire, cel
 
-Reference = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@:+-]*$")]
+
+def _stay_inside(reference: str) -> str:
+    if ".." in reference:
+        raise ValueError("must not hold '..'")
+    return reference
+
+
+_REFERENCE_PATTERN: Final = r"^[A-Za-z0-9/][A-Za-z0-9._/@:+-]*$"
+Reference = Annotated[
+    str,
+    Field(min_length=1, max_length=512, pattern=_REFERENCE_PATTERN),
+    AfterValidator(_stay_inside),
+    WithJsonSchema(
+        {"type": "string", "minLength": 1, "maxLength": 512, "pattern": _REFERENCE_PATTERN}
+        | cel(("!self.contains('..')", "must not hold '..'"))
+    ),
+]
 """A name, path or URL without spaces, quotes or shell characters."""
 Image = Annotated[str, Field(max_length=512, pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]*$")]
 
@@ -52,7 +68,7 @@ class LearningRateSchedule(StrEnum):
 class Training(
     Wire, json_schema_extra=cel(("!(has(self.epochs) && has(self.steps))", "give epochs or steps, not both"))
 ):
-    """Hyperparameters. Give steps or epochs; with neither, one epoch."""
+    """Hyperparameters. Give steps or epochs; with neither, three epochs."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
     """The highest learning rate of the schedule."""
@@ -105,6 +121,6 @@ class Workload(Wire):
     lora: Lora = Lora()
     """The adapter's shape."""
     training: Training = Training()
-    """Hyperparameters. Give steps or epochs; with neither, one epoch."""
+    """Hyperparameters. Give steps or epochs; with neither, three epochs."""
     checkpoints: Checkpoints = Checkpoints()
     """How often, and where, the run saves itself."""
