@@ -1,0 +1,107 @@
+"""What is known of each zone, in memory: the newest forecasts and the last 28 days."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement.snapshot import FloatArray, History
+from carbonfleet.signals.archive import family
+from carbonfleet.signals.chain import Known, Measured
+from carbonfleet.signals.issue import Issue, hourly_means
+from carbonfleet.signals.reading import HOUR, Reading
+from carbonfleet.signals.source import Batch, Feed
+
+KEPT: Final = timedelta(days=28)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hour:
+    """The believed value of one hour, and how good it is."""
+
+    value: float
+    source: str
+    standing: tuple[int, bool, float]
+    """The better one is greater: rank of its source, settled, share of the hour that is known."""
+
+
+@dataclass(slots=True)
+class Page:
+    """One zone and kind."""
+
+    zone: str
+    signal: SignalKind
+    sources: Sequence[str]
+    """In the declared order."""
+    static: tuple[float, str] | None = None
+    errors: dict[str, FloatArray] = field(default_factory=dict)
+    version: int = 0
+    """Counts changes."""
+    _issues: dict[str, Issue] = field(default_factory=dict)
+    _hours: dict[datetime, _Hour] = field(default_factory=dict)
+    _history: tuple[int, History] | None = None
+
+    def absorb(self, batch: Batch) -> None:
+        """Take a source's answer in."""
+        if batch.ask.feed is Feed.FORECAST:
+            self.take_issue(Issue.of(batch))
+        else:
+            self.take_readings(batch.readings, batch.fetched_at)
+
+    def take_issue(self, issue: Issue) -> None:
+        """Keep a forecast unless a newer one of the same source is known."""
+        known = self._issues.get(issue.source)
+        if known is None or issue.issued_at >= known.issued_at:
+            self._issues[issue.source] = issue
+            self.version += 1
+
+    def take_readings(self, readings: Iterable[Reading], now: datetime) -> None:
+        """Keep measured values, each hour's best, of the last 28 days."""
+        by_standing: dict[tuple[str, bool], list[Reading]] = {}
+        for reading in readings:
+            by_standing.setdefault((reading.source, reading.settled), []).append(reading)
+        for (source, settled), group in by_standing.items():
+            for hour, (value, share) in hourly_means(group).items():
+                self._take(hour, _Hour(value, source, (self._rank(source), settled, round(share, 6))))
+        oldest = now - KEPT
+        self._hours = {hour: known for hour, known in self._hours.items() if hour > oldest}
+        self.version += 1
+
+    def _take(self, hour: datetime, candidate: _Hour) -> None:
+        known = self._hours.get(hour)
+        if known is None or candidate.standing >= known.standing:
+            self._hours[hour] = candidate
+
+    def _rank(self, source: str) -> int:
+        families = [family(name) for name in self.sources]
+        return -families.index(family(source)) if family(source) in families else -len(families)
+
+    @property
+    def newest_hour(self) -> datetime | None:
+        """The last hour with a measured value."""
+        return max(self._hours, default=None)
+
+    def known(self) -> Known:
+        """What the chain needs."""
+        issues = sorted(self._issues.values(), key=lambda issue: -self._rank(issue.source))
+        return Known(self.zone, self.signal, tuple(issues), self.measured(), self.static, dict(self.errors))
+
+    def measured(self) -> Measured | None:
+        """The last 28 days as an array; None when nothing is known."""
+        if not self._hours:
+            return None
+        first, newest = min(self._hours), max(self._hours)
+        values = np.full((newest - first) // HOUR + 1, np.nan)
+        for hour, entry in self._hours.items():
+            values[(hour - first) // HOUR] = entry.value
+        return Measured(first, values, self._hours[newest].source)
+
+    def history(self) -> History:
+        """The values of the last 28 days, oldest first."""
+        if self._history is None or self._history[0] != self.version:
+            values = tuple(self._hours[hour].value for hour in sorted(self._hours))
+            self._history = (self.version, History(self.zone, self.signal, values))
+        return self._history[1]

@@ -1,0 +1,83 @@
+"""Holds requests to one server back: a rate limit, the server's own wish, and a circuit breaker."""
+
+import random
+import threading
+from datetime import datetime, timedelta
+from typing import Final
+
+from carbonfleet.clock import Clock
+from carbonfleet.signals.settings import Endpoint
+from carbonfleet.signals.source import ThrottledError, UnavailableError
+
+_FAILURES_TO_OPEN: Final = 5
+_FIRST_COOLING_SECONDS: Final = 30.0
+_LONGEST_COOLING_SECONDS: Final = 600.0
+
+
+class Gate:
+    """Says whether a request may go now. All spans are real seconds: the server lives in real time."""
+
+    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+        self._host = endpoint.host
+        self._clock = clock
+        # Half at once and half as refill: no minute ever holds more than the limit.
+        self._per_second = endpoint.requests_per_minute / 120
+        self._burst = max(1.0, endpoint.requests_per_minute / 2)
+        self._tokens = self._burst
+        self._counted_at = clock.now()
+        self._held_until: datetime | None = None
+        self._failures = 0
+        self._openings = 0
+        self._lock = threading.Lock()
+
+    def enter(self) -> None:
+        """Pass, or raise ThrottledError while requests are held back, UnavailableError with the breaker open."""
+        with self._lock:
+            now = self._clock.now()
+            if self._held_until is not None and now < self._held_until:
+                raise self._holding(self._held_until)
+            self._take(now)
+
+    def succeeded(self) -> None:
+        """A server that answers is trusted again."""
+        with self._lock:
+            self._failures = self._openings = 0
+            self._held_until = None
+
+    def failed(self) -> None:
+        """After five failures in a row: no requests for 30 s, then one try, then twice as long, to 10 min."""
+        with self._lock:
+            self._failures += 1
+            if self._failures >= _FAILURES_TO_OPEN:
+                longest = min(_FIRST_COOLING_SECONDS * 2**self._openings, _LONGEST_COOLING_SECONDS)
+                self._openings = min(self._openings + 1, 10)
+                seconds = random.uniform(longest / 2, longest)  # noqa: S311 - jitter is no secret
+                self._held_until = self._after(self._clock.now(), seconds)
+                # One more failure opens it again.
+                self._failures = _FAILURES_TO_OPEN - 1
+
+    def hold(self, until: datetime | None) -> None:
+        """Let nothing pass before `until`, as the server asked."""
+        with self._lock:
+            if until is not None:
+                self._held_until = max(until, self._held_until or until)
+
+    def _holding(self, until: datetime) -> UnavailableError | ThrottledError:
+        wait = self._clock.real_seconds(until - self._clock.now())
+        if self._failures:
+            return UnavailableError(
+                f"{self._host} failed repeatedly and is left alone for {wait:.0f} s", until
+            )
+        return ThrottledError(f"{self._host} asked us to wait; {wait:.0f} s are left", until)
+
+    def _take(self, now: datetime) -> None:
+        elapsed = self._clock.real_seconds(now - self._counted_at)
+        self._counted_at = now
+        self._tokens = min(self._burst, self._tokens + elapsed * self._per_second)
+        if self._tokens < 1:
+            until = self._after(now, (1 - self._tokens) / self._per_second)
+            raise ThrottledError(f"our own limit of requests to {self._host} is reached", until)
+        self._tokens -= 1
+
+    def _after(self, now: datetime, seconds: float) -> datetime:
+        return now + timedelta(seconds=seconds * self._clock.speed)

@@ -1,0 +1,47 @@
+"""From settings to a room that works: each kind of source is built here."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from carbonfleet.clock import Clock
+from carbonfleet.signals.desk import Signals
+from carbonfleet.signals.electricitymaps import ElectricityMaps
+from carbonfleet.signals.settings import (
+    ElectricityMapsSettings,
+    SignalSettings,
+    StaticSettings,
+    TraceSettings,
+    load_settings,
+)
+from carbonfleet.signals.source import Source
+from carbonfleet.signals.static import StaticFactors
+from carbonfleet.signals.store import HistoryStore
+from carbonfleet.signals.trace import TraceSource, read_trace
+
+
+def _trace(settings: TraceSettings, clock: Clock) -> Source:
+    return TraceSource.of(settings.name, read_trace(settings.path), with_forecast=settings.forecast)
+
+
+def _static(settings: StaticSettings, clock: Clock) -> Source:
+    factors = {zone: (grams, "static, as declared") for zone, grams in settings.grams_per_kwh.items()}
+    return StaticFactors(settings.kind, factors)
+
+
+_BUILDERS: Final[dict[type, Callable[[Any, Clock], Source]]] = {
+    ElectricityMapsSettings: ElectricityMaps,
+    TraceSettings: _trace,
+    StaticSettings: _static,
+}
+
+
+def open_signals(settings: SignalSettings, clock: Clock) -> Signals:
+    """The room with the sources that `settings` name. Raises TraceError and StoreError."""
+    sources = [_BUILDERS[type(source)](source, clock) for source in settings.sources]
+    return Signals(sources, clock, HistoryStore(settings.store), settings)
+
+
+def open_signals_file(path: Path, clock: Clock) -> Signals:
+    """The same from a settings file. Raises SettingsError too."""
+    return open_signals(load_settings(path), clock)

@@ -1,0 +1,118 @@
+"""Which values of an answer are believed: each rule a function, each refusal with its reason."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, Reason, Rejection, unit_of
+from carbonfleet.signals.source import Ask, Feed
+
+HIGHEST_GRAMS_PER_KWH: Final = 2000.0
+"""No grid is dirtier: lignite, the worst fuel in use, is about 1,050-1,100 g/kWh lifecycle at the plant
+(UNECE, Life Cycle Assessment of Electricity Generation Options, 2022), losses not doubled by far."""
+LOWEST_LIFECYCLE_GRAMS_PER_KWH: Final = 5.0
+"""No mix is cleaner than its cleanest part: nuclear, 5.1-6.4 g/kWh lifecycle (the same report)."""
+HIGHEST_USD_PER_GPU_HOUR: Final = 1000.0
+FUTURE_TOLERANCE: Final = HOUR
+"""A current hour may be dated by its end, so up to one hour ahead of now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A value as an answer gives it: nothing of it is believed yet."""
+
+    at: object
+    value: object
+    settled: bool = True
+    refused: tuple[Reason, str] | None = None
+    """Set by the source where the answer itself says that the value is of another zone or kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What an answer's points are to be read as."""
+
+    ask: Ask
+    source: str
+    step: timedelta
+    fetched_at: datetime
+    factor: float = 1.0
+    """From the provider's unit to ours."""
+
+
+def parse_time(text: object) -> datetime | None:
+    """An ISO-8601 time with a zone, or one without seconds, as aware UTC; None if it is not one."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else None
+
+
+def screen(points: Iterable[Point], frame: Frame) -> tuple[tuple[Reading, ...], tuple[Rejection, ...]]:
+    """The readings in ascending order, and what was refused."""
+    kept: list[Reading] = []
+    refused: list[Rejection] = []
+    for point in points:
+        problem = point.refused or _time_problem(point, kept, frame) or _value_problem(point.value, frame)
+        if problem:
+            refused.append(Rejection(frame.ask.zone, str(point.at)[:40], str(point.value)[:40], *problem))
+        else:
+            kept.append(_reading(point, frame))
+    return tuple(kept), tuple(refused)
+
+
+def _reading(point: Point, frame: Frame) -> Reading:
+    start = parse_time(point.at)
+    if start is None or not isinstance(point.value, int | float):
+        raise TypeError("only screened points become readings")
+    kind = frame.ask.kind
+    value = float(point.value) * frame.factor
+    settled = point.settled and frame.ask.feed is not Feed.FORECAST
+    return Reading(
+        frame.ask.zone, start, frame.step, value, kind, unit_of(kind), frame.source, settled, frame.fetched_at
+    )
+
+
+def _time_problem(point: Point, kept: Sequence[Reading], frame: Frame) -> tuple[Reason, str] | None:
+    start = parse_time(point.at)
+    if start is None:
+        return Reason.BAD_TIME, "not an ISO-8601 time with a zone"
+    if start.timestamp() % frame.step.total_seconds():
+        return Reason.BAD_TIME, f"not at a whole step of {frame.step}"
+    if frame.ask.feed is not Feed.FORECAST and start > frame.fetched_at + FUTURE_TOLERANCE:
+        return Reason.FUTURE, "a measured value of a time to come"
+    if kept and start == kept[-1].start:
+        return Reason.DUPLICATE, "its time has a value already"
+    if kept and start < kept[-1].start:
+        return Reason.OUT_OF_ORDER, "it follows a later one"
+    return None
+
+
+def _value_problem(value: object, frame: Frame) -> tuple[Reason, str] | None:
+    if value is None:
+        return Reason.NULL, "no value; it is not 0 g"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return Reason.NOT_A_NUMBER, "not a number"
+    return number_problem(value * frame.factor, frame.ask.kind)
+
+
+def number_problem(value: float, kind: Kind) -> tuple[Reason, str] | None:
+    """Why no value of this kind can be this number, in the kind's own unit; None if it can."""
+    if not math.isfinite(value):
+        return Reason.NOT_A_NUMBER, "not a finite number"
+    if kind is PriceKind.DAY_AHEAD:
+        return None
+    if value < 0:
+        return Reason.NEGATIVE, "below zero"
+    highest = HIGHEST_USD_PER_GPU_HOUR if isinstance(kind, PriceKind) else HIGHEST_GRAMS_PER_KWH
+    if value > highest:
+        return Reason.ABSURD, f"above {highest:g} {unit_of(kind)}"
+    if kind is SignalKind.AVERAGE_LIFECYCLE and value < LOWEST_LIFECYCLE_GRAMS_PER_KWH:
+        return Reason.TOO_CLEAN, "below the lifecycle intensity of any way to make electricity"
+    return None

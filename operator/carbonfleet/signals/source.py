@@ -1,0 +1,135 @@
+"""What every source of signals can do, what it is asked, and how it fails."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from carbonfleet.signals.reading import Kind, Reading, Rejection
+
+
+class Feed(StrEnum):
+    """Which series of a zone is wanted."""
+
+    MEASURED = "measured"
+    """The last hours, the newest last; the only feed that says what the level is now."""
+    FORECAST = "forecast"
+    PAST = "past"
+    """A range that is over, settled if the provider has settled it."""
+    STATIC = "static"
+    """One factor for any hour, declared by people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question: a zone's values of one kind over [start, end)."""
+
+    zone: str
+    kind: Kind
+    feed: Feed
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A source's answer: readings in ascending order, and what of the answer was refused."""
+
+    ask: Ask
+    source: str
+    fetched_at: datetime
+    issued_at: datetime
+    """When the provider made it."""
+    readings: tuple[Reading, ...]
+    rejected: tuple[Rejection, ...] = ()
+    exact: bool = False
+    """A forecast without doubt: a trace that is replayed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check of a source says of one zone, or of the source itself where `zone` is empty."""
+
+    source: str
+    zone: str
+    ok: bool
+    reason: str
+    message: str
+
+
+class Source(Protocol):
+    """A provider of carbon intensities or prices."""
+
+    @property
+    def name(self) -> str:
+        """Such as `electricitymaps/v3`; stands in every reading and decision."""
+        ...
+
+    @property
+    def remote(self) -> bool:
+        """Whether a fetch may take long: such a source is asked in the background."""
+        ...
+
+    def offers(self, zone: str, kind: Kind, feed: Feed) -> bool:
+        """Whether it could answer at all, as far as is known without asking."""
+        ...
+
+    def fetch(self, ask: Ask, now: datetime) -> Batch:
+        """The answer, screened. Raises SourceError and nothing else."""
+        ...
+
+    def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
+        """Key, zones and licences, tried before anything depends on them. Never raises."""
+        ...
+
+
+class SourceError(Exception):
+    """A source gave nothing to use. `retry_at` says when asking again makes sense, if that is known."""
+
+    reason = "Unavailable"
+
+    def __init__(self, message: str, retry_at: datetime | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_at = retry_at
+
+
+class UnavailableError(SourceError):
+    """The network or the server failed; another try may succeed."""
+
+
+class ThrottledError(SourceError):
+    """We, or the server, hold requests back until `retry_at`."""
+
+    reason = "Throttled"
+
+
+class BadKeyError(SourceError):
+    """The key is missing or wrong: nothing works until a person changes it."""
+
+    reason = "BadKey"
+
+
+class RefusedError(SourceError):
+    """This zone or feed is not in the plan, or not known: asking again soon is of no use."""
+
+    reason = "NotLicensed"
+
+
+class UnknownZoneError(RefusedError):
+    """The provider has no such zone."""
+
+    reason = "UnknownZone"
+
+
+class NoDataError(SourceError):
+    """The provider has nothing for this zone at present."""
+
+    reason = "NoData"
+
+
+class MistrustedError(SourceError):
+    """An answer came, but it can't be believed."""
+
+    reason = "Mistrusted"

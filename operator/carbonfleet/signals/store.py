@@ -1,0 +1,229 @@
+"""The history of every zone, kept in SQLite or PostgreSQL through the same code."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from sqlite3 import Connection
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    MetaData,
+    Select,
+    String,
+    Table,
+    Text,
+    create_engine,
+    delete,
+    event,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from carbonfleet.signals.issue import Issue
+from carbonfleet.signals.reading import Kind, Reading, unit_of
+
+_METADATA: Final = MetaData()
+_READINGS: Final = Table(
+    "signal_readings",
+    _METADATA,
+    Column("zone", String(130), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("source", String(128), primary_key=True),
+    # An estimate and the settled value of the same hour are both kept.
+    Column("settled", Boolean, primary_key=True),
+    Column("step_seconds", Integer, nullable=False),
+    Column("value", Float(53), nullable=False),
+    Column("fetched_at", BigInteger, nullable=False),
+)
+_FORECASTS: Final = Table(
+    "signal_forecasts",
+    _METADATA,
+    Column("zone", String(130), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("issued_at", BigInteger, primary_key=True),
+    Column("source", String(128), primary_key=True),
+    Column("start", BigInteger, nullable=False),
+    Column("fetched_at", BigInteger, nullable=False),
+    Column("exact", Boolean, nullable=False),
+    Column("hourly_values", Text, nullable=False),
+)
+_ROWS_AT_ONCE: Final = 500
+FORECASTS_KEPT: Final = timedelta(days=35)
+
+
+class StoreError(Exception):
+    """The history can't be read or written; the message names the database."""
+
+
+class HistoryStore:
+    """Readings and issued forecasts. One thread at a time."""
+
+    def __init__(self, url: str = "sqlite://") -> None:
+        try:
+            self._engine = _engine(url)
+            _METADATA.create_all(self._engine)
+        except (SQLAlchemyError, ImportError) as error:
+            raise StoreError(f"the signal history can't be opened: {_brief(error)}") from error
+        self._upsert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[self._engine.dialect.name]
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def record(self, readings: Iterable[Reading]) -> None:
+        """Keep readings; a repeated one is replaced by what was fetched last. Raises StoreError."""
+        rows = {_reading_key(reading): _reading_row(reading) for reading in readings}
+        self._write(_READINGS, list(rows.values()), ("step_seconds", "value", "fetched_at"))
+
+    def record_forecast(self, zone: str, kind: Kind, issue: Issue) -> None:
+        """Keep an issued forecast. Raises StoreError."""
+        row = _forecast_row(zone, kind, issue)
+        self._write(_FORECASTS, [row], ("start", "fetched_at", "exact", "hourly_values"))
+
+    def readings(self, zone: str, kind: Kind, start: datetime, end: datetime) -> tuple[Reading, ...]:
+        """All readings that begin in [start, end), oldest first, of every source. Raises StoreError."""
+        columns, (since, until) = _READINGS.c, (_seconds(start), _seconds(end))
+        query = (
+            select(_READINGS)
+            .where(columns.zone == zone, columns.kind == kind.value)
+            .where(columns.start >= since, columns.start < until)
+            .order_by(columns.start, columns.settled, columns.fetched_at, columns.source)
+        )
+        return tuple(_reading(row, kind) for row in self._read(query))
+
+    def forecasts(self, zone: str, kind: Kind, since: datetime) -> tuple[Issue, ...]:
+        """The forecasts issued since then, oldest first, of every source. Raises StoreError."""
+        columns = _FORECASTS.c
+        query = (
+            select(_FORECASTS)
+            .where(columns.zone == zone, columns.kind == kind.value, columns.issued_at >= _seconds(since))
+            .order_by(columns.issued_at, columns.source)
+        )
+        return tuple(_issue(row) for row in self._read(query))
+
+    def forget_forecasts(self, before: datetime) -> None:
+        """Drop forecasts issued before then; readings are kept for good. Raises StoreError."""
+        statement = delete(_FORECASTS).where(_FORECASTS.c.issued_at < _seconds(before))
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(statement)
+        except SQLAlchemyError as error:
+            raise StoreError(f"the signal history can't be written: {_brief(error)}") from error
+
+    def _read(self, query: Select[Any]) -> Sequence[Mapping[str, Any]]:
+        try:
+            with self._engine.connect() as connection:
+                return [dict(row) for row in connection.execute(query).mappings()]
+        except SQLAlchemyError as error:
+            raise StoreError(f"the signal history can't be read: {_brief(error)}") from error
+
+    def _write(self, table: Table, rows: Sequence[Mapping[str, Any]], replaced: Sequence[str]) -> None:
+        insert: Any = self._upsert(table)
+        statement = insert.on_conflict_do_update(
+            index_elements=[column.name for column in table.primary_key],
+            set_={name: insert.excluded[name] for name in replaced},
+        )
+        try:
+            with self._engine.begin() as connection:
+                for first in range(0, len(rows), _ROWS_AT_ONCE):
+                    connection.execute(statement, list(rows[first : first + _ROWS_AT_ONCE]))
+        except SQLAlchemyError as error:
+            raise StoreError(f"the signal history can't be written: {_brief(error)}") from error
+
+
+def _engine(url: str) -> Engine:
+    options: dict[str, Any] = {}
+    if url in {"sqlite://", "sqlite:///:memory:"}:
+        options = {"poolclass": StaticPool}
+    if url.startswith("sqlite"):
+        options["connect_args"] = {"check_same_thread": False, "timeout": 5}
+    engine = create_engine(url, pool_pre_ping=True, **options)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    elif engine.dialect.name != "postgresql":
+        raise StoreError(f"the signal history is kept in SQLite or PostgreSQL, not {engine.dialect.name}")
+    return engine
+
+
+def _prepare_sqlite(connection: Connection, _record: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _brief(error: Exception) -> str:
+    """The cause, without the statement and its parameters, and without the URL's password."""
+    return str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+
+
+def _seconds(moment: datetime) -> int:
+    return math.floor(moment.timestamp())
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _reading_key(reading: Reading) -> tuple[object, ...]:
+    return reading.zone, reading.kind, reading.start, reading.source, reading.settled
+
+
+def _reading_row(reading: Reading) -> dict[str, Any]:
+    return {
+        "zone": reading.zone,
+        "kind": reading.kind.value,
+        "start": _seconds(reading.start),
+        "source": reading.source,
+        "settled": reading.settled,
+        "step_seconds": int(reading.step.total_seconds()),
+        "value": reading.value,
+        "fetched_at": _seconds(reading.fetched_at),
+    }
+
+
+def _reading(row: Mapping[str, Any], kind: Kind) -> Reading:
+    return Reading(
+        row["zone"],
+        _moment(row["start"]),
+        timedelta(seconds=row["step_seconds"]),
+        row["value"],
+        kind,
+        unit_of(kind),
+        row["source"],
+        row["settled"],
+        _moment(row["fetched_at"]),
+    )
+
+
+def _forecast_row(zone: str, kind: Kind, issue: Issue) -> dict[str, Any]:
+    values = [None if math.isnan(value) else value for value in issue.grams_per_kwh.tolist()]
+    return {
+        "zone": zone,
+        "kind": kind.value,
+        "issued_at": _seconds(issue.issued_at),
+        "source": issue.source,
+        "start": _seconds(issue.start),
+        "fetched_at": _seconds(issue.fetched_at),
+        "exact": issue.exact,
+        "hourly_values": json.dumps(values),
+    }
+
+
+def _issue(row: Mapping[str, Any]) -> Issue:
+    return Issue.of_values(
+        source=row["source"],
+        issued_at=_moment(row["issued_at"]),
+        fetched_at=_moment(row["fetched_at"]),
+        start=_moment(row["start"]),
+        values=json.loads(row["hourly_values"]),
+        exact=row["exact"],
+    )

@@ -1,0 +1,202 @@
+"""GET and POST of JSON from a provider: time-outs, bounded bodies, ETags, retries, clear failures."""
+
+import json
+import random
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import requests
+from requests.auth import AuthBase
+
+from carbonfleet.clock import Clock
+from carbonfleet.signals.gate import Gate
+from carbonfleet.signals.settings import Endpoint
+from carbonfleet.signals.source import ThrottledError, UnavailableError
+
+_BODY_LIMIT_BYTES: Final = 16 * 2**20
+_RETRY_AFTER_LIMIT_SECONDS: Final = 3600.0
+_REMEMBERED_ANSWERS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer that was read whole. `body` is the JSON value, None where it was not JSON."""
+
+    status: int
+    body: Any
+    text: str
+    """Its first characters, for messages."""
+
+
+class Headers(AuthBase):
+    """Sets the given headers on a request, and keeps `requests` from reading ~/.netrc."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = dict(headers)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add them."""
+        request.headers.update(self._headers)
+        return request
+
+    def __repr__(self) -> str:
+        return "Headers(***)"
+
+
+class JsonClient:
+    """One provider's server. Safe to use from several threads."""
+
+    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+        self._endpoint = endpoint
+        self._clock = clock
+        self._gate = Gate(endpoint, clock)
+        self._local = threading.local()
+        self._remembered: dict[str, tuple[str, Answer]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, path: str, query: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+        """The answer, whatever its status below 500 save 429. Raises UnavailableError or ThrottledError."""
+        return self._ask("GET", path, query, headers, None)
+
+    def post(self, path: str, body: object, headers: Mapping[str, str]) -> Answer:
+        """The same, for a question that is sent as JSON."""
+        return self._ask("POST", path, {}, headers, body)
+
+    def _ask(
+        self, method: str, path: str, query: Mapping[str, Any], headers: Mapping[str, str], body: object
+    ) -> Answer:
+        for attempt in range(self._endpoint.tries):
+            self._gate.enter()
+            try:
+                answer = self._once(method, path, query, headers, body)
+            except UnavailableError:
+                self._gate.failed()
+                if attempt + 1 == self._endpoint.tries:
+                    raise
+                self._pause(attempt)
+            except ThrottledError as error:
+                self._gate.hold(error.retry_at)
+                raise
+            else:
+                self._gate.succeeded()
+                return answer
+        raise AssertionError("the loop returns or raises")
+
+    def _pause(self, attempt: int) -> None:
+        longest = self._endpoint.retry_seconds * 2**attempt
+        time.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter is no secret
+
+    def _once(
+        self, method: str, path: str, query: Mapping[str, Any], headers: Mapping[str, str], body: object
+    ) -> Answer:
+        url = f"{self._endpoint.url.rstrip('/')}/{path.lstrip('/')}"
+        key = f"{url}?{sorted(query.items())}"
+        try:
+            with self._session().request(
+                method,
+                url,
+                params=dict(query),
+                json=body,
+                auth=Headers({**headers, **self._conditions(method, key)}),
+                timeout=(self._endpoint.connect_seconds, self._endpoint.read_seconds),
+                # A redirect could carry the key to another host.
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return self._read(response, key)
+        except requests.RequestException as error:
+            # Not str(error): it may quote the URL, and some providers take the key there.
+            raise UnavailableError(f"{self._endpoint.host}: {_failure(error)}") from error
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            session.verify = str(self._endpoint.ca_file) if self._endpoint.ca_file else True
+            session.headers.update({"Accept": "application/json", "User-Agent": "carbonfleet"})
+        return session
+
+    def _conditions(self, method: str, key: str) -> dict[str, str]:
+        with self._lock:
+            known = self._remembered.get(key)
+        return {"If-None-Match": known[0]} if known and method == "GET" else {}
+
+    def _read(self, response: requests.Response, key: str) -> Answer:
+        if response.status_code == 304:
+            with self._lock:
+                known = self._remembered.get(key)
+            if known:
+                return known[1]
+        if response.status_code == 429:
+            wait = _retry_after_seconds(response) or self._endpoint.throttle_seconds
+            raise ThrottledError(
+                f"{self._endpoint.host} asks us to wait {wait:.0f} s (HTTP 429)", self._in_real(wait)
+            )
+        if response.status_code >= 500 or 300 <= response.status_code < 400:
+            raise UnavailableError(f"{self._endpoint.host}: HTTP {response.status_code}")
+        return self._remember(response, key, _answer(response, self._endpoint))
+
+    def _in_real(self, seconds: float) -> datetime:
+        return self._clock.now() + timedelta(seconds=seconds * self._clock.speed)
+
+    def _remember(self, response: requests.Response, key: str, answer: Answer) -> Answer:
+        etag = response.headers.get("ETag")
+        if etag and answer.status == 200:
+            with self._lock:
+                self._remembered.pop(key, None)
+                self._remembered[key] = (etag, answer)
+                if len(self._remembered) > _REMEMBERED_ANSWERS:
+                    self._remembered.pop(next(iter(self._remembered)))
+        return answer
+
+
+def _answer(response: requests.Response, endpoint: Endpoint) -> Answer:
+    raw = _body(response, endpoint)
+    try:
+        # NaN and Infinity are no JSON, but some servers write them: they stay text and are refused later.
+        body = json.loads(raw, parse_constant=str)
+    except (ValueError, RecursionError):
+        body = None
+        if response.status_code == 200:
+            raise UnavailableError(f"{endpoint.host}: HTTP 200 without JSON in it") from None
+    return Answer(response.status_code, body, raw[:200].decode("utf-8", "replace"))
+
+
+def _body(response: requests.Response, endpoint: Endpoint) -> bytes:
+    """All of it: at most 16 MiB, and in three times the read time-out, however slowly it drips."""
+    end = time.monotonic() + 3 * endpoint.read_seconds
+    body = bytearray()
+    for part in response.iter_content(65_536):
+        body += part
+        if len(body) > _BODY_LIMIT_BYTES or time.monotonic() > end:
+            raise UnavailableError(f"{endpoint.host}: the answer is too long, or takes too long")
+    return bytes(body)
+
+
+def _retry_after_seconds(response: requests.Response) -> float | None:
+    text = response.headers.get("Retry-After", "")
+    if text.isascii() and text.isdigit():
+        return min(float(text), _RETRY_AFTER_LIMIT_SECONDS)
+    try:
+        then, sent = parsedate_to_datetime(text), parsedate_to_datetime(response.headers.get("Date", ""))
+        return min(max(1.0, (then - sent).total_seconds()), _RETRY_AFTER_LIMIT_SECONDS)
+    except (TypeError, ValueError):
+        return None
+
+
+def _failure(error: requests.RequestException) -> str:
+    kinds = {
+        requests.exceptions.SSLError: "its certificate is not trusted: set caFile",
+        requests.exceptions.ConnectTimeout: "no connection in time",
+        requests.exceptions.Timeout: "no answer in time",
+        requests.exceptions.ConnectionError: "no connection, or it broke off",
+    }
+    return next(
+        (text for kind, text in kinds.items() if isinstance(error, kind)),
+        f"request failed ({type(error).__name__})",
+    )
