@@ -98,6 +98,8 @@ class Foreign(BaseModel):
 _PART = re.compile(r"(\d+)(d|h|m|s)")
 _SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 DURATION_PATTERN: Final = r"^(\d{1,6}(d|h|m|s)){1,4}$"
+LONGEST_DURATION: Final = timedelta(days=3650)
+"""So that a time plus a duration is always a time."""
 
 
 def parse_duration(text: object) -> timedelta:
@@ -106,7 +108,10 @@ def parse_duration(text: object) -> timedelta:
         return text
     if not isinstance(text, str) or not re.fullmatch(DURATION_PATTERN, text):
         raise ValueError("write a duration like 90m, 24h or 1h30m")
-    return timedelta(seconds=sum(int(n) * _SECONDS[unit] for n, unit in _PART.findall(text)))
+    span = timedelta(seconds=sum(int(n) * _SECONDS[unit] for n, unit in _PART.findall(text)))
+    if span > LONGEST_DURATION:
+        raise ValueError(f"must be at most {LONGEST_DURATION.days}d")
+    return span
 
 
 def format_duration(span: timedelta) -> str:
@@ -123,6 +128,12 @@ def format_duration(span: timedelta) -> str:
 def format_time(moment: datetime) -> str:
     """A moment as Kubernetes writes it: `2026-01-31T12:00:00Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _as_utc(moment: datetime) -> datetime:
+    if not 1970 <= moment.year < 3000:
+        raise ValueError("must lie in the years 1970 to 2999")
+    return moment.astimezone(UTC)
 
 
 Duration = Annotated[
@@ -149,7 +160,7 @@ PositiveDuration = Annotated[
 ]
 Time = Annotated[
     AwareDatetime,
-    AfterValidator(lambda moment: moment.astimezone(UTC)),
+    AfterValidator(_as_utc),
     PlainSerializer(format_time, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 40}),
 ]
