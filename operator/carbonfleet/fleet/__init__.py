@@ -1,1 +1,67 @@
-"""The fleet repository: its layout, its manifests, and how it is written."""
+"""The fleet repository: layout and manifests, reading the tip, publishing, review."""
+
+from carbonfleet.fleet.errors import (
+    AccessDenied,
+    FleetError,
+    PushContended,
+    PushForbidden,
+    RepositoryInvalid,
+    RepositoryUnreachable,
+)
+from carbonfleet.fleet.history import Vanished
+from carbonfleet.fleet.intents import (
+    AlreadyThere,
+    Committed,
+    Intent,
+    Place,
+    Published,
+    Refused,
+    Remove,
+    Result,
+    Suspend,
+)
+from carbonfleet.fleet.layout import object_name, placement_id
+from carbonfleet.fleet.manifest import (
+    Placement,
+    PlacementInvalid,
+    decision_in,
+    manifests,
+    parse,
+    render,
+    spec_digest,
+)
+from carbonfleet.fleet.repository import Repository
+from carbonfleet.fleet.settings import Backoff, RepositorySettings
+from carbonfleet.fleet.tip import Tip
+
+__all__ = [
+    "AccessDenied",
+    "AlreadyThere",
+    "Backoff",
+    "Committed",
+    "FleetError",
+    "Intent",
+    "Place",
+    "Placement",
+    "PlacementInvalid",
+    "Published",
+    "PushContended",
+    "PushForbidden",
+    "Refused",
+    "Remove",
+    "Repository",
+    "RepositoryInvalid",
+    "RepositorySettings",
+    "RepositoryUnreachable",
+    "Result",
+    "Suspend",
+    "Tip",
+    "Vanished",
+    "decision_in",
+    "manifests",
+    "object_name",
+    "parse",
+    "placement_id",
+    "render",
+    "spec_digest",
+]

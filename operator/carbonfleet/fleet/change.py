@@ -1,0 +1,227 @@
+"""What a batch of intents changes on a tip: a function of values that refuses what must not be."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from carbonfleet.fleet.history import History, Vanished
+from carbonfleet.fleet.intents import AlreadyThere, Intent, Place, Refused, Remove, Result, Suspend
+from carbonfleet.fleet.layout import check_uid
+from carbonfleet.fleet.manifest import Placement, render, with_suspend
+from carbonfleet.fleet.tip import Tip
+from carbonfleet.placement.policy import residency_verdict
+
+FEWEST_GUARDED = 5
+GUARDED_SHARE = 0.2
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is to be written, and what is already known of each intent."""
+
+    changes: dict[str, bytes | None] = field(default_factory=dict)
+    accepted: list[Intent] = field(default_factory=list)
+    results: dict[str, Result] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    tip: Tip
+    by_id: Mapping[str, Placement]
+    leaving: frozenset[str]
+    history: History
+    vanished: Callable[[str], Vanished]
+
+
+def prepare(
+    intents: Sequence[Intent],
+    tip: Tip,
+    history: History,
+    allow_many_removals: bool,
+    vanished: Callable[[str], Vanished],
+) -> Batch:
+    """Decide each intent on this tip: already there, refused, or a change. Removals go first."""
+    by_id = {placement.placement_id: placement for placement in tip.files.values()}
+    latest = {intent.id: intent for intent in intents}
+    batch = Batch()
+    guard = None if allow_many_removals else deletion_guard(tuple(latest.values()), tip)
+    if guard is not None:
+        held = {i.id for i in latest.values() if isinstance(i, Remove) and not i.finished}
+        batch.results |= dict.fromkeys(held, guard)
+    todo = [intent for intent in latest.values() if intent.id not in batch.results]
+    leaving = frozenset(intent.id for intent in todo if isinstance(intent, Remove))
+    world = _World(tip, by_id, leaving, history, vanished)
+    for intent in sorted(todo, key=_order):
+        _decide(intent, world, batch)
+    return batch
+
+
+def deletion_guard(intents: Sequence[Intent], tip: Tip) -> Refused | None:
+    """Refuses removals of more than max(5, 20 %) of the live placements in one commit."""
+    finished = {i.id for i in intents if isinstance(i, Remove) and i.finished}
+    live = {p.placement_id for p in tip.files.values()} - finished
+    removed = live & {i.id for i in intents if isinstance(i, Remove)}
+    most = max(FEWEST_GUARDED, int(GUARDED_SHARE * len(live)))
+    if len(removed) <= most:
+        return None
+    return Refused(
+        "DeletionGuardTripped",
+        f"this would remove {len(removed)} of {len(live)} live placements at once, and {most} is the most: "
+        "if it is wanted, remove fewer at a time or allow many removals",
+    )
+
+
+def _order(intent: Intent) -> tuple[int, str]:
+    rank = 0 if isinstance(intent, Remove) else 1 if isinstance(intent, Suspend) else 2
+    return rank, intent.decision.key if isinstance(intent, Place) else intent.placement.path
+
+
+def _decide(intent: Intent, world: _World, batch: Batch) -> None:
+    match intent:
+        case Place():
+            _place(intent, world, batch)
+        case Remove():
+            _remove(intent, world, batch)
+        case Suspend():
+            _suspend(intent, world, batch)
+
+
+def _place(intent: Place, world: _World, batch: Batch) -> None:
+    present = world.by_id.get(intent.id)
+    if present is not None and not (intent.replace and present.edited):
+        batch.results[intent.id] = AlreadyThere(world.tip.commit, present)
+        return
+    for rule in _RULES:
+        refusal = rule(intent, world)
+        if refusal is not None:
+            batch.results[intent.id] = refusal
+            return
+    facts = world.tip.clusters[intent.window.cluster]
+    try:
+        content = render(intent.decision, intent.spec, intent.record, facts)
+    except ValueError as error:
+        batch.results[intent.id] = Refused("NotRenderable", str(error))
+        return
+    if present is not None and present.path != intent.path:
+        batch.changes[present.path] = None
+    batch.changes[intent.path] = content
+    batch.accepted.append(intent)
+
+
+def _remove(intent: Remove, world: _World, batch: Batch) -> None:
+    present = world.by_id.get(intent.id)
+    if present is None:
+        batch.results[intent.id] = AlreadyThere(world.tip.commit)
+        return
+    batch.changes[present.path] = None
+    batch.accepted.append(intent)
+
+
+def _suspend(intent: Suspend, world: _World, batch: Batch) -> None:
+    present = world.by_id.get(intent.id)
+    content = world.tip.file(present.path) if present is not None else None
+    if present is None or content is None:
+        batch.results[intent.id] = Refused(
+            "NotInGit", f"{intent.placement.path} is not on the branch any more"
+        )
+    elif present.edited:
+        batch.results[intent.id] = _edited(present.path)
+    elif present.suspended == intent.suspended:
+        batch.results[intent.id] = AlreadyThere(world.tip.commit, present)
+    else:
+        batch.changes[present.path] = with_suspend(content, intent.suspended)
+        batch.accepted.append(intent)
+
+
+def _is_well_formed(intent: Place, world: _World) -> Refused | None:
+    try:
+        _path, _uid = intent.path, check_uid(intent.decision.uid)
+    except ValueError as error:
+        return Refused("InvalidName", str(error))
+    return None
+
+
+def _cluster_takes_work(intent: Place, world: _World) -> Refused | None:
+    cluster = intent.window.cluster
+    if cluster in world.tip.cluster_problems:
+        return Refused("ClusterInvalid", world.tip.cluster_problems[cluster])
+    facts = world.tip.clusters.get(cluster)
+    if facts is None:
+        return Refused("ClusterMissing", f"clusters/{cluster}/cluster.yaml is not on the branch any more")
+    if facts.maintenance:
+        return Refused("ClusterInMaintenance", f"{cluster} takes nothing new while maintenance is true")
+    return None
+
+
+def _policy_allows(intent: Place, world: _World) -> Refused | None:
+    facts = world.tip.clusters[intent.window.cluster]
+    residency = intent.spec.residency
+    ruling = residency_verdict(
+        world.tip.policies, residency.data_class, intent.decision.namespace, residency, facts
+    )
+    return None if ruling.allowed else Refused(ruling.reason, ruling.message)
+
+
+def _nobody_took_it_away(intent: Place, world: _World) -> Refused | None:
+    """A person's revert holds for the generation; the hub's own removal for the attempt."""
+    if intent.replace:
+        return None
+    if world.history.removed_in(intent.id):
+        return Refused("AlreadyRemoved", f"attempt {intent.decision.attempt} was removed before; count it up")
+    decided = world.history.placed_for(intent.decision.uid, intent.decision.generation)
+    for placement_id, path in decided.items():
+        if placement_id not in world.by_id and not world.history.removed_in(placement_id):
+            return Refused(
+                "RevertedByHuman",
+                f"{path} was taken out of Git by {world.vanished(path).who}; it is not written again until "
+                "the job's spec changes or its replace annotation is set",
+            )
+    return None
+
+
+def _no_other_attempt(intent: Place, world: _World) -> Refused | None:
+    for placement in world.tip.files.values():
+        same = placement.uid == intent.decision.uid and placement.placement_id != intent.id
+        if same and placement.placement_id not in world.leaving:
+            return Refused(
+                "AttemptStillInGit",
+                f"attempt {placement.attempt} is still in {placement.path}; it must have stopped first",
+            )
+    return None
+
+
+def _path_is_free(intent: Place, world: _World) -> Refused | None:
+    """What lies there already must be on its way out, and must not be a person's work."""
+    present = world.tip.files.get(intent.path)
+    if (
+        present is not None
+        and present.edited
+        and not intent.replace
+        and present.placement_id not in world.leaving
+    ):
+        return _edited(intent.path)
+    if (
+        present is not None
+        and present.placement_id != intent.id
+        and present.placement_id not in world.leaving
+    ):
+        return Refused("PathTaken", f"{intent.path} holds the placement of another job, {present.uid}")
+    if intent.path in world.tip.problems and not intent.replace:
+        return _edited(intent.path)
+    return None
+
+
+def _edited(path: str) -> Refused:
+    return Refused(
+        "EditedByHuman",
+        f"{path} was changed by a person; it is left alone until the job's replace annotation is set",
+    )
+
+
+_RULES: tuple[Callable[[Place, _World], Refused | None], ...] = (
+    _is_well_formed,
+    _cluster_takes_work,
+    _policy_allows,
+    _nobody_took_it_away,
+    _no_other_attempt,
+    _path_is_free,
+)

@@ -1,0 +1,87 @@
+"""What the branch's history says of placements: which were ever there, and who took them away."""
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+import pygit2
+from pygit2.enums import SortMode
+
+from carbonfleet.fleet.message import changes_in
+from carbonfleet.fleet.trees import blob
+
+MOST_COMMITS_SEARCHED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """A placement that was on the branch and is not any more."""
+
+    by_us: bool
+    """The hub removed it; otherwise a person did, or the branch's history was rewritten."""
+    commit: str = ""
+    author: str = ""
+
+    @property
+    def who(self) -> str:
+        """For people: by whom and in which commit."""
+        if self.by_us:
+            return f"the hub in {self.commit[:10]}"
+        return f"{self.author} in {self.commit[:10]}" if self.commit else "someone who rewrote the branch"
+
+
+class History:
+    """Index of the placements in all commits that were ever seen on the branch; it grows with the tip."""
+
+    def __init__(self, author_email: str) -> None:
+        self._author_email = author_email
+        self._placed: dict[str, str] = {}
+        self._removed: dict[str, str] = {}
+        self._decided: dict[tuple[str, int], dict[str, str]] = {}
+        self._head: pygit2.Oid | None = None
+
+    def advance(self, repository: pygit2.Repository, tip: pygit2.Oid) -> None:
+        """Read the commits that are new since the last call; each is read once."""
+        if tip == self._head:
+            return
+        walk = repository.walk(tip, SortMode.TOPOLOGICAL | SortMode.REVERSE)
+        if self._head is not None and self._head in repository:
+            walk.hide(self._head)
+        for commit in walk:
+            self._read(commit)
+        self._head = tip
+
+    def placed_in(self, placement_id: str) -> str | None:
+        """The commit that first wrote a placement."""
+        return self._placed.get(placement_id)
+
+    def removed_in(self, placement_id: str) -> str | None:
+        """The commit of ours that removed a placement."""
+        return self._removed.get(placement_id)
+
+    def placed_for(self, uid: str, generation: int) -> dict[str, str]:
+        """The paths, by placement id, that were written for one generation of a job."""
+        return dict(self._decided.get((uid, generation), {}))
+
+    def _read(self, commit: pygit2.Commit) -> None:
+        if "CTJ-" not in commit.message:
+            return
+        ours = commit.author.email == self._author_email
+        for change in changes_in(commit.message):
+            if change.action == "place":
+                self._placed.setdefault(change.placement_id, str(commit.id))
+                path = f"clusters/{change.spoke}/jobs/{change.job}.yaml"
+                self._decided.setdefault((change.uid, change.generation), {})[change.placement_id] = path
+                self._removed.pop(change.placement_id, None)
+            elif change.action == "remove" and ours:
+                self._removed[change.placement_id] = str(commit.id)
+
+
+def last_removal(repository: pygit2.Repository, tip: pygit2.Oid, path: str) -> Vanished:
+    """Who removed the file at `path` last, as far back as is searched."""
+    walk = repository.walk(tip, SortMode.TOPOLOGICAL)
+    for commit in islice(walk, MOST_COMMITS_SEARCHED):
+        parents = commit.parents
+        if blob(commit.tree, path) is None and any(blob(parent.tree, path) is not None for parent in parents):
+            return Vanished(by_us=False, commit=str(commit.id), author=commit.author.name)
+    return Vanished(by_us=False)

@@ -1,0 +1,112 @@
+"""What is wanted of the fleet repository, as values, and what became of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from carbonfleet.api.job import DecisionRecord, JobSpec
+from carbonfleet.fleet.layout import job_path, object_name, placement_id
+from carbonfleet.fleet.manifest import Placement
+from carbonfleet.placement.decision import Decision, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Write a decision to Git."""
+
+    decision: Decision
+    spec: JobSpec
+    record: DecisionRecord
+    """The decision in the form that is kept; it travels in the file."""
+    replace: bool = False
+    """A person asked for it (annotation `replace`): also where someone removed or edited the file."""
+
+    @property
+    def window(self) -> Window:
+        """The place and time. Raises ValueError for a decision that has none."""
+        if self.decision.window is None:
+            raise ValueError(f"{self.decision.key}: a decision without a window can't be placed")
+        return self.decision.window
+
+    @property
+    def id(self) -> str:
+        """The placement's id, the same for equal (UID, generation, attempt)."""
+        return placement_id(self.decision.uid, self.decision.generation, self.decision.attempt)
+
+    @property
+    def path(self) -> str:
+        """Where its file goes."""
+        return str(job_path(self.window.cluster, self.decision.namespace, self.decision.name))
+
+    @property
+    def object_name(self) -> str:
+        """What the RayJob will be called."""
+        return object_name(self.decision.name, self.decision.uid, self.decision.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Take a placement out of Git, so that its spoke stops it."""
+
+    placement: Placement
+    why: str
+    finished: bool = False
+    """Its terminal report is stored: it is not live any more, and the deletion guard does not count it."""
+
+    @property
+    def id(self) -> str:
+        """The placement's id."""
+        return self.placement.placement_id
+
+
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    """Set `spec.suspend` of a placement that is in Git."""
+
+    placement: Placement
+    suspended: bool
+    why: str
+
+    @property
+    def id(self) -> str:
+        """The placement's id."""
+        return self.placement.placement_id
+
+
+Intent = Place | Remove | Suspend
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """It is on the branch, in this commit."""
+
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyThere:
+    """The branch was so already; nothing was written."""
+
+    commit: str
+    """The tip on which it was found."""
+    placement: Placement | None = None
+    """What is there; None where the wish was that it be gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It must not be written; the reason is stable and in CamelCase."""
+
+    reason: str
+    message: str
+
+
+Result = Committed | AlreadyThere | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The tip after publishing, and the result of each intent by its placement id."""
+
+    commit: str
+    results: Mapping[str, Result]
+    tries: int = 1

@@ -1,0 +1,75 @@
+"""Where things are in the fleet repository, and what they are called there."""
+
+import base64
+import hashlib
+import re
+from typing import Final, NamedTuple
+
+POLICIES: Final = "policies"
+CLUSTERS: Final = "clusters"
+CLUSTER_FILE: Final = "cluster.yaml"
+JOBS: Final = "jobs"
+LONGEST_OBJECT_NAME: Final = 47
+"""KubeRay appends to a RayJob's name and refuses longer ones."""
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+_UID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
+
+
+class JobPath(NamedTuple):
+    """The parts of `clusters/<cluster>/jobs/<namespace>/<job>.yaml`."""
+
+    cluster: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        """The path from the root of the repository."""
+        return f"{CLUSTERS}/{self.cluster}/{JOBS}/{self.namespace}/{self.name}.yaml"
+
+
+def is_label(text: str) -> bool:
+    """Whether `text` is a DNS-1123 label, and so safe as a path segment, a label and a trailer."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def job_path(cluster: str, namespace: str, name: str) -> JobPath:
+    """The one place for a job's placement on a cluster. Raises ValueError for a name that is no label."""
+    for what, text in (("cluster", cluster), ("namespace", namespace), ("job", name)):
+        if not is_label(text):
+            raise ValueError(f"{what} name {text!r} is not a lower-case DNS label of at most 63 characters")
+    return JobPath(cluster, namespace, name)
+
+
+def read_job_path(path: str) -> JobPath | None:
+    """The parts of a placement's path; None where `path` is any other."""
+    parts = path.split("/")
+    if len(parts) != 5 or parts[0] != CLUSTERS or parts[2] != JOBS or not parts[4].endswith(".yaml"):
+        return None
+    found = JobPath(parts[1], parts[3], parts[4].removesuffix(".yaml"))
+    return found if all(is_label(part) for part in found) else None
+
+
+def cluster_path(cluster: str) -> str:
+    """Where people declare a cluster."""
+    return f"{CLUSTERS}/{cluster}/{CLUSTER_FILE}"
+
+
+def check_uid(uid: str) -> str:
+    """The UID, if it is one. Raises ValueError otherwise."""
+    if not _UID.fullmatch(uid):
+        raise ValueError(f"job UID {uid!r} is not letters, digits and dashes, at most 63")
+    return uid
+
+
+def placement_id(uid: str, generation: int, attempt: int) -> str:
+    """The decision's name, the same however often it is made: 16 characters of a-z and 2-7."""
+    digest = hashlib.sha256(f"{uid}/{generation}/{attempt}".encode()).digest()
+    return base64.b32encode(digest[:10]).decode().lower()
+
+
+def object_name(name: str, uid: str, attempt: int) -> str:
+    """`<job>-<hash of the UID>-<attempt>`: a DNS-1035 label of at most 47 characters."""
+    tail = f"-{base64.b32encode(hashlib.sha256(uid.encode()).digest()[:5]).decode().lower()[:4]}-{attempt}"
+    head = name if name[:1].isalpha() else f"j{name}"
+    return head[: LONGEST_OBJECT_NAME - len(tail)].rstrip("-") + tail

@@ -1,0 +1,276 @@
+"""One placement's file: the one way out (`render`) and the one way in (`parse`)."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+import yaml
+
+from carbonfleet.api.cluster import ClusterFacts, GpuPool
+from carbonfleet.api.job import DecisionRecord, JobSpec
+from carbonfleet.api.wire import ANNOTATION, LABEL, format_time
+from carbonfleet.fleet.layout import JobPath, check_uid, object_name, placement_id, read_job_path
+from carbonfleet.fleet.template import Block, Scalar, Template
+from carbonfleet.fleet.workload import config_of, output_of
+from carbonfleet.placement.decision import Decision, Window
+
+NO_DIGEST: Final = "sha256:" + 64 * "0"
+CPUS_PER_GPU: Final = 4
+MEMORY_GIB_PER_GPU: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What one file says: which attempt of which job runs where and from when."""
+
+    path: str
+    uid: str
+    namespace: str
+    name: str
+    generation: int
+    attempt: int
+    placement_id: str
+    cluster: str
+    pool: str
+    gpus: int
+    start: datetime
+    duration: timedelta
+    """Run time from `start`, pauses left out."""
+    suspended: bool
+    object_name: str
+    data_class: str
+    decision_digest: str
+    spec_digest: str
+    content_digest: str
+    edited: bool = False
+    """Someone changed the file after the hub wrote it."""
+
+    @property
+    def key(self) -> str:
+        """`namespace/name` of the job."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def end(self) -> datetime:
+        """When it is expected to finish."""
+        return self.start + self.duration
+
+
+class PlacementInvalid(ValueError):  # noqa: N818  named like its reason
+    """A file among the placements that is none; the message says what is wrong with it."""
+
+
+def spec_digest(spec: JobSpec) -> str:
+    """sha256 of a job's spec in canonical JSON."""
+    text = json.dumps(spec.to_wire(), sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def render(decision: Decision, spec: JobSpec, record: DecisionRecord, facts: ClusterFacts) -> bytes:
+    """The file for a decision: equal inputs give equal bytes.
+
+    Raises ValueError where the decision has no window, the cluster lacks its pool, or a name is unfit.
+    """
+    window = decision.window
+    if window is None or window.cluster != facts.name:
+        raise ValueError(f"{decision.key}: no window on {facts.name}")
+    pool = next((pool for pool in facts.pools if pool.name == window.pool), None)
+    if pool is None:
+        raise ValueError(f"{facts.name} has no pool {window.pool}")
+    values = (
+        _names(decision, spec, window) | _figures(decision, spec, window) | _shape(spec, window, pool, facts)
+    )
+    values |= {
+        "config": Block(config_of(spec.workload, window.gpus)),
+        "decision": Block(json.dumps(record.to_wire(), indent=1)),
+        "output": output_of(spec.workload, decision.uid),
+        "image": spec.workload.image,
+        "suspend": False,
+        "content_digest": NO_DIGEST,
+    }
+    return _sealed(_template().fill(values))
+
+
+def parse(path: str, content: bytes) -> Placement:
+    """What a file says. A file as the hub wrote it is read quickly; one that was changed, in full.
+
+    Raises PlacementInvalid.
+    """
+    place = read_job_path(path)
+    if place is None:
+        raise PlacementInvalid(
+            f"{path}: not a placement's path, clusters/<cluster>/jobs/<namespace>/<job>.yaml"
+        )
+    text = content.decode("utf-8", "replace")
+    if _digest_of(text) == _digest_in(text):
+        return _placement(path, place, *_as_written(text), edited=False)
+    return _placement(path, place, *_as_edited(path, content), edited=True)
+
+
+def manifests(path: str, content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The ConfigMap and the RayJob in a placement's file. Raises PlacementInvalid."""
+    try:
+        documents = [
+            document for document in yaml.load_all(content, yaml.CSafeLoader) if document is not None
+        ]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise PlacementInvalid(f"{path}: not readable as YAML: {error}") from error
+    kinds = {document.get("kind") if isinstance(document, dict) else None: document for document in documents}
+    if len(documents) != 2 or set(kinds) != {"ConfigMap", "RayJob"}:
+        raise PlacementInvalid(f"{path}: must hold one ConfigMap and one RayJob, nothing else")
+    return kinds["ConfigMap"], kinds["RayJob"]
+
+
+def decision_in(path: str, content: bytes) -> DecisionRecord | None:
+    """The decision that a placement's file holds; None where a person changed it beyond reading."""
+    try:
+        config, _ray_job = manifests(path, content)
+        return DecisionRecord.model_validate_json(config["data"]["decision.json"])
+    except (PlacementInvalid, ValueError, KeyError, TypeError):
+        return None
+
+
+def with_suspend(content: bytes, suspended: bool) -> bytes:
+    """A file as the hub wrote it, with `spec.suspend` set, sealed again."""
+    text = re.sub(
+        r"(?m)^  suspend: (true|false)$",
+        f"  suspend: {'true' if suspended else 'false'}",
+        content.decode(),
+        count=1,
+    )
+    return _sealed(_unsealed(text))
+
+
+@cache
+def _template() -> Template:
+    return Template.read(files(__package__).joinpath("base.yaml").read_text())
+
+
+def _names(decision: Decision, spec: JobSpec, window: Window) -> dict[str, Scalar | Block]:
+    return {
+        "object": object_name(decision.name, decision.uid, decision.attempt),
+        "namespace": decision.namespace,
+        "job": decision.name,
+        "uid": check_uid(decision.uid),
+        "attempt": str(decision.attempt),
+        "cluster": window.cluster,
+        "pool": window.pool,
+        "data_class": spec.residency.data_class,
+        "placement_id": placement_id(decision.uid, decision.generation, decision.attempt),
+    }
+
+
+def _figures(decision: Decision, spec: JobSpec, window: Window) -> dict[str, Scalar | Block]:
+    seconds = sum((end - start).total_seconds() for start, end in window.segments)
+    return {
+        "generation": str(decision.generation),
+        "gpus": str(window.gpus),
+        "start": format_time(window.start),
+        "duration_seconds": str(round(seconds)),
+        "decision_digest": decision.digest,
+        "spec_digest": spec_digest(spec),
+        # Twice the expected length and an hour on top: a backstop, not a schedule.
+        "active_deadline_seconds": 2 * round(seconds) + 3600,
+    }
+
+
+def _shape(spec: JobSpec, window: Window, pool: GpuPool, facts: ClusterFacts) -> dict[str, Scalar | Block]:
+    """GPUs as nodes of equal size, the fewest that there are."""
+    most = min(window.gpus, pool.gpus_per_node)
+    per_node = next(count for count in range(most, 0, -1) if window.gpus % count == 0)
+    return {
+        "nodes": window.gpus // per_node,
+        # A simulated GPU is no device that a kubelet could hand out.
+        "gpus_per_node": str(0 if pool.simulated else per_node),
+        "cpus_per_node": str(CPUS_PER_GPU * per_node),
+        "memory_per_node": f"{MEMORY_GIB_PER_GPU * per_node}Gi",
+    }
+
+
+_DIGEST_LINE = re.compile(rf'(?m)^(    {re.escape(ANNOTATION.CONTENT_DIGEST)}: )"(sha256:[0-9a-f]{{64}})"$')
+_ENTRY = re.compile(r'(?m)^    (carbonfleet\.dev/[a-z-]+): "([^"\\]*)"$')
+_OBJECT = re.compile(r'(?m)^  name: "([^"\\]*)"$')
+_SUSPEND = re.compile(r"(?m)^  suspend: (true|false)$")
+
+
+def _sealed(text: str) -> bytes:
+    digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return _DIGEST_LINE.sub(rf'\1"{digest}"', text, count=1).encode()
+
+
+def _unsealed(text: str) -> str:
+    return _DIGEST_LINE.sub(rf'\1"{NO_DIGEST}"', text, count=1)
+
+
+def _digest_in(text: str) -> str:
+    found = _DIGEST_LINE.search(text)
+    return found[2] if found else "none"
+
+
+def _digest_of(text: str) -> str:
+    return f"sha256:{hashlib.sha256(_unsealed(text).encode()).hexdigest()}"
+
+
+def _as_written(text: str) -> tuple[dict[str, Any], str, bool]:
+    """Labels and annotations, the object's name and suspend, from a file whose shape is known."""
+    ray_job = text[text.index("\nkind: RayJob\n") :]
+    name, suspend = _OBJECT.search(ray_job), _SUSPEND.search(ray_job)
+    return dict(_ENTRY.findall(ray_job)), name[1] if name else "", bool(suspend and suspend[1] == "true")
+
+
+def _as_edited(path: str, content: bytes) -> tuple[dict[str, Any], str, bool]:
+    _config, ray_job = manifests(path, content)
+    try:
+        metadata = ray_job["metadata"]
+        values = {**metadata["labels"], **metadata["annotations"]}
+        return values, str(metadata["name"]), ray_job["spec"].get("suspend") is True
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PlacementInvalid(f"{path}: the RayJob lacks {error}") from error
+
+
+def _placement(
+    path: str, place: JobPath, values: dict[str, Any], name: str, suspended: bool, *, edited: bool
+) -> Placement:
+    try:
+        found = Placement(
+            path=path,
+            uid=check_uid(str(values[LABEL.UID])),
+            namespace=str(values[LABEL.NAMESPACE]),
+            name=str(values[LABEL.JOB]),
+            generation=int(values[ANNOTATION.GENERATION]),
+            attempt=int(values[LABEL.ATTEMPT]),
+            placement_id=str(values[ANNOTATION.PLACEMENT_ID]),
+            cluster=str(values[LABEL.CLUSTER]),
+            pool=str(values[ANNOTATION.POOL]),
+            gpus=int(values[ANNOTATION.GPUS]),
+            start=_time(str(values[ANNOTATION.START])),
+            duration=timedelta(seconds=int(values[ANNOTATION.DURATION_SECONDS])),
+            suspended=suspended,
+            object_name=name,
+            data_class=str(values[LABEL.DATA_CLASS]),
+            decision_digest=str(values.get(ANNOTATION.DECISION_DIGEST, "")),
+            spec_digest=str(values.get(ANNOTATION.SPEC_DIGEST, "")),
+            content_digest=str(values.get(ANNOTATION.CONTENT_DIGEST, "")),
+            edited=edited,
+        )
+    except KeyError as error:
+        raise PlacementInvalid(f"{path}: the RayJob has no label or annotation {error}") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise PlacementInvalid(f"{path}: {error}") from error
+    if (found.cluster, found.namespace, found.name) != place:
+        raise PlacementInvalid(
+            f"{path}: its labels say {found.cluster}, {found.namespace}/{found.name}; put it where they say"
+        )
+    return found
+
+
+def _time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"start {text!r} has no time zone")
+    return moment

@@ -1,0 +1,138 @@
+"""Commit messages: what happened and why for people, trailers for machines, and reading them back."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from carbonfleet.api.wire import format_time
+from carbonfleet.fleet.intents import Intent, Place, Remove, Suspend
+
+LONGEST_SUBJECT: Final = 72
+LONGEST_LINE: Final = 160
+MOST_EXPLAINED: Final = 10
+"""Of a large batch, so many are explained in the body; all are in the trailers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One block of trailers: what a commit did with a placement."""
+
+    action: str
+    """place, remove, suspend or resume."""
+    job: str
+    uid: str
+    generation: int
+    attempt: int
+    spoke: str
+    placement_id: str
+
+
+def compose(intents: Sequence[Intent], policy_digest: str) -> str:
+    """The message of a commit that does all of `intents`, in their order."""
+    explained = [line for intent in intents[:MOST_EXPLAINED] for line in _explain(intent, len(intents) > 1)]
+    if len(intents) > MOST_EXPLAINED:
+        explained.append(f"And {len(intents) - MOST_EXPLAINED} more; the trailers name them all.")
+    trailers = [line for intent in intents for line in _trailers(intent)]
+    trailers.append(f"CTJ-Policy-Digest: {_one_line(policy_digest or 'none')}")
+    return "\n\n".join((_subject(intents), "\n".join(explained), "\n".join(trailers))) + "\n"
+
+
+def changes_in(message: str) -> Iterator[Change]:
+    """The blocks of trailers in a message of ours; a message of anyone else has none."""
+    last = message.rstrip("\n").rpartition("\n\n")[2]
+    for block in re.split(r"(?m)^(?=CTJ-Change: )", last):
+        values = dict(re.findall(r"(?m)^(CTJ-[A-Za-z-]+): (.*)$", block))
+        if "CTJ-Change" in values:
+            try:
+                yield Change(
+                    values["CTJ-Change"],
+                    values["CTJ-Job"],
+                    values["CTJ-UID"],
+                    int(values["CTJ-Generation"]),
+                    int(values["CTJ-Attempt"]),
+                    values["CTJ-Spoke"],
+                    values["CTJ-Placement-Id"],
+                )
+            except (KeyError, ValueError):
+                continue
+
+
+def _subject(intents: Sequence[Intent]) -> str:
+    first, more = intents[0], f" (+{len(intents) - 1} more)" if len(intents) > 1 else ""
+    match first:
+        case Place():
+            text = f"place: {first.decision.key} -> {first.window.cluster}"
+        case Remove():
+            text = f"remove: {first.placement.key} from {first.placement.cluster}"
+        case Suspend():
+            text = f"{_action(first)}: {first.placement.key} on {first.placement.cluster}"
+    room = LONGEST_SUBJECT - len(more)
+    return (text if len(text) <= room else text[: room - 1] + "…") + more
+
+
+def _explain(intent: Intent, one_of_many: bool) -> list[str]:
+    """Two lines: why, and when at what cost."""
+    head = f"{_job(intent)}: " if one_of_many else ""
+    if not isinstance(intent, Place):
+        return [_one_line(head + intent.why)]
+    return [_one_line(head + intent.decision.message), _one_line(_figures(intent))]
+
+
+def _figures(intent: Place) -> str:
+    window, baseline = intent.window, intent.decision.baseline
+    text = (
+        f"Starts {format_time(window.start)} on {window.gpus} GPU(s) of {window.pool}; expected "
+        f"{window.grams_co2e:,.0f} gCO2e at {window.grams_per_kwh:.0f} gCO2e/kWh, {window.cost_usd:,.2f} USD"
+    )
+    return f"{text}; {baseline.region}: {baseline.grams_co2e:,.0f} gCO2e." if baseline else f"{text}."
+
+
+def _trailers(intent: Intent) -> list[str]:
+    if not isinstance(intent, Place):
+        placement = intent.placement
+        return _identity(intent, placement.uid, placement.generation, placement.attempt, placement.cluster)
+    decision = intent.decision
+    return [
+        *_identity(intent, decision.uid, decision.generation, decision.attempt, intent.window.cluster),
+        f"CTJ-Decision-Digest: {_one_line(decision.digest or 'none')}",
+        f"CTJ-Carbon-Source: {_one_line(_carbon_source(intent))}",
+    ]
+
+
+def _identity(intent: Intent, uid: str, generation: int, attempt: int, spoke: str) -> list[str]:
+    return [
+        f"CTJ-Change: {_action(intent)}",
+        f"CTJ-Job: {_one_line(_job(intent))}",
+        f"CTJ-UID: {_one_line(uid)}",
+        f"CTJ-Generation: {generation}",
+        f"CTJ-Attempt: {attempt}",
+        f"CTJ-Spoke: {_one_line(spoke)}",
+        f"CTJ-Placement-Id: {intent.id}",
+    ]
+
+
+def _carbon_source(intent: Place) -> str:
+    chosen = next((c for c in intent.record.candidates if c.cluster == intent.window.cluster), None)
+    if chosen is None or not chosen.source:
+        return "none"
+    return f"{chosen.source}@{format_time(intent.record.decided_at - (chosen.data_age or timedelta()))}"
+
+
+def _action(intent: Intent) -> str:
+    if isinstance(intent, Suspend):
+        return "suspend" if intent.suspended else "resume"
+    return "place" if isinstance(intent, Place) else "remove"
+
+
+def _job(intent: Intent) -> str:
+    return intent.decision.key if isinstance(intent, Place) else intent.placement.key
+
+
+def _one_line(text: str, longest: int = LONGEST_LINE) -> str:
+    """Text that can't begin a line of its own: control characters and line breaks become spaces."""
+    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    # A line that looks like a trailer of ours, or like the end of the message (---), would be read as one.
+    flat = re.sub(r"^(?=CTJ-|---)", "'", flat)
+    return flat if len(flat) <= longest else flat[: longest - 1] + "…"

@@ -1,0 +1,68 @@
+"""What train.py is told: the job's workload as its settings, and where it saves."""
+
+import json
+import re
+from typing import Any, Final
+
+from carbonfleet.api.workload import Dataset, Lora, Training, Workload
+
+SPOKE_STORE: Final = "/checkpoints"
+"""Where a spoke mounts its own store in the workers."""
+MOST_WORKERS: Final = 1024
+
+
+def config_of(workload: Workload, gpus: int) -> str:
+    """The settings as JSON in ASCII, a worker for each GPU; what is unset is left to the script."""
+    config = {
+        "model": workload.model,
+        "dataset": _dataset(workload.dataset),
+        "lora": _lora(workload.lora),
+        "training": _training(workload.training, min(gpus, MOST_WORKERS)),
+        "checkpoint": _checkpoint(workload),
+    }
+    return json.dumps(config, indent=1)
+
+
+def output_of(workload: Workload, uid: str) -> str:
+    """The place that all attempts of a job share."""
+    return f"{(workload.checkpoints.uri or SPOKE_STORE).rstrip('/')}/{uid}"
+
+
+def _dataset(dataset: Dataset) -> dict[str, Any]:
+    is_file = bool(re.search(r"^/|://|\.jsonl(\.gz)?$", dataset.name))
+    return _present({"path" if is_file else "name": dataset.name, "samples": dataset.samples})
+
+
+def _lora(lora: Lora) -> dict[str, Any]:
+    alpha = int(lora.alpha) if float(lora.alpha).is_integer() else lora.alpha
+    modules = list(lora.target_modules) or None
+    return _present({"rank": lora.rank, "alpha": alpha, "dropout": lora.dropout, "target_modules": modules})
+
+
+def _training(training: Training, workers: int) -> dict[str, Any]:
+    return _present(
+        {
+            "learning_rate": training.learning_rate,
+            "schedule": training.schedule.value,
+            "warmup_ratio": training.warmup_ratio,
+            "epochs": training.epochs,
+            "steps": training.steps,
+            # The script counts the samples of a step over all workers.
+            "batch_size": training.batch_size * workers,
+            "gradient_accumulation": training.gradient_accumulation,
+            "sequence_length": training.sequence_length,
+            "seed": training.seed,
+            "workers": workers,
+        }
+    )
+
+
+def _checkpoint(workload: Workload) -> dict[str, Any]:
+    checkpoints = workload.checkpoints
+    if checkpoints.every_steps is not None:
+        return {"every_steps": checkpoints.every_steps}
+    return {"every_minutes": checkpoints.every.total_seconds() / 60}
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
