@@ -6,6 +6,7 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -33,9 +34,10 @@ class Election:
         self._seen: tuple[str, float] = ("", 0.0)
         self._renewed = 0.0
 
-    def wait(self, stop: threading.Event) -> bool:
-        """Wait until this process leads; False when `stop` was set first."""
+    def wait(self, stop: threading.Event, on_try: Callable[[], None]) -> bool:
+        """Wait until this process leads; False when `stop` was set first. Each try calls `on_try`."""
         while not stop.is_set():
+            on_try()
             with contextlib.suppress(KubeError):
                 if self._try():
                     return True

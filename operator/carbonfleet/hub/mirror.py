@@ -33,7 +33,8 @@ class Mirror:
             if known is not None and _version(known) >= _version(body):
                 return
             self._objects[kind][_uid(body)] = body
-        self.changed.set()
+        if known is None or _MATTERS[kind](known) != _MATTERS[kind](body):
+            self.changed.set()
 
     def refresh(self, kind: str, body: Object) -> None:
         """Keep the API's answer to a write of our own: no reason to wake, nor to revive what was deleted."""
@@ -65,6 +66,24 @@ class Mirror:
         with self._lock:
             newer = {uid: body for uid, body in self._objects[kind].items() if _version(body) > listed_at}
             self._objects[kind] = listed | newer
+
+
+def _what_people_write(body: Object) -> object:
+    metadata = body["metadata"]
+    return metadata.get("generation"), metadata.get("deletionTimestamp"), metadata.get("annotations")
+
+
+def _what_a_spoke_offers(body: Object) -> object:
+    status = body.get("status") or {}
+    return body.get("spec"), [status.get(key) for key in ("pools", "syncedCommit", "problems", "conditions")]
+
+
+_MATTERS: Final[dict[str, Callable[[Object], object]]] = {
+    JOBS: _what_people_write,
+    SPOKES: _what_a_spoke_offers,
+    REPORTS: lambda body: body.get("spec"),
+}
+"""What of an object wakes the cycle: not the hub's own status, nor a mere heartbeat."""
 
 
 def _uid(body: Object) -> str:

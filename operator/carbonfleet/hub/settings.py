@@ -35,5 +35,7 @@ class HubSettings(BaseModel):
     """Real time between full reads of the API."""
     heartbeat_grace: timedelta = timedelta(minutes=5)
     """A spoke that was silent for longer gets no new work."""
+    heartbeat_grace_real: timedelta = timedelta(seconds=30)
+    """The same in real time, for a clock that runs fast: agents do not report more often than they can."""
     horizon: timedelta = timedelta(hours=96)
     """How far ahead the plan looks."""

@@ -39,6 +39,7 @@ def figures_of(window: Window, baseline: Baseline | None) -> Figures:
         energy_kwh=round(window.energy_kwh, 4),
         grams_co2e=round(window.grams_co2e, 1),
         grams_per_kwh=round(window.grams_per_kwh, 1),
+        transfer_grams_co2e=round(window.transfer_grams, 1) or None,
         baseline_grams_co2e=_rounded(base, 1),
         saved_grams_co2e=_rounded(saved, 1),
         saved_percent=round(100 * saved / base, 1) if saved is not None and base else None,

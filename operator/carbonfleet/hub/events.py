@@ -1,0 +1,79 @@
+"""Events on a job's transitions: what `kubectl describe` shows at its end."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from carbonfleet.api.job_status import JobStatus, Phase
+from carbonfleet.api.wire import API_VERSION, format_time
+from carbonfleet.hub.view import JobView
+from carbonfleet.kube import Kube, KubeError, Object, path
+
+_WARNINGS: Final = frozenset({Phase.BLOCKED, Phase.FAILED, Phase.REJECTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One transition, to be told once."""
+
+    reason: str
+    message: str
+    is_warning: bool
+
+
+def happening(old: JobStatus, new: JobStatus) -> Happening | None:
+    """What is worth telling about a change of status: a new phase, or a new reason for being stuck."""
+    before, after = _ready_reason(old), _ready_reason(new)
+    if old.phase is new.phase and (before == after or new.phase not in _WARNINGS):
+        return None
+    reason = after or new.phase.value
+    return Happening(reason, new.summary or new.phase.value, new.phase in _WARNINGS)
+
+
+def _ready_reason(status: JobStatus) -> str:
+    return next((c.reason for c in status.conditions if c.type == "Ready"), "")
+
+
+def tell(kube: Kube, view: JobView, what: Happening, now: datetime) -> None:
+    """Post the event; one that was told already in this generation is counted up. Raises KubeError."""
+    metadata = view.body["metadata"]
+    seed = f"{view.uid}/{metadata.get('generation')}/{view.last_attempt}/{what.reason}"
+    name = f"{metadata['name']}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
+    where = path("api/v1", "events", metadata["namespace"])
+    try:
+        kube.create(where, _event(view, what, name, now))
+    except KubeError as error:
+        if not error.is_conflict:
+            raise
+        known = kube.get(f"{where}/{name}")
+        again = {
+            "count": int(known.get("count") or 1) + 1,
+            "lastTimestamp": format_time(now),
+            "message": what.message,
+        }
+        kube.patch(f"{where}/{name}", again)
+
+
+def _event(view: JobView, what: Happening, name: str, now: datetime) -> Object:
+    metadata = view.body["metadata"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": metadata["namespace"]},
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": "CarbonTrainingJob",
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": view.uid,
+            "resourceVersion": metadata["resourceVersion"],
+        },
+        "reason": what.reason,
+        "message": what.message[:1024],
+        "type": "Warning" if what.is_warning else "Normal",
+        "source": {"component": "carbonfleet-hub"},
+        "firstTimestamp": format_time(now),
+        "lastTimestamp": format_time(now),
+        "count": 1,
+    }

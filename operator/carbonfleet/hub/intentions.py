@@ -1,0 +1,78 @@
+"""What the hub wants of Git and of finalizers, from the scene and the plan: a function of values."""
+
+from collections.abc import Mapping
+
+from carbonfleet.api.job_status import DecisionRecord, Phase
+from carbonfleet.fleet import Intent, Place, Remove, Tip
+from carbonfleet.hub.scene import Scene, asks_to_replace
+from carbonfleet.hub.view import JobView, Stage, ended_phase, may_try_again
+from carbonfleet.placement.decision import Decision, Outcome
+
+
+def intents_of(
+    scene: Scene, decisions: Mapping[str, Decision], records: Mapping[str, DecisionRecord]
+) -> list[Intent]:
+    """Every change that the fleet repository needs; decisions and records are by job UID."""
+    if scene.tip is None or not scene.tip_is_fresh:
+        return []
+    intents: list[Intent] = []
+    for view in scene.views:
+        if (intent := _intent(view, decisions.get(view.uid), records)) is not None:
+            intents.append(intent)
+    return intents + _orphans(scene, scene.tip)
+
+
+def _intent(view: JobView, decision: Decision | None, records: Mapping[str, DecisionRecord]) -> Intent | None:
+    placed = view.placement
+    if placed is not None and view.stage is Stage.LEAVING:
+        return Remove(placed, "the job was deleted", finished=_has_ended(view))
+    if placed is not None and view.stage is Stage.ENDED and is_stored(view) and view.report:
+        return Remove(placed, f"attempt {placed.attempt} ended: {view.report.phase}", finished=True)
+    if decision is not None and decision.outcome is Outcome.START and view.job is not None:
+        if decision.review_required:
+            return None
+        return Place(decision, view.job.spec, records[view.uid], replace=asks_to_replace(view))
+    return None
+
+
+def _has_ended(view: JobView) -> bool:
+    report = view.current_report
+    return report is not None and report.phase.is_terminal
+
+
+def is_stored(view: JobView) -> bool:
+    """How the attempt ended stands in the job's status, so Git may forget the placement."""
+    report = view.current_report
+    if report is None or view.job is None:
+        return False
+    status = view.job.status
+    wanted = Phase.WAITING if may_try_again(report) else ended_phase(report)
+    return status.phase is wanted and status.attempt == report.attempt
+
+
+def _orphans(scene: Scene, tip: Tip) -> list[Intent]:
+    """Placements of jobs that are no more, and of attempts that were overtaken."""
+    if not scene.jobs_are_complete:
+        return []
+    known = {view.uid for view in scene.views}
+    orphans: list[Intent] = []
+    for placed in tip.files.values():
+        if placed.uid not in known:
+            orphans.append(Remove(placed, "its job is no more"))
+        elif tip.placements[placed.uid].path != placed.path:
+            orphans.append(Remove(placed, "a later attempt stands elsewhere"))
+    return orphans
+
+
+def may_leave(view: JobView, scene: Scene) -> bool:
+    """A deleted job may go: nothing of it stands in Git, and its spoke has stopped it or never saw it."""
+    if view.placement is not None or scene.tip is None or not scene.tip_is_fresh:
+        return False
+    attempt = view.last_attempt
+    status = view.job.status if view.job else None
+    if attempt == 0 or status is None or status.placement is None:
+        return True
+    if view.report is not None and view.report.attempt == attempt:
+        return view.report.phase.is_terminal
+    cluster = status.placement.cluster
+    return cluster not in scene.tip.clusters or scene.synced_commits.get(cluster) == scene.tip.commit

@@ -1,0 +1,188 @@
+"""The hub's process: Kopf watches, one thread plans, a Lease elects."""
+
+import asyncio
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+import kopf
+
+from carbonfleet.api.wire import GROUP, VERSION
+from carbonfleet.clock import Clock
+from carbonfleet.fleet import Repository, RepositorySettings
+from carbonfleet.hub import cycle
+from carbonfleet.hub.election import Election
+from carbonfleet.hub.mirror import KINDS, Mirror, on_watch_event
+from carbonfleet.hub.settings import HubSettings
+from carbonfleet.hub.world import World
+from carbonfleet.kube import Kube, KubeError
+from carbonfleet.ledger import Ledger
+from carbonfleet.signals import Signals
+
+_log = logging.getLogger(__name__)
+LONGEST_REST: Final = 30.0
+"""Real seconds between two cycles when nothing happens."""
+SHORTEST_REST: Final = 0.02
+STUCK_AFTER: Final = 300.0
+"""Real seconds without a finished cycle after which the liveness probe fails."""
+
+
+def run(settings: HubSettings, clock: Clock, signals: Signals) -> None:
+    """Be a hub until stopped by a signal, or until the Lease is lost.
+
+    Raises KubeError when there is no usable kubeconfig, RepositoryInvalid for an unfit fleet address.
+    """
+    if settings.kubeconfig is not None:
+        os.environ["KUBECONFIG"] = str(settings.kubeconfig)  # where Kopf looks
+    world = open_world(settings, clock, signals)
+    stop = threading.Event()
+    pulse = Pulse()
+    _watch(world.mirror, pulse)
+    leader = threading.Thread(target=_lead, args=(world, stop, pulse), name="cycle", daemon=True)
+    leader.start()
+    asyncio.run(
+        kopf.operator(
+            clusterwide=True, standalone=True, stop_flag=stop, liveness_endpoint=settings.liveness or None
+        )
+    )
+    stop.set()
+    world.mirror.changed.set()
+    leader.join(timeout=10)
+    world.ledger.close()
+    signals.close()
+
+
+def open_world(settings: HubSettings, clock: Clock, signals: Signals) -> World:
+    """Everything that a cycle needs, from settings."""
+    settings.state.mkdir(parents=True, exist_ok=True)
+    repository = Repository(
+        RepositorySettings(
+            url=settings.fleet_url,
+            branch=settings.fleet_branch,
+            directory=settings.state / "fleet.git",
+            token=settings.fleet_token,
+            signing_key=settings.signing_key,
+            author_name=settings.author_name,
+            author_email=settings.author_email,
+        ),
+        clock,
+    )
+    return World(
+        settings=settings,
+        clock=clock,
+        kube=Kube.connect(settings.kubeconfig),
+        mirror=Mirror(),
+        repository=repository,
+        signals=signals,
+        ledger=Ledger.at(settings.state / "ledger.sqlite"),
+    )
+
+
+class Pulse:
+    """When the last cycle ended, in real time; a standby beats too."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def beat(self) -> None:
+        """All is well."""
+        self._last = time.monotonic()
+
+    def check(self, **_: object) -> str:
+        """For the liveness probe. Raises RuntimeError when the planning thread is stuck or gone."""
+        age = time.monotonic() - self._last
+        if age > STUCK_AFTER:
+            raise RuntimeError(f"no cycle has ended for {age:.0f} s")
+        return f"{age:.0f} s"
+
+
+def _watch(mirror: Mirror, pulse: Pulse) -> None:
+    """Kopf's part: keep the mirror, answer probes. Handlers never plan."""
+    for kind in KINDS:
+        kopf.on.event(GROUP, VERSION, kind, id=kind)(on_watch_event(mirror, kind))
+    kopf.on.probe(id="cycle")(pulse.check)
+
+    @kopf.on.startup()
+    def configure(settings: kopf.OperatorSettings, **_: object) -> None:
+        settings.posting.enabled = False
+        settings.watching.server_timeout = 600
+        settings.watching.connect_timeout = 10
+        settings.networking.error_backoffs = [1, 2, 5, 10]
+
+
+def _lead(world: World, stop: threading.Event, pulse: Pulse) -> None:
+    """Wait for the Lease, then run cycles while it is held; without it, end the process."""
+    election = Election(world.kube, world.settings.namespace, world.settings.identity)
+    _log.info("standing ready as %s", election.identity)
+    if election.wait(stop, pulse.beat):
+        _log.info("leading as %s", election.identity)
+        lost = threading.Event()
+        keeper = threading.Thread(target=_keep, args=(election, stop, lost), name="lease", daemon=True)
+        keeper.start()
+        _cycles(world, lambda: stop.is_set() or lost.is_set(), pulse)
+        election.release()
+        if lost.is_set():
+            _log.error("the Lease was lost: stopping, so that two hubs never lead")
+    stop.set()
+
+
+def _keep(election: Election, stop: threading.Event, lost: threading.Event) -> None:
+    election.keep(stop)
+    lost.set()
+
+
+def _cycles(world: World, stopped: Callable[[], bool], pulse: Pulse) -> None:
+    failures = 0
+    read_at = 0.0
+    while not stopped():
+        world.mirror.changed.clear()
+        began = time.monotonic()
+        try:
+            if began - read_at > world.settings.resync.total_seconds() or not read_at:
+                world.mirror.resync(world.kube)
+                read_at = began
+            outcome = cycle.run(world)
+            failures = failures + 1 if outcome.trouble else 0
+            rest = _rest(world, outcome, failures)
+        except KubeError as error:
+            failures, read_at = failures + 1, 0.0
+            _log.warning("the Kubernetes API failed, trying again: %s", error)
+            rest = _backoff(failures)
+        except Exception:  # noqa: BLE001 - a fault in one cycle must not end the hub
+            failures += 1
+            _log.exception("a planning cycle failed, trying again")
+            rest = _backoff(failures)
+        pulse.beat()
+        if failures:
+            _pause(stopped, rest)
+        elif world.mirror.changed.is_set():
+            time.sleep(min(0.5, time.monotonic() - began))  # a busy fleet's changes gather meanwhile
+        else:
+            world.mirror.changed.wait(rest)
+
+
+def _rest(world: World, outcome: cycle.Outcome, failures: int) -> float:
+    """Real seconds until the next cycle is due though nothing changes."""
+    if failures:
+        return _backoff(failures)
+    due = LONGEST_REST
+    if outcome.recheck_at is not None:
+        ahead = outcome.recheck_at - world.clock.now()
+        due = min(due, world.clock.real_seconds(max(ahead, timedelta(0))))
+    return max(SHORTEST_REST, due)
+
+
+def _backoff(failures: int) -> float:
+    """1 s x 1.5 for each failure, at most 30 s, half of it by chance."""
+    return min(30.0, 1.5 ** min(failures, 12)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+
+
+def _pause(stopped: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not stopped() and time.monotonic() < until:
+        time.sleep(min(0.25, seconds))

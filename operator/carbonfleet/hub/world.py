@@ -1,0 +1,40 @@
+"""What the hub reads and writes: everything that a planning cycle is given."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from carbonfleet.api.job_status import DecisionRecord, Figures
+from carbonfleet.clock import Clock
+from carbonfleet.fleet import Repository, Tip
+from carbonfleet.hub.mirror import Mirror
+from carbonfleet.hub.settings import HubSettings
+from carbonfleet.hub.view import Views
+from carbonfleet.kube import Kube
+from carbonfleet.ledger import Ledger
+from carbonfleet.placement.decision import Plan
+from carbonfleet.signals import Signals
+
+WRITERS: Final = 8
+"""Status writes under way at once."""
+
+
+@dataclass(slots=True)
+class World:
+    """What a cycle reads and writes. The little it remembers can be lost at any time."""
+
+    settings: HubSettings
+    clock: Clock
+    kube: Kube
+    mirror: Mirror
+    repository: Repository
+    signals: Signals
+    ledger: Ledger
+    views: Views = field(default_factory=Views)
+    tip: Tip | None = None
+    records: dict[str, DecisionRecord] = field(default_factory=dict)
+    """Decisions as they stand in Git, by placement id."""
+    accounts: dict[str, Figures] = field(default_factory=dict)
+    """What the ledger says of attempts that ended, by placement id."""
+    plan: Plan | None = None
+    writers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WRITERS, "status"))
