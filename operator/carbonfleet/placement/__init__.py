@@ -1,1 +1,40 @@
 """The heart: what to run where and when, as a function of values."""
+
+from carbonfleet.placement.assumptions import Assumptions
+from carbonfleet.placement.decision import Baseline, Candidate, Decision, Outcome, Plan, Verdict, Window
+from carbonfleet.placement.plan import plan
+from carbonfleet.placement.policy import residency_verdict, review_verdict
+from carbonfleet.placement.snapshot import (
+    Forecast,
+    History,
+    Incumbent,
+    PolicySet,
+    QueuedJob,
+    Reservation,
+    Snapshot,
+    Spoke,
+    Usage,
+)
+
+__all__ = [
+    "Assumptions",
+    "Baseline",
+    "Candidate",
+    "Decision",
+    "Forecast",
+    "History",
+    "Incumbent",
+    "Outcome",
+    "Plan",
+    "PolicySet",
+    "QueuedJob",
+    "Reservation",
+    "Snapshot",
+    "Spoke",
+    "Usage",
+    "Verdict",
+    "Window",
+    "plan",
+    "residency_verdict",
+    "review_verdict",
+]

@@ -1,9 +1,12 @@
 """What the planner says: for each job a decision that explains itself."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, Final
 
 
 class Outcome(StrEnum):
@@ -88,8 +91,21 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """The part of a decision that is worked out when somebody reads it."""
+
+    message: str
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do with one job, and the whole trace of why."""
+    """What to do with one job, and the whole trace of why.
+
+    A decision made by `lazily` works out its message and candidates from the plan's arrays when they are
+    first read, and its digest from all of them: a plan for thousands of jobs writes no trace that nobody
+    reads. It is the same value either way.
+    """
 
     uid: str
     namespace: str
@@ -116,6 +132,65 @@ class Decision:
     def key(self) -> str:
         """`namespace/name`."""
         return f"{self.namespace}/{self.name}"
+
+    @classmethod
+    def lazily(cls, explain: Callable[["Decision"], Words], **known: object) -> "Decision":
+        """A decision with all fields but message, candidates and digest, which `explain` gives when read."""
+        decision = _Explained.__new__(_Explained)
+        for name, value in known.items():
+            object.__setattr__(decision, name, value)
+        object.__setattr__(decision, "explain", explain)
+        return decision
+
+
+LAZY: Final = frozenset({"message", "candidates", "digest"})
+
+
+class _Explained(Decision):
+    """A decision that still has to be put into words."""
+
+    __slots__ = ("explain",)
+    explain: Callable[[Decision], Words]
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - reached for slots that are not filled yet
+        if name not in LAZY:
+            raise AttributeError(name)
+        if name == "digest":
+            object.__setattr__(self, "digest", digest_of(self))
+        else:
+            words = self.explain(self)
+            object.__setattr__(self, "message", words.message)
+            object.__setattr__(self, "candidates", words.candidates)
+        return getattr(self, name)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Decision):
+            return NotImplemented
+        return _values(self) == _values(other)
+
+    def __hash__(self) -> int:
+        return hash((self.uid, self.generation, self.attempt))
+
+    def __reduce__(self) -> tuple[type[Decision], tuple[Any, ...]]:
+        return Decision, _values(self)
+
+
+def _values(decision: Decision) -> tuple[Any, ...]:
+    return tuple(getattr(decision, name) for name in Decision.__dataclass_fields__)
+
+
+def canonical(decision: Decision) -> str:
+    """A decision as JSON with sorted keys, times in ISO 8601; without its digest."""
+    values = {name: getattr(decision, name) for name in Decision.__dataclass_fields__ if name != "digest"}
+    values["window"] = asdict(decision.window) if decision.window else None
+    values["baseline"] = asdict(decision.baseline) if decision.baseline else None
+    values["candidates"] = [asdict(candidate) for candidate in decision.candidates]
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), default=datetime.isoformat)
+
+
+def digest_of(decision: Decision) -> str:
+    """sha256 of the canonical form."""
+    return f"sha256:{hashlib.sha256(canonical(decision).encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

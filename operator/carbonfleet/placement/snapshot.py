@@ -11,6 +11,7 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import JobSpec
 from carbonfleet.api.policy import FleetPolicy
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement.assumptions import DEFAULTS, Assumptions
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -171,3 +172,6 @@ class Snapshot:
     signal_problems: Mapping[str, str] = field(default_factory=dict)
     """By zone: why it has no forecast."""
     default_baseline_region: str = ""
+    region_zones: Mapping[str, str] = field(default_factory=dict)
+    """The zone of regions in which no spoke is, for baselines."""
+    assumptions: Assumptions = DEFAULTS

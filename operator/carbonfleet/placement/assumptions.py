@@ -1,0 +1,46 @@
+"""The figures that a plan rests on, each with its source; all can be set."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What is taken for granted where nobody says otherwise."""
+
+    slot: timedelta = timedelta(minutes=15)
+    """Starts that lie ahead are on multiples of this, in whole minutes. Grids settle in 5 to 60 minutes."""
+    horizon: timedelta = timedelta(days=14)
+    """No start later than this is weighed; what is due later waits and is looked at again."""
+    longest_run: timedelta = timedelta(days=30)
+    """Runs longer than this are refused: split them."""
+    utilisation: float = 1.0
+    """Share of the way from idle to peak power while training. 1 is on the safe side."""
+    transfer_kwh_per_gib: float = 0.00107
+    """Network energy: 0.001 kWh per GB (Cloud Carbon Footprint, methodology, networking), in GiB."""
+    unknown_egress_usd_per_gib: float = 0.09
+    """When no spoke is in the data's region: the list price of large clouds for data that leaves them."""
+    embodied_share: float = 1.0
+    """0 leaves the making of the hardware out of account."""
+    hardware_life: timedelta = timedelta(days=4 * 365)
+    """Over which the making of a GPU is spread (Cloud Carbon Footprint: four years)."""
+    signal_loss_grams_per_kwh: float = 480.0
+    """Stands in where no source knows the grid: the world's mean in 2023 (Ember, 2024)."""
+    maximum_signal_age: timedelta = timedelta(hours=24)
+    """A last defence behind the sources' own, tighter limits."""
+    doubt_weight: float = 0.0
+    """How many standard errors of the forecast a later start must gain on top: see `grid.weighed`."""
+    stability_share: float = 0.12
+    """A move must gain this share of the job's carbon: more than two spokes that swing by ±5 % can show."""
+    minimum_dwell: timedelta = timedelta(hours=1)
+    """A running job is left alone for so long after its start."""
+    review_lead: timedelta = timedelta(hours=2)
+    """How long before its start a placement is proposed, so that people can read it."""
+    recheck: timedelta = timedelta(minutes=15)
+    """The longest time between two looks at a waiting job."""
+    improvement_cells: int = 300_000_000
+    """Work spent on bettering a crowded plan, counted in (job, lane, slot) cells."""
+
+
+DEFAULTS = Assumptions()
+"""What holds where nobody says otherwise."""

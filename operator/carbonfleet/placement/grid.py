@@ -1,0 +1,147 @@
+"""Time in whole minutes, and the grid's carbon over it as exact running totals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement.assumptions import Assumptions
+from carbonfleet.placement.snapshot import FloatArray, Forecast, Snapshot
+
+IntArray = npt.NDArray[np.int64]
+MINUTE: Final = timedelta(minutes=1)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+RESOLUTION: Final = 1e-6
+"""Intensities are whole multiples of this (g/kWh), so that sums are exact and equal windows are equal."""
+DAY_MINUTES: Final = 24 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The starts that are weighed, and the minutes that their windows cover.
+
+    Minute 0 is `origin`, the begin of the slot that holds `now`. Start 0 is `now` itself; start i is
+    minute i * slot_minutes.
+    """
+
+    origin: datetime
+    now_minute: int
+    slot_minutes: int
+    starts: int
+    minutes: int
+    """How far windows may reach; a multiple of slot_minutes."""
+
+    @property
+    def slots(self) -> int:
+        """How many slots of capacity there are."""
+        return self.minutes // self.slot_minutes
+
+    @property
+    def start_minutes(self) -> IntArray:
+        """The minute of each start, shape (starts,)."""
+        minutes = np.arange(self.starts, dtype=np.int64) * self.slot_minutes
+        minutes[0] = self.now_minute
+        return minutes
+
+    def minute(self, moment: datetime) -> int:
+        """Whole minutes from the origin, rounded down."""
+        return (moment - self.origin) // MINUTE
+
+    def minute_after(self, moment: datetime) -> int:
+        """Whole minutes from the origin, rounded up."""
+        return -((self.origin - moment) // MINUTE)
+
+    def moment(self, minute: int) -> datetime:
+        """The time at a minute."""
+        return self.origin + minute * MINUTE
+
+    def start_at_or_after(self, minute: int) -> int:
+        """The first start that is not before a minute."""
+        return 0 if minute <= self.now_minute else -(-minute // self.slot_minutes)
+
+    def start_at_or_before(self, minute: int) -> int:
+        """The last start that is not after a minute; -1 where even `now` is too late."""
+        return -1 if minute < self.now_minute else minute // self.slot_minutes
+
+
+def timeline(now: datetime, latest: timedelta, longest: timedelta, assumptions: Assumptions) -> Timeline:
+    """A timeline with starts up to `now + latest` (within the horizon) and room for the longest run."""
+    slot = max(1, assumptions.slot // MINUTE)
+    origin = now - (now - EPOCH) % (slot * MINUTE)
+    start_room = min(max(latest, timedelta()), assumptions.horizon)
+    starts = (now + start_room - origin) // (slot * MINUTE) + 1
+    run_slots = -(-(longest // MINUTE + 1) // slot) + 1
+    return Timeline(origin, (now - origin) // MINUTE, slot, starts, (starts + run_slots) * slot)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Carbon:
+    """The intensity of the zones of one signal kind, as running totals over minutes.
+
+    Totals have shape (zones, minutes + 1), in g/kWh x minutes / RESOLUTION: whole numbers, kept as floats.
+    """
+
+    zones: Mapping[str, int]
+    """The row of each zone."""
+    total: FloatArray
+    """What is expected."""
+    weighed: FloatArray
+    """What is made small: the expected value and a share of its doubt."""
+    doubt: FloatArray
+    forecasts: tuple[Forecast | None, ...]
+    """By row; None where the grid is not known and the stand-in of the assumptions holds."""
+
+
+def carbon(snapshot: Snapshot, signal: SignalKind, zones: tuple[str, ...], line: Timeline) -> Carbon:
+    """Running totals for the zones of the spokes and baselines, each from its forecast or the stand-in."""
+    forecasts = tuple(
+        usable(snapshot.forecasts.get((zone, signal)), line, snapshot.assumptions) for zone in zones
+    )
+    missing = snapshot.assumptions.signal_loss_grams_per_kwh
+    shape = (len(zones), line.minutes)
+    values, doubts = np.full(shape, round(missing / RESOLUTION), float), np.full(shape, missing / RESOLUTION)
+    for row, forecast in enumerate(forecasts):
+        if forecast is not None:
+            values[row], doubts[row] = _by_minute(forecast, line)
+    total, doubt = _running(values), _running(doubts)
+    weighed = total + _running(np.rint(weighed_doubt(doubts, snapshot.assumptions, line)))
+    rows = {zone: row for row, zone in enumerate(zones)}
+    return Carbon(rows, total, weighed, doubt, forecasts)
+
+
+def weighed_doubt(doubts: FloatArray, assumptions: Assumptions, line: Timeline) -> FloatArray:
+    """What doubt adds to an intensity when places and times are compared, shape as `doubts`."""
+    return assumptions.doubt_weight * doubts
+
+
+def usable(forecast: Forecast | None, line: Timeline, assumptions: Assumptions) -> Forecast | None:
+    """A forecast that covers now and stands on data that is not too old; None otherwise."""
+    if forecast is None:
+        return None
+    now = line.moment(line.now_minute)
+    fresh = forecast.link == "static" or now - forecast.observed_at <= assumptions.maximum_signal_age
+    return forecast if fresh and forecast.start <= now + MINUTE < forecast.end + MINUTE else None
+
+
+def _by_minute(forecast: Forecast, line: Timeline) -> tuple[FloatArray, FloatArray]:
+    """Intensity and doubt of each minute, in RESOLUTION. Past the end, the last day repeats itself."""
+    seconds = forecast.step.total_seconds()
+    offset = (line.origin - forecast.start).total_seconds()
+    slot = ((np.arange(line.minutes) * 60.0 + offset) // seconds).astype(np.int64)
+    values = np.rint(forecast.grams_per_kwh / RESOLUTION)
+    doubts = np.rint(forecast.doubt_grams_per_kwh / RESOLUTION)
+    count, day = values.size, int(min(values.size, max(1, 86_400 // seconds)))
+    beyond = slot >= count
+    slot = np.clip(np.where(beyond, count - day + (slot - count) % day, slot), 0, count - 1)
+    spread = np.rint(np.maximum(doubts[-1], values[-day:].std()))
+    return values[slot], np.where(beyond, spread, doubts[slot])
+
+
+def _running(values: FloatArray) -> FloatArray:
+    total = np.zeros((values.shape[0], values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=total[:, 1:])
+    return total

@@ -1,0 +1,48 @@
+"""When a job may start and must have finished, from its own words and its tier's."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from carbonfleet.api.policy import Tier
+from carbonfleet.placement.snapshot import QueuedJob
+
+NEVER: Final = 2**40
+"""A minute that does not come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The times and thresholds that bind one job."""
+
+    priority: int
+    earliest: datetime
+    latest: datetime
+    """The last start that is still of its own will; after it the job takes the first free GPUs."""
+    deadline: datetime | None
+    """On the finish."""
+    gate_grams_per_kwh: float | None
+    gate_percentile: float | None
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether an intensity must be undershot to start before the latest start."""
+        return self.gate_grams_per_kwh is not None or self.gate_percentile is not None
+
+
+def limits_of(job: QueuedJob, tier: Tier, now: datetime) -> Limits:
+    """What is written in the job stands over the tier's figures; the delay counts from submission."""
+    schedule = job.spec.schedule
+    earliest = max(now, schedule.earliest_start or now)
+    delay = tier.max_delay if schedule.max_delay is None else schedule.max_delay
+    own_gate = schedule.max_intensity_grams_per_kwh, schedule.max_intensity_percentile
+    tier_gate = tier.max_intensity_grams_per_kwh, tier.max_intensity_percentile
+    grams, percentile = own_gate if own_gate != (None, None) else tier_gate
+    return Limits(
+        priority=tier.priority,
+        earliest=earliest,
+        latest=max(job.submitted_at + delay, earliest),
+        deadline=schedule.deadline,
+        gate_grams_per_kwh=grams,
+        gate_percentile=percentile,
+    )

@@ -1,0 +1,105 @@
+"""The exact figures of one window, and of its baseline."""
+
+import numpy as np
+
+from carbonfleet.placement.decision import Baseline, Window
+from carbonfleet.placement.grid import RESOLUTION
+from carbonfleet.placement.problem import PRICE_RESOLUTION, Problem
+from carbonfleet.placement.snapshot import FloatArray
+
+Segments = tuple[tuple[int, int], ...]
+"""Half-open, in minutes of the timeline."""
+
+
+def segment_of(problem: Problem, job: int, lane: int, start: int) -> Segments:
+    """The one segment of an uninterrupted run."""
+    line = problem.line
+    begin = line.now_minute if start == 0 else start * line.slot_minutes
+    return ((begin, begin + int(problem.terms.minutes[job, lane])),)
+
+
+def window_at(problem: Problem, job: int, lane: int, segments: Segments) -> Window:
+    """The figures of a run in the given segments. Energy, overhead and price go by their total length."""
+    terms, line = problem.terms, problem.line
+    grid = problem.carbon[problem.jobs[job].spec.signal]
+    zone = int(problem.lanes.zone[lane])
+    minutes = sum(end - begin for begin, end in segments)
+    share = minutes / float(terms.minutes[job, lane])
+    carbon_total = _total(grid.total[zone], segments)
+    operational = float(terms.operational[job, lane]) * carbon_total
+    transfer = float(terms.transfer[job, lane]) * carbon_total / share + float(
+        terms.transfer_fixed[job, lane]
+    )
+    embodied = float(terms.embodied[job, lane]) * share
+    cost = _cost(problem, job, lane, segments, share)
+    grams = operational + transfer + embodied
+    energy = float(terms.energy_kwh[job, lane]) * share
+    return Window(
+        cluster=problem.lanes.lanes[lane].cluster,
+        pool=problem.lanes.lanes[lane].pool.name,
+        gpus=int(terms.gpus[job, lane]),
+        spot=problem.lanes.lanes[lane].spot,
+        segments=tuple((line.moment(begin), line.moment(end)) for begin, end in segments),
+        energy_kwh=energy,
+        grams_co2e=grams,
+        operational_grams=operational,
+        transfer_grams=transfer,
+        embodied_grams=embodied,
+        cost_usd=cost,
+        score_usd=float(terms.money_weight[job, 0]) * cost + float(terms.carbon_weight[job, 0]) * grams,
+        grams_per_kwh=carbon_total / minutes * RESOLUTION,
+        doubt_grams=float(terms.operational[job, lane]) * _total(grid.doubt[zone], segments),
+    )
+
+
+def _cost(problem: Problem, job: int, lane: int, segments: Segments, share: float) -> float:
+    terms = problem.terms
+    usd, gpus = float(terms.usd[job, lane]), float(terms.gpus[job, lane])
+    flat = gpus * float(terms.minutes[job, lane]) / 60 * float(problem.lanes.usd_per_gpu_hour[lane])
+    egress = usd - flat
+    if problem.price_total.size and problem.has_hours[lane]:
+        return egress + gpus * _total(problem.price_total[lane], segments) * PRICE_RESOLUTION
+    return egress + flat * share
+
+
+def _total(running: FloatArray, segments: Segments) -> float:
+    last = running.size - 1
+    return float(sum(running[min(end, last)] - running[min(begin, last)] for begin, end in segments))
+
+
+def baseline_of(problem: Problem, job: int, lane: int, window: Window) -> Baseline | None:
+    """The window's length and energy in the baseline region, at once; None where its grid is not known."""
+    queued = problem.jobs[job]
+    region = queued.spec.baseline_region or problem.snapshot.default_baseline_region
+    found = _place_of(problem, region)
+    if found is None:
+        return None
+    cluster, zone, pue = found
+    grid = problem.carbon[queued.spec.signal]
+    row = grid.zones.get(zone)
+    if row is None or grid.forecasts[row] is None:
+        return None
+    begin = problem.line.now_minute
+    minutes = round(sum((end - start).total_seconds() for start, end in window.segments) / 60)
+    intensity = _total(grid.total[row], ((begin, begin + minutes),)) / minutes * RESOLUTION
+    if pue is None:
+        pue = float(problem.lanes.pue[lane])
+    grams = window.energy_kwh * pue * intensity + window.embodied_grams
+    return Baseline(region, cluster, grams, intensity)
+
+
+def _place_of(problem: Problem, region: str) -> tuple[str, str, float | None] | None:
+    """Cluster, zone and PUE of a region; a region without a spoke has no PUE of its own."""
+    if not region:
+        return None
+    spokes = (spoke.facts for spoke in problem.snapshot.spokes if spoke.facts.region == region)
+    facts = min(spokes, key=lambda facts: facts.name, default=None)
+    if facts is not None:
+        return facts.name, facts.zone, facts.pue
+    zone = problem.snapshot.region_zones.get(region)
+    return None if zone is None else ("", zone, None)
+
+
+def doubt_of_energy(problem: Problem, lane: int) -> float:
+    """Relative standard error of the energy estimate on a lane."""
+    return float(np.round(problem.lanes.uncertainty[lane], 3))

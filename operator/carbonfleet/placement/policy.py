@@ -1,0 +1,169 @@
+"""What policies say of a job: where it may run, in which tier, and whether a person must agree."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.job import JobSpec, ResidencyRequest
+from carbonfleet.api.policy import Budget, FleetPolicy, Residency, ReviewMode, Scope, Tier
+from carbonfleet.placement.snapshot import PolicySet
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """Whether a policy allows something, by which rule, and in words."""
+
+    allowed: bool
+    reason: str
+    """CamelCase; `Allowed` when nothing forbids it."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRuling:
+    """Whether a person must agree before a placement is committed, and why."""
+
+    required: bool
+    reason: str = ""
+    message: str = ""
+
+
+POLICY_REASONS: Final = frozenset(
+    {"PolicyMissing", "PolicyInvalid", "NoRegionAllowed", "ResidencyPolicy", "ResidencyRequest"}
+)
+"""Reasons, of decisions and candidates, that mean: policy or the job's own residency forbids it."""
+NO_REVIEW = ReviewRuling(False)
+ALLOWED = Ruling(True, "Allowed", "Policy allows it.")
+
+
+def in_scope(scope: Scope, data_class: str, namespace: str) -> bool:
+    """Whether a scope covers a job of this data class in this namespace; an empty list covers all."""
+    by_class = not scope.data_classes or data_class in scope.data_classes
+    return by_class and covers_namespace(scope, namespace)
+
+
+def covers_namespace(scope: Scope, namespace: str) -> bool:
+    """Whether a scope covers a namespace, for some data class at least."""
+    return not scope.namespaces or any(fnmatchcase(namespace, pattern) for pattern in scope.namespaces)
+
+
+def applicable(policies: PolicySet, data_class: str, namespace: str) -> tuple[FleetPolicy, ...]:
+    """The policies in whose scope a job falls, by name."""
+    found = (p for p in policies.policies if in_scope(p.spec.scope, data_class, namespace))
+    return tuple(sorted(found, key=lambda policy: policy.metadata.name))
+
+
+def policies_verdict(policies: PolicySet, data_class: str, namespace: str) -> Ruling:
+    """Whether there are rules at all to place this job by: none, or a broken one, denies everything."""
+    problems = (*policies.problems, *_repeated_tiers(policies))
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        message = f"Policies can't be read, so nothing is allowed: {problems[0]}{more}. Correct the file."
+        return Ruling(False, "PolicyInvalid", message)
+    if any(p.spec.residency is not None for p in applicable(policies, data_class, namespace)):
+        return ALLOWED
+    message = (
+        f'No policy says where data class "{data_class}" of namespace {namespace} may run, so nowhere is '
+        "allowed. Add a policy with residency for it under policies/."
+    )
+    return Ruling(False, "PolicyMissing", message)
+
+
+def residency_verdict(
+    policies: PolicySet, data_class: str, namespace: str, request: ResidencyRequest, facts: ClusterFacts
+) -> Ruling:
+    """Whether a job's data may be here: every policy in scope, and the job's own limits, must agree."""
+    general = policies_verdict(policies, data_class, namespace)
+    if not general.allowed:
+        return general
+    for policy in applicable(policies, data_class, namespace):
+        if policy.spec.residency is not None:
+            breach = _residency_breach(policy.spec.residency, facts)
+            if breach:
+                return Ruling(False, "ResidencyPolicy", f"Policy {policy.metadata.name} {breach}.")
+    return _requested(request, facts)
+
+
+def _residency_breach(residency: Residency, facts: ClusterFacts) -> str:
+    if residency.anywhere:
+        return ""
+    if residency.jurisdictions and not set(residency.jurisdictions) & set(facts.jurisdictions):
+        return f"allows {_listed(residency.jurisdictions)}; {facts.name} is in {_listed(facts.jurisdictions)}"
+    if residency.regions and facts.region not in residency.regions:
+        return f"allows regions {_listed(residency.regions)}; {facts.name} is in {facts.region}"
+    if residency.clusters and facts.name not in residency.clusters:
+        return f"allows clusters {_listed(residency.clusters)}; this is {facts.name}"
+    return ""
+
+
+def _requested(request: ResidencyRequest, facts: ClusterFacts) -> Ruling:
+    wanted = request.allowed_jurisdictions
+    if wanted and not set(wanted) & set(facts.jurisdictions):
+        message = f"The job allows {_listed(wanted)} only; {facts.name} is in {_listed(facts.jurisdictions)}."
+        return Ruling(False, "ResidencyRequest", message)
+    if request.allowed_regions and facts.region not in request.allowed_regions:
+        message = (
+            f"The job allows {_listed(request.allowed_regions)} only; {facts.name} is in {facts.region}."
+        )
+        return Ruling(False, "ResidencyRequest", message)
+    return ALLOWED
+
+
+def tiers(policies: PolicySet) -> dict[str, Tier]:
+    """The fleet's tiers by name."""
+    return {tier.name: tier for policy in policies.policies for tier in policy.spec.tiers}
+
+
+def _repeated_tiers(policies: PolicySet) -> tuple[str, ...]:
+    names = [tier.name for policy in policies.policies for tier in policy.spec.tiers]
+    return tuple(f"tier {name} is defined twice" for name in sorted({n for n in names if names.count(n) > 1}))
+
+
+def budgets(policies: PolicySet, data_class: str, namespace: str) -> tuple[tuple[FleetPolicy, Budget], ...]:
+    """The budgets that a job's use counts against."""
+    found = applicable(policies, data_class, namespace)
+    return tuple((policy, policy.spec.budget) for policy in found if policy.spec.budget is not None)
+
+
+def review_verdict(
+    policies: PolicySet,
+    spec: JobSpec,
+    namespace: str,
+    *,
+    cost_usd: float | None,
+    saving_percent: float | None,
+    moving: bool = False,
+) -> ReviewRuling:
+    """Whether a person must agree. What is not known (None) counts as over the limit."""
+    if spec.review is ReviewMode.REQUIRED:
+        return ReviewRuling(True, "RequestedByJob", "The job itself asks for review.")
+    for policy in applicable(policies, spec.residency.data_class, namespace):
+        for reason, message in _review_grounds(policy, cost_usd, saving_percent, moving=moving):
+            return ReviewRuling(True, reason, f"Policy {policy.metadata.name} wants review: {message}.")
+    return ReviewRuling(False)
+
+
+def _review_grounds(
+    policy: FleetPolicy, cost_usd: float | None, saving_percent: float | None, *, moving: bool
+) -> Iterable[tuple[str, str]]:
+    review = policy.spec.review
+    if review is None:
+        return
+    if review.mode is ReviewMode.REQUIRED:
+        yield "RequiredByPolicy", "of every placement in its scope"
+    if moving and review.moves is ReviewMode.REQUIRED:
+        yield "MoveNeedsReview", "of moving a job that runs"
+    limit = review.above_cost_usd
+    if limit is not None and (cost_usd is None or cost_usd > limit):
+        cost = "is not known" if cost_usd is None else f"is {cost_usd:.2f} USD"
+        yield "CostAboveLimit", f"the expected cost {cost}, and above {limit:.2f} USD people decide"
+    floor = review.below_saving_percent
+    if floor is not None and (saving_percent is None or saving_percent < floor):
+        saving = "is not known" if saving_percent is None else f"is {saving_percent:.0f} %"
+        yield "SavingBelowLimit", f"the expected saving {saving}, and below {floor:.0f} % people decide"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,220 @@
+"""The whole of what one plan decides on, as arrays: jobs in their order, lanes, times, carbon, capacity."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from carbonfleet.api.policy import Budget, FleetPolicy, Tier
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement.capacity import Capacity, Quota, capacity_of
+from carbonfleet.placement.demand import Terms, terms_of
+from carbonfleet.placement.grid import MINUTE, Carbon, Timeline, carbon, timeline
+from carbonfleet.placement.lanes import Lanes, hourly_prices, lanes_of
+from carbonfleet.placement.limits import NEVER, Limits, limits_of
+from carbonfleet.placement.policy import budgets, covers_namespace
+from carbonfleet.placement.rules import Admission, BoolArray
+from carbonfleet.placement.snapshot import FloatArray, QueuedJob, Snapshot
+
+PRICE_RESOLUTION: Final = 1e-9
+"""USD per GPU and minute: prices are whole multiples of this, so that equal windows cost the same."""
+LATE_ROOM: Final = timedelta(hours=24)
+"""How far beyond the latest start free GPUs are looked for when none was free before it."""
+
+
+@dataclass(slots=True)
+class Purse:
+    """What is left of a policy's monthly budget."""
+
+    policy: FleetPolicy
+    budget: Budget
+    carbon_kg: float
+    gpu_hours: float
+    quota_row: int | None
+    """The row of its limit on running GPUs in the capacity."""
+
+    def quota(self) -> Quota | None:
+        """Its limit on running GPUs."""
+        if self.budget.running_gpus is None:
+            return None
+        return Quota(self.budget.running_gpus, partial(covers_namespace, self.policy.spec.scope))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """Jobs that may be placed, and everything their windows are weighed by."""
+
+    snapshot: Snapshot
+    now: datetime
+    jobs: tuple[QueuedJob, ...]
+    """In the order in which they choose: tier, slack, age, name."""
+    limits: tuple[Limits, ...]
+    lanes: Lanes
+    line: Timeline
+    carbon: Mapping[SignalKind, Carbon]
+    terms: Terms
+    admission: Admission
+    admitted: BoolArray
+    """Shape (jobs, lanes): no rule objects."""
+    known: Mapping[SignalKind, BoolArray]
+    """Shape (lanes,): the grid there is known."""
+    price_total: FloatArray
+    """Running total of prices that depend on the hour, PRICE_RESOLUTION per GPU; shape (lanes, minutes + 1).
+
+    Without rows when no price depends on the hour.
+    """
+    has_hours: BoolArray
+    capacity: Capacity
+    purses: tuple[Purse, ...]
+    purses_of: Mapping[tuple[str, str], tuple[int, ...]]
+    """By data class and namespace: the purses that a job draws on."""
+    gates: dict[tuple[SignalKind, float], FloatArray] = field(default_factory=dict)
+
+    def latest_start(self, job: int) -> int:
+        """The last start of the job's own will, on any lane."""
+        return self.line.start_at_or_before(self.line.minute(self.limits[job].latest))
+
+    def earliest_start(self, job: int) -> int:
+        """The first start that is not before the job's earliest."""
+        return self.line.start_at_or_after(self.line.minute_after(self.limits[job].earliest))
+
+    def deadline_minute(self, job: int) -> int:
+        """By which minute the run must have ended."""
+        deadline = self.limits[job].deadline
+        return NEVER if deadline is None else self.line.minute(deadline)
+
+    def purse_rows(self, job: int) -> tuple[int, ...]:
+        """The purses that a job draws on."""
+        queued = self.jobs[job]
+        return self.purses_of[queued.spec.residency.data_class, queued.namespace]
+
+
+def problem_of(
+    snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Tier], now: datetime
+) -> Problem:
+    """Put a snapshot into arrays. `jobs` are those whose tier and policies are in order."""
+    lanes = lanes_of(snapshot.spokes, _extra_zones(snapshot), snapshot.assumptions)
+    admission = Admission(lanes, snapshot.policies)
+    flat = _region_means(snapshot)
+    terms = terms_of(jobs, lanes, flat, snapshot.assumptions)
+    limits = [limits_of(job, tiers[job.spec.schedule.tier], now) for job in jobs]
+    order = _order(jobs, limits, terms, now)
+    jobs, limits = [jobs[i] for i in order], [limits[i] for i in order]
+    terms = terms.taken(order)
+    line = _timeline(limits, terms, now, snapshot)
+    signals = sorted({job.spec.signal for job in jobs})
+    carbons = {signal: carbon(snapshot, signal, lanes.zones, line) for signal in signals}
+    purses, purses_of = _purses(snapshot, jobs, int(lanes.place.max(initial=-1)) + 1)
+    quotas = [quota for purse in purses if (quota := purse.quota()) is not None]
+    admitted = [admission.admitted(job) for job in jobs]
+    return Problem(
+        snapshot=snapshot,
+        now=now,
+        jobs=tuple(jobs),
+        limits=tuple(limits),
+        lanes=lanes,
+        line=line,
+        carbon=carbons,
+        terms=terms,
+        admission=admission,
+        admitted=np.array(admitted, dtype=np.bool_).reshape(len(jobs), len(lanes)),
+        known={signal: _known(carbons[signal], lanes) for signal in signals},
+        price_total=_price_total(lanes, line),
+        has_hours=np.array([lane.has_hours for lane in lanes.lanes], dtype=np.bool_),
+        capacity=capacity_of(snapshot, lanes, line, quotas),
+        purses=purses,
+        purses_of=purses_of,
+    )
+
+
+def _known(grid: Carbon, lanes: Lanes) -> BoolArray:
+    by_zone = np.array([forecast is not None for forecast in grid.forecasts], dtype=np.bool_)
+    return by_zone[lanes.zone]
+
+
+def _order(jobs: list[QueuedJob], limits: list[Limits], terms: Terms, now: datetime) -> list[int]:
+    """Tier first, then the time that is left before the job must start, then age, then name."""
+    shortest = terms.minutes.min(axis=1, initial=NEVER)
+
+    def key(i: int) -> tuple[int, timedelta, datetime, str, str]:
+        limit, job = limits[i], jobs[i]
+        must = limit.latest
+        if limit.deadline is not None:
+            must = min(must, limit.deadline - min(int(shortest[i]), 10**8) * MINUTE)
+        return -limit.priority, must - now, job.submitted_at, job.key, job.uid
+
+    return sorted(range(len(jobs)), key=key)
+
+
+def _timeline(limits: list[Limits], terms: Terms, now: datetime, snapshot: Snapshot) -> Timeline:
+    latest = max((limit.latest - now for limit in limits), default=timedelta())
+    cap = snapshot.assumptions.longest_run // MINUTE
+    longest = min(int(terms.minutes.max(initial=60)), cap) * MINUTE
+    return timeline(now, max(latest, LATE_ROOM), longest, snapshot.assumptions)
+
+
+def _extra_zones(snapshot: Snapshot) -> list[str]:
+    wanted = {job.spec.baseline_region or snapshot.default_baseline_region for job in snapshot.jobs}
+    return sorted({snapshot.region_zones[region] for region in wanted if region in snapshot.region_zones})
+
+
+def _region_means(snapshot: Snapshot) -> Callable[[str], float | None]:
+    zones = dict(snapshot.region_zones)
+    zones.update({spoke.facts.region: spoke.facts.zone for spoke in snapshot.spokes})
+
+    def mean(region: str) -> float | None:
+        found = snapshot.forecasts.get((zones.get(region, ""), SignalKind.AVERAGE_LIFECYCLE))
+        return None if found is None else float(found.grams_per_kwh.mean())
+
+    return mean
+
+
+def _price_total(lanes: Lanes, line: Timeline) -> FloatArray:
+    if not any(lane.has_hours for lane in lanes.lanes):
+        return np.zeros((0, 0))
+    total = np.zeros((len(lanes), line.minutes + 1))
+    hours = (np.arange(line.minutes) + line.origin.hour * 60 + line.origin.minute) // 60 % 24
+    for row, lane in enumerate(lanes.lanes):
+        if lane.has_hours:
+            prices = np.array([price or 0.0 for price in hourly_prices(lane.pool)])
+            total[row, 1:] = np.cumsum(np.rint(prices[hours] / 60 / PRICE_RESOLUTION))
+    return total
+
+
+def _purses(
+    snapshot: Snapshot, jobs: list[QueuedJob], first_row: int
+) -> tuple[tuple[Purse, ...], dict[tuple[str, str], tuple[int, ...]]]:
+    purses: list[Purse] = []
+    index: dict[str, int] = {}
+    of: dict[tuple[str, str], tuple[int, ...]] = {}
+    for data_class, namespace in sorted({(j.spec.residency.data_class, j.namespace) for j in jobs}):
+        rows = []
+        for policy, budget in budgets(snapshot.policies, data_class, namespace):
+            name = policy.metadata.name
+            if name not in index:
+                index[name] = len(purses)
+                quotas = sum(purse.quota_row is not None for purse in purses)
+                row = first_row + quotas if budget.running_gpus is not None else None
+                purses.append(_purse(policy, budget, row, snapshot))
+            rows.append(index[name])
+        of[data_class, namespace] = tuple(rows)
+    return tuple(purses), of
+
+
+def _purse(policy: FleetPolicy, budget: Budget, row: int | None, snapshot: Snapshot) -> Purse:
+    """What is left: the limit less the use of all namespaces in scope."""
+    used = [
+        use for namespace, use in snapshot.usage.items() if covers_namespace(policy.spec.scope, namespace)
+    ]
+    carbon_kg = float("inf") if budget.carbon_kg_per_month is None else budget.carbon_kg_per_month
+    gpu_hours = float("inf") if budget.gpu_hours_per_month is None else budget.gpu_hours_per_month
+    return Purse(
+        policy,
+        budget,
+        carbon_kg - sum(use.carbon_kg for use in used),
+        gpu_hours - sum(use.gpu_hours for use in used),
+        row,
+    )

@@ -1,0 +1,178 @@
+"""The score of every window of one job, and which windows are open to it: arrays over (lane, start)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from carbonfleet.api.job import SignalLossAction
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement.grid import RESOLUTION, Carbon, IntArray
+from carbonfleet.placement.localtime import minutes_at_local_hour
+from carbonfleet.placement.problem import PRICE_RESOLUTION, Problem
+from carbonfleet.placement.rules import BoolArray
+from carbonfleet.placement.snapshot import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """All windows of one job. Arrays of shape (lanes, starts) unless said otherwise."""
+
+    scores: FloatArray
+    """USD, whether open or not."""
+    grams: FloatArray
+    usd: FloatArray
+    open: BoolArray
+    """Within rules, times, thresholds and the job's own limits; capacity not looked at."""
+    late: BoolArray
+    """The same beyond the latest start, for when nothing was free before it."""
+    span: IntArray
+    """How many slots a window touches."""
+
+
+def windows_of(problem: Problem, job: int) -> Windows:
+    """Weigh all windows of a job."""
+    line, terms, lanes = problem.line, problem.terms, problem.lanes
+    grid = problem.carbon[problem.jobs[job].spec.signal]
+    begin = line.start_minutes
+    minutes = np.minimum(terms.minutes[job], line.minutes - begin[-1])
+    end = begin[None, :] + minutes[:, None]
+    weighed = _between(grid.weighed, lanes.zone, begin, end)
+    expected = _between(grid.total, lanes.zone, begin, end)
+    grams = (terms.operational[job] + terms.transfer[job])[:, None] * expected
+    grams += (terms.transfer_fixed[job] + terms.embodied[job])[:, None]
+    usd = np.repeat(terms.usd[job][:, None], line.starts, axis=1)
+    if problem.price_total.size:
+        dear = _between(problem.price_total, np.arange(len(lanes)), begin, end) * PRICE_RESOLUTION
+        usd = np.where(problem.has_hours[:, None], usd - _flat_usd(problem, job)[:, None], usd)
+        usd += terms.gpus[job][:, None] * dear
+    scores = terms.fixed[job][:, None] + terms.slope[job][:, None] * weighed
+    scores += terms.money_weight[job] * (usd - terms.usd[job][:, None])
+    allowed = _allowed(problem, job, usd, grams)
+    on_time = _on_time(problem, job, grid)
+    late = np.arange(line.starts)[None, :] > problem.latest_start(job)
+    span = -(-end // line.slot_minutes) - (begin // line.slot_minutes)[None, :]
+    return Windows(scores, grams, usd, allowed & on_time, allowed & late, span)
+
+
+def _between(total: FloatArray, rows: IntArray, begin: IntArray, end: IntArray) -> FloatArray:
+    return np.take_along_axis(total[rows], end, axis=1) - total[rows][:, begin]
+
+
+def _flat_usd(problem: Problem, job: int) -> FloatArray:
+    """The part of the cost that hourly prices stand in for."""
+    hours = problem.terms.minutes[job] / 60.0
+    usd: FloatArray = problem.terms.gpus[job] * hours * problem.lanes.usd_per_gpu_hour
+    return usd
+
+
+def lanes_left(problem: Problem, job: int) -> BoolArray:
+    """Shape (lanes,): within the rules, the grid known (or nowhere known), and not too long a run."""
+    admitted: BoolArray = problem.admitted[job] & fits_horizon(problem, job)
+    known = problem.known[problem.jobs[job].spec.signal]
+    return admitted if is_signal_lost(problem, job) else admitted & known
+
+
+def fits_horizon(problem: Problem, job: int) -> BoolArray:
+    """Shape (lanes,): the run is short enough to be weighed."""
+    longest = problem.snapshot.assumptions.longest_run.total_seconds() / 60
+    short: BoolArray = problem.terms.minutes[job] <= longest
+    return short
+
+
+def is_signal_lost(problem: Problem, job: int) -> bool:
+    """Whether the grid is known on none of the lanes that the rules leave."""
+    admitted = problem.admitted[job]
+    return bool(admitted.any()) and not (admitted & problem.known[problem.jobs[job].spec.signal]).any()
+
+
+def _allowed(problem: Problem, job: int, usd: FloatArray, grams: FloatArray) -> BoolArray:
+    """Lanes that are left, from the earliest start on, ended by the deadline, within the job's limits."""
+    line, begin = problem.line, problem.line.start_minutes
+    objective = problem.jobs[job].spec.objective
+    ends = begin[None, :] + problem.terms.minutes[job][:, None]
+    allowed: BoolArray = lanes_left(problem, job)[:, None] & (ends <= problem.deadline_minute(job))
+    allowed &= (np.arange(line.starts) >= problem.earliest_start(job))[None, :]
+    if objective.max_cost_usd is not None:
+        allowed &= usd <= objective.max_cost_usd
+    if objective.carbon_budget_kg is not None:
+        allowed &= grams <= objective.carbon_budget_kg * 1000
+    return allowed
+
+
+def _on_time(problem: Problem, job: int, grid: Carbon) -> BoolArray:
+    """Starts of the job's own will: below its threshold, or the last one before its delay is used up."""
+    starts = np.arange(problem.line.starts)
+    last = min(max(problem.latest_start(job), problem.earliest_start(job)), problem.line.starts - 1)
+    if is_signal_lost(problem, job):
+        return _without_signal(problem, job, last)
+    limits = problem.limits[job]
+    open_starts = np.broadcast_to(starts <= last, (len(problem.lanes), starts.size))
+    if not limits.is_gated:
+        return open_starts
+    clean = intensity_at_starts(problem, grid) <= gate_of(problem, job)[:, None]
+    last_of_lane = _last_start(problem, job, last)
+    chosen: BoolArray = open_starts & (clean | (starts[None, :] == last_of_lane[:, None]))
+    return chosen
+
+
+def _last_start(problem: Problem, job: int, last: int) -> IntArray:
+    """The start at which the wait for a clean hour ends: the delay is used up, or the deadline presses."""
+    line = problem.line
+    if problem.limits[job].deadline is None:
+        return np.full(len(problem.lanes), last)
+    presses = (problem.deadline_minute(job) - problem.terms.minutes[job]) // line.slot_minutes
+    starts: IntArray = np.clip(np.minimum(presses, last), problem.earliest_start(job), last)
+    return starts
+
+
+def intensity_at_starts(problem: Problem, grid: Carbon) -> FloatArray:
+    """g/kWh in the minute of each start, shape (lanes, starts)."""
+    begin = problem.line.start_minutes
+    return (grid.total[:, begin + 1] - grid.total[:, begin])[problem.lanes.zone] * RESOLUTION
+
+
+def gate_of(problem: Problem, job: int) -> FloatArray:
+    """A job's threshold on each lane, in g/kWh: its own figure, or a percentile of the zone's history."""
+    limits, signal = problem.limits[job], problem.jobs[job].spec.signal
+    gate = np.full(len(problem.lanes), np.inf)
+    if limits.gate_grams_per_kwh is not None:
+        gate[:] = limits.gate_grams_per_kwh
+    if limits.gate_percentile is not None:
+        key = signal, limits.gate_percentile
+        if key not in problem.gates:
+            problem.gates[key] = _percentiles(problem, *key)
+        gate = np.minimum(gate, problem.gates[key])
+    return gate
+
+
+def _percentiles(problem: Problem, signal: SignalKind, percent: float) -> FloatArray:
+    """By lane; a zone without history is measured by its own forecast."""
+    by_zone = np.full(len(problem.lanes.zones), np.inf)
+    for row, zone in enumerate(problem.lanes.zones):
+        history = problem.snapshot.histories.get((zone, signal))
+        forecast = problem.carbon[signal].forecasts[row]
+        if history is not None and history.grams_per_kwh:
+            by_zone[row] = np.percentile(history.grams_per_kwh, percent)
+        elif forecast is not None:
+            by_zone[row] = np.percentile(forecast.grams_per_kwh, percent)
+    return by_zone[problem.lanes.zone]
+
+
+def _without_signal(problem: Problem, job: int, last: int) -> BoolArray:
+    """The job's own rule for when nothing is known of the grid."""
+    starts = np.arange(problem.line.starts)
+    rule = problem.jobs[job].spec.schedule.on_signal_loss
+    chosen = np.zeros((len(problem.lanes), starts.size), dtype=np.bool_)
+    if rule.action is SignalLossAction.NOW:
+        chosen[:, : last + 1] = True
+    elif rule.action is SignalLossAction.LATEST_START:
+        chosen[np.arange(len(problem.lanes)), _last_start(problem, job, last)] = True
+    elif rule.action is SignalLossAction.LOCAL_HOUR:
+        for row, lane in enumerate(problem.lanes.lanes):
+            at = minutes_at_local_hour(problem.line, lane.spoke.facts.time_zone, rule.local_hour)
+            first = next(
+                (s for m in at if problem.earliest_start(job) <= (s := problem.line.start_at_or_after(m))),
+                last,
+            )
+            chosen[row, min(first, last)] = True
+    return chosen
