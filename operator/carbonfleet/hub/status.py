@@ -16,9 +16,9 @@ from carbonfleet.api.job_status import (
 from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.api.wire import ANNOTATION, format_time
 from carbonfleet.hub.view import JobView, Stage, ended_phase, may_try_again
+from carbonfleet.placement.policy import POLICY_REASONS
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
-POLICY_REASONS: Final = frozenset({"PolicyMissing", "PolicyInvalid", "NoRegionAllowed"})
 
 
 @dataclass(frozen=True, slots=True)
