@@ -48,7 +48,11 @@ class Clock:
 
     def now(self) -> datetime:
         """The house's time, aware UTC."""
-        elapsed = time.time() - self.real_origin_seconds
+        return self.at(time.time())
+
+    def at(self, real_seconds: float) -> datetime:
+        """What this clock showed, or will show, at a moment of real time (seconds since 1970)."""
+        elapsed = real_seconds - self.real_origin_seconds
         return datetime.fromtimestamp(self.origin_seconds + elapsed * self.speed, UTC)
 
     def real_seconds(self, span: timedelta) -> float:

@@ -1,0 +1,246 @@
+"""One Ray head on loopback for the spokes of this machine: started, found again, and stopped alone."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import requests
+
+_ADDRESS: Final = "127.0.0.2"
+"""Ray replaces 127.0.0.1 by the machine's outer address; the rest of 127/8 it leaves alone."""
+_PORTS: Final = (
+    "--port",
+    "--dashboard-port",
+    "--dashboard-agent-listen-port",
+    "--dashboard-agent-grpc-port",
+    "--runtime-env-agent-port",
+    "--metrics-export-port",
+    "--ray-client-server-port",
+    "--node-manager-port",
+    "--object-manager-port",
+)
+_LONGEST_PATH: Final = 40
+"""Ray puts Unix sockets below it, whose paths the kernel cuts at 107 bytes."""
+_INHERITED: Final = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_",
+    "TMPDIR",
+    "HF_",
+    "TRANSFORMERS_",
+    "CUDA_",
+    "NVIDIA_",
+    "SSL_",
+)
+_STOP_SECONDS: Final = 20.0
+
+
+class RayHeadError(Exception):
+    """The Ray head could not be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSettings:
+    """How a head is set up; small, since it only carries jobs."""
+
+    directory: Path
+    """Its own directory, with a short path: sessions, the token and the pid are kept there."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Custom resources, such as the GPUs of each spoke's pools."""
+    cpus: int = 2
+    object_store_bytes: int = 80_000_000
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What every job on it inherits."""
+
+
+@dataclass(frozen=True, slots=True)
+class RayHead:
+    """A head that runs: where its Jobs API is, the token it asks for, and its first process."""
+
+    address: str
+    token: str
+    pid: int
+    started_ticks: int
+    """The process's start in clock ticks since boot: a reused pid is another process."""
+
+    @classmethod
+    def start(cls, settings: HeadSettings, timeout_seconds: float = 90.0) -> Self:
+        """Start a head and wait until it takes jobs; one that already runs here is taken as it is.
+
+        Raises:
+            RayHeadError: Ray is not installed, the path is too long, or the head did not come up.
+        """
+        running = cls.find(settings.directory)
+        if running is not None and running.answers():
+            return running
+        _check(settings.directory)
+        token = secrets.token_hex(24)
+        _write_private(settings.directory / "token", token)
+        ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        process = _spawn(settings, ports)
+        head = cls(f"http://127.0.0.1:{ports['--dashboard-port']}", token, process.pid, _ticks(process.pid))
+        _write_private(settings.directory / "head.json", json.dumps(head.record()))
+        head._wait_until_ready(process, settings.directory / "head.log", timeout_seconds)
+        return head
+
+    @classmethod
+    def find(cls, directory: Path) -> Self | None:
+        """The head that was started in `directory` and still runs, if any."""
+        try:
+            record = json.loads((directory / "head.json").read_text())
+            head = cls(**record)
+        except (OSError, ValueError, TypeError):
+            return None
+        return head if head.runs() else None
+
+    def record(self) -> dict[str, Any]:
+        """What `find` reads."""
+        return {
+            "address": self.address,
+            "token": self.token,
+            "pid": self.pid,
+            "started_ticks": self.started_ticks,
+        }
+
+    def runs(self) -> bool:
+        """Whether its first process is alive."""
+        return self.started_ticks > 0 and _ticks(self.pid) == self.started_ticks
+
+    def answers(self) -> bool:
+        """Whether it takes jobs."""
+        with suppress(requests.RequestException):
+            headers = {"Authorization": f"Bearer {self.token}"}
+            return requests.get(f"{self.address}/api/jobs/", headers=headers, timeout=5).ok
+        return False
+
+    def stop(self) -> None:
+        """End the head and everything that it started, and nothing else."""
+        if not self.runs():
+            return
+        started_by_it = _session(self.pid)
+        os.kill(self.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self.runs() and time.monotonic() < deadline:
+            with suppress(ChildProcessError):
+                os.waitpid(self.pid, os.WNOHANG)
+            time.sleep(0.05)
+        for pid, ticks in started_by_it.items():
+            if _ticks(pid) == ticks:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], log: Path, timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise RayHeadError(f"the Ray head ended with code {process.returncode}: {_tail(log)}")
+            if self.answers():
+                return
+            time.sleep(0.2)
+        self.stop()
+        raise RayHeadError(f"the Ray head took no jobs within {timeout_seconds:.0f} s: {_tail(log)}")
+
+
+def _check(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    if len(str(directory)) > _LONGEST_PATH:
+        raise RayHeadError(f"{directory} is too long for Ray's sockets: at most {_LONGEST_PATH} characters")
+
+
+def _spawn(settings: HeadSettings, ports: Mapping[str, int]) -> subprocess.Popen[bytes]:
+    options = {
+        "--node-ip-address": _ADDRESS,
+        "--dashboard-host": "127.0.0.1",
+        "--temp-dir": str(settings.directory / "s"),
+        "--num-cpus": str(settings.cpus),
+        "--num-gpus": "0",
+        "--object-store-memory": str(settings.object_store_bytes),
+        "--min-worker-port": "0",
+        "--max-worker-port": "0",
+        "--include-log-monitor": "false",
+        "--resources": json.dumps(dict(settings.resources)),
+        **{option: str(port) for option, port in ports.items()},
+    }
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--no-monitor"]
+    command += [part for option in options.items() for part in option]
+    with (settings.directory / "head.log").open("wb") as log:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(settings),
+            start_new_session=True,
+        )
+
+
+def _environment(settings: HeadSettings) -> dict[str, str]:
+    """Every job inherits it, so of our own environment only what training needs: no tokens."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(_INHERITED)}
+    return kept | {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(settings.directory / "token"),
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        "RAY_JOB_STOP_WAIT_TIME_S": "60",
+        "OMP_NUM_THREADS": "1",
+        **settings.environment,
+    }
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, all different, on every address of this machine."""
+    sockets = []
+    try:
+        for _ in range(count):
+            sockets.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            sockets[-1].bind(("", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _write_private(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def _session(leader: int) -> dict[int, int]:
+    """The processes of a session by pid, with their start in clock ticks."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return {pid: _ticks(pid) for pid in pids if _stat(pid)[3:4] == [str(leader)]}
+
+
+def _ticks(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 if it is gone or a zombie."""
+    fields = _stat(pid)
+    return int(fields[19]) if len(fields) > 19 and fields[0] not in "ZX" else 0
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat after the name: state, ppid, pgrp, session, ...; empty if gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _tail(log: Path) -> str:
+    with suppress(OSError):
+        return log.read_text(errors="replace")[-600:].strip()
+    return "it wrote no log"

@@ -1,0 +1,225 @@
+"""The spoke's agent: reads its folder, compares with what runs, acts on the difference, reports."""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Final
+
+from carbonfleet.api.report import AttemptPhase
+from carbonfleet.api.spoke import PoolStatus, SpokeStatus
+from carbonfleet.clock import Clock
+from carbonfleet.spoke.admission import Refusal
+from carbonfleet.spoke.decide import Known, Sight, Standing, standing_of
+from carbonfleet.spoke.errors import RuntimeAwayError, SyncError
+from carbonfleet.spoke.executor import Executor
+from carbonfleet.spoke.hub_link import HubLink
+from carbonfleet.spoke.link import Link
+from carbonfleet.spoke.memory import Memory
+from carbonfleet.spoke.outbox import Outbox
+from carbonfleet.spoke.output import Findings, folder_reader, read_findings
+from carbonfleet.spoke.reporting import Context, is_urgent, report_of, with_standing
+from carbonfleet.spoke.runtime import Run, Runtime
+from carbonfleet.spoke.settings import AgentSettings
+from carbonfleet.spoke.source import Source
+from carbonfleet.spoke.wanted import WantedSet, read_folder
+
+logger = logging.getLogger(__name__)
+
+_MOST_PROBLEMS: Final = 16
+_RUNTIME_AWAY: Final = Standing(
+    AttemptPhase.UNKNOWN, "RuntimeUnreachable", "the runtime does not answer; it may well go on"
+)
+
+
+class Agent:
+    """One spoke's agent. `cycle` is one pass over its steps; `run` repeats it until told to end."""
+
+    def __init__(
+        self, settings: AgentSettings, source: Source, runtime: Runtime, hub: HubLink, clock: Clock
+    ) -> None:
+        """Raises MemoryInUseError when another agent of this spoke runs here."""
+        self._settings, self._source, self._runtime, self._clock = settings, source, runtime, clock
+        self._memory = Memory(settings.state)
+        self._executor = Executor(settings, runtime, self._memory)
+        self._outbox = Outbox(settings, hub, clock, self._memory)
+        self._git, self._runtime_link = Link("git"), Link("runtime")
+        self._wanted: WantedSet | None = None
+        self._runs: Mapping[str, Run] | None = None
+        self._refused: Mapping[str, Refusal] = {}
+        self._version = ""
+        self._steps = (
+            self._sync,
+            self._listen,
+            self._observe,
+            self._act,
+            self._report,
+            self._outbox.deliver,
+            self._beat,
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set. What runs on the spoke goes on without us."""
+        logger.info("Spoke %s: the agent starts (boot %s)", self._settings.spoke, self._outbox.boot_id[:8])
+        while not stop.is_set():
+            try:
+                self.cycle()
+            except Exception:  # one bad pass must not end the spoke: the next one looks at everything anew
+                logger.exception("Spoke %s: a pass failed", self._settings.spoke)
+            stop.wait(self._settings.poll_seconds)
+        self.close()
+
+    def cycle(self) -> None:
+        """One pass: each step does what it can, whatever the steps before it could not."""
+        for step in self._steps:
+            step()
+
+    def close(self) -> None:
+        """Let another agent take over."""
+        self._memory.save()
+        self._memory.close()
+
+    def _sync(self) -> None:
+        if not self._git.is_due():
+            return
+        try:
+            folder = self._source.fetch()
+        except SyncError as error:
+            self._failed(self._git, error)
+            return
+        self._git.worked(self._settings.sync_seconds)
+        if self._wanted is None or self._wanted.commit != folder.commit:
+            self._wanted = read_folder(self._settings.spoke, folder)
+
+    def _listen(self) -> None:
+        self._outbox.resync(self._wanted.placements.keys() if self._wanted else ())
+
+    def _observe(self) -> None:
+        if not self._runtime_link.is_due():
+            return
+        try:
+            if not self._version or not self._runtime_link.is_up:
+                self._version = self._runtime.version()
+            self._runs = self._runtime.observe()
+        except RuntimeAwayError as error:
+            self._runtime_failed(error)
+            return
+        self._runtime_link.worked()
+
+    def _act(self) -> None:
+        """Ask the runtime for what is missing; without a look at Git, runtime and past nothing is done."""
+        if self._wanted is None or self._runs is None:
+            return
+        if self._memory.is_new and not self._outbox.has_listened:
+            return
+        context = self._context()
+        try:
+            self._refused = self._executor.act(self._sights(), self._wanted, self._runs, context)
+        except RuntimeAwayError as error:
+            self._runtime_failed(error)
+
+    def _report(self) -> None:
+        """Bring what is remembered of each attempt up to what is seen of it."""
+        if self._runs is None:
+            self._report_silence()
+        elif self._wanted is not None or self._memory:
+            context = self._context()
+            for name, sight in self._sights().items():
+                self._keep(name, sight, context)
+        self._memory.save(self._wanted.placements if self._wanted else ())
+
+    def _report_silence(self) -> None:
+        if self._runtime_link.down_seconds() < self._settings.unknown_after_seconds:
+            return
+        for name, known in list(self._memory.items()):
+            if known.session and not known.is_over and known.report.phase is not AttemptPhase.SUSPENDED:
+                report = with_standing(known.report, _RUNTIME_AWAY, self._clock.now())
+                self._memory.keep(name, replace(known, report=report, delivered=False))
+
+    def _beat(self) -> None:
+        wanted, link = self._wanted, self._runtime_link
+        problems = (
+            *(link.problem for link in (self._git, link) if link.problem),
+            *(wanted.problems if wanted else ()),
+            *((self._executor.allow_list_problem(),) if self._executor.allow_list_problem() else ()),
+            *self._outbox.rejected.values(),
+        )
+        self._outbox.beat(
+            SpokeStatus(
+                synced_commit=wanted.commit if wanted else "",
+                pools=self._pools(),
+                agent_version=version("carbonfleet"),
+                runtime_version=self._version,
+                problems=tuple(problem[:1024] for problem in problems[:_MOST_PROBLEMS]),
+            )
+        )
+
+    def _pools(self) -> tuple[PoolStatus, ...]:
+        facts = self._wanted.facts if self._wanted else None
+        if facts is None or self._runs is None:
+            return ()
+        held = Counter[str]()
+        for run in self._runs.values():
+            held[run.pool] += run.gpus if run.is_live else 0
+        free = self._runtime.free_gpus({pool.name: pool.gpus for pool in facts.pools}, held)
+        return tuple(PoolStatus(name=name, free_gpus=gpus) for name, gpus in free.items())
+
+    def _sights(self) -> dict[str, Sight]:
+        """Every attempt that Git wants, that runs, or that is not over, by name."""
+        wanted = self._wanted.placements if self._wanted else {}
+        runs = self._runs or {}
+        open_ones = {name for name, known in self._memory.items() if not known.is_over}
+        return {name: self._sight(name) for name in sorted(wanted.keys() | runs.keys() | open_ones)}
+
+    def _sight(self, name: str) -> Sight:
+        known, folder = self._memory.get(name), self._wanted
+        wanted = folder.placements.get(name) if folder else None
+        return Sight(
+            wanted=wanted,
+            run=(self._runs or {}).get(name),
+            known=known,
+            is_done=self._findings(name).is_done,
+            goes_on=folder is None or (wanted is None and folder.leaves(known.path if known else "")),
+        )
+
+    def _keep(self, name: str, sight: Sight, context: Context) -> None:
+        known = sight.known
+        if known is not None and known.is_over:
+            return
+        refusal = self._refused.get(name)
+        standing = standing_of(sight, _held(refusal) if refusal else None)
+        report = report_of(sight, standing, self._findings(name), context)
+        known = known or Known(report)
+        if sight.wanted is not None:
+            known = replace(known, path=sight.wanted.placement.path, place=self._executor.place(sight.wanted))
+        session = sight.run.session if sight.run else known.session
+        heard = known.delivered and not is_urgent(report, known.report)
+        self._memory.keep(name, replace(known, report=report, session=session, delivered=heard))
+
+    def _findings(self, name: str) -> Findings:
+        known = self._memory.get(name)
+        wanted = self._wanted.placements.get(name) if self._wanted else None
+        place = self._executor.place(wanted) if wanted else (known.place if known else "")
+        attempt = wanted.placement.attempt if wanted else (known.report.attempt if known else 0)
+        if not place or (known is not None and known.is_over):
+            return Findings()
+        return read_findings(folder_reader(place), attempt, place)
+
+    def _context(self) -> Context:
+        commit = self._wanted.commit if self._wanted else ""
+        return Context(self._settings.spoke, self._clock.now(), commit)
+
+    def _runtime_failed(self, error: RuntimeAwayError) -> None:
+        self._runs = None
+        self._failed(self._runtime_link, error)
+
+    def _failed(self, link: Link, error: Exception) -> None:
+        if link.failed(str(error)):
+            logger.warning("Spoke %s: %s", self._settings.spoke, error)
+
+
+def _held(refusal: Refusal) -> Standing:
+    phase = AttemptPhase.REFUSED if refusal.is_final else AttemptPhase.PENDING
+    return Standing(phase, refusal.reason, refusal.message)

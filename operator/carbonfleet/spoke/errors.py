@@ -1,0 +1,21 @@
+"""What can go wrong on a spoke, each ended where it is understood."""
+
+
+class SpokeError(Exception):
+    """Something that the agent needs is not there; the message says what a person can do."""
+
+
+class RuntimeAwayError(SpokeError):
+    """The runtime did not answer, so nothing is known of its attempts; try again."""
+
+
+class SyncError(SpokeError):
+    """The folder could not be read as it is now; what was read before still holds."""
+
+
+class AllowListError(SpokeError):
+    """The admin's list is configured and can't be read, so nothing new is let in."""
+
+
+class MemoryInUseError(SpokeError):
+    """Another agent of this spoke runs on the same state directory."""

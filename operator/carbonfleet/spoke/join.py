@@ -1,0 +1,139 @@
+"""What a new spoke needs: its file in the fleet repository, its few rights on the hub, its agent."""
+
+from string import Template
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from carbonfleet.api.wire import Name
+
+SERVICE_ACCOUNT: Final = "agent"
+
+_RIGHTS: Final = Template("""\
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: spoke-$name
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: agent
+  namespace: spoke-$name
+automountServiceAccountToken: false
+---
+# Its reports: it writes them, the hub removes them.
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: agent
+  namespace: spoke-$name
+rules:
+  - apiGroups: [carbonfleet.dev]
+    resources: [trainingreports]
+    verbs: [get, list, create, patch]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: agent
+  namespace: spoke-$name
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: agent}
+subjects:
+  - {kind: ServiceAccount, name: agent, namespace: spoke-$name}
+---
+# The status of its own SpokeCluster, and nothing of any other.
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: carbonfleet-spoke-$name
+rules:
+  - apiGroups: [carbonfleet.dev]
+    resources: [spokeclusters/status]
+    resourceNames: [$name]
+    verbs: [get, patch]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: carbonfleet-spoke-$name
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: carbonfleet-spoke-$name}
+subjects:
+  - {kind: ServiceAccount, name: agent, namespace: spoke-$name}
+""")
+
+_CLUSTER_FILE: Final = Template("""\
+# What this cluster is: people own this file. Replace what is in <angle brackets>.
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: carbonfleet-cluster
+data:
+  facts: |
+    name: $name
+    # The provider's region, and the electricity zone by Electricity Maps' key: keep the quotes.
+    region: <europe-north1>
+    zone: "<NO-NO1>"
+    jurisdictions: [<EEA>]
+    pue: 1.2
+    # ray: one machine's Ray, without Kubernetes. kuberay: a cluster with KubeRay.
+    runtime: $runtime
+    pools:
+      - name: <a100>
+        gpuType: <A100>
+        gpus: <8>
+        gpusPerNode: <8>
+        memoryGib: <80>
+        usdPerGpuHour: <2.5>
+""")
+
+_STEPS: Final = Template("""\
+# Joining $name takes three steps.
+#
+# 1. Put this into the fleet repository as clusters/$name/cluster.yaml, through review:
+#
+$cluster_file#
+# 2. Apply this whole text to the hub (the comments are no harm):
+#      carbonfleet spoke join $name | kubectl apply -f -
+#    and hand the spoke a token; a kubeconfig with it is all that the spoke ever holds of the hub:
+#      kubectl -n spoke-$name create token agent --duration=8760h
+#
+# 3. Start the agent on the spoke:
+$install#
+# It may write its own reports and the status of its own SpokeCluster, and do nothing else.
+---
+""")
+
+_INSTALL: Final = {
+    "ray": """\
+#      carbonfleet spoke run --name $name --runtime ray --ray-address http://127.0.0.1:8265 \\
+#        --fleet-url <the fleet repository> --hub-kubeconfig hub.kubeconfig \\
+#        --store /var/lib/carbonfleet/store --state /var/lib/carbonfleet/state
+""",
+    "kuberay": """\
+#      kubectl -n carbonfleet-system create secret generic hub --from-file=kubeconfig=hub.kubeconfig
+#      kubectl apply -k kustomize/spoke/overlays/agent   # or flux, argocd: they apply, the agent watches
+#    with CARBONFLEET_SPOKE=$name and CARBONFLEET_FLEET_URL=<the fleet repository> in its environment.
+""",
+}
+
+
+def hub_rights(name: str) -> str:
+    """The manifests that give a spoke its rights on the hub. Raises ValueError for an unfit name."""
+    return _RIGHTS.substitute(name=_checked(name))
+
+
+def cluster_file(name: str, runtime: str) -> str:
+    """A skeleton of the spoke's file in the fleet repository."""
+    return _CLUSTER_FILE.substitute(name=_checked(name), runtime=runtime)
+
+
+def join_text(name: str, runtime: str) -> str:
+    """All that a new spoke needs, as YAML that the hub can be given, with the steps as comments."""
+    install = Template(_INSTALL[runtime]).substitute(name=_checked(name))
+    commented = "".join(f"#      {line}".rstrip() + "\n" for line in cluster_file(name, runtime).splitlines())
+    return _STEPS.substitute(name=name, cluster_file=commented, install=install) + hub_rights(name)
+
+
+def _checked(name: str) -> str:
+    return TypeAdapter(Name).validate_python(name)

@@ -1,0 +1,126 @@
+"""What the agent must not forget: one small file, replaced whole, held by one agent at a time."""
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import IO, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from carbonfleet.api.report import ReportSpec
+from carbonfleet.spoke.decide import Known
+from carbonfleet.spoke.errors import MemoryInUseError
+
+_MOST: Final = 5000
+"""Attempts that are over are forgotten, oldest first, beyond this many."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    report: ReportSpec
+    path: str = ""
+    session: str = ""
+    restarts: int = 0
+    place: str = ""
+    delivered: bool = False
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    attempts: dict[str, _Entry] = {}
+
+
+class Memory(Mapping[str, Known]):
+    """Attempts by object name. Losing it costs nothing but a look at the hub's reports and the runtime."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._path = directory / "attempts.json"
+        self._lock = _locked(directory / "lock")
+        loaded = _load(self._path)
+        self.is_new = loaded is None
+        """Nothing is remembered: only the hub knows what ran here before."""
+        self._known = loaded or {}
+        self._dirty = self.is_new
+
+    def __getitem__(self, name: str) -> Known:
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def keep(self, name: str, known: Known) -> None:
+        """Remember an attempt; only what must survive a restart makes `save` write."""
+        before = self._known.get(name)
+        self._known[name] = known
+        self._dirty = self._dirty or before is None or _lasting(before) != _lasting(known)
+
+    def save(self, keep: Iterable[str] = ()) -> None:
+        """Write the file if something that lasts has changed; the names in `keep` are never forgotten."""
+        if not self._dirty:
+            return
+        self._forget(frozenset(keep))
+        entries = {name: _entry(known) for name, known in self._known.items()}
+        _replace(self._path, _File(attempts=entries).model_dump_json(by_alias=True, indent=1))
+        self._dirty = False
+
+    def close(self) -> None:
+        """Let another agent have it."""
+        self._lock.close()
+
+    def _forget(self, keep: frozenset[str]) -> None:
+        over = [n for n, known in self._known.items() if known.is_over and known.delivered and n not in keep]
+        over.sort(key=lambda name: self._known[name].report.observed_at)
+        for name in over[: max(0, len(self._known) - _MOST)]:
+            del self._known[name]
+
+
+def _lasting(known: Known) -> tuple[object, ...]:
+    report = known.report
+    what = (report.phase, report.reason, report.start_time, report.end_time)
+    return (*what, known.path, known.session, known.restarts, known.place, known.delivered)
+
+
+def _entry(known: Known) -> _Entry:
+    return _Entry(**{field.name: getattr(known, field.name) for field in fields(Known)})
+
+
+def _locked(path: Path) -> IO[str]:
+    file = path.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise MemoryInUseError(
+            f"another agent holds {path}; stop it, or give this one its own --state"
+        ) from error
+    return file
+
+
+def _load(path: Path) -> dict[str, Known] | None:
+    """What was saved; None where nothing was, or where it can't be read and is set aside."""
+    try:
+        entries = _File.model_validate_json(path.read_bytes()).attempts
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        path.replace(path.with_suffix(".broken"))
+        return None
+    return {
+        name: Known(**{key: getattr(entry, key) for key in _Entry.model_fields})
+        for name, entry in entries.items()
+    }
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".new")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,146 @@
+"""What the hub still has to hear: reports and the heartbeat, written when they are news and no more often."""
+
+import logging
+import time
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from carbonfleet.api.report import ReportSpec
+from carbonfleet.api.spoke import SpokeStatus
+from carbonfleet.clock import Clock
+from carbonfleet.kube import KubeError
+from carbonfleet.spoke.decide import Known
+from carbonfleet.spoke.hub_link import HubLink
+from carbonfleet.spoke.link import Link
+from carbonfleet.spoke.memory import Memory
+from carbonfleet.spoke.reporting import is_news, is_urgent
+from carbonfleet.spoke.settings import AgentSettings
+
+logger = logging.getLogger(__name__)
+
+_STATUS_SECONDS = 1.0
+"""A changed status goes out at most this often."""
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Reports and heartbeats on their way to the hub; a hub that is away hears the latest when it is back."""
+
+    settings: AgentSettings
+    hub: HubLink
+    clock: Clock
+    memory: Memory
+    link: Link = field(default_factory=lambda: Link("hub"))
+    boot_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    rejected: dict[str, str] = field(default_factory=dict)
+    """Reports that the hub will not take, by name: why."""
+    _sequence: int = 0
+    _written: dict[str, ReportSpec] | None = None
+    _written_at: dict[str, float] = field(default_factory=dict)
+    _resync_at: float = 0.0
+    _beat_at: float = 0.0
+    _beat: SpokeStatus | None = None
+
+    @property
+    def has_listened(self) -> bool:
+        """Whether the hub's reports have been read since the agent started."""
+        return self._written is not None
+
+    def resync(self, wanted: Collection[str]) -> None:
+        """Read what the hub has: at the start, after it was away, and now and then."""
+        if not self.link.is_due() or (self.link.is_up and time.monotonic() < self._resync_at):
+            return
+        try:
+            reports = self.hub.reports()
+        except KubeError as error:
+            self._failed(error)
+            return
+        if self.link.worked():
+            logger.info("Spoke %s: the hub answers again", self.settings.spoke)
+        self._resync_at = time.monotonic() + self.settings.resync_seconds
+        self._written = reports
+        self._adopt(reports, wanted)
+
+    def deliver(self) -> None:
+        """Write the reports that are news; of one that differs only in progress, every few seconds."""
+        if self._written is None or not self.link.is_up or not self.link.is_due():
+            return
+        for name, known in list(self.memory.items()):
+            if known.delivered and known.is_over:
+                continue
+            if self._is_due(name, known) and not self._write(name, known):
+                return
+
+    def beat(self, status: SpokeStatus) -> None:
+        """Write the status when it has changed, or when the hub should hear that we are alive."""
+        if not self.link.is_due() or not self._is_beat_due(status):
+            return
+        now = self.clock.now()
+        try:
+            self.hub.beat(status.model_copy(update={"heartbeat_time": now}))
+        except KubeError as error:
+            self._failed(error)
+            return
+        self.link.worked()
+        self._beat, self._beat_at = status.model_copy(update={"heartbeat_time": now}), time.monotonic()
+
+    def _adopt(self, reports: dict[str, ReportSpec], wanted: Collection[str]) -> None:
+        """Learn what we have forgotten, and note what the hub has forgotten or never heard."""
+        for name, report in reports.items():
+            known = self.memory.get(name)
+            if known is None or (report.phase.is_terminal and not known.is_over):
+                path = known or Known(report)
+                self.memory.keep(name, replace(path, report=report, delivered=True))
+        for name, known in list(self.memory.items()):
+            missing = name not in reports and name in wanted
+            if known.delivered and (missing or (name in reports and is_news(known.report, reports[name]))):
+                self.memory.keep(name, replace(known, delivered=False))
+
+    def _is_due(self, name: str, known: Known) -> bool:
+        written = (self._written or {}).get(name)
+        if not is_news(known.report, written):
+            if not known.delivered:
+                self.memory.keep(name, replace(known, delivered=True))
+            return False
+        waited = time.monotonic() - self._written_at.get(name, 0.0)
+        return is_urgent(known.report, written) or waited >= self.settings.progress_seconds
+
+    def _write(self, name: str, known: Known) -> bool:
+        """Whether to go on: false when the hub is away."""
+        self._sequence += 1
+        stamps = {"boot_id": self.boot_id, "sequence": self._sequence}
+        report = known.report.model_copy(update=stamps)
+        self._written_at[name] = time.monotonic()
+        try:
+            self.hub.write(name, report)
+        except KubeError as error:
+            if error.status in {400, 409, 422}:  # this report's own fault: the others go on
+                self.rejected[name] = f"report {name}: {error}"
+                return True
+            self._failed(error)
+            return False
+        self.rejected.pop(name, None)
+        if self._written is not None:
+            self._written[name] = report
+        self.memory.keep(name, replace(known, report=report, delivered=True))
+        return True
+
+    def _is_beat_due(self, status: SpokeStatus) -> bool:
+        last, waited = self._beat, time.monotonic() - self._beat_at
+        if last is None or last.heartbeat_time is None:
+            return True
+        silent = self.clock.now() - last.heartbeat_time
+        if silent >= timedelta(seconds=self.settings.heartbeat_seconds):
+            return waited >= self.settings.heartbeat_least_seconds
+        return waited >= _STATUS_SECONDS and _facts(status) != _facts(last)
+
+    def _failed(self, error: KubeError) -> None:
+        if self.link.failed(str(error)):
+            logger.warning("Spoke %s: %s", self.settings.spoke, error)
+
+
+def _facts(status: SpokeStatus) -> SpokeStatus:
+    never: datetime | None = None
+    return status.model_copy(update={"heartbeat_time": never})

@@ -1,0 +1,152 @@
+"""What a training leaves where it saves: how far it is, its last checkpoint, its energy, why it failed."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, Progress
+
+PROGRESS: Final = "progress.json"
+METRICS: Final = "metrics.json"
+DONE: Final = "DONE"
+LEASE: Final = "LEASE"
+_MOST_BYTES: Final = 1_000_000
+_FAILURE = re.compile(r"LORA_FAILURE (\{.*\})\s*$", re.MULTILINE)
+
+Read = Callable[[str], bytes | None]
+"""A file of the output by name; None where there is none, or where this machine can't see it."""
+
+
+class _Saved(BaseModel):
+    """A checkpoint as the training records it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    step: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Lease(BaseModel):
+    """The part of the lease that we read; newest checkpoint first."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    checkpoints: tuple[_Saved, ...] = ()
+
+
+class _Numbers(BaseModel):
+    """The part of progress.json and metrics.json that we read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    attempt: int
+    step: int = Field(0, ge=0)
+    total_steps: int = Field(0, ge=0)
+    train_loss: float | None = None
+    initial_validation_loss: float | None = None
+    validation_loss: float | None = None
+    tokens_per_second: float | None = Field(None, ge=0)
+    energy_kwh: float | None = Field(None, ge=0)
+    energy_source: str | None = None
+
+
+class Failure(BaseModel):
+    """Why a training ended early, in its own words."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    reason: str = Field(pattern=r"^[A-Za-z0-9]{1,64}$")
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the output says of one attempt."""
+
+    progress: Progress | None = None
+    checkpoint: Checkpoint | None = None
+    energy: Energy | None = None
+    is_done: bool = False
+    """The training has finished, in this very attempt."""
+
+
+def output_place(store: Path, uri: str, uid: str) -> str:
+    """Where an attempt saves: its own URL where the placement names one, else the job's folder in `store`.
+
+    `uid` is a checked job UID, so it is safe as a folder's name.
+    """
+    return uri if "://" in uri else str(store / uid)
+
+
+def folder_reader(place: str) -> Read:
+    """Reads the output of a place on this machine; sees nothing of an object store."""
+
+    def read(name: str) -> bytes | None:
+        if "://" in place:
+            return None
+        try:
+            with (Path(place) / name).open("rb") as file:
+                return file.read(_MOST_BYTES)
+        except OSError:
+            return None
+
+    return read
+
+
+def read_findings(read: Read, attempt: int, place: str) -> Findings:
+    """What the output says of `attempt`; an earlier attempt's progress is not ours, its checkpoint is."""
+    numbers = _numbers(read(METRICS), attempt) or _numbers(read(PROGRESS), attempt)
+    return Findings(
+        progress=_progress(numbers) if numbers else None,
+        checkpoint=_checkpoint(read(LEASE), place),
+        energy=_energy(numbers) if numbers else None,
+        is_done=_attempt_of(read(DONE)) == attempt,
+    )
+
+
+def failure_in(log: str) -> Failure | None:
+    """The last `LORA_FAILURE {json}` line of a log."""
+    found = _FAILURE.findall(log)
+    try:
+        return Failure.model_validate_json(found[-1]) if found else None
+    except ValidationError:
+        return None
+
+
+def _numbers(data: bytes | None, attempt: int) -> _Numbers | None:
+    try:
+        numbers = _Numbers.model_validate_json(data) if data else None
+    except ValidationError:
+        return None
+    return numbers if numbers and numbers.attempt == attempt else None
+
+
+def _progress(numbers: _Numbers) -> Progress:
+    return Progress(**numbers.model_dump(include=set(Progress.model_fields)))
+
+
+def _energy(numbers: _Numbers) -> Energy:
+    """Measured energy, or the word that there is none: the hub then uses the hardware profile."""
+    measured = {method.value for method in EnergyMethod} - {EnergyMethod.ESTIMATE.value}
+    if numbers.energy_kwh is None or numbers.energy_source not in measured:
+        return Energy(method=EnergyMethod.ESTIMATE)
+    return Energy(method=EnergyMethod(numbers.energy_source), kwh=numbers.energy_kwh)
+
+
+def _checkpoint(data: bytes | None, place: str) -> Checkpoint | None:
+    try:
+        saved = _Lease.model_validate_json(data).checkpoints if data else ()
+    except ValidationError:
+        return None
+    if not saved:
+        return None
+    return Checkpoint(uri=place[:1024], step=saved[0].step, digest=f"sha256:{saved[0].sha256}")
+
+
+def _attempt_of(data: bytes | None) -> Any:  # noqa: ANN401
+    try:
+        marker = json.loads(data) if data else None
+    except ValueError:
+        return None
+    return marker.get("attempt") if isinstance(marker, dict) else None

@@ -1,0 +1,101 @@
+"""The report of an attempt, made from what is seen of it; and whether it is worth a write."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
+from carbonfleet.spoke.decide import Sight, Standing
+from carbonfleet.spoke.output import Findings
+
+_STAMPS: Final = frozenset({"boot_id", "sequence", "observed_at", "observed_commit"})
+"""What differs in each report without being news."""
+_PROGRESS: Final = frozenset({"progress", "checkpoint", "energy", "message"})
+"""What may wait a few seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all reports of one moment share."""
+
+    spoke: str
+    now: datetime
+    commit: str
+
+
+def report_of(sight: Sight, standing: Standing, found: Findings, context: Context) -> ReportSpec:
+    """The report; `boot_id` and `sequence` are set when it is written.
+
+    A report that was terminal stays as it is; start, progress and checkpoint are never taken back.
+    """
+    known = sight.known
+    if known is not None and known.is_over:
+        return known.report
+    last = known.report if known else None
+    started = _started(sight, last, standing)
+    return ReportSpec(
+        **_identity(sight),
+        spoke=context.spoke,
+        phase=standing.phase,
+        reason=standing.reason,
+        message=standing.message[:1024],
+        observed_commit=context.commit,
+        start_time=started,
+        end_time=_ended(sight, standing, started, context.now),
+        progress=found.progress or (last.progress if last else None),
+        checkpoint=found.checkpoint or (last.checkpoint if last else None),
+        energy=found.energy or (last.energy if last else None),
+        observed_at=context.now,
+    )
+
+
+def with_standing(report: ReportSpec, standing: Standing, now: datetime) -> ReportSpec:
+    """The same report with another phase."""
+    says = {"phase": standing.phase, "reason": standing.reason, "message": standing.message[:1024]}
+    return report.model_copy(update={**says, "observed_at": now})
+
+
+def is_news(report: ReportSpec, written: ReportSpec | None) -> bool:
+    """Whether the hub does not know this yet."""
+    return written is None or _without(report, _STAMPS) != _without(written, _STAMPS)
+
+
+def is_urgent(report: ReportSpec, written: ReportSpec | None) -> bool:
+    """Whether more than progress is new."""
+    quiet = _STAMPS | _PROGRESS
+    return written is None or _without(report, quiet) != _without(written, quiet)
+
+
+def _identity(sight: Sight) -> dict[str, Any]:
+    if sight.wanted is not None:
+        placement = sight.wanted.placement
+        return {
+            "job": JobRef(namespace=placement.namespace, name=placement.name, uid=placement.uid),
+            "placement_id": placement.placement_id,
+            "attempt": placement.attempt,
+            "pool": placement.pool,
+            "gpus": placement.gpus,
+        }
+    source = sight.run or (sight.known.report if sight.known else None)
+    return {name: getattr(source, name) for name in ("job", "placement_id", "attempt", "pool", "gpus")}
+
+
+def _started(sight: Sight, last: ReportSpec | None, standing: Standing) -> datetime | None:
+    if last is not None and last.start_time is not None:
+        return last.start_time
+    if standing.phase is AttemptPhase.PENDING or sight.run is None:
+        return None
+    return sight.run.started_at
+
+
+def _ended(sight: Sight, standing: Standing, started: datetime | None, now: datetime) -> datetime | None:
+    """When a terminal attempt ended; never before it began, whatever two clocks say."""
+    if not standing.phase.is_terminal:
+        return None
+    ended = sight.run.ended_at if sight.run is not None and sight.run.ended_at is not None else now
+    return max(ended, started) if started is not None else ended
+
+
+def _without(report: ReportSpec, fields: frozenset[str]) -> dict[str, Any]:
+    # As on the wire: the hub's copy has whole seconds.
+    return report.model_dump(mode="json", exclude=set(fields))

@@ -1,0 +1,147 @@
+"""What Git wants of this spoke: its own folder, read file by file, each checked before anything runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.fleet.layout import read_job_path
+from carbonfleet.fleet.manifest import Placement, PlacementInvalid, manifests, parse
+
+TRAINING_VARIABLES: Final = ("LORA_CONFIG", "LORA_OUTPUT", "LORA_ATTEMPT")
+"""All that a placement may tell the training script."""
+DEFAULT_GRACE_SECONDS: Final = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One placement with its manifests, and what its training is told."""
+
+    placement: Placement
+    config_map: Mapping[str, Any]
+    ray_job: Mapping[str, Any]
+    environment: Mapping[str, str]
+    """`TRAINING_VARIABLES`, as far as the file gives them."""
+    grace_seconds: int = DEFAULT_GRACE_SECONDS
+    """From SIGTERM to SIGKILL: the time for a checkpoint."""
+    is_simulated: bool = False
+    """Its pool's GPUs are declared for a demo and are no devices."""
+
+    @property
+    def name(self) -> str:
+        """The RayJob's name, which is also the report's and the submission's."""
+        return self.placement.object_name
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """This spoke's part of the fleet repository at one commit.
+
+    `files` holds `clusters/<name>/jobs/**` by path; `facts` is None, with a reason in `problem`, where the
+    cluster's own file is missing or broken.
+    """
+
+    commit: str
+    facts: ClusterFacts | None
+    problem: str
+    files: Mapping[str, bytes]
+    is_there: bool = True
+    """The cluster's own file is there. Where it is gone, so may be the rest, and nothing is pruned."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedSet:
+    """The folder as read: placements by object name, and the files that could not be read, by path."""
+
+    commit: str = ""
+    facts: ClusterFacts | None = None
+    placements: Mapping[str, Wanted] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """What is wrong with a file; what it may have asked for goes on as it is."""
+    problem: str = ""
+    is_there: bool = True
+
+    def leaves(self, path: str) -> bool:
+        """Whether what the file at `path` asked for goes on: the file is broken, or all of them are gone."""
+        return not self.is_there or path in self.broken
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """All that a person should repair."""
+        return (*((self.problem,) if self.problem else ()), *self.broken.values())
+
+
+def read_folder(cluster: str, folder: Folder) -> WantedSet:
+    """Read every placement of `cluster`; a file that is none, or another cluster's, is a problem."""
+    placements: dict[str, Wanted] = {}
+    broken: dict[str, str] = {}
+    simulated = {pool.name for pool in (folder.facts.pools if folder.facts else ()) if pool.simulated}
+    for path in sorted(folder.files):
+        try:
+            wanted = read_wanted(cluster, path, folder.files[path])
+            wanted = replace(wanted, is_simulated=wanted.placement.pool in simulated)
+        except PlacementInvalid as error:
+            broken[path] = str(error)
+            continue
+        if wanted.name in placements:
+            broken[path] = f"{path}: {wanted.name} is already in {placements[wanted.name].placement.path}"
+        else:
+            placements[wanted.name] = wanted
+    return WantedSet(folder.commit, folder.facts, placements, broken, folder.problem, folder.is_there)
+
+
+def read_wanted(cluster: str, path: str, content: bytes) -> Wanted:
+    """One file. Raises PlacementInvalid, also where it is for another cluster."""
+    place = read_job_path(path)
+    if place is None or place.cluster != cluster:
+        raise PlacementInvalid(f"{path}: not a placement of {cluster}")
+    placement = parse(path, content)
+    config_map, ray_job = manifests(path, content)
+    _check_identity(path, placement, config_map, ray_job)
+    container, pod = _training_container(path, ray_job)
+    return Wanted(
+        placement,
+        config_map,
+        ray_job,
+        _environment(path, container, config_map),
+        int(pod.get("terminationGracePeriodSeconds") or DEFAULT_GRACE_SECONDS),
+    )
+
+
+def _check_identity(
+    path: str, placement: Placement, config_map: Mapping[str, Any], ray_job: Mapping[str, Any]
+) -> None:
+    """Both objects are the placement's own: nothing else can be slipped in under another name."""
+    for kind, document in (("ConfigMap", config_map), ("RayJob", ray_job)):
+        metadata = document.get("metadata")
+        found = (metadata.get("namespace"), metadata.get("name")) if isinstance(metadata, dict) else None
+        if found != (placement.namespace, placement.object_name):
+            raise PlacementInvalid(
+                f"{path}: the {kind} must be {placement.namespace}/{placement.object_name}, not {found}"
+            )
+
+
+def _training_container(path: str, ray_job: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The container that trains, and its pod: the one of the first worker group."""
+    try:
+        pod = ray_job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]
+        return dict(pod["containers"][0]), dict(pod)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise PlacementInvalid(f"{path}: the RayJob has no worker container: {error!r}") from error
+
+
+def _environment(path: str, container: Mapping[str, Any], config_map: Mapping[str, Any]) -> dict[str, str]:
+    try:
+        entries = {entry["name"]: _value(entry, config_map) for entry in container.get("env") or ()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PlacementInvalid(f"{path}: an entry of env can't be read: {error!r}") from error
+    return {name: entries[name] for name in TRAINING_VARIABLES if name in entries}
+
+
+def _value(entry: Mapping[str, Any], config_map: Mapping[str, Any]) -> str:
+    if "valueFrom" not in entry:
+        return str(entry.get("value", ""))
+    reference = entry["valueFrom"].get("configMapKeyRef") or {}
+    if reference.get("name") != config_map["metadata"]["name"]:
+        return ""
+    return str(config_map["data"][reference["key"]])

@@ -1,0 +1,185 @@
+"""One spoke with everything around it, and the words to ask what has become of it."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import SecretStr
+
+from carbonfleet.api.report import AttemptPhase, ReportSpec
+from carbonfleet.api.spoke import SpokeCluster
+from carbonfleet.clock import Clock
+from carbonfleet.fleet import Place, Refused, Repository, object_name
+from carbonfleet.kube import Kube, ours
+from carbonfleet.local.kubeapi import write_kubeconfig
+from carbonfleet.local.ray_head import RayHead
+from carbonfleet.placement.record import record_of
+from carbonfleet.spoke import Agent, AgentSettings, FleetFolder, HubLink, RayJobs, RaySettings
+from carbonfleet.spoke.join import hub_rights
+from fixtures.fleet_values import SEED, decide, job_spec, quick_settings, uid_of, window_on
+from fixtures.git_server import GitServer
+from fixtures.kubeapi_server import KubeApi, eventually
+
+SPOKE = "no-osl-1"
+ROOT = Path(__file__).parents[2]
+TRAIN = Path(__file__).with_name("tiny_train.py")
+FACTS = """\
+name: no-osl-1
+region: europe-north1
+zone: "NO-NO1"
+jurisdictions: [EEA]
+runtime: ray
+pools:
+  - {name: sim, gpuType: A100, gpus: 8, memoryGib: 80, usdPerGpuHour: 2.5, simulated: true}
+"""
+
+
+@dataclass
+class House:
+    """A hub's API, a Git server, a Ray head, and the agent of spoke no-osl-1 between them."""
+
+    root: Path
+    api: KubeApi
+    git: GitServer
+    ray: RayHead
+    clock: Clock
+    hub_kubeconfig: Path
+    repository: Repository
+    settings: dict[str, object] = field(default_factory=dict)
+    agents: list[Agent] = field(default_factory=list)
+
+    @property
+    def kube(self) -> Kube:
+        """The hub, as its administrator."""
+        return Kube.connect(self.api.kubeconfig)
+
+    @property
+    def store(self) -> Path:
+        """Where attempts save."""
+        return self.root / "store"
+
+    def agent_settings(self) -> AgentSettings:
+        """An agent that looks often."""
+        quick = {"poll_seconds": 0.1, "sync_seconds": 0.2, "progress_seconds": 0.3}
+        place = {"state": self.root / "state", "store": self.store}
+        return AgentSettings.model_validate({"spoke": SPOKE, **quick, **place, **self.settings})
+
+    def agent(self, runtime: RayJobs | None = None) -> Agent:
+        """An agent in this process, to be driven pass by pass."""
+        settings = self.agent_settings()
+        repository = quick_settings(self.git.url, settings.state / "fleet.git")
+        source = FleetFolder(SPOKE, repository, self.clock)
+        hub = HubLink(Kube.connect(self.hub_kubeconfig), SPOKE)
+        self.agents.append(Agent(settings, source, runtime or self.runtime(), hub, self.clock))
+        return self.agents[-1]
+
+    def runtime(self) -> RayJobs:
+        """Ray, with the training that only counts."""
+        command = (sys.executable, str(TRAIN))
+        token = SecretStr(self.ray.token)
+        settings = RaySettings(address=self.ray.address, token=token, command=command, directory=self.root)
+        return RayJobs(SPOKE, settings, self.clock)
+
+    def publish(self, *intents: object) -> None:
+        """Write to the fleet repository as the hub does."""
+        published = self.repository.publish(intents)
+        refused = {name: result for name, result in published.results.items() if isinstance(result, Refused)}
+        assert not refused, refused
+
+    def reports(self) -> dict[str, ReportSpec]:
+        """What the hub has heard."""
+        items, _ = self.kube.list(ours("trainingreports", f"spoke-{SPOKE}"))
+        return {item["metadata"]["name"]: ReportSpec.model_validate(item["spec"]) for item in items}
+
+    def phase(self, name: str) -> AttemptPhase | None:
+        """The phase that the hub knows of an attempt."""
+        report = self.reports().get(name)
+        return report.phase if report else None
+
+    def spoke(self) -> SpokeCluster:
+        """The spoke as the hub has it."""
+        return SpokeCluster.model_validate(self.kube.get(ours("spokeclusters", "", SPOKE)))
+
+    def starts(self, job: str) -> list[str]:
+        """One line for each process that has trained for a job: attempt and pid."""
+        log = self.store / uid_of(job) / "starts.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def cycle_until(self, agent: Agent, what: Callable[[], object], seconds: float = 40.0) -> None:
+        """Drive an agent until something is so."""
+
+        def step() -> object:
+            agent.cycle()
+            return what()
+
+        eventually(step, seconds, every=0.1)
+
+
+def intent(job: str, steps: int = 20, attempt: int = 1, gpus: int = 2, **workload: object) -> Place:
+    """Place job `ml/<job>` on the spoke's simulated pool."""
+    window = window_on(SPOKE, gpus, "sim")
+    decision = decide(job, SPOKE, window=window, attempt=attempt)
+    spec = job_spec(training={"steps": steps}, **workload)
+    return Place(decision, spec, record_of(decision, window.start))
+
+
+def name_of(job: str, attempt: int = 1) -> str:
+    """The attempt's name everywhere: RayJob, submission, report."""
+    return object_name(job, uid_of(job), attempt)
+
+
+def seeded(root: Path) -> Path:
+    """The tests' fleet seed, with a simulated pool on our spoke."""
+    shutil.copytree(SEED, root)
+    document = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "carbonfleet-cluster"},
+        "data": {"facts": FACTS},
+    }
+    (root / f"clusters/{SPOKE}/cluster.yaml").write_text(yaml.safe_dump(document))
+    return root
+
+
+def join_hub(api: KubeApi, spoke: str) -> Path:
+    """Give a spoke its rights and its token, as `carbonfleet spoke join` says; its kubeconfig."""
+    crds = [argument for file in sorted((ROOT / "crds").glob("*.yaml")) for argument in ("-f", str(file))]
+    assert api.kubectl("apply", *crds).returncode == 0
+    applied = api.kubectl("apply", "-f", "-", stdin=hub_rights(spoke))
+    assert applied.returncode == 0, applied.stderr
+    eventually(lambda: api.kubectl("get", "spokeclusters").returncode == 0)
+    token = api.kubectl("-n", f"spoke-{spoke}", "create", "token", "agent").stdout.strip()
+    path = api.folder / f"kubeconfig-spoke-{spoke}"
+    write_kubeconfig(path, api.url, token, certificate=api.certificate)
+    return path
+
+
+def register(kube: Kube, spoke: str, facts: str) -> None:
+    """What the hub does for each cluster file: a SpokeCluster."""
+    body = {
+        "apiVersion": "carbonfleet.dev/v1alpha1",
+        "kind": "SpokeCluster",
+        "metadata": {"name": spoke},
+        "spec": yaml.safe_load(facts),
+    }
+    kube.create(ours("spokeclusters"), body)
+
+
+@pytest.fixture
+def house(tmp_path: Path, make_kube_api, ray_head: RayHead) -> Iterator[House]:
+    """A house whose hub knows the spoke."""
+    api = make_kube_api()
+    git = GitServer(tmp_path / "server", seeded(tmp_path / "seed"))
+    git.start()
+    hub_kubeconfig = join_hub(api, SPOKE)
+    repository = Repository(quick_settings(git.url, tmp_path / "hub"), Clock())
+    made = House(tmp_path, api, git, ray_head, Clock(), hub_kubeconfig, repository)
+    register(made.kube, SPOKE, FACTS)
+    yield made
+    for agent in made.agents:
+        agent.close()
+    git.stop()
