@@ -2,7 +2,15 @@
 
 import typer
 
+from carbonfleet.cli import crds, demo, hub, spoke
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+app.add_typer(hub.app, name="hub")
+app.add_typer(spoke.app, name="spoke")
+app.add_typer(crds.app, name="crds")
+app.command()(demo.demo)
 
 
 @app.callback()

@@ -9,9 +9,7 @@ from carbonfleet.hub.view import JobView, Stage, ended_phase, may_try_again
 from carbonfleet.placement.decision import Decision, Outcome
 
 
-def intents_of(
-    scene: Scene, decisions: Mapping[str, Decision], records: Mapping[str, DecisionRecord]
-) -> list[Intent]:
+def intents_of(scene: Scene, decisions: Mapping[str, Decision], records: Mapping[str, DecisionRecord]) -> list[Intent]:
     """Every change that the fleet repository needs; decisions and records are by job UID."""
     if scene.tip is None or not scene.tip_is_fresh:
         return []

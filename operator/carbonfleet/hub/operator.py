@@ -14,7 +14,7 @@ import kopf
 
 from carbonfleet.api.wire import GROUP, VERSION
 from carbonfleet.clock import Clock
-from carbonfleet.fleet import Repository, RepositorySettings
+from carbonfleet.fleet import Repository
 from carbonfleet.hub import cycle
 from carbonfleet.hub.election import Election
 from carbonfleet.hub.mirror import KINDS, Mirror, on_watch_event
@@ -46,9 +46,7 @@ def run(settings: HubSettings, clock: Clock, signals: Signals) -> None:
     leader = threading.Thread(target=_lead, args=(world, stop, pulse), name="cycle", daemon=True)
     leader.start()
     asyncio.run(
-        kopf.operator(
-            clusterwide=True, standalone=True, stop_flag=stop, liveness_endpoint=settings.liveness or None
-        )
+        kopf.operator(clusterwide=True, standalone=True, stop_flag=stop, liveness_endpoint=settings.liveness or None)
     )
     stop.set()
     world.mirror.changed.set()
@@ -60,24 +58,12 @@ def run(settings: HubSettings, clock: Clock, signals: Signals) -> None:
 def open_world(settings: HubSettings, clock: Clock, signals: Signals) -> World:
     """Everything that a cycle needs, from settings."""
     settings.state.mkdir(parents=True, exist_ok=True)
-    repository = Repository(
-        RepositorySettings(
-            url=settings.fleet_url,
-            branch=settings.fleet_branch,
-            directory=settings.state / "fleet.git",
-            token=settings.fleet_token,
-            signing_key=settings.signing_key,
-            author_name=settings.author_name,
-            author_email=settings.author_email,
-        ),
-        clock,
-    )
     return World(
         settings=settings,
         clock=clock,
         kube=Kube.connect(settings.kubeconfig),
         mirror=Mirror(),
-        repository=repository,
+        repository=Repository(settings.fleet, clock),
         signals=signals,
         ledger=Ledger.at(settings.state / "ledger.sqlite"),
     )

@@ -77,9 +77,7 @@ def spokes_of(
         try:
             status = SpokeCluster.model_validate(reported[name]).status if name in reported else None
         except ValidationError as error:
-            spokes.append(
-                Spoke(facts, False, "Invalid", f"its SpokeCluster can't be read: {error.errors()[0]['msg']}")
-            )
+            spokes.append(Spoke(facts, False, "Invalid", f"its SpokeCluster can't be read: {error.errors()[0]['msg']}"))
             continue
         heard = status.heartbeat_time if status else None
         if status is not None:
@@ -90,9 +88,7 @@ def spokes_of(
     return tuple(spokes), synced
 
 
-def _health(
-    facts: ClusterFacts, heard: datetime | None, now: datetime, grace: timedelta
-) -> tuple[bool, str, str]:
+def _health(facts: ClusterFacts, heard: datetime | None, now: datetime, grace: timedelta) -> tuple[bool, str, str]:
     if facts.maintenance:
         return False, "Maintenance", "its cluster file says maintenance: true"
     if heard is None:

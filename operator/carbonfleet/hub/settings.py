@@ -4,7 +4,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field
+
+from carbonfleet.fleet import RepositorySettings
 
 
 class HubSettings(BaseModel):
@@ -12,21 +14,15 @@ class HubSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    fleet_url: str
-    """The fleet repository: https://, ssh:// or git://."""
-    fleet_branch: str = "main"
-    fleet_token: SecretStr | None = None
-    signing_key: Path | None = None
-    """An SSH private key to sign commits with."""
+    fleet: RepositorySettings
+    """Where placements are written, and as whom."""
     state: Path
-    """A directory for the bare clone, the ledger and the signal history."""
+    """A directory for the ledger and the signal history."""
     kubeconfig: Path | None = None
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "carbonfleet-system"
     """Where the hub's Lease lives."""
     identity: str = ""
     """This hub's name in the Lease; the host's name and process id by default."""
-    author_name: str = "carbonfleet hub"
-    author_email: str = "hub@carbonfleet.dev"
     default_baseline_region: str = ""
     """Where jobs would have run that name no baseline of their own."""
     liveness: str = ""

@@ -70,8 +70,7 @@ def status_of(known: Known, now: datetime) -> JobStatus:
         observed_generation=_observed(known, generation, old),
         summary=_summary(known, phase, actual)[:1024],
         cluster=_cluster(known, old),
-        start=(report.start_time if report and report.start_time else None)
-        or (record.start if record else old.start),
+        start=(report.start_time if report and report.start_time else None) or (record.start if record else old.start),
         recheck_at=record.recheck_at if record and phase in _OPEN else None,
         grams_per_kwh=shown.grams_per_kwh if shown else None,
         saved=saved_text(shown, measured=actual is not None),
@@ -84,9 +83,7 @@ def status_of(known: Known, now: datetime) -> JobStatus:
         expected=expected,
         actual=actual,
         progress=(report.progress if report and report.progress else old.progress),
-        last_good_checkpoint=(
-            report.checkpoint if report and report.checkpoint else old.last_good_checkpoint
-        ),
+        last_good_checkpoint=(report.checkpoint if report and report.checkpoint else old.last_good_checkpoint),
         decision_digest=record.digest if record else old.decision_digest,
         replaced=view.job.metadata.annotations.get(ANNOTATION.REPLACE, "") if view.job else "",
     )
@@ -301,9 +298,7 @@ def _outcome(known: Known, report: ReportSpec) -> str:
         text += f", validation loss {progress.initial_validation_loss:.3f} to {progress.validation_loss:.3f}"
     if figures is not None:
         text += f", {figures.energy_kwh:.3g} kWh ({figures.method}), {figures.grams_co2e:,.0f} gCO2e"
-        text += (
-            f", saved {saved_text(figures, measured=True)}" if figures.saved_grams_co2e is not None else ""
-        )
+        text += f", saved {saved_text(figures, measured=True)}" if figures.saved_grams_co2e is not None else ""
     return text
 
 

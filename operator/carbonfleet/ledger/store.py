@@ -103,9 +103,7 @@ class Ledger:
         latest: dict[str, Entry] = {}
         for entry in self.entries(query):
             known = latest.get(entry.placement_id)
-            if known is None or (
-                entry.kind is EntryKind.SETTLEMENT and entry.recorded_at >= known.recorded_at
-            ):
+            if known is None or (entry.kind is EntryKind.SETTLEMENT and entry.recorded_at >= known.recorded_at):
                 latest[entry.placement_id] = entry
         return list(latest.values())
 

@@ -30,6 +30,9 @@ _SHAPES: Final = {
     "US-MIDA-PJM": _Shape(472.0, 580.0, 8.0),
 }
 
+ZONES: Final = tuple(_SHAPES)
+"""The trace's zones."""
+
 
 def demo_value(zone: str, kind: SignalKind, hour: datetime) -> float | None:
     """The made intensity of a zone in the UTC hour at `hour`, in g/kWh; None for other zones and kinds."""

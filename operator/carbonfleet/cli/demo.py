@@ -1,0 +1,29 @@
+"""`carbonfleet demo`: the main job on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
+    speed: Annotated[float, typer.Option(help="How fast the demo's clock runs; 360 is an hour in 10 s.")] = 360.0,
+    state: Annotated[Path, typer.Option(help="Emptied at the start.")] = Path(".carbonfleet/demo"),
+    project: Annotated[Path, typer.Option(help="The checkout of carbonfleet.")] = Path(),
+) -> None:
+    """Run the main job end to end on this machine: seven jobs from kubectl apply to accounted grams."""
+    from rich.console import Console
+
+    from carbonfleet.cli.failure import fail
+
+    if not (project / "fleet" / "clusters").is_dir():
+        fail(f"{project.resolve()} is no checkout of carbonfleet: it has no fleet/clusters; see --project")
+    try:
+        from carbonfleet.local.demo import DemoSettings, run
+        from carbonfleet.local.screen import Screen
+    except ImportError as error:
+        fail(f"the demo needs the extras `local` and `train`: {error}; run `make demo`, which installs them")
+    console = Console() if Console().is_terminal else Console(width=160)
+    settings = DemoSettings(state.resolve(), project.resolve(), speed, keep)
+    raise typer.Exit(run(settings, Screen(console)))

@@ -1,0 +1,105 @@
+"""`carbonfleet hub run`: the operator."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Run the operator on the hub cluster.")
+
+
+@app.callback()
+def hub() -> None:
+    """Run the operator on the hub cluster."""
+
+
+@app.command()
+def run(
+    fleet_url: Annotated[
+        str,
+        typer.Option(envvar="CARBONFLEET_FLEET_URL", help="The fleet repository: https://, ssh:// or git://."),
+    ],
+    state: Annotated[
+        Path,
+        typer.Option(envvar="CARBONFLEET_STATE", help="Folder for the clone, the ledger and the history."),
+    ] = Path("/var/lib/carbonfleet"),
+    branch: Annotated[str, typer.Option(envvar="CARBONFLEET_FLEET_BRANCH")] = "main",
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(envvar="KUBECONFIG", help="Left out in a pod, and where kubectl looks by itself."),
+    ] = None,
+    signals: Annotated[
+        Path | None,
+        typer.Option(envvar="CARBONFLEET_SIGNALS", help="Signal settings; Electricity Maps when left out."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="CARBONFLEET_FLEET_TOKEN_FILE", help="Token for https; read anew each time."),
+    ] = None,
+    ssh_key: Annotated[Path | None, typer.Option(envvar="CARBONFLEET_FLEET_SSH_KEY")] = None,
+    known_hosts: Annotated[
+        Path | None,
+        typer.Option(envvar="CARBONFLEET_FLEET_KNOWN_HOSTS", help="The SSH server's pinned keys."),
+    ] = None,
+    signing_key: Annotated[
+        Path | None, typer.Option(envvar="CARBONFLEET_SIGNING_KEY", help="SSH key that signs commits.")
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option(envvar="CARBONFLEET_NAMESPACE", help="Where the hub's Lease lives.")
+    ] = "carbonfleet-system",
+    baseline_region: Annotated[
+        str,
+        typer.Option(envvar="CARBONFLEET_BASELINE_REGION", help="Where jobs that name none would have run."),
+    ] = "",
+    liveness: Annotated[
+        str,
+        typer.Option(envvar="CARBONFLEET_LIVENESS", help="Where probes are answered, http://0.0.0.0:8080/healthz."),
+    ] = "",
+    log_level: Annotated[str, typer.Option(envvar="CARBONFLEET_LOG_LEVEL")] = "INFO",
+) -> None:
+    """Watch jobs, choose where and when they run, and commit that to the fleet repository."""
+    import logging
+
+    from pydantic import ValidationError
+
+    from carbonfleet.cli.failure import fail
+    from carbonfleet.clock import Clock
+    from carbonfleet.fleet import FleetError, RepositorySettings
+    from carbonfleet.hub import operator
+    from carbonfleet.hub.settings import HubSettings
+    from carbonfleet.kube import KubeError
+    from carbonfleet.signals import (
+        SettingsError,
+        SignalSettings,
+        StoreError,
+        TraceError,
+        load_settings,
+        open_signals,
+    )
+
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    try:
+        fleet = RepositorySettings(
+            url=fleet_url,
+            branch=branch,
+            directory=state / "fleet.git",
+            token_file=token_file,
+            ssh_key=ssh_key,
+            known_hosts=known_hosts,
+            signing_key=signing_key,
+        )
+        settings = HubSettings(
+            fleet=fleet,
+            state=state,
+            kubeconfig=kubeconfig,
+            namespace=namespace,
+            default_baseline_region=baseline_region,
+            liveness=liveness,
+        )
+        state.mkdir(parents=True, exist_ok=True)
+        chosen = load_settings(signals) if signals else SignalSettings(store=f"sqlite:///{state}/signals.sqlite")
+        clock = Clock.from_environment()
+        operator.run(settings, clock, open_signals(chosen, clock))
+    except (ValidationError, SettingsError, StoreError, TraceError, KubeError, FleetError, OSError) as error:
+        fail(error)

@@ -1,0 +1,90 @@
+"""A process of the embedded stack: started with its own log, watched, and ended alone."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+
+class ChildError(Exception):
+    """A process of the stack could not be started or ended too early."""
+
+
+class Child:
+    """One process in a session of its own, so that it and all it started can be ended together."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._environment = dict(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; its output goes to the end of its log."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as out:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=os.environ | self._environment,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process's id; 0 before it was started."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def await_file(self, file: Path, seconds: float) -> str:
+        """Wait until it has written `file`; the file's text.
+
+        Raises ChildError when it ends before, or takes longer than `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if file.exists() and (text := file.read_text().strip()):
+                return text
+            if not self.is_alive:
+                raise ChildError(f"{self.name} ended while starting: {self.last_words()}")
+            time.sleep(0.02)
+        raise ChildError(f"{self.name} was not ready within {seconds:.0f} s: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        with suppress(OSError):
+            return self.log.read_text(errors="replace")[-800:].strip()
+        return "it wrote no log"
+
+    def kill(self) -> None:
+        """SIGKILL it and everything of its session."""
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait(timeout=10)
+
+    def stop(self, seconds: float = 15.0) -> None:
+        """Ask it to end, and end it when it does not."""
+        self._signal(signal.SIGTERM)
+        if self._process is None:
+            return
+        try:
+            self._process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _signal(self, number: int) -> None:
+        if self.is_alive:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number)

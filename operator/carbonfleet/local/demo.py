@@ -1,0 +1,211 @@
+"""The main job on one machine: seven jobs from `kubectl apply` to trained adapters and accounted grams."""
+
+import csv
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import yaml
+from pydantic import ValidationError
+
+from carbonfleet.api import CarbonTrainingJob
+from carbonfleet.api.job_status import Phase
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.clock import Clock
+from carbonfleet.kube import Kube, KubeError, ours
+from carbonfleet.ledger import Ledger
+from carbonfleet.local import git_daemon
+from carbonfleet.local.checks import CHECKS, Ran
+from carbonfleet.local.child import ChildError
+from carbonfleet.local.ray_head import RayHeadError
+from carbonfleet.local.screen import Screen
+from carbonfleet.local.stack import Stack, StackSettings
+from carbonfleet.signals.demo import SOURCE_NAME, ZONES, demo_value
+
+START: Final = datetime(2025, 12, 16, 3, tzinfo=UTC)
+"""Ohio's grid gets cleaner in the hours after it, so that a job has something to wait for."""
+VALID: Final = ("unconstrained", "waits", "eu-only", "us-only", "cheap", "blocked")
+INVALID: Final = "invalid"
+SETTLED: Final = (Phase.SUCCEEDED, Phase.FAILED, Phase.REJECTED, Phase.CANCELLED, Phase.BLOCKED)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSettings:
+    """How the demo runs."""
+
+    state: Path
+    project: Path
+    speed: float = 360.0
+    """The house's hours in real time: 360 is an hour in ten seconds."""
+    keep: bool = False
+    limit: timedelta = timedelta(minutes=5)
+    """Real time, from `kubectl apply` on."""
+
+
+def run(settings: DemoSettings, screen: Screen) -> int:
+    """Run it; 0 only if everything that it promises was seen to happen."""
+    shutil.rmtree(settings.state, ignore_errors=True)
+    settings.state.mkdir(parents=True, mode=0o700)
+    clock = Clock.starting_at(START, settings.speed)
+    signals = write_signals(settings.state)
+    stack = Stack(
+        StackSettings(settings.state, settings.project, clock, signals),
+        lambda text: screen.line("stack", text),
+    )
+    screen.title("Starting the stack")
+    screen.line("clock", f"{START:%Y-%m-%d %H:%M} UTC, {settings.speed:.0f} times as fast as real time")
+    screen.line("grid", f"made trace ({SOURCE_NAME}), in the ranges seen in December 2025; GPUs are simulated")
+    try:
+        stack.up()
+        return _story(settings, stack, screen, clock)
+    except (ChildError, RayHeadError, KubeError) as error:
+        screen.line("error", f"[red]{error}[/red]")
+        return 1
+    except KeyboardInterrupt:
+        screen.line("stack", "stopping")
+        return 130
+    finally:
+        stack.down()
+
+
+def _story(settings: DemoSettings, stack: Stack, screen: Screen, clock: Clock) -> int:
+    screen.title("kubectl apply")
+    answers = _apply(settings, stack, screen)
+    screen.title("What happens")
+    watcher = Watcher(stack, screen)
+    complete = watcher.watch(settings.limit.total_seconds())
+    screen.title("What became of it")
+    order = {name: place for place, name in enumerate(VALID)}
+    jobs = sorted(watcher.jobs.values(), key=lambda job: order.get(job.metadata.name, 99))
+    screen.results(
+        jobs,
+        "Energy is the hardware profile's estimate for simulated GPUs, over the time that the training took on "
+        "the fast clock; the grid is a made trace. Baseline: the same work at once in Ohio (us-east-2).",
+    )
+    ok = _verify(settings, stack, screen, watcher, answers)
+    if not complete:
+        screen.line("demo", f"[red]not all jobs were done after {settings.limit.total_seconds():.0f} s[/red]")
+    _hints(stack, screen)
+    if settings.keep:
+        screen.line("demo", "everything goes on until Ctrl-C")
+        threading.Event().wait()
+    return 0 if ok and complete else 1
+
+
+def write_signals(state: Path) -> Path:
+    """The made trace as a CSV file, and signal settings that read it."""
+    first = START.replace(hour=0) - timedelta(days=28)
+    trace = state / "demo-trace.csv"
+    with trace.open("w", newline="") as out:
+        rows = csv.writer(out)
+        rows.writerow(("datetime_utc", "zone", "gco2_per_kwh", "signal"))
+        for hour in (first + timedelta(hours=n) for n in range(24 * 60)):
+            for zone in ZONES:
+                value = demo_value(zone, SignalKind.AVERAGE_LIFECYCLE, hour)
+                rows.writerow((f"{hour:%Y-%m-%dT%H:%M:%SZ}", zone, value, "average_lifecycle"))
+    settings = state / "signals.yaml"
+    source = {"type": "trace", "name": SOURCE_NAME, "path": str(trace)}
+    settings.write_text(yaml.safe_dump({"sources": [source]}))
+    return settings
+
+
+def _apply(settings: DemoSettings, stack: Stack, screen: Screen) -> Mapping[str, str]:
+    answers = {}
+    for name in (*VALID, INVALID):
+        done = stack.kubectl("apply", "-f", str(settings.project / "crds" / "examples" / f"{name}.yaml"))
+        answers[name] = (done.stdout + done.stderr).strip()
+        colour = "green" if done.returncode == 0 else "yellow"
+        for line in answers[name].splitlines():
+            screen.line(name, f"[{colour}]{line}[/{colour}]")
+    return answers
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Follows the jobs and the repository, and tells each thing once."""
+
+    stack: Stack
+    screen: Screen
+    jobs: dict[str, CarbonTrainingJob] = field(default_factory=dict)
+    starts: dict[str, datetime] = field(default_factory=dict)
+    _told: dict[str, object] = field(default_factory=dict)
+    _commit: str = ""
+
+    def watch(self, seconds: float) -> bool:
+        """Tell what happens until every job has settled, at most so long; whether they all did."""
+        kube = Kube.connect(self.stack.kubeconfig)
+        self._commit = git_daemon.log_lines(self.stack.repository)[-1][0]
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                bodies, _ = kube.list(ours("carbontrainingjobs"))
+            except KubeError:
+                bodies = []
+            for body in bodies:
+                self._look(body)
+            self._commits()
+            done = [job for job in self.jobs.values() if job.status.phase in SETTLED]
+            if len(done) == len(VALID):
+                return True
+            time.sleep(0.3)
+        return False
+
+    def _look(self, body: object) -> None:
+        try:
+            job = CarbonTrainingJob.model_validate(body)
+        except ValidationError:
+            return
+        self.jobs[job.key] = job
+        status = job.status
+        self._once(f"{job.key} decision", (status.phase, status.cluster), lambda: self._phase(job))
+        self._once(f"{job.key} progress", status.progress, lambda: self.screen.progress(job))
+
+    def _phase(self, job: CarbonTrainingJob) -> None:
+        if job.status.phase in (Phase.WAITING, Phase.BLOCKED, Phase.COMMITTED):
+            self.screen.decision(job)
+        elif job.status.phase is not Phase.PENDING:
+            self.screen.line(job.metadata.name, f"{job.status.phase.value}: {job.status.summary}")
+
+    def _commits(self) -> None:
+        for commit, subject in git_daemon.log_lines(self.stack.repository, self._commit):
+            self.screen.line("git", f"[magenta]{commit[:10]}[/magenta] {subject}")
+            self._commit = commit
+
+    def _once(self, what: str, value: object, tell: Callable[[], None]) -> None:
+        if self._told.get(what) != value:
+            self._told[what] = value
+            tell()
+
+
+def _verify(settings: DemoSettings, stack: Stack, screen: Screen, watcher: Watcher, answers: Mapping[str, str]) -> bool:
+    ledger = Ledger.at(settings.state / "hub" / "ledger.sqlite")
+    ran = Ran(
+        jobs={job.metadata.name: job for job in watcher.jobs.values()},
+        answers=answers,
+        entries=ledger.attempts(),
+        subjects=[subject for _, subject in git_daemon.log_lines(stack.repository)],
+        store=settings.state / "store",
+    )
+    ledger.close()
+    ok = True
+    for check in CHECKS:
+        problem = check(ran)
+        ok = ok and not problem
+        mark = f"[red]NO, {problem}[/red]" if problem else "[green]yes[/green]"
+        screen.line("check", f"{check.__doc__}: {mark}")
+    return ok
+
+
+def _hints(stack: Stack, screen: Screen) -> None:
+    screen.title("Try it yourself (with make demo KEEP=1, in another terminal)")
+    home = os.path.relpath(stack.settings.state)
+    screen.line("", f"export KUBECONFIG={home}/kubeconfig PATH=.venv/bin:$PATH")
+    screen.line("", "kubectl get ctj -A")
+    screen.line("", "kubectl describe ctj -n team-a waits")
+    screen.line("", f"git -C {os.path.relpath(stack.repository)} log --stat")

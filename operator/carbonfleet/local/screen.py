@@ -1,0 +1,113 @@
+"""What a person sees of jobs as they travel: decisions, commits, training, and the table at the end."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from carbonfleet.api import CarbonTrainingJob
+from carbonfleet.api.job_status import CandidateStatus, JobStatus
+from carbonfleet.api.wire import format_time
+
+_COLOURS = {"Succeeded": "green", "Running": "cyan", "Blocked": "yellow", "Failed": "red", "Waiting": "blue"}
+
+
+@dataclass(slots=True)
+class Screen:
+    """Writes to a console; on anything but a terminal the lines are plain."""
+
+    console: Console
+
+    def title(self, text: str) -> None:
+        """A new part of the story."""
+        self.console.print()
+        self.console.rule(f"[bold]{text}", align="left")
+
+    def line(self, who: str, text: str) -> None:
+        """One thing that happened."""
+        self.console.print(f"[dim]{who:>14}[/dim]  {text}", highlight=False, soft_wrap=True)
+
+    def decision(self, job: CarbonTrainingJob) -> None:
+        """A decision with its candidate table."""
+        status = job.status
+        colour = _COLOURS.get(status.phase.value, "white")
+        self.console.print()
+        self.line(job.metadata.name, f"[{colour}]{status.phase.value}[/{colour}]: {status.summary}")
+        if status.candidates:
+            self.console.print(candidate_table(status.candidates))
+
+    def progress(self, job: CarbonTrainingJob) -> None:
+        """Where training is."""
+        progress = job.status.progress
+        if progress is None:
+            return
+        losses = ""
+        if progress.train_loss is not None:
+            losses += f"  train loss {progress.train_loss:.3f}"
+        if progress.validation_loss is not None:
+            losses += f"  validation loss {progress.validation_loss:.3f}"
+        where = f"on {job.status.cluster}"
+        self.line(job.metadata.name, f"step {progress.step:>4} of {progress.total_steps} {where}{losses}")
+
+    def results(self, jobs: Iterable[CarbonTrainingJob], note: str) -> None:
+        """The table at the end."""
+        self.console.print()
+        self.console.print(result_table(list(jobs)))
+        self.console.print(f"[dim]{note}[/dim]", highlight=False)
+
+
+def candidate_table(candidates: Sequence[CandidateStatus]) -> Table:
+    """Every spoke as the planner saw it."""
+    table = Table(box=None, pad_edge=True, padding=(0, 1), header_style="dim")
+    for name in ("", "spoke", "start", "g/kWh now", "in window", "gCO2e", "USD", "why"):
+        numeric = name in ("g/kWh now", "in window", "gCO2e", "USD")
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for candidate in candidates:
+        mark = {"Chosen": "[green]>[/green]", "Filtered": "[red]x[/red]"}.get(candidate.verdict, " ")
+        start = candidate.start.strftime("%H:%M") if candidate.start else "-"
+        figures = [
+            _number(value, digits)
+            for value, digits in (
+                (candidate.grams_per_kwh_now, 0),
+                (candidate.grams_per_kwh_window, 0),
+                (candidate.grams_co2e, 0),
+                (candidate.cost_usd, 2),
+            )
+        ]
+        table.add_row(mark, candidate.cluster, start, *figures, candidate.message or candidate.reason)
+    return table
+
+
+def result_table(jobs: Sequence[CarbonTrainingJob]) -> Table:
+    """One row for each job: where, when, what it learned, what it emitted."""
+    table = Table(title="Jobs", title_justify="left", header_style="bold")
+    for name in ("job", "phase", "spoke", "started", "validation loss", "kWh", "gCO2e", "baseline", "saved"):
+        numeric = name in ("kWh", "gCO2e", "baseline", "saved")
+        table.add_column(name, justify="right" if numeric else "left")
+    for job in jobs:
+        table.add_row(job.metadata.name, *_row(job.status))
+    return table
+
+
+def _row(status: JobStatus) -> list[str]:
+    colour = _COLOURS.get(status.phase.value, "white")
+    actual, progress = status.actual, status.progress
+    loss = "-"
+    if progress and progress.initial_validation_loss is not None and progress.validation_loss is not None:
+        loss = f"{progress.initial_validation_loss:.3f} > {progress.validation_loss:.3f}"
+    ran = status.phase.value not in ("Blocked", "Waiting", "Pending")
+    return [
+        f"[{colour}]{status.phase.value}[/{colour}]",
+        status.cluster if ran else "-",
+        format_time(status.start)[5:16].replace("T", " ") if status.start and ran else "-",
+        loss,
+        _number(actual.energy_kwh if actual else None, 2),
+        _number(actual.grams_co2e if actual else None, 0),
+        _number(actual.baseline_grams_co2e if actual else None, 0),
+        status.saved if actual else "-",
+    ]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"

@@ -1,0 +1,224 @@
+"""The whole house on one machine: Kubernetes API, Git server, Ray, spokes and hub, each a process."""
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+from carbonfleet.clock import VARIABLE as CLOCK_VARIABLE
+from carbonfleet.clock import Clock
+from carbonfleet.fleet.declared import read_cluster
+from carbonfleet.kube import Kube, KubeError, path
+from carbonfleet.local import git_daemon
+from carbonfleet.local.child import Child, ChildError
+from carbonfleet.local.ray_head import HeadSettings, RayHead
+from carbonfleet.spoke import gpu_resource
+
+HUB_NAMESPACE: Final = "carbonfleet-system"
+TOKEN_SECONDS: Final = 10 * 365 * 86_400
+"""The house's clock may run fast, and tokens of an embedded stack are worth nothing elsewhere."""
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StackSettings:
+    """What a stack is made of."""
+
+    state: Path
+    """Everything is kept here; a stack that is started on it again goes on where it was."""
+    project: Path
+    """The checkout: `fleet/`, `crds/`, `kustomize/` and `workloads/` are read from it."""
+    clock: Clock
+    signals: Path
+    """The hub's signal settings."""
+    baseline_region: str = "us-east-2"
+    namespaces: tuple[str, ...] = ("team-a", "team-b")
+    """For jobs."""
+    cpus: int = 2
+    """For training, over all spokes together."""
+
+
+class Stack:
+    """Starts everything, keeps it running, and ends exactly what it started."""
+
+    def __init__(self, settings: StackSettings, say: Say = lambda _: None) -> None:
+        self.settings = settings
+        self._say = say
+        self._state = settings.state
+        self.kubeconfig = self._state / "kubeconfig"
+        self.repository = self._state / "git" / git_daemon.NAME
+        self._children: dict[str, Child] = {}
+        self._ray: RayHead | None = None
+        self._watch_over = threading.Event()
+        self.git_url = ""
+
+    def up(self) -> None:
+        """Start everything. Raises ChildError or RayHeadError, after which `down` cleans up."""
+        self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with ThreadPoolExecutor(1, "ray") as beside:
+            ray = beside.submit(self._start_ray)
+            self._start_git()
+            self._start_api()
+            self._install()
+            self._start_hub()
+            self._ray = ray.result()
+        for cluster in self.clusters():
+            self._start_spoke(cluster)
+        threading.Thread(target=self._keep_alive, name="keep-alive", daemon=True).start()
+
+    def down(self) -> None:
+        """End what was started, the last first."""
+        self._watch_over.set()
+        for child in reversed(self._children.values()):
+            child.stop()
+        if self._ray is not None:
+            self._ray.stop()
+
+    def child(self, name: str) -> Child:
+        """One process: `api`, `git`, `hub`, or a spoke by its name."""
+        return self._children[name]
+
+    def clusters(self) -> list[str]:
+        """The spokes of the seed, by name."""
+        folders = (self.settings.project / "fleet" / "clusters").iterdir()
+        return sorted(folder.name for folder in folders if (folder / "cluster.yaml").exists())
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run the real kubectl as the administrator."""
+        return subprocess.run(
+            [str(kubectl()), *arguments],
+            input=stdin,
+            env=os.environ | {"KUBECONFIG": str(self.kubeconfig)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def _start(self, name: str, module: str, *arguments: str, **environment: str) -> Child:
+        command = [sys.executable, "-m", module, *arguments]
+        clock = {CLOCK_VARIABLE: self.settings.clock.encode()}
+        child = Child(name, command, self._state / "logs" / f"{name}.log", clock | environment)
+        self._children[name] = child
+        child.start()
+        return child
+
+    def _start_api(self) -> None:
+        ready = self._state / "api" / "ready"
+        ready.unlink(missing_ok=True)
+        port = _kept(self._state / "api.port", lambda: str(git_daemon.free_port()))
+        token = _kept(self._state / "api.token", lambda: secrets.token_hex(24))
+        options = ["--state", str(self._state / "api"), "--port", port, "--ready-file", str(ready)]
+        options += ["--kubeconfig", str(self.kubeconfig)]
+        api = self._start("api", "carbonfleet.local.kubeapi", *options, CARBONFLEET_API_TOKEN=token)
+        url = api.await_file(ready, seconds=30)
+        self._say(f"Kubernetes API (embedded) at {url}")
+
+    def _start_git(self) -> None:
+        git_daemon.seed(self._state / "git", self.settings.project / "fleet")
+        port = int(_kept(self._state / "git.port", lambda: str(git_daemon.free_port())))
+        server = git_daemon.daemon(self._state / "git", port, self._state / "logs" / "git.log")
+        self._children["git"] = server
+        server.start()
+        git_daemon.await_port(server, port)
+        self.git_url = f"git://127.0.0.1:{port}/{git_daemon.NAME}"
+        self._say(f"Git server with the fleet repository at {self.git_url}")
+
+    def _start_ray(self) -> RayHead:
+        resources = {
+            gpu_resource(facts["name"], pool["name"]): float(pool["gpus"])
+            for facts in map(self._facts, self.clusters())
+            for pool in facts["pools"]
+        }
+        short = Path(_kept(self._state / "ray.directory", lambda: tempfile.mkdtemp(prefix="cf-ray-")))
+        python_path = os.pathsep.join([str(self.settings.project / "workloads"), os.environ.get("PYTHONPATH", "")])
+        environment = {"PYTHONPATH": python_path, "HF_HUB_OFFLINE": "1"}
+        head = RayHead.start(HeadSettings(short, resources, self.settings.cpus, environment=environment))
+        self._say(f"Ray head for all spokes at {head.address}")
+        return head
+
+    def _facts(self, cluster: str) -> dict[str, Any]:
+        file = self.settings.project / "fleet" / "clusters" / cluster / "cluster.yaml"
+        return read_cluster(str(file), file.read_bytes()).to_wire()
+
+    def _install(self) -> None:
+        """CRDs, namespaces, and rights: the same manifests that a real cluster gets."""
+        done = self.kubectl("apply", "--server-side", "-f", str(self.settings.project / "crds"))
+        if done.returncode:
+            raise ChildError(f"the CRDs were not applied: {done.stderr}")
+        names = [HUB_NAMESPACE, *self.settings.namespaces, *(f"spoke-{name}" for name in self.clusters())]
+        kube = Kube.connect(self.kubeconfig)
+        for name in names:
+            _ensure(kube, path("api/v1", "namespaces"), {"kind": "Namespace", "metadata": {"name": name}})
+
+    def _start_hub(self) -> None:
+        options = ["--fleet-url", self.git_url, "--state", str(self._state / "hub")]
+        options += ["--kubeconfig", str(self.kubeconfig), "--signals", str(self.settings.signals)]
+        options += ["--baseline-region", self.settings.baseline_region]
+        self._start("hub", "carbonfleet", "hub", "run", *options)
+        self._say("hub operator (Kopf) started")
+
+    def _start_spoke(self, cluster: str) -> None:
+        ray = self._ray
+        if ray is None:
+            raise ChildError("the Ray head is not up")
+        token, state = self._state / "ray.token", self._state / "spokes" / cluster
+        _write_private(token, ray.token)
+        options = {
+            "--name": cluster,
+            "--fleet-url": self.git_url,
+            "--runtime": "ray",
+            "--ray-address": ray.address,
+            "--ray-token-file": str(token),
+            "--workload": str(self.settings.project),
+            "--hub-kubeconfig": str(self.kubeconfig),
+            "--state": str(state),
+            "--store": str(self._state / "store" / cluster),
+            "--poll-seconds": "0.5",
+            "--sync-seconds": "1",
+            "--progress-seconds": "2",
+        }
+        self._start(cluster, "carbonfleet", "spoke", "run", *chain.from_iterable(options.items()))
+        self._say(f"spoke {cluster} started")
+
+    def _keep_alive(self) -> None:
+        """What Kubernetes would do: start a process again that ended by itself."""
+        while not self._watch_over.wait(1.0):
+            for child in self._children.values():
+                if not child.is_alive and not self._watch_over.is_set():
+                    self._say(f"{child.name} ended; starting it again")
+                    child.start()
+
+
+def kubectl() -> Path:
+    """The kubectl that came with the `local` extra."""
+    return Path(sys.executable).with_name("kubectl")
+
+
+def _kept(file: Path, make: Callable[[], str]) -> str:
+    """A value that is made once and kept in a private file."""
+    if not file.exists():
+        _write_private(file, make())
+    return file.read_text().strip()
+
+
+def _write_private(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        out.write(text)
+
+
+def _ensure(kube: Kube, collection: str, body: dict[str, Any]) -> None:
+    try:
+        kube.create(collection, body)
+    except KubeError as error:
+        if not error.is_conflict:
+            raise
