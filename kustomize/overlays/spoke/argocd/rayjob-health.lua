@@ -16,9 +16,13 @@ local job = {
 }
 local status = obj.status or {}
 local phase = status.jobDeploymentStatus or ""
+local result = status.jobStatus or ""
 local health = deployment[phase] or "Progressing"
--- While a retry is under way, jobStatus still speaks of the attempt before it.
-if health ~= "Progressing" and job[status.jobStatus or ""] then
-  health = job[status.jobStatus]
+if phase == "Complete" and result ~= "SUCCEEDED" then
+  health = "Progressing"
+end
+-- In other phases jobStatus may still speak of the run before a retry or a pause.
+if phase == "Complete" or phase == "Running" then
+  health = job[result] or health
 end
 return {status = health, message = status.message or status.reason or phase}

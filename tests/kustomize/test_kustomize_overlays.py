@@ -1,0 +1,230 @@
+"""Every overlay renders, asks for the least it needs, and matches the CRDs of those who read it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from jsonschema import Draft202012Validator
+from rendering import OVERLAYS, ROOT, SPOKES, conformance_crds, find, render
+
+from carbonfleet.cli import app
+
+HOLDERS = [("hub", "carbonfleet-hub"), *((spoke, "carbonfleet-agent") for spoke in SPOKES)]
+
+
+def pod_of(overlay: str, name: str) -> dict[str, Any]:
+    return find(overlay, "Deployment", name)["spec"]["template"]["spec"]
+
+
+def rules() -> Iterator[Any]:
+    for overlay in OVERLAYS:
+        for thing in render(overlay):
+            for rule in thing.get("rules") or []:
+                if thing["kind"] in ("Role", "ClusterRole"):
+                    yield pytest.param(rule, id=f"{overlay}-{thing['metadata']['name']}-{rule['resources']}")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_overlay_renders_with_unique_objects(overlay):
+    keys = [
+        (thing["kind"], thing["metadata"].get("namespace", ""), thing["metadata"]["name"]) for thing in render(overlay)
+    ]
+    assert len(keys) == len(set(keys)) >= 4
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "kustomize").rglob("kustomization.yaml")), ids=str)
+def test_no_kustomization_uses_what_kustomize_has_given_up(path):
+    document = yaml.safe_load(path.read_text())
+    assert {"vars", "commonLabels", "bases", "patchesStrategicMerge"}.isdisjoint(document)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_overlay_carries_a_secret(overlay):
+    assert "Secret" not in {thing["kind"] for thing in render(overlay)}
+
+
+@pytest.mark.parametrize("rule", list(rules()))
+def test_no_role_has_a_wildcard_or_reads_secrets_or_escalates(rule):
+    assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
+    assert {"escalate", "bind", "impersonate"}.isdisjoint(rule["verbs"])
+    assert {"secrets", "pods/exec", "serviceaccounts/token"}.isdisjoint(rule["resources"])
+
+
+def test_the_hub_may_write_no_report_and_touch_no_rayjob():
+    for rule in find("hub", "ClusterRole", "carbonfleet-hub")["rules"]:
+        assert rule["apiGroups"] != ["ray.io"]
+        if "trainingreports" in rule["resources"]:
+            assert {"create", "update", "patch"}.isdisjoint(rule["verbs"])
+        assert "spokeclusters/status" not in rule["resources"]
+
+
+@pytest.mark.parametrize("overlay", SPOKES)
+def test_the_applier_has_no_rights_where_the_allow_list_is(overlay):
+    places = {
+        thing["metadata"]["namespace"]
+        for thing in render(overlay)
+        if thing["kind"] == "RoleBinding" and thing["subjects"][0]["name"] == "carbonfleet-applier"
+    }
+    allowed = find(overlay, "ConfigMap", "carbonfleet-allowed")
+    assert places == {"team-a", "carbonfleet-fleet"}
+    assert allowed["metadata"]["namespace"] not in places
+    assert not [
+        thing
+        for thing in render(overlay)
+        if thing["kind"] == "ClusterRoleBinding"
+        and thing["subjects"][0]["name"] in ("carbonfleet-applier", "carbonfleet-agent")
+    ]
+
+
+@pytest.mark.parametrize(("overlay", "name"), HOLDERS)
+def test_every_pod_passes_the_restricted_standard(overlay, name):
+    pod = pod_of(overlay, name)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+        assert "memory" in container["resources"]["limits"]
+
+
+@pytest.mark.parametrize("overlay", ["hub", *SPOKES])
+def test_every_namespace_enforces_the_restricted_standard(overlay):
+    namespaces = [thing for thing in render(overlay) if thing["kind"] == "Namespace"]
+    assert namespaces
+    for namespace in namespaces:
+        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_the_hub_is_probed_where_it_answers():
+    (container,) = pod_of("hub", "carbonfleet-hub")["containers"]
+    address = {item["name"]: item.get("value") for item in container["env"]}["CARBONFLEET_LIVENESS"]
+    (port,) = [port["containerPort"] for port in container["ports"] if port["name"] == "health"]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/healthz", "port": "health"}
+    assert address == f"http://0.0.0.0:{port}/healthz"
+
+
+@pytest.mark.parametrize(("overlay", "name"), HOLDERS)
+def test_every_setting_in_a_manifest_is_one_that_the_command_reads(overlay, name):
+    (container,) = pod_of(overlay, name)["containers"]
+    given = {item["name"] for item in container["env"]}
+    for source in container.get("envFrom", []):
+        settings = [
+            thing
+            for thing in render(overlay)
+            if thing["kind"] == "ConfigMap" and thing["metadata"]["name"] == source["configMapRef"]["name"]
+        ]
+        given |= {key for thing in settings for key in thing["data"]}
+    command: Any = typer.main.get_command(app)
+    for word in container["args"]:
+        command = command.commands[word]
+    known = {option.envvar for option in command.params if option.envvar}
+    assert given - known <= {"ELECTRICITY_MAPS_TOKEN"}
+    assert {option.envvar for option in command.params if option.required} <= given
+
+
+@pytest.mark.parametrize(("overlay", "apply"), [("agent", "agent"), ("flux", "watch"), ("argocd", "watch")])
+def test_the_agent_applies_only_where_nobody_else_does(overlay, apply):
+    (container,) = pod_of(overlay, "carbonfleet-agent")["containers"]
+    settings = {item["name"]: item.get("value") for item in container["env"]}
+    assert settings["CARBONFLEET_APPLY"] == apply
+    account = pod_of(overlay, "carbonfleet-agent")["serviceAccountName"]
+    assert account == ("carbonfleet-applier" if apply == "agent" else "carbonfleet-agent")
+
+
+@pytest.mark.parametrize("overlay", SPOKES)
+def test_the_spokes_name_stands_in_one_place(overlay):
+    cluster = find(overlay, "ConfigMap", "carbonfleet-site")["data"]["cluster"]
+    assert find(overlay, "ConfigMap", "carbonfleet-allowed")["data"]["cluster"] == cluster
+
+
+def test_flux_sees_and_applies_this_spokes_folder_only():
+    source, kustomization = find("flux", "GitRepository"), find("flux", "Kustomization")
+    site = find("flux", "ConfigMap", "carbonfleet-site")["data"]
+    folder = f"clusters/{site['cluster']}"
+    assert source["spec"]["sparseCheckout"] == [folder]
+    assert source["spec"]["url"] == site["fleetUrl"]
+    assert source["spec"]["verify"]["mode"] == "HEAD"
+    assert kustomization["spec"]["path"] == f"./{folder}"
+    assert kustomization["spec"]["serviceAccountName"] == "carbonfleet-applier"
+    accounts = {thing["metadata"]["name"] for thing in render("flux") if thing["kind"] == "ServiceAccount"}
+    assert kustomization["spec"]["serviceAccountName"] in accounts
+
+
+def test_argo_cd_may_apply_two_kinds_in_the_tenants_namespaces_only():
+    project = find("argocd", "AppProject")["spec"]
+    application = find("argocd", "Application")["spec"]
+    assert project["namespaceResourceWhitelist"] == [
+        {"group": "", "kind": "ConfigMap"},
+        {"group": "ray.io", "kind": "RayJob"},
+    ]
+    assert project["clusterResourceWhitelist"] == []
+    assert application["source"]["directory"] == {"recurse": True}
+    assert application["source"]["repoURL"] == project["sourceRepos"][0]
+    assert application["syncPolicy"]["automated"]["allowEmpty"] is False
+
+
+def test_the_hub_installs_nothing_of_argo_cd_or_flux():
+    groups = {thing["apiVersion"].split("/")[0] for thing in render("hub")}
+    assert groups.isdisjoint({"argoproj.io", "source.toolkit.fluxcd.io", "kustomize.toolkit.fluxcd.io"})
+
+
+def test_the_hubs_overlay_installs_the_generated_definitions():
+    names = {thing["metadata"]["name"] for thing in render("hub") if "CustomResource" in thing["kind"]}
+    assert names == {
+        "carbontrainingjobs.carbonfleet.dev",
+        "spokeclusters.carbonfleet.dev",
+        "trainingreports.carbonfleet.dev",
+    }
+
+
+@pytest.mark.parametrize(
+    ("overlay", "folder", "kind"),
+    [
+        ("flux", "flux", "GitRepository"),
+        ("flux", "flux", "Kustomization"),
+        ("argocd", "argocd", "Application"),
+        ("applicationset", "argocd", "ApplicationSet"),
+    ],
+)
+def test_what_flux_and_argo_cd_read_matches_their_definitions(overlay, folder, kind):
+    crds = conformance_crds(folder)
+    if not crds:
+        pytest.skip("set CARBONFLEET_CONFORMANCE_DIR to the folder with Flux's and Argo CD's CRDs")
+    thing = find(overlay, kind)
+    version = thing["apiVersion"].split("/")[1]
+    (schema,) = [
+        served["schema"]["openAPIV3Schema"] for served in crds[kind]["spec"]["versions"] if served["name"] == version
+    ]
+    problems = [error.message for error in Draft202012Validator(closed(schema)).iter_errors(thing)]
+    assert problems == []
+
+
+def closed(schema: Any) -> Any:
+    """The same schema, where a field that it does not know is an error instead of being dropped."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {
+        key: closed(value)
+        for key, value in schema.items()
+        # Kubernetes writes open bounds as flags.
+        if key not in ("exclusiveMinimum", "exclusiveMaximum", "format")
+    }
+    loose = "additionalProperties" in schema or schema.get("x-kubernetes-preserve-unknown-fields")
+    if isinstance(schema.get("properties"), dict) and not loose:
+        out["additionalProperties"] = False
+    return out
+
+
+def test_the_seed_of_the_fleet_has_a_folder_for_the_spoke_in_the_example():
+    cluster = find("agent", "ConfigMap", "carbonfleet-site")["data"]["cluster"]
+    assert (Path(ROOT) / "fleet" / "clusters" / cluster / "cluster.yaml").is_file()
