@@ -14,9 +14,7 @@ from carbonfleet.cli.crds import app
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = {path: yaml.safe_load(text) for path, text in crd.generated().items() if path.endswith(".yaml")}
-SCHEMAS = {
-    path: manifest["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for path, manifest in MANIFESTS.items()
-}
+SCHEMAS = {path: manifest["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for path, manifest in MANIFESTS.items()}
 
 
 def nodes(schema: dict, path: str = "") -> Iterator[tuple[str, dict]]:

@@ -52,9 +52,7 @@ def test_anything_else_is_refused_with_an_example(text):
         DURATION.validate_python(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["999999d", "3651d", "9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+02:00"]
-)
+@pytest.mark.parametrize("text", ["999999d", "3651d", "9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+02:00"])
 def test_no_duration_or_time_is_so_large_that_a_sum_overflows(text):
     kind: TypeAdapter[Any] = TypeAdapter(Duration if text.endswith("d") else Time)
     with pytest.raises(ValidationError, match=r"must be at most 3650d|must lie in the years 1970 to 2999"):
@@ -160,9 +158,7 @@ def test_rules_between_fields_name_the_fields(changes, path, message):
     assert problems(JobSpec, spec(**changes)) == {path: f"Value error, {message}"}
 
 
-@pytest.mark.parametrize(
-    "text", ["a b", "$(id)", "`id`", 'a"b', "a'b", "a;b", "a\nb", "&anchor", "-rf", "../x", ""]
-)
+@pytest.mark.parametrize("text", ["a b", "$(id)", "`id`", 'a"b', "a'b", "a;b", "a\nb", "&anchor", "-rf", "../x", ""])
 @pytest.mark.parametrize("field", ["model", "image"])
 def test_no_shell_or_yaml_character_passes_as_a_model_or_image(text, field):
     workload = {"model": "m", "dataset": {"name": "d"}} | {field: text}

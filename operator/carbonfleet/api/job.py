@@ -96,9 +96,7 @@ class Resources(Wire):
     """The run's length with `gpus` GPUs of the reference type."""
     reference_gpu: GpuType = "A100"
     """The type that `duration` was measured or estimated on."""
-    options: Annotated[
-        tuple[HardwareOption, ...], Field(max_length=16, json_schema_extra=keyed_by("gpuType"))
-    ] = ()
+    options: Annotated[tuple[HardwareOption, ...], Field(max_length=16, json_schema_extra=keyed_by("gpuType"))] = ()
     """Measured figures for some types; for others the hardware profile's relative speed is used."""
     spot: bool = False
     """May run on GPUs that can be reclaimed."""
@@ -180,7 +178,7 @@ class ResidencyRequest(
     json_schema_extra=cel(
         (
             "self == oldSelf",
-            "residency can't be changed: delete the job and create it anew under another name",
+            "residency can't be changed; delete the job and create it again",
         )
     ),
 ):
@@ -190,9 +188,7 @@ class ResidencyRequest(
     """A class that the fleet's policies know, such as public or eu-personal."""
     allowed_regions: Annotated[tuple[RegionName, ...], Field(max_length=64, json_schema_extra=SET)] = ()
     """Only these provider regions; empty leaves it to the policies."""
-    allowed_jurisdictions: Annotated[
-        tuple[Jurisdiction, ...], Field(max_length=16, json_schema_extra=SET)
-    ] = ()
+    allowed_jurisdictions: Annotated[tuple[Jurisdiction, ...], Field(max_length=16, json_schema_extra=SET)] = ()
     """Only these legal areas; empty leaves it to the policies."""
 
 

@@ -1,0 +1,31 @@
+"""The embedded Kubernetes API with carbonfleet's definitions, for the tests of this room."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fixtures.kubeapi_server import KubeApi, free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory):
+    """A server that serves our definitions and has the examples' namespaces."""
+    api = KubeApi(tmp_path_factory.mktemp("door"), free_port())
+    api.start()
+    try:
+        done = api.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        assert done.returncode == 0, done.stderr
+        done = api.kubectl(
+            *("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"),
+        )
+        assert done.returncode == 0, done.stderr
+        for namespace in ("team-a", "team-b", "spoke-no-osl-1"):
+            assert api.kubectl("create", "namespace", namespace).returncode == 0
+        yield api
+    finally:
+        api.stop()

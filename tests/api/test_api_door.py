@@ -1,0 +1,242 @@
+"""What a real kubectl is told by a Kubernetes API that serves our definitions."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "crds" / "examples"
+VALID = sorted(path.stem for path in EXAMPLES.glob("*.yaml") if path.stem != "invalid")
+MINIMAL = yaml.safe_load((EXAMPLES / "minimal.yaml").read_text())
+
+
+def job(name: str, **spec: Any) -> str:
+    """A manifest: the minimal job with parts of its spec put in place."""
+    document = MINIMAL | {"metadata": {"name": name, "namespace": "team-a"}}
+    return json.dumps(document | {"spec": MINIMAL["spec"] | spec})
+
+
+def apply(door, manifest: str) -> Any:
+    return door.kubectl("apply", "-f", "-", stdin=manifest)
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_each_example_is_accepted(door, name):
+    done = door.kubectl("apply", "-f", str(EXAMPLES / f"{name}.yaml"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"carbontrainingjob.carbonfleet.dev/{name} created\n"
+
+
+def test_the_invalid_example_is_refused_with_every_mistake_named(door):
+    done = door.kubectl("apply", "-f", str(EXAMPLES / "invalid.yaml"))
+    assert done.returncode == 1
+    for words in (
+        'The CarbonTrainingJob "invalid" is invalid',
+        "spec.resources.duration",
+        "spec.residency.allowedJurisdictions",
+        'must be of type string: "boolean"',
+    ):
+        assert words in done.stderr
+
+
+def test_defaults_are_filled_in_down_to_the_last_level(door):
+    assert apply(door, job("defaulted", schedule={"interruptible": {}})).returncode == 0
+    shown = door.kubectl("get", "ctj", "defaulted", "-n", "team-a", "-o", "json")
+    spec = json.loads(shown.stdout)["spec"]
+    assert spec["workload"]["lora"] == {"rank": 16, "alpha": 32, "dropout": 0.1}
+    assert spec["schedule"] == {
+        "tier": "standard",
+        "interruptible": {"maxPauses": 4, "minimumRun": "1h", "overhead": "10m"},
+        "onSignalLoss": {"action": "latest-start", "localHour": 2},
+    }
+    assert spec["objective"] == {"minimize": "composite", "carbonPriceUsdPerTonne": 50}
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "message"),
+    [
+        (
+            {"schedule": {"earliestStart": "2026-01-02T00:00:00Z", "deadline": "2026-01-01T00:00:00Z"}},
+            "spec.schedule",
+            "deadline must be after earliestStart",
+        ),
+        (
+            {"schedule": {"maxIntensityGramsPerKwh": 200, "maxIntensityPercentile": 30}},
+            "spec.schedule",
+            "give maxIntensityGramsPerKwh or maxIntensityPercentile, not both",
+        ),
+        (
+            {"schedule": {"interruptible": {"minimumRun": "2h"}}},
+            "spec",
+            "schedule.interruptible.minimumRun must not be longer than resources.duration",
+        ),
+        ({"resources": {"duration": "0m"}}, "spec.resources.duration", "must be longer than 0s"),
+        (
+            {"workload": MINIMAL["spec"]["workload"] | {"training": {"steps": 10, "epochs": 1}}},
+            "spec.workload.training",
+            "give epochs or steps, not both",
+        ),
+        (
+            {"workload": MINIMAL["spec"]["workload"] | {"model": "a/../../b"}},
+            "spec.workload.model",
+            "must not hold '..'",
+        ),
+    ],
+)
+def test_rules_between_fields_are_checked_at_the_door(door, spec, field, message):
+    done = apply(door, job("ruled", **spec))
+    assert done.returncode == 1
+    assert f"{field}: Invalid value" in done.stderr
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"review": "maybe"}, 'spec.review: Unsupported value: "maybe": supported values: "auto", "required"'),
+        ({"residency": {}}, "spec.residency.dataClass: Required value"),
+        ({"resources": {"duration": "1h", "gpus": 0}}, "should be greater than or equal to 1"),
+        ({"resources": {"duration": "two hours"}}, "spec.resources.duration in body should match"),
+        ({"residency": {"dataClass": "public", "allowedJurisdictions": ["EU", "EU"]}}, "Duplicate value"),
+        ({"baselineRegion": "x" * 64}, "Too long: may not be more than 63"),
+    ],
+)
+def test_bounds_and_enums_are_checked_at_the_door(door, spec, words):
+    done = apply(door, job("bounded", **spec))
+    assert done.returncode == 1
+    assert words in done.stderr
+
+
+def test_a_misspelt_field_is_refused(door):
+    done = apply(door, job("misspelt", revew="auto"))
+    assert done.returncode == 1
+    assert 'unknown field "spec.revew"' in done.stderr
+
+
+def test_residency_can_be_set_once(door):
+    assert apply(door, job("moved")).returncode == 0
+    done = apply(door, job("moved", residency={"dataClass": "internal"}))
+    assert done.returncode == 1
+    assert "residency can't be changed; delete the job and create it again" in done.stderr
+    assert apply(door, job("moved", review="required")).returncode == 0
+
+
+def spoke(**changes: Any) -> str:
+    facts = {
+        "name": "no-osl-1",
+        "region": "norwayeast",
+        "zone": "NO-NO1",
+        "jurisdictions": ["NO", "EEA"],
+        "pools": [{"name": "a100", "gpuType": "A100", "gpus": 4, "memoryGib": 80}],
+    }
+    head = {"apiVersion": "carbonfleet.dev/v1alpha1", "kind": "SpokeCluster"}
+    return json.dumps(head | {"metadata": {"name": "no-osl-1"}, "spec": facts | changes})
+
+
+def test_a_zone_that_yaml_read_as_false_is_refused_as_such(door):
+    done = apply(door, spoke(zone=False))
+    assert done.returncode == 1
+    assert 'spec.zone in body must be of type string: "boolean"' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "other"}, "spec.name must be the object's own name"),
+        ({"zone": "Norway"}, "spec.zone in body should match"),
+        ({"pools": []}, "spec.pools"),
+        (
+            {"pools": [{"name": "p", "gpuType": "A100", "gpus": 1, "memoryGib": 80, "idleWatts": 9, "peakWatts": 1}]},
+            "idleWatts must not be more than peakWatts",
+        ),
+    ],
+)
+def test_a_spoke_that_cannot_be_is_refused(door, changes, words):
+    done = apply(door, spoke(**changes))
+    assert done.returncode == 1
+    assert words in done.stderr
+
+
+def report(sequence: int, **changes: Any) -> str:
+    spec = {
+        "spoke": "no-osl-1",
+        "job": {"namespace": "team-a", "name": "minimal", "uid": "00000000-0000-0000-0000-000000000001"},
+        "placementId": "abcdefghijklmnop",
+        "attempt": 1,
+        "pool": "a100",
+        "gpus": 1,
+        "phase": "Running",
+        "bootId": "boot-1",
+        "sequence": sequence,
+        "observedAt": "2026-01-01T00:00:00Z",
+    }
+    head = {"apiVersion": "carbonfleet.dev/v1alpha1", "kind": "TrainingReport"}
+    metadata = {"name": "minimal-abcd-1", "namespace": "spoke-no-osl-1"}
+    return json.dumps(head | {"metadata": metadata, "spec": spec | changes})
+
+
+def test_an_older_report_of_the_same_boot_is_refused(door):
+    assert apply(door, report(2)).returncode == 0
+    assert apply(door, report(3)).returncode == 0
+    done = apply(door, report(1))
+    assert done.returncode == 1
+    assert "a newer report of the same boot is already here" in done.stderr
+    assert apply(door, report(0, bootId="boot-2")).returncode == 0
+    assert "a report stays with its attempt" in apply(door, report(9, attempt=2)).stderr
+
+
+def test_kubectl_get_reads_well_in_120_columns(door):
+    name = "llama-3-8b-instruct-lora-r16"
+    assert apply(door, job(name)).returncode == 0
+    status = {
+        "phase": "Succeeded",
+        "cluster": "no-osl-1",
+        "gramsPerKwh": 35.4,
+        "start": "2026-01-31T12:00:00Z",
+        "saved": "~12,345 g (93.4 %)",
+        "attempt": 2,
+        "placement": {
+            "cluster": "no-osl-1",
+            "pool": "a100",
+            "attempt": 2,
+            "placementId": "abcdefghijklmnop",
+            "start": "2026-01-31T12:00:00Z",
+            "path": f"clusters/no-osl-1/jobs/team-a/{name}.yaml",
+            "commit": "0123456789",
+        },
+        "conditions": [
+            {
+                "type": "Ready",
+                "status": "True",
+                "reason": "Succeeded",
+                "lastTransitionTime": "2026-01-31T12:00:00Z",
+            }
+        ],
+    }
+    patched = door.kubectl(
+        *("patch", "ctj", name, "-n", "team-a", "--subresource=status", "--type=merge"),
+        *("-p", json.dumps({"status": status})),
+    )
+    assert patched.returncode == 0, patched.stderr
+    shown = door.kubectl("get", "ctj", name, "-n", "team-a").stdout.splitlines()
+    assert shown[0].split() == ["NAME", "PHASE", "CLUSTER", "GCO2/KWH", "START", "SAVED", "AGE"]
+    assert shown[1].startswith(name)
+    assert "35.4" in shown[1]
+    assert "~12,345 g (93.4 %)" in shown[1]
+    assert max(len(line) for line in shown) <= 120
+    wide = door.kubectl("get", "ctj", name, "-n", "team-a", "-o", "wide").stdout.splitlines()
+    assert wide[0].split()[-4:] == ["ATTEMPT", "REASON", "COMMIT", "SUMMARY"]
+    assert wide[1].split()[-3:] == ["2", "Succeeded", "0123456789"]
+
+
+def test_kubectl_explain_tells_what_a_field_is_for(door):
+    done = door.kubectl("explain", "ctj.spec.schedule.maxDelay")
+    assert "The longest wait for a cleaner hour, counted from submission." in done.stdout
+
+
+def test_all_of_ours_are_one_category(door):
+    done = door.kubectl("get", "carbon", "-A", "-o", "name")
+    assert "carbontrainingjob.carbonfleet.dev/minimal" in done.stdout
