@@ -117,9 +117,7 @@ def _forecast(known: Known, span: Span, issue: Issue, values: FloatArray, link: 
     ahead = _hours_ahead(values.size, span.start, issue.issued_at)
     errors = (known.errors or {}).get(issue.source)
     doubt = np.zeros(values.size) if issue.exact else expected_error(values, ahead, errors)
-    return Forecast(
-        known.zone, known.signal, span.start, HOUR, values, doubt, issue.source, link, issue.issued_at
-    )
+    return Forecast(known.zone, known.signal, span.start, HOUR, values, doubt, issue.source, link, issue.issued_at)
 
 
 def live(known: Known, span: Span, limits: Limits) -> Forecast | str:

@@ -66,7 +66,5 @@ def replayed(source: Source, zones: Collection[str], now: datetime) -> TraceSour
         hours = values.setdefault((zone, kind), {})
         for feed in (Feed.FORECAST, Feed.MEASURED):
             ask = Ask(zone, kind, feed, now - timedelta(days=1), now + timedelta(days=3))
-            hours |= {
-                reading.start: (reading.value, reading.settled) for reading in source.fetch(ask, now).readings
-            }
+            hours |= {reading.start: (reading.value, reading.settled) for reading in source.fetch(ask, now).readings}
     return TraceSource.of(f"{source.name} replayed", Trace(values))

@@ -127,9 +127,7 @@ class ElectricityMaps:
                 _admit(zone, [f"carbon-intensity/{endpoint}" for endpoint in _ENDPOINTS[feed]], catalogue)
         except RefusedError as error:
             return Finding(self.name, zone, False, error.reason, error.message)
-        return Finding(
-            self.name, zone, True, "Ready", f"{catalogue[zone].zone_name}: measured values and forecast"
-        )
+        return Finding(self.name, zone, True, "Ready", f"{catalogue[zone].zone_name}: measured values and forecast")
 
     def _token(self) -> dict[str, str]:
         token = self._settings.token.read().get_secret_value()
@@ -164,20 +162,14 @@ class ElectricityMaps:
 
     def _batch(self, ask: Ask, series: _Series, now: datetime) -> Batch:
         if series.zone != ask.zone:
-            raise MistrustedError(
-                f"{self.name} was asked for {ask.zone} and answered for {series.zone[:32]!r}"
-            )
+            raise MistrustedError(f"{self.name} was asked for {ask.zone} and answered for {series.zone[:32]!r}")
         if series.temporal_granularity != "hourly":
-            raise MistrustedError(
-                f"{self.name} answered {series.temporal_granularity[:32]!r} values, not hourly"
-            )
+            raise MistrustedError(f"{self.name} answered {series.temporal_granularity[:32]!r} values, not hourly")
         frame = Frame(ask, self.name, HOUR, now)
         readings, rejected = screen((_point(item, ask) for item in series.items), frame)
         if not readings:
             why = f"; the first: {rejected[0]}" if rejected else ""
-            raise (MistrustedError if rejected else NoDataError)(
-                f"{self.name} gave no usable value of {ask.zone}{why}"
-            )
+            raise (MistrustedError if rejected else NoDataError)(f"{self.name} gave no usable value of {ask.zone}{why}")
         issued = parse_time(series.updated_at) if ask.feed is Feed.FORECAST else None
         return Batch(ask, self.name, now, min(issued or now, now), readings, rejected)
 

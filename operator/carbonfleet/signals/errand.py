@@ -63,9 +63,7 @@ class Messenger:
 
     def send(self, errand: Errand) -> Future[Outcome]:
         """The outcome to come; it is there at once when no remote source could be asked."""
-        if any(
-            source.remote for ask in errand.asks for source in self.offering(ask.zone, ask.kind, ask.feed)
-        ):
+        if any(source.remote for ask in errand.asks for source in self.offering(ask.zone, ask.kind, ask.feed)):
             return self._pool.submit(self.run, errand)
         done: Future[Outcome] = Future()
         done.set_result(self.run(errand))

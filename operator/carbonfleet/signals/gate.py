@@ -65,9 +65,7 @@ class Gate:
     def _holding(self, until: datetime) -> UnavailableError | ThrottledError:
         wait = self._clock.real_seconds(until - self._clock.now())
         if self._failures:
-            return UnavailableError(
-                f"{self._host} failed repeatedly and is left alone for {wait:.0f} s", until
-            )
+            return UnavailableError(f"{self._host} failed repeatedly and is left alone for {wait:.0f} s", until)
         return ThrottledError(f"{self._host} asked us to wait; {wait:.0f} s are left", until)
 
     def _take(self, now: datetime) -> None:

@@ -88,9 +88,7 @@ class StaticSettings(Wire):
     """True: for other zones, the grid's annual average as the region table gives it."""
 
 
-SourceSettings = Annotated[
-    ElectricityMapsSettings | TraceSettings | StaticSettings, Field(discriminator="type")
-]
+SourceSettings = Annotated[ElectricityMapsSettings | TraceSettings | StaticSettings, Field(discriminator="type")]
 
 Link = Literal["forecast", "cached", "profile", "last", "static"]
 
@@ -110,9 +108,7 @@ class Limits(Wire):
 class SignalSettings(Wire):
     """The whole room's settings."""
 
-    sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1, max_length=16)] = (
-        ElectricityMapsSettings(),
-    )
+    sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1, max_length=16)] = (ElectricityMapsSettings(),)
     """In the order in which they are believed."""
     chain: Annotated[tuple[Link, ...], Field(min_length=1, max_length=5)] = (
         "forecast",

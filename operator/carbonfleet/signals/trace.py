@@ -57,9 +57,7 @@ class _Reader:
         if problem and len(self.rejected) < _REJECTIONS_KEPT:
             self.rejected.append(Rejection(zone, at[:40], text[:40], *problem))
 
-    def _take(
-        self, at: str, zone: str, kind: SignalKind, text: str, settled: bool
-    ) -> tuple[Reason, str] | None:
+    def _take(self, at: str, zone: str, kind: SignalKind, text: str, settled: bool) -> tuple[Reason, str] | None:
         if at not in self.times:
             self.times[at] = _hour(at)
         hour = self.times[at]
@@ -166,9 +164,7 @@ class TraceSource:
 
     remote = False
 
-    def __init__(
-        self, name: str, covered: Collection[ZoneKind], curve: Curve, *, with_forecast: bool = True
-    ) -> None:
+    def __init__(self, name: str, covered: Collection[ZoneKind], curve: Curve, *, with_forecast: bool = True) -> None:
         self.name = name
         self._covered = frozenset(covered)
         self._curve = curve

@@ -4,13 +4,14 @@ import json
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import requests
+import urllib3
 from requests.auth import AuthBase
 
 from carbonfleet.clock import Clock
@@ -21,6 +22,8 @@ from carbonfleet.signals.source import ThrottledError, UnavailableError
 _BODY_LIMIT_BYTES: Final = 16 * 2**20
 _RETRY_AFTER_LIMIT_SECONDS: Final = 3600.0
 _REMEMBERED_ANSWERS: Final = 1000
+_READABLE: Final = frozenset({200, 204, *range(400, 500), 501})
+"""Of the others, 3xx is not followed and 5xx may pass; 501 is a lasting "can't"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +111,8 @@ class JsonClient:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return self._read(response, key)
-        except requests.RequestException as error:
+                return self._read(response, key, list(headers.values()))
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             # Not str(error): it may quote the URL, and some providers take the key there.
             raise UnavailableError(f"{self._endpoint.host}: {_failure(error)}") from error
 
@@ -126,7 +129,7 @@ class JsonClient:
             known = self._remembered.get(key)
         return {"If-None-Match": known[0]} if known and method == "GET" else {}
 
-    def _read(self, response: requests.Response, key: str) -> Answer:
+    def _read(self, response: requests.Response, key: str, secrets: Sequence[str]) -> Answer:
         if response.status_code == 304:
             with self._lock:
                 known = self._remembered.get(key)
@@ -134,12 +137,10 @@ class JsonClient:
                 return known[1]
         if response.status_code == 429:
             wait = _retry_after_seconds(response) or self._endpoint.throttle_seconds
-            raise ThrottledError(
-                f"{self._endpoint.host} asks us to wait {wait:.0f} s (HTTP 429)", self._in_real(wait)
-            )
-        if response.status_code >= 500 or 300 <= response.status_code < 400:
+            raise ThrottledError(f"{self._endpoint.host} asks us to wait {wait:.0f} s (HTTP 429)", self._in_real(wait))
+        if response.status_code not in _READABLE:
             raise UnavailableError(f"{self._endpoint.host}: HTTP {response.status_code}")
-        return self._remember(response, key, _answer(response, self._endpoint))
+        return self._remember(response, key, _answer(response, self._endpoint, secrets))
 
     def _in_real(self, seconds: float) -> datetime:
         return self._clock.now() + timedelta(seconds=seconds * self._clock.speed)
@@ -155,8 +156,11 @@ class JsonClient:
         return answer
 
 
-def _answer(response: requests.Response, endpoint: Endpoint) -> Answer:
+def _answer(response: requests.Response, endpoint: Endpoint, secrets: Sequence[str]) -> Answer:
     raw = _body(response, endpoint)
+    if response.status_code != 200:
+        for secret in filter(None, secrets):  # A refusal may quote the key, and its text goes into messages.
+            raw = raw.replace(secret.encode(), b"***")
     try:
         # NaN and Infinity are no JSON, but some servers write them: they stay text and are refused later.
         body = json.loads(raw, parse_constant=str)
@@ -171,10 +175,13 @@ def _body(response: requests.Response, endpoint: Endpoint) -> bytes:
     """All of it: at most 16 MiB, and in three times the read time-out, however slowly it drips."""
     end = time.monotonic() + 3 * endpoint.read_seconds
     body = bytearray()
-    for part in response.iter_content(65_536):
+    # Not iter_content: it returns only when its whole piece is there, so a drip would hold it for hours.
+    while part := response.raw.read1(65_536, decode_content=True):
         body += part
         if len(body) > _BODY_LIMIT_BYTES or time.monotonic() > end:
             raise UnavailableError(f"{endpoint.host}: the answer is too long, or takes too long")
+    if response.raw.length_remaining:
+        raise UnavailableError(f"{endpoint.host}: the answer was cut off")
     return bytes(body)
 
 
@@ -189,11 +196,12 @@ def _retry_after_seconds(response: requests.Response) -> float | None:
         return None
 
 
-def _failure(error: requests.RequestException) -> str:
+def _failure(error: Exception) -> str:
     kinds = {
         requests.exceptions.SSLError: "its certificate is not trusted: set caFile",
         requests.exceptions.ConnectTimeout: "no connection in time",
         requests.exceptions.Timeout: "no answer in time",
+        urllib3.exceptions.TimeoutError: "no answer in time",
         requests.exceptions.ConnectionError: "no connection, or it broke off",
     }
     return next(
