@@ -91,13 +91,9 @@ class ClusterFacts(Wire):
     """The provider's region, such as europe-north1 or us-east-2."""
     zone: ZoneKey
     """The electricity zone by Electricity Maps' key, such as "NO-NO1"."""
-    jurisdictions: Annotated[
-        tuple[Jurisdiction, ...], Field(min_length=1, max_length=8, json_schema_extra=SET)
-    ]
+    jurisdictions: Annotated[tuple[Jurisdiction, ...], Field(min_length=1, max_length=8, json_schema_extra=SET)]
     """The legal areas it lies in, as policies name them, such as "NO" and "EEA"."""
-    pools: Annotated[
-        tuple[GpuPool, ...], Field(min_length=1, max_length=32, json_schema_extra=keyed_by("name"))
-    ]
+    pools: Annotated[tuple[GpuPool, ...], Field(min_length=1, max_length=32, json_schema_extra=keyed_by("name"))]
     """Its GPUs, by type and price."""
     pue: Annotated[float, Field(ge=1, le=3)] = 1.2
     """Power usage effectiveness: building power over machine power."""

@@ -161,9 +161,7 @@ class JobStatus(Wire):
     """For people: `812 g (94 %)`, with ~ before what is only expected."""
     attempt: Annotated[int, Field(ge=0)] = 0
     """Which run of the job this is; 0 before the first."""
-    conditions: Annotated[
-        tuple[Condition, ...], Field(max_length=16, json_schema_extra=keyed_by("type"))
-    ] = ()
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=keyed_by("type"))] = ()
     """In the order in which they come true; Ready sums them up."""
     candidates: Annotated[tuple[CandidateStatus, ...], Field(max_length=20)] = ()
     """The spokes as the planner saw them: the chosen one first, then by score, then the filtered."""

@@ -33,9 +33,7 @@ class SpokeStatus(Wire):
     """Version of Ray or KubeRay."""
     problems: Annotated[tuple[Text, ...], Field(max_length=16)] = ()
     """What a person should look at, a sentence each."""
-    conditions: Annotated[
-        tuple[Condition, ...], Field(max_length=16, json_schema_extra=keyed_by("type"))
-    ] = ()
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=keyed_by("type"))] = ()
     """Ready sums them up."""
 
 
