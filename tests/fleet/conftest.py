@@ -1,9 +1,6 @@
-import sys
-from pathlib import Path
+"""What the tests of the fleet room share."""
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from carbonfleet.fleet import Repository
 from fixtures.fleet_values import CLOCK, quick_settings

@@ -15,9 +15,7 @@ def placed(repository, name):
 def test_a_decision_becomes_one_file_in_one_commit(repository, git_server):
     published = repository.publish([place("llama")])
     assert published.results == {place("llama").id: Committed(git_server.git("rev-parse", "main"))}
-    assert git_server.git("show", "--name-status", "--format=", "main") == (
-        "A\tclusters/no-osl-1/jobs/ml/llama.yaml"
-    )
+    assert git_server.git("show", "--name-status", "--format=", "main") == ("A\tclusters/no-osl-1/jobs/ml/llama.yaml")
 
 
 def test_a_batch_is_one_commit(repository, git_server):

@@ -120,9 +120,7 @@ def _suspend(intent: Suspend, world: _World, batch: Batch) -> None:
     present = world.by_id.get(intent.id)
     content = world.tip.file(present.path) if present is not None else None
     if present is None or content is None:
-        batch.results[intent.id] = Refused(
-            "NotInGit", f"{intent.placement.path} is not on the branch any more"
-        )
+        batch.results[intent.id] = Refused("NotInGit", f"{intent.placement.path} is not on the branch any more")
     elif present.edited:
         batch.results[intent.id] = _edited(present.path)
     elif present.suspended == intent.suspended:
@@ -155,9 +153,7 @@ def _cluster_takes_work(intent: Place, world: _World) -> Refused | None:
 def _policy_allows(intent: Place, world: _World) -> Refused | None:
     facts = world.tip.clusters[intent.window.cluster]
     residency = intent.spec.residency
-    ruling = residency_verdict(
-        world.tip.policies, residency.data_class, intent.decision.namespace, residency, facts
-    )
+    ruling = residency_verdict(world.tip.policies, residency.data_class, intent.decision.namespace, residency, facts)
     return None if ruling.allowed else Refused(ruling.reason, ruling.message)
 
 
@@ -192,18 +188,9 @@ def _no_other_attempt(intent: Place, world: _World) -> Refused | None:
 def _path_is_free(intent: Place, world: _World) -> Refused | None:
     """What lies there already must be on its way out, and must not be a person's work."""
     present = world.tip.files.get(intent.path)
-    if (
-        present is not None
-        and present.edited
-        and not intent.replace
-        and present.placement_id not in world.leaving
-    ):
+    if present is not None and present.edited and not intent.replace and present.placement_id not in world.leaving:
         return _edited(intent.path)
-    if (
-        present is not None
-        and present.placement_id != intent.id
-        and present.placement_id not in world.leaving
-    ):
+    if present is not None and present.placement_id != intent.id and present.placement_id not in world.leaving:
         return Refused("PathTaken", f"{intent.path} holds the placement of another job, {present.uid}")
     if intent.path in world.tip.problems and not intent.replace:
         return _edited(intent.path)

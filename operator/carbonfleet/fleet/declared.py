@@ -66,9 +66,7 @@ def _tiers_defined_twice(policies: list[FleetPolicy]) -> list[Problem]:
         path = f"{POLICIES}/{policy.metadata.name}.yaml"
         for tier in policy.spec.tiers:
             if first.setdefault(tier.name, path) != path:
-                problems.append(
-                    Problem(path, 1, f"tier {tier.name} is defined in {first[tier.name]} too; keep one")
-                )
+                problems.append(Problem(path, 1, f"tier {tier.name} is defined in {first[tier.name]} too; keep one"))
     return problems
 
 

@@ -66,7 +66,7 @@ _MEANINGS = (
     (
         Failure.DENIED,
         r"\b(401|403|404)\b|authenticat|credential|permission denied|access denied|not authorized|host key"
-        r"|certificate|repository not found|not exported|service not enabled",
+        r"|certificate|repository not found|no such repository|not exported|service not enabled",
     ),
 )
 

@@ -82,9 +82,7 @@ def render(decision: Decision, spec: JobSpec, record: DecisionRecord, facts: Clu
     pool = next((pool for pool in facts.pools if pool.name == window.pool), None)
     if pool is None:
         raise ValueError(f"{facts.name} has no pool {window.pool}")
-    values = (
-        _names(decision, spec, window) | _figures(decision, spec, window) | _shape(spec, window, pool, facts)
-    )
+    values = _names(decision, spec, window) | _figures(decision, spec, window) | _shape(spec, window, pool, facts)
     values |= {
         "config": Block(config_of(spec.workload, window.gpus)),
         "decision": Block(json.dumps(record.to_wire(), indent=1)),
@@ -103,21 +101,19 @@ def parse(path: str, content: bytes) -> Placement:
     """
     place = read_job_path(path)
     if place is None:
-        raise PlacementInvalid(
-            f"{path}: not a placement's path, clusters/<cluster>/jobs/<namespace>/<job>.yaml"
-        )
+        raise PlacementInvalid(f"{path}: not a placement's path, clusters/<cluster>/jobs/<namespace>/<job>.yaml")
     text = content.decode("utf-8", "replace")
-    if _digest_of(text) == _digest_in(text):
-        return _placement(path, place, *_as_written(text), edited=False)
-    return _placement(path, place, *_as_edited(path, content), edited=True)
+    edited = _digest_of(text) != _digest_in(text)
+    ray_job = text[text.find("\nkind: RayJob\n") :]
+    in_full = edited or "\\" in ray_job
+    found = _as_any(path, content) if in_full else _as_written(ray_job)
+    return _placement(path, place, *found, edited=edited)
 
 
 def manifests(path: str, content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ConfigMap and the RayJob in a placement's file. Raises PlacementInvalid."""
     try:
-        documents = [
-            document for document in yaml.load_all(content, yaml.CSafeLoader) if document is not None
-        ]
+        documents = [document for document in yaml.load_all(content, yaml.CSafeLoader) if document is not None]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise PlacementInvalid(f"{path}: not readable as YAML: {error}") from error
     kinds = {document.get("kind") if isinstance(document, dict) else None: document for document in documents}
@@ -216,14 +212,13 @@ def _digest_of(text: str) -> str:
     return f"sha256:{hashlib.sha256(_unsealed(text).encode()).hexdigest()}"
 
 
-def _as_written(text: str) -> tuple[dict[str, Any], str, bool]:
-    """Labels and annotations, the object's name and suspend, from a file whose shape is known."""
-    ray_job = text[text.index("\nkind: RayJob\n") :]
+def _as_written(ray_job: str) -> tuple[dict[str, Any], str, bool]:
+    """Labels and annotations, the object's name and suspend, from text whose shape is known."""
     name, suspend = _OBJECT.search(ray_job), _SUSPEND.search(ray_job)
     return dict(_ENTRY.findall(ray_job)), name[1] if name else "", bool(suspend and suspend[1] == "true")
 
 
-def _as_edited(path: str, content: bytes) -> tuple[dict[str, Any], str, bool]:
+def _as_any(path: str, content: bytes) -> tuple[dict[str, Any], str, bool]:
     _config, ray_job = manifests(path, content)
     try:
         metadata = ray_job["metadata"]

@@ -60,6 +60,11 @@ class Repository:
                 raise _error(failure, self._settings) from failure
             return self._reader.read(self._tip())
 
+    def known(self) -> Tip:
+        """The branch as it was when last fetched or pushed to; asks the server only the first time."""
+        with self._lock:
+            return self._reader.read(self._known) if self._known is not None else self.fetch()
+
     def publish(self, intents: Sequence[Intent], *, allow_many_removals: bool = False) -> Published:
         """Bring all intents to the branch in one commit, or as many as the branch's present state allows.
 
@@ -78,11 +83,6 @@ class Repository:
                 if error.failure in {Failure.FORBIDDEN, Failure.DENIED}:
                     break
         raise _error(failure, self._settings) from failure
-
-    def known(self) -> Tip:
-        """The branch as it was when last read or written; asks nobody. Raises RepositoryInvalid."""
-        with self._lock:
-            return self._reader.read(self._tip())
 
     def vanished(self, placement_id: str, path: str) -> Vanished | None:
         """Why a placement is not on the tip any more; None if history knows nothing of it."""
@@ -174,9 +174,7 @@ def _open(settings: RepositorySettings) -> pygit2.Repository:
             return pygit2.Repository(str(directory))
         except pygit2.GitError as error:
             if not (directory / "objects").is_dir():
-                raise RepositoryInvalid(
-                    f"{directory} holds other things than a clone; name another"
-                ) from error
+                raise RepositoryInvalid(f"{directory} holds other things than a clone; name another") from error
             shutil.rmtree(directory)
     directory.mkdir(parents=True, exist_ok=True)
     return pygit2.init_repository(str(directory), bare=True)

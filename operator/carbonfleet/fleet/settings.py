@@ -20,9 +20,7 @@ class Backoff(BaseModel):
 
     def seconds(self, failures: int, random: float) -> float:
         """How long to wait after so many failures; `random` is in [0, 1)."""
-        whole: float = min(
-            self.cap.total_seconds(), self.first.total_seconds() * self.factor ** (failures - 1)
-        )
+        whole: float = min(self.cap.total_seconds(), self.first.total_seconds() * self.factor ** (failures - 1))
         return whole * (0.5 + random)
 
 

@@ -112,7 +112,5 @@ def _read(path: str, node: yaml.Node, location: Location, lines: dict[Location, 
 def _sentence(location: Location, message: str) -> str:
     field = ".".join(str(part) for part in location)
     message = message.removeprefix("Value error, ")
-    message = {"Extra inputs are not permitted": "no such field", "Field required": "is missing"}.get(
-        message, message
-    )
+    message = {"Extra inputs are not permitted": "no such field", "Field required": "is missing"}.get(message, message)
     return f"{field}: {message}" if field else message

@@ -72,8 +72,7 @@ class TipReader:
             tree = commit.tree
             folders = (entry for entry in subtree(tree, CLUSTERS) or () if isinstance(entry, pygit2.Tree))
             self._clusters = {
-                str(entry.name): _read_cluster(entry, self._clusters.get(str(entry.name)))
-                for entry in folders
+                str(entry.name): _read_cluster(entry, self._clusters.get(str(entry.name))) for entry in folders
             }
             self._last = _tip(commit, self._clusters, self._read_policies(subtree(tree, POLICIES)))
         return self._last

@@ -97,9 +97,7 @@ class _Callbacks(pygit2.RemoteCallbacks):
         """What the server says beside the protocol, hooks above all."""
         self._said = (self._said + string)[-MOST_SAID:]
 
-    def credentials(
-        self, url: str, username_from_url: str | None, allowed_types: CredentialType
-    ) -> pygit2.UserPass:
+    def credentials(self, url: str, username_from_url: str | None, allowed_types: CredentialType) -> pygit2.UserPass:
         """The token, once: a server that asks again has refused it."""
         secret = token_of(self._settings)
         if self._asked or not secret or not allowed_types & CredentialType.USERPASS_PLAINTEXT:
@@ -159,9 +157,7 @@ class GitCommand:
                 command, env=self._environment(), capture_output=True, text=True, timeout=seconds, check=False
             )
         except subprocess.TimeoutExpired as error:
-            raise TransportFailure(
-                Failure.UNREACHABLE, f"git {arguments[0]} took over {seconds:.0f} s"
-            ) from error
+            raise TransportFailure(Failure.UNREACHABLE, f"git {arguments[0]} took over {seconds:.0f} s") from error
         except OSError as error:
             raise TransportFailure(Failure.DENIED, f"ssh:// needs the git command: {error}") from error
         if done.returncode:
