@@ -61,12 +61,7 @@ def test_every_pool_of_the_demo_says_that_it_is_simulated(clusters):
 
 
 def test_a100s_cost_the_same_everywhere_so_that_carbon_decides(clusters):
-    prices = {
-        pool.usd_per_gpu_hour
-        for facts in clusters.values()
-        for pool in facts.pools
-        if pool.gpu_type == "A100"
-    }
+    prices = {pool.usd_per_gpu_hour for facts in clusters.values() for pool in facts.pools if pool.gpu_type == "A100"}
     assert prices == {2.0}
 
 
@@ -112,9 +107,7 @@ def test_a_data_class_that_no_policy_knows_is_denied_everywhere(policies, cluste
 
 def test_every_tier_that_an_example_names_exists(policies):
     known = {tier.name for policy in policies.policies for tier in policy.spec.tiers}
-    used = {
-        example(path.stem).spec.schedule.tier for path in EXAMPLES.glob("*.yaml") if path.stem != "invalid"
-    }
+    used = {example(path.stem).spec.schedule.tier for path in EXAMPLES.glob("*.yaml") if path.stem != "invalid"}
     assert used <= known
 
 
