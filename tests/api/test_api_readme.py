@@ -1,0 +1,49 @@
+"""The page on our objects: its examples are read, and it leaves no field out."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from carbonfleet.api import CarbonTrainingJob, JobStatus, crd
+from carbonfleet.api.job import Phase
+
+PAGE = (Path(__file__).parents[2] / "crds" / "README.md").read_text(encoding="utf-8")
+JOB = yaml.safe_load(crd.generated()["carbontrainingjob.yaml"])["spec"]["versions"][0]
+SPEC = JOB["schema"]["openAPIV3Schema"]["properties"]["spec"]
+
+
+def field_names(schema: dict) -> set[str]:
+    """The names of all fields below a schema."""
+    found = set()
+    for name, child in schema.get("properties", {}).items():
+        found |= {name} | field_names(child) | field_names(child.get("items", {}))
+    return found
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+def test_every_manifest_on_the_page_is_accepted(text):
+    assert CarbonTrainingJob.model_validate(yaml.safe_load(text)).spec.residency.data_class
+
+
+def test_every_field_of_the_spec_is_explained():
+    words = set(re.findall(r"`(?:spec\.)?([A-Za-z]+)(?:: \w+)?`", PAGE))
+    assert field_names(SPEC) - words == set()
+
+
+def test_every_field_of_the_status_is_explained():
+    named = set(re.findall(r"`(?:status\.)?([A-Za-z]+)`", PAGE))
+    assert set(JobStatus.model_json_schema()["properties"]) - named == set()
+
+
+def test_every_phase_is_named():
+    assert [phase for phase in Phase if phase.value not in PAGE] == []
+
+
+@pytest.mark.parametrize("file", ["carbontrainingjob.yaml", "spokecluster.yaml", "trainingreport.yaml"])
+def test_the_tables_on_the_page_have_the_columns_of_kubectl_get(file):
+    version = yaml.safe_load(crd.generated()[file])["spec"]["versions"][0]
+    columns = [c["name"].upper() for c in version["additionalPrinterColumns"] if not c.get("priority")]
+    headers = [re.split(r"\s{2,}", line) for line in PAGE.splitlines() if line.startswith("NAME ")]
+    assert ["NAME", *columns] in headers
