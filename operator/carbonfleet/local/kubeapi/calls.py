@@ -103,11 +103,7 @@ def parse_target(registry: Registry, raw_path: str) -> Target:
     else:
         raise no_such_resource()
     namespace = ""
-    if (
-        rest[0] == "namespaces"
-        and len(rest) > 2
-        and not (len(rest) == 3 and rest[2] in ("status", "finalize"))
-    ):
+    if rest[0] == "namespaces" and len(rest) > 2 and not (len(rest) == 3 and rest[2] in ("status", "finalize")):
         namespace, rest = rest[1], rest[2:]
     resource = registry.find(group, version, rest[0])
     if namespace and not resource.namespaced:

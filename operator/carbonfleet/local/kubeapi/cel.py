@@ -221,9 +221,7 @@ def _broken(node: Node, rule: Rule, value: Json, old: Json, path: str) -> FieldE
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, KeyError):
             text = f"no such key: {error.args[0]}"
-        return FieldError(
-            "FieldValueInvalid", where, OMITTED, f"rule {rule.rule!r} could not be evaluated: {text}"
-        )
+        return FieldError("FieldValueInvalid", where, OMITTED, f"rule {rule.rule!r} could not be evaluated: {text}")
 
 
 def _variables(node: Node, rule: Rule, value: Json, old: Json, uses_old: bool) -> dict[str, Any]:
@@ -286,3 +284,11 @@ def _escaped(name: str) -> str:
     for char, word in (("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__")):
         name = name.replace(char, word)
     return name
+
+
+def evaluate_condition(source: str, variables: dict[str, Any]) -> bool:
+    """Whether a match condition holds. One that cannot be evaluated holds, so that its check is not skipped."""
+    try:
+        return evaluate(source, variables) is not False
+    except _ERRORS:
+        return True

@@ -90,14 +90,10 @@ class Deletes:
             ("ResourceVersion", options.resource_version, meta["resourceVersion"]),
         ):
             if wanted and wanted != found:
-                why = (
-                    f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}"
-                )
+                why = f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}"
                 raise conflict(resource.group, resource.plural, call.target.name, why)
 
-    def start(
-        self, kind: Kind, key: Key, policy: str, now: datetime
-    ) -> "tuple[Stored | None, asyncio.Future[None]]":
+    def start(self, kind: Kind, key: Key, policy: str, now: datetime) -> "tuple[Stored | None, asyncio.Future[None]]":
         """Begin a deletion: the object that stays for its finalizers (None where it is gone), and when
         that is on disk."""
         stored = self._store.collection(kind).items[key]

@@ -89,9 +89,7 @@ def by_priority(versions: list[str]) -> list[str]:
 @lru_cache(maxsize=256)
 def _priority(version: str) -> tuple[int, int, int, str]:
     for rank, stage in enumerate(("", "beta", "alpha")):
-        major, _, minor = (
-            version.removeprefix("v").partition(stage) if stage else (version.removeprefix("v"), "", "0")
-        )
+        major, _, minor = version.removeprefix("v").partition(stage) if stage else (version.removeprefix("v"), "", "0")
         if version.startswith("v") and major.isdigit() and minor.isdigit():
             return (rank, -int(major), -int(minor), "")
     return (9, 0, 0, version)
@@ -102,9 +100,7 @@ def aggregated(registry: Registry, *, core: bool) -> Obj:
     items = []
     for name, versions in registry.groups().items():
         if bool(name) != core:
-            listed = [
-                _aggregated_version(version, versions[version]) for version in by_priority(list(versions))
-            ]
+            listed = [_aggregated_version(version, versions[version]) for version in by_priority(list(versions))]
             items.append({"metadata": {"name": name} if name else {}, "versions": listed})
     return {
         "kind": "APIGroupDiscoveryList",
@@ -135,9 +131,7 @@ def _aggregated_resource(resource: Resource) -> Obj:
     for name in resource.subresources:
         group_version_kind = _OTHER_KINDS.get(name)
         response = (
-            dict(zip(("group", "version", "kind"), group_version_kind, strict=True))
-            if group_version_kind
-            else kind
+            dict(zip(("group", "version", "kind"), group_version_kind, strict=True)) if group_version_kind else kind
         )
         below.append(
             {

@@ -157,15 +157,10 @@ def method_not_allowed(method: str) -> ApiError:
 
 def unsupported_media(accepted: Sequence[str]) -> ApiError:
     """415 for a body in a format that the resource does not take."""
-    text = (
-        "the body of the request was in an unknown format - accepted media types include:"
-        f" {', '.join(accepted)}"
-    )
+    text = f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
     return ApiError(415, "UnsupportedMediaType", text)
 
 
 def internal(message: str) -> ApiError:
     """500, worded as the real server does."""
-    return ApiError(
-        500, "InternalError", f"Internal error occurred: {message}", {"causes": [{"message": message}]}
-    )
+    return ApiError(500, "InternalError", f"Internal error occurred: {message}", {"causes": [{"message": message}]})

@@ -141,7 +141,7 @@ class Collector:
 
     def _empty_namespace(self, key: Key) -> None:
         name = key[1]
-        places = [(kind, k) for kind in self._store.kinds() for k in self._store.collection(kind).keys(name)]
+        places = [(kind, k) for kind in self._store.kinds() for k in self._store.collection(kind).ordered(name)]
         if self._delete_all(iter(places)):
             return
         stored = self._store.get(kinds.NAMESPACE, key)
@@ -151,7 +151,7 @@ class Collector:
 
     def _empty_crd(self, key: Key, crd: Obj) -> None:
         kind = (crd["spec"]["group"], crd["spec"]["names"]["plural"])
-        if not self._delete_all((kind, k) for k in list(self._store.collection(kind).keys())):
+        if not self._delete_all((kind, k) for k in list(self._store.collection(kind).ordered())):
             self._deletes.finish(kinds.CRD, key, CRD_CLEANUP)
 
     def _delete_all(self, places: Iterator[Place]) -> bool:

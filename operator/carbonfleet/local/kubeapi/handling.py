@@ -12,7 +12,9 @@ from carbonfleet.local.kubeapi.conversion import to_served
 from carbonfleet.local.kubeapi.deletes import DeleteOptions
 from carbonfleet.local.kubeapi.errors import (
     ApiError,
+    FieldError,
     bad_request,
+    invalid,
     method_not_allowed,
     not_found,
     unsupported_media,
@@ -69,9 +71,7 @@ def read_body(body: bytes, content_type: str) -> Json:
             return decode(body) if body.strip() else None
     except (ValueError, yaml.YAMLError, RecursionError, TypeError) as error:
         what = str(error).splitlines()[0]
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type JSON or YAML): {what}"
-        ) from error
+        raise bad_request(f"the object provided is unrecognized (must be of type JSON or YAML): {what}") from error
     raise unsupported_media(("application/json", "application/yaml", protobuf.MEDIA_TYPE))
 
 
@@ -149,11 +149,7 @@ async def _replace(service: Service, call: Call, obj: Obj) -> Obj:
         stored = service.store.get(call.resource.storage, call.key)
         if stored is None:
             raise not_found(call.resource.group, call.resource.plural, call.target.name)
-        from carbonfleet.local.kubeapi.errors import FieldError, invalid
-
-        missing = FieldError(
-            "FieldValueInvalid", "metadata.resourceVersion", 0, "must be specified for an update"
-        )
+        missing = FieldError("FieldValueInvalid", "metadata.resourceVersion", 0, "must be specified for an update")
         raise invalid(call.resource.group, call.resource.kind, call.target.name, [missing])
     return await service.writes.update(call, lambda live: copied(obj))
 
@@ -185,8 +181,7 @@ async def _apply(service: Service, call: Call, config: Json, shape: Shape) -> An
         raise ApiError(
             400,
             "BadRequest",
-            'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for'
-            " apply patch",
+            'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch',
         )
     _check_config(call, config)
     resource, force = call.resource, call.flag("force")
@@ -196,9 +191,10 @@ async def _apply(service: Service, call: Call, config: Json, shape: Shape) -> An
     if exists:
 
         def change(live: Obj) -> Obj:
-            return ownership.apply(
-                resource.fields, live, copied(config), writer, force=force, reset=reset
-            ) | {"apiVersion": resource.api_version, "kind": resource.kind}
+            return ownership.apply(resource.fields, live, copied(config), writer, force=force, reset=reset) | {
+                "apiVersion": resource.api_version,
+                "kind": resource.kind,
+            }
 
         return _shaped(call, shape, await service.writes.update(call, change, applied=True))
     if call.target.subresource:

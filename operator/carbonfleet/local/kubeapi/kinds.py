@@ -44,9 +44,7 @@ def _complete_namespace(obj: Obj, old: Obj | None, now: datetime) -> None:
 def _complete_secret(obj: Obj, old: Obj | None, now: datetime) -> None:
     plain = obj.pop("stringData", None) or {}
     if plain:
-        encoded = {
-            key: base64.b64encode(text.encode("utf-8", "replace")).decode() for key, text in plain.items()
-        }
+        encoded = {key: base64.b64encode(text.encode("utf-8", "replace")).decode() for key, text in plain.items()}
         obj["data"] = {**(obj.get("data") or {}), **encoded}
 
 
@@ -94,9 +92,7 @@ def _check_crd(obj: Obj, old: Obj | None) -> list[FieldError]:
         )
     if not is_subdomain(spec["group"]) or "." not in spec["group"]:
         errors.append(
-            FieldError(
-                "FieldValueInvalid", "spec.group", spec["group"], "should be a domain with at least one dot"
-            )
+            FieldError("FieldValueInvalid", "spec.group", spec["group"], "should be a domain with at least one dot")
         )
     if not is_dns_label(names["plural"]):
         errors.append(
@@ -130,9 +126,7 @@ def _check_crd(obj: Obj, old: Obj | None) -> list[FieldError]:
     if old is not None:
         for path in ("group", "scope"):
             if spec[path] != old["spec"][path]:
-                errors.append(
-                    FieldError("FieldValueInvalid", f"spec.{path}", spec[path], "field is immutable")
-                )
+                errors.append(FieldError("FieldValueInvalid", f"spec.{path}", spec[path], "field is immutable"))
     return errors
 
 
@@ -144,9 +138,7 @@ def _version_errors(version: Obj, path: str) -> list[FieldError]:
     errors = find_schema_errors(schema, where)
     if schema.get("type") != "object":
         errors.append(
-            FieldError(
-                "FieldValueInvalid", f"{where}.type", schema.get("type", ""), "must be object at the root"
-            )
+            FieldError("FieldValueInvalid", f"{where}.type", schema.get("type", ""), "must be object at the root")
         )
     if not errors:
         errors.extend(find_rule_errors(compile_schema(schema), where))
@@ -173,16 +165,12 @@ def _check_data(obj: Obj, old: Obj | None) -> list[FieldError]:
             text = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
             errors.append(FieldError("FieldValueInvalid", f"data[{key}]", key, text))
     if sum(len(value or "") for value in parts.values()) > _MOST_DATA_BYTES:
-        errors.append(
-            FieldError("FieldValueTooLong", "", detail=f"may not be more than {_MOST_DATA_BYTES} bytes")
-        )
+        errors.append(FieldError("FieldValueTooLong", "", detail=f"may not be more than {_MOST_DATA_BYTES} bytes"))
     if old is not None and old.get("immutable"):
         for name in ("data", "binaryData", "immutable"):
             if obj.get(name) != old.get(name):
                 errors.append(
-                    FieldError(
-                        "FieldValueForbidden", name, detail="field is immutable when `immutable` is set"
-                    )
+                    FieldError("FieldValueForbidden", name, detail="field is immutable when `immutable` is set")
                 )
     return errors
 
@@ -199,9 +187,7 @@ def _check_webhooks(obj: Obj, old: Obj | None) -> list[FieldError]:
         config = hook["clientConfig"]
         path = f"webhooks[{index}].clientConfig"
         if bool(config.get("url")) == bool(config.get("service")):
-            errors.append(
-                FieldError("FieldValueRequired", path, detail="exactly one of url or service is required")
-            )
+            errors.append(FieldError("FieldValueRequired", path, detail="exactly one of url or service is required"))
         elif config.get("url") and not config["url"].startswith("https://"):
             errors.append(
                 FieldError(

@@ -108,9 +108,7 @@ def find_errors(meta: Obj, *, dns_label: bool = False, free_name: bool = False) 
     for key, value in (meta.get("labels") or {}).items():
         errors.extend(_key_errors("metadata.labels", key))
         if len(value) > 63:
-            errors.append(
-                FieldError("FieldValueInvalid", "metadata.labels", value, "must be no more than 63 bytes")
-            )
+            errors.append(FieldError("FieldValueInvalid", "metadata.labels", value, "must be no more than 63 bytes"))
         elif value and not _LABEL_NAME.match(value):
             errors.append(FieldError("FieldValueInvalid", "metadata.labels", value, _LABEL_TEXT))
     for key in meta.get("annotations") or {}:
@@ -162,9 +160,7 @@ def _name_errors(name: str, dns_label: bool, free_name: bool) -> list[FieldError
         ]
     if not (_DNS_LABEL if dns_label else _DNS_SUBDOMAIN).match(name):
         return [
-            FieldError(
-                "FieldValueInvalid", "metadata.name", name, _DNS_LABEL_TEXT if dns_label else _SUBDOMAIN_TEXT
-            )
+            FieldError("FieldValueInvalid", "metadata.name", name, _DNS_LABEL_TEXT if dns_label else _SUBDOMAIN_TEXT)
         ]
     return []
 
@@ -196,9 +192,7 @@ def _owner_errors(path: str, reference: Obj) -> list[FieldError]:
         for name in ("apiVersion", "kind", "name", "uid")
         if not isinstance(reference.get(name), str) or not reference[name]
     ]
-    return [
-        FieldError("FieldValueInvalid", f"{path}.{name}", "", f"{name} must not be empty") for name in missing
-    ]
+    return [FieldError("FieldValueInvalid", f"{path}.{name}", "", f"{name} must not be empty") for name in missing]
 
 
 def find_update_errors(new: Obj, old: Obj) -> list[FieldError]:
@@ -215,7 +209,5 @@ def find_update_errors(new: Obj, old: Obj) -> list[FieldError]:
             errors.append(FieldError("FieldValueForbidden", "metadata.finalizers", detail=detail))
     for name in ("name", "namespace", "uid"):
         if new.get(name) != old.get(name):
-            errors.append(
-                FieldError("FieldValueInvalid", f"metadata.{name}", new.get(name, ""), "field is immutable")
-            )
+            errors.append(FieldError("FieldValueInvalid", f"metadata.{name}", new.get(name, ""), "field is immutable"))
     return errors

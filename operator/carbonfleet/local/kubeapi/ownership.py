@@ -93,9 +93,7 @@ def _entries(live: Obj, new: Obj) -> list[Obj]:
         sent = live["metadata"].get("managedFields") or []
     if not isinstance(sent, list):
         raise bad_request("metadata.managedFields must be a list")
-    return [
-        e for e in sent if isinstance(e, dict) and isinstance(e.get("fieldsV1"), dict) and e.get("operation")
-    ]
+    return [e for e in sent if isinstance(e, dict) and isinstance(e.get("fieldsV1"), dict) and e.get("operation")]
 
 
 def _store(obj: Obj, entries: list[Obj]) -> None:
@@ -104,9 +102,7 @@ def _store(obj: Obj, entries: list[Obj]) -> None:
         entries = _fold(entries, updaters)
     obj["metadata"].pop("managedFields", None)
     if entries:
-        ordered = sorted(
-            entries, key=lambda e: (e["operation"] != "Apply", str(e.get("time")), str(e.get("manager")))
-        )
+        ordered = sorted(entries, key=lambda e: (e["operation"] != "Apply", str(e.get("time")), str(e.get("manager"))))
         obj["metadata"]["managedFields"] = ordered
 
 
@@ -118,9 +114,7 @@ def _fold(entries: list[Obj], updaters: list[Obj]) -> list[Obj]:
     return [folded, *(entry for entry in entries if entry not in oldest)]
 
 
-def apply(
-    root: Node, live: Obj | None, config: Obj, writer: Writer, *, force: bool, reset: tuple[str, ...]
-) -> Obj:
+def apply(root: Node, live: Obj | None, config: Obj, writer: Writer, *, force: bool, reset: tuple[str, ...]) -> Obj:
     """Merge an applied configuration into the live object and record what the applier owns.
 
     `reset` names top-level fields that this door does not write. Raises a 409 with one cause for each
@@ -155,9 +149,7 @@ def _ownable(config: Obj, reset: tuple[str, ...]) -> Obj:
 
 def _before_first_apply(root: Node, live: Obj, writer: Writer) -> list[Obj]:
     fields = set_of(root, without_server_fields(live))
-    before = Writer(
-        "before-first-apply", writer.api_version, live["metadata"].get("creationTimestamp") or writer.time
-    )
+    before = Writer("before-first-apply", writer.api_version, live["metadata"].get("creationTimestamp") or writer.time)
     return [before.entry("Update", fields)]
 
 
@@ -185,8 +177,7 @@ def _conflict(conflicts: list[tuple[Obj, Trie]]) -> ApiError:
             lines.extend(f"- {path}" for who, path in found if who == manager)
         text = f"Apply failed with {len(found)} conflicts: " + "\n".join(lines)
     causes = [
-        {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": path}
-        for who, path in found
+        {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": path} for who, path in found
     ]
     return ApiError(409, "Conflict", text, {"causes": causes})
 
@@ -213,9 +204,7 @@ def _merge(node: Node, live: Json, config: Json) -> Json:
         items = {element_of(node, item): item for item in live}
         for item in config:
             element = element_of(node, item)
-            items[element] = (
-                _merge(node.items or ANYTHING, items[element], item) if element in items else item
-            )
+            items[element] = _merge(node.items or ANYTHING, items[element], item) if element in items else item
         return list(items.values())
     return config
 

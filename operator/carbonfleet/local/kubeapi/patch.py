@@ -27,9 +27,7 @@ def apply_json_patch(obj: Obj, operations: Json) -> Obj:
     if not isinstance(operations, list):
         raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     if len(operations) > 10_000:
-        raise ApiError(
-            413, "RequestEntityTooLarge", "The allowed maximum operations in a JSON patch is 10000"
-        )
+        raise ApiError(413, "RequestEntityTooLarge", "The allowed maximum operations in a JSON patch is 10000")
     try:
         patched = jsonpatch.apply_patch(obj, operations)
     except (

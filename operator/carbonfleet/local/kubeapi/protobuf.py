@@ -112,8 +112,7 @@ def read(body: bytes) -> Obj:
         api_version, kind = kinds.get(1, ""), kinds.get(2, "")
         if kind not in MESSAGES:
             raise bad_request(
-                f"the embedded API reads {kind} as JSON only, not as protobuf; use `kubectl apply"
-                " -f` with a manifest"
+                f"the embedded API reads {kind} as JSON only, not as protobuf; use `kubectl apply -f` with a manifest"
             )
         return {"apiVersion": api_version, "kind": kind, **_message(MESSAGES[kind], envelope.get(2, b""))}
     except (ValueError, IndexError, TypeError) as error:

@@ -81,7 +81,7 @@ class Authorizer:
         bindings = list(self._store.collection((RBAC_GROUP, "clusterrolebindings")).items.items())
         if namespace:
             local = self._store.collection((RBAC_GROUP, "rolebindings"))
-            bindings += [(key, local.items[key]) for key in local.keys(namespace)]
+            bindings += [(key, local.items[key]) for key in local.ordered(namespace)]
         rules: list[Obj] = []
         for key, stored in bindings:
             if any(_is_subject(subject, user, key[0]) for subject in stored.obj.get("subjects") or ()):

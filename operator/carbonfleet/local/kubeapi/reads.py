@@ -83,7 +83,7 @@ class Reads:
         """Every object that a list or watch is limited to, in order."""
         items = self._store.collection(call.resource.storage).items
         selector = selector_of(call)
-        keys = self._store.collection(call.resource.storage).keys(call.target.namespace)
+        keys = self._store.collection(call.resource.storage).ordered(call.target.namespace)
         found = (items[key] for key in keys)
         if selector is None:
             return list(found)
@@ -104,16 +104,14 @@ class Reads:
             items = [encode(partial_metadata(stored.obj)) for stored in page]
             return _list("PartialObjectMetadataList", "meta.k8s.io/v1", meta, items)
         resource = call.resource
-        return _list(
-            resource.list_kind, resource.api_version, meta, [raw_of(resource, stored) for stored in page]
-        )
+        return _list(resource.list_kind, resource.api_version, meta, [raw_of(resource, stored) for stored in page])
 
     def _select_page(self, call: Call, version: int, after: Key | None) -> tuple[list[Stored], Obj]:
         collection = self._store.collection(call.resource.storage)
         selector, limit = selector_of(call), call.seconds("limit")
         page: list[Stored] = []
         meta: Obj = {"resourceVersion": str(version)}
-        for key in collection.keys(call.target.namespace, after):
+        for key in collection.ordered(call.target.namespace, after):
             stored = collection.items[key]
             if selector is not None and not selector(to_served(call.resource, stored.obj)):
                 continue

@@ -206,9 +206,7 @@ class Registry:
 
     def by_reference(self, api_version: str, kind: str) -> Resource | None:
         """The resource that an owner reference names."""
-        return next(
-            (r for r in self._resources.values() if r.api_version == api_version and r.kind == kind), None
-        )
+        return next((r for r in self._resources.values() if r.api_version == api_version and r.kind == kind), None)
 
     def register(self, crd: Obj) -> None:
         """Serve a CRD's versions in place of those that it had before."""

@@ -178,9 +178,7 @@ def find_schema_errors(schema: Json, path: str) -> list[FieldError]:
     loose = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-int-or-string")
     if not schema.get("type") and not loose:
         errors.append(
-            FieldError(
-                "FieldValueRequired", f"{path}.type", detail="must not be empty for specified object fields"
-            )
+            FieldError("FieldValueRequired", f"{path}.type", detail="must not be empty for specified object fields")
         )
     if schema.get("type") == "array" and not isinstance(schema.get("items"), dict):
         errors.append(FieldError("FieldValueRequired", f"{path}.items", detail="must be specified"))

@@ -23,9 +23,7 @@ def parse_labels(text: str) -> list[Selector]:
     while position < len(text):
         match = _LABEL.match(text, position)
         if match is None:
-            raise bad_request(
-                f"unable to parse requirement: found {quoted(text[position:])} in label selector"
-            )
+            raise bad_request(f"unable to parse requirement: found {quoted(text[position:])} in label selector")
         found.append(_label_requirement(match))
         position = match.end()
     return found

@@ -52,9 +52,7 @@ class Server:
             raise
         except web.HTTPRequestEntityTooLarge:
             return _error(
-                ApiError(
-                    413, "RequestEntityTooLarge", f"Request entity too large: limit is {_LARGEST_BODY_BYTES}"
-                )
+                ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {_LARGEST_BODY_BYTES}")
             )
         except RecursionError:
             return _error(ApiError(400, "BadRequest", "the object is nested too deeply"))
@@ -140,9 +138,7 @@ class Server:
         if body is None:
             self._documents = {k: v for k, v in self._documents.items() if k[0] == registry.revision}
             body = self._documents[key] = encode(self._make_document(parts, aggregated))
-        return web.Response(
-            body=body, headers={"Content-Type": discovery.AGGREGATED if aggregated else _JSON}
-        )
+        return web.Response(body=body, headers={"Content-Type": discovery.AGGREGATED if aggregated else _JSON})
 
     def _make_document(self, parts: list[str], aggregated: bool) -> Obj:
         registry = self._service.registry
@@ -168,9 +164,7 @@ class Server:
             case ["openapi", "v3", "apis", group, version]:
                 return openapi.document(registry, group, version)
             case [""]:
-                return {
-                    "paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]
-                }
+                return {"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}
         raise no_such_resource()
 
     def close(self) -> None:
@@ -183,9 +177,7 @@ class Server:
 async def _body(request: BaseRequest) -> bytes:
     body = await request.read()
     if len(body) > _LARGEST_BODY_BYTES:
-        raise ApiError(
-            413, "RequestEntityTooLarge", f"Request entity too large: limit is {_LARGEST_BODY_BYTES}"
-        )
+        raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {_LARGEST_BODY_BYTES}")
     return body
 
 
@@ -195,9 +187,7 @@ def _json_headers(content_type: str) -> dict[str, str]:
 
 
 def _response(answer: Answer, warnings: list[str]) -> web.Response:
-    return _with_warnings(
-        web.Response(body=answer.body, status=answer.code, headers=_json_headers(_JSON)), warnings
-    )
+    return _with_warnings(web.Response(body=answer.body, status=answer.code, headers=_json_headers(_JSON)), warnings)
 
 
 def _with_warnings(response: web.Response, warnings: list[str]) -> web.Response:
@@ -215,9 +205,7 @@ def _error(error: ApiError) -> web.Response:
     return response
 
 
-async def serve(
-    settings: ApiSettings, clock: Clock, *, on_ready: Callable[[str], None] | None = None
-) -> None:
+async def serve(settings: ApiSettings, clock: Clock, *, on_ready: Callable[[str], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT (or until cancelled); `on_ready` gets the URL once requests are
     answered."""
     service = open_service(settings, clock)
@@ -230,9 +218,7 @@ async def serve(
     try:
         await service.store.journal.drain()
         context = server_context(ensure_certificate(settings.state)) if settings.tls else None
-        await web.TCPSite(
-            runner, settings.host, settings.port, ssl_context=context, reuse_address=True
-        ).start()
+        await web.TCPSite(runner, settings.host, settings.port, ssl_context=context, reuse_address=True).start()
         _announce(settings, _url_of(runner, settings), on_ready)
         await _until_stopped(journal, collector)
     finally:
@@ -285,8 +271,6 @@ async def _until_stopped(*tasks: "asyncio.Task[None]") -> None:
         waiting.cancel()
 
 
-def run(
-    settings: ApiSettings, clock: Clock | None = None, *, on_ready: Callable[[str], None] | None = None
-) -> None:
+def run(settings: ApiSettings, clock: Clock | None = None, *, on_ready: Callable[[str], None] | None = None) -> None:
     """Serve in this process until SIGTERM or SIGINT."""
     asyncio.run(serve(settings, clock or Clock.from_environment(), on_ready=on_ready))

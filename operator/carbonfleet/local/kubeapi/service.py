@@ -54,7 +54,7 @@ def open_service(settings: ApiSettings, clock: Clock) -> Service:
     for stored in store.collection(kinds.CRD).items.values():
         registry.register(stored.obj)
     authorizer = Authorizer(store)
-    admission = Admission(store)
+    admission = Admission(store, authorizer)
     deletes = Deletes(store, admission.review)
     collector = Collector(store, deletes, clock)
     store.observers += [_crd_observer(registry), authorizer.observe, collector.observe]

@@ -65,7 +65,7 @@ class Collection:
         del self.items[key]
         del self._keys[bisect_left(self._keys, key)]
 
-    def keys(self, namespace: str = "", after: Key | None = None) -> Iterator[Key]:
+    def ordered(self, namespace: str = "", after: Key | None = None) -> Iterator[Key]:
         """Keys in order: of one namespace or of all, from the start or after a key."""
         start = bisect_left(self._keys, (namespace, "")) if namespace else 0
         if after is not None:
@@ -145,9 +145,7 @@ class Store:
         obj["metadata"]["resourceVersion"] = str(self.version)
         return Stored(obj, encode(obj), self.version)
 
-    def _record(
-        self, kind: Kind, collection: Collection, event: Event, body: bytes | None
-    ) -> asyncio.Future[None]:
+    def _record(self, kind: Kind, collection: Collection, event: Event, body: bytes | None) -> asyncio.Future[None]:
         self._unpublished.append((collection, event))
         after = None if event.type == DELETED else event.stored
         for observer in self.observers:

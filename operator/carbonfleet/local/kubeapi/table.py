@@ -14,9 +14,7 @@ _NAME: Final[Obj] = {
 }  # fmt: skip
 
 
-def make_table(
-    resource: Resource, objects: Iterable[Obj], now: datetime, list_meta: Obj, include: str
-) -> Obj:
+def make_table(resource: Resource, objects: Iterable[Obj], now: datetime, list_meta: Obj, include: str) -> Obj:
     """A `meta.k8s.io/v1` Table. `include` says how much of each object a row carries: None, Metadata,
     Object."""
     return {
@@ -34,8 +32,7 @@ def _definition(column: Column) -> Obj:
         "type": column.type,
         "format": column.format,
         "priority": column.priority,
-        "description": column.description
-        or f"Custom resource definition column (in JSONPath format): {column.path}",
+        "description": column.description or f"Custom resource definition column (in JSONPath format): {column.path}",
     }
 
 
@@ -140,9 +137,7 @@ def _involved_object(obj: Obj, now: datetime) -> str:
 
 def _event_source(obj: Obj, now: datetime) -> str:
     source = obj.get("source") or obj.get("deprecatedSource") or {}
-    component = (
-        source.get("component") or obj.get("reportingComponent") or obj.get("reportingController") or ""
-    )
+    component = source.get("component") or obj.get("reportingComponent") or obj.get("reportingController") or ""
     parts = [component, source.get("host") or obj.get("reportingInstance") or ""]
     return ", ".join(part for part in parts if part)
 

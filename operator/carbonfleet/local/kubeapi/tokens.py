@@ -53,11 +53,7 @@ class Tokens:
             return None
         namespace, name = claims["ns"], claims["name"]
         account = self._store.get(_ACCOUNTS, (namespace, name))
-        if (
-            account is None
-            or account.obj["metadata"]["uid"] != claims["uid"]
-            or now.timestamp() >= claims["exp"]
-        ):
+        if account is None or account.obj["metadata"]["uid"] != claims["uid"] or now.timestamp() >= claims["exp"]:
             return None
         groups = frozenset(("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED))
         return User(f"system:serviceaccount:{namespace}:{name}", groups, claims["uid"], namespace)

@@ -100,9 +100,7 @@ def _has_type(node: Node, value: Json) -> bool:
 
 def _wrong_type(node: Node, found: str, path: str) -> FieldError:
     wanted = "integer,string" if node.int_or_string and not node.type else node.type
-    return FieldError(
-        "FieldValueTypeInvalid", path, found, f'{path} in body must be of type {wanted}: "{found}"'
-    )
+    return FieldError("FieldValueTypeInvalid", path, found, f'{path} in body must be of type {wanted}: "{found}"')
 
 
 def _invalid(path: str, value: Json, what: str) -> FieldError:
@@ -112,9 +110,7 @@ def _invalid(path: str, value: Json, what: str) -> FieldError:
 def _check_string(node: Node, value: str, path: str, errors: list[FieldError]) -> None:
     bounds = node.bounds
     if len(value) > bounds.get("maxLength", len(value)):
-        errors.append(
-            FieldError("FieldValueTooLong", path, detail=f"may not be more than {bounds['maxLength']} bytes")
-        )
+        errors.append(FieldError("FieldValueTooLong", path, detail=f"may not be more than {bounds['maxLength']} bytes"))
     if len(value) < bounds.get("minLength", 0):
         errors.append(_invalid(path, value, f"should be at least {bounds['minLength']} chars long"))
     if node.pattern is not None and not node.pattern.search(value):
@@ -165,9 +161,7 @@ def _check_object(node: Node, value: Obj, path: str, old: Json, errors: list[Fie
     if "maxProperties" in node.bounds and len(value) > node.bounds["maxProperties"]:
         errors.append(_too_many(path, len(value), node.bounds["maxProperties"]))
     if len(value) < node.bounds.get("minProperties", 0):
-        errors.append(
-            _invalid(path, value, f"should have at least {node.bounds['minProperties']} properties")
-        )
+        errors.append(_invalid(path, value, f"should have at least {node.bounds['minProperties']} properties"))
 
 
 def _too_many(path: str, count: int, most: int) -> FieldError:
@@ -190,11 +184,7 @@ def _check_list(node: Node, value: list[Json], path: str, errors: list[FieldErro
 def _check_unique(node: Node, value: list[Json], path: str, errors: list[FieldError]) -> None:
     seen: set[bytes] = set()
     for index, item in enumerate(value):
-        shown = (
-            {key: item.get(key) for key in node.map_keys}
-            if node.map_keys and isinstance(item, dict)
-            else item
-        )
+        shown = {key: item.get(key) for key in node.map_keys} if node.map_keys and isinstance(item, dict) else item
         identity = encode(shown)
         if identity in seen:
             errors.append(FieldError("FieldValueDuplicate", f"{path}[{index}]", shown))
@@ -222,9 +212,7 @@ def _check_junctors(node: Node, value: Json, path: str, errors: list[FieldError]
             )
         )
     if node.none_of is not None and not validate(node.none_of, value, path):
-        errors.append(
-            FieldError("FieldValueInvalid", path, value, f"{shown} must not validate the schema (not)")
-        )
+        errors.append(FieldError("FieldValueInvalid", path, value, f"{shown} must not validate the schema (not)"))
 
 
 _DURATION: Final = re.compile(
@@ -278,9 +266,7 @@ _FORMATS: Final[dict[str, Callable[[str], bool]]] = {
     "duration": is_duration,
     "email": lambda text: bool(re.fullmatch(r"[^@\s]+@[^@\s]+", text)),
     "uri": lambda text: bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|/", text)),
-    "hostname": lambda text: (
-        len(text) <= 255 and bool(re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?", text))
-    ),
+    "hostname": lambda text: len(text) <= 255 and bool(re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?", text)),
 }
 
 

@@ -17,6 +17,9 @@ def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
 
 
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 def encode(value: Json) -> bytes:
     """Compact JSON. Lone surrogates, which UTF-8 cannot carry, become `?`."""
     return _encoder.encode(value).encode("utf-8", "replace")
@@ -24,7 +27,7 @@ def encode(value: Json) -> bytes:
 
 def decode(data: bytes | str) -> Json:
     """Strict JSON: NaN and Infinity are refused with ValueError."""
-    return json.loads(data, parse_constant=_refuse_constant)
+    return _decoder.decode(data.decode() if isinstance(data, bytes) else data)
 
 
 def copied(value: Json) -> Json:

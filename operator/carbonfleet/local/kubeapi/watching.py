@@ -156,11 +156,7 @@ class Watch:
             left = deadline - loop.time()
             if self._ended or left <= 0:
                 break
-            if (
-                not await self._woken(min(left, self._bookmark_seconds))
-                and self._bookmarks
-                and not self._queue
-            ):
+            if not await self._woken(min(left, self._bookmark_seconds)) and self._bookmarks and not self._queue:
                 self._queue.append(self._bookmark(max(self._seen, self._store.committed)))
 
     async def _woken(self, seconds: float) -> bool:

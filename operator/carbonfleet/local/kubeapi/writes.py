@@ -110,11 +110,7 @@ class Writes:
         resource, key = call.resource, call.key
         meta = new["metadata"]
         stored, done = self._store.put(resource.storage, key, to_stored(resource, new))
-        if (
-            meta.get("deletionTimestamp")
-            and not meta.get("finalizers")
-            and not holds_content(resource.storage, new)
-        ):
+        if meta.get("deletionTimestamp") and not meta.get("finalizers") and not holds_content(resource.storage, new):
             _, done = self._store.delete(resource.storage, key)
         await done
         return to_served(resource, stored.obj)
@@ -126,13 +122,10 @@ class Writes:
         meta = check_shape(resource.kind, resource.version, obj)
         namespace = meta.get("namespace") or call.target.namespace
         if namespace != call.target.namespace:
-            raise bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
         if call.target.name and meta.setdefault("name", call.target.name) != call.target.name:
             raise bad_request(
-                f"the name of the object ({meta['name']}) does not match the name on the URL"
-                f" ({call.target.name})"
+                f"the name of the object ({meta['name']}) does not match the name on the URL ({call.target.name})"
             )
         if namespace:
             meta["namespace"] = namespace
@@ -164,10 +157,7 @@ class Writes:
         if version and version != before["resourceVersion"]:
             raise self._stale(call)
         if meta.get("uid") and meta["uid"] != before["uid"]:
-            why = (
-                f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta:"
-                f" {before['uid']}"
-            )
+            why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {before['uid']}"
             raise conflict(call.resource.group, call.resource.plural, call.target.name, why)
 
     def _stale(self, call: Call) -> ApiError:
@@ -318,9 +308,7 @@ def _limit_to_subresource(call: Call, new: Obj, live: Obj) -> None:
 
 def _spec_changed(resource: Resource, new: Obj, live: Obj) -> bool:
     apart = ("metadata", "status") if resource.has_status else ("metadata",)
-    return {k: v for k, v in new.items() if k not in apart} != {
-        k: v for k, v in live.items() if k not in apart
-    }
+    return {k: v for k, v in new.items() if k not in apart} != {k: v for k, v in live.items() if k not in apart}
 
 
 def holds_content(kind: Kind, obj: Obj) -> bool:
