@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.snapshot import FloatArray, History
+from carbonfleet.placement.snapshot import History
+from carbonfleet.signals.accuracy import Accuracy
 from carbonfleet.signals.archive import family
 from carbonfleet.signals.chain import Known, Measured
 from carbonfleet.signals.issue import Issue, hourly_means
@@ -37,7 +38,7 @@ class Page:
     sources: Sequence[str]
     """In the declared order."""
     static: tuple[float, str] | None = None
-    errors: dict[str, FloatArray] = field(default_factory=dict)
+    accuracy: Accuracy = field(default_factory=Accuracy)
     version: int = 0
     """Counts changes."""
     _issues: dict[str, Issue] = field(default_factory=dict)
@@ -57,6 +58,8 @@ class Page:
         if known is None or issue.issued_at >= known.issued_at:
             self._issues[issue.source] = issue
             self.version += 1
+        if known is None or issue.issued_at > known.issued_at:
+            self.accuracy.add(issue)
 
     def take_readings(self, readings: Iterable[Reading], now: datetime) -> None:
         """Keep measured values, each hour's best, of the last 28 days."""
@@ -69,6 +72,9 @@ class Page:
         oldest = now - KEPT
         self._hours = {hour: known for hour, known in self._hours.items() if hour > oldest}
         self.version += 1
+        measured = self.measured()
+        if measured is not None:
+            self.accuracy.score(measured.grams_per_kwh, measured.start)
 
     def _take(self, hour: datetime, candidate: _Hour) -> None:
         known = self._hours.get(hour)
@@ -84,10 +90,14 @@ class Page:
         """The last hour with a measured value."""
         return max(self._hours, default=None)
 
+    def count_before(self, moment: datetime) -> int:
+        """How many hours before then are known."""
+        return sum(hour < moment for hour in self._hours)
+
     def known(self) -> Known:
         """What the chain needs."""
         issues = sorted(self._issues.values(), key=lambda issue: -self._rank(issue.source))
-        return Known(self.zone, self.signal, tuple(issues), self.measured(), self.static, dict(self.errors))
+        return Known(self.zone, self.signal, tuple(issues), self.measured(), self.static, self.accuracy.errors())
 
     def measured(self) -> Measured | None:
         """The last 28 days as an array; None when nothing is known."""

@@ -100,7 +100,7 @@ class ElectricityMaps:
 
     def offers(self, zone: str, kind: Kind, feed: Feed) -> bool:
         """Average intensities and day-ahead prices; forecasts of intensity are lifecycle only."""
-        if kind not in _SIGNALS or "/" in zone:
+        if kind not in _SIGNALS or feed not in _ENDPOINTS:
             return False
         return not (feed is Feed.FORECAST and kind is SignalKind.AVERAGE_DIRECT)
 

@@ -5,19 +5,26 @@ from pathlib import Path
 from typing import Any, Final
 
 from carbonfleet.clock import Clock
+from carbonfleet.signals.carbonawaresdk import CarbonAwareSdk
 from carbonfleet.signals.desk import Signals
 from carbonfleet.signals.electricitymaps import ElectricityMaps
+from carbonfleet.signals.regions import annual_factors
 from carbonfleet.signals.settings import (
+    CarbonAwareSdkSettings,
     ElectricityMapsSettings,
     SignalSettings,
     StaticSettings,
     TraceSettings,
+    UkCarbonSettings,
+    WattTimeSettings,
     load_settings,
 )
 from carbonfleet.signals.source import Source
 from carbonfleet.signals.static import StaticFactors
 from carbonfleet.signals.store import HistoryStore
 from carbonfleet.signals.trace import TraceSource, read_trace
+from carbonfleet.signals.ukcarbon import UkCarbon
+from carbonfleet.signals.watttime import WattTime
 
 
 def _trace(settings: TraceSettings, clock: Clock) -> Source:
@@ -25,12 +32,16 @@ def _trace(settings: TraceSettings, clock: Clock) -> Source:
 
 
 def _static(settings: StaticSettings, clock: Clock) -> Source:
-    factors = {zone: (grams, "static, as declared") for zone, grams in settings.grams_per_kwh.items()}
-    return StaticFactors(settings.kind, factors)
+    declared = {zone: (grams, "static, as declared") for zone, grams in settings.grams_per_kwh.items()}
+    annual = annual_factors(settings.kind) if settings.annual_averages else {}
+    return StaticFactors(settings.kind, {**annual, **declared})
 
 
 _BUILDERS: Final[dict[type, Callable[[Any, Clock], Source]]] = {
     ElectricityMapsSettings: ElectricityMaps,
+    WattTimeSettings: WattTime,
+    UkCarbonSettings: UkCarbon,
+    CarbonAwareSdkSettings: CarbonAwareSdk,
     TraceSettings: _trace,
     StaticSettings: _static,
 }

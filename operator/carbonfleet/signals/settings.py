@@ -68,6 +68,35 @@ class ElectricityMapsSettings(Wire):
     """How to ask for a zone other than by its key: `lat,lon`, or `provider:region` of a cloud."""
 
 
+class WattTimeSettings(Wire):
+    """WattTime's marginal emissions."""
+
+    type: Literal["watttime"] = "watttime"
+    endpoint: Endpoint = Endpoint(url="https://api.watttime.org")
+    username: Key = Key(variable="WATTTIME_USERNAME")
+    password: Key = Key(variable="WATTTIME_PASSWORD")
+    regions: Mapping[ZoneKey, Location] = {}
+    """WattTime's region for a zone, over the region table's."""
+
+
+class UkCarbonSettings(Wire):
+    """The Carbon Intensity API of Great Britain."""
+
+    type: Literal["uk-carbon-intensity"] = "uk-carbon-intensity"
+    endpoint: Endpoint = Endpoint(url="https://api.carbonintensity.org.uk")
+
+
+class CarbonAwareSdkSettings(Wire):
+    """A Carbon Aware SDK web API."""
+
+    type: Literal["carbon-aware-sdk"] = "carbon-aware-sdk"
+    endpoint: Endpoint
+    kind: SignalKind
+    """What the source behind it measures: it does not say so itself."""
+    locations: Annotated[Mapping[ZoneKey, Location], Field(min_length=1, max_length=1000)]
+    """Its name for each zone."""
+
+
 class TraceSettings(Wire):
     """A recorded or made series in a CSV file. Its future serves as a perfect forecast."""
 
@@ -88,8 +117,15 @@ class StaticSettings(Wire):
     """True: for other zones, the grid's annual average as the region table gives it."""
 
 
-SourceSettings = Annotated[ElectricityMapsSettings | TraceSettings | StaticSettings, Field(discriminator="type")]
-
+SourceSettings = Annotated[
+    ElectricityMapsSettings
+    | WattTimeSettings
+    | UkCarbonSettings
+    | CarbonAwareSdkSettings
+    | TraceSettings
+    | StaticSettings,
+    Field(discriminator="type"),
+]
 Link = Literal["forecast", "cached", "profile", "last", "static"]
 
 

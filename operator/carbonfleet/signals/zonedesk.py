@@ -13,10 +13,13 @@ from carbonfleet.signals.chain import Span, forecast
 from carbonfleet.signals.errand import Errand, Messenger, Outcome, jittered
 from carbonfleet.signals.reading import HOUR, Rejection
 from carbonfleet.signals.settings import SignalSettings
-from carbonfleet.signals.source import Ask, Batch, Feed
+from carbonfleet.signals.source import Ask, Batch, Feed, ThrottledError, UnavailableError
+from carbonfleet.signals.trace import floor_hour
 
 _SEEN_AGAIN: Final = timedelta(hours=26)
 """How far back measured values are asked for again: estimates of the last day are still revised."""
+_PAST_PIECE: Final = timedelta(days=10)
+"""Electricity Maps gives no more hours at once."""
 _FEEDS: Final = (Feed.FORECAST, Feed.MEASURED)
 
 
@@ -32,6 +35,8 @@ class ZoneDesk:
         self._settings = settings
         self._due: datetime | None = None
         self._turns: list[Feed] = list(_FEEDS)
+        self._answers = 0
+        self._older_ranges: list[tuple[datetime, datetime]] | None = None
         self._pending: Future[Outcome] | None = None
         self._heard = False
         self._failures_in_row = 0
@@ -60,14 +65,20 @@ class ZoneDesk:
     def ask_if_due(self, span: Span) -> None:
         """Send for one feed: forecast and measured values by turns, so one request in each refresh.
 
-        The other feed follows in the same errand only where the first has no answer. Sources on this
-        machine are asked for both.
+        The other feed follows in the same errand only where the first has no answer. After its first two
+        answers a zone asks once for the weeks before, ten days at a time. Sources on this machine are asked
+        for everything.
         """
         if self._pending is not None or (self._due is not None and span.now < self._due):
             return
-        for feeds in [tuple(self._turns)] if self._is_remote() else [(feed,) for feed in _FEEDS]:
-            self.ask(feeds, span)
-            self.collect(span.now)
+        if not self._is_remote():
+            for feed in _FEEDS:
+                self.ask((feed,), span)
+                self.collect(span.now)
+        elif self._answers >= len(_FEEDS) and self._older(span.now):
+            self.ask((Feed.PAST,), span)
+        else:
+            self.ask(tuple(self._turns), span)
 
     def ask(self, feeds: Sequence[Feed], span: Span) -> None:
         """Send for the first of `feeds` that anybody answers."""
@@ -87,6 +98,9 @@ class ZoneDesk:
         outcome, self._pending, self._heard = self._pending.result(), None, True
         for source, feed, error in outcome.failures:
             self._problems[source, feed] = error.message
+            if feed is Feed.PAST and isinstance(error, UnavailableError | ThrottledError):
+                self._older(now).append((outcome.errand.asks[0].start, outcome.errand.asks[0].end))
+                break
         if outcome.batch is None:
             self._come_back_later(outcome, now)
         else:
@@ -96,6 +110,7 @@ class ZoneDesk:
         """A good answer: remember it, and let the other feed have the next turn."""
         feed = batch.ask.feed
         self._failures_in_row = 0
+        self._answers += 1
         self._problems.pop((batch.source, feed), None)
         self._turns.sort(key=lambda turn: turn is feed)
         self.rejected = batch.rejected
@@ -118,6 +133,18 @@ class ZoneDesk:
             heard = "no answer yet" if self._pending else "no source offers it"
         return f"{what}: {heard} ({why_no_link})"
 
+    def _older(self, now: datetime) -> list[tuple[datetime, datetime]]:
+        """The ranges of the last 28 days that are still to be asked for, the newest last."""
+        if self._older_ranges is None:
+            first, last = floor_hour(now - KEPT), floor_hour(now) - HOUR * 24
+            wanted = (last - first) // HOUR
+            starts = [first + _PAST_PIECE * i for i in range(3)]
+            ranges = [(start, min(last, start + _PAST_PIECE)) for start in starts]
+            enough = self.page.count_before(last) >= 0.9 * wanted
+            can = self._messenger.offering(self.page.zone, self.page.signal, Feed.PAST)
+            self._older_ranges = ranges if can and not enough else []
+        return self._older_ranges
+
     def _is_remote(self) -> bool:
         zone, kind = self.page.zone, self.page.signal
         return any(s.remote for feed in _FEEDS for s in self._messenger.offering(zone, kind, feed))
@@ -125,6 +152,8 @@ class ZoneDesk:
     def _reach(self, feed: Feed, span: Span) -> tuple[datetime, datetime]:
         if feed is Feed.FORECAST:
             return span.start, span.start + HOUR * span.hours
+        if feed is Feed.PAST:
+            return self._older(span.now).pop()
         newest, oldest = self.page.newest_hour, span.now - KEPT
         return (oldest if newest is None else max(oldest, newest - _SEEN_AGAIN)), span.now
 
@@ -140,7 +169,7 @@ class ZoneDesk:
 def new_page(zone: str, kind: SignalKind, archive: Archive, sources: Sequence[str], now: datetime) -> Page:
     """A zone as the archive remembers it."""
     page = Page(zone, kind, sources)
-    for issue in archive.issues(zone, kind, now - timedelta(days=1)):
+    for issue in archive.issues(zone, kind, now - timedelta(days=14)):
         page.take_issue(issue)
     page.take_readings(archive.readings(zone, kind, now - KEPT, now + HOUR), now)
     return page

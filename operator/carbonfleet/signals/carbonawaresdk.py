@@ -1,0 +1,168 @@
+"""A Carbon Aware SDK web API that somebody hosts: one door to whatever source stands behind it."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
+
+from carbonfleet.api.wire import Foreign, format_time
+from carbonfleet.clock import Clock
+from carbonfleet.signals.reading import Kind, Reason
+from carbonfleet.signals.screen import Frame, Point, parse_time, screen
+from carbonfleet.signals.settings import CarbonAwareSdkSettings
+from carbonfleet.signals.source import (
+    Ask,
+    Batch,
+    Feed,
+    Finding,
+    MistrustedError,
+    NoDataError,
+    RefusedError,
+    SourceError,
+    UnknownZoneError,
+)
+from carbonfleet.signals.web import Answer, JsonClient
+
+_NULL: Final = -1
+"""What the SDK writes where its own source gave null."""
+
+
+class _Emission(Foreign):
+    location: str
+    time: object = None
+    rating: object = None
+    duration: str = ""
+
+
+class _Predicted(Foreign):
+    location: str
+    timestamp: object = None
+    value: object = None
+    duration: float = 0
+
+
+class _Prediction(Foreign):
+    location: str
+    generated_at: object = None
+    forecast_data: tuple[_Predicted, ...] = ()
+
+
+_Item = TypeVar("_Item", bound=Foreign)
+
+
+class CarbonAwareSdk:
+    """One web API. Which kind of signal stands behind it, only its operator knows: it is a setting."""
+
+    name = "carbon-aware-sdk"
+    remote = True
+
+    def __init__(self, settings: CarbonAwareSdkSettings, clock: Clock) -> None:
+        self._kind = settings.kind
+        self._locations = settings.locations
+        self._client = JsonClient(settings.endpoint, clock)
+
+    def offers(self, zone: str, kind: Kind, feed: Feed) -> bool:
+        """The zones for which a location is set."""
+        return kind is self._kind and zone in self._locations and feed is not Feed.STATIC
+
+    def fetch(self, ask: Ask, now: datetime) -> Batch:
+        """One request. Raises SourceError."""
+        if ask.feed is Feed.FORECAST:
+            return self._forecast(ask, now)
+        return self._measured(ask, now)
+
+    def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
+        """Whether it answers, and knows the location of each zone."""
+        try:
+            answer = self._client.get("locations", {}, {})
+            _raise_for(answer, "the list of locations")
+        except SourceError as error:
+            return (Finding(self.name, "", False, error.reason, error.message),)
+        known = answer.body if isinstance(answer.body, dict) else {}
+        return tuple(
+            Finding(self.name, zone, True, "Ready", f"location {self._locations[zone]}")
+            if self._locations[zone] in known
+            else Finding(self.name, zone, False, "UnknownZone", f"no location {self._locations[zone]}")
+            for zone in sorted(zones)
+            if zone in self._locations
+        )
+
+    def _forecast(self, ask: Ask, now: datetime) -> Batch:
+        location = self._locations[ask.zone]
+        answer = self._client.get("emissions/forecasts/current", {"location": location}, {})
+        _raise_for(answer, location)
+        found = [item for item in _parsed(answer, _Prediction) if item.location == location]
+        if not found:
+            raise MistrustedError(f"{self.name} was asked for {location} and answered for another location")
+        items = found[0].forecast_data
+        points = [Point(item.timestamp, _null(item.value), refused=_other(item, location)) for item in items]
+        step = _one_step({timedelta(minutes=item.duration) for item in items})
+        issued = parse_time(found[0].generated_at)
+        return self._batch(ask, points, step, now, min(issued or now, now))
+
+    def _measured(self, ask: Ask, now: datetime) -> Batch:
+        location = self._locations[ask.zone]
+        query = {"location": location, "time": format_time(ask.start), "toTime": format_time(ask.end)}
+        answer = self._client.get("emissions/bylocation", query, {})
+        _raise_for(answer, location)
+        items = _parsed(answer, _Emission)
+        # With Electricity Maps behind it, `time` is when the value was updated: not the start of a step,
+        # so it is refused as such.
+        points = [Point(item.time, _null(item.rating), refused=_other(item, location)) for item in items]
+        return self._batch(ask, points, _one_step({_duration(item.duration) for item in items}), now, now)
+
+    def _batch(self, ask: Ask, points: Iterable[Point], step: timedelta, now: datetime, issued: datetime) -> Batch:
+        readings, rejected = screen(points, Frame(ask, self.name, step, now))
+        if not readings:
+            why = f"; the first: {rejected[0]}" if rejected else ""
+            raise (MistrustedError if rejected else NoDataError)(f"{self.name} gave no usable value{why}")
+        return Batch(ask, self.name, now, issued, readings, rejected)
+
+
+def _other(item: _Emission | _Predicted, location: str) -> tuple[Reason, str] | None:
+    return None if item.location == location else (Reason.WRONG_ZONE, f"of location {item.location[:32]}")
+
+
+def _null(value: object) -> object:
+    return None if value == _NULL else value
+
+
+def _one_step(steps: set[timedelta]) -> timedelta:
+    if not steps:
+        raise NoDataError("the Carbon Aware SDK answered with an empty list")
+    if len(steps) > 1 or min(steps) < timedelta(minutes=1):
+        raise MistrustedError("the Carbon Aware SDK answered with steps of different, or no, length")
+    return steps.pop()
+
+
+def _duration(text: str) -> timedelta:
+    """`00:30:00`."""
+    parts = text.split(":")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+        return timedelta(0)
+    hours, minutes, seconds = map(int, parts)
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+def _parsed(answer: Answer, model: type[_Item]) -> Sequence[_Item]:
+    try:
+        return [model.model_validate(item) for item in answer.body]
+    except (TypeError, ValidationError) as error:
+        raise MistrustedError("the Carbon Aware SDK answered in an unknown form") from error
+
+
+def _raise_for(answer: Answer, location: str) -> None:
+    if answer.status == 200:
+        return
+    if answer.status == 204:
+        raise NoDataError(f"the Carbon Aware SDK has no data for {location}")
+    if answer.status == 501:
+        raise RefusedError("the source behind the Carbon Aware SDK has no forecasts")
+    raise UnknownZoneError(
+        f"the Carbon Aware SDK can't answer for {location} (HTTP {answer.status}): {_detail(answer.body)}"
+    )
+
+
+def _detail(body: object) -> str:
+    return str(body.get("detail") or body.get("title") or "")[:200] if isinstance(body, dict) else ""

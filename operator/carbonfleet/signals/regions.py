@@ -1,0 +1,82 @@
+"""Which electricity zone a cloud region draws from, by the Green Software Foundation's table."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.signal import SignalKind
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A provider's region, as the table has it."""
+
+    provider: str
+    """aws, gcp or azure."""
+    name: str
+    zone: str
+    """Electricity Maps' key."""
+    watttime_region: str
+    """Empty where the table has none."""
+    pue: float | None
+    annual_grams_per_kwh: Mapping[SignalKind, tuple[float, int]]
+    """By kind: the grid's mean over a year, and the year."""
+
+
+@cache
+def regions() -> Mapping[str, Region]:
+    """All regions of the table by name; no two providers share one."""
+    text = resources.files(__package__).joinpath("regions.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines())
+    return {row["region"]: _region(row) for row in rows}
+
+
+def zone_of(region: str) -> str | None:
+    """The zone of a provider's region; None where the table does not know it."""
+    found = regions().get(region)
+    return found.zone if found else None
+
+
+def zone_doubt(facts: ClusterFacts) -> str:
+    """Words where a spoke's declared zone is not the table's; empty where they agree or nothing is known.
+
+    The declaration stands: it is how a person overrides the table.
+    """
+    usual = zone_of(facts.region)
+    if usual is None or usual == facts.zone:
+        return ""
+    return f"{facts.name} declares zone {facts.zone}; region {facts.region} usually draws from {usual}"
+
+
+@cache
+def watttime_regions() -> Mapping[str, str]:
+    """WattTime's region for each zone of the table; of several, the first region's by name."""
+    found: dict[str, str] = {}
+    for name in sorted(regions()):
+        region = regions()[name]
+        if region.watttime_region:
+            found.setdefault(region.zone, region.watttime_region)
+    return found
+
+
+@cache
+def annual_factors(kind: SignalKind) -> Mapping[str, tuple[float, str]]:
+    """For each zone of the table the newest annual mean of the grid in g/kWh, and its origin in words."""
+    newest: dict[str, tuple[float, int]] = {}
+    for region in regions().values():
+        factor = region.annual_grams_per_kwh.get(kind)
+        if factor and factor[1] > newest.get(region.zone, (0.0, 0))[1]:
+            newest[region.zone] = factor
+    return {zone: (value, f"annual mean {year}, GSF") for zone, (value, year) in newest.items()}
+
+
+def _region(row: Mapping[str, str]) -> Region:
+    annual = {}
+    for kind, column in ((SignalKind.AVERAGE_LIFECYCLE, "average"), (SignalKind.MARGINAL, "marginal")):
+        if row[f"{column}_grams_per_kwh"]:
+            annual[kind] = (float(row[f"{column}_grams_per_kwh"]), int(row[f"{column}_year"]))
+    pue = float(row["pue"]) if row["pue"] else None
+    return Region(row["provider"], row["region"], row["zone"], row["watttime_region"], pue, annual)

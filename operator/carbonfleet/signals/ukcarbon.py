@@ -1,0 +1,117 @@
+"""The Carbon Intensity API of Great Britain (NESO): half hours, direct emissions, no key."""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from pydantic import Field, ValidationError
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.api.wire import Foreign
+from carbonfleet.clock import Clock
+from carbonfleet.signals.reading import Kind
+from carbonfleet.signals.screen import Frame, Point, parse_time, screen
+from carbonfleet.signals.settings import UkCarbonSettings
+from carbonfleet.signals.source import (
+    Ask,
+    Batch,
+    Feed,
+    Finding,
+    MistrustedError,
+    NoDataError,
+    SourceError,
+    UnavailableError,
+)
+from carbonfleet.signals.web import Answer, JsonClient
+
+ZONE: Final = "GB"
+_STEP: Final = timedelta(minutes=30)
+_LONGEST_RANGE: Final = timedelta(days=14)
+
+
+class _Intensity(Foreign):
+    forecast: object = None
+    actual: object = None
+
+
+class _Slot(Foreign):
+    starts: object = Field(default=None, alias="from")
+    intensity: _Intensity = _Intensity()
+
+
+class _Series(Foreign):
+    data: tuple[_Slot, ...]
+
+
+class UkCarbon:
+    """National values: what the plants emit, without lifecycle and imports' share of it."""
+
+    name = "uk-carbon-intensity"
+    remote = True
+
+    def __init__(self, settings: UkCarbonSettings, clock: Clock) -> None:
+        self._client = JsonClient(settings.endpoint, clock)
+
+    def offers(self, zone: str, kind: Kind, feed: Feed) -> bool:
+        """Great Britain as a whole, direct; it is never mixed with lifecycle values."""
+        return zone == ZONE and kind is SignalKind.AVERAGE_DIRECT and feed is not Feed.STATIC
+
+    def fetch(self, ask: Ask, now: datetime) -> Batch:
+        """One request. Raises SourceError."""
+        answer = self._client.get(_path(ask, now), {}, {})
+        if answer.status != 200:
+            raise UnavailableError(f"the UK Carbon Intensity API answered HTTP {answer.status}: {_said(answer)}")
+        try:
+            slots = _Series.model_validate(answer.body).data
+        except ValidationError as error:
+            raise MistrustedError("the UK Carbon Intensity API answered in an unknown form") from error
+        return self._batch(ask, slots, now)
+
+    def _batch(self, ask: Ask, slots: Iterable[_Slot], now: datetime) -> Batch:
+        frame = Frame(ask, self.name, _STEP, now)
+        readings, rejected = screen((_point(slot, ask) for slot in _asked(slots, ask, now)), frame)
+        if not readings:
+            why = f"; the first: {rejected[0]}" if rejected else ""
+            raise NoDataError(f"{self.name} gave no usable value{why}")
+        return Batch(ask, self.name, now, now, readings, rejected)
+
+    def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
+        """Whether it answers; it needs no key."""
+        try:
+            self.fetch(Ask(ZONE, SignalKind.AVERAGE_DIRECT, Feed.FORECAST, now, now + _STEP), now)
+        except SourceError as error:
+            return (Finding(self.name, "", False, error.reason, error.message),)
+        return tuple(Finding(self.name, zone, True, "Ready", "") for zone in zones if zone == ZONE)
+
+
+def _path(ask: Ask, now: datetime) -> str:
+    if ask.feed is Feed.FORECAST:
+        return f"intensity/{_minute(now)}/fw48h"
+    # They refuse more than 14 days at once.
+    start = max(ask.start, ask.end - _LONGEST_RANGE) if ask.feed is Feed.MEASURED else ask.start
+    end = min(ask.end, start + _LONGEST_RANGE)
+    return f"intensity/{_minute(start)}/{_minute(end)}"
+
+
+def _minute(moment: datetime) -> str:
+    """Times in paths have no seconds."""
+    return moment.strftime("%Y-%m-%dT%H:%MZ")
+
+
+def _asked(slots: Iterable[_Slot], ask: Ask, now: datetime) -> Iterable[_Slot]:
+    """Without the slot before `from` that answers often lead with; the one that holds `now` stays."""
+    first = (now if ask.feed is Feed.FORECAST else ask.start) - _STEP
+    for slot in slots:
+        start = parse_time(slot.starts)
+        if start is None or start > first:
+            yield slot
+
+
+def _point(slot: _Slot, ask: Ask) -> Point:
+    values = slot.intensity
+    return Point(slot.starts, values.forecast if ask.feed is Feed.FORECAST else values.actual)
+
+
+def _said(answer: Answer) -> str:
+    error = answer.body.get("error") if isinstance(answer.body, dict) else None
+    return str(error.get("message") if isinstance(error, dict) else answer.text)[:200]
