@@ -12,6 +12,7 @@ from rendering import OVERLAYS, ROOT, SPOKES, conformance_crds, find, render
 
 from carbonfleet.cli import app
 
+WRITERS = {"agent": "carbonfleet-agent", "flux": "carbonfleet-applier", "argocd": "carbonfleet-applier"}
 HOLDERS = [("hub", "carbonfleet-hub"), *((spoke, "carbonfleet-agent") for spoke in SPOKES)]
 
 
@@ -61,22 +62,46 @@ def test_the_hub_may_write_no_report_and_touch_no_rayjob():
         assert "spokeclusters/status" not in rule["resources"]
 
 
+def bound_to(overlay: str, account: str) -> dict[tuple[str, str], set[str]]:
+    """The verbs of an account on a spoke, by (namespace, resource)."""
+    rules = {thing["metadata"]["name"]: thing["rules"] for thing in render(overlay) if thing.get("rules")}
+    found: dict[tuple[str, str], set[str]] = {}
+    for thing in render(overlay):
+        if thing["kind"] == "RoleBinding" and thing["subjects"][0]["name"] == account:
+            for rule in rules[thing["roleRef"]["name"]]:
+                for resource in rule["resources"]:
+                    key = (thing["metadata"]["namespace"], resource)
+                    found[key] = found.get(key, set()) | set(rule["verbs"])
+    return found
+
+
+WRITES = {"create", "update", "patch", "delete"}
+
+
+@pytest.mark.parametrize(("overlay", "writer"), WRITERS.items())
+def test_who_applies_may_write_rayjobs_and_their_settings_for_tenants_only(overlay, writer):
+    written = {key for key, verbs in bound_to(overlay, writer).items() if verbs & WRITES}
+    fleet = {("carbonfleet-fleet", "configmaps")} if writer == "carbonfleet-applier" else set()
+    assert written == {("team-a", "rayjobs"), ("team-a", "configmaps")} | fleet
+
+
+@pytest.mark.parametrize("overlay", ["flux", "argocd"])
+def test_an_agent_that_only_watches_may_write_nothing(overlay):
+    assert not [key for key, verbs in bound_to(overlay, "carbonfleet-agent").items() if verbs & WRITES]
+
+
+@pytest.mark.parametrize(("overlay", "writer"), WRITERS.items())
+def test_who_applies_has_no_rights_where_the_allow_list_is(overlay, writer):
+    home = find(overlay, "ConfigMap", "carbonfleet-allowed")["metadata"]["namespace"]
+    assert home not in {namespace for namespace, _ in bound_to(overlay, writer)}
+
+
 @pytest.mark.parametrize("overlay", SPOKES)
-def test_the_applier_has_no_rights_where_the_allow_list_is(overlay):
-    places = {
-        thing["metadata"]["namespace"]
-        for thing in render(overlay)
-        if thing["kind"] == "RoleBinding" and thing["subjects"][0]["name"] == "carbonfleet-applier"
-    }
-    allowed = find(overlay, "ConfigMap", "carbonfleet-allowed")
-    assert places == {"team-a", "carbonfleet-fleet"}
-    assert allowed["metadata"]["namespace"] not in places
-    assert not [
-        thing
-        for thing in render(overlay)
-        if thing["kind"] == "ClusterRoleBinding"
-        and thing["subjects"][0]["name"] in ("carbonfleet-applier", "carbonfleet-agent")
-    ]
+def test_nothing_on_a_spoke_is_bound_cluster_wide_and_every_subject_exists(overlay):
+    accounts = {thing["metadata"]["name"] for thing in render(overlay) if thing["kind"] == "ServiceAccount"}
+    bindings = [thing for thing in render(overlay) if thing["kind"].endswith("RoleBinding")]
+    assert {thing["kind"] for thing in bindings} == {"RoleBinding"}
+    assert {subject["name"] for thing in bindings for subject in thing["subjects"]} <= accounts
 
 
 @pytest.mark.parametrize(("overlay", "name"), HOLDERS)
@@ -135,8 +160,6 @@ def test_the_agent_applies_only_where_nobody_else_does(overlay, apply):
     (container,) = pod_of(overlay, "carbonfleet-agent")["containers"]
     settings = {item["name"]: item.get("value") for item in container["env"]}
     assert settings["CARBONFLEET_APPLY"] == apply
-    account = pod_of(overlay, "carbonfleet-agent")["serviceAccountName"]
-    assert account == ("carbonfleet-applier" if apply == "agent" else "carbonfleet-agent")
 
 
 @pytest.mark.parametrize("overlay", SPOKES)

@@ -68,6 +68,7 @@ apiVersion: v1
 kind: ConfigMap
 metadata:
   name: carbonfleet-cluster
+  namespace: carbonfleet-fleet
 data:
   facts: |
     name: $name
@@ -111,9 +112,13 @@ _INSTALL: Final = {
 #        --store /var/lib/carbonfleet/store --state /var/lib/carbonfleet/state
 """,
     "kuberay": """\
-#      kubectl -n carbonfleet-system create secret generic hub --from-file=kubeconfig=hub.kubeconfig
-#      kubectl apply -k kustomize/spoke/overlays/agent   # or flux, argocd: they apply, the agent watches
-#    with CARBONFLEET_SPOKE=$name and CARBONFLEET_FLEET_URL=<the fleet repository> in its environment.
+#      kubectl create namespace carbonfleet-system
+#      kubectl -n carbonfleet-system create secret generic carbonfleet-hub \\
+#        --from-file=kubeconfig=hub.kubeconfig
+#      kubectl -n carbonfleet-system create secret generic carbonfleet-fleet-readonly \\
+#        --from-literal=username=git --from-file=password=<a file with a token that reads the repository>
+#    Put $name and the fleet repository's address into kustomize/overlays/spoke/site/site.yaml, then
+#      kubectl apply --server-side -k kustomize/overlays/spoke/agent   # or flux, argocd: they apply, the agent watches
 """,
 }
 
