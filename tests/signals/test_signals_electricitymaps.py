@@ -4,8 +4,7 @@ import logging
 from datetime import timedelta
 
 import pytest
-from carbon_servers import TOKEN, Fault
-from fake_electricitymaps import wave
+from carbon_servers import TOKEN, Fault, wave
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.signals.reading import PriceKind, Reason, Unit
