@@ -1,9 +1,11 @@
 """The seed of the fleet repository, read as the hub reads it."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import CarbonTrainingJob
@@ -114,3 +116,16 @@ def test_every_tier_that_an_example_names_exists(policies):
 def test_flux_packs_the_clusters_only():
     lines = (SEED / ".sourceignore").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")] == ["/*", "!/clusters"]
+
+
+@pytest.mark.parametrize("path", sorted((SEED / "policies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_editor_schema_agrees_with_each_policy(path):
+    schema = json.loads((ROOT / "crds" / "schemas" / "fleet-policy.json").read_text())
+    Draft202012Validator(schema).validate(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("path", sorted((SEED / "clusters").glob("*/cluster.yaml")), ids=str)
+def test_the_editor_schema_agrees_with_each_clusters_facts(path):
+    schema = json.loads((ROOT / "crds" / "schemas" / "cluster-facts.json").read_text())
+    facts = yaml.safe_load(path.read_text())["data"]["facts"]
+    Draft202012Validator(schema).validate(yaml.safe_load(facts))
