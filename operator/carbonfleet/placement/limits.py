@@ -33,7 +33,9 @@ class Limits:
 def limits_of(job: QueuedJob, tier: Tier, now: datetime) -> Limits:
     """What is written in the job stands over the tier's figures; the delay counts from submission."""
     schedule = job.spec.schedule
-    earliest = max(now, schedule.earliest_start or now)
+    asked = schedule.earliest_start
+    # A start at once counts from the minute that has begun: plans are made in whole minutes.
+    earliest = asked if asked is not None and asked > now else now.replace(second=0, microsecond=0)
     delay = tier.max_delay if schedule.max_delay is None else schedule.max_delay
     own_gate = schedule.max_intensity_grams_per_kwh, schedule.max_intensity_percentile
     tier_gate = tier.max_intensity_grams_per_kwh, tier.max_intensity_percentile

@@ -1,6 +1,6 @@
 """A decision in the form that is kept and shown: rounded, bounded, the same everywhere."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures
@@ -64,7 +64,7 @@ def _candidate(candidate: Candidate, now: datetime) -> CandidateStatus:
         grams_per_kwh_now=_rounded(candidate.grams_per_kwh_now, 1),
         grams_per_kwh_window=_rounded(window.grams_per_kwh if window else None, 1),
         source=f"{candidate.source} ({candidate.link})" if candidate.link else candidate.source,
-        data_age=now - candidate.observed_at if candidate.observed_at else None,
+        data_age=max(now - candidate.observed_at, timedelta()) if candidate.observed_at else None,
     )
 
 
