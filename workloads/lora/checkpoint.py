@@ -69,9 +69,7 @@ def newest_good(store: Store, lease: Lease) -> tuple[Saved | None, list[str]]:
             return saved, skipped
         skipped.append(f"skipped the checkpoint of step {saved.step}: {fault}")
     if skipped:
-        raise Failure(
-            "CorruptCheckpoint", f"{'; '.join(skipped)}. None is left: clear the output to start over"
-        )
+        raise Failure("CorruptCheckpoint", f"{'; '.join(skipped)}. None is left: clear the output to start over")
     return None, skipped
 
 

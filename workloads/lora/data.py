@@ -58,10 +58,7 @@ class Data:
 def load_data(settings: Settings, tokenizer: Any) -> Data:  # noqa: ANN401
     """Examples, 80 to 20 by prompt; raise `UnknownDataset` if there is nothing to train on."""
     training = settings.training
-    chats = [
-        _chat(row)
-        for row in _sample(read_rows(settings.dataset, training.seed), settings.dataset, training.seed)
-    ]
+    chats = [_chat(row) for row in _sample(read_rows(settings.dataset, training.seed), settings.dataset, training.seed)]
     train: list[Example] = []
     validation: list[Example] = []
     held_back = _held_back([json.dumps(prompt) for prompt, _ in chats], training.seed)
@@ -160,7 +157,8 @@ def _sample(rows: list[Row], dataset: Dataset, seed: int) -> list[Row]:
 def _held_back(prompts: Iterable[str], seed: int) -> set[str]:
     """A fifth of the prompts: responses to one prompt stay together, or validation would test memory."""
     distinct = sorted(set(prompts))
-    return {distinct[i] for i in _shuffled(len(distinct), seed, 1)[: round(len(distinct) * VALIDATION_SHARE)]}
+    count = max(1, round(len(distinct) * VALIDATION_SHARE))
+    return {distinct[i] for i in _shuffled(len(distinct), seed, 1)[:count]}
 
 
 def _chat(row: Row) -> tuple[list[Message], str]:
@@ -187,9 +185,7 @@ def _turns(prompt: str) -> list[Message]:
 def _encode(tokenizer: Any, prompt: list[Message], response: str, limit: int) -> Example | None:  # noqa: ANN401
     """The chat in the tokenizer's template, cut at `limit` tokens; None if no response is left."""
     before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-    whole = tokenizer.apply_chat_template(
-        [*prompt, {"role": "assistant", "content": response}], tokenize=False
-    )
+    whole = tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": response}], tokenize=False)
     after = whole[len(before) :] if whole.startswith(before) else response + (tokenizer.eos_token or "")
     head = tokenizer(before, add_special_tokens=False)["input_ids"]
     tail = tokenizer(after, add_special_tokens=False)["input_ids"]

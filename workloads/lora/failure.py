@@ -56,9 +56,7 @@ def explain(error: BaseException) -> Failure:
         if isinstance(cause, Failure):
             return cause
         if is_full_disk(cause):
-            return Failure(
-                "DiskFull", f"no space left to write: {cause}. Free some; the last checkpoint is safe"
-            )
+            return Failure("DiskFull", f"no space left to write: {cause}. Free some; the last checkpoint is safe")
         if is_out_of_memory(cause):
             return Failure(
                 "OutOfMemory",

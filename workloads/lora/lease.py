@@ -125,9 +125,7 @@ def _parse(data: bytes) -> Record:
     try:
         return Record.model_validate_json(data)
     except ValidationError as error:
-        raise Failure(
-            "CorruptCheckpoint", f"{NAME} cannot be read; restore it or clear the output"
-        ) from error
+        raise Failure("CorruptCheckpoint", f"{NAME} cannot be read; restore it or clear the output") from error
 
 
 def _fenced(attempt: int, current: Record) -> Failure:

@@ -18,15 +18,11 @@ def load_base(name: str, seed: int, device: torch.device) -> tuple[Any, Any]:
         return tiny_model(seed).to(device), tiny_tokenizer()
     try:
         model, tokenizer = _pretrained(name, device)
-    except (
-        Exception
-    ) as error:  # the hub client's, the file system's and the config's errors all mean the same here
+    except Exception as error:  # the hub client's, the file system's and the config's errors all mean the same here
         if is_full_disk(error) or is_out_of_memory(error):
             raise
         raise Failure("UnknownModel", f"cannot load model {name[:200]!r}: {_brief(error)}") from error
-    tokenizer.pad_token_id = next(
-        i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None
-    )
+    tokenizer.pad_token_id = next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
     tokenizer.chat_template = tokenizer.chat_template or CHATML
     return model, tokenizer
 

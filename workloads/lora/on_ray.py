@@ -1,10 +1,11 @@
 """Several workers: Ray Train starts them and joins them into one group; each runs the same `train`."""
 
 import asyncio
+import os
 import signal
 import tempfile
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError
@@ -12,23 +13,23 @@ from ray.train.torch import TorchTrainer
 
 from .failure import Failure
 from .settings import Job
+from .stop import stop
 
-if TYPE_CHECKING:
-    from .train import Stop
+OFFLINE = {"HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"}
 
 
-def train_on_ray(job: Job, started: float, stop: "Stop") -> None:
+def train_on_ray(job: Job, started: float) -> None:
     """Run the job on `training.workers` Ray workers, each with a GPU where the cluster has that many."""
     ray.init(ignore_reinit_error=True)
     signal.signal(signal.SIGTERM, stop.on_signal)  # Ray has put its own there
     workers = job.settings.training.workers
     on_gpu = ray.cluster_resources().get("GPU", 0) >= workers
     flag = ray.remote(Flag).options(num_cpus=0).remote()
-    _pass_on(stop, flag)
+    _pass_on(flag)
     with tempfile.TemporaryDirectory() as folder:
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"job": job, "started": started, "flag": flag},
+            train_loop_config={"job": job, "started": started, "flag": flag, "environment": _environment()},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=on_gpu),
             run_config=RunConfig(name="lora", storage_path=folder),
         )
@@ -53,7 +54,7 @@ class Flag:
         await self._raised.wait()
 
 
-def _pass_on(stop: "Stop", flag: Any) -> None:  # noqa: ANN401  # Ray's actor handles have no type
+def _pass_on(flag: Any) -> None:  # noqa: ANN401  # Ray's actor handles have no type
     def watch() -> None:
         stop.event.wait()
         flag.set.remote()
@@ -64,11 +65,12 @@ def _pass_on(stop: "Stop", flag: Any) -> None:  # noqa: ANN401  # Ray's actor ha
 
 def _work(config: dict[str, Any]) -> None:
     """One worker, in a process of Ray's."""
+    os.environ.update(config["environment"])
     from ray.train import get_context
     from ray.train.torch import get_device
 
     from .distributed import World
-    from .train import stop, train
+    from .train import train
 
     def watch() -> None:
         ray.get(config["flag"].wait.remote())
@@ -78,6 +80,11 @@ def _work(config: dict[str, Any]) -> None:
     world = World(context.get_world_rank(), context.get_world_size(), get_device())
     threading.Thread(target=watch, daemon=True).start()
     train(config["job"], world, config["started"])
+
+
+def _environment() -> dict[str, str]:
+    """What the workers must know of ours; secrets are for their own machines to have."""
+    return {name: value for name, value in os.environ.items() if name.startswith("LORA_") or name in OFFLINE}
 
 
 def _own(error: Exception) -> Exception:

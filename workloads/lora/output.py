@@ -1,5 +1,6 @@
 """What one attempt leaves in the store: progress and checkpoints on the way, the adapter at the end."""
 
+import os
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ class Output:
 
     def tell(self, *, now: bool = False) -> None:
         """Store and print the progress, at most every few seconds unless it must be `now`; raise `Fenced`."""
-        if self.lease is None or not (now or time.monotonic() - self._told >= self.store.report_seconds):
+        if self.lease is None or not (now or time.monotonic() - self._told >= self._pause_seconds()):
             return
         self._told = time.monotonic()
         self.lease.hold()
@@ -55,6 +56,9 @@ class Output:
         numbers = self.report.numbers()
         tell("PROGRESS", numbers)
         self.store.write(PROGRESS, encode(numbers), durable=False)
+
+    def _pause_seconds(self) -> float:
+        return float(os.environ.get("LORA_REPORT_SECONDS", self.store.report_seconds))
 
     def finish(self, model: Any, tokenizer: Any) -> None:  # noqa: ANN401  # transformers is not typed for us
         """Write adapter, metrics and loss curve, and last of all the marker that says that they are there."""

@@ -24,9 +24,7 @@ class S3Store:
         try:
             config = Config(**waits, retries=retries)
             self._client = botocore.session.get_session().create_client("s3", config=config)
-            self._fs = fsspec.filesystem(
-                "s3", use_listings_cache=False, config_kwargs={**waits, "retries": retries}
-            )
+            self._fs = fsspec.filesystem("s3", use_listings_cache=False, config_kwargs={**waits, "retries": retries})
             self._refuse_unless_conditional()
         except (BotoCoreError, ClientError, OSError) as error:
             raise Failure("BadConfig", f"cannot use the output s3://{root}: {error}") from error
@@ -63,9 +61,7 @@ class S3Store:
         """See `Store`: `If-None-Match: *` creates, `If-Match` replaces."""
         condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
         try:
-            answer = self._client.put_object(
-                Bucket=self._bucket, Key=f"{self._prefix}/{name}", Body=data, **condition
-            )
+            answer = self._client.put_object(Bucket=self._bucket, Key=f"{self._prefix}/{name}", Body=data, **condition)
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in (404, 409, 412):
                 raise Conflict(name) from error

@@ -59,9 +59,7 @@ def open_store(url: str) -> Store:
         from .s3 import S3Store  # its client is slow to import
 
         return S3Store(root)
-    raise Failure(
-        "BadConfig", f"{protocol}:// has no conditional writes that this job knows; use a path or s3://"
-    )
+    raise Failure("BadConfig", f"{protocol}:// has no conditional writes that this job knows; use a path or s3://")
 
 
 class LocalStore:

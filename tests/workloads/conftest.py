@@ -1,0 +1,8 @@
+"""The workload lives beside the package, not in it."""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client, which reads it then

@@ -1,0 +1,165 @@
+"""Runs `workloads.lora.train` in processes of their own, which can be watched step by step and killed."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Fork each run from a server that has imported the slow libraries: a real process, without 5 s of imports.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["workloads.lora.train", "workloads.lora.output", "transformers", "peft", "datasets"])
+PATIENCE_SECONDS = 120
+
+
+def tiny(steps: int = 12, **sections: dict[str, Any]) -> dict[str, Any]:
+    """A run of about a second; keyword arguments are merged into its sections."""
+    settings: dict[str, Any] = {
+        "model": "carbonfleet/tiny-qwen2",
+        "dataset": {"name": "carbonfleet/tiny-instructions", "samples": 40},
+        "lora": {"rank": 4, "alpha": 8},
+        "training": {
+            "learning_rate": 2e-3,
+            "steps": steps,
+            "batch_size": 2,
+            "sequence_length": 64,
+            "validations": 2,
+        },
+        "checkpoint": {"every_steps": 3},
+    }
+    return {
+        name: {**value, **sections.get(name, {})} if isinstance(value, dict) else value
+        for name, value in settings.items()
+    }
+
+
+@dataclass
+class Attempt:
+    """One process that trains."""
+
+    process: Any
+    output: Any
+    lines: list[str] = field(default_factory=list)
+    progress: list[dict[str, Any]] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Its progress, as it happens."""
+        for line in self.output:
+            self.lines.append(line)
+            if "LORA_PROGRESS " in line:  # Ray puts the name of the worker before it
+                self.progress.append(json.loads(line.partition("LORA_PROGRESS ")[2]))
+                yield self.progress[-1]
+
+    def reach(self, step: int) -> dict[str, Any]:
+        """Wait until it reports `step` or a later one."""
+        for progress in self:
+            if progress["step"] >= step:
+                return progress
+        raise AssertionError(f"ended before step {step}: {self.text}")
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.process.pid, number)
+
+    def wait(self) -> int:
+        """Read to the end; the exit code, negative for a signal that killed it."""
+        for _ in self:
+            pass
+        self.process.join(PATIENCE_SECONDS)
+        assert self.process.exitcode is not None, "it did not end"
+        return self.process.exitcode
+
+    @property
+    def text(self) -> str:
+        return "".join(self.lines)
+
+    @property
+    def failure(self) -> dict[str, Any]:
+        """What it said at its end."""
+        [line] = [line for line in self.lines if line.startswith("LORA_FAILURE ")]
+        return json.loads(line.removeprefix("LORA_FAILURE "))
+
+
+def start(
+    settings: dict[str, Any] | str,
+    output: str | Path,
+    attempt: int = 1,
+    *,
+    memory_bytes: int | None = None,
+    file_bytes: int | None = None,
+    **env: str,
+) -> Attempt:
+    """Start a run, with a limit to the memory it may take or the size of the files it may write."""
+    text = settings if isinstance(settings, str) else json.dumps(settings)
+    variables = {
+        **os.environ,
+        "LORA_CONFIG": text,
+        "LORA_OUTPUT": str(output),
+        "LORA_ATTEMPT": str(attempt),
+        "LORA_REPORT_SECONDS": "0",
+        **env,
+    }
+    reader, writer = _PROCESSES.Pipe(duplex=False)
+    process = _PROCESSES.Process(target=_train, args=(writer, variables, memory_bytes, file_bytes), daemon=True)
+    process.start()
+    writer.close()
+    return Attempt(process, os.fdopen(os.dup(reader.fileno()), "r"))
+
+
+def train(settings: dict[str, Any] | str, output: str | Path, attempt: int = 1, **more: Any) -> Attempt:
+    """Run to the end; the exit code is in `process.exitcode`."""
+    run = start(settings, output, attempt, **more)
+    run.wait()
+    return run
+
+
+def _train(writer: Any, variables: dict[str, str], memory_bytes: int | None, file_bytes: int | None) -> None:
+    os.dup2(writer.fileno(), 1)
+    os.dup2(writer.fileno(), 2)
+    writer.close()
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    os.environ.update(variables)
+    if memory_bytes is not None:
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + memory_bytes, taken + memory_bytes))
+    if file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    from workloads.lora.train import main
+
+    sys.exit(main([]))
+
+
+def evaluate(output: Path) -> int:
+    """Evaluate in a process of its own; the exit code."""
+    process = _PROCESSES.Process(target=_evaluate, args=(str(output),), daemon=True)
+    process.start()
+    process.join(PATIENCE_SECONDS)
+    return process.exitcode
+
+
+def _evaluate(output: str) -> None:
+    from workloads.lora.evaluate import main
+
+    sys.exit(main([output]))
+
+
+def metrics(output: Path) -> dict[str, Any]:
+    return json.loads((output / "metrics.json").read_text())
+
+
+def lease(output: Path) -> dict[str, Any]:
+    return json.loads((output / "LEASE").read_text())
+
+
+def newest_step(output: Path) -> int:
+    """The newest checkpoint that counts; fails unless every one that counts is whole."""
+    saved = lease(output)["checkpoints"]
+    for each in saved:
+        data = (output / "checkpoints" / f"{each['step']:08d}-{each['sha256']}.pt").read_bytes()
+        assert hashlib.sha256(data).hexdigest() == each["sha256"]
+    return saved[0]["step"] if saved else 0
