@@ -82,4 +82,5 @@ class Accuracy:
 
 def _rooted(sums: _Sums) -> FloatArray:
     enough = sums.weight >= _ENOUGH
-    return np.sqrt(np.divide(sums.squares, sums.weight, out=np.full(HOURS_AHEAD, np.nan), where=enough))
+    mean: FloatArray = np.divide(sums.squares, sums.weight, out=np.full(HOURS_AHEAD, np.nan), where=enough)
+    return np.sqrt(mean)

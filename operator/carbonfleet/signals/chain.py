@@ -11,6 +11,7 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import format_duration
 from carbonfleet.placement.snapshot import FloatArray, Forecast
 from carbonfleet.signals.issue import Issue
+from carbonfleet.signals.profile import Profile
 from carbonfleet.signals.reading import HOUR
 from carbonfleet.signals.settings import Limits
 
@@ -117,7 +118,25 @@ def _forecast(known: Known, span: Span, issue: Issue, values: FloatArray, link: 
     ahead = _hours_ahead(values.size, span.start, issue.issued_at)
     errors = (known.errors or {}).get(issue.source)
     doubt = np.zeros(values.size) if issue.exact else expected_error(values, ahead, errors)
-    return Forecast(known.zone, known.signal, span.start, HOUR, values, doubt, issue.source, link, issue.issued_at)
+    source, shape, missing = issue.source, _profile(known), span.hours - values.size
+    if missing > 0 and shape is not None and not issue.exact:
+        source = f"{issue.source}, from hour {values.size} on its profile"
+        values, doubt = _extended(values, doubt, shape, span.start, missing)
+    return Forecast(known.zone, known.signal, span.start, HOUR, values, doubt, source, link, issue.issued_at)
+
+
+def _profile(known: Known) -> Profile | None:
+    return Profile.of(known.measured.start, known.measured.grams_per_kwh) if known.measured else None
+
+
+def _extended(
+    values: FloatArray, doubt: FloatArray, shape: Profile, start: datetime, missing: int
+) -> tuple[FloatArray, FloatArray]:
+    """A forecast that ends early, continued from its last value; it does not get surer on the way."""
+    last_hour = start + HOUR * (values.size - 1)
+    more, more_doubt = shape.continued(float(values[-1]), last_hour, last_hour + HOUR, missing)
+    more_doubt = np.maximum(more_doubt, doubt[-1])
+    return np.concatenate([values, more]), np.concatenate([doubt, more_doubt])
 
 
 def live(known: Known, span: Span, limits: Limits) -> Forecast | str:
@@ -132,7 +151,15 @@ def cached(known: Known, span: Span, limits: Limits) -> Forecast | str:
 
 def profile(known: Known, span: Span, limits: Limits) -> Forecast | str:
     """The seven-day profile of the hours of the day, corrected towards the latest level."""
-    return "too little history for a profile"
+    measured = known.measured
+    shape = _profile(known)
+    if measured is None or shape is None:
+        return "too little history for a profile"
+    if span.now - measured.newest_hour > limits.profile:
+        return f"the last measured value is {_age(span.now, measured.newest_hour)} old"
+    values, doubt = shape.continued(measured.newest, measured.newest_hour, span.start, span.hours)
+    seen = measured.newest_hour
+    return Forecast(known.zone, known.signal, span.start, HOUR, values, doubt, measured.source, "profile", seen)
 
 
 def last(known: Known, span: Span, limits: Limits) -> Forecast | str:

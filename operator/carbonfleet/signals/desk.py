@@ -91,6 +91,14 @@ class Signals:
                 for desk in desks:
                     desk.collect(now)
 
+    def await_answers(self, timeout_seconds: float = 60.0) -> None:
+        """Wait for what is under way, at most so many real seconds, and take it in."""
+        with self._lock:
+            desks = list(self._desks.values())
+            wait([desk.pending for desk in desks if desk.pending is not None], timeout_seconds)
+            for desk in desks:
+                desk.collect(self._clock.now())
+
     def intensities(self, zone: str, kind: SignalKind, start: datetime, end: datetime) -> tuple[Reading, ...]:
         """What held in [start, end), oldest first: for each time the best reading, settled or not.
 

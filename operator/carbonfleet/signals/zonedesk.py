@@ -1,5 +1,6 @@
 """One zone followed over time: when it is asked for, what came back, and the forecast built of it."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from carbonfleet.signals.archive import Archive
 from carbonfleet.signals.book import KEPT, Page
 from carbonfleet.signals.chain import Span, forecast
 from carbonfleet.signals.errand import Errand, Messenger, Outcome, jittered
+from carbonfleet.signals.plausible import like_its_zone
 from carbonfleet.signals.reading import HOUR, Rejection
 from carbonfleet.signals.settings import SignalSettings
 from carbonfleet.signals.source import Ask, Batch, Feed, ThrottledError, UnavailableError
@@ -20,7 +22,9 @@ _SEEN_AGAIN: Final = timedelta(hours=26)
 """How far back measured values are asked for again: estimates of the last day are still revised."""
 _PAST_PIECE: Final = timedelta(days=10)
 """Electricity Maps gives no more hours at once."""
+_LOGGED: Final = 3
 _FEEDS: Final = (Feed.FORECAST, Feed.MEASURED)
+_log = logging.getLogger(__name__)
 
 
 class ZoneDesk:
@@ -113,7 +117,13 @@ class ZoneDesk:
         self._answers += 1
         self._problems.pop((batch.source, feed), None)
         self._turns.sort(key=lambda turn: turn is feed)
+        batch = like_its_zone(batch, self.page.measured())
         self.rejected = batch.rejected
+        for rejection in batch.rejected[:_LOGGED]:
+            _log.info("%s: %s", batch.source, rejection)
+        if not batch.readings:
+            self._problems[batch.source, feed] = f"no plausible value; the first: {batch.rejected[0]}"
+            return
         self.page.absorb(batch)
         self._archive.keep(batch)
 
