@@ -17,7 +17,10 @@ from carbonfleet.local.kubeapi.fields import (
     without_server_fields,
 )
 from carbonfleet.local.kubeapi.schema import ANYTHING, Node
-from carbonfleet.local.kubeapi.values import Json, Obj, quoted
+from carbonfleet.local.kubeapi.values import Json, Obj, decode, encode, quoted
+
+_KUBECTL: Final = "kubectl"
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 _MOST_UPDATERS: Final = 10
 """Entries of operation Update kept apart; the oldest beyond these are folded into one, as in a real
@@ -135,7 +138,10 @@ def apply(root: Node, live: Obj | None, config: Obj, writer: Writer, *, force: b
             kept = union(kept, entry["fieldsV1"])
         _remove(root, merged, difference(mine["fieldsV1"], config_fields), kept)
     touched, removed = changes(root, without_server_fields(live), without_server_fields(merged))
-    others = _resolve(others, touched or {}, removed or {}, force)
+    allowed = _last_applied(root, live) if writer.manager == _KUBECTL else {}
+    others = _resolve(others, touched or {}, removed or {}, force, allowed)
+    if allowed:
+        merged["metadata"] = _with_last_applied(merged["metadata"], config)
     same = mine is not None and mine["fieldsV1"] == config_fields and touched is None and removed is None
     if config_fields:
         others.append(mine if same and mine else writer.entry("Apply", config_fields))
@@ -153,8 +159,24 @@ def _before_first_apply(root: Node, live: Obj, writer: Writer) -> list[Obj]:
     return [before.entry("Update", fields)]
 
 
-def _resolve(others: list[Obj], touched: Trie, removed: Trie, force: bool) -> list[Obj]:
-    conflicts = [(entry, intersection(entry["fieldsV1"], touched)) for entry in others]
+def _last_applied(root: Node, live: Obj) -> Trie:
+    """The fields that a client-side apply owned before: kubectl may take them over without a conflict."""
+    text = (live["metadata"].get("annotations") or {}).get(_LAST_APPLIED)
+    try:
+        before = decode(text) if text else {}
+    except ValueError:
+        return {}
+    return set_of(root, without_server_fields(before), added=True) if isinstance(before, dict) and before else {}
+
+
+def _with_last_applied(meta: Obj, config: Obj) -> Obj:
+    text = encode(config).decode() + "\n"
+    return {**meta, "annotations": {**(meta.get("annotations") or {}), _LAST_APPLIED: text}}
+
+
+def _resolve(others: list[Obj], touched: Trie, removed: Trie, force: bool, allowed: Trie) -> list[Obj]:
+    """The other managers' entries once the applier has its fields. `allowed` fields are taken without a conflict."""
+    conflicts = [(entry, difference(intersection(entry["fieldsV1"], touched), allowed)) for entry in others]
     conflicts = [(entry, fields) for entry, fields in conflicts if fields]
     if conflicts and not force:
         raise _conflict(conflicts)

@@ -1,0 +1,169 @@
+"""The pure parts, by value: field sets, patches, JSONPath, selectors, ages, protobuf."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carbonfleet.local.kubeapi import protobuf
+from carbonfleet.local.kubeapi.errors import ApiError
+from carbonfleet.local.kubeapi.fields import changes, difference, intersection, paths, set_of, union
+from carbonfleet.local.kubeapi.jsonpath import find
+from carbonfleet.local.kubeapi.patch import apply_json_patch, apply_merge_patch, apply_strategic_patch
+from carbonfleet.local.kubeapi.schema import compile_pattern, compile_schema
+from carbonfleet.local.kubeapi.selectors import all_of, parse_labels
+from carbonfleet.local.kubeapi.table import human_duration
+
+LEAF: dict = {}
+TRIES = st.dictionaries(
+    st.sampled_from(["f:a", "f:b", "f:c"]),
+    st.recursive(
+        st.just(LEAF),
+        lambda below: st.dictionaries(st.sampled_from([".", "f:x", "f:y"]), below, min_size=1),
+        max_leaves=6,
+    ),
+).map(lambda trie: clean(trie))
+
+
+def clean(trie: dict) -> dict:
+    """What grows under `.` is no path."""
+    return {element: LEAF if element == "." else clean(below) for element, below in trie.items()}
+
+
+def members(trie: dict) -> set[str]:
+    return set(paths(trie))
+
+
+@given(TRIES, TRIES)
+def test_field_sets_are_sets_of_paths(a, b):
+    assert members(union(a, b)) == members(a) | members(b)
+    assert members(intersection(a, b)) == members(a) & members(b)
+    assert members(difference(a, b)) == members(a) - members(b)
+
+
+PORTS = compile_schema(
+    {
+        "type": "object",
+        "properties": {
+            "ports": {
+                "type": "array",
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name"],
+                "items": {"type": "object", "properties": {"name": {"type": "string"}, "port": {"type": "integer"}}},
+            },
+            "tags": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+            "plain": {"type": "array", "items": {"type": "string"}},
+        },
+    }
+)
+
+
+def test_lists_are_owned_by_item_value_or_whole_as_the_schema_says():
+    value = {"ports": [{"name": "http", "port": 80}], "tags": ["a"], "plain": ["x", "y"]}
+    assert paths(set_of(PORTS, value)) == [
+        ".plain",
+        '.ports[name="http"]',
+        '.ports[name="http"].name',
+        '.ports[name="http"].port',
+        '.tags[="a"]',
+    ]
+
+
+def test_a_change_names_what_was_touched_and_what_went():
+    old = {"ports": [{"name": "a", "port": 1}, {"name": "b", "port": 2}], "plain": ["x"]}
+    new = {"ports": [{"name": "a", "port": 3}], "plain": ["x"], "tags": ["t"]}
+    touched, removed = changes(PORTS, old, new)
+    assert paths(touched) == ['.ports[name="a"].port', ".tags", '.tags[="t"]']
+    assert paths(removed) == ['.ports[name="b"]', '.ports[name="b"].name', '.ports[name="b"].port']
+
+
+def test_a_merge_patch_removes_with_null_and_leaves_its_target_alone():
+    target = {"a": {"b": 1, "c": 2}, "d": [1]}
+    assert apply_merge_patch(target, {"a": {"b": None}, "d": [2], "e": {"f": None}}) == {
+        "a": {"c": 2},
+        "d": [2],
+        "e": {},
+    }
+    assert target == {"a": {"b": 1, "c": 2}, "d": [1]}
+
+
+def test_a_strategic_patch_merges_the_lists_that_have_keys():
+    target = {"conditions": [{"type": "Ready", "status": "False"}], "finalizers": ["a"], "data": {"x": "1", "y": "2"}}
+    patch = {
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "finalizers": ["b"],
+        "data": {"$patch": "replace", "z": "3"},
+    }
+    assert apply_strategic_patch(target, patch) == {
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "finalizers": ["a", "b"],
+        "data": {"z": "3"},
+    }
+
+
+def test_a_json_patch_whose_test_fails_is_rejected():
+    with pytest.raises(ApiError, match="the server rejected our request"):
+        apply_json_patch({"a": 1}, [{"op": "test", "path": "/a", "value": 2}])
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        (".status.phase", ["Up"]),
+        ('.status.conditions[?(@.type=="Ready")].status', ["True"]),
+        (".status.conditions[0].type", ["Ready"]),
+        (".status.conditions[*].type", ["Ready", "Done"]),
+        (r".metadata.labels.a\.b/c", ["x"]),
+        (".metadata.labels['a.b/c']", ["x"]),
+        (".nothing.here", []),
+    ],
+)
+def test_a_jsonpath_finds(path, found):
+    obj = {
+        "metadata": {"labels": {"a.b/c": "x"}},
+        "status": {"phase": "Up", "conditions": [{"type": "Ready", "status": "True"}, {"type": "Done"}]},
+    }
+    assert find(obj, path) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "matches"),
+    [
+        ("a=b", {"a": "b"}, True),
+        ("a==b,c!=d", {"a": "b", "c": "d"}, False),
+        ("a in (x, y)", {"a": "y"}, True),
+        ("a notin (x)", {}, True),
+        ("!a", {}, True),
+        ("a>5", {"a": "6"}, True),
+        ("a.b/c", {"a.b/c": ""}, True),
+    ],
+)
+def test_a_label_selector_matches(text, labels, matches):
+    selector = all_of(parse_labels(text))
+    assert selector is not None
+    assert selector({"metadata": {"labels": labels}}) is matches
+
+
+@pytest.mark.parametrize("text", ["a=b=c", "a in x", "(", "a,,b"])
+def test_a_label_selector_that_makes_no_sense_is_refused(text):
+    with pytest.raises(ApiError, match="unable to parse requirement"):
+        parse_labels(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (119, "119s"), (120, "2m"), (150, "2m30s"), (600, "10m"), (10800, "3h"), (11000, "3h3m"),
+     (86400, "24h"), (180000, "2d2h"), (700000, "8d"), (70000000, "2y80d")],
+)  # fmt: skip
+def test_an_age_reads_as_kubectl_writes_it(seconds, text):
+    assert human_duration(seconds) == text
+
+
+def test_a_pattern_ends_where_the_text_ends():
+    assert not compile_pattern("^a$").search("a\n")
+    assert compile_pattern(r"^[$a]\$$").search("$$")
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_break_the_protobuf_reader(data):
+    with pytest.raises(ApiError):
+        protobuf.read(b"k8s\x00" + data if data[:1] != b"\x0a" else data)
