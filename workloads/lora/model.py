@@ -35,7 +35,7 @@ def with_adapter(base: Any, settings: Settings, device: torch.device) -> Any:  #
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        lora_alpha=int(lora.alpha) if lora.alpha.is_integer() else lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(lora.target_modules),
     )
