@@ -40,7 +40,6 @@ def prepare(
     vanished: Callable[[str], Vanished],
 ) -> Batch:
     """Decide each intent on this tip: already there, refused, or a change. Removals go first."""
-    by_id = {placement.placement_id: placement for placement in tip.files.values()}
     latest = {intent.id: intent for intent in intents}
     batch = Batch()
     guard = None if allow_many_removals else deletion_guard(tuple(latest.values()), tip)
@@ -49,7 +48,7 @@ def prepare(
         batch.results |= dict.fromkeys(held, guard)
     todo = [intent for intent in latest.values() if intent.id not in batch.results]
     leaving = frozenset(intent.id for intent in todo if isinstance(intent, Remove))
-    world = _World(tip, by_id, leaving, history, vanished)
+    world = _World(tip, tip.index.by_id, leaving, history, vanished)
     for intent in sorted(todo, key=_order):
         _decide(intent, world, batch)
     return batch
@@ -58,8 +57,11 @@ def prepare(
 def deletion_guard(intents: Sequence[Intent], tip: Tip) -> Refused | None:
     """Refuses removals of more than max(5, 20 %) of the live placements in one commit."""
     finished = {i.id for i in intents if isinstance(i, Remove) and i.finished}
-    live = {p.placement_id for p in tip.files.values()} - finished
-    removed = live & {i.id for i in intents if isinstance(i, Remove)}
+    wanted = {i.id for i in intents if isinstance(i, Remove)} - finished
+    if len(wanted) <= FEWEST_GUARDED:
+        return None
+    live = tip.index.by_id.keys() - finished
+    removed = live & wanted
     most = max(FEWEST_GUARDED, int(GUARDED_SHARE * len(live)))
     if len(removed) <= most:
         return None
@@ -175,9 +177,8 @@ def _nobody_took_it_away(intent: Place, world: _World) -> Refused | None:
 
 
 def _no_other_attempt(intent: Place, world: _World) -> Refused | None:
-    for placement in world.tip.files.values():
-        same = placement.uid == intent.decision.uid and placement.placement_id != intent.id
-        if same and placement.placement_id not in world.leaving:
+    for placement in world.tip.index.attempts.get(intent.decision.uid, ()):
+        if placement.placement_id not in world.leaving | {intent.id}:
             return Refused(
                 "AttemptStillInGit",
                 f"attempt {placement.attempt} is still in {placement.path}; it must have stopped first",

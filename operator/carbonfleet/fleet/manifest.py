@@ -15,6 +15,7 @@ from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.api.job import DecisionRecord, JobSpec
 from carbonfleet.api.wire import ANNOTATION, LABEL, format_time
 from carbonfleet.fleet.layout import JobPath, check_uid, object_name, placement_id, read_job_path
+from carbonfleet.fleet.source import SourceInvalid, check_shape
 from carbonfleet.fleet.template import Block, Scalar, Template
 from carbonfleet.fleet.workload import config_of, output_of
 from carbonfleet.placement.decision import Decision, Window
@@ -113,8 +114,11 @@ def parse(path: str, content: bytes) -> Placement:
 def manifests(path: str, content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ConfigMap and the RayJob in a placement's file. Raises PlacementInvalid."""
     try:
+        check_shape(path, content)
         documents = [document for document in yaml.load_all(content, yaml.CSafeLoader) if document is not None]
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except SourceInvalid as error:
+        raise PlacementInvalid(str(error)) from error
+    except (yaml.YAMLError, ValueError) as error:
         raise PlacementInvalid(f"{path}: not readable as YAML: {error}") from error
     kinds = {document.get("kind") if isinstance(document, dict) else None: document for document in documents}
     if len(documents) != 2 or set(kinds) != {"ConfigMap", "RayJob"}:

@@ -2,7 +2,6 @@
 
 import logging
 import random
-import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ import pygit2
 
 from carbonfleet.clock import Clock
 from carbonfleet.fleet.change import Batch, prepare
+from carbonfleet.fleet.clone import commit_at, compact, open_clone
 from carbonfleet.fleet.errors import (
     AccessDenied,
     Failure,
@@ -42,7 +42,8 @@ class Repository:
         self._settings, self._clock, self._sleep = settings, clock, sleep
         self._lock = threading.RLock()
         self._ref = f"refs/remotes/origin/{settings.branch}"
-        self._git = _open(settings)
+        self._git = open_clone(settings.directory)
+        commit_at(self._git, self._ref)
         self._transport = transport_for(self._git, settings)
         self._reader = TipReader()
         self._history = History(settings.author_email)
@@ -135,13 +136,14 @@ class Repository:
 
     def _fetch(self) -> None:
         self._transport.fetch([f"+refs/heads/{self._settings.branch}:{self._ref}"])
-        found = self._git.references.get(self._ref)
+        found = commit_at(self._git, self._ref)
         if found is None:
             raise RepositoryInvalid(
                 f"{self._settings.url} has no branch {self._settings.branch}: push the seed of the fleet "
                 "repository to it, or set another branch"
             )
-        self._moved_to(found.peel(pygit2.Commit).id)
+        self._moved_to(found)
+        compact(self._settings.directory)
 
     def _moved_to(self, commit: pygit2.Oid) -> None:
         self._git.references.create(self._ref, commit, force=True)
@@ -164,20 +166,6 @@ class Repository:
         seconds = self._settings.backoff.seconds(failures, random.random())  # noqa: S311  spreads writers
         logger.info("Push to %s failed (%s); trying again in %.1f s", self._settings.url, failure, seconds)
         self._sleep(seconds)
-
-
-def _open(settings: RepositorySettings) -> pygit2.Repository:
-    """The clone, made anew where there is none or where what a crash left can't be read."""
-    directory = settings.directory
-    if directory.exists() and any(directory.iterdir()):
-        try:
-            return pygit2.Repository(str(directory))
-        except pygit2.GitError as error:
-            if not (directory / "objects").is_dir():
-                raise RepositoryInvalid(f"{directory} holds other things than a clone; name another") from error
-            shutil.rmtree(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    return pygit2.init_repository(str(directory), bare=True)
 
 
 def _uid(intent: Intent) -> str:

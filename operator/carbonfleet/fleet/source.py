@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[str | int, ...]
 MOST_BYTES = 1 << 20
+DEEPEST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,51 +63,71 @@ class Source:
             ) from error
 
 
+def check_shape(path: str, content: bytes | str, first_line: int = 1) -> None:
+    """Refuse text that no YAML reader should be given: too long, too deep, or with aliases.
+
+    libyaml's composer recurses without a bound and ends the process; its parser does not.
+    Raises SourceInvalid, or yaml.YAMLError where it is not YAML.
+    """
+    if len(content) > MOST_BYTES:
+        raise SourceInvalid(Problem(path, first_line, f"larger than {MOST_BYTES} bytes"))
+    depth = 0
+    for event in yaml.parse(content, yaml.CSafeLoader):
+        line = event.start_mark.line + first_line
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise SourceInvalid(Problem(path, line, f"nested deeper than {DEEPEST}"))
+        if isinstance(event, yaml.AliasEvent):
+            # A few aliases of aliases make a file explode.
+            raise SourceInvalid(Problem(path, line, "aliases (*name) are not allowed"))
+
+
 def read_source(path: str, content: bytes | str, first_line: int = 1) -> Source:
     """One YAML document: no duplicate keys, no tags, no aliases. Raises SourceInvalid."""
-    if len(content) > MOST_BYTES:
-        raise SourceInvalid(Problem(path, 1, f"larger than {MOST_BYTES} bytes"))
+    reader = _Reader(path, first_line)
     try:
-        documents = [node for node in yaml.compose_all(content, _Loader) if node is not None]
+        check_shape(path, content, first_line)
+        documents = [node for node in yaml.compose_all(content, yaml.CSafeLoader) if node is not None]
         if len(documents) != 1:
-            raise SourceInvalid(Problem(path, 1, f"holds {len(documents)} YAML documents; write exactly one"))
-        lines: dict[Location, int] = {}
-        data = _read(path, documents[0], (), lines, first_line)
+            raise SourceInvalid(Problem(path, first_line, f"holds {len(documents)} YAML documents; write exactly one"))
+        data = reader.read(documents[0], ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + first_line if mark else first_line
         raise SourceInvalid(Problem(path, line, f"not YAML: {error.problem or error.context}")) from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        if isinstance(error, SourceInvalid):
-            raise
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SourceInvalid(Problem(path, first_line, f"not readable as YAML text: {error}")) from error
-    return Source(path, data, lines)
+    return Source(path, data, reader.lines)
 
 
-class _Loader(yaml.SafeLoader):
-    """Composes nodes; aliases are refused, since a few of them make a file explode."""
+class _Reader:
+    """Turns nodes into values and notes the line of each."""
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", event.start_mark)
-        return super().compose_node(parent, index)
+    def __init__(self, path: str, first_line: int) -> None:
+        self._path, self._first_line = path, first_line
+        self._scalars = yaml.SafeLoader("")
+        self.lines: dict[Location, int] = {}
 
+    def read(self, node: yaml.Node, location: Location) -> Any:  # noqa: ANN401  YAML holds anything
+        self.lines.setdefault(location, self._line(node))
+        if isinstance(node, yaml.SequenceNode):
+            return [self.read(item, (*location, index)) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, location)
+        return self._scalars.construct_object(node)
 
-def _read(path: str, node: yaml.Node, location: Location, lines: dict[Location, int], first_line: int) -> Any:  # noqa: ANN401  YAML holds anything
-    lines[location] = node.start_mark.line + first_line
-    if isinstance(node, yaml.SequenceNode):
-        return [_read(path, item, (*location, i), lines, first_line) for i, item in enumerate(node.value)]
-    if isinstance(node, yaml.MappingNode):
+    def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value in node.value:
-            key, line = str(key_node.value), key_node.start_mark.line + first_line
+            key = str(key_node.value)
             if key in result:
-                raise SourceInvalid(Problem(path, line, f"{key} is written twice; keep one"))
-            result[key] = _read(path, value, (*location, key), lines, first_line)
-            lines[(*location, key)] = line
+                raise SourceInvalid(Problem(self._path, self._line(key_node), f"{key} is written twice; keep one"))
+            self.lines[(*location, key)] = self._line(key_node)
+            result[key] = self.read(value, (*location, key))
         return result
-    return yaml.SafeLoader("").construct_object(node)
+
+    def _line(self, node: yaml.Node) -> int:
+        return int(node.start_mark.line) + self._first_line
 
 
 def _sentence(location: Location, message: str) -> str:

@@ -1,6 +1,6 @@
 """What the fleet repository says at one commit, read again only where it changed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -11,6 +11,7 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.fleet.declared import read_cluster, read_policies
 from carbonfleet.fleet.layout import CLUSTER_FILE, CLUSTERS, JOBS, POLICIES, cluster_path, is_label
 from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse
+from carbonfleet.fleet.placements import NO_PLACEMENTS, Placements
 from carbonfleet.fleet.source import SourceInvalid
 from carbonfleet.fleet.trees import blob, subtree, walk_blobs
 from carbonfleet.placement.snapshot import PolicySet
@@ -22,10 +23,8 @@ class Tip:
 
     commit: str
     time: datetime
-    placements: Mapping[str, Placement]
-    """By job UID; where a job has several, the highest attempt."""
-    files: Mapping[str, Placement]
-    """All placements by path."""
+    index: Placements = field(repr=False)
+    """All placements, by path, job UID and id."""
     problems: Mapping[str, str]
     """Files among the placements that are none, by path: what is wrong."""
     clusters: Mapping[str, ClusterFacts]
@@ -33,6 +32,16 @@ class Tip:
     """By cluster: why its facts can't be used."""
     policies: PolicySet
     _tree: pygit2.Tree | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def placements(self) -> Mapping[str, Placement]:
+        """By job UID; where a job has several, the highest attempt."""
+        return self.index.latest
+
+    @property
+    def files(self) -> Mapping[str, Placement]:
+        """All placements by path."""
+        return self.index.by_path
 
     def folder(self, cluster: str) -> Mapping[str, bytes]:
         """Every file of one cluster's folder by its path from the root; empty where there is none."""
@@ -45,17 +54,21 @@ class Tip:
 
 @dataclass(frozen=True, slots=True)
 class _Namespace:
-    tree: pygit2.Oid
-    files: Mapping[str, tuple[pygit2.Oid, Placement | str]]
+    tree: pygit2.Oid | None = None
+    files: Mapping[str, tuple[pygit2.Oid, Placement | str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Cluster:
-    tree: pygit2.Oid
-    facts: ClusterFacts | None
-    problem: str
-    namespaces: Mapping[str, _Namespace]
-    strays: Mapping[str, str]
+    tree: pygit2.Oid | None = None
+    file: pygit2.Oid | None = None
+    facts: ClusterFacts | None = None
+    problem: str = ""
+    namespaces: Mapping[str, _Namespace] = field(default_factory=dict)
+    strays: Mapping[str, str] = field(default_factory=dict)
+
+
+_NO_CLUSTER, _NO_NAMESPACE = _Cluster(), _Namespace()
 
 
 class TipReader:
@@ -68,13 +81,17 @@ class TipReader:
 
     def read(self, commit: pygit2.Commit) -> Tip:
         """The tip at `commit`."""
-        if self._last is None or self._last.commit != str(commit.id):
-            tree = commit.tree
-            folders = (entry for entry in subtree(tree, CLUSTERS) or () if isinstance(entry, pygit2.Tree))
-            self._clusters = {
-                str(entry.name): _read_cluster(entry, self._clusters.get(str(entry.name))) for entry in folders
-            }
-            self._last = _tip(commit, self._clusters, self._read_policies(subtree(tree, POLICIES)))
+        if self._last is not None and self._last.commit == str(commit.id):
+            return self._last
+        before = self._clusters
+        self._clusters = {
+            str(entry.name): _read_cluster(entry, before.get(str(entry.name), _NO_CLUSTER))
+            for entry in subtree(commit.tree, CLUSTERS) or ()
+            if isinstance(entry, pygit2.Tree)
+        }
+        index = self._last.index if self._last else NO_PLACEMENTS
+        index = index.changed(*_differences(before, self._clusters))
+        self._last = _tip(commit, index, self._clusters, self._read_policies(subtree(commit.tree, POLICIES)))
         return self._last
 
     def _read_policies(self, tree: pygit2.Tree | None) -> PolicySet:
@@ -90,21 +107,12 @@ def _data(found: pygit2.Blob) -> bytes:
     return found.data
 
 
-def _tip(commit: pygit2.Commit, clusters: Mapping[str, _Cluster], policies: PolicySet) -> Tip:
-    read = {
-        path: found
-        for cluster in clusters.values()
-        for namespace in cluster.namespaces.values()
-        for path, (_oid, found) in namespace.files.items()
-    }
-    files = {path: found for path, found in read.items() if isinstance(found, Placement)}
-    strays = chain.from_iterable(cluster.strays.items() for cluster in clusters.values())
+def _tip(commit: pygit2.Commit, index: Placements, clusters: Mapping[str, _Cluster], policies: PolicySet) -> Tip:
     return Tip(
         commit=str(commit.id),
         time=datetime.fromtimestamp(commit.commit_time, UTC),
-        placements=_by_uid(files.values()),
-        files=files,
-        problems=dict(strays) | {path: found for path, found in read.items() if isinstance(found, str)},
+        index=index,
+        problems=dict(chain.from_iterable(cluster.strays.items() for cluster in clusters.values())),
         clusters={name: found.facts for name, found in clusters.items() if found.facts is not None},
         cluster_problems={name: found.problem for name, found in clusters.items() if found.problem},
         policies=policies,
@@ -112,52 +120,75 @@ def _tip(commit: pygit2.Commit, clusters: Mapping[str, _Cluster], policies: Poli
     )
 
 
-def _by_uid(placements: Iterable[Placement]) -> dict[str, Placement]:
-    found: dict[str, Placement] = {}
-    for placement in placements:
-        other = found.get(placement.uid)
-        if other is None or (placement.attempt, placement.path) > (other.attempt, other.path):
-            found[placement.uid] = placement
-    return found
+def _differences(
+    before: Mapping[str, _Cluster], after: Mapping[str, _Cluster]
+) -> tuple[list[Placement], list[Placement]]:
+    """The placements that went and those that came; folders with the same tree are not looked into."""
+    gone: list[Placement] = []
+    come: list[Placement] = []
+    for name in before.keys() | after.keys():
+        old, new = before.get(name, _NO_CLUSTER), after.get(name, _NO_CLUSTER)
+        if old is new:
+            continue
+        for namespace in old.namespaces.keys() | new.namespaces.keys():
+            had = old.namespaces.get(namespace, _NO_NAMESPACE)
+            has = new.namespaces.get(namespace, _NO_NAMESPACE)
+            if had is not has:
+                gone += _only_in(had, has)
+                come += _only_in(has, had)
+    return gone, come
 
 
-def _read_cluster(tree: pygit2.Tree, last: _Cluster | None) -> _Cluster:
-    if last is not None and last.tree == tree.id:
+def _only_in(these: _Namespace, those: _Namespace) -> list[Placement]:
+    return [
+        found
+        for path, (oid, found) in these.files.items()
+        if isinstance(found, Placement) and those.files.get(path, (None,))[0] != oid
+    ]
+
+
+def _read_cluster(tree: pygit2.Tree, last: _Cluster) -> _Cluster:
+    if last.tree == tree.id:
         return last
     name = str(tree.name)
-    facts, problem = _facts(name, blob(tree, CLUSTER_FILE))
+    file, facts, problem = _facts(name, tree, last)
     namespaces: dict[str, _Namespace] = {}
     strays: dict[str, str] = {}
     for entry in subtree(tree, JOBS) or ():
         path = f"{CLUSTERS}/{name}/{JOBS}/{entry.name}"
         if isinstance(entry, pygit2.Tree):
-            before = last.namespaces.get(str(entry.name)) if last else None
+            before = last.namespaces.get(str(entry.name), _NO_NAMESPACE)
             namespaces[str(entry.name)] = _read_namespace(entry, path, before)
         else:
             strays[path] = f"{path}: only folders of namespaces belong here"
-    return _Cluster(tree.id, facts, problem, namespaces, strays)
+    for namespace in namespaces.values():
+        strays |= {path: found for path, (_oid, found) in namespace.files.items() if isinstance(found, str)}
+    return _Cluster(tree.id, file, facts, problem, namespaces, strays)
 
 
-def _facts(name: str, content: bytes | None) -> tuple[ClusterFacts | None, str]:
+def _facts(name: str, tree: pygit2.Tree, last: _Cluster) -> tuple[pygit2.Oid | None, ClusterFacts | None, str]:
+    path = cluster_path(name)
+    entry = tree / CLUSTER_FILE if CLUSTER_FILE in tree else None
     if not is_label(name):
-        return None, f"{CLUSTERS}/{name}: the folder's name is not a lower-case DNS label"
-    if content is None:
-        return None, f"{cluster_path(name)}: is missing, so nothing can be placed there"
+        return None, None, f"{CLUSTERS}/{name}: the folder's name is not a lower-case DNS label"
+    if not isinstance(entry, pygit2.Blob):
+        return None, None, f"{path}: is missing, so nothing can be placed there"
+    if entry.id == last.file:
+        return last.file, last.facts, last.problem
     try:
-        return read_cluster(cluster_path(name), content), ""
+        return entry.id, read_cluster(path, entry.data), ""
     except SourceInvalid as error:
-        return None, str(error)
+        return entry.id, None, str(error)
 
 
-def _read_namespace(tree: pygit2.Tree, path: str, last: _Namespace | None) -> _Namespace:
-    if last is not None and last.tree == tree.id:
+def _read_namespace(tree: pygit2.Tree, path: str, last: _Namespace) -> _Namespace:
+    if last.tree == tree.id:
         return last
     files: dict[str, tuple[pygit2.Oid, Placement | str]] = {}
     for entry in tree:
         file = f"{path}/{entry.name}"
-        before = last.files.get(file) if last else None
-        unchanged = before is not None and before[0] == entry.id
-        files[file] = before if before and unchanged else (entry.id, _read_placement(file, entry))
+        before = last.files.get(file)
+        files[file] = before if before and before[0] == entry.id else (entry.id, _read_placement(file, entry))
     return _Namespace(tree.id, files)
 
 
