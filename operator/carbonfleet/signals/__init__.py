@@ -1,7 +1,9 @@
 """Carbon and price signals: sources behind one protocol, with cache and fallback."""
 
 from carbonfleet.signals.desk import SignalReading, Signals
-from carbonfleet.signals.opening import open_signals, open_signals_file
+from carbonfleet.signals.market import Market, Quotes, repriced
+from carbonfleet.signals.opening import open_market, open_signals, open_signals_file
+from carbonfleet.signals.overview import ZoneView
 from carbonfleet.signals.reading import PriceKind, Reading, Rejection
 from carbonfleet.signals.settings import SettingsError, SignalSettings, load_settings
 from carbonfleet.signals.source import Finding, Source, SourceError
@@ -11,7 +13,9 @@ from carbonfleet.signals.trace import Trace, TraceError, TraceSource, read_trace
 __all__ = [
     "Finding",
     "HistoryStore",
+    "Market",
     "PriceKind",
+    "Quotes",
     "Reading",
     "Rejection",
     "SettingsError",
@@ -24,8 +28,11 @@ __all__ = [
     "Trace",
     "TraceError",
     "TraceSource",
+    "ZoneView",
     "load_settings",
+    "open_market",
     "open_signals",
     "open_signals_file",
     "read_trace",
+    "repriced",
 ]

@@ -13,6 +13,7 @@ from carbonfleet.placement.snapshot import Forecast, History
 from carbonfleet.signals.archive import Archive
 from carbonfleet.signals.chain import Span
 from carbonfleet.signals.errand import Errand, Messenger
+from carbonfleet.signals.overview import ZoneView, view
 from carbonfleet.signals.reading import HOUR, Reading
 from carbonfleet.signals.settings import SignalSettings
 from carbonfleet.signals.source import Ask, Feed, Finding, Source, SourceError
@@ -113,6 +114,14 @@ class Signals:
         """Ask the sources for [start, end) again, then answer as `intensities` does. May take long."""
         self._read_past(zone, kind, start, end, self._sources)
         return self.intensities(zone, kind, start, end)
+
+    def overview(self, wanted: Collection[ZoneKind], hours: int = 24) -> tuple[ZoneView, ...]:
+        """Each zone at a glance, in the order of zones. Asks for what is due, like `forecasts`."""
+        now = self._clock.now()
+        end = now + timedelta(hours=hours)
+        with self._lock:
+            self.forecasts(wanted, now, end)
+            return tuple(view(desk, _span(now, now, end)) for desk in self._desks_of(wanted, now))
 
     def check(self, zones: Collection[str]) -> tuple[Finding, ...]:
         """Keys, zones and licences of every source, tried now."""

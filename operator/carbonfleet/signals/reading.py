@@ -42,6 +42,11 @@ def unit_of(kind: Kind) -> Unit:
     return _PRICE_UNITS[kind] if isinstance(kind, PriceKind) else Unit.GRAMS_PER_KWH
 
 
+def subject(cluster: str, pool: str) -> str:
+    """How a GPU pool is named where a carbon reading has its zone."""
+    return f"{cluster}/{pool}"
+
+
 class Reason(StrEnum):
     """Why a value was not believed."""
 

@@ -97,6 +97,24 @@ class CarbonAwareSdkSettings(Wire):
     """Its name for each zone."""
 
 
+class HttpPriceSettings(Wire):
+    """A server that lists GPU prices."""
+
+    type: Literal["price-server"] = "price-server"
+    endpoint: Endpoint
+    path: Annotated[str, Field(max_length=512)] = "prices"
+    token: Key | None = None
+    """Sent as a bearer token."""
+    refresh: Duration = Field(default="5m", validate_default=True)
+
+
+class PriceFileSettings(Wire):
+    """A CSV file of GPU prices."""
+
+    type: Literal["price-file"] = "price-file"
+    path: Path
+
+
 class TraceSettings(Wire):
     """A recorded or made series in a CSV file. Its future serves as a perfect forecast."""
 
@@ -105,6 +123,15 @@ class TraceSettings(Wire):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./-]*$", max_length=64)] = "trace"
     forecast: bool = True
     """False: what is to come stays unknown."""
+
+
+class DemoSettings(Wire):
+    """The demo's grid: a made trace, or live forecasts fetched once at start and replayed."""
+
+    type: Literal["demo"] = "demo"
+    replay: ElectricityMapsSettings | None = None
+    zones: Annotated[tuple[ZoneKey, ...], Field(max_length=32)] = ("NO-NO1", "CA-QC", "US-MIDA-PJM")
+    """The zones to fetch for a replay."""
 
 
 class StaticSettings(Wire):
@@ -123,6 +150,7 @@ SourceSettings = Annotated[
     | UkCarbonSettings
     | CarbonAwareSdkSettings
     | TraceSettings
+    | DemoSettings
     | StaticSettings,
     Field(discriminator="type"),
 ]
@@ -146,6 +174,11 @@ class SignalSettings(Wire):
 
     sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1, max_length=16)] = (ElectricityMapsSettings(),)
     """In the order in which they are believed."""
+    prices: Annotated[
+        tuple[Annotated[HttpPriceSettings | PriceFileSettings, Field(discriminator="type")], ...],
+        Field(max_length=8),
+    ] = ()
+    """GPU prices, in the order in which they are believed; the cluster files come last."""
     chain: Annotated[tuple[Link, ...], Field(min_length=1, max_length=5)] = (
         "forecast",
         "cached",

@@ -137,7 +137,7 @@ class ZoneDesk:
 
     def explain(self, why_no_link: str) -> str:
         """Why there is no forecast, in words."""
-        heard = "; ".join(f"{source}: {text}" for (source, _), text in sorted(self._problems.items()))
+        heard = "; ".join(dict.fromkeys(text for _, text in sorted(self._problems.items())))
         what = f"no usable {self.page.signal.value} data of {self.page.zone}"
         if not heard:
             heard = "no answer yet" if self._pending else "no source offers it"

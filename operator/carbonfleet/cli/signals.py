@@ -1,0 +1,157 @@
+"""`carbonfleet signals`: what is known of the grid, and whether keys, zones and licences are in order."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from carbonfleet.cli.failure import fail
+
+if TYPE_CHECKING:
+    from carbonfleet.api import ClusterFacts
+    from carbonfleet.signals import Finding, Signals, ZoneView
+
+Settings = Annotated[
+    Path | None,
+    typer.Option("--settings", envvar="CARBONFLEET_SIGNALS", help="Signal settings; Electricity Maps without."),
+]
+Zones = Annotated[list[str] | None, typer.Option("--zone", help="A zone, such as NO-NO1; may be repeated.")]
+Fleet = Annotated[Path, typer.Option("--fleet", help="A checkout of the fleet repository: the zones of its clusters.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+app = typer.Typer(help="What is known of the grid.")
+
+
+@app.callback(invoke_without_command=True)
+def signals(
+    context: typer.Context,
+    settings: Settings = None,
+    zone: Zones = None,
+    fleet: Fleet = Path("fleet"),
+    kind: Annotated[str, typer.Option(help="average-lifecycle, average-direct or marginal.")] = "average-lifecycle",
+    hours: Annotated[int, typer.Option(min=1, max=336, help="How far ahead to look.")] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """Show for each zone its value, forecast, source, age and measured forecast error."""
+    if context.invoked_subcommand is not None:
+        return
+    from carbonfleet.api.signal import SignalKind
+
+    try:
+        wanted = SignalKind(kind)
+    except ValueError:
+        fail(f"{kind} is none of {', '.join(SignalKind)}")
+    zones = _zones(zone, _clusters(fleet) if not zone else ())
+    room = _open(settings)
+    try:
+        views = room.overview([(name, wanted) for name in zones], hours)
+    finally:
+        room.close()
+    if as_json:
+        typer.echo(json.dumps([asdict(view) for view in views], default=str, indent=2))
+    else:
+        _show(views)
+    raise typer.Exit(1 if any(view.problem for view in views) else 0)
+
+
+@app.command()
+def check(settings: Settings = None, zone: Zones = None, fleet: Fleet = Path("fleet"), as_json: AsJson = False) -> None:
+    """Try keys, zones and licences of every source; exit code 1 when a zone has none that works."""
+    from carbonfleet.signals.regions import zone_doubt
+
+    clusters = _clusters(fleet) if not zone else ()
+    zones = _zones(zone, clusters)
+    room = _open(settings)
+    try:
+        findings = room.check(zones)
+    finally:
+        room.close()
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        _show_findings(findings)
+        for doubt in filter(None, map(zone_doubt, clusters)):
+            typer.echo(f"note: {doubt}")
+    served = {finding.zone for finding in findings if finding.ok}
+    unserved = [name for name in zones if name not in served]
+    if unserved:
+        typer.echo(f"no source is ready for {', '.join(unserved)}", err=True)
+    raise typer.Exit(1 if unserved else 0)
+
+
+def _open(settings: Path | None) -> "Signals":
+    from carbonfleet.clock import Clock
+    from carbonfleet.signals import SignalSettings, open_signals, open_signals_file
+    from carbonfleet.signals.settings import SettingsError
+    from carbonfleet.signals.store import StoreError
+    from carbonfleet.signals.trace import TraceError
+
+    clock = Clock.from_environment()
+    try:
+        return open_signals_file(settings, clock) if settings else open_signals(SignalSettings(), clock)
+    except (SettingsError, StoreError, TraceError) as error:
+        fail(error)
+
+
+def _zones(named: Sequence[str] | None, clusters: Sequence["ClusterFacts"]) -> list[str]:
+    zones = sorted(set(named or ()) | {facts.zone for facts in clusters})
+    if not zones:
+        fail("no zone to look at: give --zone, or --fleet with a checkout of the fleet repository")
+    return zones
+
+
+def _clusters(fleet: Path) -> "Sequence[ClusterFacts]":
+    """The clusters that can be read; the others are named, and left out."""
+    from carbonfleet.fleet.declared import read_cluster
+
+    found = []
+    for path in sorted(fleet.glob("clusters/*/cluster.yaml")):
+        try:
+            found.append(read_cluster(str(path), path.read_bytes()))
+        except (OSError, ValueError) as error:
+            typer.echo(f"{path} is left out: {error}", err=True)
+    return found
+
+
+def _show(views: "Sequence[ZoneView]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("zone", "g/kWh now", "to come", "cleanest", "source", "link", "age", "error 1h / 24h", box=None)
+    for view in views:
+        if not view.problem:
+            table.add_row(*_cells(view))
+    console = Console()
+    if table.row_count:
+        console.print(table)
+    for view in views:
+        if view.problem:
+            typer.echo(f"{view.zone}: {view.problem}")
+        for text in (*view.troubles, *(f"refused {rejection}" for rejection in view.rejected[:3])):
+            if not view.problem:
+                typer.echo(f"note: {view.zone}: {text}")
+
+
+def _cells(view: "ZoneView") -> list[str]:
+    from carbonfleet.api.wire import format_duration
+
+    errors = ["-" if error is None else f"{error:.1f} %" for error in (view.error_percent_1h, view.error_percent_24h)]
+    return [
+        view.zone,
+        f"{view.grams_per_kwh:.0f}",
+        f"{view.lowest_grams_per_kwh:.0f} to {view.highest_grams_per_kwh:.0f} in {view.hours} h",
+        f"{view.cleanest_at:%d %b %H:%M}" if view.cleanest_at else "",
+        view.source,
+        view.link,
+        format_duration(view.age),
+        " / ".join(errors),
+    ]
+
+
+def _show_findings(findings: "Sequence[Finding]") -> None:
+    for finding in findings:
+        where = f" {finding.zone}" if finding.zone else ""
+        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.source}{where}: {finding.reason}: {finding.message}")
