@@ -42,8 +42,10 @@ class Output:
             return
         rngs = world.gather(run.rng)
         if self.lease is not None:
+            began = time.monotonic()
             self.report.checkpoint = save(run, rngs, self.store, self.lease, self.cadence.keep)
             self._saved = time.monotonic()
+            self.report.checkpoint_seconds = self._saved - began
             self.tell(now=True)
 
     def tell(self, *, now: bool = False) -> None:

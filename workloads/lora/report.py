@@ -32,13 +32,16 @@ class Report:
     energy_kwh: float | None = None
     first_step_seconds: float | None = None
     tokens: int = 0
+    steps: int = 0
     training_seconds: float = 0.0
+    checkpoint_seconds: float | None = None
     checkpoint: Saved | None = None
     warnings: list[str] = field(default_factory=list)
 
     def count(self, tokens: int, seconds: float) -> None:
         """Note one more step."""
         self.tokens += tokens
+        self.steps += 1
         self.training_seconds += seconds
         if self.first_step_seconds is None:
             self.first_step_seconds = time.time() - self.started
@@ -56,6 +59,8 @@ class Report:
             "initial_validation_loss": validation.get(0),
             "validation_loss": validation[max(validation)] if validation else None,
             "tokens_per_second": self.tokens / self.training_seconds if self.training_seconds else None,
+            "step_seconds": self.training_seconds / self.steps if self.steps else None,
+            "checkpoint_seconds": self.checkpoint_seconds,
             "energy_kwh": self.energy_kwh,
             "energy_source": self.energy_source,
             "checkpoint": self.checkpoint.model_dump() if self.checkpoint else None,
