@@ -78,9 +78,29 @@ class Kube:
         """Where the API is."""
         return str(self._configuration.host)
 
+    def credentials(self) -> dict[str, Any]:
+        """How to reach the API, in the words of `kopf.ConnectionInfo`."""
+        scheme, _, token = self._authorization().get("Authorization", "").partition(" ")
+        return {
+            "server": self.url,
+            "ca_path": self._configuration.ssl_ca_cert,
+            "insecure": not self._configuration.verify_ssl,
+            "certificate_path": self._configuration.cert_file,
+            "private_key_path": self._configuration.key_file,
+            "scheme": scheme or None,
+            "token": token or None,
+        }
+
     def get(self, where: str) -> Object:
         """One object. Raises KubeError."""
         return self._call("GET", where)
+
+    def text(self, where: str) -> str:
+        """What is not JSON: a pod's log. Raises KubeError."""
+        status, data = self._request("GET", where)
+        if status >= 400:
+            _read(status, data, f"GET {where}")
+        return data.decode("utf-8", "replace")
 
     def list(self, where: str, **query: str) -> tuple[list[Object], str]:
         """All objects, and the resource version of the list. Raises KubeError."""
@@ -120,6 +140,16 @@ class Kube:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> Object:
+        status, data = self._request(method, where, body, content_type)
+        return _read(status, data, f"{method} {where}")
+
+    def _request(
+        self,
+        method: str,
+        where: str,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> tuple[int, bytes]:
         headers = {"Accept": "application/json", **self._authorization()}
         if body is not None:
             headers["Content-Type"] = content_type
@@ -129,10 +159,8 @@ class Kube:
                 method, self.url + where, body=payload, headers=headers, timeout=_TIMEOUT, retries=False
             )
         except urllib3.exceptions.HTTPError as error:
-            raise KubeError(
-                0, "Unreachable", f"the Kubernetes API at {self.url} did not answer: {error}"
-            ) from error
-        return _read(response.status, response.data, f"{method} {where}")
+            raise KubeError(0, "Unreachable", f"the Kubernetes API at {self.url} did not answer: {error}") from error
+        return response.status, response.data
 
     def _authorization(self) -> dict[str, str]:
         setting = self._configuration.auth_settings().get("BearerToken")

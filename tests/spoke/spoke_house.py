@@ -1,5 +1,6 @@
 """One spoke with everything around it, and the words to ask what has become of it."""
 
+import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 from pydantic import SecretStr
 
@@ -22,11 +24,11 @@ from carbonfleet.spoke import Agent, AgentSettings, FleetFolder, HubLink, RayJob
 from carbonfleet.spoke.join import hub_rights
 from fixtures.fleet_values import SEED, decide, job_spec, quick_settings, uid_of, window_on
 from fixtures.git_server import GitServer
-from fixtures.kubeapi_server import KubeApi, eventually
+from fixtures.kubeapi_server import KubeApi, eventually, free_port
 
 SPOKE = "no-osl-1"
 ROOT = Path(__file__).parents[2]
-TRAIN = Path(__file__).with_name("tiny_train.py")
+TRAIN = Path(__file__).parent / "workloads/lora/train.py"
 FACTS = """\
 name: no-osl-1
 region: europe-north1
@@ -49,6 +51,8 @@ class House:
     clock: Clock
     hub_kubeconfig: Path
     repository: Repository
+    job: str = field(default_factory=lambda: f"llama-{secrets.token_hex(3)}")
+    """A name of this test's own: the Ray head and the hub are shared."""
     settings: dict[str, object] = field(default_factory=dict)
     agents: list[Agent] = field(default_factory=list)
 
@@ -56,6 +60,16 @@ class House:
     def kube(self) -> Kube:
         """The hub, as its administrator."""
         return Kube.connect(self.api.kubeconfig)
+
+    @property
+    def attempt(self) -> str:
+        """The first attempt's name."""
+        return name_of(self.job)
+
+    @property
+    def file(self) -> str:
+        """Its place in Git."""
+        return f"clusters/{SPOKE}/jobs/ml/{self.job}.yaml"
 
     @property
     def store(self) -> Path:
@@ -84,6 +98,22 @@ class House:
         settings = RaySettings(address=self.ray.address, token=token, command=command, directory=self.root)
         return RayJobs(SPOKE, settings, self.clock)
 
+    def ask_ray(self, method: str, where: str) -> requests.Response:
+        """A request to the Ray head, past the agent."""
+        headers = {"Authorization": f"Bearer {self.ray.token}"}
+        return requests.request(method, self.ray.address + where, headers=headers, timeout=30)
+
+    def ray_job(self, name: str) -> dict[str, object] | None:
+        """What Ray knows of a submission."""
+        answer = self.ask_ray("GET", f"/api/jobs/{name}")
+        return answer.json() if answer.ok else None
+
+    def stop_training(self) -> None:
+        """End what this test has started."""
+        for job in self.ask_ray("GET", "/api/jobs/").json():
+            if job["status"] in {"PENDING", "RUNNING"}:
+                self.ask_ray("POST", f"/api/jobs/{job['submission_id']}/stop")
+
     def publish(self, *intents: object) -> None:
         """Write to the fleet repository as the hub does."""
         published = self.repository.publish(intents)
@@ -104,9 +134,9 @@ class House:
         """The spoke as the hub has it."""
         return SpokeCluster.model_validate(self.kube.get(ours("spokeclusters", "", SPOKE)))
 
-    def starts(self, job: str) -> list[str]:
-        """One line for each process that has trained for a job: attempt and pid."""
-        log = self.store / uid_of(job) / "starts.log"
+    def starts(self) -> list[str]:
+        """One line for each process that has trained for the job: attempt and pid."""
+        log = self.store / uid_of(self.job) / "starts.log"
         return log.read_text().splitlines() if log.exists() else []
 
     def cycle_until(self, agent: Agent, what: Callable[[], object], seconds: float = 40.0) -> None:
@@ -153,9 +183,14 @@ def join_hub(api: KubeApi, spoke: str) -> Path:
     assert applied.returncode == 0, applied.stderr
     eventually(lambda: api.kubectl("get", "spokeclusters").returncode == 0)
     token = api.kubectl("-n", f"spoke-{spoke}", "create", "token", "agent").stdout.strip()
-    path = api.folder / f"kubeconfig-spoke-{spoke}"
+    path = spoke_kubeconfig(api, spoke)
     write_kubeconfig(path, api.url, token, certificate=api.certificate)
     return path
+
+
+def spoke_kubeconfig(api: KubeApi, spoke: str = SPOKE) -> Path:
+    """Where `join_hub` puts the spoke's kubeconfig."""
+    return api.folder / f"kubeconfig-spoke-{spoke}"
 
 
 def register(kube: Kube, spoke: str, facts: str) -> None:
@@ -169,17 +204,27 @@ def register(kube: Kube, spoke: str, facts: str) -> None:
     kube.create(ours("spokeclusters"), body)
 
 
+@pytest.fixture(scope="session")
+def hub_api(tmp_path_factory) -> Iterator[KubeApi]:
+    """A hub that knows the spoke, for all tests; each has names of its own."""
+    api = KubeApi(tmp_path_factory.mktemp("hub"), free_port())
+    api.start()
+    join_hub(api, SPOKE)
+    register(Kube.connect(api.kubeconfig), SPOKE, FACTS)
+    yield api
+    api.stop()
+
+
 @pytest.fixture
-def house(tmp_path: Path, make_kube_api, ray_head: RayHead) -> Iterator[House]:
-    """A house whose hub knows the spoke."""
-    api = make_kube_api()
+def house(tmp_path: Path, hub_api: KubeApi, ray_head: RayHead) -> Iterator[House]:
+    """A house of this test's own, on the shared hub and Ray head."""
+    api = hub_api
     git = GitServer(tmp_path / "server", seeded(tmp_path / "seed"))
     git.start()
-    hub_kubeconfig = join_hub(api, SPOKE)
     repository = Repository(quick_settings(git.url, tmp_path / "hub"), Clock())
-    made = House(tmp_path, api, git, ray_head, Clock(), hub_kubeconfig, repository)
-    register(made.kube, SPOKE, FACTS)
+    made = House(tmp_path, api, git, ray_head, Clock(), spoke_kubeconfig(api), repository)
     yield made
     for agent in made.agents:
         agent.close()
     git.stop()
+    made.stop_training()

@@ -63,9 +63,9 @@ def run(
     workload: Annotated[
         Path, typer.Option(help="The folder that holds workloads/, for ray.", envvar="CARBONFLEET_WORKLOAD")
     ] = Path(),
-    state: Annotated[
-        Path, typer.Option(help="What the agent must not forget.", envvar="CARBONFLEET_STATE")
-    ] = Path(".carbonfleet/spoke"),
+    state: Annotated[Path, typer.Option(help="What the agent must not forget.", envvar="CARBONFLEET_STATE")] = Path(
+        ".carbonfleet/spoke"
+    ),
     store: Annotated[Path, typer.Option(help="Where attempts save.", envvar="CARBONFLEET_STORE")] = Path(
         ".carbonfleet/store"
     ),
@@ -135,7 +135,10 @@ def _ray(name: str, address: str, token_file: Path | None, workload: Path, clock
 
 
 def _kuberay(name: str, kubeconfig: Path | None, clock: "Clock") -> "Runtime":
-    raise NotImplementedError
+    from carbonfleet.kube import Kube
+    from carbonfleet.spoke import KubeRay
+
+    return KubeRay(name, Kube.connect(kubeconfig), clock)
 
 
 def _readable(error: Exception) -> str:

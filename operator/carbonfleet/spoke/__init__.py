@@ -3,6 +3,7 @@
 from carbonfleet.spoke.agent import Agent
 from carbonfleet.spoke.errors import SpokeError
 from carbonfleet.spoke.hub_link import HubLink
+from carbonfleet.spoke.kuberay import KubeRay
 from carbonfleet.spoke.ray_jobs import RayJobs, RaySettings, gpu_resource
 from carbonfleet.spoke.runtime import Run, Runtime
 from carbonfleet.spoke.settings import AgentSettings
@@ -13,6 +14,7 @@ __all__ = [
     "AgentSettings",
     "FleetFolder",
     "HubLink",
+    "KubeRay",
     "RayJobs",
     "RaySettings",
     "Run",

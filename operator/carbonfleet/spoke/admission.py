@@ -8,7 +8,9 @@ from typing import Any, Final
 import yaml
 
 from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.report import AttemptPhase
 from carbonfleet.fleet.manifest import Placement
+from carbonfleet.spoke.decide import Standing
 from carbonfleet.spoke.errors import AllowListError
 
 ALLOW: Final = "allow"
@@ -34,6 +36,12 @@ class Refusal:
     message: str
     is_final: bool = True
 
+    @property
+    def standing(self) -> Standing:
+        """What to say of the attempt."""
+        phase = AttemptPhase.REFUSED if self.is_final else AttemptPhase.PENDING
+        return Standing(phase, self.reason, self.message)
+
 
 def read_allow_list(place: Path) -> AllowList:
     """A ConfigMap's file, or the folder it is mounted at. Raises AllowListError."""
@@ -42,9 +50,7 @@ def read_allow_list(place: Path) -> AllowList:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise AllowListError(f"the allow list {place} can't be read: {error}") from error
     allowed = {key.removeprefix(_PREFIX) for key, value in data.items() if value == ALLOW}
-    return AllowList(
-        data.get("cluster", ""), frozenset(allowed & {k.removeprefix(_PREFIX) for k in _residency(data)})
-    )
+    return AllowList(data.get("cluster", ""), frozenset(allowed & {k.removeprefix(_PREFIX) for k in _residency(data)}))
 
 
 def refusal_of(
@@ -54,11 +60,7 @@ def refusal_of(
     held: Mapping[str, int],
 ) -> Refusal | None:
     """The first reason not to start a placement now; `held` counts GPUs in use by pool."""
-    return (
-        _by_allow_list(placement, allowed)
-        or _by_pool(placement, facts)
-        or _by_free_gpus(placement, facts, held)
-    )
+    return _by_allow_list(placement, allowed) or _by_pool(placement, facts) or _by_free_gpus(placement, facts, held)
 
 
 def _by_allow_list(placement: Placement, allowed: AllowList | AllowListError | None) -> Refusal | None:
@@ -67,9 +69,7 @@ def _by_allow_list(placement: Placement, allowed: AllowList | AllowListError | N
     if isinstance(allowed, AllowListError):
         return Refusal("AllowListUnreadable", str(allowed), is_final=False)
     if allowed.cluster and allowed.cluster != placement.cluster:
-        return Refusal(
-            "WrongCluster", f"the spoke's own list is for {allowed.cluster}, not {placement.cluster}"
-        )
+        return Refusal("WrongCluster", f"the spoke's own list is for {allowed.cluster}, not {placement.cluster}")
     if placement.data_class not in allowed.data_classes:
         return Refusal(
             "DataClassNotAllowed",
@@ -86,22 +86,16 @@ def _by_pool(placement: Placement, facts: ClusterFacts | None) -> Refusal | None
     if gpus is None:
         return Refusal("NoSuchPool", f"{facts.name} has no pool {placement.pool}")
     if placement.gpus > gpus:
-        return Refusal(
-            "PoolTooSmall", f"{placement.pool} has {gpus} GPUs, the placement wants {placement.gpus}"
-        )
+        return Refusal("PoolTooSmall", f"{placement.pool} has {gpus} GPUs, the placement wants {placement.gpus}")
     return None
 
 
-def _by_free_gpus(
-    placement: Placement, facts: ClusterFacts | None, held: Mapping[str, int]
-) -> Refusal | None:
+def _by_free_gpus(placement: Placement, facts: ClusterFacts | None, held: Mapping[str, int]) -> Refusal | None:
     gpus = next((pool.gpus for pool in (facts.pools if facts else ()) if pool.name == placement.pool), 0)
     free = gpus - held.get(placement.pool, 0)
     if placement.gpus <= free:
         return None
-    return Refusal(
-        "WaitingForGpus", f"{placement.pool} has {free} of {gpus} GPUs free, {placement.gpus} wanted", False
-    )
+    return Refusal("WaitingForGpus", f"{placement.pool} has {free} of {gpus} GPUs free, {placement.gpus} wanted", False)
 
 
 def _mounted(place: Path) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -19,11 +18,11 @@ from carbonfleet.spoke.hub_link import HubLink
 from carbonfleet.spoke.link import Link
 from carbonfleet.spoke.memory import Memory
 from carbonfleet.spoke.outbox import Outbox
-from carbonfleet.spoke.output import Findings, folder_reader, read_findings
 from carbonfleet.spoke.reporting import Context, is_urgent, report_of, with_standing
-from carbonfleet.spoke.runtime import Run, Runtime
+from carbonfleet.spoke.runtime import Runtime
 from carbonfleet.spoke.settings import AgentSettings
 from carbonfleet.spoke.source import Source
+from carbonfleet.spoke.view import View
 from carbonfleet.spoke.wanted import WantedSet, read_folder
 
 logger = logging.getLogger(__name__)
@@ -37,9 +36,7 @@ _RUNTIME_AWAY: Final = Standing(
 class Agent:
     """One spoke's agent. `cycle` is one pass over its steps; `run` repeats it until told to end."""
 
-    def __init__(
-        self, settings: AgentSettings, source: Source, runtime: Runtime, hub: HubLink, clock: Clock
-    ) -> None:
+    def __init__(self, settings: AgentSettings, source: Source, runtime: Runtime, hub: HubLink, clock: Clock) -> None:
         """Raises MemoryInUseError when another agent of this spoke runs here."""
         self._settings, self._source, self._runtime, self._clock = settings, source, runtime, clock
         self._memory = Memory(settings.state)
@@ -47,9 +44,9 @@ class Agent:
         self._outbox = Outbox(settings, hub, clock, self._memory)
         self._git, self._runtime_link = Link("git"), Link("runtime")
         self._wanted: WantedSet | None = None
-        self._runs: Mapping[str, Run] | None = None
         self._refused: Mapping[str, Refusal] = {}
         self._version = ""
+        self._view = self._fresh_view()
         self._steps = (
             self._sync,
             self._listen,
@@ -97,129 +94,99 @@ class Agent:
         self._outbox.resync(self._wanted.placements.keys() if self._wanted else ())
 
     def _observe(self) -> None:
+        self._view = self._fresh_view()
         if not self._runtime_link.is_due():
             return
         try:
             if not self._version or not self._runtime_link.is_up:
                 self._version = self._runtime.version()
-            self._runs = self._runtime.observe()
+            self._view.observed = self._runtime.observe(self._view.scope())
         except RuntimeAwayError as error:
-            self._runtime_failed(error)
+            self._failed(self._runtime_link, error)
             return
         self._runtime_link.worked()
 
     def _act(self) -> None:
         """Ask the runtime for what is missing; without a look at Git, runtime and past nothing is done."""
-        if self._wanted is None or self._runs is None:
-            return
         if self._memory.is_new and not self._outbox.has_listened:
             return
-        context = self._context()
         try:
-            self._refused = self._executor.act(self._sights(), self._wanted, self._runs, context)
+            self._refused = self._executor.act(self._view, self._context())
         except RuntimeAwayError as error:
-            self._runtime_failed(error)
+            self._view.observed = None
+            self._failed(self._runtime_link, error)
 
     def _report(self) -> None:
         """Bring what is remembered of each attempt up to what is seen of it."""
-        if self._runs is None:
+        if self._view.observed is None:
             self._report_silence()
-        elif self._wanted is not None or self._memory:
+        else:
             context = self._context()
-            for name, sight in self._sights().items():
+            for name, sight in self._view.sights().items():
                 self._keep(name, sight, context)
         self._memory.save(self._wanted.placements if self._wanted else ())
 
+    def _keep(self, name: str, sight: Sight, context: Context) -> None:
+        if sight.known is not None and sight.known.is_over:
+            return
+        refusal = self._refused.get(name)
+        standing = standing_of(sight, refusal.standing if refusal else None)
+        report = report_of(sight, standing, self._view.findings(name), context)
+        known = sight.known or Known(report)
+        if sight.wanted is not None:
+            known = replace(known, path=sight.wanted.placement.path, place=self._view.place(sight.wanted))
+        session = sight.run.session if sight.run else known.session
+        heard = known.delivered and not is_urgent(report, known.report)
+        self._memory.keep(name, replace(known, report=report, session=session, delivered=heard))
+
     def _report_silence(self) -> None:
+        """Nothing is known of what ran, after a while: that is not to have failed."""
         if self._runtime_link.down_seconds() < self._settings.unknown_after_seconds:
             return
+        quiet = {AttemptPhase.SUSPENDED, AttemptPhase.UNKNOWN}
         for name, known in list(self._memory.items()):
-            if known.session and not known.is_over and known.report.phase is not AttemptPhase.SUSPENDED:
+            if known.session and not known.is_over and known.report.phase not in quiet:
                 report = with_standing(known.report, _RUNTIME_AWAY, self._clock.now())
                 self._memory.keep(name, replace(known, report=report, delivered=False))
 
     def _beat(self) -> None:
-        wanted, link = self._wanted, self._runtime_link
-        problems = (
-            *(link.problem for link in (self._git, link) if link.problem),
-            *(wanted.problems if wanted else ()),
-            *((self._executor.allow_list_problem(),) if self._executor.allow_list_problem() else ()),
-            *self._outbox.rejected.values(),
-        )
+        wanted = self._wanted
         self._outbox.beat(
             SpokeStatus(
                 synced_commit=wanted.commit if wanted else "",
                 pools=self._pools(),
                 agent_version=version("carbonfleet"),
                 runtime_version=self._version,
-                problems=tuple(problem[:1024] for problem in problems[:_MOST_PROBLEMS]),
+                problems=self._problems(),
             )
         )
 
+    def _problems(self) -> tuple[str, ...]:
+        """What a person should look at, the worst first."""
+        problems = (
+            *(link.problem for link in (self._git, self._runtime_link)),
+            *(self._wanted.problems if self._wanted else ()),
+            *(self._view.observed.blind.values() if self._view.observed else ()),
+            self._executor.allow_list_problem(),
+            *self._outbox.rejected.values(),
+        )
+        return tuple(problem[:1024] for problem in problems if problem)[:_MOST_PROBLEMS]
+
     def _pools(self) -> tuple[PoolStatus, ...]:
         facts = self._wanted.facts if self._wanted else None
-        if facts is None or self._runs is None:
+        if facts is None or self._view.observed is None:
             return ()
-        held = Counter[str]()
-        for run in self._runs.values():
-            held[run.pool] += run.gpus if run.is_live else 0
-        free = self._runtime.free_gpus({pool.name: pool.gpus for pool in facts.pools}, held)
+        declared = {pool.name: pool.gpus for pool in facts.pools}
+        free = self._runtime.free_gpus(declared, self._view.held())
         return tuple(PoolStatus(name=name, free_gpus=gpus) for name, gpus in free.items())
-
-    def _sights(self) -> dict[str, Sight]:
-        """Every attempt that Git wants, that runs, or that is not over, by name."""
-        wanted = self._wanted.placements if self._wanted else {}
-        runs = self._runs or {}
-        open_ones = {name for name, known in self._memory.items() if not known.is_over}
-        return {name: self._sight(name) for name in sorted(wanted.keys() | runs.keys() | open_ones)}
-
-    def _sight(self, name: str) -> Sight:
-        known, folder = self._memory.get(name), self._wanted
-        wanted = folder.placements.get(name) if folder else None
-        return Sight(
-            wanted=wanted,
-            run=(self._runs or {}).get(name),
-            known=known,
-            is_done=self._findings(name).is_done,
-            goes_on=folder is None or (wanted is None and folder.leaves(known.path if known else "")),
-        )
-
-    def _keep(self, name: str, sight: Sight, context: Context) -> None:
-        known = sight.known
-        if known is not None and known.is_over:
-            return
-        refusal = self._refused.get(name)
-        standing = standing_of(sight, _held(refusal) if refusal else None)
-        report = report_of(sight, standing, self._findings(name), context)
-        known = known or Known(report)
-        if sight.wanted is not None:
-            known = replace(known, path=sight.wanted.placement.path, place=self._executor.place(sight.wanted))
-        session = sight.run.session if sight.run else known.session
-        heard = known.delivered and not is_urgent(report, known.report)
-        self._memory.keep(name, replace(known, report=report, session=session, delivered=heard))
-
-    def _findings(self, name: str) -> Findings:
-        known = self._memory.get(name)
-        wanted = self._wanted.placements.get(name) if self._wanted else None
-        place = self._executor.place(wanted) if wanted else (known.place if known else "")
-        attempt = wanted.placement.attempt if wanted else (known.report.attempt if known else 0)
-        if not place or (known is not None and known.is_over):
-            return Findings()
-        return read_findings(folder_reader(place), attempt, place)
 
     def _context(self) -> Context:
         commit = self._wanted.commit if self._wanted else ""
         return Context(self._settings.spoke, self._clock.now(), commit)
 
-    def _runtime_failed(self, error: RuntimeAwayError) -> None:
-        self._runs = None
-        self._failed(self._runtime_link, error)
+    def _fresh_view(self) -> View:
+        return View(self._settings.store, self._runtime, self._memory, self._wanted)
 
     def _failed(self, link: Link, error: Exception) -> None:
         if link.failed(str(error)):
             logger.warning("Spoke %s: %s", self._settings.spoke, error)
-
-
-def _held(refusal: Refusal) -> Standing:
-    phase = AttemptPhase.REFUSED if refusal.is_final else AttemptPhase.PENDING
-    return Standing(phase, refusal.reason, refusal.message)

@@ -133,6 +133,8 @@ def _without_run(sight: Sight, held: Standing | None) -> Standing:
         return Standing(sight.known.report.phase, sight.known.report.reason, sight.known.report.message)
     if sight.wanted is None:
         return Standing(AttemptPhase.STOPPED, "Removed", "removed from Git; nothing of it runs")
+    if sight.goes_on:
+        return Standing(AttemptPhase.PENDING, "NamespaceUnreadable", "its namespace can't be seen")
     if sight.wanted.placement.suspended:
         return Standing(AttemptPhase.SUSPENDED, "Suspended")
     if sight.is_spent:
@@ -155,6 +157,8 @@ def _stopped(sight: Sight, run: Run) -> Standing:
 
 
 def _live(sight: Sight, run: Run) -> Standing:
+    if run.reason == "DeletingStuck":
+        return Standing(run.phase, run.reason, run.message)
     if sight.wanted is None:
         return Standing(run.phase, "Stopping", "removed from Git; saves itself and stops")
     if sight.wanted.placement.suspended:

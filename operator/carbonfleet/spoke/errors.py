@@ -9,6 +9,14 @@ class RuntimeAwayError(SpokeError):
     """The runtime did not answer, so nothing is known of its attempts; try again."""
 
 
+class RefusedError(SpokeError):
+    """The runtime answers, and will not do this; `is_final` says that it never will."""
+
+    def __init__(self, reason: str, message: str, *, is_final: bool) -> None:
+        super().__init__(message)
+        self.reason, self.is_final = reason, is_final
+
+
 class SyncError(SpokeError):
     """The folder could not be read as it is now; what was read before still holds."""
 

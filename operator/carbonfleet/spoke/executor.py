@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -10,13 +9,14 @@ from typing import Final
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.spoke.admission import Refusal, read_allow_list, refusal_of
 from carbonfleet.spoke.decide import Action, Known, Sight, Standing, action_of
-from carbonfleet.spoke.errors import AllowListError
+from carbonfleet.spoke.errors import AllowListError, RefusedError
 from carbonfleet.spoke.memory import Memory
-from carbonfleet.spoke.output import Findings, output_place
+from carbonfleet.spoke.output import Findings
 from carbonfleet.spoke.reporting import Context, report_of
-from carbonfleet.spoke.runtime import Run, Runtime
+from carbonfleet.spoke.runtime import Runtime
 from carbonfleet.spoke.settings import AgentSettings
-from carbonfleet.spoke.wanted import Wanted, WantedSet
+from carbonfleet.spoke.view import View
+from carbonfleet.spoke.wanted import Wanted
 
 logger = logging.getLogger(__name__)
 
@@ -32,24 +32,23 @@ class Executor:
     memory: Memory
     _asked_at: dict[str, float] = field(default_factory=dict)
 
-    def act(
-        self, sights: Mapping[str, Sight], wanted: WantedSet, runs: Mapping[str, Run], context: Context
-    ) -> dict[str, Refusal]:
+    def act(self, view: View, context: Context) -> dict[str, Refusal]:
         """Act on each difference; what may not start, and why, by name. Raises RuntimeAwayError."""
-        held = Counter[str]()
-        for run in runs.values():
-            held[run.pool] += run.gpus if run.is_live else 0
         refused: dict[str, Refusal] = {}
-        for name, sight in sights.items():
+        if view.wanted is None or view.observed is None:
+            return refused
+        held = view.held()
+        for name, sight in view.sights().items():
             action = action_of(sight)
             if action is Action.START and sight.wanted is not None:
-                refusal = self._refusal(sight.wanted, wanted, runs, held)
+                refusal = self._refusal(view, sight.wanted, held)
+                if refusal is None or (self.settings.watch_only and not refusal.is_final):
+                    refusal = self._start(view, sight, context)
                 if refusal is not None:
                     refused[name] = refusal
-                elif not self.settings.watch_only:
-                    self._start(sight, sight.wanted, context)
+                else:
                     held[sight.wanted.placement.pool] += sight.wanted.placement.gpus
-            elif not self.settings.watch_only:
+            else:
                 self._ask(action, sight)
         return refused
 
@@ -62,48 +61,51 @@ class Executor:
             return str(error)
         return ""
 
-    def place(self, wanted: Wanted) -> str:
-        """Where an attempt saves."""
-        uri = wanted.environment.get("LORA_OUTPUT", "")
-        return output_place(self.settings.store, uri, wanted.placement.uid)
-
-    def _refusal(
-        self, wanted: Wanted, folder: WantedSet, runs: Mapping[str, Run], held: Mapping[str, int]
-    ) -> Refusal | None:
-        placement = wanted.placement
-        if any(r.is_live and r.job.uid == placement.uid and r.name != wanted.name for r in runs.values()):
+    def _refusal(self, view: View, wanted: Wanted, held: Mapping[str, int]) -> Refusal | None:
+        placement, runs = wanted.placement, view.observed.runs.values() if view.observed else ()
+        if any(run.is_live and run.job.uid == placement.uid and run.name != wanted.name for run in runs):
             return Refusal("WaitingForStop", "another attempt of this job still runs here", is_final=False)
+        facts, path = view.wanted.facts if view.wanted else None, self.settings.allow_list
         try:
-            path = self.settings.allow_list
-            allowed = read_allow_list(path) if path is not None else None
+            return refusal_of(placement, facts, read_allow_list(path) if path else None, held)
         except AllowListError as error:
-            return refusal_of(placement, folder.facts, error, held)
-        return refusal_of(placement, folder.facts, allowed, held)
+            return refusal_of(placement, facts, error, held)
 
-    def _start(self, sight: Sight, wanted: Wanted, context: Context) -> None:
-        place = self.place(wanted)
-        self.runtime.start(wanted, place)
-        standing = Standing(AttemptPhase.PENDING)
-        known = sight.known or Known(report_of(sight, standing, Findings(), context))
+    def _start(self, view: View, sight: Sight, context: Context) -> Refusal | None:
+        """Give the attempt to the runtime, and note that it has it: should it forget it, that was a loss."""
+        if sight.wanted is None or self.settings.watch_only:
+            return None
+        place = view.place(sight.wanted)
+        try:
+            self.runtime.start(sight.wanted, place)
+        except RefusedError as error:
+            return Refusal(error.reason, str(error), error.is_final)
         again = sight.is_lost and not sight.is_suspended
-        self.memory.keep(
-            wanted.name,
-            replace(known, path=wanted.placement.path, place=place, restarts=known.restarts + again),
-        )
+        known = sight.known or Known(report_of(sight, Standing(AttemptPhase.PENDING), Findings(), context))
+        path = sight.wanted.placement.path
+        session = known.session or "given"
+        known = replace(known, path=path, place=place, session=session, restarts=known.restarts + again)
+        self.memory.keep(sight.wanted.name, known)
         self.memory.save()
-        logger.info("Spoke %s: %s %s", self.settings.spoke, "restarted" if again else "started", wanted.name)
+        logger.info("Spoke %s: %s %s", context.spoke, "restarted" if again else "started", sight.wanted.name)
+        return None
 
     def _ask(self, action: Action, sight: Sight) -> None:
         """Ask for a stop or a pause; both take a while, and `observe` says when they have happened."""
-        if action is Action.NOTHING or sight.run is None or not self._may_ask(sight.run.name):
+        if action is Action.NOTHING or sight.run is None or self.settings.watch_only:
+            return
+        if not self._may_ask(sight.run.name):
             return
         logger.info("Spoke %s: %s %s", self.settings.spoke, action.value.lower(), sight.run.name)
-        if action is Action.SUSPEND and sight.wanted is not None:
-            self.runtime.suspend(sight.wanted)
-        elif action is Action.STOP:
-            self.runtime.stop(sight.run)
-        else:
-            self.runtime.prune(sight.run)
+        try:
+            if action is Action.SUSPEND and sight.wanted is not None:
+                self.runtime.suspend(sight.wanted)
+            elif action is Action.STOP:
+                self.runtime.stop(sight.run)
+            else:
+                self.runtime.prune(sight.run)
+        except RefusedError as error:
+            logger.warning("Spoke %s: %s %s: %s", self.settings.spoke, action.value, sight.run.name, error)
 
     def _may_ask(self, name: str) -> bool:
         if time.monotonic() - self._asked_at.get(name, -_ASK_AGAIN_SECONDS) < _ASK_AGAIN_SECONDS:

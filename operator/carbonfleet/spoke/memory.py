@@ -96,9 +96,7 @@ def _locked(path: Path) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise MemoryInUseError(
-            f"another agent holds {path}; stop it, or give this one its own --state"
-        ) from error
+        raise MemoryInUseError(f"another agent holds {path}; stop it, or give this one its own --state") from error
     return file
 
 
@@ -111,10 +109,7 @@ def _load(path: Path) -> dict[str, Known] | None:
     except ValidationError:
         path.replace(path.with_suffix(".broken"))
         return None
-    return {
-        name: Known(**{key: getattr(entry, key) for key in _Entry.model_fields})
-        for name, entry in entries.items()
-    }
+    return {name: Known(**{key: getattr(entry, key) for key in _Entry.model_fields}) for name, entry in entries.items()}
 
 
 def _replace(path: Path, text: str) -> None:

@@ -16,6 +16,7 @@ METRICS: Final = "metrics.json"
 DONE: Final = "DONE"
 LEASE: Final = "LEASE"
 _MOST_BYTES: Final = 1_000_000
+_PROGRESS_LINE = re.compile(r"^LORA_PROGRESS (\{.*\})\s*$", re.MULTILINE)
 _FAILURE = re.compile(r"LORA_FAILURE (\{.*\})\s*$", re.MULTILINE)
 
 Read = Callable[[str], bytes | None]
@@ -50,6 +51,7 @@ class _Numbers(BaseModel):
     tokens_per_second: float | None = Field(None, ge=0)
     energy_kwh: float | None = Field(None, ge=0)
     energy_source: str | None = None
+    checkpoint: _Saved | None = None
 
 
 class Failure(BaseModel):
@@ -105,6 +107,16 @@ def read_findings(read: Read, attempt: int, place: str) -> Findings:
     )
 
 
+def findings_in_log(log: str, attempt: int, place: str) -> Findings:
+    """The same from the last `LORA_PROGRESS {json}` line of a log, where the output can't be seen."""
+    found = _PROGRESS_LINE.findall(log)
+    data = found[-1].encode() if found else None
+    numbers = _numbers(data, attempt)
+    if numbers is None:
+        return Findings()
+    return Findings(_progress(numbers), _as_checkpoint(numbers.checkpoint, place), _energy(numbers))
+
+
 def failure_in(log: str) -> Failure | None:
     """The last `LORA_FAILURE {json}` line of a log."""
     found = _FAILURE.findall(log)
@@ -139,9 +151,13 @@ def _checkpoint(data: bytes | None, place: str) -> Checkpoint | None:
         saved = _Lease.model_validate_json(data).checkpoints if data else ()
     except ValidationError:
         return None
-    if not saved:
+    return _as_checkpoint(saved[0] if saved else None, place)
+
+
+def _as_checkpoint(saved: _Saved | None, place: str) -> Checkpoint | None:
+    if saved is None:
         return None
-    return Checkpoint(uri=place[:1024], step=saved[0].step, digest=f"sha256:{saved[0].sha256}")
+    return Checkpoint(uri=place[:1024], step=saved.step, digest=f"sha256:{saved.sha256}")
 
 
 def _attempt_of(data: bytes | None) -> Any:  # noqa: ANN401

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from carbonfleet.api.report import AttemptPhase, JobRef
 from carbonfleet.clock import Clock
 from carbonfleet.spoke.errors import RuntimeAwayError
-from carbonfleet.spoke.output import failure_in
-from carbonfleet.spoke.runtime import Run
+from carbonfleet.spoke.output import Findings, failure_in, folder_reader, read_findings
+from carbonfleet.spoke.runtime import Observed, Run, Scope
 from carbonfleet.spoke.wanted import Wanted
 
 _TIMEOUT: Final = (5.0, 30.0)
@@ -27,6 +27,15 @@ _PHASES: Final = {
     "SUCCEEDED": AttemptPhase.SUCCEEDED,
     "FAILED": AttemptPhase.FAILED,
 }
+_LOST: Final = frozenset(
+    {
+        "JOB_SUPERVISOR_ACTOR_START_TIMEOUT",
+        "JOB_SUPERVISOR_ACTOR_START_FAILURE",
+        "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE",
+        "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE",
+        "JOB_SUPERVISOR_ACTOR_DIED",
+    }
+)
 _FENCED: Final = 42
 """The training's exit code when a higher attempt has taken its place."""
 
@@ -55,6 +64,10 @@ class Submission(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     cluster: str
+    object: str
+    """The attempt's name."""
+    run: int
+    """Its first run, or which resumption: Ray can't take an id a second time, not even a deleted one's."""
     namespace: str
     name: str
     uid: str
@@ -63,12 +76,19 @@ class Submission(BaseModel):
     pool: str
     gpus: int
 
+    @property
+    def id(self) -> str:
+        """The submission's id: the attempt's name, and for a resumption its number."""
+        return self.object if self.run == 1 else f"{self.object}-r{self.run}"
+
     @classmethod
-    def of(cls, wanted: Wanted) -> Self:
-        """The identity of an attempt."""
+    def of(cls, wanted: Wanted, run: int) -> Self:
+        """The identity of an attempt's run."""
         placement = wanted.placement
         return cls(
             cluster=placement.cluster,
+            object=placement.object_name,
+            run=run,
             namespace=placement.namespace,
             name=placement.name,
             uid=placement.uid,
@@ -77,6 +97,25 @@ class Submission(BaseModel):
             pool=placement.pool,
             gpus=placement.gpus,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """One submission as Ray lists it."""
+
+    submission: Submission
+    phase: AttemptPhase
+    details: Mapping[str, Any]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it runs, or may."""
+        return not self.phase.is_terminal
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether Ray lost it, or never got it to start, which says nothing of the training."""
+        return self.phase is AttemptPhase.FAILED and self.details.get("error_type") in _LOST
 
 
 @dataclass(slots=True)
@@ -94,21 +133,19 @@ class RayJobs:
         """See `Runtime`."""
         return f"ray {self._call('GET', '/api/version').get('ray_version', '')}"
 
-    def observe(self) -> dict[str, Run]:
-        """See `Runtime`."""
+    def observe(self, scope: Scope) -> Observed:
+        """See `Runtime`; what is ours is known by its metadata."""
         session = str(self._call("GET", "/api/version").get("session_name", ""))
-        listed = self._call("GET", "/api/jobs/")
-        runs = (self._run(details, session) for details in listed if isinstance(details, dict))
-        return {run.name: run for run in runs if run is not None}
+        newest = {one.submission.object: one for one in self._submissions() if not one.is_lost}
+        return Observed({name: self._run(one, session) for name, one in newest.items()})
 
     def start(self, wanted: Wanted, output: str) -> None:
-        """See `Runtime`. Ray keeps one record for each id, so a stopped run's goes before it runs again."""
-        found = self._find(wanted.name)
-        if found is not None:
-            if found.get("status") != "STOPPED":
-                return
-            self._call("DELETE", f"/api/jobs/{wanted.name}")
-        self._call("POST", "/api/jobs/", self._submission(wanted, output))
+        """See `Runtime`."""
+        before = [one for one in self._submissions() if one.submission.object == wanted.name]
+        if any(one.is_live for one in before):
+            return
+        run = 1 + max((one.submission.run for one in before), default=0)
+        self._call("POST", "/api/jobs/", self._body(Submission.of(wanted, run), wanted, output))
 
     def suspend(self, wanted: Wanted) -> None:
         """See `Runtime`. Ray can't suspend: the run ends, and `start` takes it up from its checkpoint."""
@@ -121,18 +158,22 @@ class RayJobs:
     def prune(self, run: Run) -> None:
         """See `Runtime`: a record of Ray's costs nothing, and its log may be asked for."""
 
+    def look(self, name: str, namespace: str, attempt: int, place: str) -> Findings:
+        """See `Runtime`: the output is a folder of this machine, or one that it can't see."""
+        return read_findings(folder_reader(place), attempt, place)
+
     def free_gpus(self, pools: Mapping[str, int], held: Mapping[str, int]) -> Mapping[str, int]:
         """See `Runtime`: this head serves nobody else's jobs from our pools."""
         return {pool: max(0, gpus - held.get(pool, 0)) for pool, gpus in pools.items()}
 
-    def _submission(self, wanted: Wanted, output: str) -> dict[str, Any]:
+    def _body(self, submission: Submission, wanted: Wanted, output: str) -> dict[str, Any]:
         settings = self.settings
         run = shlex.join(settings.command)
         return {
-            "submission_id": wanted.name,
+            "submission_id": submission.id,
             # `exec`, so that SIGTERM reaches the training and not a shell before it.
             "entrypoint": f"cd {shlex.quote(str(settings.directory))} && exec {run}",
-            "metadata": {key: str(value) for key, value in Submission.of(wanted).model_dump().items()},
+            "metadata": {key: str(value) for key, value in submission.model_dump().items()},
             "runtime_env": {"env_vars": self._environment(wanted, output)},
             **self._gpus(wanted),
         }
@@ -152,34 +193,30 @@ class RayJobs:
             return {"entrypoint_resources": {gpu_resource(self.cluster, pool): gpus}}
         return {"entrypoint_num_gpus": 1 if gpus == 1 else 0}
 
+    def _submissions(self) -> list[Submitted]:
+        """All of this spoke's, by attempt and in the order of their runs; what runs comes last."""
+        listed = self._call("GET", "/api/jobs/")
+        found = [one for one in map(_submitted, listed) if one is not None]
+        ours = [one for one in found if one.submission.cluster == self.cluster]
+        return sorted(ours, key=lambda one: (one.submission.object, one.is_live, one.submission.run))
+
     def _stop(self, name: str) -> None:
-        found = self._find(name)
-        if found is not None and found.get("status") in {"PENDING", "RUNNING"}:
-            self._call("POST", f"/api/jobs/{name}/stop")
+        for one in self._submissions():
+            if one.submission.object == name and one.is_live:
+                self._call("POST", f"/api/jobs/{one.submission.id}/stop")
 
-    def _find(self, name: str) -> dict[str, Any] | None:
-        answer = self._request("GET", f"/api/jobs/{name}")
-        return None if answer.status_code == 404 else dict(_read(answer))
-
-    def _run(self, details: Mapping[str, Any], session: str) -> Run | None:
-        try:
-            submission = Submission.model_validate(details.get("metadata"))
-        except ValidationError:
-            return None
-        name = str(details.get("submission_id"))
-        if submission.cluster != self.cluster:
-            return None
-        phase = _PHASES.get(str(details.get("status")), AttemptPhase.UNKNOWN)
-        started_at, ended_at = self._times(name, phase, details)
-        reason, message = _why(phase, details)
+    def _run(self, one: Submitted, session: str) -> Run:
+        submission = one.submission
+        started_at, ended_at = self._times(submission.id, one)
+        reason, message = _why(one.phase, one.details)
         return Run(
-            name=name,
+            name=submission.object,
             job=JobRef(namespace=submission.namespace, name=submission.name, uid=submission.uid),
             placement_id=submission.placement_id,
             attempt=submission.attempt,
             pool=submission.pool,
             gpus=submission.gpus,
-            phase=AttemptPhase.STOPPED if reason == "Fenced" else phase,
+            phase=AttemptPhase.STOPPED if reason == "Fenced" else one.phase,
             reason=reason,
             message=message,
             started_at=started_at,
@@ -187,17 +224,15 @@ class RayJobs:
             session=session,
         )
 
-    def _times(
-        self, name: str, phase: AttemptPhase, details: Mapping[str, Any]
-    ) -> tuple[datetime | None, datetime | None]:
+    def _times(self, submission: str, one: Submitted) -> tuple[datetime | None, datetime | None]:
         """When it began to run (not when it was submitted) and when it ended, in the house's time."""
-        if phase is AttemptPhase.PENDING:
-            self._pending_at[name] = self.clock.now()
+        if one.phase is AttemptPhase.PENDING:
+            self._pending_at[submission] = self.clock.now()
             return None, None
-        submitted = self._moment(details.get("start_time"))
-        waited = self._pending_at.get(name)
+        submitted = self._moment(one.details.get("start_time"))
+        waited = self._pending_at.get(submission)
         started = max((moment for moment in (submitted, waited) if moment), default=None)
-        return started, self._moment(details.get("end_time"))
+        return started, self._moment(one.details.get("end_time"))
 
     def _moment(self, milliseconds: object) -> datetime | None:
         return self.clock.at(milliseconds / 1000) if isinstance(milliseconds, int | float) else None
@@ -212,9 +247,7 @@ class RayJobs:
         try:
             return self._session.request(method, url, json=body, headers=headers, timeout=_TIMEOUT)
         except requests.RequestException as error:
-            raise RuntimeAwayError(
-                f"the Ray head at {self.settings.address} did not answer: {error}"
-            ) from error
+            raise RuntimeAwayError(f"the Ray head at {self.settings.address} did not answer: {error}") from error
 
 
 def _read(answer: requests.Response) -> Any:  # noqa: ANN401
@@ -225,6 +258,18 @@ def _read(answer: requests.Response) -> Any:  # noqa: ANN401
         return answer.json() if answer.content else {}
     except ValueError:
         raise RuntimeAwayError("Ray answered something that is not JSON") from None
+
+
+def _submitted(details: object) -> Submitted | None:
+    """A submission of an agent's; None for anybody else's."""
+    if not isinstance(details, dict):
+        return None
+    try:
+        submission = Submission.model_validate(details.get("metadata"))
+    except ValidationError:
+        return None
+    phase = _PHASES.get(str(details.get("status")), AttemptPhase.UNKNOWN)
+    return Submitted(submission, phase, details)
 
 
 def _why(phase: AttemptPhase, details: Mapping[str, Any]) -> tuple[str, str]:

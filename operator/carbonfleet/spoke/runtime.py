@@ -1,11 +1,12 @@
 """What a spoke needs of the thing that runs its attempts: two implementations stand behind this one door."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from carbonfleet.api.report import AttemptPhase, JobRef
+from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
+from carbonfleet.spoke.output import Findings
 from carbonfleet.spoke.wanted import Wanted
 
 
@@ -33,26 +34,51 @@ class Run:
         return self.phase in {AttemptPhase.PENDING, AttemptPhase.RUNNING, AttemptPhase.UNKNOWN}
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What to look for: the namespaces of all jobs, and what is known of those that are not over."""
+
+    namespaces: frozenset[str] = frozenset()
+    open: Mapping[str, ReportSpec] = field(default_factory=dict)
+    """Reports by attempt's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The runtime at one moment."""
+
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    """Every attempt of this spoke that the runtime knows, by name."""
+    blind: Mapping[str, str] = field(default_factory=dict)
+    """Namespaces that can't be seen, and why: nothing is known of what runs there."""
+
+
 class Runtime(Protocol):
-    """Starts and stops attempts; each call is safe to repeat, and `observe` is the only truth."""
+    """Starts and stops attempts; each call is safe to repeat, and `observe` is the only truth.
+
+    Every call raises RuntimeAwayError when the runtime does not answer, and RefusedError when it answers no.
+    """
 
     def version(self) -> str:
-        """What runs, such as `ray 2.60.0`. Raises RuntimeAwayError."""
+        """What runs, such as `ray 2.60.0`."""
 
-    def observe(self) -> Mapping[str, Run]:
-        """Every attempt of this spoke that it knows, by name. Raises RuntimeAwayError."""
+    def observe(self, scope: Scope) -> Observed:
+        """What runs, and what cannot be seen."""
 
     def start(self, wanted: Wanted, output: str) -> None:
-        """Run an attempt that does not run, or resume a suspended one. Raises RuntimeAwayError."""
+        """Run an attempt that does not run, or resume a suspended one."""
 
     def suspend(self, wanted: Wanted) -> None:
-        """Ask a running attempt to save itself and give up its GPUs. Raises RuntimeAwayError."""
+        """Ask a running attempt to save itself and give up its GPUs."""
 
     def stop(self, run: Run) -> None:
-        """Ask an attempt to save itself and end for good. Raises RuntimeAwayError."""
+        """Ask an attempt to save itself and end for good."""
 
     def prune(self, run: Run) -> None:
-        """Clear away what is left of an attempt that has ended. Raises RuntimeAwayError."""
+        """Clear away what is left of an attempt that has ended."""
+
+    def look(self, name: str, namespace: str, attempt: int, place: str) -> Findings:
+        """How far an attempt is, as its output at `place` or its log says; never raises."""
 
     def free_gpus(self, pools: Mapping[str, int], held: Mapping[str, int]) -> Mapping[str, int]:
         """GPUs free in each pool, given how many are declared and how many attempts of ours hold."""

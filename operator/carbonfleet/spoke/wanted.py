@@ -108,9 +108,7 @@ def read_wanted(cluster: str, path: str, content: bytes) -> Wanted:
     )
 
 
-def _check_identity(
-    path: str, placement: Placement, config_map: Mapping[str, Any], ray_job: Mapping[str, Any]
-) -> None:
+def _check_identity(path: str, placement: Placement, config_map: Mapping[str, Any], ray_job: Mapping[str, Any]) -> None:
     """Both objects are the placement's own: nothing else can be slipped in under another name."""
     for kind, document in (("ConfigMap", config_map), ("RayJob", ray_job)):
         metadata = document.get("metadata")

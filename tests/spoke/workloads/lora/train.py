@@ -26,9 +26,7 @@ def lease():
 
 def checkpoint(step):
     saved = {"step": step, "attempt": attempt, "sha256": f"{step:064x}", "size_bytes": 1}
-    write(
-        "LEASE", {"attempt": attempt, "holder": str(os.getpid()), "config_digest": "", "checkpoints": [saved]}
-    )
+    write("LEASE", {"attempt": attempt, "holder": str(os.getpid()), "config_digest": "", "checkpoints": [saved]})
 
 
 def numbers(step):

@@ -1,0 +1,85 @@
+"""Everything that the agent sees in one pass: Git, the runtime and its own memory, attempt by attempt."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from carbonfleet.spoke.decide import Sight
+from carbonfleet.spoke.memory import Memory
+from carbonfleet.spoke.output import Findings, output_place
+from carbonfleet.spoke.runtime import Observed, Runtime, Scope
+from carbonfleet.spoke.wanted import Wanted, WantedSet
+
+
+@dataclass(slots=True)
+class View:
+    """One pass's picture. `wanted` is None before Git was read, `observed` while the runtime is away."""
+
+    store: Path
+    runtime: Runtime
+    memory: Memory
+    wanted: WantedSet | None
+    observed: Observed | None = None
+    _found: dict[str, Findings] = field(default_factory=dict)
+
+    def scope(self) -> Scope:
+        """What the runtime is to look for."""
+        open_ones = {name: known.report for name, known in self.memory.items() if not known.is_over}
+        placements = self.wanted.placements.values() if self.wanted else ()
+        namespaces = {report.job.namespace for report in open_ones.values()}
+        return Scope(frozenset(namespaces | {one.placement.namespace for one in placements}), open_ones)
+
+    def sights(self) -> dict[str, Sight]:
+        """Every attempt that Git wants, that runs, or that is not over, by name."""
+        wanted = self.wanted.placements.keys() if self.wanted else set[str]()
+        runs = self.observed.runs.keys() if self.observed else set[str]()
+        open_ones = {name for name, known in self.memory.items() if not known.is_over}
+        return {name: self._sight(name) for name in sorted(wanted | runs | open_ones)}
+
+    def held(self) -> Counter[str]:
+        """GPUs that our attempts hold, by pool."""
+        held = Counter[str]()
+        for run in self.observed.runs.values() if self.observed else ():
+            held[run.pool] += run.gpus if run.is_live else 0
+        return held
+
+    def place(self, wanted: Wanted) -> str:
+        """Where an attempt saves."""
+        return output_place(self.store, wanted.environment.get("LORA_OUTPUT", ""), wanted.placement.uid)
+
+    def findings(self, name: str) -> Findings:
+        """What the attempt's output says; read once in a pass, and no more once it is over."""
+        if name not in self._found:
+            self._found[name] = self._look(name)
+        return self._found[name]
+
+    def _sight(self, name: str) -> Sight:
+        known = self.memory.get(name)
+        wanted = self.wanted.placements.get(name) if self.wanted else None
+        return Sight(
+            wanted=wanted,
+            run=self.observed.runs.get(name) if self.observed else None,
+            known=known,
+            is_done=self.findings(name).is_done,
+            goes_on=self._is_hidden(name, wanted),
+        )
+
+    def _is_hidden(self, name: str, wanted: Wanted | None) -> bool:
+        """Whether Git or the runtime can't be seen for it, which is no wish that it should end."""
+        known = self.memory.get(name)
+        if wanted is None and (self.wanted is None or self.wanted.leaves(known.path if known else "")):
+            return True
+        namespace = wanted.placement.namespace if wanted else known.report.job.namespace if known else ""
+        return self.observed is not None and namespace in self.observed.blind
+
+    def _look(self, name: str) -> Findings:
+        known = self.memory.get(name)
+        wanted = self.wanted.placements.get(name) if self.wanted else None
+        if known is not None and known.is_over:
+            return Findings()
+        if wanted is not None:
+            placement = wanted.placement
+            return self.runtime.look(name, placement.namespace, placement.attempt, self.place(wanted))
+        if known is not None and known.place:
+            return self.runtime.look(name, known.report.job.namespace, known.report.attempt, known.place)
+        return Findings()

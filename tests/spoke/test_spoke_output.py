@@ -1,0 +1,91 @@
+"""What is read from a training's output, and from its log where the output can't be seen."""
+
+import json
+
+import pytest
+
+from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, Progress
+from carbonfleet.spoke.output import Findings, failure_in, findings_in_log, output_place, read_findings
+
+NUMBERS = {
+    "attempt": 2,
+    "step": 30,
+    "total_steps": 100,
+    "train_loss": 1.5,
+    "initial_validation_loss": 4.0,
+    "validation_loss": 1.75,
+    "tokens_per_second": 812.5,
+    "energy_kwh": 0.25,
+    "energy_source": "nvml",
+    "checkpoint": {"step": 25, "attempt": 2, "sha256": "a" * 64, "size_bytes": 9},
+    "warnings": [],
+}
+LEASE = {"attempt": 2, "holder": "h", "config_digest": "c", "checkpoints": [NUMBERS["checkpoint"]]}
+FOUND = Findings(
+    Progress(
+        step=30,
+        total_steps=100,
+        train_loss=1.5,
+        initial_validation_loss=4.0,
+        validation_loss=1.75,
+        tokens_per_second=812.5,
+    ),
+    Checkpoint(uri="/store/u", step=25, digest="sha256:" + "a" * 64),
+    Energy(method=EnergyMethod.NVML, kwh=0.25),
+)
+
+
+def reader(**files):
+    return lambda name: json.dumps(files[name]).encode() if name in files else None
+
+
+def test_everything_is_read():
+    files = {"progress.json": NUMBERS, "LEASE": LEASE}
+    assert read_findings(reader(**files), 2, "/store/u") == FOUND
+
+
+def test_the_log_says_the_same():
+    log = f"noise\nLORA_PROGRESS {json.dumps({**NUMBERS, 'step': 20})}\nLORA_PROGRESS {json.dumps(NUMBERS)}\nmore\n"
+    assert findings_in_log(log, 2, "/store/u") == FOUND
+
+
+def test_an_earlier_attempts_progress_is_not_this_ones_but_its_checkpoint_is():
+    found = read_findings(reader(**{"progress.json": NUMBERS, "LEASE": LEASE}), 3, "/store/u")
+    assert found == Findings(checkpoint=FOUND.checkpoint)
+
+
+def test_only_this_attempts_marker_says_that_it_is_done():
+    done = reader(DONE={"attempt": 2})
+    assert read_findings(done, 2, "").is_done
+    assert not read_findings(done, 3, "").is_done
+
+
+def test_without_a_meter_the_energy_is_an_estimate_for_the_hub_to_make():
+    unmeasured = {**NUMBERS, "energy_kwh": None, "energy_source": None}
+    found = read_findings(reader(**{"metrics.json": unmeasured}), 2, "")
+    assert found.energy == Energy(method=EnergyMethod.ESTIMATE)
+
+
+@pytest.mark.parametrize(
+    "junk", [b"", b"{", b"[]", b"null", b'{"attempt": "x"}', b'{"attempt": 9, "step": -1}', b"\xff\xfe", b"7"]
+)
+def test_junk_is_no_news(junk):
+    assert read_findings(lambda _: junk, 2, "/store/u") == Findings()
+
+
+def test_not_a_number_is_no_progress():
+    text = json.dumps({**NUMBERS, "train_loss": float("nan")}).encode()
+    assert read_findings(lambda name: text if name == "progress.json" else None, 2, "").progress is None
+
+
+def test_the_last_failure_in_a_log_counts():
+    lines = [{"reason": "A", "message": "first"}, {"reason": "UnknownModel", "message": "no such model"}]
+    log = "\n".join(f"LORA_FAILURE {json.dumps(line)}" for line in lines) + "\n"
+    assert failure_in(log).reason == "UnknownModel"
+    assert failure_in("LORA_FAILURE {broken}") is None
+    assert failure_in('LORA_FAILURE {"reason": "not camel case!"}') is None
+
+
+def test_a_local_output_is_the_jobs_folder_and_a_url_is_kept(tmp_path):
+    assert output_place(tmp_path, "/checkpoints/uid-1", "uid-1") == str(tmp_path / "uid-1")
+    assert output_place(tmp_path, "s3://bucket/uid-1", "uid-1") == "s3://bucket/uid-1"
