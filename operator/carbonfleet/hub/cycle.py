@@ -15,7 +15,7 @@ from carbonfleet.hub.scene import Scene, snapshot_of, spokes_of
 from carbonfleet.hub.status import Known, Trouble, needs_update, status_of
 from carbonfleet.hub.view import FINALIZER, JobView, Stage, latest_reports
 from carbonfleet.hub.world import World
-from carbonfleet.kube import KubeError, ours
+from carbonfleet.kube import KubeError, Object, ours
 from carbonfleet.placement import plan
 from carbonfleet.placement.decision import Decision
 from carbonfleet.placement.record import record_of
@@ -55,17 +55,17 @@ def run(world: World) -> Outcome:
 
 def observe(world: World) -> Scene:
     """Freeze what is known; without an answer of the repository, its last known tip."""
-    now = world.clock.now()
     trouble = None
     try:
         world.tip = world.repository.fetch()
     except FleetError as error:
         trouble = Trouble(error.reason, str(error))
+    jobs, now = world.mirror.all(JOBS), world.clock.now()
     grace = max(world.settings.heartbeat_grace, world.settings.heartbeat_grace_real * world.clock.speed)
     tip = world.tip
     spokes, synced = spokes_of(tip.clusters if tip else {}, world.mirror.all(SPOKES), now, grace)
     reports = latest_reports(world.mirror.all(REPORTS))
-    views = world.views.of(world.mirror.all(JOBS), tip.placements if tip else {}, reports)
+    views = world.views.of(jobs, tip.placements if tip else {}, reports)
     return Scene(
         now=now,
         views=tuple(views),
@@ -235,11 +235,19 @@ def _old_status(view: JobView) -> object:
     return view.body.get("status") or {}
 
 
-def _patch(old: JobStatus, new: JobStatus) -> dict[str, object]:
-    """A merge patch: the new status whole, with null for what is no more."""
-    after = new.to_wire()
-    gone: dict[str, object] = dict.fromkeys(key for key in old.to_wire() if key not in after)
-    return gone | after
+def _patch(old: JobStatus, new: JobStatus) -> Object:
+    """A merge patch from the old status to the new: null, at every depth, for what is no more."""
+    return _difference(old.to_wire(), new.to_wire())
+
+
+def _difference(before: Object, after: Object) -> Object:
+    gone: Object = dict.fromkeys(key for key in before if key not in after)
+    for key, value in after.items():
+        inner = before.get(key)
+        if value != inner:
+            both = isinstance(value, dict) and isinstance(inner, dict)
+            gone[key] = _difference(inner, value) if both else value
+    return gone
 
 
 def _finalizers(view: JobView) -> list[str]:

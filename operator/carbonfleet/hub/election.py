@@ -33,6 +33,7 @@ class Election:
         self.identity = identity or f"{socket.gethostname()}-{os.getpid()}"
         self._seen: tuple[str, float] = ("", 0.0)
         self._renewed = 0.0
+        self._holder = ""
 
     def wait(self, stop: threading.Event, on_try: Callable[[], None]) -> bool:
         """Wait until this process leads; False when `stop` was set first. Each try calls `on_try`."""
@@ -47,12 +48,10 @@ class Election:
     def keep(self, stop: threading.Event) -> None:
         """Renew until `stop` is set or the Lease is lost; returns either way."""
         while not stop.wait(RENEW_SECONDS * random.uniform(0.8, 1.0)):  # noqa: S311 - jitter
-            try:
-                if not self._try():
-                    return
-            except KubeError:
-                if time.monotonic() - self._renewed > LEASE_SECONDS * 0.8:
-                    return
+            with contextlib.suppress(KubeError):
+                self._try()
+            if self._holder != self.identity or time.monotonic() - self._renewed > LEASE_SECONDS * 0.8:
+                return
 
     def release(self) -> None:
         """Give the Lease up, so that the next hub need not wait for it to run out."""
@@ -69,6 +68,7 @@ class Election:
             if not error.is_gone:
                 raise
             lease = {"metadata": {"name": NAME}, "spec": {}}
+        self._holder = lease["spec"].get("holderIdentity") or self.identity
         if not self._free(lease):
             return False
         began = time.monotonic()
@@ -78,7 +78,7 @@ class Election:
             if error.is_conflict:
                 return False
             raise
-        self._renewed = began
+        self._renewed, self._holder = began, self.identity
         return True
 
     def _free(self, lease: Object) -> bool:

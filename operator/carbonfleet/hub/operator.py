@@ -1,8 +1,8 @@
 """The hub's process: Kopf watches, one thread plans, a Lease elects."""
 
 import asyncio
+import contextlib
 import logging
-import os
 import random
 import threading
 import time
@@ -37,22 +37,31 @@ def run(settings: HubSettings, clock: Clock, signals: Signals) -> None:
 
     Raises KubeError when there is no usable kubeconfig, RepositoryInvalid for an unfit fleet address.
     """
-    if settings.kubeconfig is not None:
-        os.environ["KUBECONFIG"] = str(settings.kubeconfig)  # where Kopf looks
     world = open_world(settings, clock, signals)
     stop = threading.Event()
     pulse = Pulse()
-    _watch(world.mirror, pulse)
+    _watch(world, pulse)
     leader = threading.Thread(target=_lead, args=(world, stop, pulse), name="cycle", daemon=True)
     leader.start()
-    asyncio.run(
-        kopf.operator(clusterwide=True, standalone=True, stop_flag=stop, liveness_endpoint=settings.liveness or None)
-    )
+    asyncio.run(_operate(stop, settings.liveness))
     stop.set()
     world.mirror.changed.set()
     leader.join(timeout=10)
     world.ledger.close()
     signals.close()
+
+
+async def _operate(stop: threading.Event, liveness: str) -> None:
+    """Kopf, until a signal, a failure of its own, or `stop`."""
+    loop, flag = asyncio.get_running_loop(), asyncio.Event()
+
+    def pass_on() -> None:
+        stop.wait()
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            loop.call_soon_threadsafe(flag.set)
+
+    threading.Thread(target=pass_on, name="stop", daemon=True).start()
+    await kopf.operator(clusterwide=True, standalone=True, stop_flag=flag, liveness_endpoint=liveness or None)
 
 
 def open_world(settings: HubSettings, clock: Clock, signals: Signals) -> World:
@@ -87,11 +96,15 @@ class Pulse:
         return f"{age:.0f} s"
 
 
-def _watch(mirror: Mirror, pulse: Pulse) -> None:
+def _watch(world: World, pulse: Pulse) -> None:
     """Kopf's part: keep the mirror, answer probes. Handlers never plan."""
     for kind in KINDS:
-        kopf.on.event(GROUP, VERSION, kind, id=kind)(on_watch_event(mirror, kind))
+        kopf.on.event(GROUP, VERSION, kind, id=kind)(on_watch_event(world.mirror, kind))
     kopf.on.probe(id="cycle")(pulse.check)
+
+    @kopf.on.login()
+    def login(**_: object) -> kopf.ConnectionInfo:
+        return kopf.ConnectionInfo(**world.kube.credentials())
 
     @kopf.on.startup()
     def configure(settings: kopf.OperatorSettings, **_: object) -> None:
@@ -112,7 +125,7 @@ def _lead(world: World, stop: threading.Event, pulse: Pulse) -> None:
         keeper.start()
         _cycles(world, lambda: stop.is_set() or lost.is_set(), pulse)
         election.release()
-        if lost.is_set():
+        if not stop.is_set():
             _log.error("the Lease was lost: stopping, so that two hubs never lead")
     stop.set()
 

@@ -60,7 +60,7 @@ def asks_to_replace(view: JobView) -> bool:
     """A person asked, by annotation, to write the placement again."""
     if view.job is None:
         return False
-    asked = view.job.metadata.annotations.get(ANNOTATION.REPLACE, "")
+    asked = view.job.metadata.annotations.get(ANNOTATION.REPLACE, "")[:256]
     return asked not in ("", view.job.status.replaced)
 
 

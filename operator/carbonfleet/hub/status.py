@@ -85,7 +85,7 @@ def status_of(known: Known, now: datetime) -> JobStatus:
         progress=(report.progress if report and report.progress else old.progress),
         last_good_checkpoint=(report.checkpoint if report and report.checkpoint else old.last_good_checkpoint),
         decision_digest=record.digest if record else old.decision_digest,
-        replaced=view.job.metadata.annotations.get(ANNOTATION.REPLACE, "") if view.job else "",
+        replaced=view.job.metadata.annotations.get(ANNOTATION.REPLACE, "")[:256] if view.job else "",
     )
 
 
@@ -285,6 +285,8 @@ def _summary(known: Known, phase: Phase, actual: Figures | None) -> str:
         return _outcome(known, report)
     if phase is Phase.FAILED and report is not None:
         return f"{report.reason or 'Failed'} on {report.spoke}: {report.message or 'no more is known'}"
+    if record is not None and phase is Phase.RUNNING and report is not None and report.start_time:
+        return f"trains on {report.spoke} since {format_time(report.start_time)}; decided: {record.message}"
     if record is not None:
         return str(record.message)
     return str(view.job.status.summary)

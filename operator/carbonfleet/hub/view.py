@@ -100,7 +100,7 @@ class JobView:
         phase, seen = job.status.phase, job.status.observed_generation
         if phase is Phase.SUCCEEDED:
             return True
-        asked_again = job.metadata.annotations.get(ANNOTATION.REPLACE, "") not in ("", job.status.replaced)
+        asked_again = job.metadata.annotations.get(ANNOTATION.REPLACE, "")[:256] not in ("", job.status.replaced)
         ended = phase in (Phase.FAILED, Phase.CANCELLED, Phase.REJECTED)
         return ended and seen == job.metadata.generation and not asked_again
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from carbonfleet.local.ray_head import ticks
+
 
 class ChildError(Exception):
     """A process of the stack could not be started or ended too early."""
@@ -26,8 +28,9 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; its output goes to the end of its log."""
+        """Start it; its output goes to the end of its log. One that an earlier stack left behind is ended."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._end_leftover()
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
                 self._command,
@@ -37,6 +40,18 @@ class Child:
                 env=os.environ | self._environment,
                 start_new_session=True,
             )
+        self._record.write_text(f"{self.pid} {ticks(self.pid)}")
+
+    @property
+    def _record(self) -> Path:
+        return self.log.with_suffix(".pid")
+
+    def _end_leftover(self) -> None:
+        """A stack that was killed could not end its processes: a second one of a kind must not work beside them."""
+        with suppress(OSError, ValueError):
+            pid, started = (int(part) for part in self._record.read_text().split())
+            if started and ticks(pid) == started:
+                os.killpg(pid, signal.SIGKILL)
 
     @property
     def pid(self) -> int:

@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -28,11 +29,10 @@ from carbonfleet.local.screen import Screen
 from carbonfleet.local.stack import Stack, StackSettings
 from carbonfleet.signals.demo import SOURCE_NAME, ZONES, demo_value
 
-START: Final = datetime(2025, 12, 16, 3, tzinfo=UTC)
+START: Final = datetime(2025, 12, 16, 1, tzinfo=UTC)
 """Ohio's grid gets cleaner in the hours after it, so that a job has something to wait for."""
 VALID: Final = ("unconstrained", "waits", "eu-only", "us-only", "cheap", "blocked")
 INVALID: Final = "invalid"
-SETTLED: Final = (Phase.SUCCEEDED, Phase.FAILED, Phase.REJECTED, Phase.CANCELLED, Phase.BLOCKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class DemoSettings:
 
     state: Path
     project: Path
-    speed: float = 360.0
-    """The house's hours in real time: 360 is an hour in ten seconds."""
+    speed: float = 240.0
+    """The house's hours in real time: 240 is an hour in 15 seconds."""
     keep: bool = False
     limit: timedelta = timedelta(minutes=5)
     """Real time, from `kubectl apply` on."""
@@ -50,8 +50,8 @@ class DemoSettings:
 
 def run(settings: DemoSettings, screen: Screen) -> int:
     """Run it; 0 only if everything that it promises was seen to happen."""
-    shutil.rmtree(settings.state, ignore_errors=True)
-    settings.state.mkdir(parents=True, mode=0o700)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: with everything stopped
+    _empty(settings.state)
     clock = Clock.starting_at(START, settings.speed)
     signals = write_signals(settings.state)
     stack = Stack(
@@ -72,6 +72,17 @@ def run(settings: DemoSettings, screen: Screen) -> int:
         return 130
     finally:
         stack.down()
+
+
+def _empty(state: Path) -> None:
+    """Forget an earlier run, but for the records of processes that it may have left behind."""
+    for path in state.iterdir() if state.exists() else ():
+        if path.name == "logs":
+            for log in path.glob("*.log"):
+                log.unlink()
+        elif path.name != "ray.directory":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _story(settings: DemoSettings, stack: Stack, screen: Screen, clock: Clock) -> int:
@@ -115,6 +126,12 @@ def write_signals(state: Path) -> Path:
     return settings
 
 
+def is_settled(job: CarbonTrainingJob) -> bool:
+    """Nothing more is to be expected of it."""
+    phase = job.status.phase
+    return phase.is_terminal or phase is Phase.REJECTED or (phase is Phase.BLOCKED and job.metadata.name == "blocked")
+
+
 def _apply(settings: DemoSettings, stack: Stack, screen: Screen) -> Mapping[str, str]:
     answers = {}
     for name in (*VALID, INVALID):
@@ -150,8 +167,7 @@ class Watcher:
             for body in bodies:
                 self._look(body)
             self._commits()
-            done = [job for job in self.jobs.values() if job.status.phase in SETTLED]
-            if len(done) == len(VALID):
+            if len([job for job in self.jobs.values() if is_settled(job)]) == len(VALID):
                 return True
             time.sleep(0.3)
         return False

@@ -89,7 +89,7 @@ class RayHead:
         _write_private(settings.directory / "token", token)
         ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
         process = _spawn(settings, ports)
-        head = cls(f"http://127.0.0.1:{ports['--dashboard-port']}", token, process.pid, _ticks(process.pid))
+        head = cls(f"http://127.0.0.1:{ports['--dashboard-port']}", token, process.pid, ticks(process.pid))
         _write_private(settings.directory / "head.json", json.dumps(head.record()))
         head._wait_until_ready(process, settings.directory / "head.log", timeout_seconds)
         return head
@@ -115,7 +115,7 @@ class RayHead:
 
     def runs(self) -> bool:
         """Whether its first process is alive."""
-        return self.started_ticks > 0 and _ticks(self.pid) == self.started_ticks
+        return self.started_ticks > 0 and ticks(self.pid) == self.started_ticks
 
     def answers(self) -> bool:
         """Whether it takes jobs."""
@@ -135,8 +135,8 @@ class RayHead:
             with suppress(ChildProcessError):
                 os.waitpid(self.pid, os.WNOHANG)
             time.sleep(0.05)
-        for pid, ticks in started_by_it.items():
-            if _ticks(pid) == ticks:
+        for pid, started in started_by_it.items():
+            if ticks(pid) == started:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
@@ -223,10 +223,10 @@ def _write_private(path: Path, text: str) -> None:
 def _session(leader: int) -> dict[int, int]:
     """The processes of a session by pid, with their start in clock ticks."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return {pid: _ticks(pid) for pid in pids if _stat(pid)[3:4] == [str(leader)]}
+    return {pid: ticks(pid) for pid in pids if _stat(pid)[3:4] == [str(leader)]}
 
 
-def _ticks(pid: int) -> int:
+def ticks(pid: int) -> int:
     """When a process started, in clock ticks since boot; 0 if it is gone or a zombie."""
     fields = _stat(pid)
     return int(fields[19]) if len(fields) > 19 and fields[0] not in "ZX" else 0

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any, Final
 from carbonfleet.clock import VARIABLE as CLOCK_VARIABLE
 from carbonfleet.clock import Clock
 from carbonfleet.fleet.declared import read_cluster
-from carbonfleet.kube import Kube, KubeError, path
+from carbonfleet.kube import Kube, KubeError, ours, path
 from carbonfleet.local import git_daemon
 from carbonfleet.local.child import Child, ChildError
 from carbonfleet.local.ray_head import HeadSettings, RayHead
@@ -73,6 +75,7 @@ class Stack:
         for cluster in self.clusters():
             self._start_spoke(cluster)
         threading.Thread(target=self._keep_alive, name="keep-alive", daemon=True).start()
+        self._await_spokes(seconds=60)
 
     def down(self) -> None:
         """End what was started, the last first."""
@@ -188,6 +191,19 @@ class Stack:
         }
         self._start(cluster, "carbonfleet", "spoke", "run", *chain.from_iterable(options.items()))
         self._say(f"spoke {cluster} started")
+
+    def _await_spokes(self, seconds: float) -> None:
+        """Wait until every spoke has reported to the hub."""
+        kube, deadline = Kube.connect(self.kubeconfig), time.monotonic() + seconds
+        missing = set(self.clusters())
+        while missing and time.monotonic() < deadline:
+            with suppress(KubeError):
+                spokes, _ = kube.list(ours("spokeclusters"))
+                missing -= {s["metadata"]["name"] for s in spokes if (s.get("status") or {}).get("heartbeatTime")}
+            time.sleep(0.1)
+        if missing:
+            raise ChildError(f"{', '.join(sorted(missing))} did not report to the hub within {seconds:.0f} s")
+        self._say("every spoke has reported to the hub")
 
     def _keep_alive(self) -> None:
         """What Kubernetes would do: start a process again that ended by itself."""
