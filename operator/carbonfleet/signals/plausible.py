@@ -21,6 +21,7 @@ def like_its_zone(batch: Batch, measured: Measured | None) -> Batch:
 
     Marginal values jump between fuels and are left alone. Six dirty hours measured in one answer are
     believed: a grid may become dirtier. A suddenly clean one is not, for that is how broken data looks.
+    Where most of an answer is unlike the zone, none of it is believed.
     """
     if measured is None or batch.ask.kind is SignalKind.MARGINAL:
         return batch
@@ -33,6 +34,8 @@ def like_its_zone(batch: Batch, measured: Measured | None) -> Batch:
         high = float("inf")
     kept = tuple(reading for reading in batch.readings if low <= reading.value <= high)
     unlike = tuple(_rejection(r, low, high) for r in batch.readings if not low <= r.value <= high)
+    if 2 * len(unlike) > len(batch.readings):
+        kept = ()
     return replace(batch, readings=kept, rejected=batch.rejected + unlike)
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    make_url,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -142,6 +143,8 @@ class HistoryStore:
 
 
 def _engine(url: str) -> Engine:
+    if make_url(url).get_backend_name() not in {"sqlite", "postgresql"}:
+        raise StoreError("the signal history is kept in SQLite or PostgreSQL, nowhere else")
     options: dict[str, Any] = {}
     if url in {"sqlite://", "sqlite:///:memory:"}:
         options = {"poolclass": StaticPool}
@@ -150,8 +153,6 @@ def _engine(url: str) -> Engine:
     engine = create_engine(url, pool_pre_ping=True, **options)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
-    elif engine.dialect.name != "postgresql":
-        raise StoreError(f"the signal history is kept in SQLite or PostgreSQL, not {engine.dialect.name}")
     return engine
 
 

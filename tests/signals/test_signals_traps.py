@@ -1,0 +1,200 @@
+"""The ways in which carbon data lies, each of which ends in a reason and never in a plan."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from carbon_servers import FakeElectricityMaps, wave
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.signals.reading import PriceKind, Reason
+from carbonfleet.signals.screen import Frame, Point, screen
+from carbonfleet.signals.source import Ask, Feed
+
+LIFECYCLE = SignalKind.AVERAGE_LIFECYCLE
+HOUR = timedelta(hours=1)
+NOON = datetime(2025, 12, 15, 12, tzinfo=UTC)
+
+
+def screened(*points: tuple[object, object], kind=LIFECYCLE, feed=Feed.MEASURED):
+    """Values kept and reasons for what was not."""
+    ask = Ask("SE", kind, feed, NOON - 24 * HOUR, NOON)
+    kept, refused = screen((Point(at, value) for at, value in points), Frame(ask, "test", HOUR, NOON))
+    return [reading.value for reading in kept], [rejection.reason for rejection in refused]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, Reason.NULL),
+        (float("nan"), Reason.NOT_A_NUMBER),
+        (float("inf"), Reason.NOT_A_NUMBER),
+        ("NaN", Reason.NOT_A_NUMBER),
+        ("42", Reason.NOT_A_NUMBER),
+        (True, Reason.NOT_A_NUMBER),
+        ([3], Reason.NOT_A_NUMBER),
+        (-1, Reason.NEGATIVE),
+        (9e6, Reason.ABSURD),
+        (0, Reason.TOO_CLEAN),
+        (2, Reason.TOO_CLEAN),
+    ],
+)
+def test_a_value_that_no_grid_has_is_refused_with_its_reason(value, reason):
+    assert screened(("2025-12-15T10:00:00Z", value)) == ([], [reason])
+
+
+def test_whole_numbers_and_fractions_are_both_numbers():
+    kept, _ = screened(("2025-12-15T10:00:00.000Z", 42), ("2025-12-15T11:00:00+00:00", 42.5))
+    assert kept == [42.0, 42.5]
+
+
+@pytest.mark.parametrize(
+    ("at", "reason"),
+    [
+        ("2025-12-15T13:30:00Z", Reason.BAD_TIME),
+        ("2025-12-15T14:00:00Z", Reason.FUTURE),
+        ("2025-12-15T10:00:00", Reason.BAD_TIME),
+        ("yesterday", Reason.BAD_TIME),
+        (1765792800, Reason.BAD_TIME),
+        (None, Reason.BAD_TIME),
+    ],
+)
+def test_a_time_that_cannot_be_is_refused(at, reason):
+    assert screened((at, 100)) == ([], [reason])
+
+
+def test_an_hour_dated_by_its_end_is_not_the_future():
+    assert screened(("2025-12-15T13:00:00Z", 100)) == ([100.0], [])
+
+
+def test_a_time_of_another_zone_is_the_same_moment():
+    """No day is special: an offset that daylight saving changes moves nothing."""
+    assert screened(("2025-12-15T11:00:00+02:00", 100), ("2025-12-15T10:00:00Z", 101))[0] == [100.0, 101.0]
+
+
+def test_values_out_of_order_and_hours_twice_are_refused():
+    points = [(f"2025-12-15T{hour:02}:00:00Z", 100 + hour) for hour in (8, 9, 9, 7, 10)]
+    assert screened(*points) == ([108.0, 109.0, 110.0], [Reason.DUPLICATE, Reason.OUT_OF_ORDER])
+
+
+def test_zero_is_a_value_where_it_can_be_one():
+    assert screened(("2025-12-15T10:00:00Z", 0), kind=SignalKind.MARGINAL) == ([0.0], [])
+    assert screened(("2025-12-15T10:00:00Z", -20), kind=PriceKind.DAY_AHEAD) == ([-20.0], [])
+    assert screened(("2025-12-15T10:00:00Z", -1), kind=PriceKind.GPU_SPOT) == ([], [Reason.NEGATIVE])
+
+
+def _week(signals, read, clock):
+    """Enough of the past to know a zone by."""
+    signals.refresh([("NO-NO1", LIFECYCLE)])
+    for _ in range(6):
+        clock.forward(minutes=17)
+        read(signals, "NO-NO1")
+        signals.await_answers(10)
+
+
+def tampered(change):
+    """Every value of an answer put through `change`."""
+    return lambda items: [{**item, "carbonIntensity": change(item["carbonIntensity"])} for item in items]
+
+
+@pytest.mark.parametrize("change", [lambda v: v / 10, lambda v: v * 6])
+def test_a_forecast_unlike_its_zone_is_not_planned_with(room, read, clock, maps, electricitymaps, change):
+    maps.curve = lambda zone, hour: wave(zone, hour) + 100
+    signals = room(electricitymaps())
+    _week(signals, read, clock)
+    lie = tampered(change)
+    maps.tamper = lambda items: items if "zone" in items[0] else lie(items)  # forecasts alone
+    clock.forward(hours=26)
+    for _ in range(3):
+        clock.forward(minutes=17)
+        read(signals, "NO-NO1")
+        signals.await_answers(10)
+    (view,) = signals.overview([("NO-NO1", LIFECYCLE)])
+    assert view.link != "forecast"
+    assert any("unlike" in trouble.lower() for trouble in view.troubles)
+
+
+def test_a_grid_that_becomes_dirtier_is_believed_in_the_end(room, read, clock, maps, electricitymaps):
+    maps.curve = lambda zone, hour: 60.0
+    maps.access["NO-NO1"] = ["carbon-intensity/history", "carbon-intensity/past-range"]
+    signals = room(electricitymaps())
+    _week(signals, read, clock)
+    maps.curve = lambda zone, hour: 400.0
+    clock.forward(hours=2)
+    read(signals, "NO-NO1")
+    signals.await_answers(10)
+    clock.forward(hours=1)
+    assert max(read(signals, "NO-NO1").forecasts["NO-NO1", LIFECYCLE].grams_per_kwh) > 350
+
+
+def test_a_direct_zero_in_a_fossil_zone_is_not_clean(room, clock, maps, electricitymaps):
+    maps.curve = lambda zone, hour: 600.0
+    signals, wanted = room(electricitymaps()), [("NO-NO1", SignalKind.AVERAGE_DIRECT)]
+    for _ in range(6):
+        signals.forecasts(wanted, clock.now(), clock.now() + 24 * HOUR)
+        signals.await_answers(10)
+        clock.forward(minutes=17)
+    maps.tamper = tampered(lambda value: 0)
+    clock.forward(hours=6)
+    signals.forecasts(wanted, clock.now(), clock.now() + 24 * HOUR)
+    signals.await_answers(10)
+    found = signals.forecasts(wanted, clock.now(), clock.now() + 24 * HOUR).forecasts[wanted[0]]
+    assert found.grams_per_kwh.min() == pytest.approx(480)
+
+
+def test_a_null_in_a_forecast_is_bridged_and_a_long_gap_ends_it(room, read, clock, maps, electricitymaps):
+    def holes(items):
+        for index in (3, 10, 11, 12, 13):
+            items[index]["carbonIntensity"] = None
+        return items
+
+    maps.tamper = holes
+    maps.curve = lambda zone, hour: 100.0
+    found = read(room(electricitymaps()), "NO-NO1", hours=24).forecasts["NO-NO1", LIFECYCLE]
+    assert found.grams_per_kwh.tolist() == [100.0] * 10
+
+
+def test_stale_measurements_are_not_the_present(room, read, maps, electricitymaps):
+    maps.access["NO-NO1"] = ["carbon-intensity/history"]
+    maps.measured_age = timedelta(hours=14)
+    reading = read(room(electricitymaps()), "NO-NO1")
+    assert "the last measured value is 14h old" in reading.problems["NO-NO1"]
+
+
+def test_kinds_never_mix(room, clock, maps, electricitymaps):
+    """Forecasts are lifecycle: a job that decides by direct values does not get one."""
+    signals = room(electricitymaps())
+    wanted = [("NO-NO1", kind) for kind in SignalKind]
+    for _ in range(2):
+        reading = signals.forecasts(wanted, clock.now(), clock.now() + 24 * HOUR)
+        signals.await_answers(10)
+    links = {kind: found.link for (_, kind), found in reading.forecasts.items()}
+    assert links == {LIFECYCLE: "forecast", SignalKind.AVERAGE_DIRECT: "last"}
+    assert "no source offers it" in reading.problems["NO-NO1"]
+
+
+def test_whole_numbers_from_the_server_are_as_good(room, read, clock, maps, electricitymaps):
+    maps.whole_points = True
+    maps.access["NO-NO1"] = ["carbon-intensity/history"]
+    found = read(room(electricitymaps()), "NO-NO1").forecasts["NO-NO1", LIFECYCLE]
+    assert found.grams_per_kwh[0] == round(wave("NO-NO1", clock.now()))
+
+
+@pytest.mark.parametrize("day", [datetime(2025, 3, 30, tzinfo=UTC), datetime(2025, 10, 26, tzinfo=UTC)])
+def test_days_on_which_clocks_change_are_days_like_others(room, read, clock, maps, electricitymaps, day):
+    clock.set(day)
+    found = read(room(electricitymaps()), "NO-NO1", hours=48).forecasts["NO-NO1", LIFECYCLE]
+    assert found.grams_per_kwh.tolist() == [wave("NO-NO1", day + i * HOUR) for i in range(48)]
+
+
+def test_a_server_that_guesses_the_zone_by_address_is_never_asked_to(clock, maps):
+    """The trap itself: without the switch the fake answers for another zone, as the real one does."""
+    import requests
+
+    headers = {"auth-token": "em-secret-token-123"}
+    url = f"{maps.url}/v3/carbon-intensity/latest"
+    maps.zones.append("DE")
+    guessed = requests.get(url, {"zone": "NO-N01"}, headers=headers, timeout=5)
+    assert (guessed.status_code, guessed.json()["zone"]) == (200, "DE")
+    plain = requests.get(url, {"zone": "NO-N01", "disableCallerLookup": "true"}, headers=headers, timeout=5)
+    assert plain.status_code == 400
+    assert isinstance(maps, FakeElectricityMaps)
