@@ -160,3 +160,12 @@ def test_the_kubeconfig_and_the_data_are_for_their_owner_only(kube_api):
     state = kube_api.folder / "state"
     for path in (kube_api.kubeconfig, state / "objects.sqlite", state / "tls.key", state / "objects.sqlite-wal"):
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_only_those_who_may_act_as_somebody_else(widgets, shared_kube_api):
+    grant(widgets, rule(["get"], ["widgets"]))
+    asked = ("-n", widgets.namespace, "auth", "can-i", "get", "widgets")
+    assert shared_kube_api.kubectl(*asked, "--as", "bob").stdout == "yes\n"
+    assert shared_kube_api.kubectl(*asked, "--as", "carol").stdout == "no\n"
+    refused = shared_kube_api.kubectl("get", "ns", "--as", "admin", user="bob")
+    assert 'User "bob" cannot impersonate resource "users"' in refused.stderr

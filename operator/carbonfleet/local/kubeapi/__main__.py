@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
         help="lines of token,user[,group...]; without it the administrator's token comes from CARBONFLEET_API_TOKEN",
     )
     parser.add_argument("--plain-http", action="store_true", help="no TLS; kubectl sends no token then")
-    parser.add_argument("--watch-log", type=int, default=20_000, metavar="N", help="events kept per kind for watches")
+    parser.add_argument("--watch-log", type=int, default=10_000, metavar="N", help="events kept per kind for watches")
     parser.add_argument("--bookmark-seconds", type=float, default=30.0, help="how often an idle watch gets a bookmark")
     return parser
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterator
+from typing import Final
 
 from carbonfleet.clock import Clock
 from carbonfleet.local.kubeapi import kinds
@@ -12,6 +13,9 @@ from carbonfleet.local.kubeapi.store import Store, Stored
 from carbonfleet.local.kubeapi.values import Obj, decode
 
 Place = tuple[Kind, Key]
+
+_EVENTS: Final = ("", "events")
+_MOST_EVENTS: Final = 10_000
 
 _STEPS_PER_TURN = 100
 """How many objects are looked at before other requests get a turn."""
@@ -37,6 +41,8 @@ class Collector:
     def observe(self, kind: Kind, key: Key, before: Stored | None, after: Stored | None) -> None:
         """Keep the index of owners up to date, and note what has to be looked at."""
         place = (kind, key)
+        if kind == _EVENTS and before is None and len(self._store.collection(kind).items) > _MOST_EVENTS:
+            self._wake.set()
         for uid in _owners(before) - _owners(after):
             self._dependents.get(uid, set()).discard(place)
         for uid in _owners(after):
@@ -65,6 +71,14 @@ class Collector:
         if gone is not None and "/" in gone.obj["apiVersion"]:
             self._note_crd(gone.obj)
 
+    def _trim_events(self) -> None:
+        """Forget the oldest events: a real server keeps them for an hour, whose length here depends on the clock."""
+        events = self._store.collection(_EVENTS)
+        if len(events.items) > _MOST_EVENTS:
+            by_age = sorted(events.items, key=lambda key: events.items[key].version)
+            for key in by_age[: len(by_age) - _MOST_EVENTS + _MOST_EVENTS // 10]:
+                self._store.delete(_EVENTS, key)
+
     def _note_crd(self, gone: Obj) -> None:
         group = gone["apiVersion"].partition("/")[0]
         for key, stored in self._store.collection(kinds.CRD).items.items():
@@ -82,6 +96,7 @@ class Collector:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            self._trim_events()
             steps = 0
             while self._due or self._orphaned:
                 if self._orphaned:

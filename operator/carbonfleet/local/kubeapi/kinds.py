@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Final
 
 from carbonfleet.local.kubeapi.cel import find_rule_errors
-from carbonfleet.local.kubeapi.errors import FieldError
+from carbonfleet.local.kubeapi.errors import OMITTED, FieldError
 from carbonfleet.local.kubeapi.jsonpath import parse as parse_jsonpath
 from carbonfleet.local.kubeapi.objectmeta import is_dns_label, is_subdomain
 from carbonfleet.local.kubeapi.resources import Resource
 from carbonfleet.local.kubeapi.schema import compile_schema, find_schema_errors
-from carbonfleet.local.kubeapi.values import Obj, timestamp
+from carbonfleet.local.kubeapi.validation import validate
+from carbonfleet.local.kubeapi.values import Json, Obj, timestamp
 
 CRD: Final = ("apiextensions.k8s.io", "customresourcedefinitions")
 NAMESPACE: Final = ("", "namespaces")
@@ -21,8 +22,9 @@ _MOST_DATA_BYTES: Final = 1024 * 1024
 
 
 def complete(resource: Resource, obj: Obj, old: Obj | None, now: datetime) -> None:
-    """Fill in, in place, what the server itself adds to an object of this kind."""
-    if (step := _COMPLETIONS.get(resource.storage)) is not None:
+    """Fill in, in place, what the server itself adds to an object of this kind; an invalid one is left as it is."""
+    step = _COMPLETIONS.get(resource.storage)
+    if step is not None and not validate(resource.node, obj):
         step(obj, old, now)
 
 
@@ -135,6 +137,15 @@ def _version_errors(version: Obj, path: str) -> list[FieldError]:
     where = f"{path}.schema.openAPIV3Schema"
     if not schema:
         return [FieldError("FieldValueRequired", where, detail="schemas are required")]
+    try:
+        errors = _schema_errors(schema, where)
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
+        return [FieldError("FieldValueInvalid", where, OMITTED, f"cannot be read as a schema: {error}")]
+    errors += _column_errors(version, path)
+    return errors
+
+
+def _schema_errors(schema: Json, where: str) -> list[FieldError]:
     errors = find_schema_errors(schema, where)
     if schema.get("type") != "object":
         errors.append(
@@ -142,6 +153,11 @@ def _version_errors(version: Obj, path: str) -> list[FieldError]:
         )
     if not errors:
         errors.extend(find_rule_errors(compile_schema(schema), where))
+    return errors
+
+
+def _column_errors(version: Obj, path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
         try:
             parse_jsonpath(column["jsonPath"])

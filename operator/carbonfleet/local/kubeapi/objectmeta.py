@@ -86,18 +86,23 @@ def _has_shape(value: Json, wanted: str) -> bool:
             return isinstance(value, list) and all(isinstance(v, dict) for v in value)
 
 
+def go_type(json_type: Json) -> str:
+    """What Go's decoder calls a JSON type in its errors."""
+    return _GO_TYPES.get(json_type, "null") if isinstance(json_type, str) else "null"
+
+
 def _undecodable(kind: str, version: str, name: str, value: Json, wanted: str) -> Exception:
-    found = _GO_TYPES.get(type_name(value), "null")
-    go_type = {
+    found = go_type(type_name(value))
+    wanted_type = {
         "map": "string",
         "strings": "string",
         "objects": "v1.OwnerReference",
         "object": "v1.ObjectMeta",
     }.get(wanted, wanted)
     if wanted == "map" and isinstance(value, dict):
-        found = next(_GO_TYPES.get(type_name(v), "null") for v in value.values() if not isinstance(v, str))
+        found = next(go_type(type_name(v)) for v in value.values() if not isinstance(v, str))
     path = f"metadata.{name}" if name else "metadata"
-    text = f"json: cannot unmarshal {found} into Go struct field ObjectMeta.{path} of type {go_type}"
+    text = f"json: cannot unmarshal {found} into Go struct field ObjectMeta.{path} of type {wanted_type}"
     return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {text}')
 
 

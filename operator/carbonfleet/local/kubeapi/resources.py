@@ -58,7 +58,8 @@ class Resource:
     custom: bool = False
     counts_generation: bool = False
     scale: Obj = field(default_factory=dict)
-    deprecation: str = ""
+    warning: str = ""
+    """What every write of this kind is answered with."""
 
     @property
     def api_version(self) -> str:
@@ -114,6 +115,7 @@ def _builtin(raw: Obj) -> Resource:
         columns=_columns(raw.get("columns", [])),
         selectable=("metadata.name", "metadata.namespace", *raw.get("selectable", ())),
         counts_generation=raw.get("generation", False),
+        warning=raw.get("warning", ""),
     )
 
 
@@ -176,7 +178,7 @@ def _custom(spec: Obj, version: Obj, storage_version: str) -> Resource:
         custom=True,
         counts_generation=True,
         scale=sub.get("scale") or {},
-        deprecation=(version.get("deprecationWarning") or warning) if version.get("deprecated") else "",
+        warning=(version.get("deprecationWarning") or warning) if version.get("deprecated") else "",
     )
 
 

@@ -11,6 +11,7 @@ from carbonfleet.local.kubeapi import kinds
 from carbonfleet.local.kubeapi.calls import User
 from carbonfleet.local.kubeapi.deletes import Deletes
 from carbonfleet.local.kubeapi.garbage import Collector
+from carbonfleet.local.kubeapi.impersonation import impersonated
 from carbonfleet.local.kubeapi.journal import Key, Kind
 from carbonfleet.local.kubeapi.rbac import Authorizer
 from carbonfleet.local.kubeapi.reads import Reads
@@ -43,7 +44,10 @@ class Service:
     def user_of(self, headers: Mapping[str, str]) -> User | None:
         """Whom the request's bearer token stands for; None where it stands for nobody."""
         scheme, _, token = headers.get("Authorization", "").partition(" ")
-        return self.tokens.user_of(token.strip(), self.clock.now()) if scheme.lower() == "bearer" else None
+        user = self.tokens.user_of(token.strip(), self.clock.now()) if scheme.lower() == "bearer" else None
+        if user is not None and headers.get("Impersonate-User"):
+            return impersonated(self.authorizer, user, headers["Impersonate-User"])
+        return user
 
 
 def open_service(settings: ApiSettings, clock: Clock) -> Service:

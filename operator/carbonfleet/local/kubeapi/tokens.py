@@ -20,6 +20,11 @@ _ACCOUNTS: Final = ("", "serviceaccounts")
 _LONGEST_SECONDS: Final = 10 * 365 * 86_400
 
 
+def account_groups(namespace: str) -> frozenset[str]:
+    """The groups that every service account of a namespace is in."""
+    return frozenset(("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED))
+
+
 class Tokens:
     """Knows whom a token stands for.
 
@@ -55,8 +60,7 @@ class Tokens:
         account = self._store.get(_ACCOUNTS, (namespace, name))
         if account is None or account.obj["metadata"]["uid"] != claims["uid"] or now.timestamp() >= claims["exp"]:
             return None
-        groups = frozenset(("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED))
-        return User(f"system:serviceaccount:{namespace}:{name}", groups, claims["uid"], namespace)
+        return User(f"system:serviceaccount:{namespace}:{name}", account_groups(namespace), claims["uid"], namespace)
 
     def _sign(self, payload: str) -> str:
         digest = hmac.new(self._key, payload.encode("utf-8", "replace"), hashlib.sha256).digest()

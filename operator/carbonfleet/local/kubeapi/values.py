@@ -1,6 +1,7 @@
 """What a Kubernetes object is here: JSON values, and how they become bytes."""
 
 import json
+import math
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -17,7 +18,14 @@ def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large a number")
+    return number
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def encode(value: Json) -> bytes:

@@ -21,7 +21,7 @@ from carbonfleet.local.kubeapi.errors import (
     not_found,
 )
 from carbonfleet.local.kubeapi.journal import Kind
-from carbonfleet.local.kubeapi.objectmeta import check_shape, find_errors, find_update_errors
+from carbonfleet.local.kubeapi.objectmeta import check_shape, find_errors, find_update_errors, go_type
 from carbonfleet.local.kubeapi.ownership import Writer, record_create, record_update
 from carbonfleet.local.kubeapi.pruning import apply_defaults, prune
 from carbonfleet.local.kubeapi.resources import Resource
@@ -214,8 +214,8 @@ class Writes:
             if call.field_validation == "Strict":
                 raise _cannot_handle(resource, f"strict decoding error: {', '.join(texts)}")
             call.warnings.extend(texts)
-        if resource.deprecation:
-            call.warnings.append(resource.deprecation)
+        if resource.warning:
+            call.warnings.append(resource.warning)
         apply_defaults(resource.node, obj)
 
     def _check(self, resource: Resource, obj: Obj, live: Obj | None) -> None:
@@ -267,7 +267,7 @@ def _check_decodable(resource: Resource, errors: list[FieldError]) -> None:
     for error in errors:
         if error.reason == "FieldValueTypeInvalid":
             text = (
-                f"json: cannot unmarshal {error.value} into Go struct field"
+                f"json: cannot unmarshal {go_type(error.value)} into Go struct field"
                 f" {resource.kind}.{error.field}: {error.detail}"
             )
             raise _cannot_handle(resource, text)
