@@ -1,0 +1,183 @@
+"""What the grid will do, from its history alone: a forecast of one zone and its measured error."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement.grid import IntArray
+from carbonfleet.placement.regression import DAY, DIRECT_HOURS, FIRST_SAMPLE, WEEK, Ridge, View, faded_mean
+from carbonfleet.placement.snapshot import FloatArray, Forecast
+
+HOUR: Final = timedelta(hours=1)
+LEVEL_HOURS: Final = 12.0
+"""How fast a departure from the profile fades, as an e-folding time."""
+PROFILE_HALF_LIFE_DAYS: Final = 4.0
+SHARES: Final = (0.4, 0.3, 0.3)
+"""Of the regression by hour of the day, the plain one, and the profile: three that err differently err less
+together. Chosen on zones and years other than those that the targets are measured on."""
+LOWEST: Final = 1.0
+"""g/kWh: below it the logarithm that regressions work on says nothing more."""
+BEYOND_SEEN: Final = 1.4
+"""A forecast stays within this factor of what the last 28 days have seen."""
+MOST_HISTORY_HOURS: Final = 90 * DAY
+FEWEST_HOURS: Final = DAY
+MOST_GAPS: Final = 0.1
+ERROR_HALF_LIFE_DAYS: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hindcast:
+    """Forecasts as they would have been issued, each from the hours before it alone.
+
+    Row i was issued at hour `first + i`; column h is the hour `first + i + h`. Shape (issues, hours), g/kWh.
+    """
+
+    first: int
+    grams_per_kwh: FloatArray
+    doubt_grams_per_kwh: FloatArray
+    """Root mean square error of earlier forecasts as far ahead, measured before the issue."""
+
+
+def profile_forecast(
+    zone: str,
+    signal: SignalKind,
+    grams_per_kwh: FloatArray,
+    until: datetime,
+    now: datetime,
+    horizon: timedelta,
+    *,
+    source: str = "history",
+) -> Forecast:
+    """Forecast from the hour that holds `now` over `horizon`, from hourly history alone.
+
+    `grams_per_kwh` has shape (hours,), oldest first, its last hour ending at `until`; NaN where a value is
+    missing. Four weeks are good, two are enough to learn from, one day is the least. Raises ValueError for a
+    shorter history, one with too many gaps, or values that are no intensities.
+    """
+    values = complete(zone, grams_per_kwh)[-MOST_HISTORY_HOURS:]
+    start = now - timedelta(minutes=now.minute, seconds=now.second, microseconds=now.microsecond)
+    skip = (start - until) // HOUR
+    if skip < -1:
+        raise ValueError(f"history of {zone} ends at {until}, later than now ({now})")
+    hours = max(1, -(-horizon // HOUR)) + skip
+    cast = hindcast(values, values.size, values.size, max(hours, 1), refit_days=7)
+    ahead, doubt = cast.grams_per_kwh[0], cast.doubt_grams_per_kwh[0]
+    if skip < 0:  # The current hour is measured already.
+        ahead, doubt = np.concatenate([values[-1:], ahead]), np.concatenate([[0.0], doubt])
+    first = max(skip, 0)
+    return Forecast(zone, signal, start, HOUR, ahead[first:], doubt[first:], source, "profile", until - HOUR)
+
+
+def complete(zone: str, grams_per_kwh: FloatArray) -> FloatArray:
+    """History without gaps: a missing hour takes the value of the day before, or of the hour before.
+
+    Raises ValueError when there is less than a day, more than a tenth is missing, or a value is negative or
+    infinite.
+    """
+    values = np.array(grams_per_kwh, dtype=np.float64)
+    missing = np.isnan(values)
+    if values.size < FEWEST_HOURS or missing.mean() > MOST_GAPS:
+        raise ValueError(f"history of {zone}: {int((~missing).sum())} of {values.size} hours are too few to go by")
+    known = values[~missing]
+    if not np.isfinite(known).all() or known.min() < 0:
+        raise ValueError(f"history of {zone} holds values that are negative or infinite")
+    for index in np.flatnonzero(missing):
+        day_before = values[index - DAY] if index >= DAY else np.nan
+        values[index] = next((v for v in (day_before, values[index - 1]) if np.isfinite(v)), known[0])
+    return values
+
+
+def hindcast(values: FloatArray, first: int, last: int, hours: int, *, refit_days: int = 1) -> Hindcast:
+    """What would have been forecast at each hour from `first` to `last` (inclusive), over `hours` hours.
+
+    `values` has shape (hours,), g/kWh, without gaps; the forecast issued at hour t knows `values[:t]` alone.
+    Coefficients are learned anew every `refit_days` days, counted back from `last`.
+    """
+    if not DAY <= first <= last <= values.size:
+        raise ValueError(f"issues {first} to {last} do not lie within {values.size} hours, a day after their begin")
+    begin = max(DAY, min(first, FIRST_SAMPLE + 8 * DAY))
+    issues = np.arange(begin, last + 1)
+    cast = _profile_cast(values, issues)
+    if last > FIRST_SAMPLE + DIRECT_HOURS:
+        _blend_regressions(values, issues, cast, refit_days)
+    cast = _within_seen(values, issues, cast)
+    doubt = _measured_error(values, issues, cast)
+    columns = _columns(hours)
+    rows = slice(first - begin, None)
+    return Hindcast(first, cast[rows][:, columns], doubt[rows][:, columns])
+
+
+def _columns(hours: int) -> IntArray:
+    """Hours beyond those that have their own forecast repeat the last day."""
+    ahead = np.arange(hours)
+    return np.where(ahead < DIRECT_HOURS, ahead, DIRECT_HOURS - DAY + ahead % DAY)
+
+
+def _profile_cast(values: FloatArray, issues: IntArray) -> FloatArray:
+    """The hour-of-day profile (recent days count more) and the newest departure from it, which fades."""
+    profile = faded_mean(values, PROFILE_HALF_LIFE_DAYS)
+    ahead = np.arange(DIRECT_HOURS)[None, :]
+    departure = (values[issues - 1] - profile[issues - 1])[:, None]
+    cast = profile[issues[:, None] - DAY + ahead % DAY] + departure * np.exp(-(ahead + 1) / LEVEL_HOURS)
+    return np.maximum(cast, LOWEST)
+
+
+def _blend_regressions(values: FloatArray, issues: IntArray, cast: FloatArray, refit_days: int) -> None:
+    """Blend the regressions' forecasts into `cast` (changed in place), from where they have learned enough."""
+    log = np.log(np.maximum(values, LOWEST))
+    ridges = (Ridge(View.of(log, by_hour=True)), Ridge(View.of(log, by_hour=False)))
+    last = int(issues[-1])
+    # Days are counted back from the last issue, so that it stands on everything before it.
+    ends = range(last - (last - FIRST_SAMPLE) // DAY * DAY, last + 1, DAY)
+    fitted = False
+    for number, end in enumerate(ends):
+        if end - DAY >= FIRST_SAMPLE:
+            for ridge in ridges:
+                ridge.learn_day(end)
+        if (len(ends) - 1 - number) % refit_days == 0:
+            fitted = all([ridge.fit() for ridge in ridges])
+        rows = np.arange(max(end, int(issues[0])), min(end + DAY, last + 1))
+        if fitted and rows.size:
+            _blend(cast, rows - int(issues[0]), [ridge.forecast(rows) for ridge in ridges])
+
+
+def _blend(cast: FloatArray, rows: IntArray, logs: list[FloatArray]) -> None:
+    mixed = SHARES[2] * np.log(cast[rows])
+    for share, log in zip(SHARES, logs, strict=False):
+        mixed += share * log
+    cast[rows] = np.exp(np.clip(mixed, 0.0, 8.0))
+
+
+def _within_seen(values: FloatArray, issues: IntArray, cast: FloatArray) -> FloatArray:
+    """Keep forecasts within what the last four weeks make believable."""
+    span = 28 * DAY
+    padded = np.concatenate([np.full(span, values[0]), values])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, span)[issues]
+    low, high = windows.min(axis=1)[:, None] / BEYOND_SEEN, windows.max(axis=1)[:, None] * BEYOND_SEEN
+    return np.clip(cast, low, high)
+
+
+def _measured_error(values: FloatArray, issues: IntArray, cast: FloatArray) -> FloatArray:
+    """Root mean square error by hours ahead of the forecasts whose hour had passed, recent ones counting more.
+
+    Before anything is measured: how far the week's hours scatter about their day's mean.
+    """
+    begin, last = int(issues[0]), int(issues[-1])
+    doubt = np.empty_like(cast)
+    fade = 0.5 ** (1 / ERROR_HALF_LIFE_DAYS)
+    squares, counts = np.zeros(DIRECT_HOURS), np.zeros(DIRECT_HOURS)
+    ahead = np.arange(DIRECT_HOURS)[None, :]
+    for end in range(last - (last - begin) // DAY * DAY, last + 1, DAY):
+        rows = np.arange(end - DAY, end)[:, None] - ahead - begin
+        known = rows >= 0
+        rows = np.maximum(rows, 0)
+        error = (values[np.arange(end - DAY, end)][:, None] - cast[rows, ahead]) * known
+        squares, counts = fade * squares + (error**2).sum(axis=0), fade * counts + known.sum(axis=0)
+        scatter = float(values[max(0, end - WEEK) : end].std())
+        measured = np.where(counts >= DAY, np.sqrt(squares / np.maximum(counts, 1)), scatter)
+        doubt[max(0, end - begin) : end - begin + DAY] = np.maximum.accumulate(measured)
+    doubt[: (last - begin) % DAY] = float(values[:begin].std())
+    return doubt
