@@ -29,11 +29,21 @@ class Timeline:
     """
 
     origin: datetime
-    now_minute: int
+    now: datetime
     slot_minutes: int
     starts: int
     minutes: int
     """How far windows may reach; a multiple of slot_minutes."""
+
+    @property
+    def now_minute(self) -> int:
+        """The minute that has begun."""
+        return (self.now - self.origin) // MINUTE
+
+    @property
+    def next_minute(self) -> int:
+        """The minute that begins now or next: what starts at once is reckoned from here to its end."""
+        return -((self.origin - self.now) // MINUTE)
 
     @property
     def slots(self) -> int:
@@ -55,6 +65,10 @@ class Timeline:
         """Whole minutes from the origin, rounded up."""
         return -((self.origin - moment) // MINUTE)
 
+    def begin(self, start: int) -> int:
+        """The minute of a start."""
+        return self.now_minute if start == 0 else start * self.slot_minutes
+
     def moment(self, minute: int) -> datetime:
         """The time at a minute."""
         return self.origin + minute * MINUTE
@@ -75,7 +89,7 @@ def timeline(now: datetime, latest: timedelta, longest: timedelta, assumptions: 
     start_room = min(max(latest, timedelta()), assumptions.horizon)
     starts = (now + start_room - origin) // (slot * MINUTE) + 1
     run_slots = -(-(longest // MINUTE + 1) // slot) + 1
-    return Timeline(origin, (now - origin) // MINUTE, slot, starts, (starts + run_slots) * slot)
+    return Timeline(origin, now, slot, starts, (starts + run_slots) * slot)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,9 +112,7 @@ class Carbon:
 
 def carbon(snapshot: Snapshot, signal: SignalKind, zones: tuple[str, ...], line: Timeline) -> Carbon:
     """Running totals for the zones of the spokes and baselines, each from its forecast or the stand-in."""
-    forecasts = tuple(
-        usable(snapshot.forecasts.get((zone, signal)), line, snapshot.assumptions) for zone in zones
-    )
+    forecasts = tuple(usable(snapshot.forecasts.get((zone, signal)), line, snapshot.assumptions) for zone in zones)
     missing = snapshot.assumptions.signal_loss_grams_per_kwh
     shape = (len(zones), line.minutes)
     values, doubts = np.full(shape, round(missing / RESOLUTION), float), np.full(shape, missing / RESOLUTION)
@@ -122,9 +134,8 @@ def usable(forecast: Forecast | None, line: Timeline, assumptions: Assumptions) 
     """A forecast that covers now and stands on data that is not too old; None otherwise."""
     if forecast is None:
         return None
-    now = line.moment(line.now_minute)
-    fresh = forecast.link == "static" or now - forecast.observed_at <= assumptions.maximum_signal_age
-    return forecast if fresh and forecast.start <= now + MINUTE < forecast.end + MINUTE else None
+    fresh = forecast.link == "static" or line.now - forecast.observed_at <= assumptions.maximum_signal_age
+    return forecast if fresh and forecast.start <= line.now + MINUTE < forecast.end + MINUTE else None
 
 
 def _by_minute(forecast: Forecast, line: Timeline) -> tuple[FloatArray, FloatArray]:

@@ -1,9 +1,9 @@
 """The exact figures of one window, and of its baseline."""
 
-import numpy as np
+from datetime import datetime
 
 from carbonfleet.placement.decision import Baseline, Window
-from carbonfleet.placement.grid import RESOLUTION
+from carbonfleet.placement.grid import MINUTE, RESOLUTION, Timeline
 from carbonfleet.placement.problem import PRICE_RESOLUTION, Problem
 from carbonfleet.placement.snapshot import FloatArray
 
@@ -13,8 +13,7 @@ Segments = tuple[tuple[int, int], ...]
 
 def segment_of(problem: Problem, job: int, lane: int, start: int) -> Segments:
     """The one segment of an uninterrupted run."""
-    line = problem.line
-    begin = line.now_minute if start == 0 else start * line.slot_minutes
+    begin = problem.line.begin(start)
     return ((begin, begin + int(problem.terms.minutes[job, lane])),)
 
 
@@ -27,9 +26,7 @@ def window_at(problem: Problem, job: int, lane: int, segments: Segments) -> Wind
     share = minutes / float(terms.minutes[job, lane])
     carbon_total = _total(grid.total[zone], segments)
     operational = float(terms.operational[job, lane]) * carbon_total
-    transfer = float(terms.transfer[job, lane]) * carbon_total / share + float(
-        terms.transfer_fixed[job, lane]
-    )
+    transfer = float(terms.transfer[job, lane]) * carbon_total / share + float(terms.transfer_fixed[job, lane])
     embodied = float(terms.embodied[job, lane]) * share
     cost = _cost(problem, job, lane, segments, share)
     grams = operational + transfer + embodied
@@ -39,7 +36,7 @@ def window_at(problem: Problem, job: int, lane: int, segments: Segments) -> Wind
         pool=problem.lanes.lanes[lane].pool.name,
         gpus=int(terms.gpus[job, lane]),
         spot=problem.lanes.lanes[lane].spot,
-        segments=tuple((line.moment(begin), line.moment(end)) for begin, end in segments),
+        segments=tuple(_times(line, begin, end) for begin, end in segments),
         energy_kwh=energy,
         grams_co2e=grams,
         operational_grams=operational,
@@ -50,6 +47,12 @@ def window_at(problem: Problem, job: int, lane: int, segments: Segments) -> Wind
         grams_per_kwh=carbon_total / minutes * RESOLUTION,
         doubt_grams=float(terms.operational[job, lane]) * _total(grid.doubt[zone], segments),
     )
+
+
+def _times(line: Timeline, begin: int, end: int) -> tuple[datetime, datetime]:
+    """What starts in the present minute starts now, not when the minute began."""
+    start = line.now if begin == line.now_minute else line.moment(begin)
+    return start, start + (end - begin) * MINUTE
 
 
 def _cost(problem: Problem, job: int, lane: int, segments: Segments, share: float) -> float:
@@ -98,8 +101,3 @@ def _place_of(problem: Problem, region: str) -> tuple[str, str, float | None] | 
         return facts.name, facts.zone, facts.pue
     zone = problem.snapshot.region_zones.get(region)
     return None if zone is None else ("", zone, None)
-
-
-def doubt_of_energy(problem: Problem, lane: int) -> float:
-    """Relative standard error of the energy estimate on a lane."""
-    return float(np.round(problem.lanes.uncertainty[lane], 3))

@@ -50,6 +50,7 @@ def windows_of(problem: Problem, job: int) -> Windows:
     allowed = _allowed(problem, job, usd, grams)
     on_time = _on_time(problem, job, grid)
     late = np.arange(line.starts)[None, :] > problem.latest_start(job)
+    end[:, 0] += line.next_minute - line.now_minute
     span = -(-end // line.slot_minutes) - (begin // line.slot_minutes)[None, :]
     return Windows(scores, grams, usd, allowed & on_time, allowed & late, span)
 
@@ -90,6 +91,7 @@ def _allowed(problem: Problem, job: int, usd: FloatArray, grams: FloatArray) -> 
     line, begin = problem.line, problem.line.start_minutes
     objective = problem.jobs[job].spec.objective
     ends = begin[None, :] + problem.terms.minutes[job][:, None]
+    ends[:, 0] += line.next_minute - line.now_minute
     allowed: BoolArray = lanes_left(problem, job)[:, None] & (ends <= problem.deadline_minute(job))
     allowed &= (np.arange(line.starts) >= problem.earliest_start(job))[None, :]
     if objective.max_cost_usd is not None:
