@@ -106,9 +106,7 @@ def _length(jobs: Sequence[QueuedJob], run_minutes: FloatArray, lanes: Lanes) ->
 
     A reclaim loses half a checkpoint interval on average, and a start-up.
     """
-    half_interval = np.array([job.spec.workload.checkpoints.every / MINUTE / 2 for job in jobs]).reshape(
-        -1, 1
-    )
+    half_interval = np.array([job.spec.workload.checkpoints.every / MINUTE / 2 for job in jobs]).reshape(-1, 1)
     lost = lanes.reclaims_per_hour / 60.0 * (half_interval + lanes.overhead_minutes)
     # A hair below, so that 84.00000001 minutes are 84.
     return np.maximum(1, np.ceil(run_minutes * (1 + lost) + lanes.overhead_minutes - 1e-6)).astype(np.int64)

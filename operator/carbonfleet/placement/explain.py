@@ -69,9 +69,7 @@ def _candidate(
     return _seen(problem, job, lane, Verdict.FEASIBLE, "HigherScore", describe(window), window)
 
 
-def _best_of(
-    lanes: list[int], choice: Choice | None, windows: Windows, free: BoolArray
-) -> tuple[int, int] | None:
+def _best_of(lanes: list[int], choice: Choice | None, windows: Windows, free: BoolArray) -> tuple[int, int] | None:
     is_late = choice is not None and choice.is_late
     usable = ((windows.late if is_late else windows.open) & free)[lanes]
     if not usable.any():
@@ -123,9 +121,7 @@ def _refusal(problem: Problem, job: int, lane: int, windows: Windows, free: Bool
         return Refusal("NoSignal", f"The carbon intensity of zone {facts.zone} is not known: {why}.")
     if not fits_horizon(problem, job)[lane]:
         days = problem.snapshot.assumptions.longest_run.days
-        return Refusal(
-            "RunTooLong", f"The run would take more than {days} days here; split it or use faster GPUs."
-        )
+        return Refusal("RunTooLong", f"The run would take more than {days} days here; split it or use faster GPUs.")
     return _dynamic_refusal(problem, job, lane, windows, free)
 
 
@@ -143,15 +139,11 @@ def _dynamic_refusal(problem: Problem, job: int, lane: int, windows: Windows, fr
         )
     limit = spec.objective.max_cost_usd
     if limit is not None and windows.usd[lane].min() > limit:
-        return Refusal(
-            "CostLimit", f"It would cost {windows.usd[lane].min():.2f} USD; the limit is {limit:.2f} USD."
-        )
+        return Refusal("CostLimit", f"It would cost {windows.usd[lane].min():.2f} USD; the limit is {limit:.2f} USD.")
     budget = spec.objective.carbon_budget_kg
     if budget is not None and windows.grams[lane].min() > budget * 1000:
         least = windows.grams[lane].min()
-        return Refusal(
-            "CarbonBudget", f"It would emit {least:,.0f} g at the least; the job's budget is {budget:g} kg."
-        )
+        return Refusal("CarbonBudget", f"It would emit {least:,.0f} g at the least; the job's budget is {budget:g} kg.")
     if not within_purse(problem, job, windows)[lane].any():
         return _purse_refusal(problem, job)
     gpus = int(problem.terms.gpus[job, lane])
@@ -208,9 +200,7 @@ def _sentences(
     window = decision.window
     assert window is not None  # noqa: S101 - the caller looked
     here = f"{_gpus(window.gpus)} of {window.cluster}/{window.pool}{' (spot)' if window.spot else ''}"
-    figures = (
-        f"{window.grams_co2e:,.0f} gCO2e at {window.grams_per_kwh:.0f} g/kWh, {window.cost_usd:,.2f} USD"
-    )
+    figures = f"{window.grams_co2e:,.0f} gCO2e at {window.grams_per_kwh:.0f} g/kWh, {window.cost_usd:,.2f} USD"
     verb = "Starts now" if choice.start == 0 else f"Starts {_time(window.start)}"
     return [
         f"{verb} on {here}, ends {_time(window.end)}: {figures}.",
@@ -285,15 +275,11 @@ def _why_there(candidates: tuple[Candidate, ...]) -> str:
     )
 
 
-def _blocked_message(
-    problem: Problem, job: int, decision: Decision, candidates: tuple[Candidate, ...]
-) -> str:
+def _blocked_message(problem: Problem, job: int, decision: Decision, candidates: tuple[Candidate, ...]) -> str:
     if not candidates:
         return "The fleet has no spoke. Join one with `carbonfleet spoke join`."
     counts = Counter(candidate.reason for candidate in candidates)
-    summary = ", ".join(
-        f"{count} {reason}" for reason, count in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))
-    )
+    summary = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0])))
     first = candidates[0]
     head = "Waits: no GPUs are free" if decision.outcome is Outcome.WAIT else "No spoke can take the job"
     if is_signal_lost(problem, job):

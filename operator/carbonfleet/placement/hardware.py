@@ -32,9 +32,7 @@ _EMBODIED_SCALED = "Embodied: scaled from the A100's 150 kg by die area and memo
 _SPEED = "Speed: 16-bit dense tensor throughput bounded by memory bandwidth; ±30 %, so measure and declare."
 
 
-def _profile(
-    name: str, watts: tuple[float, float], speed: float, gib: float, kg: float, note: str
-) -> HardwareProfile:
+def _profile(name: str, watts: tuple[float, float], speed: float, gib: float, kg: float, note: str) -> HardwareProfile:
     source = " ".join((_PEAK, _IDLE, note, _SPEED))
     return HardwareProfile(name, watts[0], watts[1], speed, gib, kg, 0.2, source)
 

@@ -44,9 +44,7 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     problem = problem_of(snapshot, [job for job in snapshot.jobs if job.uid not in refused], known, now)
     choices = assign(problem)
     decisions = [_decision(problem, row, choice) for row, choice in enumerate(choices)]
-    decisions += [
-        _denied(job, refused[job.uid], snapshot, now) for job in snapshot.jobs if job.uid in refused
-    ]
+    decisions += [_denied(job, refused[job.uid], snapshot, now) for job in snapshot.jobs if job.uid in refused]
     return Plan(tuple(sorted(decisions, key=lambda d: (d.namespace, d.name, d.uid))), now)
 
 
@@ -179,9 +177,7 @@ def _waiting_reason(problem: Problem, row: int, choice: Choice) -> str:
         return "WaitingForCapacity"
     if is_signal_lost(problem, row):
         return "SignalLost"
-    return (
-        "WaitingForEarliestStart" if choice.start == problem.earliest_start(row) else "WaitingForCleanWindow"
-    )
+    return "WaitingForEarliestStart" if choice.start == problem.earliest_start(row) else "WaitingForCleanWindow"
 
 
 def _review(problem: Problem, row: int, window: Window, baseline_grams: float | None) -> ReviewRuling:

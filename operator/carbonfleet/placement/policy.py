@@ -104,9 +104,7 @@ def _requested(request: ResidencyRequest, facts: ClusterFacts) -> Ruling:
         message = f"The job allows {_listed(wanted)} only; {facts.name} is in {_listed(facts.jurisdictions)}."
         return Ruling(False, "ResidencyRequest", message)
     if request.allowed_regions and facts.region not in request.allowed_regions:
-        message = (
-            f"The job allows {_listed(request.allowed_regions)} only; {facts.name} is in {facts.region}."
-        )
+        message = f"The job allows {_listed(request.allowed_regions)} only; {facts.name} is in {facts.region}."
         return Ruling(False, "ResidencyRequest", message)
     return ALLOWED
 

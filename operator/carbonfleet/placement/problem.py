@@ -92,9 +92,7 @@ class Problem:
         return self.purses_of[queued.spec.residency.data_class, queued.namespace]
 
 
-def problem_of(
-    snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Tier], now: datetime
-) -> Problem:
+def problem_of(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Tier], now: datetime) -> Problem:
     """Put a snapshot into arrays. `jobs` are those whose tier and policies are in order."""
     lanes = lanes_of(snapshot.spokes, _extra_zones(snapshot), snapshot.assumptions)
     admission = Admission(lanes, snapshot.policies)
@@ -206,9 +204,7 @@ def _purses(
 
 def _purse(policy: FleetPolicy, budget: Budget, row: int | None, snapshot: Snapshot) -> Purse:
     """What is left: the limit less the use of all namespaces in scope."""
-    used = [
-        use for namespace, use in snapshot.usage.items() if covers_namespace(policy.spec.scope, namespace)
-    ]
+    used = [use for namespace, use in snapshot.usage.items() if covers_namespace(policy.spec.scope, namespace)]
     carbon_kg = float("inf") if budget.carbon_kg_per_month is None else budget.carbon_kg_per_month
     gpu_hours = float("inf") if budget.gpu_hours_per_month is None else budget.gpu_hours_per_month
     return Purse(

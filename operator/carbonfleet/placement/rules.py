@@ -48,9 +48,7 @@ def recently_left(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | 
     """The job has not just failed there or been moved away."""
     if lane.cluster not in job.excluded_clusters:
         return None
-    return Refusal(
-        "RecentlyLeft", f"An attempt on {lane.cluster} just failed or was moved away; it rests a while."
-    )
+    return Refusal("RecentlyLeft", f"An attempt on {lane.cluster} just failed or was moved away; it rests a while.")
 
 
 def gpu_type(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | None:
@@ -58,9 +56,7 @@ def gpu_type(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | None:
     wanted = job.spec.resources.gpu_types
     if not wanted or lane.pool.gpu_type in wanted:
         return None
-    return Refusal(
-        "GpuType", f"Pool {lane.pool.name} has {lane.pool.gpu_type}; the job accepts {', '.join(wanted)}."
-    )
+    return Refusal("GpuType", f"Pool {lane.pool.name} has {lane.pool.gpu_type}; the job accepts {', '.join(wanted)}.")
 
 
 def gpu_memory(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | None:
@@ -68,9 +64,7 @@ def gpu_memory(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | Non
     needed = job.spec.resources.gpu_memory_gib
     if lane.pool.memory_gib >= needed:
         return None
-    message = (
-        f"GPUs of pool {lane.pool.name} have {lane.pool.memory_gib:g} GiB; the job needs {needed:g} GiB."
-    )
+    message = f"GPUs of pool {lane.pool.name} have {lane.pool.memory_gib:g} GiB; the job needs {needed:g} GiB."
     return Refusal("GpuMemory", message)
 
 
@@ -79,18 +73,14 @@ def gpu_count(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | None
     needed = gpus_needed(job, lane.pool.gpu_type)
     if lane.pool.gpus >= needed:
         return None
-    return Refusal(
-        "GpuCount", f"Pool {lane.pool.name} has {lane.pool.gpus} GPUs in all; the job needs {needed}."
-    )
+    return Refusal("GpuCount", f"Pool {lane.pool.name} has {lane.pool.gpus} GPUs in all; the job needs {needed}.")
 
 
 def spot(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | None:
     """GPUs that can be reclaimed are only for jobs that say so."""
     if not lane.spot or job.spec.resources.spot:
         return None
-    return Refusal(
-        "SpotNotAllowed", f"Pool {lane.pool.name} as spot can be reclaimed; the job does not allow that."
-    )
+    return Refusal("SpotNotAllowed", f"Pool {lane.pool.name} as spot can be reclaimed; the job does not allow that.")
 
 
 def price(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | None:

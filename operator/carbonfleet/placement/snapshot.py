@@ -42,9 +42,7 @@ class Forecast:
     def __post_init__(self) -> None:
         values, doubt = self.grams_per_kwh, self.doubt_grams_per_kwh
         if values.ndim != 1 or values.shape != doubt.shape or not values.size:
-            raise ValueError(
-                f"forecast of {self.zone}: values and doubt must be equally long, one or more slots"
-            )
+            raise ValueError(f"forecast of {self.zone}: values and doubt must be equally long, one or more slots")
         if not (np.isfinite(values).all() and np.isfinite(doubt).all()) or min(values.min(), doubt.min()) < 0:
             raise ValueError(f"forecast of {self.zone}: values and doubt must be finite and not negative")
 
