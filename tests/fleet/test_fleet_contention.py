@@ -27,7 +27,7 @@ def write_at_once(server, tmp_path, writers, commits, batch):
     for process in running:
         output, errors = process.communicate(timeout=280)
         assert process.returncode == 0, errors
-        tries += int(output)
+        tries += int(output.split()[0])
     return tries
 
 
