@@ -98,7 +98,7 @@ def tampered(change):
 
 @pytest.mark.parametrize("change", [lambda v: v / 10, lambda v: v * 6])
 def test_a_forecast_unlike_its_zone_is_not_planned_with(room, read, clock, maps, electricitymaps, change):
-    maps.curve = lambda zone, hour: wave(zone, hour) + 100
+    maps.curve = lambda zone, hour: wave(zone, hour) / 10 + 100
     signals = room(electricitymaps())
     _week(signals, read, clock)
     lie = tampered(change)

@@ -1,0 +1,138 @@
+"""GPU prices: the cluster file, a CSV, a server, and which of them holds."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from carbon_servers import FakePrices, Fault
+
+from carbonfleet.api import ClusterFacts
+from carbonfleet.signals import Market, PriceKind, TraceError, repriced
+from carbonfleet.signals.clusterprices import ClusterPrices
+from carbonfleet.signals.httpprices import HttpPrices
+from carbonfleet.signals.pricefile import PriceFile
+from carbonfleet.signals.reading import Reason
+from carbonfleet.signals.settings import HttpPriceSettings
+
+ON_DEMAND, SPOT = PriceKind.GPU_ON_DEMAND, PriceKind.GPU_SPOT
+POOL = ("oslo", "a100")
+NAME = "oslo/a100"
+
+
+@pytest.fixture
+def facts() -> ClusterFacts:
+    night = {"fromHour": 22, "toHour": 6, "usdPerGpuHour": 1.5}
+    pool = {"name": "a100", "gpuType": "A100", "gpus": 8, "memoryGib": 80, "usdPerGpuHour": 2.5}
+    spoke = {"name": "oslo", "region": "norwayeast", "zone": "NO-NO1", "jurisdictions": ["NO"]}
+    pools = [{**pool, "spotUsdPerGpuHour": 1.0, "pricesByHour": [night]}, {**pool, "name": "free"}]
+    return ClusterFacts.model_validate({**spoke, "pools": pools})
+
+
+@pytest.fixture
+def market(clock):
+    opened = []
+
+    def build(*sources) -> Market:
+        opened.append(Market(sources, clock))
+        return opened[-1]
+
+    yield build
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def server():
+    price = {"cluster": "oslo", "pool": "a100", "kind": "gpu-on-demand", "usdPerGpuHour": 1.9}
+    with FakePrices([price]) as server:
+        yield server
+
+
+@pytest.fixture
+def listed(server, clock, endpoint) -> HttpPrices:
+    return HttpPrices(HttpPriceSettings(endpoint=endpoint(server.url, tries=1)), clock)
+
+
+def price(market, kind=ON_DEMAND, pool=POOL):
+    found = market.quotes([pool]).prices.get((f"{pool[0]}/{pool[1]}", kind))
+    return (found.value, found.source) if found else None
+
+
+@pytest.mark.parametrize(("hour", "usd"), [(21, 2.5), (22, 1.5), (3, 1.5), (6, 2.5)])
+def test_a_night_price_runs_over_midnight(market, facts, clock, hour, usd):
+    clock.set(datetime(2025, 12, 15, hour, 30, tzinfo=UTC))
+    assert price(market(ClusterPrices([facts]))) == (usd, "cluster-file")
+
+
+def test_spot_has_its_own_price_and_a_pool_without_one_has_none(market, facts):
+    quotes = market(ClusterPrices([facts])).quotes([POOL, ("oslo", "free")])
+    assert quotes.prices[NAME, SPOT].value == 1.0
+    assert ("oslo/free", SPOT) not in quotes.prices
+    assert not quotes.problems
+
+
+def test_a_file_gives_the_price_that_holds_now(market, clock, tmp_path):
+    path = tmp_path / "prices.csv"
+    path.write_text(
+        "datetime_utc,cluster,pool,kind,usd_per_gpu_hour\n"
+        "2025-12-15T14:00:00Z,oslo,a100,gpu-on-demand,2.2\n"
+        "2025-12-15T10:00:00Z,oslo,a100,gpu-on-demand,2.0\n"
+        "2025-12-15T10:00:00Z,oslo,a100,gpu-on-demand,-1\n"
+        "2025-12-15T10:00:00Z,oslo,a100,gpu-week,2\n"
+        "noon,oslo,a100,gpu-spot,2\n"
+        "2025-12-15T10:00:00Z,oslo,a100,gpu-spot,cheap\n"
+    )
+    source = PriceFile(path)
+    assert [rejection.reason for rejection in source.rejected] == [
+        Reason.NEGATIVE,
+        Reason.WRONG_KIND,
+        Reason.BAD_TIME,
+        Reason.NOT_A_NUMBER,
+    ]
+    assert price(market(source)) == (2.0, "price-file")
+    clock.forward(hours=3)
+    assert price(market(source)) == (2.2, "price-file")
+
+
+def test_a_file_of_another_form_is_refused_in_words(tmp_path):
+    (tmp_path / "prices.csv").write_text("pool,price\n")
+    with pytest.raises(TraceError, match="no column cluster, datetime_utc, kind, usd_per_gpu_hour"):
+        PriceFile(tmp_path / "prices.csv")
+
+
+def test_a_server_is_asked_once_per_refresh_for_all_pools(market, listed, server, clock):
+    rates = market(listed)
+    rates.quotes([POOL, ("oslo", "free"), ("ohio", "h100")])
+    assert price(rates) == (1.9, "price-server")
+    assert len(server.seen) == 1
+    server.prices[0]["usdPerGpuHour"] = 2.1
+    clock.forward(minutes=6)
+    assert price(rates) == (2.1, "price-server")
+
+
+def test_a_server_that_fails_leaves_its_last_price_for_an_hour_then_the_file_holds(
+    market, listed, server, facts, clock
+):
+    rates = market(listed, ClusterPrices([facts]))
+    assert price(rates) == (1.9, "price-server")
+    server.fault = Fault.ERROR
+    clock.forward(minutes=50)
+    assert price(rates) == (1.9, "price-server")
+    clock.forward(minutes=20)
+    assert price(rates) == (2.5, "cluster-file")
+
+
+@pytest.mark.parametrize("value", [None, "1.9", -1, 5000])
+def test_a_price_that_cannot_be_is_a_problem_not_a_gift(market, listed, server, value):
+    server.prices[0]["usdPerGpuHour"] = value
+    quotes = market(listed).quotes([POOL])
+    assert quotes.prices == {}
+    assert "has no price of oslo/a100" in quotes.problems[NAME, ON_DEMAND]
+
+
+def test_a_cluster_takes_the_markets_price_for_all_its_hours(market, listed, facts):
+    quotes = market(listed, ClusterPrices([facts])).quotes([POOL, ("oslo", "free")])
+    pools = {pool.name: pool for pool in repriced(facts, quotes).pools}
+    assert (pools["a100"].usd_per_gpu_hour, pools["a100"].prices_by_hour) == (1.9, ())
+    assert pools["a100"].spot_usd_per_gpu_hour == 1.0
+    assert pools["free"] == facts.pools[1]
+    assert quotes.prices[NAME, ON_DEMAND].step <= timedelta(hours=1)
