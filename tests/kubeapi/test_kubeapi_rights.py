@@ -83,6 +83,14 @@ def test_resource_names_limit_a_right_to_these_objects(widgets, bob):
     assert bob.names(field_selector="metadata.name=mine") == ["mine"]
 
 
+def test_a_right_to_get_is_no_right_to_watch(widgets, bob, shared_kube_api):
+    grant(widgets, rule(["get"], ["widgets"]))
+    widgets.create("a")
+    path = f"/apis/tests.example.dev/v1/namespaces/{widgets.namespace}/widgets/a"
+    assert shared_kube_api.kubectl("get", "--raw", path, user="bob").returncode == 0
+    assert "cannot watch" in shared_kube_api.kubectl("get", "--raw", path + "?watch=true", user="bob").stderr
+
+
 def test_a_role_in_one_namespace_says_nothing_of_another(widgets, bob):
     grant(widgets, rule(["*"], ["*"]))
     bob.create("a")

@@ -131,3 +131,6 @@ spec:
     done = shared_kube_api.kubectl("apply", "-f", "-", stdin=manifest.replace("{a: {}}", "{a: {type: integer}}"))
     assert done.returncode == 1
     assert "compilation failed" in done.stderr
+    unknown = manifest.replace("{a: {}}", "{a: {type: integer}}").replace("self.a >", "quantity(self.a) > 1")
+    done = shared_kube_api.kubectl("apply", "-f", "-", stdin=unknown)
+    assert "undeclared reference to 'quantity'" in done.stderr

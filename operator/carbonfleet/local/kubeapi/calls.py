@@ -116,8 +116,8 @@ def parse_target(registry: Registry, raw_path: str) -> Target:
 def verb_of(method: str, target: Target, *, watch: bool) -> str:
     """The verb that authorisation asks about."""
     if method in ("GET", "HEAD"):
-        if target.name:
-            return "get"
-        return "watch" if watch else "list"
+        if watch:
+            return "watch"
+        return "get" if target.name else "list"
     verb = _VERBS.get(method, method.lower())
     return "deletecollection" if verb == "delete" and not target.name else verb

@@ -45,6 +45,12 @@ _KEYWORDS: Final = frozenset(
         "while",
     ]
 )
+_GETTER: Final = re.compile(r"get(FullYear|Month|Date|Day\w+|Hours|Minutes|Seconds|Milliseconds)")
+"""What the wheel offers on timestamps and durations."""
+
+_OPTIONAL: Final = frozenset({"hasValue", "value", "of", "ofNonZeroValue", "none", "or", "orValue"})
+_LIBRARIES: Final = frozenset({"math", "sets", "lists", "strings", "base64"})
+
 _UNITS: Final = {
     "ns": 1e-9,
     "us": 1e-6,
@@ -71,7 +77,8 @@ def _names(source: str) -> frozenset[str]:
 @lru_cache(maxsize=4096)
 def _needs_library(source: str) -> bool:
     """Whether an expression calls more than the wheel's compiled core, which is far cheaper to set up."""
-    return not _CORE.issuperset(_program(source).functions())
+    program = _program(source)
+    return not _CORE.issuperset(program.functions()) or not _LIBRARIES.isdisjoint(program.variables())
 
 
 _CORE: Final = frozenset(
@@ -152,12 +159,20 @@ def evaluate(source: str, variables: dict[str, Any]) -> Json:
     return program.execute(cel.Context(variables=variables, functions=_functions()))
 
 
+def _check_functions(source: str) -> None:
+    """Compile an expression; raise ValueError where it calls a function that could never be found at run time."""
+    library = {name.rpartition(".")[2] for name in _functions()}
+    for name in _program(source).functions():
+        if not (name in _CORE or name in library or name in _OPTIONAL or _GETTER.fullmatch(name)):
+            raise ValueError(f"undeclared reference to '{name}' (the embedded API does not know this function)")
+
+
 def find_rule_errors(node: Node, path: str) -> list[FieldError]:
     """The rules of a schema that do not compile, as the CRD's own validation reports them."""
     errors: list[FieldError] = []
     for index, rule in enumerate(node.rules):
         try:
-            _program(rule.rule)
+            _check_functions(rule.rule)
         except _ERRORS as error:
             where = f"{path}.x-kubernetes-validations[{index}].rule"
             errors.append(FieldError("FieldValueInvalid", where, rule.rule, f"compilation failed: {error}"))

@@ -92,7 +92,7 @@ class Server:
     async def _authorized(self, request: BaseRequest, call: Call) -> web.StreamResponse:
         service, query, headers = self._service, request.rel_url.query, request.headers
         shape = Shape.read(headers.get("Accept", ""), query.get("includeObject", ""))
-        if call.flag("watch") and call.verb in ("get", "watch"):
+        if call.verb == "watch":
             return await self._watch(request, call, shape)
         body = await _body(request) if request.can_read_body else b""
         answer = await handle(service, call, body, headers.get("Content-Type", ""), shape)
