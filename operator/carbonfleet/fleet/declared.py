@@ -16,6 +16,12 @@ FACTS = "facts"
 
 def read_policies(contents: Mapping[str, bytes]) -> PolicySet:
     """All of `policies/`, by path. One broken file is a problem of the whole set, which then denies."""
+    policies, problems = read_policy_files(contents)
+    return PolicySet(policies, digest_of(contents), tuple(map(str, problems)))
+
+
+def read_policy_files(contents: Mapping[str, bytes]) -> tuple[tuple[FleetPolicy, ...], list[Problem]]:
+    """The policies that could be read, and what is wrong with the others, each with file and line."""
     policies: list[FleetPolicy] = []
     problems: list[Problem] = []
     for path in sorted(contents):
@@ -26,7 +32,7 @@ def read_policies(contents: Mapping[str, bytes]) -> PolicySet:
     problems += _tiers_defined_twice(policies)
     if not contents:
         problems.append(Problem(POLICIES, 1, "there is no policy, so every placement is denied; add one"))
-    return PolicySet(tuple(policies), digest_of(contents), tuple(map(str, problems)))
+    return tuple(policies), problems
 
 
 def digest_of(contents: Mapping[str, bytes]) -> str:

@@ -50,6 +50,11 @@ def read_job_path(path: str) -> JobPath | None:
     return found if all(is_label(part) for part in found) else None
 
 
+def is_policy_file(path: str) -> bool:
+    """Whether `path` is read as a policy."""
+    return path.startswith(f"{POLICIES}/") and path.endswith((".yaml", ".yml"))
+
+
 def cluster_path(cluster: str) -> str:
     """Where people declare a cluster."""
     return f"{CLUSTERS}/{cluster}/{CLUSTER_FILE}"

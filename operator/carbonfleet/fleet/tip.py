@@ -9,7 +9,7 @@ import pygit2
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.fleet.declared import read_cluster, read_policies
-from carbonfleet.fleet.layout import CLUSTER_FILE, CLUSTERS, JOBS, POLICIES, cluster_path, is_label
+from carbonfleet.fleet.layout import CLUSTER_FILE, CLUSTERS, JOBS, POLICIES, cluster_path, is_label, is_policy_file
 from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse
 from carbonfleet.fleet.placements import NO_PLACEMENTS, Placements
 from carbonfleet.fleet.source import SourceInvalid
@@ -98,7 +98,7 @@ class TipReader:
         oid = tree.id if tree is not None else None
         if self._policies is None or self._policies[0] != oid:
             contents = dict(walk_blobs(tree, POLICIES, _data))
-            yaml_only = {path: data for path, data in contents.items() if path.endswith((".yaml", ".yml"))}
+            yaml_only = {path: data for path, data in contents.items() if is_policy_file(path)}
             self._policies = oid, read_policies(yaml_only)
         return self._policies[1]
 

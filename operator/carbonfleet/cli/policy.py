@@ -1,0 +1,93 @@
+"""`carbonfleet policy`: judge a checkout of the fleet repository, and ask where a job may run."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from carbonfleet.fleet.source import Problem
+
+app = typer.Typer(no_args_is_help=True, help="What the fleet's policies say.")
+Folder = Annotated[Path, typer.Argument(help="A checkout of the fleet repository.")]
+
+
+class Format(StrEnum):
+    """How problems are written."""
+
+    TEXT = "text"
+    GITHUB = "github"
+    JSON = "json"
+
+
+@app.callback()
+def policy() -> None:
+    """What the fleet's policies say."""
+
+
+@app.command()
+def check(
+    folder: Folder = Path(),
+    since: Annotated[str, typer.Option(help="Only what changed since this commit is to blame for.")] = "",
+    output: Annotated[Format, typer.Option("--format", help="github: annotations on the change.")] = Format.TEXT,
+) -> None:
+    """Check policies, clusters and placements; exit code 1 where something is wrong."""
+    from carbonfleet.cli.failure import fail
+    from carbonfleet.fleet.check import about, changed_since, read_checkout, read_files
+
+    try:
+        checkout = read_checkout(read_files(folder))
+        problems = about(checkout.problems, changed_since(folder, since)) if since else checkout.problems
+    except (OSError, ValueError) as error:
+        fail(error)
+    _write(problems, output)
+    if problems:
+        raise typer.Exit(1)
+    if output is Format.TEXT:
+        print(
+            f"{len(checkout.policies.policies)} policies, {len(checkout.clusters)} clusters and "
+            f"{len(checkout.placements)} placements: nothing is wrong"
+        )
+
+
+@app.command("test")
+def ask(
+    data_class: Annotated[str, typer.Option(help="The job's data class.")],
+    namespace: Annotated[str, typer.Option(help="The namespace it comes from.")],
+    folder: Folder = Path(),
+) -> None:
+    """Say where such a job may run, and why not elsewhere; exit code 1 where it may run nowhere."""
+    from pydantic import ValidationError
+    from rich.console import Console
+    from rich.table import Table
+
+    from carbonfleet.cli.failure import fail
+    from carbonfleet.fleet.check import policies_for, read_checkout, read_files, where
+
+    try:
+        checkout = read_checkout(read_files(folder))
+        verdicts = where(checkout, data_class, namespace)
+    except (OSError, ValidationError) as error:
+        fail(error)
+    names = ", ".join(policies_for(checkout, data_class, namespace)) or "none"
+    table = Table("Cluster", "May run", "Why", title=f"{data_class} from {namespace}; policies in scope: {names}")
+    for cluster, ruling in verdicts:
+        table.add_row(cluster, "yes" if ruling.allowed else "no", ruling.message)
+    Console().print(table)
+    for problem in checkout.problems:
+        typer.echo(str(problem), err=True)
+    if not any(ruling.allowed for _cluster, ruling in verdicts):
+        raise typer.Exit(1)
+
+
+def _write(problems: "tuple[Problem, ...]", output: Format) -> None:
+    if output is Format.JSON:
+        print(json.dumps([{"path": p.path, "line": p.line, "message": p.message} for p in problems], indent=2))
+        return
+    for problem in problems:
+        # A workflow command ends at the line's end, and a message could begin another.
+        escaped = problem.message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        command = f"::error file={problem.path},line={problem.line}::{escaped}"
+        print(command if output is Format.GITHUB else problem)

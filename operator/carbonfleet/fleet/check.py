@@ -1,0 +1,172 @@
+"""Judges a checkout of the fleet repository: policies, clusters, and placements against residency."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.job import ResidencyRequest
+from carbonfleet.api.wire import LABEL
+from carbonfleet.fleet.declared import digest_of, read_cluster, read_policy_files
+from carbonfleet.fleet.layout import (
+    CLUSTER_FILE,
+    CLUSTERS,
+    JOBS,
+    POLICIES,
+    cluster_path,
+    is_policy_file,
+)
+from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse
+from carbonfleet.fleet.source import Problem, SourceInvalid
+from carbonfleet.placement.policy import Ruling, applicable, residency_verdict
+from carbonfleet.placement.snapshot import PolicySet
+
+Files = Mapping[str, bytes]
+"""A checkout's files by path from its root."""
+DIFF_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """What a checkout holds, as far as it can be read."""
+
+    policies: PolicySet
+    clusters: Mapping[str, ClusterFacts]
+    placements: Mapping[str, Placement]
+    problems: tuple[Problem, ...]
+    """By file and line."""
+
+
+def read_checkout(files: Files) -> Checkout:
+    """Read everything and find every problem in it; a function of the files alone."""
+    policy_files = {path: content for path, content in files.items() if is_policy_file(path)}
+    found, problems = read_policy_files(policy_files)
+    policies = PolicySet(found, digest_of(policy_files), tuple(map(str, problems)))
+    clusters, cluster_problems = _read_clusters(files)
+    placements, placement_problems = _read_placements(files)
+    problems += cluster_problems + placement_problems
+    problems += _copies(placements.values())
+    for path, placement in placements.items():
+        problems += _placement_problems(placement, policies, clusters, files[path])
+    return Checkout(policies, clusters, placements, tuple(sorted(problems, key=lambda p: (p.path, p.line))))
+
+
+def where(checkout: Checkout, data_class: str, namespace: str) -> tuple[tuple[str, Ruling], ...]:
+    """For each cluster, whether a job with this data class from this namespace may run there, and why not."""
+    request = ResidencyRequest(data_class=data_class)
+    return tuple(
+        (name, residency_verdict(checkout.policies, data_class, namespace, request, facts))
+        for name, facts in sorted(checkout.clusters.items())
+    )
+
+
+def policies_for(checkout: Checkout, data_class: str, namespace: str) -> tuple[str, ...]:
+    """The names of the policies in whose scope such a job falls."""
+    return tuple(policy.metadata.name for policy in applicable(checkout.policies, data_class, namespace))
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """The files of a checkout that matter; a link is read as its own text, as Git keeps it.
+
+    Raises FileNotFoundError where the folder is no checkout of a fleet repository.
+    """
+    roots = [folder / POLICIES, folder / CLUSTERS]
+    if not any(root.is_dir() for root in roots):
+        raise FileNotFoundError(f"{folder} has neither {POLICIES}/ nor {CLUSTERS}/: give the fleet repository")
+    files = {}
+    for root in roots:
+        for directory, folders, names in os.walk(root):
+            links = [name for name in folders if (Path(directory) / name).is_symlink()]
+            for name in (*names, *links):
+                path = Path(directory) / name
+                content = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+                files[path.relative_to(folder).as_posix()] = content
+    return files
+
+
+def changed_since(folder: Path, revision: str) -> set[str]:
+    """The paths that differ from a commit. Raises ValueError where git can't tell."""
+    command = ["git", "-C", str(folder), "diff", "--name-only", "-z", "--relative", "--end-of-options", revision]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=DIFF_SECONDS, check=True)
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode("utf-8", "replace").strip()
+        raise ValueError(f"git can't compare {folder} with {revision}: {said}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ValueError(f"git did not run: {error}") from error
+    return {os.fsdecode(path) for path in done.stdout.split(b"\0") if path}
+
+
+def about(problems: Iterable[Problem], changed: set[str]) -> tuple[Problem, ...]:
+    """The problems that a change is to blame for: all, where it touches rules that placements obey."""
+    rules = any(path.startswith(f"{POLICIES}/") or path.endswith(f"/{CLUSTER_FILE}") for path in changed)
+    return tuple(problem for problem in problems if rules or problem.path in changed)
+
+
+def _read_clusters(files: Files) -> tuple[dict[str, ClusterFacts], list[Problem]]:
+    names = sorted({path.split("/")[1] for path in files if path.startswith(f"{CLUSTERS}/") and path.count("/") > 1})
+    clusters, problems = {}, []
+    for name in names:
+        path = cluster_path(name)
+        if path not in files:
+            problems.append(Problem(path, 1, "is missing, so nothing can be placed there"))
+            continue
+        try:
+            clusters[name] = read_cluster(path, files[path])
+        except SourceInvalid as error:
+            problems += error.problems
+    return clusters, problems
+
+
+def _read_placements(files: Files) -> tuple[dict[str, Placement], list[Problem]]:
+    placements, problems = {}, []
+    for path, content in sorted(files.items()):
+        parts = path.split("/")
+        if len(parts) > 3 and parts[0] == CLUSTERS and parts[2] == JOBS:
+            try:
+                placements[path] = parse(path, content)
+            except PlacementInvalid as error:
+                problems.append(Problem(path, 1, str(error).removeprefix(f"{path}: ")))
+    return placements, problems
+
+
+def _copies(placements: Iterable[Placement]) -> list[Problem]:
+    """Two files of one job: two clusters would run it at the same time."""
+    first: dict[str, Placement] = {}
+    problems = []
+    for placement in placements:
+        other = first.setdefault(placement.uid, placement)
+        if other is not placement:
+            message = f"job {placement.key} is in {other.path} too, and would run twice; remove one"
+            problems.append(Problem(placement.path, 1, message))
+    return problems
+
+
+def _placement_problems(
+    placement: Placement, policies: PolicySet, clusters: Mapping[str, ClusterFacts], content: bytes
+) -> list[Problem]:
+    facts = clusters.get(placement.cluster)
+    if facts is None:
+        return [Problem(placement.path, 1, f"{cluster_path(placement.cluster)} can't be used, so nothing may run here")]
+    problems = []
+    request = ResidencyRequest.model_construct(data_class=placement.data_class)
+    ruling = residency_verdict(policies, placement.data_class, placement.namespace, request, facts)
+    # Broken policies deny everything; that is said once, at the policy.
+    if not ruling.allowed and not policies.problems:
+        line = _line_of(content, LABEL.DATA_CLASS)
+        message = f"data class {placement.data_class} may not run here: {ruling.message} Remove this file"
+        problems.append(Problem(placement.path, line, message))
+    pools = {pool.name: pool for pool in facts.pools}
+    if placement.pool not in pools:
+        problems.append(Problem(placement.path, 1, f"{facts.name} has no pool {placement.pool}"))
+    elif placement.gpus > pools[placement.pool].gpus:
+        problems.append(Problem(placement.path, 1, f"{placement.gpus} GPUs are more than {placement.pool} has"))
+    return problems
+
+
+def _line_of(content: bytes, field: str) -> int:
+    found = re.search(rf"(?m)^\s*{re.escape(field)}:".encode(), content)
+    return content.count(b"\n", 0, found.start()) + 1 if found else 1
