@@ -41,10 +41,11 @@ def run(world: World) -> Outcome:
     scene = observe(world)
     if scene.tip is not None and scene.tip_is_fresh:
         declared.mirror_clusters(world.kube, scene.tip, world.mirror)
-    decisions = decide(world, scene)
+    scene, decisions = decide(world, scene)
     records = {uid: record_of(decision, scene.now) for uid, decision in decisions.items()}
     intents = claim(world, scene, intents_of(scene, decisions, records))
     published, trouble = publish(world, intents)
+    trouble = trouble or scene.trouble
     after = with_result(world, scene, published)
     figures = books.close(world, after)
     written = write_statuses(world, after, records, intents, published, trouble, figures)
@@ -78,10 +79,23 @@ def observe(world: World) -> Scene:
     )
 
 
-def decide(world: World, scene: Scene) -> dict[str, Decision]:
-    """A decision for each queued job, by UID; none without a fleet repository to plan for."""
+def decide(world: World, scene: Scene) -> tuple[Scene, dict[str, Decision]]:
+    """A decision for each queued job, by UID; none without a fleet repository to plan for.
+
+    A fault of the planner is told to each queued job, so that nobody waits without knowing why.
+    """
     if scene.tip is None or not scene.queued():
-        return {}
+        return scene, {}
+    try:
+        decisions = _plan(world, scene)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the cycle
+        _log.exception("planning failed")
+        fault = f"the planner failed, and tries again with back-off: {type(error).__name__}: {error}"
+        return replace(scene, trouble=Trouble("PlanningFailed", fault[:1024])), {}
+    return scene, decisions
+
+
+def _plan(world: World, scene: Scene) -> dict[str, Decision]:
     snapshot = snapshot_of(scene, world.settings.default_baseline_region)
     kinds = {job.spec.signal for job in snapshot.jobs}
     wanted = {(spoke.facts.zone, kind) for spoke in snapshot.spokes for kind in kinds}
@@ -244,9 +258,10 @@ def _difference(before: Object, after: Object) -> Object:
     gone: Object = dict.fromkeys(key for key in before if key not in after)
     for key, value in after.items():
         inner = before.get(key)
-        if value != inner:
-            both = isinstance(value, dict) and isinstance(inner, dict)
-            gone[key] = _difference(inner, value) if both else value
+        if isinstance(value, dict) and isinstance(inner, dict):
+            gone[key] = _difference(inner, value)
+        elif value != inner:
+            gone[key] = value
     return gone
 
 
