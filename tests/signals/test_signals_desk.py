@@ -221,9 +221,9 @@ def test_measured_errors_replace_the_usual_ones(room, read, clock, maps, electri
     maps.forecast_curve = lambda zone, issued, hour: wave(zone, hour) + 5.0
     maps.horizon_limit = 6
     signals = room(electricitymaps())
-    for _ in range(60):
+    for _ in range(64):
         read(signals, "NO-NO1")
         signals.await_answers(10)
-        clock.forward(minutes=20)
+        clock.forward(hours=1)
     found = read(signals, "NO-NO1", hours=5).forecasts["NO-NO1", LIFECYCLE]
     np.testing.assert_allclose(found.doubt_grams_per_kwh[1:4], 5.0, rtol=0.01)

@@ -7,6 +7,7 @@ import pytest
 from carbon_servers import PASSWORD, USER, FakeWattTime, Fault, pounds
 
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.signals import TraceSource
 from carbonfleet.signals.issue import hourly_means
 from carbonfleet.signals.settings import Key, WattTimeSettings
 from carbonfleet.signals.source import Ask, BadKeyError, Feed, MistrustedError, RefusedError, UnavailableError
@@ -118,3 +119,15 @@ def test_a_check_names_the_regions_outside_the_plan(source, clock):
         (ZONE, "Ready"),
         ("XX", "UnknownZone"),
     ]
+
+
+def test_steps_of_different_length_reach_the_ledger_as_hours(room, source, clock):
+    """Five minutes while WattTime answers, hours from another source before it."""
+    start = clock.now() - timedelta(hours=1)
+    other = TraceSource("trace", [(ZONE, MARGINAL)], lambda zone, kind, hour: 500.0 if hour < start else None)
+    signals = room(source, other)
+    signals.settle(ZONE, MARGINAL, start, clock.now())
+    found = signals.intensities(ZONE, MARGINAL, start - timedelta(hours=2), clock.now())
+    mean = sum(pounds(REGION, start + timedelta(minutes=5 * i)) for i in range(12)) / 12 * 0.45359237
+    assert [reading.step for reading in found] == [timedelta(hours=1)] * 3
+    assert [reading.value for reading in found] == [500.0, 500.0, pytest.approx(mean)]

@@ -13,6 +13,7 @@ from carbonfleet.placement.snapshot import Forecast, History
 from carbonfleet.signals.archive import Archive
 from carbonfleet.signals.chain import Span
 from carbonfleet.signals.errand import Errand, Messenger
+from carbonfleet.signals.issue import in_one_step
 from carbonfleet.signals.overview import ZoneView, view
 from carbonfleet.signals.reading import HOUR, Reading
 from carbonfleet.signals.settings import SignalSettings
@@ -103,12 +104,13 @@ class Signals:
     def intensities(self, zone: str, kind: SignalKind, start: datetime, end: datetime) -> tuple[Reading, ...]:
         """What held in [start, end), oldest first: for each time the best reading, settled or not.
 
-        Times that nobody measured are left out. Readings at the edges may reach over them.
+        Times that nobody measured are left out. Readings at the edges may reach over them. All have one
+        step: where sources of different steps took turns, hours.
         """
         self._read_past(zone, kind, start, end, [source for source in self._sources if not source.remote])
         with self._lock:
             found = self._archive.best(zone, kind, floor_hour(start), end)
-        return tuple(reading for reading in found if reading.end > start)
+        return tuple(reading for reading in in_one_step(found) if reading.end > start)
 
     def settle(self, zone: str, kind: SignalKind, start: datetime, end: datetime) -> tuple[Reading, ...]:
         """Ask the sources for [start, end) again, then answer as `intensities` does. May take long."""

@@ -1,7 +1,7 @@
 """A forecast as a provider issued it, on whole hours."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -72,6 +72,26 @@ def hourly_means(readings: Iterable[Reading]) -> dict[datetime, tuple[float, flo
             total, known = sums.get(hour, (0.0, 0.0))
             sums[hour] = (total + reading.value * share, known + share)
     return {hour: (total / known, known) for hour, (total, known) in sums.items()}
+
+
+def in_one_step(readings: Sequence[Reading]) -> tuple[Reading, ...]:
+    """The readings as they are where all have the same step, otherwise their hourly means."""
+    if len({reading.step for reading in readings}) <= 1:
+        return tuple(readings)
+    by_hour: dict[datetime, list[Reading]] = {}
+    for reading in readings:
+        by_hour.setdefault(floor_hour(reading.start), []).append(reading)
+    means = hourly_means(readings)
+    return tuple(
+        replace(
+            part[0],
+            start=hour,
+            step=HOUR,
+            value=means[hour][0],
+            settled=all(reading.settled for reading in part),
+        )
+        for hour, part in sorted(by_hour.items())
+    )
 
 
 def _shares(reading: Reading) -> Iterable[tuple[datetime, float]]:
