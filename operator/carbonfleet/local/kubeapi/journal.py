@@ -31,6 +31,10 @@ class Change:
 class Journal:
     """Keeps the newest body of every object; a write is acknowledged once it is committed.
 
+    Committed means written to the operating system: it survives the death of this process, SIGKILL included.
+    A power cut may take the last moments (never the database's integrity); waiting for the disk on each commit
+    would make a single client's writes several times slower.
+
     Writes that arrive while a commit is under way share the next one, so the cost of a commit is
     divided among them (group commit). `on_commit` is called with each batch, in order, on the loop.
     """
@@ -39,7 +43,7 @@ class Journal:
         self._on_commit = on_commit
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=FULL")
+        self._database.execute("PRAGMA synchronous=NORMAL")
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS objects (grp TEXT, plural TEXT, namespace TEXT, name TEXT,"
             " version INTEGER,"
