@@ -4,6 +4,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from carbonfleet.kube import Kube, ours
 from carbonfleet.local.kubeapi import write_kubeconfig
 from carbonfleet.local.ray_head import RayHead
 from carbonfleet.placement.record import record_of
-from carbonfleet.spoke import Agent, AgentSettings, FleetFolder, HubLink, RayJobs, RaySettings
+from carbonfleet.spoke import Agent, AgentSettings, FleetFolder, HubLink, RayJobs, RaySettings, Runtime
 from carbonfleet.spoke.join import hub_rights
 from fixtures.fleet_values import SEED, decide, job_spec, quick_settings, uid_of, window_on
 from fixtures.git_server import GitServer
@@ -47,7 +48,7 @@ class House:
     root: Path
     api: KubeApi
     git: GitServer
-    ray: RayHead
+    ray: RayHead | None
     clock: Clock
     hub_kubeconfig: Path
     repository: Repository
@@ -79,10 +80,10 @@ class House:
     def agent_settings(self) -> AgentSettings:
         """An agent that looks often."""
         quick = {"poll_seconds": 0.1, "sync_seconds": 0.2, "progress_seconds": 0.3}
-        place = {"state": self.root / "state", "store": self.store}
+        place = {"state": self.root / "state"}
         return AgentSettings.model_validate({"spoke": SPOKE, **quick, **place, **self.settings})
 
-    def agent(self, runtime: RayJobs | None = None) -> Agent:
+    def agent(self, runtime: Runtime | None = None) -> Agent:
         """An agent in this process, to be driven pass by pass."""
         settings = self.agent_settings()
         repository = quick_settings(self.git.url, settings.state / "fleet.git")
@@ -95,7 +96,9 @@ class House:
         """Ray, with the training that only counts."""
         command = (sys.executable, str(TRAIN))
         token = SecretStr(self.ray.token)
-        settings = RaySettings(address=self.ray.address, token=token, command=command, directory=self.root)
+        settings = RaySettings(
+            address=self.ray.address, token=token, command=command, directory=self.root, store=self.store
+        )
         return RayJobs(SPOKE, settings, self.clock)
 
     def ask_ray(self, method: str, where: str) -> requests.Response:
@@ -216,15 +219,28 @@ def hub_api(tmp_path_factory) -> Iterator[KubeApi]:
 
 
 @pytest.fixture
+def kube_house(tmp_path: Path, hub_api: KubeApi) -> Iterator[House]:
+    """A house of this test's own on the shared hub, without Ray."""
+    with opened(tmp_path, hub_api, None) as made:
+        yield made
+
+
+@pytest.fixture
 def house(tmp_path: Path, hub_api: KubeApi, ray_head: RayHead) -> Iterator[House]:
-    """A house of this test's own, on the shared hub and Ray head."""
-    api = hub_api
-    git = GitServer(tmp_path / "server", seeded(tmp_path / "seed"))
+    """The same with the shared Ray head."""
+    with opened(tmp_path, hub_api, ray_head) as made:
+        yield made
+        made.stop_training()
+
+
+@contextmanager
+def opened(root: Path, api: KubeApi, ray: RayHead | None) -> Iterator[House]:
+    """A Git server with the seed, and whoever uses it."""
+    git = GitServer(root / "server", seeded(root / "seed"))
     git.start()
-    repository = Repository(quick_settings(git.url, tmp_path / "hub"), Clock())
-    made = House(tmp_path, api, git, ray_head, Clock(), spoke_kubeconfig(api), repository)
+    repository = Repository(quick_settings(git.url, root / "hub"), Clock())
+    made = House(root, api, git, ray, Clock(), spoke_kubeconfig(api), repository)
     yield made
     for agent in made.agents:
         agent.close()
     git.stop()
-    made.stop_training()

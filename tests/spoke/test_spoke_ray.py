@@ -66,7 +66,7 @@ def start_process(house):
         "--ray-token-file": str(token),
         "--workload": str(house.root),
         "--state": str(settings.state),
-        "--store": str(settings.store),
+        "--store": str(house.store),
         "--poll-seconds": "0.1",
         "--sync-seconds": "0.3",
         "--progress-seconds": "0.3",

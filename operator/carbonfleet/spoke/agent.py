@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -46,6 +47,7 @@ class Agent:
         self._wanted: WantedSet | None = None
         self._refused: Mapping[str, Refusal] = {}
         self._version = ""
+        self._passed_at = time.monotonic()
         self._view = self._fresh_view()
         self._steps = (
             self._sync,
@@ -65,8 +67,13 @@ class Agent:
                 self.cycle()
             except Exception:  # one bad pass must not end the spoke: the next one looks at everything anew
                 logger.exception("Spoke %s: a pass failed", self._settings.spoke)
+            self._passed_at = time.monotonic()
             stop.wait(self._settings.poll_seconds)
         self.close()
+
+    def silent_seconds(self) -> float:
+        """Real seconds since the last pass ended."""
+        return time.monotonic() - self._passed_at
 
     def cycle(self) -> None:
         """One pass: each step does what it can, whatever the steps before it could not."""
@@ -134,7 +141,7 @@ class Agent:
         report = report_of(sight, standing, self._view.findings(name), context)
         known = sight.known or Known(report)
         if sight.wanted is not None:
-            known = replace(known, path=sight.wanted.placement.path, place=self._view.place(sight.wanted))
+            known = replace(known, path=sight.wanted.placement.path, place=self._runtime.place(sight.wanted))
         session = sight.run.session if sight.run else known.session
         heard = known.delivered and not is_urgent(report, known.report)
         self._memory.keep(name, replace(known, report=report, session=session, delivered=heard))
@@ -185,7 +192,7 @@ class Agent:
         return Context(self._settings.spoke, self._clock.now(), commit)
 
     def _fresh_view(self) -> View:
-        return View(self._settings.store, self._runtime, self._memory, self._wanted)
+        return View(self._runtime, self._memory, self._wanted)
 
     def _failed(self, link: Link, error: Exception) -> None:
         if link.failed(str(error)):

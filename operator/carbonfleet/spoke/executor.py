@@ -43,7 +43,7 @@ class Executor:
             if action is Action.START and sight.wanted is not None:
                 refusal = self._refusal(view, sight.wanted, held)
                 if refusal is None or (self.settings.watch_only and not refusal.is_final):
-                    refusal = self._start(view, sight, context)
+                    refusal = self._start(sight, context)
                 if refusal is not None:
                     refused[name] = refusal
                 else:
@@ -71,13 +71,13 @@ class Executor:
         except AllowListError as error:
             return refusal_of(placement, facts, error, held)
 
-    def _start(self, view: View, sight: Sight, context: Context) -> Refusal | None:
+    def _start(self, sight: Sight, context: Context) -> Refusal | None:
         """Give the attempt to the runtime, and note that it has it: should it forget it, that was a loss."""
         if sight.wanted is None or self.settings.watch_only:
             return None
-        place = view.place(sight.wanted)
+        place = self.runtime.place(sight.wanted)
         try:
-            self.runtime.start(sight.wanted, place)
+            self.runtime.start(sight.wanted)
         except RefusedError as error:
             return Refusal(error.reason, str(error), error.is_final)
         again = sight.is_lost and not sight.is_suspended

@@ -1,13 +1,14 @@
 """What a new spoke needs: its file in the fleet repository, its few rights on the hub, its agent."""
 
 from string import Template
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from carbonfleet.api.wire import Name
 
-SERVICE_ACCOUNT: Final = "agent"
+_NAME: Final = TypeAdapter(Annotated[Name, Field(max_length=57)])
+"""Its namespace on the hub is `spoke-<name>`, a label of at most 63 characters."""
 
 _RIGHTS: Final = Template("""\
 apiVersion: v1
@@ -96,8 +97,11 @@ _STEPS: Final = Template("""\
 $cluster_file#
 # 2. Apply this whole text to the hub (the comments are no harm):
 #      carbonfleet spoke join $name | kubectl apply -f -
-#    and hand the spoke a token; a kubeconfig with it is all that the spoke ever holds of the hub:
-#      kubectl -n spoke-$name create token agent --duration=8760h
+#    and make the kubeconfig that is all the spoke ever holds of the hub:
+#      C=--kubeconfig=hub.kubeconfig
+#      kubectl config $$C set-cluster hub --server=<its address> --certificate-authority=<its ca.crt> --embed-certs
+#      kubectl config $$C set-credentials agent --token="$$(kubectl -n spoke-$name create token agent --duration=8760h)"
+#      kubectl config $$C set-context hub --cluster=hub --user=agent && kubectl config $$C use-context hub
 #
 # 3. Start the agent on the spoke:
 $install#
@@ -113,12 +117,10 @@ _INSTALL: Final = {
 """,
     "kuberay": """\
 #      kubectl create namespace carbonfleet-system
-#      kubectl -n carbonfleet-system create secret generic carbonfleet-hub \\
-#        --from-file=kubeconfig=hub.kubeconfig
+#      kubectl -n carbonfleet-system create secret generic carbonfleet-hub --from-file=kubeconfig=hub.kubeconfig
 #      kubectl -n carbonfleet-system create secret generic carbonfleet-fleet-readonly \\
-#        --from-literal=username=git --from-file=password=<a file with a token that reads the repository>
-#    Put $name and the fleet repository's address into kustomize/overlays/spoke/site/site.yaml, then
-#      kubectl apply --server-side -k kustomize/overlays/spoke/agent   # or flux, argocd: they apply, the agent watches
+#        --from-literal=username=x-access-token --from-literal=password=<read-only token>
+#      kubectl apply --server-side -k kustomize/overlays/spoke/agent   # or flux, or argocd, which then apply
 """,
 }
 
@@ -141,4 +143,4 @@ def join_text(name: str, runtime: str) -> str:
 
 
 def _checked(name: str) -> str:
-    return TypeAdapter(Name).validate_python(name)
+    return _NAME.validate_python(name)

@@ -22,7 +22,6 @@ from carbonfleet.spoke.wanted import Wanted
 RAY_API: Final = "apis/ray.io/v1"
 _MANAGER: Final = "carbonfleet-agent"
 _LOG_LINES: Final = 200
-_LOG_SECONDS: Final = timedelta(seconds=10)
 _STUCK: Final = timedelta(minutes=10)
 """A RayJob that is being deleted for longer hangs: KubeRay's finalizer waits for a broken cluster."""
 _PODS: Final = "ray.io/node-type"
@@ -49,6 +48,8 @@ class KubeRay:
     cluster: str
     kube: Kube
     clock: Clock
+    log_seconds: float = 10.0
+    """Real time between two looks at a log."""
     _logs: dict[str, tuple[datetime, Findings]] = field(default_factory=dict)
 
     def version(self) -> str:
@@ -75,8 +76,12 @@ class KubeRay:
             runs |= _lingering(namespace, scope.open, runs, writing)
         return Observed(runs, blind)
 
-    def start(self, wanted: Wanted, output: str) -> None:
-        """See `Runtime`: server-side apply of the file as it is; `output` is what the file says."""
+    def place(self, wanted: Wanted) -> str:
+        """See `Runtime`: what the file says, as the pods see it."""
+        return wanted.environment.get("LORA_OUTPUT", "")
+
+    def start(self, wanted: Wanted) -> None:
+        """See `Runtime`: server-side apply of the file as it is."""
         try:
             self._apply(wanted)
         except KubeError as error:
@@ -104,7 +109,7 @@ class KubeRay:
         """See `Runtime`: the last lines of the submitter's log, which follows the training's."""
         now = self.clock.now()
         read_at, found = self._logs.get(name, (None, Findings()))
-        if read_at is not None and self.clock.real_seconds(now - read_at) < _LOG_SECONDS.total_seconds():
+        if read_at is not None and self.clock.real_seconds(now - read_at) < self.log_seconds:
             return found
         try:
             log = self._log(namespace, name)

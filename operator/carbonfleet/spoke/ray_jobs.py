@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from carbonfleet.api.report import AttemptPhase, JobRef
 from carbonfleet.clock import Clock
 from carbonfleet.spoke.errors import RuntimeAwayError
-from carbonfleet.spoke.output import Findings, failure_in, folder_reader, read_findings
+from carbonfleet.spoke.output import Findings, failure_in, folder_reader, output_place, read_findings
 from carbonfleet.spoke.runtime import Observed, Run, Scope
 from carbonfleet.spoke.wanted import Wanted
 
@@ -52,10 +52,12 @@ class RaySettings(BaseModel):
 
     address: Annotated[str, Field(pattern=r"^https?://[^\s/]+$")] = "http://127.0.0.1:8265"
     token: SecretStr | None = None
-    command: tuple[str, ...] = (sys.executable, "-m", "workloads.lora.train")
+    command: Annotated[tuple[str, ...], Field(min_length=1)] = (sys.executable, "-m", "workloads.lora.train")
     """An absolute interpreter and what it runs."""
     directory: Path
     """Where the command runs: the folder that holds `workloads/`."""
+    store: Path
+    """Where attempts save that name no store of their own: one folder for each job."""
 
 
 class Submission(BaseModel):
@@ -139,13 +141,18 @@ class RayJobs:
         newest = {one.submission.object: one for one in self._submissions() if not one.is_lost}
         return Observed({name: self._run(one, session) for name, one in newest.items()})
 
-    def start(self, wanted: Wanted, output: str) -> None:
+    def place(self, wanted: Wanted) -> str:
+        """See `Runtime`: the placement's own URL, or the job's folder in this machine's store."""
+        uri = wanted.environment.get("LORA_OUTPUT", "")
+        return output_place(self.settings.store, uri, wanted.placement.uid)
+
+    def start(self, wanted: Wanted) -> None:
         """See `Runtime`."""
         before = [one for one in self._submissions() if one.submission.object == wanted.name]
         if any(one.is_live for one in before):
             return
         run = 1 + max((one.submission.run for one in before), default=0)
-        self._call("POST", "/api/jobs/", self._body(Submission.of(wanted, run), wanted, output))
+        self._call("POST", "/api/jobs/", self._body(Submission.of(wanted, run), wanted))
 
     def suspend(self, wanted: Wanted) -> None:
         """See `Runtime`. Ray can't suspend: the run ends, and `start` takes it up from its checkpoint."""
@@ -166,7 +173,7 @@ class RayJobs:
         """See `Runtime`: this head serves nobody else's jobs from our pools."""
         return {pool: max(0, gpus - held.get(pool, 0)) for pool, gpus in pools.items()}
 
-    def _body(self, submission: Submission, wanted: Wanted, output: str) -> dict[str, Any]:
+    def _body(self, submission: Submission, wanted: Wanted) -> dict[str, Any]:
         settings = self.settings
         run = shlex.join(settings.command)
         return {
@@ -174,14 +181,14 @@ class RayJobs:
             # `exec`, so that SIGTERM reaches the training and not a shell before it.
             "entrypoint": f"cd {shlex.quote(str(settings.directory))} && exec {run}",
             "metadata": {key: str(value) for key, value in submission.model_dump().items()},
-            "runtime_env": {"env_vars": self._environment(wanted, output)},
+            "runtime_env": {"env_vars": self._environment(wanted)},
             **self._gpus(wanted),
         }
 
-    def _environment(self, wanted: Wanted, output: str) -> dict[str, str]:
+    def _environment(self, wanted: Wanted) -> dict[str, str]:
         return {
             "LORA_CONFIG": _inert(wanted.environment.get("LORA_CONFIG", "{}")),
-            "LORA_OUTPUT": output,
+            "LORA_OUTPUT": self.place(wanted),
             "LORA_ATTEMPT": str(wanted.placement.attempt),
             "RAY_JOB_STOP_WAIT_TIME_S": str(wanted.grace_seconds),
         }

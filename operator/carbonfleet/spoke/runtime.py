@@ -65,7 +65,10 @@ class Runtime(Protocol):
     def observe(self, scope: Scope) -> Observed:
         """What runs, and what cannot be seen."""
 
-    def start(self, wanted: Wanted, output: str) -> None:
+    def place(self, wanted: Wanted) -> str:
+        """Where an attempt saves: a path or URL that all attempts of its job share."""
+
+    def start(self, wanted: Wanted) -> None:
         """Run an attempt that does not run, or resume a suspended one."""
 
     def suspend(self, wanted: Wanted) -> None:

@@ -17,8 +17,6 @@ class AgentSettings(BaseModel):
     """The cluster's name in the fleet repository and on the hub."""
     state: Path
     """A directory for the bare clone and for what the agent must not forget."""
-    store: Path
-    """Where attempts save that name no store of their own: one folder for each job."""
     allow_list: Path | None = None
     """The admin's own list of data classes: a ConfigMap's file, or the folder it is mounted at."""
     watch_only: bool = False

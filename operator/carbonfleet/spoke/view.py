@@ -2,11 +2,10 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from carbonfleet.spoke.decide import Sight
 from carbonfleet.spoke.memory import Memory
-from carbonfleet.spoke.output import Findings, output_place
+from carbonfleet.spoke.output import Findings
 from carbonfleet.spoke.runtime import Observed, Runtime, Scope
 from carbonfleet.spoke.wanted import Wanted, WantedSet
 
@@ -15,7 +14,6 @@ from carbonfleet.spoke.wanted import Wanted, WantedSet
 class View:
     """One pass's picture. `wanted` is None before Git was read, `observed` while the runtime is away."""
 
-    store: Path
     runtime: Runtime
     memory: Memory
     wanted: WantedSet | None
@@ -42,10 +40,6 @@ class View:
         for run in self.observed.runs.values() if self.observed else ():
             held[run.pool] += run.gpus if run.is_live else 0
         return held
-
-    def place(self, wanted: Wanted) -> str:
-        """Where an attempt saves."""
-        return output_place(self.store, wanted.environment.get("LORA_OUTPUT", ""), wanted.placement.uid)
 
     def findings(self, name: str) -> Findings:
         """What the attempt's output says; read once in a pass, and no more once it is over."""
@@ -79,7 +73,7 @@ class View:
             return Findings()
         if wanted is not None:
             placement = wanted.placement
-            return self.runtime.look(name, placement.namespace, placement.attempt, self.place(wanted))
+            return self.runtime.look(name, placement.namespace, placement.attempt, self.runtime.place(wanted))
         if known is not None and known.place:
             return self.runtime.look(name, known.report.job.namespace, known.report.attempt, known.place)
         return Findings()
