@@ -113,7 +113,8 @@ def hindcast(values: FloatArray, first: int, last: int, hours: int, *, refit_day
 def _columns(hours: int) -> IntArray:
     """Hours beyond those that have their own forecast repeat the last day."""
     ahead = np.arange(hours)
-    return np.where(ahead < DIRECT_HOURS, ahead, DIRECT_HOURS - DAY + ahead % DAY)
+    columns: IntArray = np.where(ahead < DIRECT_HOURS, ahead, DIRECT_HOURS - DAY + ahead % DAY)
+    return columns
 
 
 def _profile_cast(values: FloatArray, issues: IntArray) -> FloatArray:
@@ -122,7 +123,8 @@ def _profile_cast(values: FloatArray, issues: IntArray) -> FloatArray:
     ahead = np.arange(DIRECT_HOURS)[None, :]
     departure = (values[issues - 1] - profile[issues - 1])[:, None]
     cast = profile[issues[:, None] - DAY + ahead % DAY] + departure * np.exp(-(ahead + 1) / LEVEL_HOURS)
-    return np.maximum(cast, LOWEST)
+    floored: FloatArray = np.maximum(cast, LOWEST)
+    return floored
 
 
 def _blend_regressions(values: FloatArray, issues: IntArray, cast: FloatArray, refit_days: int) -> None:
@@ -138,10 +140,15 @@ def _blend_regressions(values: FloatArray, issues: IntArray, cast: FloatArray, r
             for ridge in ridges:
                 ridge.learn_day(end)
         if (len(ends) - 1 - number) % refit_days == 0:
-            fitted = all([ridge.fit() for ridge in ridges])
+            fitted = _fit(ridges)
         rows = np.arange(max(end, int(issues[0])), min(end + DAY, last + 1))
         if fitted and rows.size:
             _blend(cast, rows - int(issues[0]), [ridge.forecast(rows) for ridge in ridges])
+
+
+def _fit(ridges: tuple[Ridge, Ridge]) -> bool:
+    done = [ridge.fit() for ridge in ridges]
+    return all(done)
 
 
 def _blend(cast: FloatArray, rows: IntArray, logs: list[FloatArray]) -> None:
@@ -157,7 +164,8 @@ def _within_seen(values: FloatArray, issues: IntArray, cast: FloatArray) -> Floa
     padded = np.concatenate([np.full(span, values[0]), values])
     windows = np.lib.stride_tricks.sliding_window_view(padded, span)[issues]
     low, high = windows.min(axis=1)[:, None] / BEYOND_SEEN, windows.max(axis=1)[:, None] * BEYOND_SEEN
-    return np.clip(cast, low, high)
+    within: FloatArray = np.clip(cast, low, high)
+    return within
 
 
 def _measured_error(values: FloatArray, issues: IntArray, cast: FloatArray) -> FloatArray:

@@ -1,0 +1,131 @@
+"""The replay: time goes by, jobs come, a policy starts them on free GPUs."""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Protocol
+
+from carbonfleet.simulator.jobs import ReplayJob
+from carbonfleet.simulator.stage import Pool, Run
+from carbonfleet.simulator.trace import MINUTE, Grid, ReplayError
+
+MOST_TICKS: Final = 10_000_000
+
+
+@dataclass(slots=True)
+class Moment:
+    """What a policy sees when it is asked: the time, who waits, and which GPUs are free."""
+
+    now: datetime
+    hour: int
+    """Of the trace; values of this hour and later are not known to it."""
+    waiting: tuple[ReplayJob, ...]
+    """In the order in which they came."""
+    running: tuple[Run, ...]
+    free: dict[str, int]
+    """GPUs by pool; a policy that starts a job takes its GPUs here."""
+    pools: tuple[Pool, ...]
+    wake: datetime | None = None
+    """When the policy wants to be asked again, if that is before the next cycle."""
+
+    def wake_at(self, moment: datetime) -> None:
+        """Ask again at that time at the latest."""
+        if moment > self.now and (self.wake is None or moment < self.wake):
+            self.wake = moment
+
+    def start(self, job: ReplayJob, pool: Pool) -> Run | None:
+        """Start a job now if its GPUs are free."""
+        if self.free[pool.name] < job.gpus:
+            return None
+        if not pool.is_endless:
+            self.free[pool.name] -= job.gpus
+        return Run(job, pool, self.now, forced=job.delay > 0 * MINUTE and self.now >= job.latest)
+
+
+class Policy(Protocol):
+    """Who decides."""
+
+    name: str
+
+    def starts(self, moment: Moment) -> Sequence[Run]:
+        """The jobs to start now."""
+        ...
+
+
+@dataclass(slots=True)
+class _State:
+    pending: list[ReplayJob]
+    waiting: dict[str, ReplayJob] = field(default_factory=dict)
+    running: list[tuple[datetime, int, Run]] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+
+    def admit(self, now: datetime) -> None:
+        while self.pending and self.pending[-1].submitted <= now:
+            job = self.pending.pop()
+            self.waiting[job.name] = job
+
+    def release(self, now: datetime, free: dict[str, int]) -> None:
+        while self.running and self.running[0][0] <= now:
+            run = heapq.heappop(self.running)[2]
+            free[run.pool.name] += run.job.gpus
+
+    def record(self, run: Run) -> None:
+        del self.waiting[run.job.name]
+        self.runs.append(run)
+        if not run.pool.is_endless:
+            heapq.heappush(self.running, (run.end, len(self.runs), run))
+
+
+def replay(
+    grid: Grid, jobs: Sequence[ReplayJob], policy: Policy, pools: tuple[Pool, ...], *, cycle_minutes: int = 60
+) -> tuple[Run, ...]:
+    """Let a policy run the jobs on the pools; it is asked at every multiple of the cycle and when GPUs come free.
+
+    Raises ReplayError when a job fits no pool or the trace ends before all have started.
+    """
+    _check(jobs, pools)
+    state = _State(sorted(jobs, key=lambda job: (job.submitted, job.name), reverse=True))
+    free = {pool.name: pool.gpus for pool in pools}
+    now = _next_tick(grid, state, state.pending[-1].submitted - MINUTE, cycle_minutes, None)
+    for _ in range(MOST_TICKS):
+        wake = None
+        state.release(now, free)
+        state.admit(now)
+        if state.waiting:
+            moment = Moment(
+                now, grid.hour(now), tuple(state.waiting.values()), tuple(r for *_, r in state.running), free, pools
+            )
+            for run in policy.starts(moment):
+                state.record(run)
+            wake = moment.wake
+        if not state.waiting and not state.pending:
+            return tuple(sorted(state.runs, key=lambda run: run.job.name))
+        now = _next_tick(grid, state, now, cycle_minutes, wake)
+    raise ReplayError(f"the replay did not end within {MOST_TICKS} steps")
+
+
+def _check(jobs: Sequence[ReplayJob], pools: Sequence[Pool]) -> None:
+    most = max(pool.gpus for pool in pools)
+    for job in jobs:
+        if job.gpus > most:
+            raise ReplayError(f"{job.name} wants {job.gpus} GPUs; the largest pool has {most}")
+    if len({job.name for job in jobs}) < len(jobs):
+        raise ReplayError("two jobs have the same name")
+    if not jobs:
+        raise ReplayError("there are no jobs to replay")
+
+
+def _next_tick(grid: Grid, state: _State, now: datetime, cycle_minutes: int, wake: datetime | None) -> datetime:
+    """The next multiple of the cycle; sooner when GPUs come free or it was asked for; later when nobody waits."""
+    after = now if state.waiting else max(now, state.pending[-1].submitted - MINUTE)
+    cycle = cycle_minutes * MINUTE
+    tick = grid.start + ((after - grid.start) // cycle + 1) * cycle
+    if state.waiting and state.running:
+        tick = min(tick, max(state.running[0][0], now + MINUTE))
+    if wake is not None:
+        tick = min(tick, wake)
+    if tick >= grid.end:
+        waiting = len(state.waiting) + len(state.pending)
+        raise ReplayError(f"the trace ends at {grid.end}, and {waiting} jobs have not started: end sooner (--end)")
+    return tick

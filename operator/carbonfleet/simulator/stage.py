@@ -1,0 +1,191 @@
+"""The stage of a replay: a spoke for each pool of GPUs, and jobs and reservations as the planner sees them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Final
+
+from carbonfleet.api.cluster import ClusterFacts, GpuPool
+from carbonfleet.api.job import (
+    Dataset,
+    Goal,
+    Interruptible,
+    JobSpec,
+    Objective,
+    ResidencyRequest,
+    Resources,
+    Schedule,
+    Workload,
+)
+from carbonfleet.api.policy import FleetPolicy, PolicyMetadata, PolicySpec, Residency, Tier
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement import Assumptions, PolicySet, QueuedJob, Reservation, Snapshot, Spoke
+from carbonfleet.placement.snapshot import Forecast
+from carbonfleet.simulator.jobs import ReplayJob
+from carbonfleet.simulator.trace import HOUR, MINUTE, Grid
+
+ENDLESS: Final = 100_000
+"""GPUs of a pool without a limit on capacity."""
+NAMESPACE: Final = "replay"
+OLDEST_SIGNAL: Final = timedelta(days=8)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """GPUs in a zone. Speed 1 runs a job in its given minutes, at `kw_per_gpu` at the wall."""
+
+    name: str
+    zone: str
+    gpus: int = ENDLESS
+    speed: float = 1.0
+    kw_per_gpu: float = 1.0
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether it is taken to have any number of GPUs."""
+        return self.gpus >= ENDLESS
+
+    def minutes(self, job: ReplayJob) -> int:
+        """How long a job runs here; the planner rounds in the same way."""
+        return max(1, int(-(-(job.minutes / self.speed - 1e-6) // 1)))
+
+    def kwh(self, job: ReplayJob) -> float:
+        """What a job uses here."""
+        return self.minutes(job) / 60 * job.gpus * self.kw_per_gpu
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A job that was started."""
+
+    job: ReplayJob
+    pool: Pool
+    begin: datetime
+    forced: bool = False
+    """It started at the end of its wait, not by choice."""
+
+    @property
+    def end(self) -> datetime:
+        """When it has finished."""
+        return self.begin + MINUTE * self.pool.minutes(self.job)
+
+    @property
+    def delay_hours(self) -> float:
+        """From submission to start."""
+        return (self.begin - self.job.submitted) / HOUR
+
+    def grams(self, grid: Grid) -> float:
+        """What it emitted."""
+        return self.pool.kwh(self.job) * grid.mean(grid.row(self.pool.zone), self.begin, self.pool.minutes(self.job))
+
+
+def pools_of(zones: Sequence[str], gpus: int | None) -> tuple[Pool, ...]:
+    """One pool in each zone, named after it, with `gpus` GPUs or as many as wanted."""
+    return tuple(Pool(zone.lower(), zone, ENDLESS if gpus is None else gpus) for zone in zones)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What stays the same in all plans of a replay: spokes, policy and assumptions.
+
+    PUE is 1, nothing is transferred, making the hardware is left out: grams are energy times intensity.
+    """
+
+    pools: tuple[Pool, ...]
+    home: str
+    spokes: tuple[Spoke, ...]
+    policies: PolicySet
+    assumptions: Assumptions
+
+    def snapshot(
+        self,
+        jobs: Iterable[QueuedJob],
+        forecasts: Mapping[tuple[str, SignalKind], Forecast],
+        running: Iterable[Run] = (),
+    ) -> Snapshot:
+        """What the planner sees."""
+        return Snapshot(
+            jobs=tuple(jobs),
+            spokes=self.spokes,
+            policies=self.policies,
+            forecasts=forecasts,
+            reservations=tuple(_reservation(run) for run in running),
+            default_baseline_region=self.home.lower(),
+            assumptions=self.assumptions,
+        )
+
+
+def stage_of(pools: tuple[Pool, ...], home: str, slot_minutes: int, *, doubt_weight: float | None = None) -> Stage:
+    """The stage for some pools. `doubt_weight` stands over the planner's own."""
+    slot = slot_minutes * MINUTE
+    assumptions = Assumptions(slot=slot, recheck=slot, embodied_share=0.0, maximum_signal_age=OLDEST_SIGNAL)
+    if doubt_weight is not None:
+        assumptions = replace(assumptions, doubt_weight=doubt_weight)
+    return Stage(
+        pools=pools,
+        home=home,
+        spokes=tuple(Spoke(_facts(pool)) for pool in pools),
+        policies=PolicySet((_policy(),)),
+        assumptions=assumptions,
+    )
+
+
+def _facts(pool: Pool) -> ClusterFacts:
+    watts = pool.kw_per_gpu * 1000
+    gpu = GpuPool(
+        name="gpus",
+        gpu_type="A100",
+        gpus=pool.gpus,
+        memory_gib=80,
+        usd_per_gpu_hour=0,
+        idle_watts=watts,
+        peak_watts=watts,
+        relative_speed=pool.speed,
+    )
+    return ClusterFacts(
+        name=pool.name,
+        region=pool.zone.lower(),
+        zone=pool.zone,
+        jurisdictions=("ANY",),
+        pools=(gpu,),
+        pue=1,
+        overhead=timedelta(),
+    )
+
+
+def _policy() -> FleetPolicy:
+    spec = PolicySpec(residency=Residency(anywhere=True), tiers=(Tier(name="replay"),))
+    return FleetPolicy(metadata=PolicyMetadata(name="replay"), spec=spec)
+
+
+@lru_cache(maxsize=100_000)
+def _spec(
+    minutes: int,
+    gpus: int,
+    delay: timedelta,
+    signal: SignalKind,
+    interruptible: Interruptible | None,
+    earliest: datetime | None = None,
+) -> JobSpec:
+    return JobSpec(
+        workload=Workload(model="replay", dataset=Dataset(name="replay")),
+        resources=Resources(gpus=gpus, duration=minutes * MINUTE, reference_gpu="A100"),
+        residency=ResidencyRequest(data_class="replay"),
+        schedule=Schedule(tier="replay", max_delay=delay, interruptible=interruptible, earliest_start=earliest),
+        objective=Objective(minimize=Goal.CARBON),
+        signal=signal,
+    )
+
+
+def queued(
+    job: ReplayJob, signal: SignalKind, interruptible: Interruptible | None = None, *, ahead: bool = False
+) -> QueuedJob:
+    """A job as the planner sees it; `ahead`: it is shown before it comes, and may not start earlier."""
+    earliest = job.submitted if ahead else None
+    spec = _spec(job.minutes, job.gpus, job.delay, signal, interruptible, earliest)
+    return QueuedJob(uid=job.name, namespace=NAMESPACE, name=job.name, spec=spec, submitted_at=job.submitted)
+
+
+def _reservation(run: Run) -> Reservation:
+    return Reservation(run.job.name, NAMESPACE, run.pool.name, "gpus", run.job.gpus, run.begin, run.end)
