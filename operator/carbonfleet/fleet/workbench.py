@@ -1,0 +1,135 @@
+"""The clone, the server and what is known of the branch: what publishing and review both work on."""
+
+import threading
+from collections.abc import Sequence
+
+import pygit2
+
+from carbonfleet.clock import Clock
+from carbonfleet.fleet.change import Batch, prepare
+from carbonfleet.fleet.clone import commit_at, compact, open_clone
+from carbonfleet.fleet.errors import (
+    AccessDenied,
+    Failure,
+    FleetError,
+    PushContended,
+    PushForbidden,
+    RepositoryInvalid,
+    RepositoryUnreachable,
+)
+from carbonfleet.fleet.history import History, Vanished, last_removal
+from carbonfleet.fleet.intents import Intent
+from carbonfleet.fleet.settings import RepositorySettings
+from carbonfleet.fleet.signing import sign
+from carbonfleet.fleet.tip import Tip, TipReader
+from carbonfleet.fleet.transport import TransportFailure, transport_for
+from carbonfleet.fleet.trees import Changes, changed_tree
+
+
+class Workbench:
+    """One clone and its server. Whoever works on it holds `lock`; failures are TransportFailure."""
+
+    def __init__(self, settings: RepositorySettings, clock: Clock) -> None:
+        """`clock` dates the commits."""
+        self.settings, self.lock = settings, threading.RLock()
+        self.git = open_clone(settings.directory)
+        self.history = History(settings.author_email)
+        self._clock = clock
+        self._transport = transport_for(self.git, settings)
+        self._reader = TipReader()
+        self._ref = f"refs/remotes/origin/{settings.branch}"
+        self._head: pygit2.Commit | None = None
+        commit_at(self.git, self._ref)
+
+    @property
+    def head(self) -> pygit2.Commit:
+        """The branch's commit as last seen; asks the server only the first time."""
+        if self._head is None:
+            self.fetch()
+        if self._head is None:
+            raise RepositoryInvalid(f"{self.settings.url}: nothing was fetched")
+        return self._head
+
+    @property
+    def tip(self) -> Tip:
+        """What the branch says at `head`."""
+        return self._reader.read(self.head)
+
+    def fetch(self, prefixes: Sequence[str] = ()) -> None:
+        """Bring the branch here, and all branches below each prefix; those that are gone go."""
+        refspecs = [f"+refs/heads/{self.settings.branch}:{self._ref}"]
+        refspecs += [f"+refs/heads/{prefix}/*:refs/remotes/origin/{prefix}/*" for prefix in prefixes]
+        self._transport.fetch(refspecs)
+        found = commit_at(self.git, self._ref)
+        if found is None:
+            raise RepositoryInvalid(
+                f"{self.settings.url} has no branch {self.settings.branch}: push the seed of the fleet "
+                "repository to it, or set another branch"
+            )
+        self._moved_to(found)
+        compact(self.settings.directory)
+
+    def prepare(self, intents: Sequence[Intent], *, allow_many_removals: bool = False) -> Batch:
+        """What intents change on the tip, and which are refused or there already."""
+        return prepare(intents, self.tip, self.history, allow_many_removals, self.last_removal)
+
+    def last_removal(self, path: str) -> Vanished:
+        """Who removed a file last."""
+        return last_removal(self.git, self.head.id, path)
+
+    def commit(
+        self, parents: Sequence[pygit2.Oid], changes: Changes, message: str, author: tuple[str, str] | None = None
+    ) -> pygit2.Oid | None:
+        """A commit on the first parent with the changes; None where nothing changes and nothing is joined.
+
+        `author` (name, email) is a person in whose name we write.
+        """
+        base = self.git[parents[0]].peel(pygit2.Commit).tree
+        tree = changed_tree(self.git, base, changes) if changes else base.id
+        if tree == base.id and len(parents) == 1 and changes is not NO_CHANGES:
+            return None
+        name, email = author or (self.settings.author_name, self.settings.author_email)
+        who = pygit2.Signature(name, email, int(self._clock.now().timestamp()), 0)
+        if self.settings.signing_key is None:
+            return self.git.create_commit(None, who, who, message, tree, list(parents))
+        text = str(self.git.create_commit_string(who, who, message, tree, list(parents)))
+        return self.git.create_commit_with_signature(text, sign(text, self.settings.signing_key), "gpgsig")
+
+    def push(self, commit: pygit2.Oid) -> None:
+        """Set the branch to `commit`, whose first parent is `head`, if it still is there."""
+        self._transport.push(commit, self.settings.branch, self.head.id)
+        self._moved_to(commit)
+
+    def push_branch(self, name: str, commit: pygit2.Oid | None, expected: pygit2.Oid | None) -> None:
+        """Create, rewrite or (None) delete another branch, if it is where it is expected (None: nowhere)."""
+        self._transport.push(commit, name, expected, rewrite=True)
+        ref = f"refs/remotes/origin/{name}"
+        if commit is not None:
+            self.git.references.create(ref, commit, force=True)
+        elif self.git.references.get(ref) is not None:
+            self.git.references.delete(ref)
+
+    def _moved_to(self, commit: pygit2.Oid) -> None:
+        self.git.references.create(self._ref, commit, force=True)
+        self.history.advance(self.git, commit)
+        self._head = self.git[commit].peel(pygit2.Commit)
+
+
+NO_CHANGES: Changes = {}
+"""For a commit that records something in its message alone."""
+
+
+def in_our_words(failure: TransportFailure | None, settings: RepositorySettings) -> FleetError:
+    """What went wrong, with what a person can do."""
+    where = f"{settings.url}, branch {settings.branch}"
+    match failure.failure if failure else None:
+        case Failure.MOVED:
+            return PushContended(f"{where}: others kept moving the branch, trying again later: {failure}")
+        case Failure.FORBIDDEN:
+            return PushForbidden(
+                f"{where} takes no direct commits from us: {failure}. Allow it, or set review: required"
+            )
+        case Failure.DENIED:
+            return AccessDenied(f"{where} refused us: {failure}. Check the token or key and its rights")
+        case _:
+            return RepositoryUnreachable(f"{where} can't be reached, trying again later: {failure}")
