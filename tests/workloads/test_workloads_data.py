@@ -1,5 +1,6 @@
 """How rows become chats, chats become tokens, and who sees which of them when."""
 
+import copy
 import json
 
 import pytest
@@ -94,6 +95,27 @@ def test_loss_is_on_the_response_alone(tokenizer, tmp_path):
 def test_rows_of_the_known_shapes_become_chats(row, text, tokenizer, tmp_path):
     others = [{"prompt": f"p{i}", "response": "r"} for i in range(9)]
     assert text in texts(tokenizer, both(load_data(settings(rows(tmp_path, row, *others)), tokenizer)))
+
+
+def test_a_dataset_by_name_is_loaded_by_the_datasets_library(tokenizer, tmp_path):
+    """A folder is a name too, and needs no network."""
+    (tmp_path / "named").mkdir()
+    rows(tmp_path / "named", *({"prompt": f"p{i}", "response": f"r{i}"} for i in range(30)))
+    data = load_data(settings({"name": str(tmp_path / "named"), "samples": 20}), tokenizer)
+    assert (len(data.train), len(data.validation)) == (16, 4)
+
+
+@pytest.mark.parametrize("row", [{"messages": [{"role": "user"}]}, {"messages": ["x", "y"]}, {"prompt": "a"}])
+def test_rows_of_unknown_shapes_are_refused(row, tokenizer, tmp_path):
+    with pytest.raises(Failure, match="UnknownDataset"):
+        load_data(settings(rows(tmp_path, *[row] * 9)), tokenizer)
+
+
+def test_a_chat_that_the_models_template_refuses_is_refused(tokenizer, tmp_path):
+    strict = copy.copy(tokenizer)
+    strict.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(Failure, match=r"UnknownDataset: the model's chat template refuses .* roles must alternate"):
+        load_data(settings({"name": "carbonfleet/tiny-instructions"}), strict)
 
 
 def test_rows_below_the_wanted_helpfulness_are_left_out(tokenizer, tmp_path):

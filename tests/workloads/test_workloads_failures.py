@@ -103,6 +103,17 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoi
     assert runs.newest_step(tmp_path / "job") >= 1
 
 
+def test_a_model_that_is_broken_already_is_noticed_before_the_first_step(tmp_path):
+    from workloads.lora.tiny import tiny_model, tiny_tokenizer
+
+    model = tiny_model(0)
+    model.model.norm.weight.data.fill_(float("nan"))
+    model.save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    run = runs.train({**runs.tiny(), "model": str(tmp_path / "model")}, tmp_path / "job")
+    failed(run, "NonFiniteLoss", 13, "validation after step 0")
+
+
 def stopped_at(step: int, output: Path) -> None:
     run = runs.start(runs.tiny(), output)
     run.reach(step)

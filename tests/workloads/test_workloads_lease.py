@@ -153,9 +153,9 @@ def test_a_store_that_ignores_conditions_is_refused_at_start(careless_s3):
     assert "ignores conditional writes" in run.failure["message"]
 
 
-def test_a_bucket_that_is_not_there_is_refused_at_start(s3):
+def test_a_bucket_that_is_not_there_is_noticed_at_start(s3):
     run = runs.train(runs.tiny(), "s3://no-such-bucket/job")
-    assert (run.process.exitcode, run.failure["reason"]) == (2, "BadConfig")
+    assert (run.process.exitcode, run.failure["reason"]) == (16, "StoreUnavailable")
     assert "s3://no-such-bucket" in run.failure["message"]
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 import torch
 
-from .failure import Failure, is_full_disk
+from .failure import Failure, explain
 from .settings import TINY_DATASET, Dataset, Settings
 from .tiny import tiny_instructions
 
@@ -58,12 +58,12 @@ class Data:
 def load_data(settings: Settings, tokenizer: Any) -> Data:  # noqa: ANN401
     """Examples, 80 to 20 by prompt; raise `UnknownDataset` if there is nothing to train on."""
     training = settings.training
-    chats = [_chat(row) for row in _sample(read_rows(settings.dataset, training.seed), settings.dataset, training.seed)]
+    chats = read_chats(settings.dataset, training.seed)
     train: list[Example] = []
     validation: list[Example] = []
     held_back = _held_back([json.dumps(prompt) for prompt, _ in chats], training.seed)
     for prompt, response in chats:
-        example = _encode(tokenizer, prompt, response, training.sequence_length)
+        example = encode(tokenizer, prompt, response, training.sequence_length)
         if example is not None:
             (validation if json.dumps(prompt) in held_back else train).append(example)
     if not train or not validation:
@@ -75,16 +75,17 @@ def load_data(settings: Settings, tokenizer: Any) -> Data:  # noqa: ANN401
     return Data(train, validation, tokenizer.pad_token_id)
 
 
-def read_rows(dataset: Dataset, seed: int) -> list[Row]:
-    """The dataset's rows; raise `UnknownDataset` with the reason if they cannot be had."""
+def read_chats(dataset: Dataset, seed: int) -> list[tuple[list[Message], str]]:
+    """For each sample the messages before the response, and the response; raise `UnknownDataset` with the reason."""
     if dataset.name == TINY_DATASET:
-        return [dict(row) for row in tiny_instructions(dataset.samples or TINY_SAMPLES, seed)]
+        return [_chat(row) for row in tiny_instructions(dataset.samples or TINY_SAMPLES, seed)]
     try:
-        return _jsonl(dataset.path) if dataset.path else _hub(dataset)
+        rows = _jsonl(dataset.path) if dataset.path else _hub(dataset)
+        return [_chat(row) for row in _sample(rows, dataset, seed)]
     except Failure:
         raise
     except Exception as error:  # every loader has its own kinds, and all of them mean the same here
-        if is_full_disk(error):
+        if explain(error).reason in {"DiskFull", "OutOfMemory"}:
             raise
         raise Failure("UnknownDataset", f"cannot read {source(dataset)}: {_brief(error)}") from error
 
@@ -104,6 +105,20 @@ def batch(examples: Sequence[Example], pad: int, device: torch.device) -> dict[s
         "labels": [[IGNORED] * prompt + ids[prompt:] + [IGNORED] * gap for ids, gap, prompt in rows],
     }
     return {name: torch.tensor(values).to(device) for name, values in columns.items()}
+
+
+def encode(tokenizer: Any, prompt: list[Message], response: str, limit: int) -> Example | None:  # noqa: ANN401
+    """The chat in the tokenizer's template, cut at `limit` tokens; None if no response is left."""
+    try:
+        before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        whole = tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": response}], tokenize=False)
+    except Exception as error:  # templates refuse what they do not know, each in its own way
+        raise Failure("UnknownDataset", f"the model's chat template refuses a sample: {_brief(error)}") from error
+    after = whole[len(before) :] if whole.startswith(before) else response + (tokenizer.eos_token or "")
+    head = tokenizer(before, add_special_tokens=False)["input_ids"]
+    tail = tokenizer(after, add_special_tokens=False)["input_ids"]
+    ids = (head + tail)[:limit]
+    return Example(ids, len(head)) if len(ids) > len(head) else None
 
 
 def indexes_of_step(step: int, size: int, count: int, seed: int) -> list[int]:
@@ -140,13 +155,14 @@ def _json(line: str) -> object:
         return None
 
 
-def _hub(dataset: Dataset) -> list[Row]:
+def _hub(dataset: Dataset) -> Sequence[Row]:
     import datasets  # slow to import, and only needed here
 
-    return [dict(row) for row in datasets.load_dataset(dataset.name, split=dataset.split)]
+    rows: Sequence[Row] = datasets.load_dataset(dataset.name, split=dataset.split)
+    return rows
 
 
-def _sample(rows: list[Row], dataset: Dataset, seed: int) -> list[Row]:
+def _sample(rows: Sequence[Row], dataset: Dataset, seed: int) -> list[Row]:
     least = dataset.minimum_helpfulness
     if least is not None:
         rows = [row for row in rows if float(row.get("helpfulness") or 0) >= least]
@@ -161,8 +177,7 @@ def _held_back(prompts: Iterable[str], seed: int) -> set[str]:
     return {distinct[i] for i in _shuffled(len(distinct), seed, 1)[:count]}
 
 
-def _chat(row: Row) -> tuple[list[Message], str]:
-    """The messages before the response, and the response, from whichever known columns the row has."""
+def _chat(row: Mapping[str, Any]) -> tuple[list[Message], str]:
     messages = row.get("messages")
     if isinstance(messages, list) and messages:
         return messages[:-1], str(messages[-1]["content"])
@@ -180,17 +195,6 @@ def _turns(prompt: str) -> list[Message]:
         {"role": "user", "content": first},
         *({"role": who.lower(), "content": text} for who, text in later if text),
     ]
-
-
-def _encode(tokenizer: Any, prompt: list[Message], response: str, limit: int) -> Example | None:  # noqa: ANN401
-    """The chat in the tokenizer's template, cut at `limit` tokens; None if no response is left."""
-    before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-    whole = tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": response}], tokenize=False)
-    after = whole[len(before) :] if whole.startswith(before) else response + (tokenizer.eos_token or "")
-    head = tokenizer(before, add_special_tokens=False)["input_ids"]
-    tail = tokenizer(after, add_special_tokens=False)["input_ids"]
-    ids = (head + tail)[:limit]
-    return Example(ids, len(head)) if len(ids) > len(head) else None
 
 
 def _brief(error: Exception) -> str:

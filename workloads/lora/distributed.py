@@ -13,6 +13,7 @@ class World:
     rank: int = 0
     size: int = 1
     device: torch.device = torch.device("cpu")  # noqa: RUF009  # immutable
+    first_on_node: bool = True
 
     @classmethod
     def alone(cls) -> "World":

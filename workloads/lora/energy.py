@@ -72,10 +72,13 @@ class Rapl:
         return self._total / 1_000_000 / JOULES_PER_KWH
 
 
-def open_meter(on_gpu: bool) -> Meter:
-    """The best meter that this machine has for the device that trains."""
+def open_meter(on_gpu: bool, first_on_node: bool) -> Meter:
+    """The best meter that this machine has for the device that trains; a node's CPUs are read by one worker."""
     with suppress(Exception):  # no library, no right to read, no such counter: then nothing measures
-        return Nvml() if on_gpu else Rapl()
+        if on_gpu:
+            return Nvml()
+        if first_on_node:
+            return Rapl()
     return NoMeter()
 
 

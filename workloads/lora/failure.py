@@ -11,6 +11,7 @@ Reason = Literal[
     "NonFiniteLoss",
     "CorruptCheckpoint",
     "DiskFull",
+    "StoreUnavailable",
     "Fenced",
     "Stopped",
     "Unexpected",
@@ -25,6 +26,7 @@ EXIT_CODES: dict[Reason, int] = {
     "NonFiniteLoss": 13,
     "CorruptCheckpoint": 14,
     "DiskFull": 15,
+    "StoreUnavailable": 16,
     "Fenced": 42,
     "Stopped": 143,  # as a shell says it: 128 + SIGTERM
 }
@@ -49,7 +51,7 @@ class Failure(Exception):  # noqa: N818  # not every reason is an error: Stopped
 
 
 def explain(error: BaseException) -> Failure:
-    """The failure that `error` stands for: itself, a full disk, exhausted memory, or unexpected."""
+    """The failure that `error` stands for: itself, one that its causes tell, or unexpected."""
     if isinstance(error, Failure):
         return error
     for cause in _chain(error):
@@ -62,6 +64,8 @@ def explain(error: BaseException) -> Failure:
                 "OutOfMemory",
                 f"{_first_line(cause)}. Lower training.batch_size or sequence_length",
             )
+        if type(cause).__module__.startswith(("botocore", "aiobotocore")):
+            return Failure("StoreUnavailable", f"the object store did not do its part: {_first_line(cause)}")
     return Failure("Unexpected", f"{type(error).__name__}: {_first_line(error)}")
 
 

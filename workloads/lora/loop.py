@@ -26,7 +26,9 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
     validate_at = {round(total * part / plan.validations) for part in range(plan.validations + 1)}
     while True:
         if run.step in validate_at and run.step not in run.validation_losses:
-            run.validation_losses[run.step] = validation_loss(run.model, data, plan, world)
+            loss = validation_loss(run.model, data, plan, world)
+            expect_numbers(f"validation after step {run.step}", loss)
+            run.validation_losses[run.step] = loss
             output.tell(now=True)
         if run.step >= total:
             return
@@ -35,16 +37,15 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
         loss = backward(run, examples, data.pad, plan, world)
         world.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            where = f"step {run.step + 1}: loss {loss}, gradient norm {float(norm)}"
-            raise Failure("NonFiniteLoss", f"{where}. Lower training.learning_rate, or look at the data")
+        expect_numbers(f"step {run.step + 1}", loss, float(norm))
         run.optimiser.step()
         run.scheduler.step()
         run.step += 1
         run.rng = rng_state()
         run.train_losses.append(loss)
         report.count(sum(len(e.ids) for e in examples), time.monotonic() - began)
-        asked, due = world.sum([stop.asked, world.leads and output.due()])
+        asked, due, energy_kwh = world.sum([stop.asked, world.leads and output.due(), output.meter.kwh() or 0.0])
+        report.energy_kwh = energy_kwh if report.energy_source else None
         if asked:
             raise Failure("Stopped", STOPPED)
         if due:
@@ -84,6 +85,13 @@ def token_losses(model: Any, rows: dict[str, torch.Tensor]) -> torch.Tensor:  # 
     labels = rows["labels"][:, 1:]
     counted = labels >= 0
     return cross_entropy(logits[:, :-1][counted].float(), labels[counted], reduction="none")
+
+
+def expect_numbers(when: str, loss: float, gradient_norm: float = 0.0) -> None:
+    """Raise `NonFiniteLoss` before such a step can spoil the adapter."""
+    if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
+        what = f"{when}: loss {loss}, gradient norm {gradient_norm}"
+        raise Failure("NonFiniteLoss", f"{what}. Lower training.learning_rate, or look at the model and the data")
 
 
 def leave_if_asked(world: World) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from .failure import Failure, is_full_disk, is_out_of_memory
+from .failure import Failure, explain
 from .settings import TINY_MODEL, Settings
 from .tiny import CHATML, tiny_model, tiny_tokenizer
 
@@ -19,7 +19,7 @@ def load_base(name: str, seed: int, device: torch.device) -> tuple[Any, Any]:
     try:
         model, tokenizer = _pretrained(name, device)
     except Exception as error:  # the hub client's, the file system's and the config's errors all mean the same here
-        if is_full_disk(error) or is_out_of_memory(error):
+        if explain(error).reason in {"DiskFull", "OutOfMemory"}:
             raise
         raise Failure("UnknownModel", f"cannot load model {name[:200]!r}: {_brief(error)}") from error
     tokenizer.pad_token_id = next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)

@@ -77,7 +77,8 @@ def _work(config: dict[str, Any]) -> None:
         stop.event.set()
 
     context = get_context()
-    world = World(context.get_world_rank(), context.get_world_size(), get_device())
+    first = context.get_local_rank() == 0
+    world = World(context.get_world_rank(), context.get_world_size(), get_device(), first)
     threading.Thread(target=watch, daemon=True).start()
     train(config["job"], world, config["started"])
 

@@ -54,7 +54,6 @@ class Output:
             return
         self._told = time.monotonic()
         self.lease.hold()
-        self.report.energy_kwh = self.meter.kwh()
         numbers = self.report.numbers()
         tell("PROGRESS", numbers)
         self.store.write(PROGRESS, encode(numbers), durable=False)

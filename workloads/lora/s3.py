@@ -27,7 +27,7 @@ class S3Store:
             self._fs = fsspec.filesystem("s3", use_listings_cache=False, config_kwargs={**waits, "retries": retries})
             self._refuse_unless_conditional()
         except (BotoCoreError, ClientError, OSError) as error:
-            raise Failure("BadConfig", f"cannot use the output s3://{root}: {error}") from error
+            raise Failure("StoreUnavailable", f"cannot use the output s3://{root}: {error}") from error
 
     def read(self, name: str) -> bytes:
         """See `Store`."""

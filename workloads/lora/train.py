@@ -129,7 +129,7 @@ def train(job: Job, world: "World", started: float) -> None:
     run = Run(model, optimiser, scheduler, rng_state())
 
     # Where an earlier attempt left it.
-    meter = open_meter(world.device.type == "cuda")
+    meter = open_meter(world.device.type == "cuda", world.first_on_node)
     report = Report(job, run, total, started, meter.source)
     saved, report.warnings = world.lead(newest_good(store, lease) if lease else None)
     if saved is not None:
