@@ -2,7 +2,7 @@
 
 import typer
 
-from carbonfleet.cli import crds, demo, hub, spoke
+from carbonfleet.cli import crds, demo, explain, hub, policy, signals, spoke, status, up, validate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -10,7 +10,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(hub.app, name="hub")
 app.add_typer(spoke.app, name="spoke")
 app.add_typer(crds.app, name="crds")
-app.command()(demo.demo)
+app.add_typer(policy.app, name="policy")
+app.add_typer(signals.app, name="signals")
+for command in (demo.demo, up.up, explain.explain, validate.validate, status.status):
+    app.command()(command)
 
 
 @app.callback()

@@ -2,11 +2,14 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from carbonfleet.fleet import RepositorySettings
+
+HORIZON: Final = timedelta(hours=96)
+"""How far ahead the plan looks."""
 
 
 class HubSettings(BaseModel):
@@ -33,5 +36,5 @@ class HubSettings(BaseModel):
     """A spoke that was silent for longer gets no new work."""
     heartbeat_grace_real: timedelta = timedelta(seconds=30)
     """The same in real time, for a clock that runs fast: agents do not report more often than they can."""
-    horizon: timedelta = timedelta(hours=96)
+    horizon: timedelta = HORIZON
     """How far ahead the plan looks."""

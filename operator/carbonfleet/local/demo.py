@@ -1,6 +1,5 @@
 """The main job on one machine: seven jobs from `kubectl apply` to trained adapters and accounted grams."""
 
-import csv
 import os
 import shutil
 import signal
@@ -17,7 +16,6 @@ from pydantic import ValidationError
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job_status import Phase
-from carbonfleet.api.signal import SignalKind
 from carbonfleet.clock import Clock
 from carbonfleet.kube import Kube, KubeError, ours
 from carbonfleet.ledger import Ledger
@@ -27,7 +25,8 @@ from carbonfleet.local.child import ChildError
 from carbonfleet.local.ray_head import RayHeadError
 from carbonfleet.local.screen import Screen
 from carbonfleet.local.stack import Stack, StackSettings
-from carbonfleet.signals.demo import SOURCE_NAME, ZONES, demo_value
+from carbonfleet.signals.demo import SOURCE_NAME
+from carbonfleet.signals.settings import TOKEN_VARIABLE
 
 START: Final = datetime(2025, 12, 16, 1, tzinfo=UTC)
 """Ohio's grid gets cleaner in the hours after it, so that a job has something to wait for."""
@@ -52,15 +51,16 @@ def run(settings: DemoSettings, screen: Screen) -> int:
     """Run it; 0 only if everything that it promises was seen to happen."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: with everything stopped
     _empty(settings.state)
-    clock = Clock.starting_at(START, settings.speed)
-    signals = write_signals(settings.state)
+    live = bool(os.environ.get(TOKEN_VARIABLE))
+    clock = Clock.starting_at(datetime.now(UTC) if live else START, settings.speed)
+    signals = write_signals(settings.state, live=live)
     stack = Stack(
         StackSettings(settings.state, settings.project, clock, signals),
         lambda text: screen.line("stack", text),
     )
     screen.title("Starting the stack")
-    screen.line("clock", f"{START:%Y-%m-%d %H:%M} UTC, {settings.speed:.0f} times as fast as real time")
-    screen.line("grid", f"made trace ({SOURCE_NAME}), in the ranges seen in December 2025; GPUs are simulated")
+    screen.line("clock", f"{clock.now():%Y-%m-%d %H:%M} UTC, {settings.speed:.0f} times as fast as real time")
+    screen.line("grid", f"{_grid(live)}; the GPUs are simulated")
     try:
         stack.up()
         return _story(settings, stack, screen, clock)
@@ -72,6 +72,12 @@ def run(settings: DemoSettings, screen: Screen) -> int:
         return 130
     finally:
         stack.down()
+
+
+def _grid(live: bool) -> str:
+    if live:
+        return "live forecasts of Electricity Maps, fetched once and replayed"
+    return f"made trace ({SOURCE_NAME}), in the ranges seen in December 2025; {TOKEN_VARIABLE} is not set"
 
 
 def _empty(state: Path) -> None:
@@ -96,8 +102,8 @@ def _story(settings: DemoSettings, stack: Stack, screen: Screen, clock: Clock) -
     jobs = sorted(watcher.jobs.values(), key=lambda job: order.get(job.metadata.name, 99))
     screen.results(
         jobs,
-        "Energy is the hardware profile's estimate for simulated GPUs, over the time that the training took on "
-        "the fast clock; the grid is a made trace. Baseline: the same work at once in Ohio (us-east-2).",
+        "kWh is the hardware profile's estimate for simulated GPUs, over the time that the training took on the fast "
+        "clock. Baseline: the same work at once in Ohio (us-east-2).",
     )
     ok = _verify(settings, stack, screen, watcher, answers)
     if not complete:
@@ -109,20 +115,11 @@ def _story(settings: DemoSettings, stack: Stack, screen: Screen, clock: Clock) -
     return 0 if ok and complete else 1
 
 
-def write_signals(state: Path) -> Path:
-    """The made trace as a CSV file, and signal settings that read it."""
-    first = START.replace(hour=0) - timedelta(days=28)
-    trace = state / "demo-trace.csv"
-    with trace.open("w", newline="") as out:
-        rows = csv.writer(out)
-        rows.writerow(("datetime_utc", "zone", "gco2_per_kwh", "signal"))
-        for hour in (first + timedelta(hours=n) for n in range(24 * 60)):
-            for zone in ZONES:
-                value = demo_value(zone, SignalKind.AVERAGE_LIFECYCLE, hour)
-                rows.writerow((f"{hour:%Y-%m-%dT%H:%M:%SZ}", zone, value, "average_lifecycle"))
+def write_signals(state: Path, *, live: bool) -> Path:
+    """The hub's signal settings: the made trace, or live forecasts that are fetched once and replayed."""
+    source = {"type": "demo"} | ({"replay": {"type": "electricitymaps"}} if live else {})
     settings = state / "signals.yaml"
-    source = {"type": "trace", "name": SOURCE_NAME, "path": str(trace)}
-    settings.write_text(yaml.safe_dump({"sources": [source]}))
+    settings.write_text(yaml.safe_dump({"sources": [source], "store": f"sqlite:///{state}/signals.sqlite"}))
     return settings
 
 
@@ -207,6 +204,7 @@ def _verify(settings: DemoSettings, stack: Stack, screen: Screen, watcher: Watch
         entries=ledger.attempts(),
         subjects=[subject for _, subject in git_daemon.log_lines(stack.repository)],
         store=settings.state / "store",
+        live=bool(os.environ.get(TOKEN_VARIABLE)),
     )
     ledger.close()
     ok = True

@@ -15,6 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from carbonfleet.clock import VARIABLE as CLOCK_VARIABLE
 from carbonfleet.clock import Clock
 from carbonfleet.fleet.declared import read_cluster
@@ -23,6 +25,7 @@ from carbonfleet.local import git_daemon
 from carbonfleet.local.child import Child, ChildError
 from carbonfleet.local.ray_head import HeadSettings, RayHead
 from carbonfleet.spoke import gpu_resource
+from carbonfleet.spoke.join import hub_rights
 
 HUB_NAMESPACE: Final = "carbonfleet-system"
 TOKEN_SECONDS: Final = 10 * 365 * 86_400
@@ -153,18 +156,34 @@ class Stack:
         return read_cluster(str(file), file.read_bytes()).to_wire()
 
     def _install(self) -> None:
-        """CRDs, namespaces, and rights: the same manifests that a real cluster gets."""
-        done = self.kubectl("apply", "--server-side", "-f", str(self.settings.project / "crds"))
+        """CRDs, namespaces and rights: the same manifests that a real cluster gets."""
+        hub = self.settings.project / "kustomize" / "base" / "hub"
+        names = [*self.settings.namespaces, *(f"spoke-{name}" for name in self.clusters())]
+        spaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names]
+        self._apply("--server-side", "-f", str(self.settings.project / "crds"))
+        self._apply("-f", str(hub / "namespace.yaml"), "-f", str(hub / "rbac.yaml"))
+        self._apply("-f", "-", stdin=yaml.safe_dump_all([*spaces]))
+        self._apply("-f", "-", stdin="---\n".join(hub_rights(name) for name in self.clusters()))
+
+    def _apply(self, *arguments: str, stdin: str = "") -> None:
+        done = self.kubectl("apply", *arguments, stdin=stdin)
         if done.returncode:
-            raise ChildError(f"the CRDs were not applied: {done.stderr}")
-        names = [HUB_NAMESPACE, *self.settings.namespaces, *(f"spoke-{name}" for name in self.clusters())]
-        kube = Kube.connect(self.kubeconfig)
-        for name in names:
-            _ensure(kube, path("api/v1", "namespaces"), {"kind": "Namespace", "metadata": {"name": name}})
+            raise ChildError(f"kubectl apply {' '.join(arguments)}: {done.stderr.strip()}")
+
+    def _account(self, namespace: str, name: str) -> Path:
+        """A kubeconfig of a service account: what the hub and each spoke hold, and no more."""
+        file = self._state / "accounts" / f"{namespace}.kubeconfig"
+        account = path("api/v1", "serviceaccounts", namespace, name, "token")
+        issued = Kube.connect(self.kubeconfig).create(account, {"spec": {"expirationSeconds": TOKEN_SECONDS}})
+        config = yaml.safe_load(self.kubeconfig.read_text())
+        config["users"][0]["user"] = {"token": issued["status"]["token"]}
+        _write_private(file, yaml.safe_dump(config))
+        return file
 
     def _start_hub(self) -> None:
         options = ["--fleet-url", self.git_url, "--state", str(self._state / "hub")]
-        options += ["--kubeconfig", str(self.kubeconfig), "--signals", str(self.settings.signals)]
+        account = self._account(HUB_NAMESPACE, "carbonfleet-hub")
+        options += ["--kubeconfig", str(account), "--signals", str(self.settings.signals)]
         options += ["--baseline-region", self.settings.baseline_region]
         self._start("hub", "carbonfleet", "hub", "run", *options)
         self._say("hub operator (Kopf) started")
@@ -182,7 +201,7 @@ class Stack:
             "--ray-address": ray.address,
             "--ray-token-file": str(token),
             "--workload": str(self.settings.project),
-            "--hub-kubeconfig": str(self.kubeconfig),
+            "--hub-kubeconfig": str(self._account(f"spoke-{cluster}", "agent")),
             "--state": str(state),
             "--store": str(self._state / "store" / cluster),
             "--poll-seconds": "0.5",
@@ -230,11 +249,3 @@ def _write_private(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
         out.write(text)
-
-
-def _ensure(kube: Kube, collection: str, body: dict[str, Any]) -> None:
-    try:
-        kube.create(collection, body)
-    except KubeError as error:
-        if not error.is_conflict:
-            raise

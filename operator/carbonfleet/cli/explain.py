@@ -1,0 +1,146 @@
+"""`carbonfleet explain`: why a job goes where it goes, from the same plan, with or without a cluster."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from carbonfleet.cli.failure import fail
+
+if TYPE_CHECKING:
+    from carbonfleet.api import CarbonTrainingJob
+    from carbonfleet.api.job_status import DecisionRecord
+    from carbonfleet.clock import Clock
+    from carbonfleet.signals import Signals
+
+
+def explain(
+    what: Annotated[str, typer.Argument(help="A job's manifest, or namespace/name of a job on the hub.")],
+    fleet: Annotated[Path, typer.Option(help="For a manifest: a checkout of the fleet repository.")] = Path("fleet"),
+    signals: Annotated[
+        Path | None,
+        typer.Option(envvar="CARBONFLEET_SIGNALS", help="For a manifest: signal settings; Electricity Maps without."),
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="For a manifest: the demo's made grid, at its hour.")] = False,
+    kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="For a job on the hub.")] = None,
+) -> None:
+    """Show the candidate table: each spoke, at what score, or why not.
+
+    For a manifest nothing is applied: it is planned as if every spoke were up and free. For a job on the hub
+    the table is the decision that the hub wrote down.
+    """
+    from rich.console import Console
+
+    from carbonfleet.api.wire import format_time
+    from carbonfleet.local.screen import candidate_table
+
+    job, record = _offline(Path(what), fleet, signals, demo) if Path(what).exists() else _recorded(what, kubeconfig)
+    console = Console() if Console().is_terminal else Console(width=160)
+    console.print(f"[bold]{job.key}[/bold]: {record.outcome} ({record.reason})", highlight=False)
+    console.print(record.message, highlight=False)
+    console.print(candidate_table(record.candidates))
+    if record.recheck_at is not None:
+        console.print(f"Looked at again at {format_time(record.recheck_at)} at the latest.", highlight=False)
+
+
+def _offline(
+    manifest: Path, fleet: Path, signals: Path | None, demo: bool
+) -> "tuple[CarbonTrainingJob, DecisionRecord]":
+    from carbonfleet.fleet.check import read_checkout, read_files
+    from carbonfleet.hub.settings import HORIZON
+    from carbonfleet.placement import plan
+    from carbonfleet.placement.record import record_of
+    from carbonfleet.placement.snapshot import QueuedJob, Snapshot, Spoke
+
+    job = _read_job(manifest)
+    try:
+        checkout = read_checkout(read_files(fleet))
+    except (OSError, ValueError) as error:
+        fail(f"{fleet}: {error}; name a checkout of the fleet repository with --fleet")
+    clock, room = _signals(signals, demo)
+    now = clock.now()
+    queued = QueuedJob("offline", job.metadata.namespace, job.metadata.name, job.spec, now)
+    wanted = {(facts.zone, job.spec.signal) for facts in checkout.clusters.values()}
+    reading = room.forecasts(wanted, now, now + HORIZON)
+    room.close()
+    snapshot = Snapshot(
+        jobs=(queued,),
+        spokes=tuple(Spoke(facts) for _, facts in sorted(checkout.clusters.items())),
+        policies=checkout.policies,
+        forecasts=reading.forecasts,
+        histories=reading.histories,
+        signal_problems=reading.problems,
+    )
+    (decision,) = plan(snapshot, now)
+    return job, record_of(decision, now)
+
+
+def _read_job(manifest: Path) -> "CarbonTrainingJob":
+    import yaml
+    from pydantic import ValidationError
+
+    from carbonfleet.api import CarbonTrainingJob
+
+    try:
+        document = yaml.safe_load(manifest.read_text())
+        document["metadata"].setdefault("namespace", "default")
+        return CarbonTrainingJob.model_validate(document)
+    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+        fail(f"{manifest} is no manifest of a CarbonTrainingJob: {error}")
+    except ValidationError as error:
+        fail(error)
+
+
+def _signals(settings: Path | None, demo: bool) -> "tuple[Clock, Signals]":
+    from carbonfleet.clock import Clock
+    from carbonfleet.signals import SettingsError, SignalSettings, SourceError, load_settings, open_signals
+    from carbonfleet.signals.settings import DemoSettings
+
+    try:
+        if demo:
+            from carbonfleet.local.demo import START
+
+            clock = Clock.starting_at(START, 1.0)
+            return clock, open_signals(SignalSettings(sources=(DemoSettings(),)), clock)
+        clock = Clock.from_environment()
+        return clock, open_signals(load_settings(settings) if settings else SignalSettings(), clock)
+    except (SettingsError, SourceError, ValueError) as error:
+        fail(error)
+
+
+def _recorded(key: str, kubeconfig: Path | None) -> "tuple[CarbonTrainingJob, DecisionRecord]":
+    from pydantic import ValidationError
+
+    from carbonfleet.api import CarbonTrainingJob
+    from carbonfleet.kube import Kube, KubeError, ours
+
+    namespace, _, name = key.partition("/")
+    if not name:
+        fail(f"{key} is no file; write namespace/name for a job on the hub")
+    try:
+        job = CarbonTrainingJob.model_validate(
+            Kube.connect(kubeconfig).get(ours("carbontrainingjobs", namespace, name))
+        )
+    except (KubeError, ValidationError) as error:
+        fail(error)
+    return job, _record_of_status(job)
+
+
+def _record_of_status(job: "CarbonTrainingJob") -> "DecisionRecord":
+    from carbonfleet.api.job_status import DecisionRecord
+
+    status = job.status
+    scheduled = next((c for c in status.conditions if c.type == "Scheduled"), None)
+    if scheduled is None:
+        fail(f"{job.key}: the hub has not decided yet: {status.summary or 'no status'}")
+    return DecisionRecord(
+        outcome=status.phase.value,
+        reason=scheduled.reason,
+        message=status.summary,
+        cluster=status.cluster,
+        candidates=status.candidates,
+        candidates_total=status.candidates_total,
+        recheck_at=status.recheck_at,
+        expected=status.expected,
+        decided_at=scheduled.last_transition_time,
+    )

@@ -1,0 +1,51 @@
+"""`carbonfleet up`: the embedded stack, for trying things by hand."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def up(
+    state: Annotated[Path, typer.Option(help="Kept over restarts.")] = Path(".carbonfleet/stack"),
+    project: Annotated[Path, typer.Option(help="The checkout of carbonfleet.")] = Path(),
+    speed: Annotated[float, typer.Option(help="Of the stack's clock; 1 is real time.")] = 1.0,
+    signals: Annotated[
+        Path | None, typer.Option(help="Signal settings; without, live when a token is set, else the demo's grid.")
+    ] = None,
+) -> None:
+    """Start the whole stack on this machine and keep it running until Ctrl-C."""
+    import os
+    import signal
+    import threading
+    from datetime import UTC, datetime
+
+    from rich.console import Console
+
+    from carbonfleet.cli.failure import fail
+    from carbonfleet.clock import Clock
+    from carbonfleet.local.child import ChildError
+    from carbonfleet.local.demo import write_signals
+    from carbonfleet.local.ray_head import RayHeadError
+    from carbonfleet.local.screen import Screen
+    from carbonfleet.local.stack import Stack, StackSettings
+    from carbonfleet.signals.settings import TOKEN_VARIABLE
+
+    screen = Screen(Console() if Console().is_terminal else Console(width=160))
+    state = state.resolve()
+    state.mkdir(parents=True, exist_ok=True)
+    clock = Clock() if speed == 1.0 else Clock.starting_at(datetime.now(UTC), speed)
+    chosen = signals or write_signals(state, live=bool(os.environ.get(TOKEN_VARIABLE)))
+    stack = Stack(StackSettings(state, project.resolve(), clock, chosen), lambda text: screen.line("stack", text))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        stack.up()
+        screen.line("try", f"export KUBECONFIG={stack.kubeconfig}")
+        screen.line("try", "kubectl apply -f crds/examples/minimal.yaml")
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        screen.line("stack", "stopping")
+    except (ChildError, RayHeadError, OSError) as error:
+        fail(error)
+    finally:
+        stack.down()
