@@ -180,11 +180,13 @@ class Agent:
         return tuple(problem[:1024] for problem in problems if problem)[:_MOST_PROBLEMS]
 
     def _pools(self) -> tuple[PoolStatus, ...]:
+        """GPUs free in each pool; none while the runtime is away, since nothing could be started on them."""
         facts = self._wanted.facts if self._wanted else None
-        if facts is None or self._view.observed is None:
-            return ()
-        declared = {pool.name: pool.gpus for pool in facts.pools}
-        free = self._runtime.free_gpus(declared, self._view.held())
+        declared = {pool.name: pool.gpus for pool in facts.pools} if facts else {}
+        if self._view.observed is None:
+            free: Mapping[str, int] = dict.fromkeys(declared, 0)
+        else:
+            free = self._runtime.free_gpus(declared, self._view.held())
         return tuple(PoolStatus(name=name, free_gpus=gpus) for name, gpus in free.items())
 
     def _context(self) -> Context:

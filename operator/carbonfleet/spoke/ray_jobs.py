@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from carbonfleet.api.report import AttemptPhase, JobRef
 from carbonfleet.clock import Clock
-from carbonfleet.spoke.errors import RuntimeAwayError
+from carbonfleet.spoke.errors import RefusedError, RuntimeAwayError
 from carbonfleet.spoke.output import Findings, failure_in, folder_reader, output_place, read_findings
 from carbonfleet.spoke.runtime import Observed, Run, Scope
 from carbonfleet.spoke.wanted import Wanted
@@ -299,5 +299,8 @@ def _last_line(text: str) -> str:
 
 def _inert(config: str) -> str:
     """The same JSON without a `$`: Ray replaces `$NAME` in the environment by its own variables."""
-    json.loads(config)
+    try:
+        json.loads(config)
+    except ValueError as error:
+        raise RefusedError("BadConfig", f"config.json is not JSON: {error}", is_final=True) from error
     return config.replace("$", "\\u0024")

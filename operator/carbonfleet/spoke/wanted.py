@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from carbonfleet.api.cluster import ClusterFacts
-from carbonfleet.fleet.layout import read_job_path
+from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
+from carbonfleet.fleet.layout import LONGEST_OBJECT_NAME, is_label, read_job_path
 from carbonfleet.fleet.manifest import Placement, PlacementInvalid, manifests, parse
 
 TRAINING_VARIABLES: Final = ("LORA_CONFIG", "LORA_OUTPUT", "LORA_ATTEMPT")
 """All that a placement may tell the training script."""
 DEFAULT_GRACE_SECONDS: Final = 180
+MOST_GRACE_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ def read_wanted(cluster: str, path: str, content: bytes) -> Wanted:
     if place is None or place.cluster != cluster:
         raise PlacementInvalid(f"{path}: not a placement of {cluster}")
     placement = parse(path, content)
+    _check_values(path, placement)
     config_map, ray_job = manifests(path, content)
     _check_identity(path, placement, config_map, ray_job)
     container, pod = _training_container(path, ray_job)
@@ -104,8 +109,28 @@ def read_wanted(cluster: str, path: str, content: bytes) -> Wanted:
         config_map,
         ray_job,
         _environment(path, container, config_map),
-        int(pod.get("terminationGracePeriodSeconds") or DEFAULT_GRACE_SECONDS),
+        _grace_seconds(pod),
     )
+
+
+def _check_values(path: str, placement: Placement) -> None:
+    """Every value fits a report, a URL and a label, whoever wrote it."""
+    if not is_label(placement.object_name) or len(placement.object_name) > LONGEST_OBJECT_NAME:
+        raise PlacementInvalid(f"{path}: {placement.object_name[:80]!r} is not a RayJob's name")
+    try:
+        ReportSpec(
+            spoke=placement.cluster,
+            job=JobRef(namespace=placement.namespace, name=placement.name, uid=placement.uid),
+            placement_id=placement.placement_id,
+            attempt=placement.attempt,
+            pool=placement.pool,
+            gpus=placement.gpus,
+            phase=AttemptPhase.PENDING,
+            observed_at=placement.start,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PlacementInvalid(f"{path}: {first['loc'][0]}: {first['msg']}") from error
 
 
 def _check_identity(path: str, placement: Placement, config_map: Mapping[str, Any], ray_job: Mapping[str, Any]) -> None:
@@ -126,6 +151,11 @@ def _training_container(path: str, ray_job: Mapping[str, Any]) -> tuple[dict[str
         return dict(pod["containers"][0]), dict(pod)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise PlacementInvalid(f"{path}: the RayJob has no worker container: {error!r}") from error
+
+
+def _grace_seconds(pod: Mapping[str, Any]) -> int:
+    given = pod.get("terminationGracePeriodSeconds")
+    return given if isinstance(given, int) and 0 < given <= MOST_GRACE_SECONDS else DEFAULT_GRACE_SECONDS
 
 
 def _environment(path: str, container: Mapping[str, Any], config_map: Mapping[str, Any]) -> dict[str, str]:

@@ -1,0 +1,236 @@
+"""What a spoke may do on the hub, how often it writes, and what it does while others are away."""
+
+import time
+
+import pytest
+from played_runtime import PlayedRuntime
+from spoke_house import FACTS, SPOKE, intent, name_of, register
+from spoke_values import report
+
+from carbonfleet.api.report import AttemptPhase as Phase
+from carbonfleet.api.report import Progress
+from carbonfleet.fleet import Remove
+from carbonfleet.kube import Kube, KubeError, ours
+from carbonfleet.spoke import HubLink
+from carbonfleet.spoke.join import hub_rights
+from fixtures.fleet_values import uid_of
+from fixtures.kubeapi_server import eventually
+
+
+@pytest.fixture
+def runtime():
+    return PlayedRuntime(SPOKE)
+
+
+@pytest.fixture
+def agent(kube_house, runtime):
+    return kube_house.agent(runtime)
+
+
+def version_of(house, name):
+    """Changes with each write."""
+    where = ours("trainingreports", f"spoke-{SPOKE}", name)
+    return house.kube.get(where)["metadata"]["resourceVersion"]
+
+
+def step(agent, house, phase):
+    house.cycle_until(agent, lambda: house.phase(house.attempt) is phase, 20)
+
+
+def test_a_spoke_writes_its_own_reports_and_its_own_status_and_nothing_else(kube_house):
+    other = "us-oh-1"
+    house = kube_house
+    assert house.api.kubectl("apply", "-f", "-", stdin=hub_rights(other)).returncode == 0
+    facts = FACTS.replace(SPOKE, other)
+    register(house.kube, other, facts)
+    spoke = Kube.connect(house.hub_kubeconfig)
+    HubLink(spoke, SPOKE).write("an-attempt", report(Phase.RUNNING))
+    forbidden = [
+        lambda: HubLink(spoke, other).write("an-attempt", report(Phase.RUNNING)),
+        lambda: spoke.list(ours("trainingreports", f"spoke-{other}")),
+        lambda: spoke.patch(ours("spokeclusters", "", other, "status"), {"status": {}}),
+        lambda: spoke.patch(ours("spokeclusters", "", SPOKE), {"spec": {"pue": 1.0}}),
+        lambda: spoke.delete(ours("spokeclusters", "", SPOKE)),
+        lambda: spoke.list(ours("carbontrainingjobs")),
+        lambda: spoke.create(ours("carbontrainingjobs", "ml"), {}),
+        lambda: spoke.list("/api/v1/secrets"),
+        lambda: spoke.list("/api/v1/namespaces"),
+    ]
+    for call in forbidden:
+        with pytest.raises(KubeError) as caught:
+            call()
+        assert caught.value.status == 403
+
+
+def test_a_report_loses_what_is_no_longer_so(kube_house):
+    link = HubLink(Kube.connect(kube_house.hub_kubeconfig), SPOKE)
+    name = name_of(kube_house.job)
+    link.write(name, report(Phase.RUNNING, "Busy", progress=Progress(step=3, train_loss=1.5)))
+    link.write(name, report(Phase.PENDING))
+    assert kube_house.reports()[name] == report(Phase.PENDING)
+    assert link.reports()[name] == report(Phase.PENDING)
+
+
+def test_a_report_is_written_when_it_is_news_and_not_again(kube_house, agent, runtime):
+    house = kube_house
+    house.publish(intent(house.job))
+    runtime.phase[house.attempt] = Phase.RUNNING
+    step(agent, house, Phase.RUNNING)
+    before = version_of(house, house.attempt)
+    for _ in range(20):
+        agent.cycle()
+    assert version_of(house, house.attempt) == before
+
+
+def test_progress_is_written_every_few_seconds_and_a_phase_at_once(kube_house, runtime):
+    house = kube_house
+    house.settings["progress_seconds"] = 3600
+    agent = house.agent(runtime)
+    house.publish(intent(house.job))
+    runtime.phase[house.attempt] = Phase.RUNNING
+    step(agent, house, Phase.RUNNING)
+    before = version_of(house, house.attempt)
+    runtime.progress[house.attempt] = Progress(step=7)
+    agent.cycle()
+    assert version_of(house, house.attempt) == before
+    runtime.phase[house.attempt] = Phase.SUCCEEDED
+    agent.cycle()
+    last = house.reports()[house.attempt]
+    assert (last.phase, last.progress) == (Phase.SUCCEEDED, Progress(step=7))
+
+
+def test_sequences_rise_within_a_boot(kube_house, agent, runtime):
+    house = kube_house
+    house.publish(intent(house.job))
+    seen = []
+    for phase in (Phase.PENDING, Phase.RUNNING, Phase.SUCCEEDED):
+        runtime.phase[house.attempt] = phase
+        step(agent, house, phase)
+        seen.append(house.reports()[house.attempt])
+    assert len({one.boot_id for one in seen}) == 1
+    assert [one.sequence for one in seen] == sorted({one.sequence for one in seen})
+
+
+def test_the_heartbeat_goes_on_by_the_houses_clock_but_never_in_a_rush(kube_house, runtime):
+    """An hour in a second: the house's minute has passed at once, the five real seconds have not."""
+    house = kube_house
+    house.clock = type(house.clock).starting_at(house.clock.now(), 3600)
+    house.settings["heartbeat_least_seconds"] = 0.5
+    agent = house.agent(runtime)
+    house.cycle_until(agent, lambda: house.spoke().status.synced_commit == house.repository.fetch().commit)
+    beats, until = set(), time.monotonic() + 2.0
+    while time.monotonic() < until:
+        agent.cycle()
+        beats.add(house.spoke().status.heartbeat_time)
+    assert 2 <= len(beats) <= 6
+
+
+def test_a_hub_that_is_away_hears_the_latest_when_it_is_back(kube_house, agent, runtime):
+    house = kube_house
+    house.publish(intent(house.job))
+    runtime.phase[house.attempt] = Phase.RUNNING
+    step(agent, house, Phase.RUNNING)
+    house.api.stop()
+    try:
+        for number in range(30):
+            runtime.progress[house.attempt] = Progress(step=number)
+            agent.cycle()
+        runtime.phase[house.attempt] = Phase.SUCCEEDED
+        agent.cycle()
+    finally:
+        house.api.start()
+    step(agent, house, Phase.SUCCEEDED)
+    assert house.reports()[house.attempt].progress.step == 29
+
+
+def test_what_the_hub_forgot_is_told_again(kube_house, agent, runtime):
+    house = kube_house
+    house.settings["resync_seconds"] = 1
+    agent.close()
+    house.agents.clear()
+    agent = house.agent(runtime)
+    house.publish(intent(house.job))
+    runtime.phase[house.attempt] = Phase.SUCCEEDED
+    step(agent, house, Phase.SUCCEEDED)
+    house.kube.delete(ours("trainingreports", f"spoke-{SPOKE}", house.attempt))
+    step(agent, house, Phase.SUCCEEDED)
+    house.publish(Remove(house.repository.fetch().placements[uid_of(house.job)], "over", finished=True))
+    house.cycle_until(agent, lambda: house.spoke().status.synced_commit == house.repository.fetch().commit)
+    house.kube.delete(ours("trainingreports", f"spoke-{SPOKE}", house.attempt))
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        agent.cycle()
+    assert house.attempt not in house.reports()
+
+
+def test_a_runtime_that_is_away_makes_attempts_unknown_and_never_failed(kube_house, runtime):
+    house = kube_house
+    house.settings["unknown_after_seconds"] = 0.3
+    agent = house.agent(runtime)
+    house.publish(intent(house.job))
+    runtime.phase[house.attempt] = Phase.RUNNING
+    step(agent, house, Phase.RUNNING)
+    runtime.is_away = True
+    step(agent, house, Phase.UNKNOWN)
+    assert house.reports()[house.attempt].reason == "RuntimeUnreachable"
+    house.cycle_until(agent, lambda: "the runtime is away" in house.spoke().status.problems)
+    assert house.spoke().status.pools[0].free_gpus == 0
+    tries = runtime.asked
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        agent.cycle()
+    assert runtime.asked - tries <= 3
+    runtime.is_away = False
+    step(agent, house, Phase.RUNNING)
+
+
+def test_while_git_is_away_what_runs_goes_on_and_is_reported(kube_house, agent, runtime):
+    house = kube_house
+    house.publish(intent(house.job))
+    runtime.phase[house.attempt] = Phase.RUNNING
+    step(agent, house, Phase.RUNNING)
+    house.git.stop()
+    house.cycle_until(agent, lambda: house.spoke().status.problems, 20)
+    runtime.phase[house.attempt] = Phase.SUCCEEDED
+    step(agent, house, Phase.SUCCEEDED)
+    house.git.start()
+    house.cycle_until(agent, lambda: not house.spoke().status.problems, 40)
+
+
+def test_one_report_that_the_hub_will_not_take_holds_up_no_other(kube_house, agent, runtime):
+    house = kube_house
+    first, second = name_of(house.job), name_of("zz-" + house.job)
+    foreign = report(Phase.RUNNING)  # an older placement's, under the same name
+    HubLink(Kube.connect(house.hub_kubeconfig), SPOKE).write(first, foreign)
+    house.publish(intent(house.job), intent("zz-" + house.job))
+    runtime.phase |= {first: Phase.RUNNING, second: Phase.RUNNING}
+    house.cycle_until(agent, lambda: house.phase(second) is Phase.RUNNING, 20)
+    house.cycle_until(agent, lambda: any(first in p for p in house.spoke().status.problems), 20)
+
+
+def test_memory_that_can_not_be_read_is_set_aside(kube_house, runtime):
+    house = kube_house
+    state = house.agent_settings().state
+    state.mkdir()
+    (state / "attempts.json").write_text("{ not json")
+    house.publish(intent(house.job))
+    runtime.phase[house.attempt] = Phase.RUNNING
+    step(house.agent(runtime), house, Phase.RUNNING)
+    assert (state / "attempts.broken").exists()
+
+
+def test_a_pass_that_fails_does_not_end_the_agent(kube_house, runtime):
+    import threading
+
+    house = kube_house
+    house.publish(intent(house.job))
+    runtime.phase[house.attempt] = Phase.RUNNING
+    runtime.surprises = 3
+    agent, stop = house.agent(runtime), threading.Event()
+    thread = threading.Thread(target=agent.run, args=(stop,))
+    thread.start()
+    eventually(lambda: house.phase(house.attempt) is Phase.RUNNING, 20)
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    house.agents.clear()
