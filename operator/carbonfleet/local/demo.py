@@ -92,10 +92,10 @@ def _empty(state: Path) -> None:
 
 
 def _story(settings: DemoSettings, stack: Stack, screen: Screen, clock: Clock) -> int:
+    watcher = Watcher(stack, screen, commit=git_daemon.log_lines(stack.repository)[-1][0])
     screen.title("kubectl apply")
     answers = _apply(settings, stack, screen)
     screen.title("What happens")
-    watcher = Watcher(stack, screen)
     complete = watcher.watch(settings.limit.total_seconds())
     screen.title("What became of it")
     order = {name: place for place, name in enumerate(VALID)}
@@ -146,15 +146,14 @@ class Watcher:
 
     stack: Stack
     screen: Screen
+    commit: str
+    """The last one that was told of."""
     jobs: dict[str, CarbonTrainingJob] = field(default_factory=dict)
-    starts: dict[str, datetime] = field(default_factory=dict)
     _told: dict[str, object] = field(default_factory=dict)
-    _commit: str = ""
 
     def watch(self, seconds: float) -> bool:
         """Tell what happens until every job has settled, at most so long; whether they all did."""
         kube = Kube.connect(self.stack.kubeconfig)
-        self._commit = git_daemon.log_lines(self.stack.repository)[-1][0]
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
@@ -163,7 +162,7 @@ class Watcher:
                 bodies = []
             for body in bodies:
                 self._look(body)
-            self._commits()
+            self.commits()
             if len([job for job in self.jobs.values() if is_settled(job)]) == len(VALID):
                 return True
             time.sleep(0.3)
@@ -186,9 +185,9 @@ class Watcher:
             self.screen.line(job.metadata.name, f"{job.status.phase.value}: {job.status.summary}")
 
     def _commits(self) -> None:
-        for commit, subject in git_daemon.log_lines(self.stack.repository, self._commit):
+        for commit, subject in git_daemon.log_lines(self.stack.repository, self.commit):
             self.screen.line("git", f"[magenta]{commit[:10]}[/magenta] {subject}")
-            self._commit = commit
+            self.commit = commit
 
     def _once(self, what: str, value: object, tell: Callable[[], None]) -> None:
         if self._told.get(what) != value:
