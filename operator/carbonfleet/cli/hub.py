@@ -47,6 +47,13 @@ def run(
     namespace: Annotated[
         str, typer.Option(envvar="CARBONFLEET_NAMESPACE", help="Where the hub's Lease lives.")
     ] = "carbonfleet-system",
+    identity: Annotated[
+        str,
+        typer.Option(envvar="CARBONFLEET_IDENTITY", help="This hub's own name in the Lease; host and pid if left out."),
+    ] = "",
+    lease_seconds: Annotated[
+        float, typer.Option(envvar="CARBONFLEET_LEASE_SECONDS", min=2, max=300, help="Until another hub takes over.")
+    ] = 15,
     baseline_region: Annotated[
         str,
         typer.Option(envvar="CARBONFLEET_BASELINE_REGION", help="Where jobs that name none would have run."),
@@ -59,6 +66,7 @@ def run(
 ) -> None:
     """Watch jobs, choose where and when they run, and commit that to the fleet repository."""
     import logging
+    from datetime import timedelta
 
     from pydantic import ValidationError
 
@@ -94,6 +102,8 @@ def run(
             state=state,
             kubeconfig=kubeconfig,
             namespace=namespace,
+            identity=identity,
+            lease=timedelta(seconds=lease_seconds),
             default_baseline_region=baseline_region,
             liveness=liveness,
         )

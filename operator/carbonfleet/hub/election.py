@@ -7,14 +7,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from carbonfleet.kube import Kube, KubeError, Object, path
 
 NAME: Final = "carbonfleet-hub"
-LEASE_SECONDS: Final = 15.0
-RENEW_SECONDS: Final = 4.0
+LEASE: Final = timedelta(seconds=15)
+"""client-go's usual length."""
 _API: Final = "apis/coordination.k8s.io/v1"
 
 
@@ -26,11 +26,12 @@ class Election:
     two machines need not agree.
     """
 
-    def __init__(self, kube: Kube, namespace: str, identity: str = "") -> None:
+    def __init__(self, kube: Kube, namespace: str, identity: str = "", lease: timedelta = LEASE) -> None:
         self._kube = kube
         self._collection = path(_API, "leases", namespace)
         self._where = path(_API, "leases", namespace, NAME)
         self.identity = identity or f"{socket.gethostname()}-{os.getpid()}"
+        self._seconds = lease.total_seconds()
         self._seen: tuple[str, float] = ("", 0.0)
         self._renewed = 0.0
         self._holder = ""
@@ -42,15 +43,15 @@ class Election:
             with contextlib.suppress(KubeError):
                 if self._try():
                     return True
-            stop.wait(RENEW_SECONDS * random.uniform(0.25, 0.5))  # noqa: S311 - jitter
+            stop.wait(self._seconds * random.uniform(0.07, 0.13))  # noqa: S311 - jitter
         return False
 
     def keep(self, stop: threading.Event) -> None:
         """Renew until `stop` is set or the Lease is lost; returns either way."""
-        while not stop.wait(RENEW_SECONDS * random.uniform(0.8, 1.0)):  # noqa: S311 - jitter
+        while not stop.wait(self._seconds * random.uniform(0.2, 0.27)):  # noqa: S311 - jitter
             with contextlib.suppress(KubeError):
                 self._try()
-            if self._holder != self.identity or time.monotonic() - self._renewed > LEASE_SECONDS * 0.8:
+            if self._holder != self.identity or time.monotonic() - self._renewed > self._seconds * 0.8:
                 return
 
     def release(self) -> None:
@@ -88,7 +89,7 @@ class Election:
         version = str(lease["metadata"].get("resourceVersion"))
         if version != self._seen[0]:
             self._seen = (version, time.monotonic())
-        return time.monotonic() - self._seen[1] > LEASE_SECONDS
+        return time.monotonic() - self._seen[1] > self._seconds
 
     def _write(self, lease: Object) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -96,7 +97,7 @@ class Election:
         lease |= {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
         lease["spec"] |= {
             "holderIdentity": self.identity,
-            "leaseDurationSeconds": int(LEASE_SECONDS),
+            "leaseDurationSeconds": max(1, round(self._seconds)),
             "renewTime": now,
         }
         if changed:

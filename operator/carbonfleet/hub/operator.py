@@ -116,7 +116,7 @@ def _watch(world: World, pulse: Pulse) -> None:
 
 def _lead(world: World, stop: threading.Event, pulse: Pulse) -> None:
     """Wait for the Lease, then run cycles while it is held; without it, end the process."""
-    election = Election(world.kube, world.settings.namespace, world.settings.identity)
+    election = Election(world.kube, world.settings.namespace, world.settings.identity, world.settings.lease)
     _log.info("standing ready as %s", election.identity)
     if election.wait(stop, pulse.beat):
         _log.info("leading as %s", election.identity)

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from carbonfleet.fleet import RepositorySettings
+from carbonfleet.hub.election import LEASE
 
 HORIZON: Final = timedelta(hours=96)
 """How far ahead the plan looks."""
@@ -25,7 +26,12 @@ class HubSettings(BaseModel):
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "carbonfleet-system"
     """Where the hub's Lease lives."""
     identity: str = ""
-    """This hub's name in the Lease; the host's name and process id by default."""
+    """This hub's name in the Lease; the host's name and process id by default.
+
+    A hub of a fixed name takes its own Lease again at once after a crash; no two may share one.
+    """
+    lease: timedelta = LEASE
+    """Real time without renewal after which another hub takes over."""
     default_baseline_region: str = ""
     """Where jobs would have run that name no baseline of their own."""
     liveness: str = ""
