@@ -162,7 +162,7 @@ class Watcher:
                 bodies = []
             for body in bodies:
                 self._look(body)
-            self.commits()
+            self._commits()
             if len([job for job in self.jobs.values() if is_settled(job)]) == len(VALID):
                 return True
             time.sleep(0.3)
