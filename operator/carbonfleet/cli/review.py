@@ -1,0 +1,188 @@
+"""`carbonfleet review`: say yes or no to proposed placements where no forge does it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from carbonfleet.fleet.branches import Branch, Branches
+
+app = typer.Typer(no_args_is_help=True, help="Proposed placements, where no forge shows them.")
+
+
+def _option(help_text: str, variable: str) -> Any:  # noqa: ANN401  what Typer says it is
+    return typer.Option(help=help_text, envvar=f"CARBONFLEET_{variable}")
+
+
+Url = Annotated[str, _option("The fleet repository: https://, ssh:// or git://.", "FLEET_URL")]
+Main = Annotated[str, _option("Its branch.", "FLEET_BRANCH")]
+Token = Annotated[Path | None, _option("A token, for https.", "FLEET_TOKEN_FILE")]
+Key = Annotated[Path | None, _option("A key, for ssh.", "FLEET_SSH_KEY")]
+Hosts = Annotated[Path | None, _option("The SSH server's keys.", "FLEET_KNOWN_HOSTS")]
+Signing = Annotated[Path | None, _option("Sign the merge with this SSH key.", "SIGNING_KEY")]
+Person = Annotated[str, _option("Who you are: NAME <EMAIL>; as in git's own settings if left out.", "REVIEWER")]
+Which = Annotated[str, typer.Argument(help="The proposal, or the beginning of its name, as `list` shows it.")]
+
+
+@app.callback()
+def review() -> None:
+    """Proposed placements, where no forge shows them."""
+
+
+@app.command("list")
+def show_all(
+    fleet_url: Url,
+    fleet_branch: Main = "main",
+    fleet_token_file: Token = None,
+    fleet_ssh_key: Key = None,
+    fleet_known_hosts: Hosts = None,
+) -> None:
+    """List the open proposals."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from carbonfleet.api.wire import format_time
+    from carbonfleet.fleet.proposal_text import record_in
+
+    table = Table("Proposal", "Job", "Cluster", "Start", "gCO2e", "USD", "Good until")
+    with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts) as branches:
+        for branch in branches.read().branches.values():
+            placement, expected = branch.placement, record_in(branch).get("expected") or {}
+            table.add_row(
+                branch.name,
+                placement.key if placement else "?",
+                placement.cluster if placement else "?",
+                format_time(placement.start) if placement else "?",
+                str(expected.get("gramsCo2e", "")),
+                str(expected.get("costUsd", "")),
+                format_time(branch.expires_at) if branch.expires_at else "?",
+            )
+    Console().print(table if table.row_count else "No proposal is open.")
+
+
+@app.command()
+def show(
+    proposal: Which,
+    fleet_url: Url,
+    fleet_branch: Main = "main",
+    fleet_token_file: Token = None,
+    fleet_ssh_key: Key = None,
+    fleet_known_hosts: Hosts = None,
+) -> None:
+    """Show one proposal: why there and then, and the file that would be written."""
+    from carbonfleet.fleet.proposal_text import body_of, title_of
+
+    with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts) as branches:
+        branch = _one(branches, proposal)
+        print(f"{title_of(branch)}\n{branch.name} at {branch.head}\n\n{body_of(branch)}\n")
+        print(branch.content.decode("utf-8", "replace"))
+
+
+@app.command()
+def approve(
+    proposal: Which,
+    fleet_url: Url,
+    at: Annotated[str, typer.Option(help="Only if it still is at this commit, as `show` said.")] = "",
+    fleet_branch: Main = "main",
+    fleet_token_file: Token = None,
+    fleet_ssh_key: Key = None,
+    fleet_known_hosts: Hosts = None,
+    signing_key: Signing = None,
+    reviewer: Person = "",
+) -> None:
+    """Merge a proposal, if policy still allows it and its time has not passed."""
+    from carbonfleet.clock import Clock
+
+    with _branches(
+        fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, signing_key
+    ) as branches:
+        branch = _one(branches, proposal)
+        now = Clock.from_environment().now()
+        commit = branches.approve(branch.name, at or branch.head, _person(reviewer), now)
+        print(f"{branch.name} is merged as {commit}")
+
+
+@app.command()
+def reject(
+    proposal: Which,
+    fleet_url: Url,
+    why: Annotated[str, typer.Option(help="What the job's owner will read.")],
+    fleet_branch: Main = "main",
+    fleet_token_file: Token = None,
+    fleet_ssh_key: Key = None,
+    fleet_known_hosts: Hosts = None,
+    reviewer: Person = "",
+) -> None:
+    """Refuse a proposal; it is not proposed again until the job's spec changes."""
+    with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts) as branches:
+        branch = _one(branches, proposal)
+        branches.reject(branch, _person(reviewer), why)
+        print(f"{branch.name} is rejected")
+
+
+@contextmanager
+def _branches(
+    url: str, main: str, token: Path | None, key: Path | None, hosts: Path | None, signing: Path | None = None
+) -> "Iterator[Branches]":
+    """The proposals, in a clone that lives as long as the command; a failure is one clear line."""
+    from tempfile import TemporaryDirectory
+
+    from pydantic import ValidationError
+
+    from carbonfleet.cli.failure import fail
+    from carbonfleet.clock import Clock
+    from carbonfleet.fleet.branches import Branches
+    from carbonfleet.fleet.errors import FleetError
+    from carbonfleet.fleet.repository import Repository
+    from carbonfleet.fleet.settings import Backoff, RepositorySettings
+
+    with TemporaryDirectory(prefix="carbonfleet-review-") as folder:
+        try:
+            settings = RepositorySettings(
+                url=url,
+                branch=main,
+                directory=Path(folder),
+                token_file=token,
+                ssh_key=key,
+                known_hosts=hosts,
+                signing_key=signing,
+                backoff=Backoff(tries=3),
+            )
+            yield Branches(Repository(settings, Clock.from_environment()))
+        except (FleetError, ValidationError, OSError) as error:
+            fail(error)
+
+
+def _one(branches: "Branches", start: str) -> "Branch":
+    from carbonfleet.cli.failure import fail
+
+    found = branches.read().branches
+    if start in found:
+        return found[start]
+    matching = [name for name in found if name.startswith((start, f"carbon/{start}"))]
+    if len(matching) != 1:
+        fail(f"{start} is {len(matching)} of the {len(found)} open proposals: {', '.join(matching or found) or 'none'}")
+    return found[matching[0]]
+
+
+def _person(reviewer: str) -> tuple[str, str]:
+    """Name and email. Ends the command where nobody says who it is."""
+    import re
+    import subprocess
+
+    from carbonfleet.cli.failure import fail
+
+    if not reviewer:
+        ask = ["git", "var", "GIT_AUTHOR_IDENT"]
+        try:
+            said = subprocess.run(ask, capture_output=True, text=True, timeout=10, check=True).stdout
+        except (OSError, subprocess.SubprocessError):
+            said = ""
+        reviewer = said.rpartition(">")[0] + ">"
+    found = re.fullmatch(r"([^<>\n]+) <([^<>\s]+)>", reviewer.strip())
+    if found is None:
+        fail("say who you are: --reviewer 'NAME <EMAIL>', or git config --global user.name and user.email")
+    return found[1], found[2]

@@ -1,0 +1,248 @@
+"""Proposals as branches of the fleet repository: the truth of review, with or without a forge."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pygit2
+
+from carbonfleet.api.job import ResidencyRequest
+from carbonfleet.api.wire import format_time
+from carbonfleet.fleet.errors import Failure, FleetError
+from carbonfleet.fleet.intents import Place, Refused
+from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse
+from carbonfleet.fleet.message import Change, changes_in, compose
+from carbonfleet.fleet.repository import Repository
+from carbonfleet.fleet.review import Propose
+from carbonfleet.fleet.tip import Tip
+from carbonfleet.fleet.transport import TransportFailure
+from carbonfleet.fleet.trees import blob
+from carbonfleet.fleet.workbench import NO_CHANGES
+from carbonfleet.placement.policy import residency_verdict
+
+OPEN = "carbon"
+REJECTED = "carbon-rejected"
+LONGEST_JOB = 70
+
+
+class ReviewRefused(FleetError):  # noqa: N818  named like its reason
+    """A proposal can't be approved or rejected as it stands."""
+
+    reason = "ReviewRefused"
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One proposal's branch."""
+
+    name: str
+    head: str
+    ours: bool
+    """One commit of the hub's and nothing else; False once a person pushed to it."""
+    change: Change | None
+    placement: Placement | None
+    content: bytes
+    """The placement's file."""
+    expires_at: datetime | None
+    policy_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """All proposals in the repository."""
+
+    tip: Tip
+    branches: Mapping[str, Branch]
+    rejected: Mapping[tuple[str, int], str]
+    """By job UID and generation: by whom and why."""
+
+
+def branch_of(place: Place) -> str:
+    """The branch on which a placement is proposed; it is the proposal's identity."""
+    job = f"{place.decision.namespace}.{place.decision.name}"[:LONGEST_JOB].rstrip(".-")
+    return f"{OPEN}/{job}/{place.id[:8]}"
+
+
+class Branches:
+    """Reads and writes proposals. Raises FleetError like Repository does."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._bench = repository.bench
+
+    def read(self) -> Proposals:
+        """Every proposal as it is on the server now."""
+
+        def work(_attempt: int) -> Proposals:
+            self._bench.fetch((OPEN, REJECTED))
+            branches = {name: self._branch(name, commit) for name, commit in self._refs(OPEN)}
+            rejected = dict(found for _name, commit in self._refs(REJECTED) for found in self._rejection(commit))
+            return Proposals(self._bench.tip, branches, rejected)
+
+        return self._repository.retrying(work)
+
+    def refusal(self, place: Place) -> Refused | None:
+        """Why the placement may not be on the tip as it is now; None where it may."""
+        with self._bench.lock:
+            result = self._bench.prepare([place]).results.get(place.id)
+        return result if isinstance(result, Refused) else None
+
+    def propose(self, wanted: Propose, present: Branch | None) -> Branch | Refused | None:
+        """Create the branch, or rewrite the one that the hub wrote; None where it is not as it was thought.
+
+        Refused where the tip's policies or clusters forbid the placement.
+        """
+
+        def work(_attempt: int) -> Branch | Refused | None:
+            batch = self._bench.prepare([wanted.place])
+            refusal = batch.results.get(wanted.place.id)
+            if refusal is not None:
+                return refusal if isinstance(refusal, Refused) else None
+            trailers = f"CTJ-Expires: {format_time(wanted.expires_at)}\n"
+            message = compose(batch.accepted, self._bench.tip.policies.digest) + trailers
+            commit = self._bench.commit([self._bench.head.id], batch.changes, message)
+            expected = pygit2.Oid(hex=present.head) if present else None
+            return self._write(branch_of(wanted.place), commit, expected)
+
+        return self._repository.retrying(work)
+
+    def delete(self, branch: Branch) -> bool:
+        """Take a branch away if it still is where it was; whether it went."""
+        return self._repository.retrying(lambda _attempt: self._delete(branch.name, pygit2.Oid(hex=branch.head)))
+
+    def reject(self, branch: Branch, person: tuple[str, str] | None, why: str) -> None:
+        """Set a branch aside with who refused it and why; it sticks for the job's generation.
+
+        `person` is (name, email); None: someone closed it on the forge.
+        """
+
+        def work(_attempt: int) -> None:
+            head = pygit2.Oid(hex=branch.head)
+            commit = self._bench.commit([head], NO_CHANGES, f"Reject {branch.name}\n\n{why}\n", person)
+            aside = branch.name.replace(f"{OPEN}/", f"{REJECTED}/", 1)
+            try:
+                self._bench.push_branch(aside, commit, None)
+            except TransportFailure as failure:
+                if failure.failure is not Failure.MOVED:
+                    raise
+                # It was set aside before; that is what was wanted.
+            self._delete(branch.name, head)
+
+        self._repository.retrying(work)
+
+    def approve(self, name: str, head: str, person: tuple[str, str], now: datetime) -> str:
+        """Merge exactly the commit that was looked at; the merge's commit.
+
+        Raises ReviewRefused where the branch has moved, its time has passed, or the tip's policies forbid it.
+        """
+
+        def work(_attempt: int) -> str:
+            self._bench.fetch((OPEN, REJECTED))
+            branch = {n: self._branch(n, commit) for n, commit in self._refs(OPEN)}.get(name)
+            if branch is None or branch.head != head:
+                raise ReviewRefused(f"{name} is not at {head[:10]} any more: look at it again")
+            placement = self._fit_to_merge(branch, now)
+            parents = [self._bench.head.id, pygit2.Oid(hex=head)]
+            message = f"Merge {name}\n\nApproved by {person[0]}.\n"
+            commit = self._bench.commit(parents, {placement.path: branch.content}, message, person)
+            assert commit is not None, "a merge always is a commit"  # noqa: S101
+            self._bench.push(commit)
+            self._delete(name, parents[1])
+            return str(commit)
+
+        return self._repository.retrying(work)
+
+    def _fit_to_merge(self, branch: Branch, now: datetime) -> Placement:
+        placement, tip = branch.placement, self._bench.tip
+        if placement is None:
+            raise ReviewRefused(f"{branch.name} holds no placement that can be read")
+        if branch.expires_at is not None and now >= branch.expires_at:
+            raise ReviewRefused(
+                f"{branch.name} was for {format_time(branch.expires_at)} at the latest; the hub proposes it anew"
+            )
+        facts = tip.clusters.get(placement.cluster)
+        if facts is None:
+            raise ReviewRefused(f"{placement.cluster} can't be used: {tip.cluster_problems.get(placement.cluster)}")
+        request = ResidencyRequest.model_construct(data_class=placement.data_class)
+        ruling = residency_verdict(tip.policies, placement.data_class, placement.namespace, request, facts)
+        if not ruling.allowed:
+            raise ReviewRefused(f"{branch.name}: {ruling.message}")
+        if tip.index.attempts.get(placement.uid):
+            raise ReviewRefused(f"{placement.key} is on the main branch already")
+        return placement
+
+    def _refs(self, prefix: str) -> list[tuple[str, pygit2.Commit]]:
+        start = f"refs/remotes/origin/{prefix}/"
+        names = sorted(ref for ref in self._bench.git.references if ref.startswith(start))
+        return [
+            (f"{prefix}/{ref.removeprefix(start)}", self._bench.git.references[ref].peel(pygit2.Commit))
+            for ref in names
+        ]
+
+    def _branch(self, name: str, commit: pygit2.Commit) -> Branch:
+        git, main = self._bench.git, self._bench.head.id
+        base = git.merge_base(commit.id, main)
+        changes = tuple(changes_in(commit.message))
+        alone = [parent.id for parent in commit.parents] == [base] or commit.id == base
+        ours = alone and commit.author.email == self._bench.settings.author_email and len(changes) == 1
+        change = next((c for parent in (commit, *commit.parents) for c in changes_in(parent.message)), None)
+        placement, content = self._placement(commit, change)
+        return Branch(
+            name=name,
+            head=str(commit.id),
+            ours=ours,
+            change=change,
+            placement=placement,
+            content=content,
+            expires_at=_expiry(commit.message),
+            policy_digest=_trailer(commit.message, "CTJ-Policy-Digest"),
+        )
+
+    def _placement(self, commit: pygit2.Commit, change: Change | None) -> tuple[Placement | None, bytes]:
+        path = f"clusters/{change.spoke}/jobs/{change.job}.yaml" if change else ""
+        content = blob(commit.tree, path) if path else None
+        try:
+            return (parse(path, content), content) if content is not None else (None, b"")
+        except PlacementInvalid:
+            return None, content or b""
+
+    def _rejection(self, commit: pygit2.Commit) -> list[tuple[tuple[str, int], str]]:
+        why = " ".join(commit.message.partition("\n\n")[2].split())
+        return [
+            ((change.uid, change.generation), f"{commit.author.name}: {why}")
+            for parent in commit.parents
+            for change in changes_in(parent.message)
+        ]
+
+    def _write(self, name: str, commit: pygit2.Oid | None, expected: pygit2.Oid | None) -> Branch | None:
+        if commit is None:
+            return None
+        try:
+            self._bench.push_branch(name, commit, expected)
+        except TransportFailure as failure:
+            if failure.failure is Failure.MOVED:
+                return None
+            raise
+        return self._branch(name, self._bench.git[commit].peel(pygit2.Commit))
+
+    def _delete(self, name: str, expected: pygit2.Oid) -> bool:
+        try:
+            self._bench.push_branch(name, None, expected)
+        except TransportFailure as failure:
+            if failure.failure is Failure.MOVED:
+                return False
+            raise
+        return True
+
+
+def _trailer(message: str, key: str) -> str:
+    found = re.findall(rf"(?m)^{key}: (.*)$", message.rstrip("\n").rpartition("\n\n")[2])
+    return found[-1] if found else ""
+
+
+def _expiry(message: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(_trailer(message, "CTJ-Expires")).astimezone(UTC)
+    except ValueError:
+        return None

@@ -1,0 +1,88 @@
+"""What a proposal says to people: its title, and a body that they can check with `carbonfleet explain`."""
+
+import json
+import re
+from typing import Any, Final
+
+from carbonfleet.api.wire import format_time
+from carbonfleet.fleet.branches import Branch
+from carbonfleet.fleet.manifest import PlacementInvalid, manifests
+
+LONGEST_TITLE: Final = 120
+LONGEST_BODY: Final = 60_000
+
+
+def title_of(branch: Branch) -> str:
+    """One line: the job and where it is to go."""
+    if branch.placement is None:
+        return branch.name
+    return f"Place {branch.placement.key} on {branch.placement.cluster}"[:LONGEST_TITLE]
+
+
+def record_in(branch: Branch) -> dict[str, Any]:
+    """The decision as the branch keeps it; empty where a person left none that can be read."""
+    if branch.placement is None:
+        return {}
+    try:
+        config, _job = manifests(branch.placement.path, branch.content)
+        record = json.loads(config["data"]["decision.json"])
+    except (PlacementInvalid, KeyError, TypeError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def body_of(branch: Branch) -> str:
+    """Why here and now, beside the other candidates; ends with the record for `carbonfleet explain`."""
+    record = record_in(branch)
+    expected = record.get("expected") or {}
+    until = format_time(branch.expires_at) if branch.expires_at else "a time that can't be read"
+    lines = [
+        plain(str(record.get("message", ""))),
+        "",
+        f"Expected: **{_number(expected.get('gramsCo2e'))} gCO2e** at {_number(expected.get('gramsPerKwh'))} "
+        f"gCO2e/kWh and {_number(expected.get('costUsd'), 2)} USD, start {plain(str(record.get('start', '')))}; "
+        f"the baseline would emit {_number(expected.get('baselineGramsCo2e'))} gCO2e.",
+        "",
+        "| Cluster | Verdict | Start | gCO2e | gCO2e/kWh now | in its window | USD | Why |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_row(candidate) for candidate in record.get("candidates", ())),
+        "",
+        f"Good until {until}; later it is closed and proposed anew. Closing it without merging is a no that "
+        "holds until the job's spec changes.",
+        f"Policies: `{branch.policy_digest}`",
+        "",
+    ]
+    # Three backticks in the record would end the block; as JSON they may be written otherwise.
+    text = json.dumps(record, indent=1).replace("`", "\\u0060")
+    return _fitted("\n".join(lines), f"```yaml carbon-placement\n{text}\n```")
+
+
+def plain(text: str) -> str:
+    """Text from outside that formats, links and calls nobody in Markdown: one line, its marks escaped."""
+    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~@&])", r"\\\1", flat)
+
+
+def _row(candidate: dict[str, Any]) -> str:
+    cells = [
+        plain(str(candidate.get("cluster", ""))),
+        plain(str(candidate.get("verdict", ""))),
+        plain(str(candidate.get("start", ""))),
+        _number(candidate.get("gramsCo2e")),
+        _number(candidate.get("gramsPerKwhNow")),
+        _number(candidate.get("gramsPerKwhWindow")),
+        _number(candidate.get("costUsd"), 2),
+        plain(str(candidate.get("message") or candidate.get("reason") or "")),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: object, digits: int = 0) -> str:
+    return f"{value:,.{digits}f}" if isinstance(value, int | float) else "?"
+
+
+def _fitted(head: str, block: str) -> str:
+    if len(block) > LONGEST_BODY // 2:
+        block = "The whole decision is in the file, under `decision.json`."
+    room = LONGEST_BODY - len(block)
+    return (head if len(head) <= room else head[: room - 2] + "…\n") + block

@@ -1,0 +1,243 @@
+"""Brings proposals to where they should be, from any state, and says where each stands."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from carbonfleet.fleet.branches import Branch, Branches, Proposals, branch_of
+from carbonfleet.fleet.intents import Place, Refused
+from carbonfleet.fleet.manifest import spec_digest
+from carbonfleet.fleet.proposal_text import body_of, title_of
+from carbonfleet.fleet.repository import Repository
+from carbonfleet.fleet.review import (
+    FRESH_CHECK,
+    HUMAN_EDITED,
+    LABEL,
+    POLICY_CHECK,
+    SUPERSEDED,
+    Forge,
+    ForgeError,
+    ForgeRateLimited,
+    MergeOutcome,
+    Proposal,
+    Propose,
+    PullRequest,
+    PullState,
+    Stage,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much noise is allowed."""
+
+    an_hour: int = 6
+    at_once: int = 20
+
+
+class Reviews:
+    """Advances all proposals of a hub: found before created, never touched once a person did."""
+
+    def __init__(self, repository: Repository, forge: Forge | None = None, limits: Limits = Limits()) -> None:
+        """Without a forge, people review with `carbonfleet review`."""
+        self._branches = Branches(repository)
+        self._forge, self._limits = forge, limits
+        self._opened: deque[datetime] = deque()
+        self._checks: dict[tuple[str, str], bool] = {}
+        self._polled: dict[str, tuple[datetime, timedelta, PullRequest | None]] = {}
+        self._wait_until: datetime | None = None
+
+    def advance(self, wanted: Sequence[Propose], now: datetime, *, hint: bool = False) -> dict[str, Proposal]:
+        """Propose what is wanted, look after what is open, take back what is not wanted any more.
+
+        By placement id. `hint` (a webhook came) polls the forge at once. Raises FleetError where the
+        repository can't be reached; the forge's own failures leave proposals as they are.
+        """
+        if hint:
+            self._polled.clear()
+        found = self._branches.read()
+        by_branch = {branch_of(propose.place): propose for propose in wanted}
+        for name, branch in found.branches.items():
+            if name not in by_branch and branch.ours:
+                self._take_back(branch, "it is not wanted any more", now)
+        return {
+            propose.place.id: self._guarded(lambda p=propose: self._one(p, found, now), propose)  # type: ignore[misc]
+            for propose in sorted(wanted, key=lambda propose: (propose.expires_at, propose.place.id))
+        }
+
+    def _guarded(self, work: Callable[[], Proposal], wanted: Propose) -> Proposal:
+        try:
+            return work()
+        except ForgeRateLimited as error:
+            return _held(wanted, error.reason, str(error))
+        except ForgeError as error:
+            return _held(wanted, error.reason, f"{error}; the proposal stays as it is")
+
+    def _one(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
+        place, name = wanted.place, branch_of(wanted.place)
+        said_no = found.rejected.get((place.decision.uid, place.decision.generation))
+        if said_no is not None:
+            return Proposal(place.id, name, Stage.REJECTED, said_no)
+        if place.id in found.tip.index.by_id:
+            return Proposal(place.id, name, Stage.MERGED, commit=found.tip.commit)
+        branch = found.branches.get(name)
+        if branch is None:
+            return self._missing(wanted, found, now)
+        if not branch.ours:
+            return self._edited(wanted, branch, now)
+        if branch.expires_at is None or now >= branch.expires_at:
+            self._take_back(branch, "the hours it was made for have passed", now)
+            return Proposal(place.id, name, Stage.SUPERSEDED, "its time has passed; it is to be proposed anew")
+        return self._open(wanted, branch, found, now)
+
+    def _missing(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
+        """No branch: it was never proposed, or a person took it away."""
+        place, name = wanted.place, branch_of(wanted.place)
+        request = self._forge.find(name) if self._forge else None
+        if request is not None and request.rejected:
+            return Proposal(place.id, name, Stage.REJECTED, "it was closed on the forge", url=request.url)
+        if now >= wanted.expires_at:
+            return Proposal(place.id, name, Stage.SUPERSEDED, "its time has passed before it was proposed")
+        too_many = self._too_many(len(found.branches), now)
+        if too_many:
+            return _held(wanted, "TooManyProposals", too_many)
+        written = self._branches.propose(wanted, None)
+        if written is None:
+            return _held(wanted, "BranchMoved", f"{name} was written by another; it is looked at in the next cycle")
+        if isinstance(written, Refused):
+            return _refused(wanted, name, written)
+        self._opened.append(now)
+        return self._shown(wanted, written, now)
+
+    def _edited(self, wanted: Propose, branch: Branch, now: datetime) -> Proposal:
+        request = self._request(branch, now)
+        if request is not None and request.state is PullState.OPEN and HUMAN_EDITED not in request.labels:
+            assert self._forge is not None, "there is a request"  # noqa: S101
+            self._forge.add_label(request.number, HUMAN_EDITED)
+        if request is not None and request.rejected:
+            self._branches.reject(branch, None, "It was closed on the forge.")
+            return Proposal(wanted.place.id, branch.name, Stage.REJECTED, "it was closed on the forge", url=request.url)
+        message = f"a person pushed to {branch.name}; it is theirs to merge or delete"
+        return Proposal(wanted.place.id, branch.name, Stage.HUMAN_EDITED, message, branch.head)
+
+    def _open(self, wanted: Propose, branch: Branch, found: Proposals, now: datetime) -> Proposal:
+        """Keep it as decided now on the tip as it is now, then look at the forge."""
+        refused = self._branches.refusal(wanted.place)
+        if refused is not None:
+            self._take_back(branch, refused.message, now)
+            return _refused(wanted, branch.name, refused)
+        same = _same_place(wanted.place, branch) and branch.policy_digest == found.tip.policies.digest
+        if not same:
+            written = self._branches.propose(wanted, branch)
+            if isinstance(written, Refused):
+                return _refused(wanted, branch.name, written)
+            if written is None:
+                return _held(wanted, "BranchMoved", f"{branch.name} moved meanwhile")
+            branch = written
+            self._polled.pop(branch.name, None)
+        return self._shown(wanted, branch, now)
+
+    def _shown(self, wanted: Propose, branch: Branch, now: datetime) -> Proposal:
+        """See that the forge shows the branch, and do what people decided there."""
+        place = wanted.place
+        request = self._request(branch, now)
+        if self._forge is None:
+            return Proposal(place.id, branch.name, Stage.OPEN, "awaits review", branch.head)
+        if request is not None and request.rejected:
+            self._branches.reject(branch, None, "It was closed on the forge.")
+            return Proposal(place.id, branch.name, Stage.REJECTED, "it was closed on the forge", url=request.url)
+        if request is not None and request.state is PullState.MERGED:
+            return Proposal(place.id, branch.name, Stage.MERGED, "merged", request.merge_sha, request.url)
+        # From the branch alone, so that the same commit always reads the same.
+        title, body = title_of(branch), body_of(branch)
+        if request is None or request.state is PullState.CLOSED:
+            request = self._forge.create(branch.name, title, body)
+            self._forge.add_label(request.number, LABEL)
+            self._remember(branch.name, request, now)
+        elif (request.title, request.body.replace("\r\n", "\n")) != (title, body):
+            self._forge.edit(request.number, title, body)
+            self._polled.pop(branch.name, None)
+        self._check(branch.head, POLICY_CHECK, ok=True, description="Policy allows it.")
+        until = f"Good until {branch.expires_at:%Y-%m-%d %H:%M} UTC."
+        self._check(branch.head, FRESH_CHECK, ok=True, description=until)
+        return Proposal(place.id, branch.name, Stage.OPEN, "awaits review", branch.head, request.url)
+
+    def merge(self, proposal: Proposal, now: datetime) -> MergeOutcome:
+        """Merge an open proposal on the forge, at exactly the commit that was evaluated.
+
+        Never twice: after any doubt the request is read again before anything else is done.
+        """
+        if self._forge is None:
+            return MergeOutcome.NOT_READY
+        request = self._forge.find(proposal.branch)
+        if request is None:
+            return MergeOutcome.GONE
+        if request.state is PullState.MERGED:
+            return MergeOutcome.ALREADY_MERGED
+        if request.head_sha != proposal.commit:
+            return MergeOutcome.HEAD_MOVED
+        self._polled.pop(proposal.branch, None)
+        return self._forge.merge(request.number, proposal.commit, request.title).outcome
+
+    def _take_back(self, branch: Branch, why: str, now: datetime) -> None:
+        """Fail `fresh` first, so that nobody merges what is being closed; one comment, close, delete."""
+        if self._forge is not None:
+            request = self._forge.find(branch.name)
+            if request is not None and request.state is PullState.OPEN:
+                self._check(branch.head, FRESH_CHECK, ok=False, description=f"Superseded: {why}."[:140])
+                if SUPERSEDED not in request.labels:
+                    self._forge.add_label(request.number, SUPERSEDED)
+                    self._forge.comment(request.number, f"Superseded: {why}.")
+                self._forge.close(request.number)
+        self._polled.pop(branch.name, None)
+        self._branches.delete(branch)
+
+    def _request(self, branch: Branch, now: datetime) -> PullRequest | None:
+        """The branch's request, asked for at most every ten seconds, ever more rarely while nothing changes."""
+        if self._forge is None:
+            return None
+        polled, pause, known = self._polled.get(branch.name, (None, FIRST_PAUSE, None))
+        if polled is not None and now < polled + pause:
+            return known
+        request = self._forge.find(branch.name)
+        pause = min(pause * 2, LAST_PAUSE) if request == known else FIRST_PAUSE
+        self._polled[branch.name] = now, pause, request
+        return request
+
+    def _remember(self, name: str, request: PullRequest, now: datetime) -> None:
+        self._polled[name] = now, FIRST_PAUSE, request
+
+    def _check(self, sha: str, context: str, *, ok: bool, description: str) -> None:
+        """Forges count statuses: only a change is sent."""
+        if self._forge is not None and self._checks.get((sha, context)) is not ok:
+            self._forge.set_status(sha, context, ok=ok, description=description)
+            self._checks[sha, context] = ok
+
+    def _too_many(self, open_now: int, now: datetime) -> str:
+        while self._opened and self._opened[0] <= now - timedelta(hours=1):
+            self._opened.popleft()
+        if open_now >= self._limits.at_once:
+            return f"{open_now} proposals are open, and {self._limits.at_once} is the most"
+        if len(self._opened) >= self._limits.an_hour:
+            return f"{len(self._opened)} were opened within the hour, and {self._limits.an_hour} is the most"
+        return ""
+
+
+FIRST_PAUSE = timedelta(seconds=10)
+LAST_PAUSE = timedelta(minutes=5)
+
+
+def _same_place(place: Place, branch: Branch) -> bool:
+    """Whether a branch still proposes what is wanted; its hours are its own until they pass."""
+    there, window = branch.placement, place.window
+    wanted = (window.cluster, window.pool, window.gpus, spec_digest(place.spec))
+    return there is not None and (there.cluster, there.pool, there.gpus, there.spec_digest) == wanted
+
+
+def _refused(wanted: Propose, branch: str, refused: Refused) -> Proposal:
+    return Proposal(wanted.place.id, branch, Stage.REFUSED, refused.message, reason=refused.reason)
+
+
+def _held(wanted: Propose, reason: str, message: str) -> Proposal:
+    return Proposal(wanted.place.id, branch_of(wanted.place), Stage.HELD, message, reason=reason)

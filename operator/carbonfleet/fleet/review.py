@@ -1,0 +1,175 @@
+"""What review of placements is about: proposals, and one small door to every forge."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from carbonfleet.fleet.errors import FleetError
+from carbonfleet.fleet.intents import Place
+
+LABEL = "carbon/placement"
+SUPERSEDED = "carbon/superseded"
+"""Set before the hub closes a proposal itself, so that this is never taken for a person's rejection."""
+HUMAN_EDITED = "carbon/human-edited"
+POLICY_CHECK = "carbonfleet/policy"
+FRESH_CHECK = "carbonfleet/fresh"
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """A placement that a person must agree to."""
+
+    place: Place
+    expires_at: datetime
+    """Merged later, it is not valid any more."""
+
+
+class Stage(StrEnum):
+    """What became of a proposal."""
+
+    OPEN = "Open"
+    MERGED = "Merged"
+    REJECTED = "Rejected"
+    """A person said no; it holds for the generation."""
+    HUMAN_EDITED = "HumanEdited"
+    """A person pushed to the branch; it is not touched any more."""
+    SUPERSEDED = "Superseded"
+    """Its time has passed or its reasons changed; to be proposed anew."""
+    HELD = "Held"
+    """Not proposed yet: too many are open, or the forge asks us to wait."""
+    REFUSED = "Refused"
+    """Policy forbids it on the tip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One proposal as it stands."""
+
+    placement_id: str
+    branch: str
+    stage: Stage
+    message: str = ""
+    commit: str = ""
+    url: str = ""
+    reason: str = ""
+    """Of a refusal or hold, in CamelCase."""
+
+
+class Mergeable(StrEnum):
+    """Whether a pull request can be merged; what is not known is never yes."""
+
+    YES = "yes"
+    NO = "no"
+    CONFLICT = "conflict"
+    BLOCKED = "blocked"
+    BEHIND = "behind"
+    UNKNOWN = "unknown"
+
+
+class PullState(StrEnum):
+    """Where a pull request is."""
+
+    OPEN = "open"
+    MERGED = "merged"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """A pull or merge request, the same for every forge."""
+
+    number: int
+    url: str
+    state: PullState
+    branch: str
+    head_sha: str
+    mergeable: Mergeable
+    labels: frozenset[str] = frozenset()
+    merge_sha: str = ""
+    """Only where it is merged: forges give one for closed requests too."""
+    title: str = ""
+    body: str = ""
+
+    @property
+    def rejected(self) -> bool:
+        """A person closed it without merging."""
+        return self.state is PullState.CLOSED and SUPERSEDED not in self.labels
+
+
+class MergeOutcome(StrEnum):
+    """How a merge ended."""
+
+    MERGED = "Merged"
+    SCHEDULED = "Scheduled"
+    ALREADY_MERGED = "AlreadyMerged"
+    HEAD_MOVED = "HeadMoved"
+    BASE_MOVED = "BaseMoved"
+    NOT_READY = "NotReady"
+    CONFLICT = "Conflict"
+    FORBIDDEN = "Forbidden"
+    GONE = "Gone"
+    RATE_LIMITED = "RateLimited"
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResult:
+    """The outcome with its detail."""
+
+    outcome: MergeOutcome
+    detail: str = ""
+    """The merge's commit, or why not."""
+    retry_after_seconds: float = 0.0
+
+
+class ForgeError(FleetError):
+    """The forge could not be asked; try again in a later cycle."""
+
+    reason = "ForgeUnreachable"
+
+
+class ForgeDenied(ForgeError):  # noqa: N818  named like its reason
+    """The forge does not accept our token, or the token may not do this."""
+
+    reason = "ForgeDenied"
+
+
+class ForgeRateLimited(ForgeError):  # noqa: N818  named like its reason
+    """The forge wants us to wait."""
+
+    reason = "ForgeRateLimited"
+
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Forge(Protocol):
+    """Pull requests of one repository on one forge. Every method may raise ForgeError."""
+
+    def find(self, branch: str) -> PullRequest | None:
+        """The newest request from a branch, open or not."""
+
+    def read(self, number: int) -> PullRequest:
+        """A request as it is now."""
+
+    def create(self, branch: str, title: str, body: str) -> PullRequest:
+        """Open a request, or adopt the open one that there is."""
+
+    def edit(self, number: int, title: str, body: str) -> None:
+        """Replace title and body."""
+
+    def add_label(self, number: int, label: str) -> None:
+        """Label a request; the label is made if it is missing."""
+
+    def comment(self, number: int, body: str) -> None:
+        """Write a comment."""
+
+    def set_status(self, sha: str, context: str, *, ok: bool, description: str) -> None:
+        """Set a commit's check; setting it again is no error."""
+
+    def merge(self, number: int, sha: str, message: str) -> MergeResult:
+        """Merge a request if its head is `sha`."""
+
+    def close(self, number: int) -> None:
+        """Close without merging."""
