@@ -1,5 +1,7 @@
 """What a spoke may do on the hub, how often it writes, and what it does while others are away."""
 
+import shutil
+import threading
 import time
 
 import pytest
@@ -220,8 +222,6 @@ def test_memory_that_can_not_be_read_is_set_aside(kube_house, runtime):
 
 
 def test_a_pass_that_fails_does_not_end_the_agent(kube_house, runtime):
-    import threading
-
     house = kube_house
     house.publish(intent(house.job))
     runtime.phase[house.attempt] = Phase.RUNNING
@@ -234,3 +234,30 @@ def test_a_pass_that_fails_does_not_end_the_agent(kube_house, runtime):
     thread.join(10)
     assert not thread.is_alive()
     house.agents.clear()
+
+
+def test_a_broken_file_stops_nothing_and_is_a_problem(kube_house, agent, runtime):
+    house = kube_house
+    house.publish(intent(house.job))
+    runtime.phase[house.attempt] = Phase.RUNNING
+    step(agent, house, Phase.RUNNING)
+    person = house.git.checkout()
+    (person.pull() / house.file).write_text("{ not: [a, placement")
+    person.push("Break a placement")
+    house.cycle_until(agent, lambda: house.spoke().status.problems)
+    assert house.file in house.spoke().status.problems[0]
+    assert runtime.phase[house.attempt] is Phase.RUNNING
+    runtime.phase[house.attempt] = Phase.SUCCEEDED
+    step(agent, house, Phase.SUCCEEDED)
+
+
+def test_a_folder_that_is_gone_as_a_whole_prunes_nothing(kube_house, agent, runtime):
+    house = kube_house
+    house.publish(intent(house.job))
+    runtime.phase[house.attempt] = Phase.RUNNING
+    step(agent, house, Phase.RUNNING)
+    person = house.git.checkout()
+    shutil.rmtree(person.pull() / f"clusters/{SPOKE}")
+    person.push("Remove everything")
+    house.cycle_until(agent, lambda: any("is missing" in p for p in house.spoke().status.problems))
+    assert runtime.phase[house.attempt] is Phase.RUNNING

@@ -254,30 +254,6 @@ def test_a_data_class_that_the_admin_did_not_allow_is_refused_for_good(house):
     assert house.ray_job(house.attempt) is None
 
 
-def test_a_broken_file_stops_nothing_and_is_a_problem(house):
-    house.publish(intent(house.job, steps=40))
-    agent = house.agent()
-    house.cycle_until(agent, lambda: is_running(house))
-    person = house.git.checkout()
-    (person.pull() / house.file).write_text("{ not: [a, placement")
-    person.push("Break a placement")
-    house.cycle_until(agent, lambda: house.spoke().status.problems)
-    assert house.file in house.spoke().status.problems[0]
-    house.cycle_until(agent, lambda: house.phase(house.attempt) is Phase.SUCCEEDED)
-    assert len(house.starts()) == 1
-
-
-def test_a_folder_that_is_gone_as_a_whole_prunes_nothing(house):
-    house.publish(intent(house.job, steps=40))
-    agent = house.agent()
-    house.cycle_until(agent, lambda: is_running(house))
-    person = house.git.checkout()
-    shutil.rmtree(person.pull() / f"clusters/{SPOKE}")
-    person.push("Remove everything")
-    house.cycle_until(agent, lambda: any("is missing" in p for p in house.spoke().status.problems))
-    house.cycle_until(agent, lambda: house.phase(house.attempt) is Phase.SUCCEEDED)
-
-
 def test_two_agents_of_one_spoke_do_not_run_side_by_side(house):
     house.agent()
     with pytest.raises(MemoryInUseError, match="another agent"):
