@@ -11,7 +11,7 @@ import lora_runs as runs
 import pytest
 
 pytestmark = pytest.mark.ray
-STEPS = 60
+STEPS = 40
 
 
 def settings(workers: int) -> dict:
@@ -47,14 +47,33 @@ def losses(output: Path) -> list[float]:
         ]
 
 
-def test_two_workers_stopped_and_resumed_end_where_one_does(cluster, tmp_path):
-    run = runs.start(settings(workers=2), tmp_path / "two", **cluster)
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    output = tmp_path_factory.mktemp("alone")
+    assert runs.train(settings(workers=1), output).process.exitcode == 0
+    return pytest.approx(losses(output), rel=1e-4)
+
+
+def test_two_workers_end_where_one_does(cluster, alone, tmp_path):
+    run = runs.train(settings(workers=2), tmp_path, **cluster)
+    assert run.process.exitcode == 0, run.text
+    assert losses(tmp_path) == alone
+
+
+@pytest.mark.soak
+def test_two_workers_stopped_and_resumed_end_where_one_does(cluster, alone, tmp_path):
+    run = runs.start(settings(workers=2), tmp_path, **cluster)
     run.reach(3)
     run.signal(signal.SIGTERM)
     assert run.wait() == 143, run.text
     assert run.failure["reason"] == "Stopped"
-    assert STEPS > runs.newest_step(tmp_path / "two") >= 3
-    again = runs.train(settings(workers=2), tmp_path / "two", 2, **cluster)
+    assert STEPS > runs.newest_step(tmp_path) >= 3
+    again = runs.train(settings(workers=2), tmp_path, 2, **cluster)
     assert again.process.exitcode == 0, again.text
-    assert runs.train(settings(workers=1), tmp_path / "one").process.exitcode == 0
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+    assert losses(tmp_path) == alone
+
+
+@pytest.mark.soak
+def test_a_workers_reason_is_the_runs_reason(cluster, tmp_path):
+    run = runs.train({**settings(workers=2), "model": "nobody/has-this"}, tmp_path, **cluster)
+    assert (run.process.exitcode, run.failure["reason"]) == (10, "UnknownModel"), run.text
