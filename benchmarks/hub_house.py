@@ -1,0 +1,224 @@
+"""A hub to measure: the embedded API, a Git server and the real hub, each a process; its spokes only breathe."""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pygit2
+import yaml
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.clock import VARIABLE, Clock
+from carbonfleet.fleet.declared import read_cluster
+from carbonfleet.kube import Kube, KubeError, Object, ours, path
+from carbonfleet.local import git_daemon
+from carbonfleet.local.child import Child
+from carbonfleet.local.stack import HUB_NAMESPACE, kubectl
+from carbonfleet.signals.demo import ZONES, demo_value
+
+PROJECT = Path(__file__).parents[1]
+TEAM = "team-a"
+GPUS = 1024
+"""Of each spoke: room for every job at once, so that nothing waits for a GPU."""
+BREATH_SECONDS = 10.0
+START = datetime(2025, 12, 16, 1, tzinfo=UTC)
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Usage:
+    """CPU seconds of one process and of its children that ended."""
+
+    cpu: float
+    resident_mib: float
+    peak_mib: float
+
+    @classmethod
+    def of(cls, pid: int) -> "Usage":
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        memory = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        kib = [int(memory[name].split()[0]) for name in ("VmRSS", "VmHWM")]
+        return cls(sum(map(int, fields[11:15])) / TICKS, kib[0] / 1024, kib[1] / 1024)
+
+
+@dataclass
+class House:
+    """All processes of one measurement, on a folder of their own."""
+
+    folder: Path
+    spokes: int = 12
+    clock: Clock = field(default_factory=lambda: Clock.starting_at(START + timedelta(seconds=30), 1.0))
+    """Real speed, early in a quarter of an hour: waiting jobs are looked at again when the next begins."""
+    children: dict[str, Child] = field(default_factory=dict)
+    breaths: int = 0
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        self._start_git()
+        self._start_api()
+        self.kube = Kube.connect(self.folder / "kubeconfig")
+        self._install()
+        self._start_hub()
+        threading.Thread(target=self._breathe, daemon=True).start()
+        self._await_first_breath()
+
+    def stop(self) -> None:
+        self._over.set()
+        for child in reversed(self.children.values()):
+            child.stop()
+
+    @property
+    def bare(self) -> Path:
+        return self.folder / "git" / git_daemon.NAME
+
+    def usage(self) -> dict[str, Usage]:
+        return {name: Usage.of(child.pid) for name, child in self.children.items()}
+
+    def head(self) -> str:
+        with suppress(FileNotFoundError):
+            return (self.bare / "refs" / "heads" / "main").read_text().strip()
+        return str(pygit2.Repository(str(self.bare)).references["refs/heads/main"].target)
+
+    def _start(self, name: str, *command: str, **environment: str) -> Child:
+        log = self.folder / "logs" / f"{name}.log"
+        python_path = os.pathsep.join([str(PROJECT / "operator"), os.environ.get("PYTHONPATH", "")])
+        settings = {VARIABLE: self.clock.encode(), "PYTHONPATH": python_path}
+        child = Child(name, [sys.executable, "-m", *command], log, settings | environment)
+        self.children[name] = child
+        child.start()
+        return child
+
+    def _start_git(self) -> None:
+        seed = self.folder / "seed"
+        shutil.copytree(PROJECT / "fleet" / "policies", seed / "policies")
+        for name, content in fleet(self.spokes).items():
+            (seed / "clusters" / name).mkdir(parents=True)
+            (seed / "clusters" / name / "cluster.yaml").write_text(content)
+        root, port = self.folder / "git", git_daemon.free_port()
+        git_daemon.seed(root, seed)
+        server = git_daemon.daemon(root, port, self.folder / "logs" / "git.log")
+        self.children["git"] = server
+        server.start()
+        git_daemon.await_port(server, port)
+        self.git_url = f"git://127.0.0.1:{port}/{git_daemon.NAME}"
+
+    def _start_api(self) -> None:
+        kubeconfig = self.folder / "kubeconfig"
+        options = ["--state", str(self.folder / "api"), "--kubeconfig", str(kubeconfig)]
+        token = secrets.token_hex(24)
+        api = self._start("api", "carbonfleet.local.kubeapi", *options, CARBONFLEET_API_TOKEN=token)
+        api.await_file(kubeconfig, seconds=60)
+
+    def _install(self) -> None:
+        environment = os.environ | {"KUBECONFIG": str(self.folder / "kubeconfig")}
+        command = [str(kubectl()), "apply", "--server-side", "-f", str(PROJECT / "crds")]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+        for name in (HUB_NAMESPACE, TEAM):
+            self.kube.create(path("api/v1", "namespaces"), {"kind": "Namespace", "metadata": {"name": name}})
+
+    def _start_hub(self) -> None:
+        options = ["--fleet-url", self.git_url, "--state", str(self.folder / "hub")]
+        options += ["--kubeconfig", str(self.folder / "kubeconfig")]
+        options += ["--signals", str(write_signals(self.folder)), "--baseline-region", "us-east-2"]
+        self._start("hub", "carbonfleet", "hub", "run", *options)
+
+    def _breathe(self) -> None:
+        while not self._over.is_set():
+            self.breaths += sum(map(self._breath, fleet(self.spokes)))
+            self._over.wait(BREATH_SECONDS if self.breaths >= self.spokes else 0.1)
+
+    def _breath(self, spoke: str) -> bool:
+        """An agent's heartbeat, as it would write it; nothing to tell before the hub has made the object."""
+        free = [{"name": "a100", "freeGpus": GPUS}]
+        status: dict[str, Any] = {"heartbeatTime": self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"), "pools": free}
+        with suppress(KubeError):
+            self.kube.patch(ours("spokeclusters", "", spoke, "status"), {"status": status})
+            return True
+        return False
+
+    def _await_first_breath(self) -> None:
+        hub = self.children["hub"]
+        eventually(lambda: self.breaths >= self.spokes or not hub.is_alive, 60)
+        assert hub.is_alive, hub.last_words()
+        time.sleep(1.0)  # the hub's cycle on them ends
+
+
+@contextmanager
+def house(folder: Path, spokes: int = 12) -> Iterator[House]:
+    made = House(folder, spokes)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+def write_signals(folder: Path) -> Path:
+    """The demo's made trace as a CSV file, four weeks back and one ahead, and signal settings that read it."""
+    hours = [START.replace(hour=0) + timedelta(hours=n) for n in range(-28 * 24, 8 * 24)]
+    kind = SignalKind.AVERAGE_LIFECYCLE
+    rows = [
+        f"{hour:%Y-%m-%dT%H:%M:%SZ},{zone},{demo_value(zone, kind, hour)},average_lifecycle"
+        for hour in hours
+        for zone in ZONES
+    ]
+    trace, settings = folder / "trace.csv", folder / "signals.yaml"
+    trace.write_text("\n".join(["datetime_utc,zone,gco2_per_kwh,signal", *rows]))
+    settings.write_text(yaml.safe_dump({"sources": [{"type": "trace", "name": "made", "path": str(trace)}]}))
+    return settings
+
+
+def fleet(spokes: int) -> dict[str, str]:
+    """Cluster files like the seed's three, with more GPUs, by name."""
+    seeds = [PROJECT / "fleet" / "clusters" / name / "cluster.yaml" for name in ("no-osl-1", "ca-qc-1", "us-oh-1")]
+    files = {}
+    for number in range(spokes):
+        source = seeds[number % len(seeds)]
+        facts = read_cluster(str(source), source.read_bytes()).to_wire()
+        facts |= {"name": f"{facts['name'][:-2]}-{number:02d}"}
+        facts["pools"] = [facts["pools"][0] | {"name": "a100", "gpus": GPUS, "gpusPerNode": 8}]
+        metadata = {"name": "carbonfleet-cluster", "namespace": "carbonfleet-fleet"}
+        document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+        files[facts["name"]] = yaml.safe_dump(document | {"data": {"facts": yaml.safe_dump(facts)}})
+    return files
+
+
+def job(name: str, *, waits: bool = False) -> Object:
+    """A job that starts at once, or one that waits for a grid that is never so clean."""
+    urgent = {"tier": "urgent"}
+    patient = {"tier": "standard", "maxDelay": "48h", "maxIntensityGramsPerKwh": 1}
+    return {
+        "apiVersion": "carbonfleet.dev/v1alpha1",
+        "kind": "CarbonTrainingJob",
+        "metadata": {"name": name, "namespace": TEAM},
+        "spec": {
+            "workload": {
+                "model": "carbonfleet/tiny-qwen2",
+                "dataset": {"name": "carbonfleet/tiny-instructions"},
+                "training": {"steps": 60, "batchSize": 8, "sequenceLength": 64, "learningRate": 0.01},
+            },
+            "resources": {"gpuTypes": ["A100"], "duration": "2h"},
+            "residency": {"dataClass": "internal"},
+            "schedule": patient if waits else urgent,
+            "objective": {"minimize": "carbon"},
+            "baselineRegion": "us-east-2",
+        },
+    }
+
+
+def eventually(check, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not so within {seconds:.0f} s")
+        time.sleep(0.02)
