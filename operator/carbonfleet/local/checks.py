@@ -59,9 +59,8 @@ def adapters(ran: Ran) -> str:
     wrong = []
     for name in TRAINED:
         uid = ran.jobs[name].metadata.uid if name in ran.jobs else "?"
-        if not list(ran.store.glob(f"*/{uid}/adapter/adapter_model.safetensors")) or not list(
-            ran.store.glob(f"*/{uid}/DONE")
-        ):
+        made = ran.store / uid
+        if not (made / "adapter" / "adapter_model.safetensors").exists() or not (made / "DONE").exists():
             wrong.append(name)
     return ", ".join(wrong)
 
