@@ -127,5 +127,8 @@ def _next_tick(grid: Grid, state: _State, now: datetime, cycle_minutes: int, wak
         tick = min(tick, wake)
     if tick >= grid.end:
         waiting = len(state.waiting) + len(state.pending)
-        raise ReplayError(f"the trace ends at {grid.end}, and {waiting} jobs have not started: end sooner (--end)")
+        raise ReplayError(
+            f"the trace ends at {grid.end}, and {waiting} jobs have not started: the GPUs are too few for the "
+            "jobs (--gpus), or the jobs come too late in the trace"
+        )
     return tick

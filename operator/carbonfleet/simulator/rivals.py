@@ -169,13 +169,18 @@ def best_static(grid: Grid, hour: int) -> str:
 
 
 def rivals(grid: Grid, home: str, first_hour: int) -> tuple[Rule, ...]:
-    """All of them, the first being what savings are measured from."""
-    return (
+    """All of them, the first being what savings are measured from; those that forecast need a day of history."""
+    rules: tuple[Rule, ...] = (
         AtHome("immediate at home", grid, home),
         AtHome("best static region", grid, best_static(grid, first_hour)),
         CleanestNow("cleanest now", grid, home),
         AbsoluteTiers("absolute tiers", grid, home),
         PercentileTiers("percentile tiers", grid, home),
+    )
+    if first_hour < DAY:
+        return rules
+    return (
+        *rules,
         Forecaster("one-day persistence", grid, home, persistence),
         Forecaster("seven-day profile", grid, home, level_profile),
     )

@@ -1,0 +1,133 @@
+"""`carbonfleet backtest`: replay a recorded grid and a job list through the planner, beside other policies."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from carbonfleet.simulator.backtest import Result
+    from carbonfleet.simulator.presets import Case
+
+
+def backtest(
+    trace: Annotated[
+        list[Path] | None, typer.Option(help="Hourly CSV (or .gz) in the portal's or the long format; repeatable.")
+    ] = None,
+    zones: Annotated[str, typer.Option(help="Zones that jobs may run in, with commas between.")] = "",
+    home: Annotated[str, typer.Option(help="The zone that savings are measured from; the first one by default.")] = "",
+    hours: Annotated[float, typer.Option(min=0.1, max=720, help="Length of each job.")] = 4,
+    slack: Annotated[float, typer.Option(min=0, max=336, help="The longest wait of each job, in hours.")] = 24,
+    jobs: Annotated[
+        Path | None, typer.Option(help="A list with arrival_time, length (s) and cpus, in place of one job an hour.")
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="GPUs in each zone; without it as many as wanted.")] = None,
+    start: Annotated[
+        datetime | None, typer.Option(help="When the first job comes (UTC); 28 days into the trace by default.")
+    ] = None,
+    end: Annotated[datetime | None, typer.Option(help="Where the trace is cut (UTC).")] = None,
+    forecast: Annotated[
+        str, typer.Option(help="What the planner knows: none (history alone), perfect, recorded.")
+    ] = "none",
+    signal: Annotated[str, typer.Option(help="average-lifecycle, average-direct or marginal.")] = "average-lifecycle",
+    preset: Annotated[str, typer.Option(help="A backtest by name; --preset list names them.")] = "",
+    data: Annotated[
+        Path | None, typer.Option(envvar="CARBONFLEET_DATA_DIR", help="The folder of recorded grids, for presets.")
+    ] = None,
+    fill_gaps: Annotated[
+        bool, typer.Option("--fill-gaps", help="Take the hour before for a missing or bad one.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write scores.csv, runs.csv and backtest.png into this folder.")
+    ] = None,
+) -> None:
+    """Replay a recorded grid and jobs through the planner, beside what other policies would have done."""
+    from carbonfleet.api.signal import SignalKind
+    from carbonfleet.cli.failure import fail
+    from carbonfleet.signals.trace import TraceError
+    from carbonfleet.simulator.presets import PRESETS
+    from carbonfleet.simulator.presets import preset as named
+    from carbonfleet.simulator.request import Request
+    from carbonfleet.simulator.trace import ReplayError
+
+    if preset == "list":
+        typer.echo("\n".join(PRESETS))
+        return
+    try:
+        if preset:
+            cases = named(preset, _folder(data))
+        else:
+            names = tuple(zone.strip() for zone in zones.split(",") if zone.strip())
+            request = Request(
+                traces=tuple(trace or ()),
+                zones=names,
+                home=home,
+                hours=hours,
+                slack_hours=slack,
+                jobs=jobs,
+                gpus=gpus,
+                start=_utc(start),
+                end=_utc(end),
+                forecast=forecast,
+                signal=SignalKind(signal),
+                fill_gaps=fill_gaps,
+            )
+            cases = (request.case(),)
+        _run(cases, as_json, out)
+    except (ReplayError, TraceError, ValueError) as error:
+        fail(error)
+
+
+def _folder(data: Path | None) -> Path:
+    if data is None:
+        raise ValueError("a preset needs the folder of recorded grids: --data FOLDER, or CARBONFLEET_DATA_DIR")
+    return data
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def _run(cases: "Sequence[Case]", as_json: bool, out: Path | None) -> None:
+    from carbonfleet.simulator import report
+    from carbonfleet.simulator.backtest import run_backtest
+    from carbonfleet.simulator.trace import ReplayError
+
+    results = []
+    for case in cases:
+        results.append((case, run_backtest(case.backtest)))
+        if not as_json:
+            _print_table(*results[-1])
+    if as_json:
+        typer.echo(report.as_json(results))
+    if out is not None:
+        written = [*report.write_csv(out, results)]
+        try:
+            written.append(report.write_plot(out, results))
+        except ReplayError as error:
+            typer.echo(str(error), err=True)
+        typer.echo(f"wrote {', '.join(map(str, written))}", err=True)
+
+
+def _print_table(case: "Case", result: "Result") -> None:
+    from rich.box import HEAVY_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from carbonfleet.simulator.report import HEADINGS, table_row
+
+    console = Console()
+    box = HEAVY_HEAD if console.is_terminal else None
+    if box is None:
+        console = Console(width=160)
+    filled = sum(case.backtest.grid.filled.values())
+    note = f"; {filled} missing hours filled from the hour before" if filled else ""
+    table = Table(title=f"{case.title} ({result.scores[0].jobs:,} jobs{note})", title_justify="left", box=box)
+    for number, heading in enumerate(HEADINGS):
+        table.add_column(heading, justify="right" if number else "left")
+    for line in result.scores:
+        table.add_row(*table_row(line), style="bold" if line.policy.startswith("carbonfleet") else None)
+    console.print(table)

@@ -1,0 +1,166 @@
+"""Backtests that can be repeated with one word each, on the recorded grids of a data folder."""
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.simulator.backtest import OURS, Backtest
+from carbonfleet.simulator.feeds import FromHistory, Perfect
+from carbonfleet.simulator.jobs import ReplayJob, every_hour, read_jobs, sweep, sweep_starts
+from carbonfleet.simulator.recorded import Corrected, Trusted, open_recording
+from carbonfleet.simulator.stage import Pool, pools_of
+from carbonfleet.simulator.trace import HOUR, Grid, ReplayError, open_grid
+
+HALF_YEAR: Final = "em_lca_2022H1_35zones.csv.gz"
+PORTAL: Final = "em_portal_2021_2022H1_NO_ES_BR_CISO.csv.gz"
+RECORDED: Final = "carboncast_forecast96h_2021Q3_7zones.csv.gz"
+ROUTING: Final = "routing_21_jobs.csv"
+JOB_LIST: Final = "gaia_pai_1k_jobs.csv"
+ZONE_SETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "hydro3": ("US-MIDA-PJM", "CA-QC", "NO-NO1"),
+        "us6": ("US-MIDA-PJM", "US-CAL-CISO", "US-TEX-ERCO", "US-NW-PACW", "US-NY-NYIS", "US-MIDW-MISO"),
+        "eu9": ("DE", "GB", "IE", "NL", "BE", "PL", "ES", "FR", "FI"),
+        "apac4": ("JP-TK", "AU-NSW", "SG", "IN-MH"),
+    }
+)
+"""The first zone of each is home."""
+SHAPES: Final = ((1, 24), (4, 24), (24, 48))
+"""Hours of run and of slack."""
+HISTORY_HOURS: Final = 28 * 24
+STARTS: Final = 3600
+CALIFORNIA: Final = "US-CAL-CISO"
+SWEEP_ROOM: Final = timedelta(hours=140)
+"""The longest slack of a sweep, and room to run after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A backtest with its name."""
+
+    title: str
+    backtest: Backtest
+
+
+def preset(name: str, data: Path) -> tuple[Case, ...]:
+    """The cases of a preset. Raises ReplayError for an unknown name or a file that is not there."""
+    make = PRESETS.get(name)
+    if make is None:
+        raise ReplayError(f"there is no preset {name}; there is {', '.join(PRESETS)}")
+    return make(data)
+
+
+def _file(data: Path, name: str) -> Path:
+    path = data / name
+    if not path.is_file():
+        raise ReplayError(f"{path} is not there: give the folder of recorded grids (--data or CARBONFLEET_DATA_DIR)")
+    return path
+
+
+def _zone_set(name: str) -> Callable[[Path], tuple[Case, ...]]:
+    def cases(data: Path) -> tuple[Case, ...]:
+        zones = ZONE_SETS[name]
+        grid = open_grid([_file(data, HALF_YEAR)], zones)
+        first, pools = grid.moment(HISTORY_HOURS), pools_of(zones, None)
+        return tuple(
+            Case(
+                f"{name}, {hours} h of run, {slack} h of slack",
+                Backtest(grid, (every_hour(first, STARTS, hours, slack),), pools, zones[0]),
+            )
+            for hours, slack in SHAPES
+        )
+
+    return cases
+
+
+def _sweep_on(title: str, pools: tuple[Pool, ...]) -> Callable[[Path], tuple[Case, ...]]:
+    def cases(data: Path) -> tuple[Case, ...]:
+        grid = open_grid([_file(data, PORTAL)], [CALIFORNIA])
+        starts = sweep_starts(grid.moment(HISTORY_HOURS), grid.end - SWEEP_ROOM)
+        scenarios = tuple(sweep(start) for start in starts)
+        return (Case(title, Backtest(grid, scenarios, pools, CALIFORNIA, slot_minutes=12)),)
+
+    return cases
+
+
+def _routing(data: Path) -> tuple[Case, ...]:
+    """Each job is one hour, from the hour of its row on; the row's values hold until the next one's."""
+    with _file(data, ROUTING).open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    columns = {"US-MIDA-PJM": "ohio_gco2_kwh", "CA-QC": "quebec_gco2_kwh", "NO-NO1": "norway_gco2_kwh"}
+    times = [datetime.fromisoformat(row["timestamp_utc"]).replace(minute=0, second=0, tzinfo=UTC) for row in rows]
+    hours = [(time - times[0]) // HOUR for time in times]
+    length = [after - before for before, after in zip(hours, [*hours[1:], hours[-1] + 3], strict=True)]
+    values = np.array([np.repeat([float(row[column]) for row in rows], length) for column in columns.values()])
+    grid = Grid(tuple(columns), SignalKind.AVERAGE_LIFECYCLE, times[0], values, {})
+    jobs = tuple(ReplayJob(f"job-{i:02d}", time, 60, timedelta()) for i, time in enumerate(times, 1))
+    # Each job was routed by the values of its own moment.
+    feed = (OURS, lambda grid, first, last, ahead: Perfect(grid, 1))
+    pools = pools_of(grid.zones, None)
+    return (
+        Case("routing of 21 jobs over Norway, Quebec and Ohio", Backtest(grid, (jobs,), pools, grid.zones[0], (feed,))),
+    )
+
+
+def _thousand(data: Path) -> tuple[Case, ...]:
+    zones = ZONE_SETS["us6"]
+    grid = open_grid([_file(data, HALF_YEAR)], zones)
+    jobs = read_jobs(_file(data, JOB_LIST), grid.moment(HISTORY_HOURS), 24)
+    return (
+        Case(
+            "1,000 jobs of a GPU cluster over us6, 24 h of slack",
+            Backtest(grid, (jobs,), pools_of(zones, None), zones[0]),
+        ),
+    )
+
+
+def _recorded(data: Path) -> tuple[Case, ...]:
+    path = _file(data, RECORDED)
+    zones = ("DE", "ES", "NL", "SE", "US-CAL-CISO", "US-MIDA-PJM", "US-TEX-ERCO")
+    return tuple(_recorded_case(path, zone) for zone in zones)
+
+
+def _recorded_case(path: Path, zone: str) -> Case:
+    return Case(f"recorded forecasts of {zone}, 4 h of run, 24 h of slack", recorded_backtest(path, (zone,), 4, 24))
+
+
+def recorded_backtest(path: Path, zones: tuple[str, ...], hours: float, slack: float) -> Backtest:
+    """Jobs at every hour from four weeks into a recording on: trusted, corrected, and from history alone."""
+    recording = open_recording(path, zones)
+    grid = recording.grid
+    count = grid.hours - HISTORY_HOURS - 24 - round(hours + slack)
+    if count < 1:
+        raise ReplayError(f"{path} is too short: {grid.hours} hours")
+    jobs = every_hour(grid.moment(HISTORY_HOURS), count, hours, slack)
+    feeds = (
+        (f"{OURS}, forecast trusted", lambda grid, first, last, ahead: Trusted(recording)),
+        (OURS, lambda grid, first, last, ahead: Corrected(recording, first, last)),
+        (f"{OURS}, from history", FromHistory),
+    )
+    return Backtest(grid, (jobs,), pools_of(zones, None), zones[0], feeds)
+
+
+PRESETS: Final[Mapping[str, Callable[[Path], tuple[Case, ...]]]] = MappingProxyType(
+    {
+        "sweep": _sweep_on("sweep of 21 jobs on two GPUs in California", (Pool("california", CALIFORNIA, 2),)),
+        "sweep-mixed": _sweep_on(
+            "sweep of 21 jobs on an RTX 3090 and an A5000 (5 % faster, 80 % more energy)",
+            (
+                Pool("rtx-3090", CALIFORNIA, 1),
+                Pool("a5000", CALIFORNIA, 1, speed=1.05, kw_per_gpu=1.8 * 1.05),
+            ),
+        ),
+        "routing": _routing,
+        **{name: _zone_set(name) for name in ZONE_SETS},
+        "thousand-jobs": _thousand,
+        "recorded": _recorded,
+    }
+)
+"""By name."""

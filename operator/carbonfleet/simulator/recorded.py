@@ -1,0 +1,151 @@
+"""Recorded forecasts with their real errors: one issue a day, some days ahead, beside what then happened."""
+
+import csv
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement.correction import combined, level_corrected
+from carbonfleet.placement.forecast import hindcast
+from carbonfleet.placement.snapshot import FloatArray, Forecast
+from carbonfleet.simulator.feeds import Forecasts
+from carbonfleet.simulator.trace import HOUR, Grid, ReplayError
+
+COLUMNS: Final = {"issued_at", "datetime_utc", "zone", "forecast_gco2_per_kwh", "actual_gco2_per_kwh"}
+DAY: Final = 24
+AHEAD: Final = 72
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """What was measured, and what was issued at the begin of each day; `issued` has shape (zones, days, hours)."""
+
+    grid: Grid
+    issued: FloatArray
+
+
+def open_recording(path: Path, zones: Sequence[str]) -> Recording:
+    """Read a file with one row for each zone, issue and hour. Raises ReplayError for gaps and bad values."""
+    wanted, measured, issued = set(zones), dict[tuple[str, datetime], float](), dict[tuple[str, datetime, int], float]()
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        if not set(reader.fieldnames or ()) >= COLUMNS:
+            raise ReplayError(f"{path}: the first line must name {', '.join(sorted(COLUMNS))}")
+        for row in reader:
+            if row["zone"] in wanted:
+                at, target = _time(row["issued_at"]), _time(row["datetime_utc"])
+                ahead = (target - at) // HOUR
+                issued[row["zone"], at, ahead] = _value(path, row, "forecast_gco2_per_kwh")
+                if ahead < DAY:
+                    measured[row["zone"], target] = _value(path, row, "actual_gco2_per_kwh")
+    return _recording(path, zones, measured, issued)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _value(path: Path, row: dict[str, str], column: str) -> float:
+    try:
+        value = float(row[column])
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not 0 <= value <= 2000:
+        raise ReplayError(f"{path}: {column} of {row['zone']} at {row['datetime_utc']} is {row[column]!r}")
+    return value
+
+
+def _recording(
+    path: Path,
+    zones: Sequence[str],
+    measured: dict[tuple[str, datetime], float],
+    issued: dict[tuple[str, datetime, int], float],
+) -> Recording:
+    missing = [zone for zone in zones if not any(key[0] == zone for key in measured)]
+    if missing:
+        raise ReplayError(f"{path} has no zone {', '.join(missing)}; it has {', '.join(sorted(_zones(path)))}")
+    days = sorted({at for _, at, _ in issued})
+    hours = 1 + max(ahead for *_, ahead in issued)
+    try:
+        values = [[measured[zone, day + HOUR * h] for day in days for h in range(DAY)] for zone in zones]
+        casts = [[[issued[zone, day, h] for h in range(hours)] for day in days] for zone in zones]
+    except KeyError as error:
+        raise ReplayError(f"{path}: there is no row for {error.args[0]}") from None
+    if days != [days[0] + timedelta(days=i) for i in range(len(days))]:
+        raise ReplayError(f"{path}: a day has no issue")
+    grid = Grid(tuple(zones), SignalKind.AVERAGE_DIRECT, days[0], np.array(values), {})
+    return Recording(grid, np.array(casts))
+
+
+def _zones(path: Path) -> set[str]:
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+        return {row["zone"] for row in csv.DictReader(lines)}
+
+
+class Trusted:
+    """The newest issue as it is, taken at its word."""
+
+    name = "recorded, trusted"
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+
+    def at(self, hour: int) -> Forecasts:
+        """What was issued at the begin of the day."""
+        day, offset = divmod(hour, DAY)
+        grid, found = self._recording.grid, {}
+        for row, zone in enumerate(grid.zones):
+            values = self._recording.issued[row, day, offset:]
+            found[zone, grid.signal] = _forecast(grid, zone, hour, values, np.zeros(values.size))
+        return found
+
+
+class Corrected:
+    """The newest issue, corrected by its newest error and weighed against history by what both got wrong so far."""
+
+    name = "recorded"
+
+    def __init__(self, recording: Recording, first: int, last: int) -> None:
+        self._recording, self._first = recording, max(first - 21 * DAY, 8 * DAY) // DAY * DAY
+        values = recording.grid.grams_per_kwh
+        if first < self._first:
+            raise ReplayError(f"the first job comes {first} hours after the recording begins; it needs {self._first}")
+        self._casts = [
+            combined(row, self._first, self._levelled(index, last), self._own(row, last))
+            for index, row in enumerate(values)
+        ]
+
+    def _own(self, values: FloatArray, last: int) -> FloatArray:
+        return hindcast(values, self._first, last, AHEAD).grams_per_kwh
+
+    def _levelled(self, row: int, last: int) -> FloatArray:
+        """The newest issue at each hour, moved by the error of the hour before; shape (issues, AHEAD)."""
+        values, issued = self._recording.grid.grams_per_kwh[row], self._recording.issued[row]
+        found = []
+        for hour in range(self._first, last + 1):
+            day, offset = divmod(hour, DAY)
+            before_day, before = divmod(hour - 1, DAY)
+            error = float(values[hour - 1] - issued[before_day, before])
+            found.append(level_corrected(issued[day, offset : offset + AHEAD], error))
+        return np.array(found)
+
+    def at(self, hour: int) -> Forecasts:
+        """What could have been made of it."""
+        grid, found = self._recording.grid, {}
+        for cast, zone in zip(self._casts, grid.zones, strict=True):
+            row = hour - cast.first
+            found[zone, grid.signal] = _forecast(
+                grid, zone, hour, cast.grams_per_kwh[row], cast.doubt_grams_per_kwh[row]
+            )
+        return found
+
+
+def _forecast(grid: Grid, zone: str, hour: int, values: FloatArray, doubt: FloatArray) -> Forecast:
+    start = grid.moment(hour)
+    return Forecast(zone, grid.signal, start, HOUR, values, doubt, "recorded", "forecast", start - HOUR)

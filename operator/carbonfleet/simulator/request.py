@@ -1,0 +1,88 @@
+"""A backtest of any trace, as asked for on the command line."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from math import gcd
+from pathlib import Path
+from typing import Final
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.simulator.backtest import OURS, Backtest, FeedMaker
+from carbonfleet.simulator.feeds import FromHistory, Perfect
+from carbonfleet.simulator.jobs import ReplayJob, every_hour, read_jobs
+from carbonfleet.simulator.presets import HISTORY_HOURS, Case, recorded_backtest
+from carbonfleet.simulator.stage import pools_of
+from carbonfleet.simulator.trace import HOUR, Grid, ReplayError, open_grid
+
+FORECASTS: Final = ("none", "perfect", "recorded")
+SLOTS: Final = (60, 30, 20, 15)
+"""Minutes; with a limit on GPUs the longest that divides the jobs' length is taken."""
+QUEUE_HOURS: Final = 48
+"""With a limit on GPUs, how long before the trace's end the last job comes, so that a queue can empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The options of a backtest; `case` turns them into one, or says what is wrong with them."""
+
+    traces: tuple[Path, ...]
+    zones: tuple[str, ...]
+    home: str
+    hours: float
+    slack_hours: float
+    jobs: Path | None
+    gpus: int | None
+    start: datetime | None
+    end: datetime | None
+    forecast: str
+    signal: SignalKind = SignalKind.AVERAGE_LIFECYCLE
+    fill_gaps: bool = False
+
+    def case(self) -> Case:
+        """The backtest that is asked for. Raises ReplayError or TraceError."""
+        if not self.traces or not self.zones:
+            raise ReplayError("give --trace FILE and --zones A,B,C, or a --preset")
+        if self.forecast not in FORECASTS:
+            raise ReplayError(f"--forecast {self.forecast} is none of {', '.join(FORECASTS)}")
+        title = f"{', '.join(self.zones)} from {self.home or self.zones[0]}"
+        if self.forecast == "recorded":
+            return Case(title, recorded_backtest(self._only_trace(), self._home_first(), self.hours, self.slack_hours))
+        begin = None if self.start is None else self.start - HISTORY_HOURS * HOUR
+        grid = self._grid(begin)
+        jobs = self._jobs(grid, max(grid.moment(min(HISTORY_HOURS, grid.hours // 2)), self.start or grid.start))
+        make: FeedMaker = FromHistory
+        if self.forecast == "perfect":
+            make = lambda grid, first, last, ahead: Perfect(grid, ahead)  # noqa: E731
+        slot = 60 if self.gpus is None else _slot(jobs)
+        pools, home = pools_of(self.zones, self.gpus), self.home or self.zones[0]
+        return Case(title, Backtest(grid, (jobs,), pools, home, ((OURS, make),), slot_minutes=slot))
+
+    def _grid(self, begin: datetime | None) -> Grid:
+        """With four weeks before the start where the trace has them."""
+        return open_grid(self.traces, self.zones, self.signal, start=begin, end=self.end, fill=self.fill_gaps)
+
+    def _jobs(self, grid: Grid, start: datetime) -> tuple[ReplayJob, ...]:
+        if self.jobs is not None:
+            return read_jobs(self.jobs, start, self.slack_hours)
+        room = -(-round(self.hours * 60) // 60) + round(self.slack_hours) + (QUEUE_HOURS if self.gpus else 0)
+        count = grid.hours - grid.hour(start) - room + 1
+        if count < 1:
+            raise ReplayError(f"from {start} to the trace's end at {grid.end} no job of {self.hours:g} h fits")
+        return every_hour(start, count, self.hours, self.slack_hours)
+
+    def _only_trace(self) -> Path:
+        if len(self.traces) != 1:
+            raise ReplayError("--forecast recorded takes one --trace: a file of recorded forecasts")
+        if self.jobs or self.gpus or self.start or self.end:
+            raise ReplayError("--forecast recorded goes with --zones, --home, --hours and --slack alone")
+        return self.traces[0]
+
+    def _home_first(self) -> tuple[str, ...]:
+        home = self.home or self.zones[0]
+        return (home, *(zone for zone in self.zones if zone != home))
+
+
+def _slot(jobs: tuple[ReplayJob, ...]) -> int:
+    """The planner's slot: short enough that runs fill whole slots, or a quarter of an hour."""
+    common = gcd(*{job.minutes for job in jobs}, 60)
+    return next((slot for slot in SLOTS if common % slot == 0), SLOTS[-1])
