@@ -128,9 +128,11 @@ def manifests(path: str, content: bytes) -> tuple[dict[str, Any], dict[str, Any]
 
 def decision_in(path: str, content: bytes) -> DecisionRecord | None:
     """The decision that a placement's file holds; None where a person changed it beyond reading."""
+    text = content.decode("utf-8", "replace")
+    found = _DECISION.search(text) if _digest_of(text) == _digest_in(text) else None
     try:
-        config, _ray_job = manifests(path, content)
-        return DecisionRecord.model_validate_json(config["data"]["decision.json"])
+        kept = found[1] if found else manifests(path, content)[0]["data"]["decision.json"]
+        return DecisionRecord.model_validate_json(kept)
     except (PlacementInvalid, ValueError, KeyError, TypeError):
         return None
 
@@ -195,6 +197,7 @@ def _shape(spec: JobSpec, window: Window, pool: GpuPool, facts: ClusterFacts) ->
 _DIGEST_LINE = re.compile(rf'(?m)^(    {re.escape(ANNOTATION.CONTENT_DIGEST)}: )"(sha256:[0-9a-f]{{64}})"$')
 _ENTRY = re.compile(r'(?m)^    (carbonfleet\.dev/[a-z-]+): "([^"\\]*)"$')
 _OBJECT = re.compile(r'(?m)^  name: "([^"\\]*)"$')
+_DECISION = re.compile(r"(?m)^  decision\.json: \|-\n((?:    .*\n)+)")
 _SUSPEND = re.compile(r"(?m)^  suspend: (true|false)$")
 
 

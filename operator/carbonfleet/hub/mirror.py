@@ -1,7 +1,7 @@
 """The hub's copy of what the Kubernetes API holds, kept by watches and re-read in full now and then."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Final
 
 import kopf
@@ -94,10 +94,10 @@ def _version(body: Object) -> int:
     return int(body["metadata"].get("resourceVersion") or 0)
 
 
-def on_watch_event(mirror: Mirror, kind: str) -> Callable[..., None]:
-    """A handler that writes a watch's events into the mirror."""
+def on_watch_event(mirror: Mirror, kind: str) -> Callable[..., Coroutine[None, None, None]]:
+    """A handler that writes a watch's events into the mirror: a coroutine, since Kopf gives others a thread each."""
 
-    def handle(event: kopf.RawEvent, **_: object) -> None:
+    async def handle(event: kopf.RawEvent, **_: object) -> None:
         body = dict(event["object"])
         if event.get("type") == "DELETED":
             mirror.drop(kind, body)
@@ -105,3 +105,17 @@ def on_watch_event(mirror: Mirror, kind: str) -> Callable[..., None]:
             mirror.put(kind, body)
 
     return handle
+
+
+class NoDiffs(kopf.DiffBaseStorage):
+    """Kopf copies each object at each event to find what changed in it; only `on.event` handlers run here."""
+
+    def build(self, **_: object) -> kopf.BodyEssence:
+        """Nothing to compare."""
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: object) -> None:
+        """Nothing was kept."""
+
+    def store(self, **_: object) -> None:
+        """Nothing is kept."""

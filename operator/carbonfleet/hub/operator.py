@@ -17,7 +17,7 @@ from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository
 from carbonfleet.hub import cycle
 from carbonfleet.hub.election import Election
-from carbonfleet.hub.mirror import KINDS, Mirror, on_watch_event
+from carbonfleet.hub.mirror import KINDS, Mirror, NoDiffs, on_watch_event
 from carbonfleet.hub.settings import HubSettings
 from carbonfleet.hub.world import World
 from carbonfleet.kube import Kube, KubeError
@@ -109,6 +109,7 @@ def _watch(world: World, pulse: Pulse) -> None:
     @kopf.on.startup()
     def configure(settings: kopf.OperatorSettings, **_: object) -> None:
         settings.posting.enabled = False
+        settings.persistence.diffbase_storage = NoDiffs()
         settings.watching.server_timeout = 600
         settings.watching.connect_timeout = 10
         settings.networking.error_backoffs = [1, 2, 5, 10]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -182,10 +182,13 @@ def _values(decision: Decision) -> tuple[Any, ...]:
 def canonical(decision: Decision) -> str:
     """A decision as JSON with sorted keys, times in ISO 8601; without its digest."""
     values = {name: getattr(decision, name) for name in Decision.__dataclass_fields__ if name != "digest"}
-    values["window"] = asdict(decision.window) if decision.window else None
-    values["baseline"] = asdict(decision.baseline) if decision.baseline else None
-    values["candidates"] = [asdict(candidate) for candidate in decision.candidates]
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), default=datetime.isoformat)
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - what JSON does not know: times and values of ours
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def digest_of(decision: Decision) -> str:
