@@ -30,7 +30,9 @@ from carbonfleet.fleet.manifest import (
     render,
     spec_digest,
 )
+from carbonfleet.fleet.proposals import Limits, Reviews
 from carbonfleet.fleet.repository import Repository
+from carbonfleet.fleet.review import Forge, Proposal, Propose, Stage
 from carbonfleet.fleet.settings import Backoff, RepositorySettings
 from carbonfleet.fleet.tip import Tip
 
@@ -40,10 +42,14 @@ __all__ = [
     "Backoff",
     "Committed",
     "FleetError",
+    "Forge",
     "Intent",
+    "Limits",
     "Place",
     "Placement",
     "PlacementInvalid",
+    "Proposal",
+    "Propose",
     "Published",
     "PushContended",
     "PushForbidden",
@@ -54,6 +60,8 @@ __all__ = [
     "RepositorySettings",
     "RepositoryUnreachable",
     "Result",
+    "Reviews",
+    "Stage",
     "Suspend",
     "Tip",
     "Vanished",

@@ -50,7 +50,7 @@ class Remove:
     placement: Placement
     why: str
     finished: bool = False
-    """Its terminal report is stored: it is not live any more, and the deletion guard does not count it."""
+    """Its terminal report is stored, or a person confirmed its removal: the deletion guard does not count it."""
 
     @property
     def id(self) -> str:

@@ -1,7 +1,8 @@
 """Brings proposals to where they should be, from any state, and says where each stands."""
 
+import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,6 +27,8 @@ from carbonfleet.fleet.review import (
     PullState,
     Stage,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,39 +60,45 @@ class Reviews:
         if hint:
             self._polled.clear()
         found = self._branches.read()
-        by_branch = {branch_of(propose.place): propose for propose in wanted}
-        for name, branch in found.branches.items():
-            if name not in by_branch and branch.ours:
-                self._take_back(branch, "it is not wanted any more", now)
-        return {
-            propose.place.id: self._guarded(lambda p=propose: self._one(p, found, now), propose)  # type: ignore[misc]
-            for propose in sorted(wanted, key=lambda propose: (propose.expires_at, propose.place.id))
-        }
+        self._take_back_unwanted({branch_of(propose.place) for propose in wanted}, found, now)
+        order = sorted(wanted, key=lambda propose: (propose.expires_at, propose.place.id))
+        return {propose.place.id: self._one(propose, found, now) for propose in order}
 
-    def _guarded(self, work: Callable[[], Proposal], wanted: Propose) -> Proposal:
+    def _one(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
+        """What Git says of it; and where that leaves something to do, what the forge says."""
+        settled = _settled(wanted, found)
+        if settled is not None:
+            return settled
+        if self._wait_until is not None and now < self._wait_until:
+            return _held(wanted, "ForgeRateLimited", f"the forge is not asked before {self._wait_until:%H:%M:%S} UTC")
         try:
-            return work()
+            return self._advanced(wanted, found, now)
         except ForgeRateLimited as error:
+            self._wait_until = now + timedelta(seconds=error.retry_after_seconds)
             return _held(wanted, error.reason, str(error))
         except ForgeError as error:
             return _held(wanted, error.reason, f"{error}; the proposal stays as it is")
 
-    def _one(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
-        place, name = wanted.place, branch_of(wanted.place)
-        said_no = found.rejected.get((place.decision.uid, place.decision.generation))
-        if said_no is not None:
-            return Proposal(place.id, name, Stage.REJECTED, said_no)
-        if place.id in found.tip.index.by_id:
-            return Proposal(place.id, name, Stage.MERGED, commit=found.tip.commit)
-        branch = found.branches.get(name)
+    def _advanced(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
+        branch = found.branches.get(branch_of(wanted.place))
         if branch is None:
             return self._missing(wanted, found, now)
         if not branch.ours:
             return self._edited(wanted, branch, now)
         if branch.expires_at is None or now >= branch.expires_at:
             self._take_back(branch, "the hours it was made for have passed", now)
-            return Proposal(place.id, name, Stage.SUPERSEDED, "its time has passed; it is to be proposed anew")
+            message = "its time has passed; it is to be proposed anew"
+            return Proposal(wanted.place.id, branch.name, Stage.SUPERSEDED, message)
         return self._open(wanted, branch, found, now)
+
+    def _take_back_unwanted(self, wanted: set[str], found: Proposals, now: datetime) -> None:
+        for name, branch in found.branches.items():
+            if name not in wanted and branch.ours:
+                try:
+                    self._take_back(branch, "it is not wanted any more", now)
+                except ForgeError as error:
+                    # The branch is still there, so the next cycle does it.
+                    logger.warning("%s could not be taken back: %s", name, error)
 
     def _missing(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
         """No branch: it was never proposed, or a person took it away."""
@@ -226,6 +235,17 @@ class Reviews:
 
 FIRST_PAUSE = timedelta(seconds=10)
 LAST_PAUSE = timedelta(minutes=5)
+
+
+def _settled(wanted: Propose, found: Proposals) -> Proposal | None:
+    """What needs no forge: a no that was kept in Git, or the placement on the main branch."""
+    decision, name = wanted.place.decision, branch_of(wanted.place)
+    said_no = found.rejected.get((decision.uid, decision.generation))
+    if said_no is not None:
+        return Proposal(wanted.place.id, name, Stage.REJECTED, said_no)
+    if wanted.place.id in found.tip.index.by_id:
+        return Proposal(wanted.place.id, name, Stage.MERGED, commit=found.tip.commit)
+    return None
 
 
 def _same_place(place: Place, branch: Branch) -> bool:

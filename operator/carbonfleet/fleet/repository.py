@@ -70,6 +70,14 @@ class Repository:
                 return None
             return self._bench.last_removal(path)
 
+    def saw_removal(self, placement_id: str, path: str, commit: str) -> bool:
+        """Whether who has read the branch at `commit` knows that a placement was taken away. Raises as `known`."""
+        if commit == self.known().commit:
+            return True
+        gone = self.vanished(placement_id, path)
+        with self._bench.lock:
+            return gone is not None and self._bench.follows(commit, gone.commit)
+
     @property
     def bench(self) -> Workbench:
         """What review works on as well."""

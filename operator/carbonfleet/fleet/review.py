@@ -148,13 +148,13 @@ class Forge(Protocol):
     """Pull requests of one repository on one forge. Every method may raise ForgeError."""
 
     def find(self, branch: str) -> PullRequest | None:
-        """The newest request from a branch, open or not."""
+        """The open request from a branch, or else the newest."""
 
     def read(self, number: int) -> PullRequest:
         """A request as it is now."""
 
     def create(self, branch: str, title: str, body: str) -> PullRequest:
-        """Open a request, or adopt the open one that there is."""
+        """Open a request, unless an open or merged one is there; then that one."""
 
     def edit(self, number: int, title: str, body: str) -> None:
         """Replace title and body."""

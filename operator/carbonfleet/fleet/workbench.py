@@ -77,6 +77,13 @@ class Workbench:
         """Who removed a file last."""
         return last_removal(self.git, self.head.id, path)
 
+    def follows(self, commit: str, ancestor: str) -> bool:
+        """Whether `commit` is `ancestor` or comes after it; False for what is no commit of this clone."""
+        try:
+            return commit == ancestor or self.git.descendant_of(commit, ancestor)
+        except (ValueError, pygit2.GitError):
+            return False
+
     def commit(
         self, parents: Sequence[pygit2.Oid], changes: Changes, message: str, author: tuple[str, str] | None = None
     ) -> pygit2.Oid | None:

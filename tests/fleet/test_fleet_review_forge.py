@@ -1,0 +1,242 @@
+"""Review on a forge, end to end over real Git: one request each, people's word is final, time runs out."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from carbonfleet.fleet import Repository
+from carbonfleet.fleet.forge_http import ForgeSettings
+from carbonfleet.fleet.gitea import Gitea
+from carbonfleet.fleet.github import GitHub
+from carbonfleet.fleet.gitlab import GitLab
+from carbonfleet.fleet.proposals import Reviews
+from carbonfleet.fleet.review import FRESH_CHECK, HUMAN_EDITED, SUPERSEDED, MergeOutcome, Propose, Stage
+from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
+from fixtures.forge_server import ForgeServer, Injected
+
+CLIENTS = {"github": GitHub, "gitlab": GitLab, "gitea": Gitea}
+NOW = CLOCK.now()
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+WANTED = Propose(place("llama"), NOW + HOUR)
+
+
+@pytest.fixture(params=CLIENTS)
+def forge_server(request, git_server):
+    """A forge that shows the served Git repository and merges in it."""
+
+    def merge(pull):
+        tree = git_server.git("merge-tree", "--write-tree", "main", pull.branch).splitlines()[0]
+        subject = f"Merge pull request {pull.number}"
+        commit = git_server.git("commit-tree", tree, "-p", "main", "-p", pull.branch, "-m", subject)
+        git_server.git("update-ref", "refs/heads/main", commit)
+
+    found = ForgeServer(request.param, lambda branch: git_server.git("rev-parse", f"refs/heads/{branch}"))
+    found.on_merge = merge
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def start(forge_server, git_server, tmp_path):
+    """Starts a hub's review anew, as after a crash."""
+
+    def started(name="hub"):
+        (tmp_path / "token").write_text(forge_server.token)
+        settings = ForgeSettings(forge_server.url, "acme/fleet", tmp_path / "token", pause_seconds=0.001)
+        repository = Repository(quick_settings(git_server.url, tmp_path / name), CLOCK)
+        return Reviews(repository, CLIENTS[forge_server.kind](settings))
+
+    return started
+
+
+def advance(reviews, propose=WANTED, now=NOW):
+    return reviews.advance([propose], now)[propose.place.id]
+
+
+def test_a_proposal_becomes_one_request_that_explains_itself(start, forge_server):
+    proposal = advance(start())
+    [pull] = forge_server.pulls
+    assert (proposal.stage, pull.title, pull.labels) == (Stage.OPEN, "Place ml/llama on no-osl-1", ["carbon/placement"])
+    assert "| no-osl-1 | Chosen |" in pull.body
+    assert "```yaml carbon-placement" in pull.body
+    assert str(pull.number) in proposal.url
+    assert set(forge_server.statuses) == {
+        (proposal.commit, "carbonfleet/policy"),
+        (proposal.commit, "carbonfleet/fresh"),
+    }
+
+
+def test_a_hub_killed_after_the_request_was_made_makes_no_second(start, forge_server):
+    advance(start())
+    again = advance(start("restarted"), replace(WANTED, place=place("llama", digest="sha256:" + "9" * 64)))
+    assert (again.stage, forge_server.created) == (Stage.OPEN, 1)
+
+
+def test_a_hub_killed_between_branch_and_request_makes_the_request(start, forge_server):
+    forge_server.choose = lambda method, _path: Injected(500) if method == "POST" else None
+    reviews = start()
+    assert advance(reviews).stage is Stage.HELD
+    forge_server.choose = lambda _method, _path: None
+    assert advance(start("restarted")).stage is Stage.OPEN
+    assert forge_server.created == 1
+
+
+def test_a_request_made_though_the_answer_was_lost_is_adopted(start, forge_server):
+    lost = [Injected(502, None, after=True)]
+    forge_server.choose = lambda method, path: (
+        lost.pop() if method == "POST" and path.endswith(("/pulls", "/merge_requests")) and lost else None
+    )
+    reviews = start()
+    assert advance(reviews).stage is Stage.HELD
+    assert advance(reviews, now=NOW + MINUTE).stage is Stage.OPEN
+    assert forge_server.created == 1
+
+
+def test_closing_is_a_no_that_sticks(start, forge_server, git_server):
+    reviews = start()
+    first = advance(reviews)
+    forge_server.close(forge_server.pulls[0])
+    assert advance(reviews, now=NOW + MINUTE).stage is Stage.REJECTED
+    assert git_server.git("branch", "--list", first.branch) == ""
+    for attempt in (1, 2):
+        retried = replace(WANTED, place=place("llama", attempt=attempt))
+        assert advance(start(f"restarted-{attempt}"), retried, NOW + MINUTE).stage is Stage.REJECTED
+    assert forge_server.created == 1
+
+
+def test_closing_and_deleting_the_branch_is_a_no_as_well(start, forge_server, git_server):
+    first = advance(start())
+    forge_server.close(forge_server.pulls[0])
+    git_server.git("update-ref", "-d", f"refs/heads/{first.branch}")
+    assert advance(start("restarted"), now=NOW + MINUTE).stage is Stage.REJECTED
+    assert forge_server.created == 1
+
+
+def test_a_persons_merge_is_seen_on_the_main_branch(start, forge_server, repository):
+    reviews = start()
+    advance(reviews)
+    forge_server.do_merge(forge_server.pulls[0])
+    assert advance(reviews, now=NOW + MINUTE).stage is Stage.MERGED
+    assert set(repository.fetch().placements) == {uid_of("llama")}
+
+
+def test_the_hub_merges_what_was_evaluated_and_once(start, forge_server, repository):
+    reviews = start()
+    proposal = advance(reviews)
+    reviews.merge(proposal, NOW)
+    outcomes = {reviews.merge(proposal, NOW) for _ in range(3)}
+    assert outcomes <= {MergeOutcome.MERGED, MergeOutcome.ALREADY_MERGED}
+    assert forge_server.merges == 1
+    assert set(repository.fetch().placements) == {uid_of("llama")}
+
+
+def test_a_hub_killed_after_the_merge_finds_it(start, forge_server):
+    reviews = start()
+    proposal = advance(reviews)
+    reviews.merge(proposal, NOW)
+    reviews.merge(proposal, NOW)
+    assert advance(start("restarted"), now=NOW + MINUTE).stage is Stage.MERGED
+    assert (forge_server.created, forge_server.merges) == (1, 1)
+
+
+def test_a_head_that_moved_is_not_merged(start, forge_server):
+    reviews = start()
+    seen = advance(reviews)
+    advance(reviews, replace(WANTED, place=place("llama", "ca-qc-1")), NOW + MINUTE)
+    assert reviews.merge(seen, NOW) is MergeOutcome.HEAD_MOVED
+    assert forge_server.merges == 0
+
+
+def test_a_passed_window_fails_fresh_closes_once_and_is_proposed_anew(start, forge_server, git_server):
+    reviews = start()
+    first = advance(reviews)
+    later = NOW + 2 * HOUR
+    assert advance(reviews, now=later).stage is Stage.SUPERSEDED
+    [pull] = forge_server.pulls
+    assert forge_server.statuses[first.commit, FRESH_CHECK] in {"failure", "failed"}
+    assert (pull.state, pull.comments) == ("closed", ["Superseded: the hours it was made for have passed."])
+    assert SUPERSEDED in pull.labels
+    anew = advance(start("restarted"), replace(WANTED, expires_at=later + HOUR), later)
+    assert (anew.stage, forge_server.created) == (Stage.OPEN, 2)
+
+
+def test_a_branch_that_a_person_pushed_to_is_labelled_and_left_alone(start, forge_server, git_server, person):
+    reviews = start()
+    first = advance(reviews)
+    person.run("fetch", "--quiet", "origin")
+    person.run("checkout", "--quiet", "-b", "mine", f"origin/{first.branch}")
+    person.run("commit", "--quiet", "--allow-empty", "-m", "Look here")
+    person.run("push", "--quiet", "origin", f"HEAD:{first.branch}")
+    later = advance(reviews, replace(WANTED, place=place("llama", "ca-qc-1")), NOW + MINUTE)
+    assert later.stage is Stage.HUMAN_EDITED
+    assert HUMAN_EDITED in forge_server.pulls[0].labels
+    assert git_server.git("log", "-1", "--format=%s", first.branch) == "Look here"
+
+
+def test_a_forge_that_is_down_for_an_hour_loses_nothing_and_is_not_stormed(start, forge_server):
+    forge_server.choose = lambda _method, _path: Injected(503)
+    reviews = start()
+    stages = {advance(reviews, replace(WANTED, expires_at=NOW + 9 * HOUR), NOW + n * MINUTE).stage for n in range(10)}
+    assert stages == {Stage.HELD}
+    # Each cycle asks a few times and gives up until the next.
+    assert len(forge_server.requests) <= 10 * 4
+    forge_server.choose = lambda _method, _path: None
+    found = advance(reviews, replace(WANTED, expires_at=NOW + 9 * HOUR), NOW + HOUR)
+    assert (found.stage, forge_server.created) == (Stage.OPEN, 1)
+
+
+def test_a_forge_that_wants_us_to_wait_is_not_asked_until_then(start, forge_server):
+    forge_server.choose = lambda _method, _path: Injected(429, None, {"Retry-After": "120"})
+    reviews = start()
+    assert advance(reviews).reason == "ForgeRateLimited"
+    forge_server.requests.clear()
+    forge_server.choose = lambda _method, _path: None
+    assert advance(reviews, now=NOW + MINUTE).reason == "ForgeRateLimited"
+    assert forge_server.requests == []
+    assert advance(reviews, now=NOW + 3 * MINUTE).stage is Stage.OPEN
+
+
+def test_an_unwanted_request_is_closed_once_the_forge_is_back(start, forge_server):
+    reviews = start()
+    advance(reviews)
+    forge_server.choose = lambda _method, _path: Injected(503)
+    reviews.advance([], NOW + MINUTE)
+    forge_server.choose = lambda _method, _path: None
+    reviews.advance([], NOW + 2 * MINUTE)
+    assert forge_server.pulls[0].state == "closed"
+
+
+def test_an_unchanged_request_is_asked_about_ever_more_rarely(start, forge_server):
+    reviews = start()
+    long = replace(WANTED, expires_at=NOW + 9 * HOUR)
+    advance(reviews, long)
+    forge_server.requests.clear()
+    for second in range(0, 3600, 5):
+        advance_only_polls(reviews, long, NOW + timedelta(seconds=second))
+    assert len(forge_server.requests) <= 25
+    assert forge_server.status_posts == 2
+
+
+def advance_only_polls(reviews, propose, now):
+    if now.second % 30 == NOW.second % 30:
+        advance(reviews, propose, now)
+
+
+def test_a_webhook_only_hastens_what_polling_finds(start, forge_server):
+    reviews = start()
+    advance(reviews)
+    forge_server.close(forge_server.pulls[0])
+    assert advance(reviews, now=NOW + timedelta(seconds=1)).stage is Stage.OPEN
+    hinted = reviews.advance([WANTED], NOW + timedelta(seconds=2), hint=True)[WANTED.place.id]
+    assert hinted.stage is Stage.REJECTED
+
+
+def test_what_is_not_wanted_any_more_is_closed_with_a_word(start, forge_server, git_server):
+    reviews = start()
+    advance(reviews)
+    reviews.advance([], NOW)
+    [pull] = forge_server.pulls
+    assert (pull.state, pull.comments) == ("closed", ["Superseded: it is not wanted any more."])
+    assert git_server.git("branch", "--list", "carbon/*") == ""
