@@ -43,7 +43,7 @@ def endpoint() -> Callable[[str], Endpoint]:
     """Time-outs and pauses short enough for a test."""
 
     def build(url: str, **changes: object) -> Endpoint:
-        usual = {"connect_seconds": 2, "read_seconds": 0.3, "retry_seconds": 0.01, "requests_per_minute": 6000}
+        usual = {"connect_seconds": 2, "read_seconds": 10, "retry_seconds": 0.01, "requests_per_minute": 6000}
         return Endpoint(url=url, **(usual | changes))
 
     return build

@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 
 import pytest
-from carbon_servers import TOKEN, Fault, wave
+from carbon_servers import TOKEN, FakeElectricityMaps, Fault, wave
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.signals.reading import PriceKind, Reason, Unit
@@ -115,7 +115,7 @@ def test_a_plan_with_latest_alone_still_gives_the_level(electricitymaps, ask, cl
 )
 def test_each_failure_has_its_own_error(electricitymaps, ask, clock, maps, fault, error):
     maps.faults["NO-NO1"] = fault
-    source = electricitymaps()
+    source = electricitymaps(read_seconds=0.3 if fault in {Fault.HANG, Fault.DRIP} else 10)
     with pytest.raises(SourceError) as caught:
         source.fetch(ask(), clock.now())
     assert type(caught.value) is error
@@ -127,6 +127,15 @@ def test_a_refused_connection_is_an_error_of_ours(electricitymaps, ask, clock, m
     maps.stop()
     with pytest.raises(UnavailableError, match="no connection"):
         electricitymaps().fetch(ask(), clock.now())
+
+
+def test_a_redirect_does_not_carry_the_key_elsewhere(electricitymaps, ask, clock, maps):
+    with FakeElectricityMaps(["NO-NO1"], clock.now) as other:
+        maps.redirect_to = other.url
+        maps.faults["NO-NO1"] = Fault.REDIRECT
+        with pytest.raises(UnavailableError, match="HTTP 302"):
+            electricitymaps().fetch(ask(), clock.now())
+        assert not other.seen
 
 
 def test_the_wait_that_the_server_names_is_kept(electricitymaps, ask, clock, maps):
@@ -191,7 +200,7 @@ def test_an_unchanged_answer_is_not_sent_again(electricitymaps, ask, clock, maps
 
 def test_the_token_is_in_no_message_and_no_log(electricitymaps, ask, clock, maps, caplog):
     caplog.set_level(logging.DEBUG)
-    source = electricitymaps()
+    source = electricitymaps(read_seconds=0.3)
     said = []
     for fault in Fault:
         maps.faults["NO-NO1"] = fault

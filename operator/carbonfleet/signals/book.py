@@ -13,6 +13,7 @@ from carbonfleet.signals.accuracy import Accuracy
 from carbonfleet.signals.archive import family
 from carbonfleet.signals.chain import Known, Measured
 from carbonfleet.signals.issue import Issue, hourly_means
+from carbonfleet.signals.profiling import Profiling
 from carbonfleet.signals.reading import HOUR, Reading
 from carbonfleet.signals.source import Batch, Feed
 
@@ -41,9 +42,12 @@ class Page:
     accuracy: Accuracy = field(default_factory=Accuracy)
     version: int = 0
     """Counts changes."""
+    measured_version: int = 0
+    """Counts those of measured values."""
     _issues: dict[str, Issue] = field(default_factory=dict)
     _hours: dict[datetime, _Hour] = field(default_factory=dict)
     _history: tuple[int, History] | None = None
+    _measured: tuple[int, Measured | None] | None = None
 
     def absorb(self, batch: Batch) -> None:
         """Take a source's answer in."""
@@ -72,6 +76,7 @@ class Page:
         oldest = now - KEPT
         self._hours = {hour: known for hour, known in self._hours.items() if hour > oldest}
         self.version += 1
+        self.measured_version += 1
         measured = self.measured()
         if measured is not None:
             self.accuracy.score(measured.grams_per_kwh, measured.start)
@@ -94,13 +99,27 @@ class Page:
         """How many hours before then are known."""
         return sum(hour < moment for hour in self._hours)
 
-    def known(self) -> Known:
+    def known(self, profiling: Profiling) -> Known:
         """What the chain needs."""
+        measured = self.measured()
         issues = sorted(self._issues.values(), key=lambda issue: -self._rank(issue.source))
-        return Known(self.zone, self.signal, tuple(issues), self.measured(), self.static, self.accuracy.errors())
+        return Known(
+            self.zone,
+            self.signal,
+            tuple(issues),
+            measured,
+            self.static,
+            self.accuracy.errors(),
+            lambda: profiling.newest(measured, self.measured_version),
+        )
 
     def measured(self) -> Measured | None:
         """The last 28 days as an array; None when nothing is known."""
+        if self._measured is None or self._measured[0] != self.measured_version:
+            self._measured = (self.measured_version, self._measure())
+        return self._measured[1]
+
+    def _measure(self) -> Measured | None:
         if not self._hours:
             return None
         first, newest = min(self._hours), max(self._hours)
@@ -111,7 +130,7 @@ class Page:
 
     def history(self) -> History:
         """The values of the last 28 days, oldest first."""
-        if self._history is None or self._history[0] != self.version:
+        if self._history is None or self._history[0] != self.measured_version:
             values = tuple(self._hours[hour].value for hour in sorted(self._hours))
-            self._history = (self.version, History(self.zone, self.signal, values))
+            self._history = (self.measured_version, History(self.zone, self.signal, values))
         return self._history[1]

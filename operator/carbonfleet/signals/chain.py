@@ -1,7 +1,7 @@
 """The fallback chain: from what is known of a zone to one forecast, or to the words why there is none."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import format_duration
+from carbonfleet.placement.correction import extend
 from carbonfleet.placement.snapshot import FloatArray, Forecast
 from carbonfleet.signals.issue import Issue
-from carbonfleet.signals.profile import Profile
 from carbonfleet.signals.reading import HOUR
 from carbonfleet.signals.settings import Limits
 
@@ -40,6 +40,12 @@ class Measured:
         """The newest known value, in g/kWh."""
         return float(self.grams_per_kwh[self.newest_index])
 
+    def before(self, end: datetime, hours: int) -> FloatArray:
+        """The last `hours` values before `end`; a gap takes the newest value."""
+        stop = (end - self.start) // HOUR
+        values = self.grams_per_kwh[max(0, stop - hours) : stop]
+        return np.where(np.isfinite(values), values, self.newest)
+
     @property
     def newest_hour(self) -> datetime:
         """The hour that it belongs to."""
@@ -59,6 +65,8 @@ class Known:
     """A factor in g/kWh and its origin."""
     errors: Mapping[str, FloatArray] | None = None
     """By source: the measured standard error for each hour ahead."""
+    profile: Callable[[], Forecast | None] = lambda: None
+    """The forecast from history alone, from the hour after the newest measured value on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,25 +126,23 @@ def _forecast(known: Known, span: Span, issue: Issue, values: FloatArray, link: 
     ahead = _hours_ahead(values.size, span.start, issue.issued_at)
     errors = (known.errors or {}).get(issue.source)
     doubt = np.zeros(values.size) if issue.exact else expected_error(values, ahead, errors)
-    source, shape, missing = issue.source, _profile(known), span.hours - values.size
-    if missing > 0 and shape is not None and not issue.exact:
-        source = f"{issue.source}, from hour {values.size} on its profile"
-        values, doubt = _extended(values, doubt, shape, span.start, missing)
-    return Forecast(known.zone, known.signal, span.start, HOUR, values, doubt, source, link, issue.issued_at)
+    issued = Forecast(known.zone, known.signal, span.start, HOUR, values, doubt, issue.source, link, issue.issued_at)
+    return issued if issue.exact else _carried_on(issued, known, span)
 
 
-def _profile(known: Known) -> Profile | None:
-    return Profile.of(known.measured.start, known.measured.grams_per_kwh) if known.measured else None
-
-
-def _extended(
-    values: FloatArray, doubt: FloatArray, shape: Profile, start: datetime, missing: int
-) -> tuple[FloatArray, FloatArray]:
-    """A forecast that ends early, continued from its last value; it does not get surer on the way."""
-    last_hour = start + HOUR * (values.size - 1)
-    more, more_doubt = shape.continued(float(values[-1]), last_hour, last_hour + HOUR, missing)
-    more_doubt = np.maximum(more_doubt, doubt[-1])
-    return np.concatenate([values, more]), np.concatenate([doubt, more_doubt])
+def _carried_on(issued: Forecast, known: Known, span: Span) -> Forecast:
+    """A forecast that ends before the span does, with the profile behind it where there is one."""
+    if issued.grams_per_kwh.size >= span.hours:
+        return issued
+    shape = known.profile()
+    if shape is None or shape.start >= issued.end:
+        return issued
+    whole = extend(issued, shape)
+    return replace(
+        whole,
+        grams_per_kwh=whole.grams_per_kwh[: span.hours],
+        doubt_grams_per_kwh=whole.doubt_grams_per_kwh[: span.hours],
+    )
 
 
 def live(known: Known, span: Span, limits: Limits) -> Forecast | str:
@@ -150,16 +156,19 @@ def cached(known: Known, span: Span, limits: Limits) -> Forecast | str:
 
 
 def profile(known: Known, span: Span, limits: Limits) -> Forecast | str:
-    """The seven-day profile of the hours of the day, corrected towards the latest level."""
-    measured = known.measured
-    shape = _profile(known)
+    """A forecast from the zone's own history, towards the latest level."""
+    measured, shape = known.measured, known.profile()
     if measured is None or shape is None:
         return "too little history for a profile"
-    if span.now - measured.newest_hour > limits.profile:
-        return f"the last measured value is {_age(span.now, measured.newest_hour)} old"
-    values, doubt = shape.continued(measured.newest, measured.newest_hour, span.start, span.hours)
-    seen = measured.newest_hour
-    return Forecast(known.zone, known.signal, span.start, HOUR, values, doubt, measured.source, "profile", seen)
+    if span.now - shape.observed_at > limits.profile:
+        return f"the last measured value is {_age(span.now, shape.observed_at)} old"
+    # Hours that are measured already stand before the profile, without doubt.
+    known_hours = max(0, (shape.start - span.start) // HOUR)
+    values = np.concatenate([measured.before(shape.start, known_hours), shape.grams_per_kwh])
+    doubt = np.concatenate([np.zeros(known_hours), shape.doubt_grams_per_kwh])
+    skip = max(0, (span.start - shape.start) // HOUR)
+    chosen = slice(skip, skip + span.hours)
+    return replace(shape, start=span.start, grams_per_kwh=values[chosen], doubt_grams_per_kwh=doubt[chosen])
 
 
 def last(known: Known, span: Span, limits: Limits) -> Forecast | str:

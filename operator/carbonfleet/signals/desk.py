@@ -89,7 +89,7 @@ class Signals:
             for feed in (Feed.MEASURED, Feed.FORECAST):
                 for desk in desks:
                     desk.ask((feed,), _span(now, now, now + _USUAL_SPAN))
-                wait([desk.pending for desk in desks if desk.pending is not None], timeout_seconds)
+                wait([each for desk in desks for each in desk.pending], timeout_seconds)
                 for desk in desks:
                     desk.collect(now)
 
@@ -97,9 +97,10 @@ class Signals:
         """Wait for what is under way, at most so many real seconds, and take it in."""
         with self._lock:
             desks = list(self._desks.values())
-            wait([desk.pending for desk in desks if desk.pending is not None], timeout_seconds)
-            for desk in desks:
-                desk.collect(self._clock.now())
+            for _ in range(2):  # An answer may set a profile off.
+                wait([each for desk in desks for each in desk.pending], timeout_seconds)
+                for desk in desks:
+                    desk.collect(self._clock.now())
 
     def intensities(self, zone: str, kind: SignalKind, start: datetime, end: datetime) -> tuple[Reading, ...]:
         """What held in [start, end), oldest first: for each time the best reading, settled or not.

@@ -3,11 +3,11 @@
 import logging
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from carbonfleet.signals.reading import Kind
 from carbonfleet.signals.source import (
@@ -23,6 +23,7 @@ from carbonfleet.signals.source import (
 
 _REFUSAL_REMEMBERED: Final = timedelta(hours=24)
 _KEY_REMEMBERED: Final = timedelta(minutes=5)
+Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
 
@@ -56,6 +57,10 @@ class Messenger:
     def close(self) -> None:
         """Drop what waits; what is under way ends by its own time-out."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def submit(self, work: Callable[[], Result]) -> Future[Result]:
+        """Have something computed in the background."""
+        return self._pool.submit(work)
 
     def offering(self, zone: str, kind: Kind, feed: Feed) -> tuple[Source, ...]:
         """The sources that could answer, in their order."""

@@ -180,8 +180,6 @@ def _body(response: requests.Response, endpoint: Endpoint) -> bytes:
         body += part
         if len(body) > _BODY_LIMIT_BYTES or time.monotonic() > end:
             raise UnavailableError(f"{endpoint.host}: the answer is too long, or takes too long")
-    if response.raw.length_remaining:
-        raise UnavailableError(f"{endpoint.host}: the answer was cut off")
     return bytes(body)
 
 

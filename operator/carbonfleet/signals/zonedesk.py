@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.snapshot import Forecast
@@ -13,6 +13,7 @@ from carbonfleet.signals.book import KEPT, Page
 from carbonfleet.signals.chain import Span, forecast
 from carbonfleet.signals.errand import Errand, Messenger, Outcome, jittered
 from carbonfleet.signals.plausible import like_its_zone
+from carbonfleet.signals.profiling import Profiling
 from carbonfleet.signals.reading import HOUR, Rejection
 from carbonfleet.signals.settings import SignalSettings
 from carbonfleet.signals.source import Ask, Batch, Feed, ThrottledError, UnavailableError
@@ -35,6 +36,7 @@ class ZoneDesk:
         self.rejected: tuple[Rejection, ...] = ()
         """What was refused of the newest answers."""
         self._messenger = messenger
+        self._profiling = Profiling(page.zone, page.signal, messenger.submit)
         self._archive = archive
         self._settings = settings
         self._due: datetime | None = None
@@ -53,9 +55,9 @@ class ZoneDesk:
         return None if self._heard else self._pending
 
     @property
-    def pending(self) -> Future[Outcome] | None:
-        """The answer that is under way."""
-        return self._pending
+    def pending(self) -> tuple[Future[Any], ...]:
+        """What is under way: an answer, a profile."""
+        return tuple(each for each in (self._pending, self._profiling.pending) if each is not None)
 
     @property
     def problems(self) -> Mapping[tuple[str, Feed], str]:
@@ -126,13 +128,16 @@ class ZoneDesk:
             return
         self.page.absorb(batch)
         self._archive.keep(batch)
+        if feed is not Feed.FORECAST:
+            self._profiling.renew(self.page.measured(), self.page.measured_version)
 
     def forecast(self, span: Span) -> Forecast | str:
         """The zone's forecast, computed anew only when its data, the hour or the minute changed."""
-        state = (self.page.version, span.start, span.hours, int(span.now.timestamp() // 60))
+        profile_is_ready = self._profiling.pending is not None and self._profiling.pending.done()
+        state = (self.page.version, span.start, span.hours, int(span.now.timestamp() // 60), profile_is_ready)
         if self._built is None or self._built[0] != state:
             chain, limits = self._settings.chain, self._settings.limits
-            self._built = (state, forecast(self.page.known(), span, chain, limits))
+            self._built = (state, forecast(self.page.known(self._profiling), span, chain, limits))
         return self._built[1]
 
     def explain(self, why_no_link: str) -> str:
