@@ -42,6 +42,8 @@ class RepositorySettings(BaseModel):
     """For http and https."""
     token_file: Path | None = None
     """Read anew for each connection, so that short-lived tokens can be renewed beside us."""
+    ca_file: Path | None = None
+    """The certificates to trust for https, where the server has its own; in place of the system's."""
     ssh_key: Path | None = None
     known_hosts: Path | None = None
     """The SSH server's pinned keys; without the server's key in it, nothing is sent."""

@@ -54,6 +54,9 @@ class LibGit2:
 
     def __init__(self, repository: pygit2.Repository, settings: RepositorySettings) -> None:
         self._repository, self._settings = repository, settings
+        # libgit2 keeps these for the whole process; a process has one fleet repository.
+        if settings.ca_file is not None:
+            pygit2.settings.set_ssl_cert_locations(str(settings.ca_file), None)
         pygit2.settings.server_connect_timeout = CONNECT_SECONDS * 1000
         pygit2.settings.server_timeout = round(settings.timeout.total_seconds() * 1000)
 
