@@ -1,0 +1,164 @@
+"""Forecasts from history alone, corrected and continued ones, and their doubt."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement.correction import combined, extend, level_corrected
+from carbonfleet.placement.forecast import complete, hindcast, profile_forecast
+from carbonfleet.placement.snapshot import Forecast
+from carbonfleet.simulator.rivals import level_profile
+from fixtures.made_grids import START, made_grid
+
+HOUR = timedelta(hours=1)
+KIND = SignalKind.AVERAGE_LIFECYCLE
+
+
+def issue(values, *, link: str = "forecast", start=START, doubt: float = 5.0, zone: str = "DE") -> Forecast:
+    values = np.array(values, dtype=float)
+    return Forecast(zone, KIND, start, HOUR, values, np.full(values.size, doubt), "test", link, start - HOUR)
+
+
+def test_it_errs_less_than_the_seven_day_profile():
+    grid = made_grid(zones=2, days=60)
+    for row in range(2):
+        cast = hindcast(grid.grams_per_kwh[row], 28 * 24, grid.hours - 72, 24)
+        ours, theirs = [], []
+        for i in range(cast.grams_per_kwh.shape[0]):
+            hour = cast.first + i
+            actual = grid.grams_per_kwh[row, hour : hour + 24]
+            ours.append(cast.grams_per_kwh[i] - actual)
+            theirs.append(level_profile(grid, hour, 24)[row] - actual)
+        assert np.square(ours).mean() < 0.95 * np.square(theirs).mean()
+
+
+def test_a_day_that_repeats_itself_is_forecast_as_it_is():
+    day = 300 + 80 * np.cos(2 * np.pi * np.arange(24) / 24)
+    values = np.tile(day, 40)
+    cast = hindcast(values, 700, 800, 48)
+    for row in (0, 50, 100):
+        expected = np.tile(day, 60)[cast.first + row :][:48]
+        assert cast.grams_per_kwh[row] == pytest.approx(expected, rel=0.01)
+
+
+def test_doubt_is_the_error_of_earlier_forecasts_and_grows_with_distance():
+    grid = made_grid(zones=1, days=90)
+    values = grid.grams_per_kwh[0]
+    cast = hindcast(values, 60 * 24, 80 * 24, 48)
+    doubt = cast.doubt_grams_per_kwh.mean(axis=0)
+    rows = np.arange(cast.grams_per_kwh.shape[0])
+    for ahead in (0, 6, 24):
+        error = values[cast.first + rows + ahead] - cast.grams_per_kwh[rows, ahead]
+        assert 0.6 < doubt[ahead] / np.sqrt(np.square(error).mean()) < 1.7
+    assert doubt[0] < doubt[6] < doubt[24]
+
+
+def test_what_is_issued_at_an_hour_does_not_depend_on_how_many_later_ones_are_asked_for():
+    values = made_grid(zones=1, days=50).grams_per_kwh[0]
+    short, long = hindcast(values, 900, 900 + 48, 48), hindcast(values, 900, 900 + 240, 48)
+    assert long.grams_per_kwh[:49] == pytest.approx(short.grams_per_kwh)
+
+
+def test_hours_beyond_the_third_day_repeat_it():
+    values = made_grid(zones=1, days=40).grams_per_kwh[0]
+    cast = hindcast(values, 800, 801, 120).grams_per_kwh
+    assert cast[:, 72:96] == pytest.approx(cast[:, 48:72])
+    assert cast[:, 96:] == pytest.approx(cast[:, 48:72])
+
+
+@pytest.mark.parametrize("hours", [24, 30, 100, 200, 250, 350, 500])
+def test_a_short_history_still_gives_a_forecast(hours):
+    values = made_grid(zones=1, days=30).grams_per_kwh[0, :hours]
+    until = START + HOUR * hours
+    forecast = profile_forecast("ZA", KIND, values, until, until, timedelta(hours=96))
+    assert forecast.start == until
+    assert forecast.grams_per_kwh.size == 96
+    assert forecast.link == "profile"
+    assert forecast.observed_at == until - HOUR
+    assert forecast.grams_per_kwh.min() > 0.5 * values.min()
+    assert forecast.grams_per_kwh.max() < 1.5 * values.max()
+    assert forecast.doubt_grams_per_kwh.min() > 0
+
+
+def test_a_history_that_ends_some_hours_ago_is_carried_up_to_now():
+    values = made_grid(zones=1, days=30).grams_per_kwh[0]
+    until = START + HOUR * values.size
+    fresh = profile_forecast("ZA", KIND, values, until, until, timedelta(hours=10))
+    later = profile_forecast("ZA", KIND, values, until, until + timedelta(hours=3, minutes=20), timedelta(hours=7))
+    assert later.start == until + 3 * HOUR
+    assert later.grams_per_kwh == pytest.approx(fresh.grams_per_kwh[3:])
+
+
+def test_an_hour_that_is_measured_already_is_not_in_doubt():
+    values = made_grid(zones=1, days=30).grams_per_kwh[0]
+    until = START + HOUR * values.size
+    forecast = profile_forecast("ZA", KIND, values, until, until - timedelta(minutes=30), timedelta(hours=24))
+    assert forecast.start == until - HOUR
+    assert (forecast.grams_per_kwh[0], forecast.doubt_grams_per_kwh[0]) == (values[-1], 0)
+
+
+def test_gaps_take_the_day_before_and_too_many_are_refused():
+    values = made_grid(zones=1, days=10).grams_per_kwh[0].copy()
+    values[100:104] = np.nan
+    whole = complete("ZA", values)
+    assert whole[100:104].tolist() == values[76:80].tolist()
+    values[100:180] = np.nan
+    with pytest.raises(ValueError, match="160 of 240 hours"):
+        complete("ZA", values)
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.inf])
+def test_values_that_are_no_intensities_are_refused(bad):
+    values = made_grid(zones=1, days=10).grams_per_kwh[0].copy()
+    values[7] = bad
+    with pytest.raises(ValueError, match="negative or infinite"):
+        complete("ZA", values)
+
+
+def test_a_history_from_the_future_is_refused():
+    values = made_grid(zones=1, days=10).grams_per_kwh[0]
+    until = START + HOUR * values.size
+    with pytest.raises(ValueError, match="later than now"):
+        profile_forecast("ZA", KIND, values, until, until - 5 * HOUR, timedelta(hours=24))
+
+
+def test_a_forecast_that_ends_early_is_carried_on_by_the_profile_and_says_so():
+    whole = extend(issue([100, 110, 120]), issue([90, 95, 100, 100, 100], link="profile", doubt=20))
+    assert whole.link == "forecast+profile"
+    assert whole.grams_per_kwh[:3].tolist() == [100, 110, 120]
+    assert 100 < whole.grams_per_kwh[4] < whole.grams_per_kwh[3] < 120
+    assert whole.doubt_grams_per_kwh.tolist() == [5, 5, 5, 20, 20]
+
+
+def test_a_forecast_is_not_carried_on_by_another_zones_or_across_a_gap():
+    with pytest.raises(ValueError, match="can't be carried on"):
+        extend(issue([1, 2]), issue([1, 2, 3], zone="FR"))
+    with pytest.raises(ValueError, match="does not meet"):
+        extend(issue([1, 2]), issue([1, 2, 3], start=START + 3 * HOUR))
+
+
+def test_a_forecast_long_enough_stays_as_it_is():
+    whole = issue([1, 2, 3])
+    assert extend(whole, issue([1, 2], link="profile")) is whole
+
+
+def test_the_newest_error_fades():
+    corrected = level_corrected(np.full(48, 200.0), 50)
+    assert corrected[0] == pytest.approx(200 + 50 * np.exp(-1 / 12))
+    assert corrected[47] == pytest.approx(200, abs=1)
+
+
+def test_of_two_forecasts_the_one_that_erred_less_weighs_more():
+    rng = np.random.default_rng(3)
+    values = rng.uniform(100, 500, 60 * 24)
+    first, ahead = 240, 24
+    count = values.size - first - ahead
+    truth = np.array([values[first + i : first + i + ahead] for i in range(count)])
+    good, bad = truth + rng.normal(0, 5, truth.shape), truth + rng.normal(0, 80, truth.shape)
+    cast = combined(values, first, good, bad)
+    error = np.sqrt(np.square(cast.grams_per_kwh - truth)[480:].mean())
+    assert error < 8
+    doubt = cast.doubt_grams_per_kwh.mean(axis=1)
+    assert error < doubt[-1] < doubt[240] < 80

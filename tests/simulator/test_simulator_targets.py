@@ -1,0 +1,114 @@
+"""What the planner must reach on recorded grids; the full spans are long and run with `-m soak`."""
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from carbonfleet.simulator.backtest import FORESIGHT, OURS, Backtest, run_backtest
+from carbonfleet.simulator.jobs import ReplayJob
+from carbonfleet.simulator.presets import HALF_YEAR, RECORDED, ZONE_SETS, preset, recorded_backtest
+from carbonfleet.simulator.stage import pools_of
+from carbonfleet.simulator.trace import open_grid
+
+YARDSTICK = {
+    ("hydro3", 1): 99.8, ("hydro3", 4): 99.8, ("hydro3", 24): 99.8,
+    ("us6", 1): 96.2, ("us6", 4): 97.0, ("us6", 24): 89.8,
+    ("eu9", 1): 98.3, ("eu9", 4): 98.4, ("eu9", 24): 97.6,
+    ("apac4", 1): 90.3, ("apac4", 4): 93.4, ("apac4", 24): 98.0,
+}  # fmt: skip
+"""Share of the achievable saving that the seven-day profile with level decay reaches, in percent."""
+
+
+def shares(folder: Path, name: str) -> dict[tuple[str, int], float]:
+    """Our share by set and hours of run, over the whole span."""
+    found = {}
+    for case in preset(name, folder):
+        hours = case.backtest.scenarios[0][0].minutes // 60
+        share = run_backtest(case.backtest, only_ours=True).of(OURS).share_percent
+        assert share is not None
+        found[name, hours] = share
+    return found
+
+
+def test_the_routing_log_is_reproduced(data_folder):
+    (case,) = preset("routing", data_folder)
+    assert run_backtest(case.backtest).of(OURS).saving_percent == pytest.approx(93, abs=0.5)
+
+
+def test_a_week_over_norway_quebec_and_ohio_gets_nearly_all_there_is(data_folder):
+    case = preset("hydro3", data_folder)[1]
+    short = replace(case.backtest, scenarios=(case.backtest.scenarios[0][:168],))
+    assert run_backtest(short, only_ours=True).of(OURS).share_percent > 99.5
+
+
+def test_two_months_of_sweeps_save_more_than_tiers(data_folder):
+    (case,) = preset("sweep", data_folder)
+    result = run_backtest(replace(case.backtest, scenarios=case.backtest.scenarios[:24:4]))
+    ours = result.of(OURS)
+    assert ours.mean_saving_percent > result.of("absolute tiers").mean_saving_percent
+    assert ours.mean_saving_percent > result.of("percentile tiers").mean_saving_percent
+
+
+def test_recorded_forecasts_are_corrected_to_more_saving_and_fewer_regrets(data_folder):
+    result = run_backtest(recorded_backtest(data_folder / RECORDED, ("SE",), 4, 24), only_ours=True)
+    trusted = result.of(f"{OURS}, forecast trusted")
+    assert result.of(OURS).worse_than_immediate < trusted.worse_than_immediate
+    assert result.of(OURS).mean_saving_percent > trusted.mean_saving_percent
+
+
+@pytest.mark.soak
+def test_from_history_alone_the_yardstick_is_beaten(data_folder):
+    found: dict[tuple[str, int], float] = {}
+    for name in ZONE_SETS:
+        found |= shares(data_folder, name)
+    print({key: round(value, 2) for key, value in found.items()})
+    assert np.mean(list(found.values())) > np.mean(list(YARDSTICK.values()))
+    assert min(found[key] - YARDSTICK[key] for key in YARDSTICK) > -0.2
+    for name, target in {"us6": 97.3, "eu9": 98.6, "hydro3": 99.75}.items():
+        assert found[name, 4] > target - 0.005
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["sweep", "sweep-mixed"])
+def test_sweeps_save_31_percent_and_15_in_the_worst_twentieth(data_folder, name):
+    (case,) = preset(name, data_folder)
+    result = run_backtest(case.backtest)
+    ours, foresight = result.of(OURS), result.of(FORESIGHT)
+    print(name, ours.mean_saving_percent, ours.p5_saving_percent, foresight.mean_saving_percent)
+    if name == "sweep":
+        assert ours.mean_saving_percent >= 31
+        assert ours.p5_saving_percent >= 15
+    assert ours.mean_saving_percent > 0.9 * foresight.mean_saving_percent
+
+
+@pytest.mark.soak
+def test_over_all_zones_corrected_forecasts_lose_less_often_and_save_no_less(data_folder):
+    worse = saved = 0.0
+    for case in preset("recorded", data_folder):
+        result = run_backtest(case.backtest, only_ours=True)
+        ours, trusted = result.of(OURS), result.of(f"{OURS}, forecast trusted")
+        worse += ours.worse_than_immediate - trusted.worse_than_immediate
+        saved += ours.mean_saving_percent - trusted.mean_saving_percent
+        assert ours.mean_saving_percent >= trusted.mean_saving_percent
+    assert worse < 0 < saved
+
+
+@pytest.mark.soak
+def test_half_a_year_with_10_000_jobs_is_replayed_in_half_a_minute(data_folder):
+    zones = ZONE_SETS["us6"]
+    begun = time.process_time()
+    grid = open_grid([data_folder / HALF_YEAR], zones)
+    rng = np.random.default_rng(1)
+    hours = np.sort(rng.integers(48, grid.hours - 60, 10_000))
+    jobs = tuple(
+        ReplayJob(f"job-{i:05d}", grid.moment(int(h)), int(rng.integers(10, 480)), timedelta(hours=24))
+        for i, h in enumerate(hours)
+    )
+    run_backtest(Backtest(grid, (jobs,), pools_of(zones, None), zones[0]), only_ours=True)
+    seconds = time.process_time() - begun
+    print(f"10,000 jobs: {seconds:.1f} s")
+    assert seconds < 30

@@ -1,0 +1,135 @@
+"""What a replay accepts as a trace, and how it says no."""
+
+import gzip
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.signals.trace import TraceError
+from carbonfleet.simulator.trace import Grid, ReplayError, open_grid
+
+START = datetime(2024, 3, 1, tzinfo=UTC)
+
+
+def long_file(path: Path, rows: list[tuple[int, str, str, str]]) -> Path:
+    lines = ["datetime_utc,zone,gco2_per_kwh,signal"]
+    lines += [
+        f"{(START + timedelta(hours=h)):%Y-%m-%dT%H:%M:%SZ},{zone},{value},{kind}" for h, zone, value, kind in rows
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def good_rows(zone: str = "DE", hours: int = 6) -> list[tuple[int, str, str, str]]:
+    return [(h, zone, str(300 + h), "average_lifecycle") for h in range(hours)]
+
+
+def test_a_long_file_becomes_a_grid_of_its_zones_in_the_order_asked_for(tmp_path):
+    path = long_file(tmp_path / "t.csv", [*good_rows("DE"), *good_rows("FR")])
+    grid = open_grid([path], ["FR", "DE"])
+    assert grid.zones == ("FR", "DE")
+    assert grid.start == START
+    assert grid.grams_per_kwh.tolist() == [[300, 301, 302, 303, 304, 305]] * 2
+
+
+def test_zones_are_cut_to_the_span_that_they_have_in_common(tmp_path):
+    path = long_file(tmp_path / "t.csv", [*good_rows("DE")[2:], *good_rows("FR")[:5]])
+    grid = open_grid([path], ["DE", "FR"])
+    assert (grid.start, grid.hours) == (START + timedelta(hours=2), 3)
+
+
+def test_the_portals_own_format_is_read_with_both_kinds_apart(tmp_path):
+    header = (
+        "Datetime (UTC),Country,Zone name,Zone id,Carbon intensity gCO2eq/kWh (direct),"
+        "Carbon intensity gCO2eq/kWh (Life cycle),Carbon-free energy percentage (CFE%),"
+        "Renewable energy percentage (RE%),Data source,Data estimated,Data estimation method"
+    )
+    rows = [f"2024-03-01 0{h}:00:00,Germany,Germany,DE,{200 + h},{300 + h},50,50,x,false," for h in range(3)]
+    path = tmp_path / "portal.csv.gz"
+    path.write_bytes(gzip.compress("\n".join([header, *rows]).encode()))
+    assert open_grid([path], ["DE"]).grams_per_kwh.tolist() == [[300, 301, 302]]
+    assert open_grid([path], ["DE"], SignalKind.AVERAGE_DIRECT).grams_per_kwh.tolist() == [[200, 201, 202]]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("", "no value"),
+        ("-3", "t be believed"),
+        ("90000", "t be believed"),
+        ("nan", "believed"),
+        ("abc", "not a number"),
+    ],
+)
+def test_a_value_that_cannot_be_believed_is_refused_and_named(tmp_path, value, words):
+    rows = good_rows()
+    rows[3] = (3, "DE", value, "average_lifecycle")
+    with pytest.raises(ReplayError, match=words) as refused:
+        open_grid([long_file(tmp_path / "t.csv", rows)], ["DE"])
+    assert "DE at 2024-03-01T03:00:00Z" in str(refused.value)
+
+
+def test_a_duplicate_hour_is_refused(tmp_path):
+    rows = [*good_rows(), (2, "DE", "555", "average_lifecycle")]
+    with pytest.raises(ReplayError, match="has a value already"):
+        open_grid([long_file(tmp_path / "t.csv", rows)], ["DE"])
+
+
+def test_a_gap_is_refused_with_its_first_hour(tmp_path):
+    rows = good_rows()
+    del rows[2]
+    with pytest.raises(ReplayError, match=r"no value in 1 hours, the first at 2024-03-01 02:00"):
+        open_grid([long_file(tmp_path / "t.csv", rows)], ["DE"])
+
+
+def test_a_gap_is_filled_from_the_hour_before_when_asked_and_counted(tmp_path):
+    rows = good_rows()
+    rows[2] = (2, "DE", "", "average_lifecycle")
+    grid = open_grid([long_file(tmp_path / "t.csv", rows)], ["DE"], fill=True)
+    assert grid.grams_per_kwh.tolist() == [[300, 301, 301, 303, 304, 305]]
+    assert grid.filled == {"DE": 1}
+
+
+def test_a_bad_row_of_another_zone_does_not_matter(tmp_path):
+    rows = [*good_rows("DE"), (0, "FR", "-1", "average_lifecycle"), (1, "FR", "30", "average_lifecycle")]
+    assert open_grid([long_file(tmp_path / "t.csv", rows)], ["DE"]).hours == 6
+
+
+def test_signals_never_mix(tmp_path):
+    direct = [(h, zone, value, "average_direct") for h, zone, value, _ in good_rows("FR")]
+    path = long_file(tmp_path / "t.csv", [*good_rows("DE"), *direct])
+    with pytest.raises(ReplayError, match="FR has no average-lifecycle values, only average-direct"):
+        open_grid([path], ["DE", "FR"])
+
+
+def test_an_unknown_zone_is_refused_with_the_nearest_names(tmp_path):
+    with pytest.raises(ReplayError, match="no zone DEE in the trace; there is DE"):
+        open_grid([long_file(tmp_path / "t.csv", good_rows())], ["DEE"])
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(TraceError, match="first line"):
+        open_grid([path], ["DE"])
+
+
+def test_spans_without_a_common_hour_are_refused(tmp_path):
+    path = long_file(tmp_path / "t.csv", [*good_rows("DE", 2), (4, "FR", "50", "average_lifecycle")])
+    with pytest.raises(ReplayError, match="no hour in common"):
+        open_grid([path], ["DE", "FR"])
+
+
+def test_the_mean_of_a_window_weighs_hours_by_their_minutes():
+    grid = Grid(("DE",), SignalKind.AVERAGE_LIFECYCLE, START, np.array([[100.0, 200.0, 400.0]]), {})
+    assert grid.mean(0, START + timedelta(minutes=30), 90) == pytest.approx((30 * 100 + 60 * 200) / 90)
+    assert grid.mean(0, START, 180) == pytest.approx(700 / 3)
+
+
+def test_a_window_beyond_the_trace_is_refused_and_not_cut():
+    grid = Grid(("DE",), SignalKind.AVERAGE_LIFECYCLE, START, np.array([[100.0, 200.0]]), {})
+    with pytest.raises(ReplayError, match="beyond the trace"):
+        grid.mean(0, START + timedelta(minutes=61), 60)
