@@ -1,5 +1,6 @@
 """Give each job its window, in order, out of what is free."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -7,15 +8,20 @@ import numpy as np
 
 from carbonfleet.placement.capacity import Capacity
 from carbonfleet.placement.grid import IntArray
-from carbonfleet.placement.look import NOWHERE, Looker, is_plain, ranges_of
+from carbonfleet.placement.look import FIRST_LOOK, NOWHERE, STRETCH, Looker, plain_jobs, ranges_of
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
 from carbonfleet.placement.rules import BoolArray
 from carbonfleet.placement.snapshot import FloatArray
 from carbonfleet.placement.weigh import Windows, windows_of
 
-FIRST_LOOK: Final = 4
-"""Lanes that are looked at first, before all."""
+CROWDED: Final = 0.3
+"""Where more than this share of a stretch found its windows taken, the next is not sought together."""
+SLACK: Final = 1.002
+"""A bound that is farther off than this is worth finding anew."""
+NOT_FOUND: Final = (NOWHERE, 0, 0)
+PATIENCE: Final = 12
+"""Lanes that a job looks at one by one before it looks at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,60 +37,135 @@ class Choice:
 
 def assign(problem: Problem) -> list[Choice | None]:
     """A choice for each job in the problem's order; None where nothing is open and free."""
-    ranges = ranges_of(problem)
     room = Room(problem.capacity, np.unique(problem.terms.gpus).tolist())
-    looker = Looker(problem, ranges, room)
-    bounds = looker.bounds()
+    looker = Looker(problem, ranges_of(problem), room)
     choices: list[Choice | None] = []
-    for job in range(len(problem.jobs)):
-        if is_plain(problem, job):
-            choice = quick_best(looker, job, bounds[job], int(ranges.last[job].max(initial=-1)))
-            if choice is not None:
-                take_slots(problem, job, choice, room)
+    crowded = False
+    for jobs, plain in stretches(problem):
+        if plain:
+            stretch = Stretch(problem, looker, room, jobs, crowded)
+            choices += stretch.choices()
+            crowded = stretch.repeated > CROWDED * jobs.size
         else:
-            windows = windows_of(problem, job)
-            choice = best(problem, job, windows, problem.capacity)
-            if choice is not None:
-                take(problem, job, choice, windows, room)
-        choices.append(choice)
+            choices += [carefully(problem, job, room) for job in jobs.tolist()]
     return choices
 
 
-def quick_best(looker: Looker, job: int, bound: FloatArray, last: int) -> Choice | None:
-    """Look at the lanes with the least bounds, and at all where that does not settle it.
+def stretches(problem: Problem) -> Iterator[tuple[IntArray, bool]]:
+    """Runs of neighbours in the order that are plain and weigh one signal, at most STRETCH long; and the rest."""
+    plain = plain_jobs(problem).tolist()
+    kinds = [job.spec.signal if quick else "" for job, quick in zip(problem.jobs, plain, strict=True)]
+    begin = 0
+    for end in range(1, len(kinds) + 1):
+        if end == len(kinds) or kinds[end] != kinds[begin] or end - begin == STRETCH:
+            yield np.arange(begin, end), bool(kinds[begin])
+            begin = end
 
-    Of equal scores the earliest start wins, then the first lane.
+
+def carefully(problem: Problem, job: int, room: Room) -> Choice | None:
+    """Weigh all windows of one job, whatever it asks for."""
+    windows = windows_of(problem, job)
+    choice = best(problem, job, windows, problem.capacity)
+    if choice is not None:
+        take(problem, job, choice, windows, room)
+    return choice
+
+
+class Stretch:
+    """Neighbours in the order, all plain: their best windows are found together, and taken one by one.
+
+    What is found holds as long as it is still free when its job's turn comes, since taking windows only
+    makes the others worse. Otherwise the job looks again. In a crowded fleet each looks for itself.
     """
-    if len(bound) > 2 * FIRST_LOOK:
-        lanes = np.argpartition(bound, FIRST_LOOK)
-        few = lanes[:FIRST_LOOK]
-        found = _least(looker, job, few, bound[few])
-        rest = bound[lanes[FIRST_LOOK:]].min()
-        if found is not None and (found.score < rest or (found.score == rest and not found.start)):
-            return found
-    found = _least(looker, job, slice(None), bound) if len(bound) else None
-    if found is not None or not len(bound):
-        return found
-    lanes = np.flatnonzero(bound < NOWHERE)
-    if not lanes.size:
-        return None
-    start, lane = looker.first_free(job, lanes, last)
-    return None if start < 0 else Choice(lane, start, float(bound[lane]), is_late=True)
+
+    def __init__(self, problem: Problem, looker: Looker, room: Room, jobs: IntArray, crowded: bool) -> None:
+        self._problem, self._looker, self._room, self._jobs = problem, looker, room, jobs
+        self._gpus, self._places = problem.terms.gpus, problem.lanes.place
+        self._bounds = looker.bounds(jobs)
+        self._first = [None] * jobs.size if crowded or not len(problem.lanes) else self._look()
+        self.repeated = 0
+        """How many had to look again."""
+
+    def _look(self) -> list[Choice | None]:
+        """The best window of each job on its most promising lanes; None where that does not settle it."""
+        bounds = self._bounds
+        count, lanes = bounds.shape
+        few = min(FIRST_LOOK, lanes)
+        order = np.argsort(bounds, axis=1, kind="stable")
+        pairs = order[:, :few].ravel()
+        scores, starts = self._looker.best(np.repeat(self._jobs, few), pairs)
+        rest = np.full(count, NOWHERE)
+        if few < lanes:
+            rest = np.take_along_axis(bounds, order[:, few : few + 1], axis=1)[:, 0]
+        shape = count, few
+        return _settled(scores.reshape(shape), starts.reshape(shape), pairs.reshape(shape), rest)
+
+    def choices(self) -> list[Choice | None]:
+        """A choice for each job, taken in order."""
+        return [self._choice(row, job) for row, job in enumerate(self._jobs.tolist())]
+
+    def _choice(self, row: int, job: int) -> Choice | None:
+        choice = self._first[row]
+        if choice is None or not self._take(job, choice):
+            self.repeated += 1
+            choice = self._again(row, job)
+            if choice is not None:
+                self._take(job, choice)
+        return choice
+
+    def _take(self, job: int, choice: Choice) -> bool:
+        """Reserve a choice if it is still free."""
+        gpus, place = int(self._gpus[job, choice.lane]), int(self._places[choice.lane])
+        first, end = slots_of_window(self._problem, job, choice.lane, choice.start)
+        if not self._room.fits(place, gpus, first, end):
+            return False
+        self._room.take(place, gpus, first, end)
+        return True
+
+    def _again(self, row: int, job: int) -> Choice | None:
+        """Look at lane after lane in the order of their bounds until none that is left can be better.
+
+        Of equal scores the earliest start wins, then the first lane.
+        """
+        left, found = self._bounds[row].copy(), NOT_FOUND
+        for _ in range(min(PATIENCE, left.size)):
+            lane = int(left.argmin())
+            if left[lane] > found[0] or left[lane] == NOWHERE:
+                return self._choice_of(job, found)
+            score, start = self._looker.look(job, lane)
+            if score > left[lane] * SLACK:
+                self._looker.sharpen(self._bounds[row + 1 :], self._jobs[row + 1 :], lane)
+            found = min(found, (score, start, lane))
+            left[lane] = NOWHERE
+        return self._choice_of(job, self._everywhere(job))
+
+    def _everywhere(self, job: int) -> tuple[float, int, int]:
+        scores, starts = self._looker.best_of(job)
+        least = float(scores.min(initial=NOWHERE))
+        tied = np.flatnonzero(scores == least)
+        if least == NOWHERE:
+            return NOT_FOUND
+        start, lane = min(zip(starts[tied].tolist(), tied.tolist(), strict=True))
+        return least, start, lane
+
+    def _choice_of(self, job: int, found: tuple[float, int, int]) -> Choice | None:
+        """What was found, or the first time that is free after the latest start."""
+        score, start, lane = found
+        if score < NOWHERE:
+            return Choice(lane, start, score)
+        start, lane = self._looker.first_free(job)
+        return None if start < 0 else Choice(lane, start, self._looker.score(job, lane, start), is_late=True)
 
 
-def _least(looker: Looker, job: int, lanes: IntArray | slice, bound: FloatArray) -> Choice | None:
-    """The best free window on some lanes; those with an infinite bound are not open."""
-    scores, starts = looker.best(job, lanes)
-    scores = np.where(bound < NOWHERE, scores, NOWHERE)
-    least = scores.min()
-    if least == NOWHERE:
-        return None
-    tied = np.flatnonzero(scores == least)
-    if tied.size > 1:
-        numbers = tied if isinstance(lanes, slice) else lanes[tied]
-        tied = tied[np.lexsort((numbers, starts[tied]))]
-    row = int(tied[0])
-    return Choice(row if isinstance(lanes, slice) else int(lanes[row]), int(starts[row]), float(least))
+def _settled(scores: FloatArray, starts: IntArray, lanes: IntArray, rest: FloatArray) -> list[Choice | None]:
+    """Of each row the least score, if it is below all that was not looked at."""
+    column = scores.argmin(axis=1)
+    rows = np.arange(column.size)
+    least = scores[rows, column]
+    single = (scores <= least[:, None]).sum(axis=1) == 1
+    clear = (least < rest) & single
+    found = zip(lanes[rows, column].tolist(), starts[rows, column].tolist(), least.tolist(), strict=True)
+    return [Choice(*values) if good else None for values, good in zip(found, clear.tolist(), strict=True)]
 
 
 def best(problem: Problem, job: int, windows: Windows, capacity: Capacity) -> Choice | None:

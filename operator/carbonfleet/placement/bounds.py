@@ -1,49 +1,52 @@
-"""The least carbon that a run of some length can have in a zone, as a table: which lanes to look at first."""
+"""The least carbon that a run of some length can have in a zone and a block of starts: where to look first."""
 
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from carbonfleet.placement.grid import Carbon, IntArray, Timeline
 from carbonfleet.placement.snapshot import FloatArray
 
-COARSE: Final = 8
-"""The table knows latest starts in steps of so many slots: a finer one would be larger and little sharper."""
+Float32Array = npt.NDArray[np.float32]
+BLOCK: Final = 8
+"""Starts that share a bound: a smaller block makes a larger table that is little sharper."""
+SAFETY: Final = np.float32(1 - 1e-6)
+"""Keeps a bound below what it bounds in spite of its 32 bits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bounds:
-    """For each zone, run length n and latest start: the least carbon total over the starts up to it.
+    """For each zone, run length and block of starts: the least carbon total of a window that starts there.
 
-    `least` has shape (zones, lengths, steps), where lengths are whole slots from 0 and step k stands for
-    the starts before (k + 1) * COARSE. A length between two whole slots lies between their bounds, since
-    a window's total is linear in its length within a slot, and the least of a sum is at least the sum of
-    the leasts.
+    `least` has shape (zones, lengths, blocks) with lengths in whole slots from 0. A length between two
+    whole slots lies between their bounds: a window's total is linear in its length within a slot, and the
+    least of a sum is at least the sum of the leasts. Start 0 counts as the begin of its slot.
     """
 
-    least: FloatArray
+    least: Float32Array
     slot_minutes: int
 
-    def at(self, zones: IntArray, whole: IntArray, part: IntArray, last: IntArray) -> FloatArray:
-        """A lower bound for runs of `whole` slots and `part` minutes that start by `last`; they broadcast."""
-        whole = np.minimum(whole, self.least.shape[1] - 2)
-        step = np.clip(last // COARSE, 0, self.least.shape[2] - 1)
-        share = part / self.slot_minutes
-        low = self.least[zones, whole, step]
-        bound: FloatArray = low + share * (self.least[zones, whole + 1, step] - low)
+    def until(self, zones: IntArray, whole: IntArray, part: IntArray, last: IntArray) -> FloatArray:
+        """Bounds of runs of `whole` slots and `part` minutes that start by `last`; shape (runs, lanes)."""
+        table = np.minimum.accumulate(self.least, axis=2)
+        whole, block = np.minimum(whole, table.shape[1] - 2), last // BLOCK
+        low = table[zones, whole, block]
+        high = table[zones, whole + 1, block]
+        bound: FloatArray = low + (part / self.slot_minutes) * (high - low)
         return bound
 
 
 def bounds_of(grid: Carbon, line: Timeline, longest_minutes: int) -> Bounds:
-    """The table for all zones, for runs up to the longest. Start 0 counts as the begin of its slot."""
+    """The table for all zones, for runs up to the longest."""
     totals = grid.weighed[:, :: line.slot_minutes]
     lengths = min(longest_minutes // line.slot_minutes + 2, line.slots - line.starts + 1)
-    steps = -(-line.starts // COARSE)
-    least = np.empty((totals.shape[0], lengths, steps))
-    ends = np.minimum(np.arange(1, steps + 1) * COARSE, line.starts) - 1
+    edges = np.arange(0, line.starts, BLOCK)
+    least = np.empty((totals.shape[0], lengths, edges.size), dtype=np.float32)
     for row, total in enumerate(totals):
-        shifted = np.lib.stride_tricks.sliding_window_view(total, line.starts)[:lengths]
-        sums = shifted - total[: line.starts]
-        least[row] = np.minimum.accumulate(sums, axis=1)[:, ends]
+        ends = sliding_window_view(total, line.starts)[:lengths]
+        least[row] = np.minimum.reduceat(ends - total[: line.starts], edges, axis=1)
+    least *= SAFETY
     return Bounds(least, line.slot_minutes)

@@ -96,14 +96,15 @@ class Words:
 
     message: str
     candidates: tuple[Candidate, ...]
+    baseline: Baseline | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What to do with one job, and the whole trace of why.
 
-    A decision made by `lazily` works out its message and candidates from the plan's arrays when they are
-    first read, and its digest from all of them: a plan for thousands of jobs writes no trace that nobody
+    A decision made by `lazily` works out its message, candidates and baseline from the plan's arrays when
+    they are first read, and its digest from all of them: a plan for thousands of jobs writes no trace that nobody
     reads. It is the same value either way.
     """
 
@@ -135,7 +136,7 @@ class Decision:
 
     @classmethod
     def lazily(cls, explain: Callable[["Decision"], Words], **known: object) -> "Decision":
-        """A decision with all fields but message, candidates and digest, which `explain` gives when read."""
+        """A decision with all fields but those in LAZY, which `explain` gives when they are read."""
         decision = _Explained.__new__(_Explained)
         for name, value in known.items():
             object.__setattr__(decision, name, value)
@@ -143,7 +144,7 @@ class Decision:
         return decision
 
 
-LAZY: Final = frozenset({"message", "candidates", "digest"})
+LAZY: Final = frozenset({"message", "candidates", "baseline", "digest"})
 
 
 class _Explained(Decision):
@@ -161,6 +162,7 @@ class _Explained(Decision):
             words = self.explain(self)
             object.__setattr__(self, "message", words.message)
             object.__setattr__(self, "candidates", words.candidates)
+            object.__setattr__(self, "baseline", words.baseline)
         return getattr(self, name)
 
     def __eq__(self, other: object) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from carbonfleet.placement.assign import Choice, has_room, rows_of, slots_of_window, within_purse
 from carbonfleet.placement.decision import Candidate, Decision, Outcome, Verdict, Window, Words
 from carbonfleet.placement.grid import RESOLUTION
-from carbonfleet.placement.measure import segment_of, window_at
+from carbonfleet.placement.measure import baseline_of, segment_of, window_at
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.rules import BoolArray, Refusal
 from carbonfleet.placement.weigh import Windows, fits_horizon, gate_of, is_signal_lost, windows_of
@@ -17,7 +17,10 @@ from carbonfleet.placement.weigh import Windows, fits_horizon, gate_of, is_signa
 def words_for(problem: Problem, job: int, choice: Choice | None, decision: Decision) -> Words:
     """The message and the candidates of a decision, seen in the finished plan."""
     ranked = candidates_of(problem, job, choice)
-    return Words(_message(problem, job, choice, decision, ranked), ranked)
+    baseline = None
+    if choice is not None and decision.window is not None:
+        baseline = baseline_of(problem, job, choice.lane, decision.window)
+    return Words(_message(problem, job, choice, decision, ranked), ranked, baseline)
 
 
 def candidates_of(problem: Problem, job: int, choice: Choice | None) -> tuple[Candidate, ...]:

@@ -12,20 +12,25 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
+from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.bounds import bounds_of
+from carbonfleet.placement.frontier import Frontier
 from carbonfleet.placement.grid import Carbon, IntArray
 from carbonfleet.placement.limits import NEVER
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
 from carbonfleet.placement.rules import BoolArray
 from carbonfleet.placement.snapshot import FloatArray
-from carbonfleet.placement.weigh import is_signal_lost
 
+FIRST_LOOK: Final = 2
+"""Lanes that are looked at first."""
+STRETCH: Final = 256
+"""Jobs whose windows are sought together: more would find more windows taken when their turn comes."""
 NOWHERE: Final = float("inf")
 COMPACT_MOST: Final = 2**31 - 2
 CLOSED: Final = np.int32(2**31 - 1)
 """Stands above every compact total."""
-Lanes = IntArray | slice
+Int32Array = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,115 +56,231 @@ def ranges_of(problem: Problem) -> Ranges:
     return Ranges(first, last)
 
 
-def is_plain(problem: Problem, job: int) -> bool:
-    """Whether a quick look says all that there is to say of a job's windows."""
-    spec = problem.jobs[job].spec
-    return not (
-        problem.limits[job].is_gated
-        or spec.objective.carbon_budget_kg is not None
-        or spec.schedule.interruptible is not None
-        or problem.purse_rows(job)
-        or (problem.price_total.size and bool((problem.has_hours & problem.admitted[job]).any()))
-        or is_signal_lost(problem, job)
-    )
+def plain_jobs(problem: Problem) -> BoolArray:
+    """Shape (jobs,): whether a quick look says all that there is to say of a job's windows."""
+    known = np.array([problem.known[job.spec.signal] for job in problem.jobs]).reshape(problem.admitted.shape)
+    admitted = problem.admitted.any(axis=1)
+    plain: BoolArray = ~admitted | (problem.admitted & known).any(axis=1)
+    if problem.price_total.size:
+        plain &= ~(problem.admitted & problem.has_hours).any(axis=1)
+    purses = {key for key, rows in problem.purses_of.items() if rows}
+    for row, (job, limits) in enumerate(zip(problem.jobs, problem.limits, strict=True)):
+        spec = job.spec
+        plain[row] &= not (
+            limits.is_gated
+            or spec.objective.carbon_budget_kg is not None
+            or spec.schedule.interruptible is not None
+            or (purses and (spec.residency.data_class, job.namespace) in purses)
+        )
+    return plain
 
 
 class Looker:
-    """Bounds and exact looks for the plain jobs of a problem."""
+    """Bounds and exact looks for the plain jobs of a problem, with what is free at the moment."""
 
     def __init__(self, problem: Problem, ranges: Ranges, room: Room) -> None:
         self._problem, self._ranges, self._room, self._line = problem, ranges, room, problem.line
         self._fixed, self._slope = problem.terms.fixed, problem.terms.slope
         self._whole, self._part = np.divmod(problem.terms.minutes, problem.line.slot_minutes)
-        self._span = (self._whole + (self._part > 0)).astype(room.dtype)
+        self._span = (self._whole + (self._part > 0)).astype(np.int32)
         span_now = -(-(problem.terms.minutes + problem.line.next_minute) // problem.line.slot_minutes)
-        self._span_now = span_now.astype(room.dtype)
+        self._span_now = span_now.astype(np.int32)
+        self._signals = np.array([job.spec.signal for job in problem.jobs])
         self._compact = {kind: Compact.of(grid, problem) for kind, grid in problem.carbon.items()}
+        self._rows = np.zeros(self._whole.shape, dtype=np.int64)
+        for kind, compact in self._compact.items():
+            jobs = np.flatnonzero(self._signals == kind)
+            self._rows[jobs] = compact.rows(self._whole[jobs], self._part[jobs])
+        self._minutes, self._place = problem.terms.minutes, problem.lanes.place
+        self._zone = problem.lanes.zone.tolist()
+        self._level, self._heedless = room.levels(problem.terms.gpus), (self._slope == 0).all(axis=1)
+        self._begins, self._lanes = problem.line.start_minutes, np.arange(len(problem.lanes))
+        self._simple = bool((ranges.first == 0).all() and (ranges.last == problem.line.starts - 1).all())
+        self._open = self._open_lanes()
+        longest = int(problem.terms.minutes[self._open].max(initial=1))
+        self._tables = {kind: bounds_of(grid, problem.line, longest) for kind, grid in problem.carbon.items()}
+        self._unhindered = self._unhindered_bounds()
+        self._frontiers = {kind: Frontier(problem, grid, room) for kind, grid in problem.carbon.items()}
 
-    def bounds(self) -> FloatArray:
-        """A lower bound of every job's score on every lane, shape (jobs, lanes); infinite where it can't go."""
-        problem = self._problem
-        bound = np.full(self._fixed.shape, NOWHERE)
-        signals = np.array([job.spec.signal for job in problem.jobs])
-        for signal, grid in problem.carbon.items():
-            rows = np.flatnonzero(signals == signal)
-            usable = self._open(rows) & problem.known[signal]
-            longest = int(problem.terms.minutes[rows][usable].max(initial=1))
-            table = bounds_of(grid, self._line, longest)
-            parts = self._whole[rows], self._part[rows], self._ranges.last[rows]
-            least = np.minimum(table.at(problem.lanes.zone, *parts), self._carbon_now(grid, rows))
-            bound[rows] = np.where(usable, self._fixed[rows] + self._slope[rows] * least, NOWHERE)
-        return bound
-
-    def _carbon_now(self, grid: Carbon, rows: IntArray) -> FloatArray:
-        """The carbon total of a start at once, shape (rows, lanes)."""
-        zones, line = self._problem.lanes.zone, self._line
-        end = np.minimum(line.now_minute + self._problem.terms.minutes[rows], line.minutes)
-        now: FloatArray = grid.weighed[zones[None, :], end] - grid.weighed[zones, line.now_minute]
-        return now
-
-    def _open(self, rows: IntArray) -> BoolArray:
-        """Admitted, not too long, in time, and within the job's cost limit; shape (rows, lanes)."""
+    def _open_lanes(self) -> BoolArray:
+        """Admitted, known, not too long, in time, and within the job's cost limit; shape (jobs, lanes)."""
         problem, terms = self._problem, self._problem.terms
-        limit = np.array([problem.jobs[row].spec.objective.max_cost_usd or NOWHERE for row in rows])
+        limit = np.array([job.spec.objective.max_cost_usd or NOWHERE for job in problem.jobs]).reshape(-1, 1)
         longest = problem.snapshot.assumptions.longest_run.total_seconds() / 60
-        within: BoolArray = (terms.usd[rows] <= limit[:, None]) & (terms.minutes[rows] <= longest)
-        return within & problem.admitted[rows] & (self._ranges.last[rows] >= 0)
+        known = np.array([problem.known[signal] for signal in self._signals]).reshape(terms.usd.shape)
+        within: BoolArray = (terms.usd <= limit) & (terms.minutes <= longest) & known
+        return within & problem.admitted & (self._ranges.last >= 0)
 
-    def best(self, job: int, lanes: Lanes) -> tuple[FloatArray, IntArray]:
-        """The least score on each lane among the windows that are free, and its start; infinite if none.
+    def bounds(self, jobs: IntArray) -> FloatArray:
+        """A lower bound of the scores of some jobs on each lane; shape (jobs, lanes). All weigh one signal."""
+        signal = self._signal_of(jobs)
+        carbon = self._frontiers[signal].bounds(jobs, self._level[jobs])
+        return np.maximum(self._unhindered[jobs], self._bound(signal, carbon, jobs, self._lanes))
 
-        `lanes` is a slice for all, or an index array.
-        """
-        first, last = int(self._ranges.first[job, 0]), self._ranges.last[job][lanes]
-        until = max(int(last.max()), first)
-        carbon = self._carbon(job, lanes, first, until)
-        gpus, places = self._problem.terms.gpus[job][lanes], self._problem.lanes.place[lanes]
-        runs = self._room.runs(gpus, places)[:, first : until + 1]
-        closed = runs < self._span[job][lanes][:, None]
-        if first == 0 and self._line.next_minute:
-            closed[:, 0] = runs[:, 0] < self._span_now[job][lanes]
-        if int(last.min()) < until:
-            closed |= np.arange(first, until + 1) > last[:, None]
-        np.copyto(carbon, CLOSED, where=closed)
-        start = carbon.argmin(axis=1)
-        found = carbon[np.arange(start.size), start] < CLOSED
-        return np.where(found, self._score(job, lanes, first + start), NOWHERE), first + start
-
-    def _carbon(self, job: int, lanes: Lanes, first: int, until: int) -> npt.NDArray[np.int32]:
-        """The compact carbon of the windows from `first` to `until`; 0 where the job minds no carbon."""
-        compact = self._compact[self._problem.jobs[job].spec.signal]
-        if not self._slope[job, 0]:
-            return np.zeros((self._fixed[job][lanes].size, until - first + 1), dtype=np.int32)
-        part, whole = self._part[job][lanes], self._whole[job][lanes]
-        carbon: npt.NDArray[np.int32] = compact.ends[self._problem.lanes.zone[lanes], part, whole][:, first : until + 1]
-        carbon -= compact.begins[lanes, first : until + 1]
-        if first == 0 and self._line.now_minute:
-            carbon[:, 0] = compact.between(lanes, self._line.now_minute, self._problem.terms.minutes[job][lanes])
-        return carbon
-
-    def _score(self, job: int, lanes: Lanes, start: IntArray) -> FloatArray:
-        """The exact score of one window on each lane."""
-        grid = self._problem.carbon[self._problem.jobs[job].spec.signal]
-        zones = self._problem.lanes.zone[lanes]
-        begin = self._line.start_minutes[start]
-        end = np.minimum(begin + self._problem.terms.minutes[job][lanes], self._line.minutes)
-        carbon = grid.weighed[zones, end] - grid.weighed[zones, begin]
-        score: FloatArray = self._fixed[job][lanes] + self._slope[job][lanes] * carbon
+    def _bound(self, signal: SignalKind, carbon: FloatArray, jobs: IntArray, lanes: IntArray | int) -> FloatArray:
+        """Scores from the least carbon of free windows; infinite where there is none."""
+        if self._line.now_minute:
+            now = self._carbon_now(signal, jobs)
+            carbon = np.minimum(carbon, now[:, lanes])
+        closed = carbon == np.inf
+        rows = jobs[:, None] if isinstance(lanes, np.ndarray) else jobs
+        score: FloatArray = self._fixed[rows, lanes] + self._slope[rows, lanes] * np.where(closed, 0, carbon)
+        score[closed] = NOWHERE
         return score
 
-    def first_free(self, job: int, lanes: IntArray, after: int) -> tuple[int, int]:
-        """The first free start after a start that is in time for the deadline, and its lane; -1 if none."""
-        line, minutes = self._line, self._problem.terms.minutes[job][lanes]
+    def sharpen(self, bounds: FloatArray, jobs: IntArray, lane: int) -> None:
+        """Raise the bounds of some jobs on a lane on which windows were taken since they were found."""
+        if not jobs.size:
+            return
+        signal = self._signal_of(jobs)
+        frontier = self._frontiers[signal]
+        if frontier.is_stale(lane):
+            frontier.renew(lane)
+            carbon = frontier.column(jobs, self._level[jobs, lane], lane)
+            np.maximum(bounds[:, lane], self._bound(signal, carbon, jobs, lane), out=bounds[:, lane])
+
+    def _unhindered_bounds(self) -> FloatArray:
+        """A lower bound of every score on empty lanes, shape (jobs, lanes); infinite where a job can't go."""
+        bound = np.full(self._fixed.shape, NOWHERE)
+        for signal in self._problem.carbon:
+            jobs = np.flatnonzero(self._signals == signal)
+            last = np.maximum(self._ranges.last[jobs], 0)
+            least = self._tables[signal].until(self._problem.lanes.zone, self._whole[jobs], self._part[jobs], last)
+            if self._line.now_minute:
+                np.minimum(least, self._carbon_now(signal, jobs), out=least)
+            score = self._fixed[jobs] + self._slope[jobs] * least
+            bound[jobs] = np.where(self._open[jobs], score, NOWHERE)
+        return bound
+
+    def _carbon_now(self, signal: SignalKind, jobs: IntArray) -> FloatArray:
+        """The carbon total of a start at once, shape (jobs, lanes)."""
+        zones, line, grid = self._problem.lanes.zone, self._line, self._problem.carbon[signal]
+        end = np.minimum(line.now_minute + self._problem.terms.minutes[jobs], line.minutes)
+        now: FloatArray = grid.weighed[zones, end] - grid.weighed[zones, line.now_minute]
+        return now
+
+    def best(self, jobs: IntArray | int, lanes: IntArray) -> tuple[FloatArray, IntArray]:
+        """For pairs of job and lane: the least score among the windows that are free, and its start.
+
+        Infinite where there is none. `jobs` is one job or has the shape of `lanes`; all weigh one signal.
+        """
+        first, last = self._ranges.first[jobs, 0], self._ranges.last[jobs, lanes]
+        begin, until = int(first.min()), max(int(last.max()), int(first.max()))
+        carbon = self._carbon(jobs, lanes, begin, until)
+        carbon |= self._closed(jobs, lanes, begin, until)
+        start = carbon.argmin(axis=1)
+        found = carbon[np.arange(start.size), start] < CLOSED
+        found &= self._open[jobs, lanes]
+        start += begin
+        return np.where(found, self._score(jobs, lanes, start), NOWHERE), start
+
+    def _closed(self, jobs: IntArray | int, lanes: IntArray, begin: int, until: int) -> Int32Array:
+        """CLOSED where too few slots are free or the start is out of range, 0 elsewhere; (pairs, starts)."""
+        span = self._span[jobs, lanes]
+        spare = self._room.runs(self._level[jobs, lanes], self._place[lanes])[:, begin : until + 1]
+        if begin == 0 and self._line.next_minute:
+            spare[:, 0] += span - self._span_now[jobs, lanes]
+        spare -= span[:, None]
+        if not self._simple:
+            self._keep_in_range(spare, jobs, lanes, begin, until)
+        # The sign bit says closed: it is spread over the whole number.
+        spare >>= 31
+        spare &= CLOSED
+        return spare
+
+    def _keep_in_range(self, spare: Int32Array, jobs: IntArray | int, lanes: IntArray, begin: int, until: int) -> None:
+        first, last = np.reshape(self._ranges.first[jobs, 0], (-1, 1)), self._ranges.last[jobs, lanes, None]
+        starts = np.arange(begin, until + 1, dtype=np.int32)
+        if int(last.min()) < until:
+            np.minimum(spare, last - starts, out=spare, casting="same_kind")
+        if int(first.max()) > begin:
+            np.minimum(spare, starts - first, out=spare, casting="same_kind")
+
+    def _carbon(self, jobs: IntArray | int, lanes: IntArray, begin: int, until: int) -> Int32Array:
+        """The compact carbon of the windows from `begin` to `until`; 0 where the job minds no carbon."""
+        compact, rows = self._compact[self._signal_of(jobs)], self._rows[jobs, lanes]
+        carbon: Int32Array = compact.ends[rows][:, begin : until + 1]
+        carbon -= compact.begins[lanes, begin : until + 1]
+        if begin == 0 and self._line.now_minute:
+            carbon[:, 0] = compact.between(lanes, self._line.now_minute, self._minutes[jobs, lanes])
+        heedless = self._heedless[jobs]
+        if heedless.any():
+            carbon[heedless] = 0
+        return carbon
+
+    def _signal_of(self, jobs: IntArray | int) -> SignalKind:
+        return self._problem.jobs[jobs if isinstance(jobs, int) else int(jobs[0])].spec.signal
+
+    def _score(self, jobs: IntArray | int, lanes: IntArray, start: IntArray) -> FloatArray:
+        """The exact scores of windows."""
+        total, zones = self._problem.carbon[self._signal_of(jobs)].weighed, self._problem.lanes.zone[lanes]
+        begin = self._begins[start]
+        end = np.minimum(begin + self._minutes[jobs, lanes], self._line.minutes)
+        score = total[zones, end]
+        score -= total[zones, begin]
+        score *= self._slope[jobs, lanes]
+        score += self._fixed[jobs, lanes]
+        return score  # type: ignore[no-any-return]
+
+    def best_of(self, job: int) -> tuple[FloatArray, IntArray]:
+        """`best` for one job on all lanes."""
+        if not self._simple or self._line.now_minute or self._heedless[job]:
+            return self.best(job, self._lanes)
+        compact = self._compact[self._problem.jobs[job].spec.signal]
+        carbon: Int32Array = compact.ends[self._rows[job]]
+        carbon -= compact.begins
+        spare = self._room.runs(self._level[job], self._place)[:, : self._line.starts]
+        spare -= self._span[job][:, None]
+        spare >>= 31
+        spare &= CLOSED
+        carbon |= spare
+        start = carbon.argmin(axis=1)
+        scores = self._score(job, self._lanes, start)
+        scores[(carbon[self._lanes, start] == CLOSED) | ~self._open[job]] = NOWHERE
+        return scores, start
+
+    def look(self, job: int, lane: int) -> tuple[float, int]:
+        """`best` for one job on one lane."""
+        first, last = int(self._ranges.first[job, 0]), int(self._ranges.last[job, lane])
+        if last < first or not self._open[job, lane]:
+            return NOWHERE, -1
+        span, compact = self._span[job, lane], self._compact[self._problem.jobs[job].spec.signal]
+        spare = self._room.run(int(self._level[job, lane]), int(self._place[lane]))[first : last + 1] - span
+        carbon = compact.ends[self._rows[job, lane], first : last + 1] - compact.begins[lane, first : last + 1]
+        if self._heedless[job]:
+            carbon[:] = 0
+        if first == 0 and self._line.next_minute:
+            spare[0] += span - self._span_now[job, lane]
+            if self._line.now_minute and not self._heedless[job]:
+                carbon[0] = compact.between(lane, self._line.now_minute, self._minutes[job, lane])
+        spare >>= 31
+        spare &= CLOSED
+        carbon |= spare
+        start = int(carbon.argmin())
+        return (self.score(job, lane, first + start), first + start) if carbon[start] < CLOSED else (NOWHERE, -1)
+
+    def first_free(self, job: int) -> tuple[int, int]:
+        """The first free start after the job's latest that is in time for the deadline, and its lane; -1."""
+        lanes = np.flatnonzero(self._open[job])
+        if not lanes.size:
+            return -1, -1
+        line, minutes = self._line, self._problem.terms.minutes[job, lanes]
         due = np.minimum((self._problem.deadline_minute(job) - minutes) // line.slot_minutes, line.starts - 1)
-        runs = self._room.runs(self._problem.terms.gpus[job][lanes], self._problem.lanes.place[lanes])
+        runs = self._room.runs(self._level[job, lanes], self._place[lanes])
         starts = np.arange(line.starts)
-        free = runs[:, : line.starts] >= self._span[job][lanes][:, None]
-        free = free & (starts > after) & (starts <= due[:, None])
+        free = runs[:, : line.starts] >= self._span[job, lanes, None]
+        free = free & (starts > self._ranges.last[job, lanes, None]) & (starts <= due[:, None])
         if not free.any():
             return -1, -1
         start = int(free.any(axis=0).argmax())
         return start, int(lanes[free[:, start].argmax()])
+
+    def score(self, job: int, lane: int, start: int) -> float:
+        """The exact score of one window."""
+        total = self._problem.carbon[self._problem.jobs[job].spec.signal].weighed[self._zone[lane]]
+        begin = self._line.begin(start)
+        end = min(begin + int(self._minutes[job, lane]), self._line.minutes)
+        return float(self._fixed[job, lane] + self._slope[job, lane] * (total[end] - total[begin]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,13 +290,16 @@ class Compact:
     Equal windows stay equal; others may be a few millionths off, so that what is found is scored exactly.
     """
 
-    totals: npt.NDArray[np.int32]
+    totals: Int32Array
     """Shape (zones, minutes + 1)."""
-    ends: npt.NDArray[np.int32]
-    """[zone, p, m] holds the totals at minute p of the slots m, m + 1, ... for all starts."""
-    begins: npt.NDArray[np.int32]
+    ends: Int32Array
+    """A view: row r holds, for all starts, the totals at the end of windows of the length that r stands for."""
+    begins: Int32Array
     """The totals at the begin of each start's slot, shape (lanes, starts)."""
+    stride: int
+    """Rows of `ends` for each zone and minute within a slot."""
     zone: IntArray
+    slot_minutes: int
 
     @classmethod
     def of(cls, grid: Carbon, problem: Problem) -> "Compact":
@@ -187,12 +311,19 @@ class Compact:
         totals[:, 1:] = np.cumsum(np.rint(rates / unit), axis=1)
         padding = np.repeat(totals[:, -1:], line.slot_minutes - 1, axis=1)
         phased = np.concatenate([totals, padding], axis=1).reshape(len(totals), -1, line.slot_minutes)
-        ends = sliding_window_view(np.ascontiguousarray(phased.transpose(0, 2, 1)), line.starts, axis=2)
-        return cls(totals, ends, np.ascontiguousarray(ends[zone, 0, 0]), zone)
+        stride = phased.shape[1]
+        flat = np.append(phased.transpose(0, 2, 1).ravel(), np.zeros(line.starts, dtype=np.int32))
+        ends = sliding_window_view(flat, line.starts)
+        begins = ends[zone * line.slot_minutes * stride]
+        return cls(totals, ends, begins, stride, zone, line.slot_minutes)
 
-    def between(self, lanes: Lanes, begin: int, minutes: IntArray) -> npt.NDArray[np.int32]:
+    def rows(self, whole: IntArray, part: IntArray) -> IntArray:
+        """The row of `ends` for runs of `whole` slots and `part` minutes; shape (jobs, lanes)."""
+        return (self.zone * self.slot_minutes + part) * self.stride + np.minimum(whole, self.stride - 1)
+
+    def between(self, lanes: IntArray | int, begin: int, minutes: IntArray) -> Int32Array:
         """The carbon from a minute on, shape (lanes,)."""
         zones = self.zone[lanes]
         end = np.minimum(begin + minutes, self.totals.shape[1] - 1)
-        difference: npt.NDArray[np.int32] = self.totals[zones, end] - self.totals[zones, begin]
+        difference: Int32Array = self.totals[zones, end] - self.totals[zones, begin]
         return difference

@@ -1,9 +1,12 @@
 """The exact figures of one window, and of its baseline."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
+import numpy as np
+
 from carbonfleet.placement.decision import Baseline, Window
-from carbonfleet.placement.grid import MINUTE, RESOLUTION, Timeline
+from carbonfleet.placement.grid import MINUTE, RESOLUTION, IntArray, Timeline
 from carbonfleet.placement.problem import PRICE_RESOLUTION, Problem
 from carbonfleet.placement.snapshot import FloatArray
 
@@ -47,6 +50,61 @@ def window_at(problem: Problem, job: int, lane: int, segments: Segments) -> Wind
         grams_per_kwh=carbon_total / minutes * RESOLUTION,
         doubt_grams=float(terms.operational[job, lane]) * _total(grid.doubt[zone], segments),
     )
+
+
+def windows_at(problem: Problem, jobs: Sequence[int], lanes: Sequence[int], starts: Sequence[int]) -> list[Window]:
+    """The figures of uninterrupted runs, all at once; equal to `window_at` for each."""
+    if not jobs:
+        return []
+    job, lane, terms, line = np.array(jobs), np.array(lanes), problem.terms, problem.line
+    begin = line.start_minutes[np.array(starts)]
+    minutes = terms.minutes[job, lane]
+    end = np.minimum(begin + minutes, line.minutes)
+    total, doubt = _totals(problem, job, lane, begin, end)
+    operational = terms.operational[job, lane] * total
+    transfer = terms.transfer[job, lane] * total + terms.transfer_fixed[job, lane]
+    embodied = terms.embodied[job, lane]
+    cost = _costs(problem, job, lane, begin, end)
+    grams = operational + transfer + embodied
+    score = terms.money_weight[job, 0] * cost + terms.carbon_weight[job, 0] * grams
+    columns = (
+        *(terms.energy_kwh[job, lane], grams, operational, transfer, embodied, cost, score),
+        *(total / minutes * RESOLUTION, terms.operational[job, lane] * doubt),
+    )
+    places = [(found.cluster, found.pool.name, found.spot) for found in problem.lanes.lanes]
+    heads = zip(lanes, terms.gpus[job, lane].tolist(), begin.tolist(), minutes.tolist(), strict=True)
+    figures = zip(*(column.tolist() for column in columns), strict=True)
+    return [
+        Window(*places[lane][:2], gpus, places[lane][2], (_times(line, at, at + length),), *numbers)
+        for (lane, gpus, at, length), numbers in zip(heads, figures, strict=True)
+    ]
+
+
+def _totals(
+    problem: Problem, job: IntArray, lane: IntArray, begin: IntArray, end: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """Carbon totals and their doubt, each job by its own signal."""
+    total, doubt = np.empty(job.size), np.empty(job.size)
+    zone = problem.lanes.zone[lane]
+    signals = np.array([problem.jobs[row].spec.signal for row in job])
+    for signal, grid in problem.carbon.items():
+        rows = np.flatnonzero(signals == signal)
+        z, b, e = zone[rows], begin[rows], end[rows]
+        total[rows] = grid.total[z, e] - grid.total[z, b]
+        doubt[rows] = grid.doubt[z, e] - grid.doubt[z, b]
+    return total, doubt
+
+
+def _costs(problem: Problem, job: IntArray, lane: IntArray, begin: IntArray, end: IntArray) -> FloatArray:
+    terms, lanes = problem.terms, problem.lanes
+    usd = terms.usd[job, lane]
+    flat = terms.gpus[job, lane] * terms.minutes[job, lane] / 60 * lanes.usd_per_gpu_hour[lane]
+    cost: FloatArray = usd - flat + flat
+    if problem.price_total.size:
+        dear = problem.price_total[lane, end] - problem.price_total[lane, begin]
+        hourly = usd - flat + terms.gpus[job, lane] * dear * PRICE_RESOLUTION
+        cost = np.where(problem.has_hours[lane], hourly, cost)
+    return cost
 
 
 def _times(line: Timeline, begin: int, end: int) -> tuple[datetime, datetime]:

@@ -1,13 +1,13 @@
 """The door: decide for the whole queue at once, as a function of values."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
+from typing import Final
 
-from carbonfleet.api.policy import Tier
+from carbonfleet.api.policy import ReviewMode, Tier
 from carbonfleet.placement.assign import Choice, assign
 from carbonfleet.placement.decision import (
-    Baseline,
     Candidate,
     Decision,
     Outcome,
@@ -17,11 +17,12 @@ from carbonfleet.placement.decision import (
     Words,
 )
 from carbonfleet.placement.explain import candidates_of, words_for
-from carbonfleet.placement.grid import EPOCH, MINUTE
-from carbonfleet.placement.measure import baseline_of, segment_of, window_at
+from carbonfleet.placement.grid import EPOCH
+from carbonfleet.placement.measure import baseline_of, windows_at
 from carbonfleet.placement.policy import (
     NO_REVIEW,
     ReviewRuling,
+    is_reviewed,
     policies_verdict,
     residency_verdict,
     review_verdict,
@@ -32,6 +33,8 @@ from carbonfleet.placement.rules import Refusal
 from carbonfleet.placement.snapshot import QueuedJob, Snapshot
 from carbonfleet.placement.weigh import is_signal_lost, lanes_left
 
+NO_TIME: Final = timedelta()
+
 
 def plan(snapshot: Snapshot, now: datetime) -> Plan:
     """Decide for every queued job: start, wait, or blocked and why. Nothing but the arguments is looked at.
@@ -39,21 +42,34 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     `now` is aware UTC. Only jobs whose outcome is START are to be committed; the others are decided again
     next time. Decisions come in the order of `namespace/name`.
     """
-    known = tiers(snapshot.policies)
-    refused = {job.uid: r for job in snapshot.jobs if (r := _refused(job, snapshot, known)) is not None}
-    problem = problem_of(snapshot, [job for job in snapshot.jobs if job.uid not in refused], known, now)
-    choices = assign(problem)
-    decisions = [_decision(problem, row, choice) for row, choice in enumerate(choices)]
+    refused = _refusals(snapshot)
+    jobs = [job for job in snapshot.jobs if job.uid not in refused]
+    problem = problem_of(snapshot, jobs, tiers(snapshot.policies), now)
+    decisions = _decisions(problem, assign(problem))
     decisions += [_denied(job, refused[job.uid], snapshot, now) for job in snapshot.jobs if job.uid in refused]
     return Plan(tuple(sorted(decisions, key=lambda d: (d.namespace, d.name, d.uid))), now)
 
 
-def _refused(job: QueuedJob, snapshot: Snapshot, known: Mapping[str, Tier]) -> Refusal | None:
-    """Why a job can't be planned for: no policy for it, a broken one, or a tier that does not exist."""
-    ruling = policies_verdict(snapshot.policies, job.spec.residency.data_class, job.namespace)
+def _refusals(snapshot: Snapshot) -> dict[str, Refusal]:
+    """By UID, jobs that can't be planned for: no policy, a broken one, or a tier that does not exist."""
+    known = tiers(snapshot.policies)
+    found: dict[tuple[str, str, str], Refusal | None] = {}
+    refused = {}
+    for job in snapshot.jobs:
+        key = job.spec.residency.data_class, job.namespace, job.spec.schedule.tier
+        if key not in found:
+            found[key] = _refusal(snapshot, known, *key)
+        if (refusal := found[key]) is not None:
+            refused[job.uid] = refusal
+    return refused
+
+
+def _refusal(
+    snapshot: Snapshot, known: Mapping[str, Tier], data_class: str, namespace: str, tier: str
+) -> Refusal | None:
+    ruling = policies_verdict(snapshot.policies, data_class, namespace)
     if not ruling.allowed:
         return Refusal(ruling.reason, ruling.message)
-    tier = job.spec.schedule.tier
     if tier in known:
         return None
     names = ", ".join(sorted(known)) or "none"
@@ -80,29 +96,60 @@ def _denied(job: QueuedJob, refusal: Refusal, snapshot: Snapshot, now: datetime)
     )
 
 
-def _decision(problem: Problem, row: int, choice: Choice | None) -> Decision:
-    job, snapshot = problem.jobs[row], problem.snapshot
-    explain = partial(words_for, problem, row, choice)
-    look = _next_look(snapshot, problem.now)
-    if choice is None:
-        outcome, reason = _without_window(problem, row)
-        return _decided(job, outcome, reason, None, snapshot, look, explain=explain)
-    window = window_at(problem, row, choice.lane, segment_of(problem, row, choice.lane, choice.start))
-    baseline = baseline_of(problem, row, choice.lane, window)
-    review = _review(problem, row, window, baseline.grams_co2e if baseline else None)
-    lead = snapshot.assumptions.review_lead if review.required else 0 * MINUTE
+def _decisions(problem: Problem, choices: list[Choice | None]) -> list[Decision]:
+    """What to do with each job of the problem, from its choice."""
+    placed = [(job, choice) for job, choice in enumerate(choices) if choice is not None]
+    windows = windows_at(problem, [job for job, _ in placed], [c.lane for _, c in placed], [c.start for _, c in placed])
+    look, reviews = _next_look(problem.snapshot, problem.now), _Reviews(problem)
+    decisions = [
+        _placed(problem, job, choice, window, look, reviews)
+        for (job, choice), window in zip(placed, windows, strict=True)
+    ]
+    return decisions + [_unplaced(problem, job, look) for job, choice in enumerate(choices) if choice is None]
+
+
+def _unplaced(problem: Problem, row: int, look: datetime) -> Decision:
+    outcome, reason = _without_window(problem, row)
+    explain = partial(words_for, problem, row, None)
+    return _decided(problem.jobs[row], outcome, reason, None, problem.snapshot, look, explain=explain)
+
+
+def _placed(
+    problem: Problem, row: int, choice: Choice, window: Window, look: datetime, reviews: "_Reviews"
+) -> Decision:
+    review = reviews.of(row, choice, window)
+    lead = problem.snapshot.assumptions.review_lead if review.required else NO_TIME
     starts = window.start <= problem.now + lead
     return _decided(
-        job,
+        problem.jobs[row],
         Outcome.START if starts else Outcome.WAIT,
         "Placed" if starts else _waiting_reason(problem, row, choice),
         window,
-        snapshot,
+        problem.snapshot,
         problem.now if starts else min(window.start - lead, look),
-        explain=explain,
+        explain=partial(words_for, problem, row, choice),
         review=review,
-        baseline=baseline,
     )
+
+
+class _Reviews:
+    """Whether a person must agree; most jobs are in the scope of no review rule."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._reviewed: dict[tuple[str, str], bool] = {}
+
+    def of(self, row: int, choice: Choice, window: Window) -> ReviewRuling:
+        """The ruling on a placement."""
+        job, policies = self._problem.jobs[row], self._problem.snapshot.policies
+        key = job.spec.residency.data_class, job.namespace
+        if key not in self._reviewed:
+            self._reviewed[key] = is_reviewed(policies, *key)
+        if not self._reviewed[key] and job.spec.review is ReviewMode.AUTO:
+            return NO_REVIEW
+        baseline = baseline_of(self._problem, row, choice.lane, window)
+        saving = 100 * (1 - window.grams_co2e / baseline.grams_co2e) if baseline and baseline.grams_co2e else None
+        return review_verdict(policies, job.spec, job.namespace, cost_usd=window.cost_usd, saving_percent=saving)
 
 
 def _decided(
@@ -115,7 +162,6 @@ def _decided(
     *,
     explain: Callable[[Decision], Words],
     review: ReviewRuling = NO_REVIEW,
-    baseline: Baseline | None = None,
 ) -> Decision:
     return Decision.lazily(
         explain,
@@ -130,7 +176,6 @@ def _decided(
         recheck_at=recheck_at,
         review_required=review.required,
         review_reason=review.message,
-        baseline=baseline,
         policy_digest=snapshot.policies.digest,
     )
 
@@ -178,11 +223,3 @@ def _waiting_reason(problem: Problem, row: int, choice: Choice) -> str:
     if is_signal_lost(problem, row):
         return "SignalLost"
     return "WaitingForEarliestStart" if choice.start == problem.earliest_start(row) else "WaitingForCleanWindow"
-
-
-def _review(problem: Problem, row: int, window: Window, baseline_grams: float | None) -> ReviewRuling:
-    saving = None if not baseline_grams else 100 * (1 - window.grams_co2e / baseline_grams)
-    job = problem.jobs[row]
-    return review_verdict(
-        problem.snapshot.policies, job.spec, job.namespace, cost_usd=window.cost_usd, saving_percent=saving
-    )

@@ -143,6 +143,11 @@ def review_verdict(
     return ReviewRuling(False)
 
 
+def is_reviewed(policies: PolicySet, data_class: str, namespace: str) -> bool:
+    """Whether any policy in scope may ask for review."""
+    return any(policy.spec.review is not None for policy in applicable(policies, data_class, namespace))
+
+
 def _review_grounds(
     policy: FleetPolicy, cost_usd: float | None, saving_percent: float | None, *, moving: bool
 ) -> Iterable[tuple[str, str]]:

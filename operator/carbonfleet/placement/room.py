@@ -8,40 +8,60 @@ import numpy.typing as npt
 from carbonfleet.placement.capacity import Capacity
 from carbonfleet.placement.grid import IntArray
 
-Runs = npt.NDArray[np.signedinteger]
+Runs = npt.NDArray[np.int32]
 
 
 class Room:
     """Runs of free slots for each number of GPUs that is asked for, over a capacity."""
 
     def __init__(self, capacity: Capacity, gpus: Iterable[int]) -> None:
-        self._capacity = capacity
+        self._free = capacity.free
         self._gpus = np.array(sorted(set(gpus)) or [1], dtype=np.int64)
-        self._level = {count: level for level, count in enumerate(self._gpus.tolist())}
         rows, slots = capacity.free.shape
-        self.dtype = np.int16 if slots < 2**15 else np.int32
-        self._slots = np.arange(slots, dtype=self.dtype)
+        self._slots = np.arange(slots, dtype=np.int32)
         self._most = int(self._gpus[-1])
-        self._runs = np.empty((self._gpus.size, rows, slots), dtype=self.dtype)
+        self.version: list[int] = [0] * rows
+        """Of each row: how often its runs have changed."""
+        self._runs = np.empty((self._gpus.size, rows, slots), dtype=np.int32)
         for row in range(rows):
             self._renew(row)
 
-    def runs(self, gpus: IntArray, rows: IntArray) -> Runs:
-        """Slots in a row that have so many GPUs free, from each slot on; shape (len(rows), slots)."""
-        if gpus.size and (gpus == gpus[0]).all():
-            runs: Runs = self._runs[self._level[int(gpus[0])]][rows]
-        else:
-            runs = self._runs[np.searchsorted(self._gpus, gpus), rows]
+    def runs(self, levels: IntArray, rows: IntArray) -> Runs:
+        """Slots in a row that are free from each slot on, at the levels of some rows; shape (len(rows), slots)."""
+        runs: Runs = self._runs[levels, rows]
         return runs
+
+    def run(self, level: int, row: int) -> Runs:
+        """The runs of one row at one level, shape (slots,)."""
+        runs: Runs = self._runs[level, row]
+        return runs
+
+    @property
+    def level_count(self) -> int:
+        """How many numbers of GPUs are told apart."""
+        return self._gpus.size
+
+    def all_levels(self, row: int) -> Runs:
+        """The runs of one row at every level, shape (levels, slots)."""
+        return self._runs[:, row]
+
+    def levels(self, gpus: IntArray) -> IntArray:
+        """Which level answers for so many GPUs."""
+        return np.searchsorted(self._gpus, gpus)
+
+    def fits(self, row: int, gpus: int, first: int, end: int) -> bool:
+        """Whether GPUs are free on a row in the slots [first, end)."""
+        return bool(self._free[row, first:end].min() >= gpus)
 
     def take(self, row: int, gpus: int, first: int, end: int) -> None:
         """Reserve GPUs on a row; a negative number gives them back."""
-        free = self._capacity.free[row, first:end]
+        free = self._free[row, first:end]
         free -= gpus
-        if int(free.min()) - max(0, -gpus) < self._most:
+        if free.min() - max(0, -gpus) < self._most:
+            self.version[row] += 1
             self._renew(row)
 
     def _renew(self, row: int) -> None:
-        free, slots = self._capacity.free[row], self._slots
-        blocked = np.where(free < self._gpus[:, None], slots, slots.size).astype(self.dtype)
+        free, slots = self._free[row], self._slots
+        blocked = np.where(free < self._gpus[:, None], slots, np.int32(slots.size))
         self._runs[:, row] = np.minimum.accumulate(blocked[:, ::-1], axis=1)[:, ::-1] - slots
