@@ -1,5 +1,6 @@
 """Energy times intensity over time: the arithmetic of the ledger, on values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -52,15 +53,36 @@ class EnergyUse:
 
 
 def emitted_grams(use: EnergyUse, intensities: Intensities, pue: float = 1.0) -> float:
-    """Energy-weighted emissions, building included: PUE x sum over slots of energy x intensity."""
-    values = intensities.grams_per_kwh
-    origin, step = intensities.start.timestamp(), intensities.step.total_seconds()
-    first = int((use.times[0] - origin) // step)
-    last = int(np.ceil((use.times[-1] - origin) / step))
-    edges = origin + step * np.arange(first, max(last, first + 1) + 1)
-    energy = np.diff(np.interp(edges, use.times, use.kwh))
-    held = values[np.clip(np.arange(first, first + energy.size), 0, values.size - 1)]
-    return float(pue * np.dot(energy, held))
+    """Energy-weighted emissions, building included: PUE x the integral of power x intensity."""
+    return float(pue * emitted_grams_each([use], intensities)[0])
+
+
+def emitted_grams_each(uses: Sequence[EnergyUse], intensities: Intensities) -> FloatArray:
+    """What each use emitted in one zone, without PUE; shape (uses,). Made for many at once.
+
+    Over a stretch of constant power, emissions are energy x the mean intensity, which is a difference of
+    the intensity's running integral. A stretch without length takes the value that held then.
+    """
+    if not uses:
+        return np.zeros(0)
+    sizes = np.array([use.times.size for use in uses])
+    times, kwh = np.concatenate([use.times for use in uses]), np.concatenate([use.kwh for use in uses])
+    integral, held = _integral(times, intensities)
+    seconds, carbon = np.diff(times), np.diff(integral)
+    mean = np.divide(carbon, seconds, out=held[:-1].copy(), where=seconds != 0)
+    grams = np.diff(kwh) * mean
+    firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    grams[firsts[1:] - 1] = 0.0  # From the end of one use to the start of the next.
+    return np.add.reduceat(grams, firsts)
+
+
+def _integral(times: FloatArray, intensities: Intensities) -> tuple[FloatArray, FloatArray]:
+    """The integral of the intensity from its first slot on, in g/kWh x seconds, and its value, at `times`."""
+    values, step = intensities.grams_per_kwh, intensities.step.total_seconds()
+    since = times - intensities.start.timestamp()
+    slot = np.clip(np.floor(since / step), 0, values.size - 1).astype(int)
+    until = np.concatenate([[0.0], np.cumsum(values[:-1]) * step])
+    return until[slot] + values[slot] * (since - slot * step), values[slot]
 
 
 def mean_grams_per_kwh(use: EnergyUse, intensities: Intensities) -> float:

@@ -1,8 +1,12 @@
 """One line of the ledger: an attempt as it was first accounted, or a later correction of it."""
 
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
 
 
 class EntryKind(StrEnum):
@@ -43,8 +47,10 @@ class Entry:
     signal: str
     source: str
     settled: bool
+    """Whether every figure stands on values that the grid's source calls final."""
     energy_kwh: float
     energy_method: str
+    """`nvml`, `dcgm`, `rapl`, `estimate`, or `nvml+estimate` where a profile filled what was not measured."""
     energy_uncertainty: float
     """Relative: 0.2 is plus or minus a fifth."""
     pue: float
@@ -62,6 +68,24 @@ class Entry:
     best_static_grams: float | None
     cost_usd: float | None
     recorded_at: datetime
+    energy_curve: str = ""
+    """JSON `[[seconds since start, kWh until then], ...]` of measured energy; empty for constant power."""
+    baseline_zone: str = ""
+    baseline_pue: float = 1.0
+    best_static_zone: str = ""
+    best_static_pue: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what must never stand in a ledger."""
+        for name, value in (("energy_kwh", self.energy_kwh), ("grams", self.grams), ("pue", self.pue)):
+            if value < 0:
+                raise ValueError(f"ledger entry {self.id}: {name} is negative: {value}")
+        for name in _FLOATS:
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"ledger entry {self.id}: {name} is not a number: {value}")
+        if self.end < self.start:
+            raise ValueError(f"ledger entry {self.id}: it ends before it starts")
 
     @property
     def saved_grams(self) -> float | None:
@@ -75,3 +99,8 @@ class Entry:
 
 
 FIELDS = tuple(field.name for field in fields(Entry))
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {field.name: field.default for field in fields(Entry) if field.default is not MISSING}
+)
+"""What an entry of an older ledger has where it lacks a field."""
+_FLOATS = tuple(field.name for field in fields(Entry) if "float" in str(field.type))

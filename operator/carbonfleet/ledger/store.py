@@ -1,53 +1,28 @@
-"""The ledger's file: lines are added and never changed."""
+"""The ledger's file or database: lines are added and never changed."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
-from carbonfleet.ledger.entry import FIELDS, Entry, EntryKind
+from carbonfleet.ledger.entry import Entry, EntryKind
+from carbonfleet.ledger.sums import By, Sums, sums_of, sums_statement
+from carbonfleet.ledger.table import ENTRIES, durable, entry_of, insert_once, prepare, row_of
 
-_TIMES: Final = ("submitted_at", "start", "end", "recorded_at")
-_TYPES: Final[dict[str, sa.types.TypeEngine[Any]]] = {
-    **dict.fromkeys(("attempt", "gpus"), sa.Integer()),
-    **dict.fromkeys(("settled",), sa.Boolean()),
-    **dict.fromkeys(_TIMES, sa.Float()),
-    **dict.fromkeys(
-        (
-            "energy_kwh",
-            "energy_uncertainty",
-            "pue",
-            "operational_grams",
-            "transfer_grams",
-            "embodied_grams",
-            "grams",
-            "grams_per_kwh",
-            "baseline_grams",
-            "same_spoke_grams",
-            "best_static_grams",
-            "cost_usd",
-        ),
-        sa.Float(53),
-    ),
-}
-_METADATA: Final = sa.MetaData()
-_ENTRIES: Final = sa.Table(
-    "entries",
-    _METADATA,
-    *(sa.Column(name, _TYPES.get(name, sa.Text()), primary_key=name == "id") for name in FIELDS),
-    sa.Index("entries_by_job", "job_uid"),
-    sa.Index("entries_by_end", "end"),
-)
-_APPEND_ONLY: Final = (
-    """CREATE TRIGGER IF NOT EXISTS entries_never_change BEFORE UPDATE ON entries
-       BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
-    """CREATE TRIGGER IF NOT EXISTS entries_never_go BEFORE DELETE ON entries
-       BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
-)
+_ROWS_AT_ONCE: Final = 500
+Item = TypeVar("Item")
+
+
+class LedgerError(Exception):
+    """The ledger can't be opened, read or written; the message says which, and never holds a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +35,27 @@ class Query:
     since: datetime | None = None
     """Attempts that ended at or after."""
     until: datetime | None = None
+    job: str = ""
+    """By name."""
 
 
 class Ledger:
-    """Append-only store of entries. `url` is SQLAlchemy's; `sqlite:///file` for a file."""
+    """Append-only store of entries, safe to use from several threads.
+
+    `url` is SQLAlchemy's; `sqlite:///file` for a file. Every method raises LedgerError when the database
+    fails.
+    """
 
     def __init__(self, url: str) -> None:
-        self._engine = sa.create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            sa.event.listen(self._engine, "connect", _durable)
-        _METADATA.create_all(self._engine)
-        if self._engine.dialect.name == "sqlite":
-            with self._engine.begin() as connection:
-                for statement in _APPEND_ONLY:
-                    connection.execute(sa.text(statement))
+        with _told("the ledger can't be opened"):
+            if sa.make_url(url).get_backend_name() not in {"sqlite", "postgresql"}:
+                raise LedgerError("the ledger is kept in SQLite or PostgreSQL, nowhere else")
+            self._engine = sa.create_engine(url)
+            if self._engine.dialect.name == "sqlite":
+                sa.event.listen(self._engine, "connect", durable)
+            prepare(self._engine)
+        self._lock = threading.Lock()
+        self._version = 0
 
     @classmethod
     def at(cls, file: Path) -> "Ledger":
@@ -81,66 +63,154 @@ class Ledger:
         file.parent.mkdir(parents=True, exist_ok=True)
         return cls(f"sqlite:///{file}")
 
+    @classmethod
+    def existing(cls, address: str) -> "Ledger":
+        """A ledger that must be there: a file, or SQLAlchemy's URL of a database. Raises LedgerError."""
+        if "://" in address:
+            return cls(address)
+        if not Path(address).is_file():
+            raise LedgerError(f"there is no ledger at {address}: give --ledger FILE, or the URL of a database")
+        return cls(f"sqlite:///{address}")
+
+    @property
+    def version(self) -> int:
+        """Rises when this process adds lines; the figures of one version never change."""
+        return self._version
+
     def record(self, entry: Entry) -> bool:
         """Add a line, durable when this returns; False when a line of this id stood there already."""
         return self.record_all([entry]) == 1
 
     def record_all(self, entries: Iterable[Entry]) -> int:
         """Add lines in one transaction; how many were new."""
-        statement = _insert(self._engine.dialect.name)
-        with self._engine.begin() as connection:
-            return sum(connection.execute(statement, _row(entry)).rowcount for entry in entries)
+        with _told("the ledger can't be written"), self._engine.begin() as connection:
+            added = sum(self._insert(connection, rows) for rows in _chunks(map(row_of, entries)))
+        self._changed(added)
+        return added
 
     def entries(self, query: Query | None = None) -> Iterator[Entry]:
         """Every line of the attempts asked for, in the order of their ends, corrections included."""
-        statement = _where(sa.select(_ENTRIES), query or Query()).order_by(_ENTRIES.c.end, _ENTRIES.c.id)
-        with self._engine.connect() as connection:
-            for row in connection.execute(statement):
-                yield _entry(row._mapping)
+        return self._read(_where(sa.select(ENTRIES), query or Query()).order_by(ENTRIES.c.end, ENTRIES.c.id))
 
     def attempts(self, query: Query | None = None) -> list[Entry]:
         """One line for each attempt: its latest settlement, or else its first account."""
-        latest: dict[str, Entry] = {}
-        for entry in self.entries(query):
-            known = latest.get(entry.placement_id)
-            if known is None or (entry.kind is EntryKind.SETTLEMENT and entry.recorded_at >= known.recorded_at):
-                latest[entry.placement_id] = entry
-        return list(latest.values())
+        statement = _where(sa.select(ENTRIES).where(_is_latest()), query or Query())
+        return list(self._read(statement.order_by(ENTRIES.c.end, ENTRIES.c.id)))
+
+    def sums(self, by: By, query: Query | None = None) -> list[Sums]:
+        """The figures of one line for each attempt, added up by group and signal, in their order."""
+        grouped = sums_statement(by, self._engine.dialect.name)
+        statement = _where(grouped.where(_is_latest()), query or Query())
+        with _told("the ledger can't be read"), self._engine.connect() as connection:
+            return [sums_of(row._asdict()) for row in connection.execute(statement)]
+
+    def unsettled(self, since: datetime, until: datetime, after: tuple[datetime, str], limit: int) -> list[Entry]:
+        """Attempts that ended in [since, until) and were never settled, by end and id, those past `after`."""
+        end, settlement = ENTRIES.c.end, ENTRIES.alias("settlement")
+        moment, last = after[0].timestamp(), after[1]
+        settled = sa.exists().where(
+            settlement.c.placement_id == ENTRIES.c.placement_id,
+            settlement.c.kind == EntryKind.SETTLEMENT.value,
+        )
+        statement = (
+            sa.select(ENTRIES)
+            .where(ENTRIES.c.kind == EntryKind.ATTEMPT.value, end >= since.timestamp(), end < until.timestamp())
+            .where(sa.or_(end > moment, sa.and_(end == moment, ENTRIES.c.id > last)), ~settled)
+            .order_by(end, ENTRIES.c.id)
+            .limit(limit)
+        )
+        return list(self._read(statement))
 
     def export(self, out: IO[str]) -> int:
         """Write every line as JSON, one a line, lossless; how many."""
         lines = 0
         for entry in self.entries():
-            out.write(json.dumps(_row(entry), sort_keys=True) + "\n")
+            out.write(json.dumps(row_of(entry), sort_keys=True) + "\n")
             lines += 1
         return lines
 
     def load(self, lines: Iterable[str]) -> int:
-        """Read what `export` wrote; lines that are here already add nothing. How many were new."""
-        return self.record_all(_entry(json.loads(line)) for line in lines if line.strip())
+        """Read what `export` wrote; lines that are here already add nothing. How many were new.
+
+        All or nothing: raises LedgerError, naming the line, for one that is none of a ledger's, and for
+        one whose id is here with other figures.
+        """
+        with _told("the ledger can't be written"), self._engine.begin() as connection:
+            added = 0
+            for entries in _chunks(_parsed(lines)):
+                _refuse_other_figures(connection, entries)
+                added += self._insert(connection, [row_of(entry) for entry in entries])
+        self._changed(added)
+        return added
 
     def close(self) -> None:
         """Let the database go."""
         self._engine.dispose()
 
+    def _insert(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
+        # One id twice in one statement is left to the database row by row.
+        unique = {row["id"]: row for row in reversed(rows)}
+        return connection.execute(insert_once(self._engine.dialect.name), list(unique.values())).rowcount
 
-def _durable(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own type
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA busy_timeout=10000")
+    def _read(self, statement: sa.Select[Any]) -> Iterator[Entry]:
+        with _told("the ledger can't be read"), self._engine.connect() as connection:
+            for row in connection.execute(statement):
+                yield entry_of(row._asdict())
+
+    def _changed(self, added: int) -> None:
+        with self._lock:
+            self._version += bool(added)
 
 
-def _insert(dialect: str) -> sa.sql.dml.Insert:
-    if dialect == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as postgres_insert
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, ImportError) as error:
+        # Neither the statement with its values nor the URL with its password.
+        cause = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+        raise LedgerError(f"{what}: {cause}") from error
 
-        return postgres_insert(_ENTRIES).on_conflict_do_nothing(index_elements=["id"])
-    return sa.insert(_ENTRIES).prefix_with("OR IGNORE")
+
+def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
+    remaining = iter(items)
+    while chunk := list(islice(remaining, _ROWS_AT_ONCE)):
+        yield chunk
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[Entry]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield entry_of(json.loads(line))
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+                raise LedgerError(f"line {number} is no entry of a ledger: {type(error).__name__}: {error}") from error
+
+
+def _refuse_other_figures(connection: sa.Connection, entries: Sequence[Entry]) -> None:
+    """Two ledgers that disagree on an entry must be looked at by a person."""
+    statement = sa.select(ENTRIES).where(ENTRIES.c.id.in_([entry.id for entry in entries]))
+    known = {row.id: entry_of(row._asdict()) for row in connection.execute(statement)}
+    for entry in entries:
+        if known.get(entry.id, entry) != entry:
+            raise LedgerError(f"entry {entry.id} is here with other figures; nothing was read")
+
+
+def _is_latest() -> sa.ColumnElement[bool]:
+    """No later settlement of the same attempt."""
+    later, columns = ENTRIES.alias("later"), ENTRIES.c
+    newer = sa.or_(
+        columns.kind == EntryKind.ATTEMPT.value,
+        later.c.recorded_at > columns.recorded_at,
+        sa.and_(later.c.recorded_at == columns.recorded_at, later.c.id > columns.id),
+    )
+    same = later.c.placement_id == columns.placement_id
+    return ~sa.exists().where(same, later.c.kind == EntryKind.SETTLEMENT.value, newer)
 
 
 def _where(statement: sa.Select[Any], query: Query) -> sa.Select[Any]:
-    columns = _ENTRIES.c
-    for name in ("job_uid", "namespace", "sweep"):
+    columns = ENTRIES.c
+    for name in ("job_uid", "namespace", "sweep", "job"):
         if value := getattr(query, name):
             statement = statement.where(columns[name] == value)
     if query.since is not None:
@@ -148,16 +218,3 @@ def _where(statement: sa.Select[Any], query: Query) -> sa.Select[Any]:
     if query.until is not None:
         statement = statement.where(columns.end < query.until.timestamp())
     return statement
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    values = asdict(entry)
-    values["kind"] = entry.kind.value
-    return values | {name: values[name].timestamp() for name in _TIMES}
-
-
-def _entry(row: Any) -> Entry:  # noqa: ANN401 - a mapping of either origin
-    values = {name: row[name] for name in FIELDS}
-    values["kind"] = EntryKind(values["kind"])
-    values |= {name: datetime.fromtimestamp(values[name], UTC) for name in _TIMES}
-    return Entry(**values)

@@ -1,0 +1,62 @@
+"""Settling: attempts that ended two days ago are integrated again, a few at a time, beside the cycles."""
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from carbonfleet.clock import Clock
+from carbonfleet.hub.past import FinalPast
+from carbonfleet.ledger import FINAL_AFTER, Ledger, settlement
+from carbonfleet.signals import Signals
+
+AT_ONCE: Final = 8
+"""Attempts that one step settles at most."""
+_GIVEN_UP_AFTER: Final = timedelta(days=30)
+"""After so long without final values, an attempt's first account stands."""
+_BETWEEN_ROUNDS: Final = timedelta(hours=1)
+"""Until those whose values were not final are tried again."""
+_START: Final = (datetime.min.replace(year=1970, tzinfo=UTC), "")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Settling:
+    """Goes round the attempts that wait to be settled. What it remembers can be lost at any time."""
+
+    ledger: Ledger
+    signals: Signals
+    clock: Clock
+    _reached: tuple[datetime, str] = _START
+    _rests_until: datetime = _START[0]
+    _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "settling"))
+    _under_way: "Future[int] | None" = None
+
+    def nudge(self) -> None:
+        """Take the next step in the background unless one is under way; never waits, never raises."""
+        if self._under_way is not None:
+            if not self._under_way.done():
+                return
+            if (error := self._under_way.exception()) is not None:
+                _log.warning("settling failed, trying again: %s", error)
+        self._under_way = self._worker.submit(self.step)
+
+    def step(self) -> int:
+        """Settle some attempts; how many were. Raises LedgerError."""
+        now = self.clock.now()
+        if now < self._rests_until:
+            return 0
+        oldest, newest = now - _GIVEN_UP_AFTER, now - FINAL_AFTER
+        waiting = self.ledger.unsettled(oldest, newest, self._reached, AT_ONCE)
+        if not waiting:
+            self._reached, self._rests_until = _START, now + _BETWEEN_ROUNDS
+            return 0
+        past = FinalPast(self.signals)
+        settled = [found for entry in waiting if (found := settlement(entry, past, now)) is not None]
+        self._reached = (waiting[-1].end, waiting[-1].id)
+        return self.ledger.record_all(settled)
+
+    def close(self) -> None:
+        """Begin nothing more; what is under way ends by the sources' time-outs."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
