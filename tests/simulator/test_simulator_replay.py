@@ -26,6 +26,17 @@ def planned(grid: Grid, jobs, pools, feed):
     return replay(grid, jobs, Planner(OURS, stage, grid, feed), pools)
 
 
+def policies(grid: Grid, pools, slot_minutes: int):
+    """All rivals and the planner, each made when it is called."""
+    home = grid.zones[0]
+
+    def ours():
+        feed = FromHistory(grid, FIRST, grid.hours - 1, 99)
+        return Planner(OURS, stage_of(pools, home, slot_minutes), grid, feed)
+
+    return [*(lambda rule=rule: rule for rule in rivals(grid, home, FIRST)), ours]
+
+
 def with_other_future(grid: Grid, hour: int) -> Grid:
     """The same up to an hour, and nonsense from it on."""
     values = grid.grams_per_kwh.copy()
@@ -47,19 +58,17 @@ def test_a_corrupted_future_changes_no_decision(grid):
     assert digests[0] == digests[1]
 
 
-def test_a_corrupted_future_changes_no_start_before_it_of_any_policy(grid):
+@pytest.mark.parametrize("index", range(8))
+def test_a_corrupted_future_changes_no_start_before_it_of_any_policy(grid, index):
     part, jobs = FIRST + 30, every_hour(grid.moment(FIRST), 40, 4, 12)
     pools = pools_of(grid.zones, None)
-    for index in range(8):
-        begun = []
-        for world in (grid, with_other_future(grid, part)):
-            stage = stage_of(pools, world.zones[0], 60)
-            ours = Planner(OURS, stage, world, FromHistory(world, FIRST, world.hours - 1, 20))
-            policy = [*rivals(world, world.zones[0], FIRST), ours][index]
-            runs = replay(world, jobs, policy, pools)
-            begun.append([(r.job.name, r.pool.zone, r.begin) for r in runs if world.hour(r.begin) <= part])
-        assert begun[0] == begun[1]
-        assert begun[0]
+    begun = []
+    for world in (grid, with_other_future(grid, part)):
+        policy = policies(world, pools, 60)[index]()
+        runs = replay(world, jobs, policy, pools)
+        begun.append([(r.job.name, r.pool.zone, r.begin) for r in runs if world.hour(r.begin) <= part])
+    assert begun[0] == begun[1]
+    assert begun[0]
 
 
 def test_a_forecast_does_look_at_the_past(grid):
@@ -108,9 +117,7 @@ def test_from_history_alone_the_planner_beats_the_router_and_persistence(grid):
 def test_no_policy_uses_more_gpus_than_there_are(grid, index):
     jobs = sweep(grid.moment(FIRST))
     pools = (Pool("one", "ZA", 1), Pool("fast", "ZA", 1, speed=1.05, kw_per_gpu=1.89))
-    stage = stage_of(pools, "ZA", 12)
-    ours = Planner(OURS, stage, grid, FromHistory(grid, FIRST, grid.hours - 1, 99))
-    runs = replay(grid, jobs, [*rivals(grid, "ZA", FIRST), ours][index], pools)
+    runs = replay(grid, jobs, policies(grid, pools, 12)[index](), pools)
     assert sorted(run.job.name for run in runs) == sorted(job.name for job in jobs)
     for pool in pools:
         mine = sorted((run.begin, run.end) for run in runs if run.pool is pool)
