@@ -1,8 +1,15 @@
 """What every test may use; the long counts run with `-m soak` only."""
 
+from pathlib import Path
+
 import pytest
 
 pytest_plugins = ["fixtures.kubeapi_server"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`pytest tests/flow --kubeconfig FILE` runs the flow tests against a cluster that exists already."""
+    parser.addoption("--kubeconfig", type=Path, help="use this cluster in place of the embedded API (tests/flow)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

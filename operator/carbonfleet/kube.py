@@ -34,6 +34,11 @@ class KubeError(Exception):
         """Somebody else was faster: read again."""
         return self.status == 409
 
+    @property
+    def is_about_one_object(self) -> bool:
+        """This request is refused, and others may still be answered: the API itself is well."""
+        return 400 <= self.status < 500 and self.status not in (401, 429)
+
 
 def ours(plural: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
     """The path of carbonfleet's own resources."""

@@ -137,6 +137,8 @@ class DecisionRecord(Wire):
     candidates_total: Annotated[int, Field(ge=0)] = 0
     policy_digest: Annotated[str, Field(max_length=71)] = ""
     digest: Annotated[str, Field(max_length=71)] = ""
+    hub: Annotated[str, Field(max_length=64)] = ""
+    """Which hub cluster decided: the UID of its namespace kube-system."""
     decided_at: Time
 
 

@@ -46,6 +46,7 @@ class ANNOTATION(StrEnum):
     CONTENT_DIGEST = f"{GROUP}/content-digest"
     GPUS = f"{GROUP}/gpus"
     REPLACE = f"{GROUP}/replace"
+    CONFIRM_DELETION = f"{GROUP}/confirm-deletion"
 
 
 def wire_name(field: str) -> str:

@@ -1,56 +1,90 @@
 """The hub's use of the ledger: attempts that ended are accounted once, and budgets are counted from it."""
 
+import logging
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-import numpy as np
-
-from carbonfleet.api.job_status import DecisionRecord, Figures
+from carbonfleet.api.job_status import DecisionRecord, Figures, Phase
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.fleet import decision_in
 from carbonfleet.hub.accounting import Attempt, account, figures_of
+from carbonfleet.hub.past import KnownPast
 from carbonfleet.hub.scene import Scene
+from carbonfleet.hub.status import NOT_ACCOUNTED, Trouble
 from carbonfleet.hub.view import JobView, Stage
 from carbonfleet.hub.world import World
-from carbonfleet.ledger import Intensities, Ledger, Query
+from carbonfleet.ledger import By, Intensities, Ledger, Query
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.snapshot import Usage
 from carbonfleet.signals import Signals
 
+_log = logging.getLogger(__name__)
 
-def close(world: World, scene: Scene) -> dict[str, Figures]:
-    """Account every attempt that ended and stands in Git; the figures by job UID.
+
+def close(world: World, scene: Scene) -> tuple[dict[str, Figures], dict[str, Trouble]]:
+    """Account every attempt that ended; by job UID the figures, and why one could not be accounted.
 
     The ledger's line is durable before the status says that the job is over, and before Git forgets it.
     """
     found: dict[str, Figures] = {}
+    troubles: dict[str, Trouble] = {}
     for view in scene.views:
         report = view.current_report
-        if report is None or not report.phase.is_terminal or view.stage not in (Stage.ENDED, Stage.LEAVING):
+        if report is None or not report.phase.is_terminal or _is_settled(view):
             continue
-        if report.placement_id not in world.accounts:
-            figures = _close(world, scene, view, report)
-            if figures is None:
-                continue
-            world.accounts[report.placement_id] = figures
-        found[view.uid] = world.accounts[report.placement_id]
-    return found
+        try:
+            figures = world.accounts.get(report.placement_id) or _close(world, scene, view, report)
+        except Exception as error:  # noqa: BLE001 - one job's fault must not stop the others
+            _log.exception("the attempt %s of %s was not accounted", report.attempt, view.key)
+            fault = f"attempt {report.attempt} ended and can't be accounted, trying again: {error}"
+            troubles[view.uid] = Trouble(NOT_ACCOUNTED, fault)
+            continue
+        if figures is not None:
+            found[view.uid] = world.accounts[report.placement_id] = figures
+    return found, troubles
+
+
+def _is_settled(view: JobView) -> bool:
+    """Its status has the result already, which came after the ledger's line."""
+    return view.stage is Stage.DONE and view.status.phase in (Phase.SUCCEEDED, Phase.FAILED)
 
 
 def _close(world: World, scene: Scene, view: JobView, report: ReportSpec) -> Figures | None:
     if view.job is None or scene.tip is None:
         return None
     lines = world.ledger.attempts(Query(job_uid=view.uid))
-    if known := [line for line in lines if line.placement_id == report.placement_id]:
-        return figures_of(known[0])
+    if any(line.placement_id == report.placement_id for line in lines):
+        return figures_of(lines)
     region = view.job.spec.baseline_region or world.settings.default_baseline_region
-    attempt = Attempt(view.job, report, record_in_git(world, scene, view), scene.tip.clusters, region)
-    entry = account(attempt, _Grid(world.signals), Assumptions(), scene.now)
+    attempt = Attempt(view.job, report, record_in_git(world, scene, view), scene.facts, region)
+    entry = account(attempt, _Recent(world.signals, scene.now), Assumptions(), scene.now)
     if entry is None:
         return None
     world.ledger.record(entry)
-    return figures_of(entry)
+    return figures_of([*lines, entry])
+
+
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    """The grid's past as it is known now. For an hour that nobody has measured yet the forecast serves,
+    until the line is settled.
+    """
+
+    signals: Signals
+    now: datetime
+
+    def __call__(self, zone: str, kind: SignalKind, start: datetime, end: datetime) -> Intensities | None:
+        known = KnownPast(self.signals)(zone, kind, start, end)
+        return known or self._expected(zone, kind)
+
+    def _expected(self, zone: str, kind: SignalKind) -> Intensities | None:
+        reading = self.signals.forecasts({(zone, kind)}, self.now, self.now + timedelta(hours=1))
+        found = reading.forecasts.get((zone, kind))
+        if found is None:
+            return None
+        return Intensities(zone, found.start, found.step, found.grams_per_kwh, f"{found.source} ({found.link})")
 
 
 def record_in_git(world: World, scene: Scene, view: JobView) -> DecisionRecord | None:
@@ -66,42 +100,15 @@ def record_in_git(world: World, scene: Scene, view: JobView) -> DecisionRecord |
     return world.records[placed.placement_id]
 
 
-class _Grid:
-    """What zones emitted, as the signals room knows it."""
-
-    def __init__(self, signals: Signals) -> None:
-        self._signals = signals
-
-    def __call__(self, zone: str, kind: SignalKind, start: datetime, end: datetime) -> Intensities | None:
-        readings = self._signals.intensities(zone, kind, start, end)
-        if not readings:
-            return None
-        first, step = readings[0].start, readings[0].step
-        slots = int((readings[-1].start - first) / step) + 1
-        at = [int((reading.start - first) / step) for reading in readings]
-        held = np.full(slots, np.nan)
-        held[at] = [reading.value for reading in readings]
-        source = readings[-1].source
-        settled = all(reading.settled for reading in readings) and len(readings) == slots
-        return Intensities(zone, first, step, _filled(held), source, settled)
-
-
-def _filled(values: np.ndarray) -> np.ndarray:
-    """An hour that nobody measured is taken as the one before it."""
-    known = np.where(np.isnan(values), 0, np.arange(values.size))
-    filled: np.ndarray = values[np.maximum.accumulate(known)]
-    return filled
-
-
 def usage(ledger: Ledger, has_budgets: bool, scene: Scene) -> Mapping[str, Usage]:
     """What each namespace used since the month (UTC) began; nothing is counted where no budget asks."""
     if not has_budgets:
         return {}
     month = scene.now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     used: dict[str, Usage] = {}
-    for entry in ledger.attempts(Query(since=month)):
-        before = used.get(entry.namespace, Usage())
-        used[entry.namespace] = Usage(
-            before.carbon_kg + entry.grams / 1000, before.gpu_hours + entry.gpu_hours, before.running_gpus
+    for sums in ledger.sums(By.NAMESPACE, Query(since=month)):
+        before = used.get(sums.group, Usage())
+        used[sums.group] = Usage(
+            before.carbon_kg + sums.grams / 1000, before.gpu_hours + sums.gpu_hours, before.running_gpus
         )
     return used

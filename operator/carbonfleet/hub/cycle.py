@@ -1,27 +1,31 @@
 """The planning cycle: observe, plan, claim, publish, account, record, release; the same from any state."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
+from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job_status import DecisionRecord, Figures, JobStatus
-from carbonfleet.fleet import FleetError, Intent, Place, Placement, Published, Refused
-from carbonfleet.hub import books, declared
-from carbonfleet.hub.events import happening, tell
+from carbonfleet.fleet import Committed, FleetError, Intent, Place, Placement, Published, Remove, Tip
+from carbonfleet.hub import books, declared, leftovers
+from carbonfleet.hub.events import Happening, happening, tell
 from carbonfleet.hub.intentions import intents_of, may_leave
 from carbonfleet.hub.mirror import JOBS, REPORTS, SPOKES
-from carbonfleet.hub.scene import Scene, snapshot_of, spokes_of
+from carbonfleet.hub.planning import Planned, plan_around
+from carbonfleet.hub.scene import Scene, last_known_facts, snapshot_of, spokes_of
 from carbonfleet.hub.status import Known, Trouble, needs_update, status_of
-from carbonfleet.hub.view import FINALIZER, JobView, Stage, latest_reports
+from carbonfleet.hub.troubles import troubles_of
+from carbonfleet.hub.view import FINALIZER, JobView, Stage, latest_reports, refusals
 from carbonfleet.hub.world import World
 from carbonfleet.kube import KubeError, Object, ours
 from carbonfleet.placement import plan
-from carbonfleet.placement.decision import Decision
-from carbonfleet.placement.record import record_of
 from carbonfleet.placement.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
+_TRIES: Final = 3
+"""Of a write that others were faster with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Outcome:
     recheck_at: datetime | None
     """When the next cycle is due though nothing changes."""
     trouble: Trouble | None = None
+    go_on: bool = False
+    """This cycle's own writes call for another at once."""
 
 
 def run(world: World) -> Outcome:
@@ -41,17 +47,27 @@ def run(world: World) -> Outcome:
     scene = observe(world)
     if scene.tip is not None and scene.tip_is_fresh:
         declared.mirror_clusters(world.kube, scene.tip, world.mirror)
-    scene, decisions = decide(world, scene)
-    records = {uid: record_of(decision, scene.now) for uid, decision in decisions.items()}
-    intents = claim(world, scene, intents_of(scene, decisions, records))
+    figures, unbooked = books.close(world, scene)
+    scene, planned = decide(world, replace(scene, holds=unbooked))
+    intents = claim(world, scene, intents_of(scene, planned.decisions, planned.records))
     published, trouble = publish(world, intents)
     trouble = trouble or scene.trouble
     after = with_result(world, scene, published)
-    figures = books.close(world, after)
-    written = write_statuses(world, after, records, intents, published, trouble, figures)
+    written = write_statuses(world, after, planned.records, intents, published, trouble, figures)
     release(world, after)
-    due = [decision.recheck_at for decision in decisions.values()]
-    return Outcome(len(decisions), len(intents), written, min(due, default=None), trouble)
+    leftovers.forget_reports(world, after)
+    due = [decision.recheck_at for decision in planned.decisions.values()]
+    go_on = _calls_for_more(after, written, intents, published)
+    return Outcome(len(planned.decisions), len(intents), len(written), min(due, default=None), trouble, go_on)
+
+
+def _calls_for_more(
+    after: Scene, written: Collection[str], intents: Iterable[Intent], published: Published | None
+) -> bool:
+    """Whether an attempt's end was written down, which Git may now forget, or Git has just forgotten one."""
+    results = published.results if published else {}
+    removed = any(isinstance(i, Remove) and isinstance(results.get(i.id), Committed) for i in intents)
+    return removed or any(view.uid in written for view in after.views if view.stage is Stage.ENDED)
 
 
 def observe(world: World) -> Scene:
@@ -63,39 +79,48 @@ def observe(world: World) -> Scene:
         trouble = Trouble(error.reason, str(error))
     jobs, now = world.mirror.all(JOBS), world.clock.now()
     grace = max(world.settings.heartbeat_grace, world.settings.heartbeat_grace_real * world.clock.speed)
-    tip = world.tip
-    spokes, synced = spokes_of(tip.clusters if tip else {}, world.mirror.all(SPOKES), now, grace)
-    reports = latest_reports(world.mirror.all(REPORTS))
-    views = world.views.of(jobs, tip.placements if tip else {}, reports)
+    tip, spokes, reports = world.tip, world.mirror.all(SPOKES), world.mirror.all(REPORTS)
+    views = world.views.of(jobs, tip.placements if tip else {}, latest_reports(reports))
     return Scene(
         now=now,
         views=tuple(views),
-        spokes=spokes,
+        spokes=spokes_of(tip, spokes, now, grace),
         tip=tip,
         tip_is_fresh=trouble is None,
         trouble=trouble,
-        synced_commits=synced,
-        jobs_are_complete=world.mirror.synced,
+        facts=_facts(tip, spokes),
+        refusals=refusals(reports, now),
+        unseen=leftovers.unseen(world, views, spokes),
+        orphans=leftovers.orphans(world, views),
     )
 
 
-def decide(world: World, scene: Scene) -> tuple[Scene, dict[str, Decision]]:
-    """A decision for each queued job, by UID; none without a fleet repository to plan for.
+def _facts(tip: Tip | None, spokes: Iterable[Object]) -> dict[str, ClusterFacts]:
+    remembered = {body["metadata"]["name"]: facts for body in spokes if (facts := last_known_facts(body))}
+    return remembered | dict(tip.clusters if tip else {})
 
-    A fault of the planner is told to each queued job, so that nobody waits without knowing why.
+
+def decide(world: World, scene: Scene) -> tuple[Scene, Planned]:
+    """A decision for each queued job; none without a fleet repository to plan for.
+
+    A fault of the planner is told to each job that waits for it, so that nobody waits without knowing why.
     """
     if scene.tip is None or not scene.queued():
-        return scene, {}
+        return scene, Planned()
     try:
-        decisions = _plan(world, scene)
+        planned = _plan(world, scene)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the cycle
         _log.exception("planning failed")
         fault = f"the planner failed, and tries again with back-off: {type(error).__name__}: {error}"
-        return replace(scene, trouble=Trouble("PlanningFailed", fault[:1024])), {}
-    return scene, decisions
+        return replace(scene, trouble=Trouble("PlanningFailed", fault[:1024])), Planned()
+    faults = {uid: Trouble("PlanningFailed", _POISON.format(fault)[:1024]) for uid, fault in planned.faults.items()}
+    return replace(scene, holds={**scene.holds, **faults}), planned
 
 
-def _plan(world: World, scene: Scene) -> dict[str, Decision]:
+_POISON: Final = "the planner fails on this job and leaves it out for ten minutes, or until its spec changes: {}"
+
+
+def _plan(world: World, scene: Scene) -> Planned:
     snapshot = snapshot_of(scene, world.settings.default_baseline_region)
     kinds = {job.spec.signal for job in snapshot.jobs}
     wanted = {(spoke.facts.zone, kind) for spoke in snapshot.spokes for kind in kinds}
@@ -107,8 +132,9 @@ def _plan(world: World, scene: Scene) -> dict[str, Decision]:
         signal_problems=reading.problems,
         usage=books.usage(world.ledger, _has_budgets(snapshot), scene),
     )
-    world.plan = plan(complete, scene.now)
-    return {decision.uid: decision for decision in world.plan}
+    planned = plan_around(complete, scene.now, world.quarantine, plan)
+    signed = {uid: record.model_copy(update={"hub": world.hub_id}) for uid, record in planned.records.items()}
+    return replace(planned, records=signed)
 
 
 def _has_budgets(snapshot: Snapshot) -> bool:
@@ -124,7 +150,7 @@ def claim(world: World, scene: Scene, intents: list[Intent]) -> list[Intent]:
         if not isinstance(intent, Place):
             return True
         view = views[intent.decision.uid]
-        return view.has_finalizer or _patch_finalizers(world, view, [*_finalizers(view), FINALIZER])
+        return view.has_finalizer or _patch_finalizers(world, view, lambda present: present | {FINALIZER})
 
     return [intent for intent, done in zip(intents, world.writers.map(claimed, intents), strict=True) if done]
 
@@ -158,9 +184,9 @@ def write_statuses(
     published: Published | None,
     trouble: Trouble | None,
     figures: Mapping[str, Figures],
-) -> int:
-    """Write each status that changed, and tell of it; how many were written."""
-    troubles = _troubles(scene, intents, published, trouble)
+) -> set[str]:
+    """Write each status that changed, and tell of it; the UIDs of the jobs."""
+    troubles = troubles_of(scene, intents, published, trouble)
 
     def write(view: JobView) -> bool:
         placed = view.placement
@@ -171,14 +197,15 @@ def write_statuses(
         return _write_status(world, known, scene.now)
 
     wanted = [view for view in scene.views if view.stage is not Stage.DONE]
-    return sum(world.writers.map(write, wanted))
+    written = world.writers.map(write, wanted)
+    return {view.uid for view, done in zip(wanted, written, strict=True) if done}
 
 
 def release(world: World, scene: Scene) -> None:
     """Take the finalizer off jobs of which nothing stands outside any more."""
 
-    def let_go(view: JobView) -> None:
-        _patch_finalizers(world, view, [name for name in _finalizers(view) if name != FINALIZER])
+    def let_go(view: JobView) -> bool:
+        return _patch_finalizers(world, view, lambda present: present - {FINALIZER})
 
     over = [view for view in scene.views if view.has_finalizer and _is_over(view, scene)]
     list(world.writers.map(let_go, over))
@@ -188,31 +215,6 @@ def _is_over(view: JobView, scene: Scene) -> bool:
     if view.stage is Stage.LEAVING:
         return may_leave(view, scene)
     return view.stage is Stage.DONE and scene.tip_is_fresh
-
-
-def _troubles(
-    scene: Scene, intents: Iterable[Intent], published: Published | None, trouble: Trouble | None
-) -> dict[str, Trouble]:
-    """By job UID: why its placement is not in Git as it should be."""
-    found: dict[str, Trouble] = {}
-    for view in scene.views:
-        if scene.was_reverted(view) and view.job and view.job.status.placement:
-            where = view.job.status.placement.path
-            found[view.uid] = Trouble(
-                "RevertedByHuman",
-                f"{where} was taken out of Git by somebody else; it is not written again until the job's "
-                "spec changes or its annotation carbonfleet.dev/replace is set to a new value",
-            )
-        elif scene.trouble is not None and view.stage is Stage.QUEUED:
-            found[view.uid] = scene.trouble
-    for intent in intents:
-        if isinstance(intent, Place):
-            result = published.results.get(intent.id) if published else None
-            if trouble is not None:
-                found[intent.decision.uid] = trouble
-            elif isinstance(result, Refused):
-                found[intent.decision.uid] = Trouble(result.reason, result.message)
-    return found
 
 
 def _commit_of(view: JobView, placed: Placement | None, published: Published | None, scene: Scene) -> str:
@@ -226,8 +228,7 @@ def _commit_of(view: JobView, placed: Placement | None, published: Published | N
 
 
 def _write_status(world: World, known: Known, now: datetime) -> bool:
-    view = known.view
-    old = view.job.status if view.job else JobStatus.model_validate(_old_status(view))
+    view, old = known.view, known.view.status
     new = status_of(known, now)
     if not needs_update(old, new, now):
         return False
@@ -235,18 +236,31 @@ def _write_status(world: World, known: Known, now: datetime) -> bool:
     where = ours("carbontrainingjobs", metadata["namespace"], metadata["name"])
     try:
         body = world.kube.patch(f"{where}/status", {"status": _patch(old, new)})
-        world.mirror.refresh(JOBS, body)
-        if (what := happening(old, new)) is not None:
-            tell(world.kube, view, what, now)
     except KubeError as error:
-        if not error.is_gone:
-            _log.warning("the status of %s was not written: %s", view.key, error)
+        _pass_over(world, view, error, "status")
         return False
+    world.mirror.refresh(JOBS, body)
+    if (what := happening(old, new)) is not None:
+        _tell(world, view, what, now)
     return True
 
 
-def _old_status(view: JobView) -> object:
-    return view.body.get("status") or {}
+def _tell(world: World, view: JobView, what: Happening, now: datetime) -> None:
+    """An event is for people, and no reason to do anything again."""
+    try:
+        tell(world.kube, view, what, now)
+    except KubeError as error:
+        _log.warning("the event %s of %s was not written: %s", what.reason, view.key, error)
+
+
+def _pass_over(world: World, view: JobView, error: KubeError, what: str) -> None:
+    """One job's write was refused: the others go on. Raises the error when the API itself is not well."""
+    if not error.is_about_one_object:
+        raise error
+    if error.is_gone:
+        world.mirror.drop(JOBS, view.body)
+    else:
+        _log.warning("the %s of %s was not written: %s", what, view.key, error)
 
 
 def _patch(old: JobStatus, new: JobStatus) -> Object:
@@ -265,19 +279,38 @@ def _difference(before: Object, after: Object) -> Object:
     return gone
 
 
-def _finalizers(view: JobView) -> list[str]:
-    return list(view.body["metadata"].get("finalizers") or ())
-
-
-def _patch_finalizers(world: World, view: JobView, finalizers: list[str]) -> bool:
-    """Set the finalizers if the object is still as we saw it; otherwise the next cycle tries again."""
-    metadata = view.body["metadata"]
-    where = ours("carbontrainingjobs", metadata["namespace"], metadata["name"])
-    wanted = {"finalizers": finalizers, "resourceVersion": metadata["resourceVersion"]}
-    try:
-        world.mirror.refresh(JOBS, world.kube.patch(where, {"metadata": wanted}))
-    except KubeError as error:
-        if error.status in (404, 409):
+def _patch_finalizers(world: World, view: JobView, change: Callable[[set[str]], set[str]]) -> bool:
+    """Change the finalizers of this very object, as it is now; False where that can't be (yet)."""
+    body = view.body
+    where = ours("carbontrainingjobs", body["metadata"]["namespace"], body["metadata"]["name"])
+    for _ in range(_TRIES):
+        metadata = body["metadata"]
+        wanted = sorted(change(set(metadata.get("finalizers") or ())))
+        patch = {"metadata": {"finalizers": wanted, "resourceVersion": metadata["resourceVersion"]}}
+        try:
+            world.mirror.refresh(JOBS, world.kube.patch(where, patch))
+        except KubeError as error:
+            if not error.is_conflict:
+                _pass_over(world, view, error, "finalizer")
+                return False
+        else:
+            return True
+        now = _read_again(world, view, where)
+        if now is None:
             return False
-        raise
-    return True
+        body = now
+    return False
+
+
+def _read_again(world: World, view: JobView, where: str) -> Object | None:
+    """The object as it is now; None when it is no more, or another of the same name."""
+    try:
+        body = world.kube.get(where)
+    except KubeError as error:
+        _pass_over(world, view, error, "finalizer")
+        return None
+    if body["metadata"]["uid"] != view.uid:
+        world.mirror.drop(JOBS, view.body)
+        return None
+    world.mirror.refresh(JOBS, body)
+    return body

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from carbonfleet.api import ANNOTATION
 from carbonfleet.api.job_status import DecisionRecord, Phase
 from carbonfleet.fleet import Intent, Place, Remove, Tip
 from carbonfleet.hub.scene import Scene, asks_to_replace
@@ -23,7 +24,7 @@ def intents_of(scene: Scene, decisions: Mapping[str, Decision], records: Mapping
 def _intent(view: JobView, decision: Decision | None, records: Mapping[str, DecisionRecord]) -> Intent | None:
     placed = view.placement
     if placed is not None and view.stage is Stage.LEAVING:
-        return Remove(placed, "the job was deleted", finished=_has_ended(view))
+        return Remove(placed, "the job was deleted", finished=_has_ended(view) or is_confirmed(view))
     if placed is not None and view.stage is Stage.ENDED and is_stored(view) and view.report:
         return Remove(placed, f"attempt {placed.attempt} ended: {view.report.phase}", finished=True)
     if decision is not None and decision.outcome is Outcome.START and view.job is not None:
@@ -38,6 +39,12 @@ def _has_ended(view: JobView) -> bool:
     return report is not None and report.phase.is_terminal
 
 
+def is_confirmed(view: JobView) -> bool:
+    """A person said that the job's deletion is meant, however many are deleted with it."""
+    annotations = view.body["metadata"].get("annotations") or {}
+    return bool(annotations.get(ANNOTATION.CONFIRM_DELETION))
+
+
 def is_stored(view: JobView) -> bool:
     """How the attempt ended stands in the job's status, so Git may forget the placement."""
     report = view.current_report
@@ -50,27 +57,14 @@ def is_stored(view: JobView) -> bool:
 
 def _orphans(scene: Scene, tip: Tip) -> list[Intent]:
     """Placements of jobs that are no more, and of attempts that were overtaken."""
-    if not scene.jobs_are_complete:
-        return []
-    known = {view.uid for view in scene.views}
-    orphans: list[Intent] = []
-    for placed in tip.files.values():
-        if placed.uid not in known:
-            orphans.append(Remove(placed, "its job is no more"))
-        elif tip.placements[placed.uid].path != placed.path:
-            orphans.append(Remove(placed, "a later attempt stands elsewhere"))
+    orphans: list[Intent] = [Remove(placed, "its job is no more") for placed in scene.orphans]
+    for view in scene.views:
+        attempts = tip.index.attempts.get(view.uid, ())
+        others = [placed for placed in attempts[1:] if placed.placement_id != attempts[0].placement_id]
+        orphans += [Remove(placed, "a later attempt stands elsewhere") for placed in others]
     return orphans
 
 
 def may_leave(view: JobView, scene: Scene) -> bool:
     """A deleted job may go: nothing of it stands in Git, and its spoke has stopped it or never saw it."""
-    if view.placement is not None or scene.tip is None or not scene.tip_is_fresh:
-        return False
-    attempt = view.last_attempt
-    status = view.job.status if view.job else None
-    if attempt == 0 or status is None or status.placement is None:
-        return True
-    if view.report is not None and view.report.attempt == attempt:
-        return view.report.phase.is_terminal
-    cluster = status.placement.cluster
-    return cluster not in scene.tip.clusters or scene.synced_commits.get(cluster) == scene.tip.commit
+    return scene.tip_is_fresh and scene.has_stopped(view)

@@ -17,10 +17,12 @@ from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository
 from carbonfleet.hub import cycle
 from carbonfleet.hub.election import Election
+from carbonfleet.hub.metrics import Metrics
 from carbonfleet.hub.mirror import KINDS, Mirror, NoDiffs, on_watch_event
 from carbonfleet.hub.settings import HubSettings
+from carbonfleet.hub.settling import Settling
 from carbonfleet.hub.world import World
-from carbonfleet.kube import Kube, KubeError
+from carbonfleet.kube import Kube, KubeError, path
 from carbonfleet.ledger import Ledger
 from carbonfleet.signals import Signals
 
@@ -35,18 +37,23 @@ STUCK_AFTER: Final = 300.0
 def run(settings: HubSettings, clock: Clock, signals: Signals) -> None:
     """Be a hub until stopped by a signal, or until the Lease is lost.
 
-    Raises KubeError when there is no usable kubeconfig, RepositoryInvalid for an unfit fleet address.
+    Raises KubeError when there is no usable kubeconfig, RepositoryInvalid for an unfit fleet address,
+    LedgerError without a ledger, OSError when the metrics' address is taken.
     """
     world = open_world(settings, clock, signals)
     stop = threading.Event()
     pulse = Pulse()
+    metrics = Metrics(world.ledger)
+    served = metrics.serve(settings.metrics) if settings.metrics else None
     _watch(world, pulse)
-    leader = threading.Thread(target=_lead, args=(world, stop, pulse), name="cycle", daemon=True)
+    leader = threading.Thread(target=_lead, args=(world, stop, pulse, metrics), name="cycle", daemon=True)
     leader.start()
     asyncio.run(_operate(stop, settings.liveness))
     stop.set()
     world.mirror.changed.set()
     leader.join(timeout=10)
+    if served is not None:
+        served.stop()
     world.ledger.close()
     signals.close()
 
@@ -74,7 +81,7 @@ def open_world(settings: HubSettings, clock: Clock, signals: Signals) -> World:
         mirror=Mirror(),
         repository=Repository(settings.fleet, clock),
         signals=signals,
-        ledger=Ledger.at(settings.state / "ledger.sqlite"),
+        ledger=Ledger(settings.ledger) if settings.ledger else Ledger.at(settings.state / "ledger.sqlite"),
     )
 
 
@@ -115,7 +122,7 @@ def _watch(world: World, pulse: Pulse) -> None:
         settings.networking.error_backoffs = [1, 2, 5, 10]
 
 
-def _lead(world: World, stop: threading.Event, pulse: Pulse) -> None:
+def _lead(world: World, stop: threading.Event, pulse: Pulse, metrics: Metrics) -> None:
     """Wait for the Lease, then run cycles while it is held; without it, end the process."""
     election = Election(world.kube, world.settings.namespace, world.settings.identity, world.settings.lease)
     _log.info("standing ready as %s", election.identity)
@@ -124,7 +131,7 @@ def _lead(world: World, stop: threading.Event, pulse: Pulse) -> None:
         lost = threading.Event()
         keeper = threading.Thread(target=_keep, args=(election, stop, lost), name="lease", daemon=True)
         keeper.start()
-        _cycles(world, lambda: stop.is_set() or lost.is_set(), pulse)
+        _cycles(world, lambda: stop.is_set() or lost.is_set(), pulse, metrics)
         election.release()
         if not stop.is_set():
             _log.error("the Lease was lost: stopping, so that two hubs never lead")
@@ -136,14 +143,17 @@ def _keep(election: Election, stop: threading.Event, lost: threading.Event) -> N
     lost.set()
 
 
-def _cycles(world: World, stopped: Callable[[], bool], pulse: Pulse) -> None:
+def _cycles(world: World, stopped: Callable[[], bool], pulse: Pulse, metrics: Metrics) -> None:
     failures = 0
     read_at = 0.0
+    settling = Settling(world.ledger, world.signals, world.clock)
     while not stopped():
         world.mirror.changed.clear()
         began = time.monotonic()
+        outcome = None
         try:
             if began - read_at > world.settings.resync.total_seconds() or not read_at:
+                world.hub_id = world.hub_id or _hub_id(world.kube)
                 world.mirror.resync(world.kube)
                 read_at = began
             outcome = cycle.run(world)
@@ -158,18 +168,39 @@ def _cycles(world: World, stopped: Callable[[], bool], pulse: Pulse) -> None:
             _log.exception("a planning cycle failed, trying again")
             rest = _backoff(failures)
         pulse.beat()
+        metrics.cycle_ended(time.monotonic() - began, outcome)
+        settling.nudge()
         if failures:
             _pause(stopped, rest)
         elif world.mirror.changed.is_set():
             time.sleep(min(0.5, time.monotonic() - began))  # a busy fleet's changes gather meanwhile
         else:
             world.mirror.changed.wait(rest)
+    settling.close()
+
+
+def _hub_id(kube: Kube) -> str:
+    """The UID of the namespace kube-system, which tells one cluster from another; empty where it can't be read.
+
+    Raises KubeError when the API is away.
+    """
+    try:
+        return str(kube.get(path("api/v1", "namespaces", name="kube-system"))["metadata"]["uid"])
+    except KubeError as error:
+        if not error.is_about_one_object:
+            raise
+        _log.warning(
+            "placements whose jobs are gone are not removed from Git, since we can't tell them ours: %s", error
+        )
+        return ""
 
 
 def _rest(world: World, outcome: cycle.Outcome, failures: int) -> float:
     """Real seconds until the next cycle is due though nothing changes."""
     if failures:
         return _backoff(failures)
+    if outcome.go_on:
+        return SHORTEST_REST
     due = LONGEST_REST
     if outcome.recheck_at is not None:
         ahead = outcome.recheck_at - world.clock.now()

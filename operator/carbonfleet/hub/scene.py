@@ -6,13 +6,12 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from carbonfleet.api import ANNOTATION, SpokeCluster
+from carbonfleet.api import ANNOTATION, SpokeStatus
 from carbonfleet.api.cluster import ClusterFacts
-from carbonfleet.api.job_status import Phase
-from carbonfleet.api.report import AttemptPhase, ReportSpec
+from carbonfleet.api.report import ReportSpec
 from carbonfleet.fleet import Placement, Tip
 from carbonfleet.hub.status import Trouble
-from carbonfleet.hub.view import JobView, Stage
+from carbonfleet.hub.view import IN_GIT, JobView, Stage
 from carbonfleet.kube import Object
 from carbonfleet.placement.snapshot import QueuedJob, Reservation, Snapshot, Spoke
 
@@ -33,14 +32,36 @@ class Scene:
     """False when this is the last tip known, since the repository did not answer."""
     trouble: Trouble | None = None
     """Why the repository could not be read."""
-    synced_commits: Mapping[str, str] = field(default_factory=dict)
-    """By spoke: the commit that it last synced."""
-    jobs_are_complete: bool = True
-    """Every job of the API is in `views`, so what stands in Git without a job is an orphan."""
+    facts: Mapping[str, ClusterFacts] = field(default_factory=dict)
+    """Every cluster that is declared, or was and has its SpokeCluster still."""
+    refusals: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By job UID: the spokes that refused it lately."""
+    unseen: frozenset[str] = frozenset()
+    """UIDs of jobs whose last placement left Git before its spoke can have seen it."""
+    orphans: tuple[Placement, ...] = ()
+    """What this hub wrote to Git for jobs that the API no longer has."""
+    holds: Mapping[str, Trouble] = field(default_factory=dict)
+    """By job UID: what keeps a job where it is for now, through no fault of its surroundings."""
 
     def queued(self) -> list[JobView]:
         """Jobs that want a decision and may have one."""
-        return [view for view in self.views if view.stage is Stage.QUEUED and not self.was_reverted(view)]
+        return [
+            view
+            for view in self.views
+            if view.stage is Stage.QUEUED
+            and view.uid not in self.holds
+            and not self.was_reverted(view)
+            and self.has_stopped(view)
+        ]
+
+    def has_stopped(self, view: JobView) -> bool:
+        """Nothing of the job stands in Git or runs: its last attempt said so, or its spoke never saw it."""
+        if view.placement is not None:
+            return False
+        report = view.report
+        if report is not None and report.attempt == view.last_attempt:
+            return report.phase.is_terminal
+        return view.last_attempt == 0 or view.status.placement is None or view.uid in self.unseen
 
     def was_reverted(self, view: JobView) -> bool:
         """Somebody else took the job's placement out of Git while it was live.
@@ -51,9 +72,8 @@ class Scene:
         if view.stage is not Stage.QUEUED or view.job is None or not self.tip_is_fresh:
             return False
         status = view.job.status
-        in_git = status.phase in (Phase.COMMITTED, Phase.RUNNING, Phase.PAUSED)
         changed = view.job.metadata.generation != status.observed_generation
-        return in_git and not changed and not asks_to_replace(view)
+        return status.phase in IN_GIT and not changed and not asks_to_replace(view)
 
 
 def asks_to_replace(view: JobView) -> bool:
@@ -64,28 +84,43 @@ def asks_to_replace(view: JobView) -> bool:
     return asked not in ("", view.job.status.replaced)
 
 
-def spokes_of(
-    clusters: Mapping[str, ClusterFacts],
-    bodies: Iterable[Object],
-    now: datetime,
-    grace: timedelta,
-) -> tuple[tuple[Spoke, ...], dict[str, str]]:
-    """The declared clusters with what their agents last said, and the commit that each has synced."""
-    reported = {body["metadata"]["name"]: body for body in bodies}
-    spokes, synced = [], {}
-    for name, facts in sorted(clusters.items()):
-        try:
-            status = SpokeCluster.model_validate(reported[name]).status if name in reported else None
-        except ValidationError as error:
-            spokes.append(Spoke(facts, False, "Invalid", f"its SpokeCluster can't be read: {error.errors()[0]['msg']}"))
-            continue
-        heard = status.heartbeat_time if status else None
-        if status is not None:
-            synced[name] = status.synced_commit
-        healthy, reason, message = _health(facts, heard, now, grace)
-        free = {pool.name: pool.free_gpus for pool in status.pools} if status and status.pools else None
-        spokes.append(Spoke(facts, healthy, reason, message, free))
-    return tuple(spokes), synced
+def spokes_of(tip: Tip | None, bodies: Iterable[Object], now: datetime, grace: timedelta) -> tuple[Spoke, ...]:
+    """The declared clusters with what their agents last said.
+
+    One whose file is broken takes nothing, and is shown with what was last known of it.
+    """
+    if tip is None:
+        return ()
+    reported = {str(body["metadata"]["name"]): body for body in bodies}
+    spokes = [_spoke(facts, reported.get(name), now, grace) for name, facts in tip.clusters.items()]
+    for name, problem in tip.cluster_problems.items():
+        facts = last_known_facts(reported.get(name))
+        if facts is not None:
+            spokes.append(Spoke(facts, False, "Invalid", problem))
+    return tuple(sorted(spokes, key=lambda spoke: spoke.name))
+
+
+def _spoke(facts: ClusterFacts, body: Object | None, now: datetime, grace: timedelta) -> Spoke:
+    try:
+        status = SpokeStatus.model_validate((body or {}).get("status") or {})
+    except ValidationError as error:
+        return Spoke(facts, False, "Invalid", f"its SpokeCluster's status can't be read: {error.errors()[0]['msg']}")
+    healthy, reason, message = _health(facts, status.heartbeat_time, now, grace)
+    free = {pool.name: pool.free_gpus for pool in status.pools} if status.pools else None
+    return Spoke(facts, healthy, reason, message, free)
+
+
+def last_known_facts(body: Object | None) -> ClusterFacts | None:
+    """A cluster as its SpokeCluster remembers it, also when its file is broken or gone."""
+    try:
+        return ClusterFacts.model_validate((body or {}).get("spec"))
+    except ValidationError:
+        return None
+
+
+def synced_commit(body: Object) -> str:
+    """The fleet repository's commit that a spoke last applied, as it says."""
+    return str((body.get("status") or {}).get("syncedCommit") or "")
 
 
 def _health(facts: ClusterFacts, heard: datetime | None, now: datetime, grace: timedelta) -> tuple[bool, str, str]:
@@ -108,7 +143,7 @@ def snapshot_of(scene: Scene, default_baseline_region: str) -> Snapshot:
     tip = scene.tip
     reports = {view.uid: view.report for view in scene.views if view.report is not None}
     return Snapshot(
-        jobs=tuple(_queued(view) for view in scene.queued()),
+        jobs=tuple(_queued(view, scene) for view in scene.queued()),
         spokes=scene.spokes,
         policies=tip.policies if tip else Snapshot().policies,
         reservations=tuple(
@@ -120,11 +155,10 @@ def snapshot_of(scene: Scene, default_baseline_region: str) -> Snapshot:
     )
 
 
-def _queued(view: JobView) -> QueuedJob:
+def _queued(view: JobView, scene: Scene) -> QueuedJob:
     job = view.job
     if job is None or job.metadata.creation_timestamp is None:
         raise ValueError(f"{view.key}: only a valid job can be queued")
-    refused = view.report is not None and view.report.phase is AttemptPhase.REFUSED
     return QueuedJob(
         uid=view.uid,
         namespace=job.metadata.namespace,
@@ -134,7 +168,7 @@ def _queued(view: JobView) -> QueuedJob:
         generation=job.metadata.generation,
         attempt=view.last_attempt + 1,
         remaining_fraction=_remaining(view.report),
-        excluded_clusters=frozenset({view.report.spoke}) if refused and view.report else frozenset(),
+        excluded_clusters=scene.refusals.get(view.uid, frozenset()),
     )
 
 

@@ -34,6 +34,10 @@ class HubSettings(BaseModel):
     """Real time without renewal after which another hub takes over."""
     default_baseline_region: str = ""
     """Where jobs would have run that name no baseline of their own."""
+    ledger: str = ""
+    """SQLAlchemy's URL of the ledger's database; empty for a SQLite file in `state`."""
+    metrics: Annotated[str, Field(pattern=r"^(.+:[0-9]{1,5})?$")] = ""
+    """Where Prometheus may scrape, such as 127.0.0.1:9090; empty for nowhere."""
     liveness: str = ""
     """Where to answer liveness probes, such as http://127.0.0.1:8080/healthz; empty for nowhere."""
     resync: timedelta = timedelta(minutes=10)

@@ -15,6 +15,7 @@ from carbonfleet.api.job_status import (
 )
 from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.api.wire import ANNOTATION, format_time
+from carbonfleet.fleet import object_name
 from carbonfleet.hub.view import JobView, Stage, ended_phase, may_try_again
 from carbonfleet.placement.policy import POLICY_REASONS
 
@@ -64,7 +65,7 @@ def status_of(known: Known, now: datetime) -> JobStatus:
     report = view.current_report
     expected = record.expected if record and record.expected else old.expected
     actual = known.actual or old.actual
-    shown = actual or expected
+    shown = actual if actual and phase.is_terminal else expected
     return JobStatus(
         phase=phase,
         observed_generation=_observed(known, generation, old),
@@ -73,7 +74,7 @@ def status_of(known: Known, now: datetime) -> JobStatus:
         start=(report.start_time if report and report.start_time else None) or (record.start if record else old.start),
         recheck_at=record.recheck_at if record and phase in _OPEN else None,
         grams_per_kwh=shown.grams_per_kwh if shown else None,
-        saved=saved_text(shown, measured=actual is not None),
+        saved=saved_text(shown, measured=shown is actual),
         attempt=max(view.last_attempt, old.attempt),
         conditions=tuple(_with_history(rung, old, generation, now) for rung in rungs),
         candidates=record.candidates if record else old.candidates,
@@ -85,7 +86,7 @@ def status_of(known: Known, now: datetime) -> JobStatus:
         progress=(report.progress if report and report.progress else old.progress),
         last_good_checkpoint=(report.checkpoint if report and report.checkpoint else old.last_good_checkpoint),
         decision_digest=record.digest if record else old.decision_digest,
-        replaced=view.job.metadata.annotations.get(ANNOTATION.REPLACE, "")[:256] if view.job else "",
+        replaced=_replaced(view, old),
     )
 
 
@@ -98,6 +99,13 @@ _BY_REPORT: Final = {
 _BY_OUTCOME: Final = {"Wait": Phase.WAITING, "Blocked": Phase.BLOCKED, "Start": Phase.PENDING}
 
 
+def _replaced(view: JobView, old: JobStatus) -> str:
+    """A wish to place again is fulfilled once a placement stands in Git."""
+    if view.job is None or view.placement is None:
+        return old.replaced
+    return view.job.metadata.annotations.get(ANNOTATION.REPLACE, "")[:256]
+
+
 def phase_of(known: Known, old: JobStatus) -> Phase:
     """The job in one word."""
     view = known.view
@@ -107,12 +115,16 @@ def phase_of(known: Known, old: JobStatus) -> Phase:
             return _BY_REPORT[report.phase]
         case Stage.LIVE:
             return old.phase if old.phase is Phase.RUNNING and report is not None else Phase.COMMITTED
+        case Stage.ENDED if known.trouble is not None and known.trouble.reason == NOT_ACCOUNTED:
+            return old.phase
         case Stage.ENDED if report is not None:
             return Phase.WAITING if may_try_again(report) else ended_phase(report)
         case Stage.LEAVING:
             return Phase.CANCELLED
         case Stage.QUEUED if known.trouble is not None and known.trouble.reason in HELD_REASONS:
             return Phase.REJECTED
+        case Stage.QUEUED if known.trouble is not None and known.trouble.reason == WAITING_FOR_STOP:
+            return Phase.WAITING
         case Stage.QUEUED if known.record is not None:
             return _BY_OUTCOME.get(known.record.outcome, Phase.PENDING)
         case Stage.INVALID:
@@ -122,6 +134,21 @@ def phase_of(known: Known, old: JobStatus) -> Phase:
 
 HELD_REASONS: Final = frozenset({"RevertedByHuman", "EditedByHuman"})
 """A person undid the placement: it is not written again unless the spec changes or it is asked for."""
+WAITING_FOR_STOP: Final = "WaitingForStop"
+NOT_ACCOUNTED: Final = "NotAccounted"
+"""The attempt ended, and its line of the ledger is not written yet: until then the job has not."""
+
+
+def still_runs(view: JobView) -> str:
+    """What is waited for when an attempt that left Git may still run, and what to do if that is in vain."""
+    attempt = view.last_attempt
+    placed, report = view.status.placement, view.report
+    cluster = placed.cluster if placed else report.spoke if report else "its spoke"
+    name = object_name(view.body["metadata"]["name"], view.uid, attempt)
+    return (
+        f"waits until {cluster} reports that attempt {attempt} has stopped; if that spoke is gone for good, remove "
+        f"its folder clusters/{cluster} from Git and delete trainingreport {name} in namespace spoke-{cluster}"
+    )
 
 
 def _accepted(known: Known, phase: Phase) -> Rung:
@@ -281,6 +308,8 @@ def _summary(known: Known, phase: Phase, actual: Figures | None) -> str:
         return f"invalid: {view.problem}"
     if known.trouble is not None:
         return known.trouble.message
+    if view.stage is Stage.LEAVING:
+        return f"deleted: {still_runs(view)}"
     if phase is Phase.SUCCEEDED and report is not None:
         return _outcome(known, report)
     if phase is Phase.FAILED and report is not None:

@@ -2,19 +2,22 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from pydantic import ValidationError
 
 from carbonfleet.api import ANNOTATION, CarbonTrainingJob, TrainingReport
-from carbonfleet.api.job_status import Phase
+from carbonfleet.api.job_status import JobStatus, Phase
 from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.api.wire import GROUP
 from carbonfleet.fleet import Placement
 from carbonfleet.kube import Object
 
 FINALIZER: Final = f"{GROUP}/placement"
+IN_GIT: Final = frozenset({Phase.COMMITTED, Phase.RUNNING, Phase.PAUSED})
+"""The phases of a job whose placement stands in Git."""
 MOST_ATTEMPTS: Final = 20
 """A job whose attempts keep ending without a result is failed after so many."""
 
@@ -74,9 +77,19 @@ class JobView:
         return self.report if self.report.attempt == self.placement.attempt else None
 
     @property
+    def status(self) -> JobStatus:
+        """What was last written; an empty one where that can't be read."""
+        if self.job is not None:
+            return self.job.status
+        try:
+            return JobStatus.model_validate(self.body.get("status") or {})
+        except ValidationError:
+            return JobStatus()
+
+    @property
     def last_attempt(self) -> int:
         """The highest attempt number that was ever used."""
-        known = [self.job.status.attempt if self.job else 0]
+        known = [self.status.attempt]
         if self.placement:
             known.append(self.placement.attempt)
         if self.report:
@@ -93,7 +106,16 @@ class JobView:
             return Stage.ENDED if report is not None and report.phase.is_terminal else Stage.LIVE
         if self.job is None:
             return Stage.INVALID
+        if self._has_result(self.job):
+            return Stage.ENDED
         return Stage.DONE if self._is_over(self.job) else Stage.QUEUED
+
+    def _has_result(self, job: CarbonTrainingJob) -> bool:
+        """The attempt ended by itself, and somebody took its placement out of Git before we wrote that down."""
+        report, status = self.report, job.status
+        if report is None or report.phase not in (AttemptPhase.SUCCEEDED, AttemptPhase.FAILED):
+            return False
+        return status.phase in IN_GIT and report.attempt == status.attempt
 
     def _is_over(self, job: CarbonTrainingJob) -> bool:
         """Succeeded for good; failed or rejected until the spec changes or a new try is asked for."""
@@ -120,6 +142,22 @@ def latest_reports(bodies: Iterable[Object]) -> dict[str, ReportSpec]:
         if known is None or (spec.attempt, spec.observed_at) > (known.attempt, known.observed_at):
             latest[spec.job.uid] = spec
     return latest
+
+
+REFUSAL_HOLDS: Final = timedelta(hours=24)
+"""A spoke that refused a job is not asked again for so long: its own list may change."""
+
+
+def refusals(bodies: Iterable[Object], now: datetime) -> dict[str, frozenset[str]]:
+    """By job UID: the spokes that refused one of its attempts lately."""
+    found: dict[str, frozenset[str]] = {}
+    for body in bodies:
+        if (body.get("spec") or {}).get("phase") != AttemptPhase.REFUSED:
+            continue
+        for uid, report in latest_reports([body]).items():
+            if now - report.observed_at < REFUSAL_HOLDS:
+                found[uid] = found.get(uid, frozenset()) | {report.spoke}
+    return found
 
 
 class Views:

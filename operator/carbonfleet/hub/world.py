@@ -8,11 +8,11 @@ from carbonfleet.api.job_status import DecisionRecord, Figures
 from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository, Tip
 from carbonfleet.hub.mirror import Mirror
+from carbonfleet.hub.planning import Quarantine
 from carbonfleet.hub.settings import HubSettings
 from carbonfleet.hub.view import Views
 from carbonfleet.kube import Kube
 from carbonfleet.ledger import Ledger
-from carbonfleet.placement.decision import Plan
 from carbonfleet.signals import Signals
 
 WRITERS: Final = 8
@@ -36,5 +36,9 @@ class World:
     """Decisions as they stand in Git, by placement id."""
     accounts: dict[str, Figures] = field(default_factory=dict)
     """What the ledger says of attempts that ended, by placement id."""
-    plan: Plan | None = None
+    authors: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Of placements without a job, by path and content: the hub cluster that wrote them."""
+    quarantine: Quarantine = field(default_factory=Quarantine)
+    hub_id: str = ""
+    """UID of the hub cluster's namespace kube-system; what bears another is another hub's."""
     writers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WRITERS, "status"))

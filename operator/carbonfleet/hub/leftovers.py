@@ -1,0 +1,98 @@
+"""What stays behind: attempts that may still run, placements without a job, reports that nobody needs."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Final
+
+from carbonfleet.fleet import FleetError, Placement, Tip, decision_in
+from carbonfleet.hub.mirror import REPORTS
+from carbonfleet.hub.scene import Scene, synced_commit
+from carbonfleet.hub.view import JobView, latest_reports
+from carbonfleet.hub.world import World
+from carbonfleet.kube import KubeError, Object, ours
+
+_log = logging.getLogger(__name__)
+REPORT_REST: Final = timedelta(minutes=10)
+"""A report outlives its job by so much."""
+MOST_FORGOTTEN: Final = 50
+"""Reports deleted in one cycle."""
+
+
+def unseen(world: World, views: Iterable[JobView], spokes: Iterable[Object]) -> frozenset[str]:
+    """Jobs whose last placement left Git before its spoke can have seen it: nothing of them will run.
+
+    The spoke has said nothing of the attempt and has read the branch since; or it is declared no more.
+    """
+    tip, synced = world.tip, {body["metadata"]["name"]: synced_commit(body) for body in spokes}
+    if tip is None:
+        return frozenset()
+    return frozenset(view.uid for view in views if _may_run_unheard(view) and _is_past(world, tip, view, synced))
+
+
+def _may_run_unheard(view: JobView) -> bool:
+    heard = view.report is not None and view.report.attempt == view.last_attempt
+    return view.placement is None and not heard and view.status.placement is not None
+
+
+def _is_past(world: World, tip: Tip, view: JobView, synced: dict[str, str]) -> bool:
+    placed = view.status.placement
+    if placed is None:
+        return True
+    if placed.cluster not in tip.clusters and placed.cluster not in tip.cluster_problems:
+        return True
+    commit = synced.get(placed.cluster, "")
+    try:
+        return bool(commit) and world.repository.saw_removal(placed.placement_id, placed.path, commit)
+    except FleetError:
+        return False
+
+
+def orphans(world: World, views: Sequence[JobView]) -> tuple[Placement, ...]:
+    """Placements that this hub wrote for jobs that the API no longer has.
+
+    What another hub's cluster wrote to the same repository, or a person, is left alone.
+    """
+    if world.tip is None or not world.mirror.synced:
+        return ()
+    known = {view.uid for view in views}
+    strangers = [placed for placed in world.tip.files.values() if placed.uid not in known]
+    return tuple(placed for placed in strangers if _is_ours(world, world.tip, placed))
+
+
+def _is_ours(world: World, tip: Tip, placed: Placement) -> bool:
+    key = (placed.path, placed.content_digest)
+    if key not in world.authors:
+        record = decision_in(placed.path, tip.file(placed.path) or b"")
+        world.authors[key] = record.hub if record else ""
+        if not world.hub_id or world.authors[key] != world.hub_id:
+            _log.warning(
+                "%s is for a job that this cluster does not have, and was not written by its hub: left alone",
+                placed.path,
+            )
+    return bool(world.hub_id) and world.authors[key] == world.hub_id
+
+
+def forget_reports(world: World, scene: Scene) -> None:
+    """Delete reports on attempts that are over, of jobs that are no more."""
+    if scene.tip is None or not scene.tip_is_fresh or not world.mirror.synced:
+        return
+    known = {view.uid for view in scene.views} | {placed.uid for placed in scene.tip.files.values()}
+    strangers = [body for body in world.mirror.all(REPORTS) if _job_of(body) not in known]
+    for body in [body for body in strangers if _is_over(body, scene)][:MOST_FORGOTTEN]:
+        metadata = body["metadata"]
+        try:
+            world.kube.delete(ours(REPORTS, metadata["namespace"], metadata["name"]))
+        except KubeError as error:
+            if not error.is_about_one_object:
+                raise
+            _log.warning("report %s/%s was not deleted: %s", metadata["namespace"], metadata["name"], error)
+
+
+def _job_of(body: Object) -> str:
+    return str(((body.get("spec") or {}).get("job") or {}).get("uid"))
+
+
+def _is_over(body: Object, scene: Scene) -> bool:
+    reports = latest_reports([body]).values()
+    return any(report.phase.is_terminal and scene.now - report.observed_at > REPORT_REST for report in reports)

@@ -1,0 +1,92 @@
+"""The planner's answer for the whole queue; a job that makes it fail is set aside, and the others go on."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from carbonfleet.api.job_status import DecisionRecord
+from carbonfleet.placement.decision import Decision, Plan
+from carbonfleet.placement.record import record_of
+from carbonfleet.placement.snapshot import QueuedJob, Snapshot
+
+_log = logging.getLogger(__name__)
+MOST_POISON: Final = 8
+"""With more culprits than this the fault is not the jobs'."""
+POISON_REST: Final = timedelta(minutes=10)
+"""So long a job that made the planner fail is left out, unless its spec changes."""
+Planner = Callable[[Snapshot, datetime], Plan]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Decisions with the form in which they are kept, and what went wrong, each by job UID."""
+
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    records: Mapping[str, DecisionRecord] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Quarantine:
+    """Jobs that made the planner fail: by UID their generation, the fault, and until when it holds."""
+
+    held: dict[str, tuple[int, str, datetime]] = field(default_factory=dict)
+
+    def faults(self, jobs: tuple[QueuedJob, ...], now: datetime) -> dict[str, str]:
+        """What is known of these jobs; what no longer holds is forgotten."""
+        present = {job.uid: job.generation for job in jobs}
+        self.held = {
+            uid: (generation, fault, until)
+            for uid, (generation, fault, until) in self.held.items()
+            if present.get(uid) == generation and now < until
+        }
+        return {uid: fault for uid, (_, fault, _) in self.held.items()}
+
+    def keep(self, jobs: tuple[QueuedJob, ...], faults: Mapping[str, str], now: datetime) -> None:
+        """Remember culprits."""
+        generations = {job.uid: job.generation for job in jobs}
+        self.held |= {uid: (generations[uid], fault, now + POISON_REST) for uid, fault in faults.items()}
+
+
+def plan_around(snapshot: Snapshot, now: datetime, quarantine: Quarantine, planner: Planner) -> Planned:
+    """Plan the queue. Raises what the planner raises when no few jobs are to blame for it."""
+    held = quarantine.faults(snapshot.jobs, now)
+    healthy = _without(snapshot, held)
+    try:
+        return _planned(healthy, now, planner, held)
+    except Exception as error:
+        faults = _culprits(healthy, now, planner)
+        if not 0 < len(faults) <= MOST_POISON or len(faults) == len(healthy.jobs):
+            raise
+        _log.error("the planner fails on %s, which are set aside: %s", ", ".join(sorted(faults)), error)
+    quarantine.keep(healthy.jobs, faults, now)
+    return _planned(_without(healthy, faults), now, planner, held | faults)
+
+
+def _planned(snapshot: Snapshot, now: datetime, planner: Planner, faults: Mapping[str, str]) -> Planned:
+    decisions = {decision.uid: decision for decision in planner(snapshot, now)}
+    # Words and digests are worked out here, so that a fault in them is found here too.
+    records = {uid: record_of(decision, now) for uid, decision in decisions.items()}
+    return Planned(decisions, records, faults)
+
+
+def _culprits(snapshot: Snapshot, now: datetime, planner: Planner) -> dict[str, str]:
+    """By halves: the jobs on which the planner fails when it is given nothing else; stops when they are many."""
+    found: dict[str, str] = {}
+    parts = [snapshot.jobs]
+    while parts and len(found) <= MOST_POISON:
+        jobs = parts.pop()
+        try:
+            _planned(replace(snapshot, jobs=jobs), now, planner, {})
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this part's
+            if len(jobs) == 1:
+                found[jobs[0].uid] = f"{type(error).__name__}: {error}"
+            else:
+                parts += [jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]]
+    return found
+
+
+def _without(snapshot: Snapshot, faults: Mapping[str, str]) -> Snapshot:
+    return replace(snapshot, jobs=tuple(job for job in snapshot.jobs if job.uid not in faults)) if faults else snapshot

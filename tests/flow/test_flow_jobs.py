@@ -1,0 +1,88 @@
+"""A job's way through the hub, from `kubectl apply` to the ledger, with spokes that report."""
+
+from datetime import timedelta
+
+from carbonfleet.api.job_status import Phase
+from carbonfleet.hub.view import FINALIZER
+from fixtures.hub_process import condition
+from fixtures.kubeapi_server import eventually
+
+
+def test_a_job_goes_to_the_cleanest_spoke_and_is_committed_reported_accounted_and_told(shared_house):
+    shared_house.submit("plain")
+    job = shared_house.wait("plain", Phase.SUCCEEDED)
+    assert job.status.cluster == "no-osl-1"
+    shared_house.assert_run_once("plain")
+    line = shared_house.ledger("plain")[0]
+    assert (line.cluster, line.phase, line.baseline_region) == ("no-osl-1", "Succeeded", "us-east-2")
+    assert line.baseline_grams > line.grams > 0
+    assert job.status.actual.grams_co2e == round(line.grams, 1)
+    commit = shared_house.git.git("log", "-1", "--format=%H", "--grep=CTJ-Change: place", "main")
+    assert job.status.placement.commit in shared_house.git.git("log", "--format=%H", "main").split()
+    assert commit
+    reasons = [event["reason"] for event in shared_house.events("plain")]
+    assert "Succeeded" in reasons
+    assert len(reasons) == len(set(reasons))
+
+
+def test_every_condition_speaks_of_the_generation_and_of_success(shared_house):
+    shared_house.submit("ladder")
+    job = shared_house.wait("ladder", Phase.SUCCEEDED)
+    assert {c.type: c.status.value for c in job.status.conditions} == {
+        "Accepted": "True",
+        "PolicyAllowed": "True",
+        "Scheduled": "True",
+        "Approved": "True",
+        "Committed": "True",
+        "Synced": "True",
+        "Running": "False",
+        "Finished": "True",
+        "Ready": "True",
+    }
+    assert {c.observed_generation for c in job.status.conditions} == {job.metadata.generation}
+
+
+def test_a_finished_job_lets_go_of_its_finalizer_and_can_be_deleted_at_once(shared_house):
+    shared_house.submit("letgo")
+    shared_house.wait("letgo", Phase.SUCCEEDED)
+    eventually(lambda: FINALIZER not in (shared_house.body("letgo")["metadata"].get("finalizers") or ()), 20)
+    shared_house.delete("letgo")
+    shared_house.wait_gone("letgo", 10)
+
+
+def test_a_waiting_job_starts_at_its_slot_and_not_before(shared_house):
+    now = shared_house.clock.now()
+    earliest = now + timedelta(hours=3)
+    schedule = {"maxDelay": "0s", "earliestStart": f"{earliest:%Y-%m-%dT%H:%M:%SZ}"}
+    shared_house.submit("later", schedule=schedule)
+    waiting = shared_house.wait("later", Phase.WAITING)
+    assert waiting.status.start >= earliest - timedelta(seconds=1)
+    assert shared_house.placements("later") == []
+    job = shared_house.wait("later", Phase.SUCCEEDED)
+    assert job.status.start >= earliest - timedelta(seconds=1)
+    assert shared_house.changes("later")[0] == "place 1"
+
+
+def test_a_failed_job_says_why_and_is_not_tried_again(shared_house):
+    shared_house.submit("broke", "fail")
+    job = shared_house.wait("broke", Phase.FAILED)
+    assert condition(job, "Finished").reason == "OutOfMemory"
+    assert "lower the batch size" in job.status.summary
+    shared_house.assert_run_once("broke")
+
+
+def test_a_refused_attempt_goes_elsewhere_as_attempt_2(shared_house):
+    shared_house.submit("unwelcome", "refuse-first")
+    job = shared_house.wait("unwelcome", Phase.SUCCEEDED)
+    assert (job.status.cluster, job.status.attempt) == ("ca-qc-1", 2)
+    eventually(lambda: shared_house.changes("unwelcome") == ["place 1", "remove 1", "place 2", "remove 2"], 20)
+    assert shared_house.spokes.violations == []
+
+
+def test_a_stopped_attempt_resumes_as_attempt_2_from_its_checkpoint(shared_house):
+    shared_house.submit("reclaimed", "stop-first")
+    job = shared_house.wait("reclaimed", Phase.SUCCEEDED)
+    assert job.status.attempt == 2
+    eventually(lambda: shared_house.changes("reclaimed") == ["place 1", "remove 1", "place 2", "remove 2"], 20)
+    assert [line.attempt for line in shared_house.ledger("reclaimed")] == [1, 2]
+    assert shared_house.spokes.violations == []
