@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 import urllib3
 from kubernetes import client, config
@@ -57,7 +58,8 @@ class Kube:
     def __init__(self, configuration: client.Configuration) -> None:
         configuration.connection_pool_maxsize = 16
         self._configuration = configuration
-        self._pool = client.ApiClient(configuration).rest_client.pool_manager
+        self._pool = client.ApiClient(configuration).rest_client.pool_manager.connection_from_url(configuration.host)
+        self._prefix = urlsplit(configuration.host).path.rstrip("/")
 
     @classmethod
     def connect(cls, kubeconfig: Path | None = None) -> Self:
@@ -161,7 +163,7 @@ class Kube:
         payload = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         try:
             response = self._pool.request(
-                method, self.url + where, body=payload, headers=headers, timeout=_TIMEOUT, retries=False
+                method, self._prefix + where, body=payload, headers=headers, timeout=_TIMEOUT, retries=False
             )
         except urllib3.exceptions.HTTPError as error:
             raise KubeError(0, "Unreachable", f"the Kubernetes API at {self.url} did not answer: {error}") from error

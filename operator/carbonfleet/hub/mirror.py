@@ -17,13 +17,14 @@ KINDS: Final = (JOBS, SPOKES, REPORTS)
 class Mirror:
     """Objects by kind and uid, safe to use from the watch's thread and the cycle's.
 
-    `changed` is set by every change that came from outside, to wake the cycle.
+    `changed` is set by every change that came from outside, to wake the cycle; `asked` by those that people
+    made to jobs, which are not kept waiting.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in KINDS}
-        self.changed = threading.Event()
+        self.changed, self.asked = threading.Event(), threading.Event()
         self.synced = False
 
     def put(self, kind: str, body: Object) -> None:
@@ -34,7 +35,7 @@ class Mirror:
                 return
             self._objects[kind][_uid(body)] = body
         if known is None or _MATTERS[kind](known) != _MATTERS[kind](body):
-            self.changed.set()
+            self._tell(kind)
 
     def refresh(self, kind: str, body: Object) -> None:
         """Keep the API's answer to a write of our own: no reason to wake, nor to revive what was deleted."""
@@ -47,7 +48,12 @@ class Mirror:
         """Forget an object that was deleted."""
         with self._lock:
             self._objects[kind].pop(_uid(body), None)
+        self._tell(kind)
+
+    def _tell(self, kind: str) -> None:
         self.changed.set()
+        if kind == JOBS:
+            self.asked.set()
 
     def all(self, kind: str) -> list[Object]:
         """Every object of a kind, as a list of its own."""

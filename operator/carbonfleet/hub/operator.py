@@ -149,6 +149,7 @@ def _cycles(world: World, stopped: Callable[[], bool], pulse: Pulse, metrics: Me
     settling = Settling(world.ledger, world.signals, world.clock)
     while not stopped():
         world.mirror.changed.clear()
+        world.mirror.asked.clear()
         began = time.monotonic()
         outcome = None
         try:
@@ -173,7 +174,8 @@ def _cycles(world: World, stopped: Callable[[], bool], pulse: Pulse, metrics: Me
         if failures:
             _pause(stopped, rest)
         elif world.mirror.changed.is_set():
-            time.sleep(min(0.5, time.monotonic() - began))  # a busy fleet's changes gather meanwhile
+            # A busy fleet's reports gather meanwhile; new jobs have gathered during the cycle.
+            world.mirror.asked.wait(min(0.5, time.monotonic() - began))
         else:
             world.mirror.changed.wait(rest)
     settling.close()
