@@ -1,68 +1,17 @@
 """The ledger's file: nothing acknowledged is lost, nothing counts twice, nothing changes."""
 
 import io
+import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from ledger_values import NOON, entry, settled
 
-from carbonfleet.ledger import Entry, EntryKind, Ledger, Query
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-def entry(number: int = 1, **changes) -> Entry:
-    made = Entry(
-        id=f"attempt:{number}",
-        kind=EntryKind.ATTEMPT,
-        placement_id=str(number),
-        job_uid=f"uid-{number}",
-        namespace="ml",
-        job=f"job-{number}",
-        sweep="",
-        tier="standard",
-        attempt=1,
-        phase="Succeeded",
-        cluster="no-osl-1",
-        region="europe-north1",
-        zone="NO-NO1",
-        pool="a100",
-        gpu_type="A100",
-        gpus=2,
-        submitted_at=NOON - timedelta(hours=1),
-        start=NOON,
-        end=NOON + timedelta(hours=3),
-        signal="average-lifecycle",
-        source="trace",
-        settled=False,
-        energy_kwh=2.4,
-        energy_method="estimate",
-        energy_uncertainty=0.25,
-        pue=1.1,
-        operational_grams=90.0,
-        transfer_grams=1.0,
-        embodied_grams=9.0,
-        grams=100.0,
-        grams_per_kwh=35.5,
-        baseline_region="us-east-2",
-        baseline_grams=1500.0,
-        same_spoke_grams=101.0,
-        best_static_region="europe-north1",
-        best_static_grams=101.0,
-        cost_usd=12.5,
-        recorded_at=NOON + timedelta(hours=3),
-    )
-    return replace(made, **changes)
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    made = Ledger.at(tmp_path / "state" / "ledger.sqlite")
-    yield made
-    made.close()
+from carbonfleet.ledger import Ledger, LedgerError, Query
 
 
 def test_what_is_recorded_is_read_back_whole(ledger):
@@ -78,13 +27,7 @@ def test_a_repeat_adds_nothing(ledger):
 
 
 def test_a_correction_stands_beside_what_it_corrects(ledger):
-    later = entry(
-        id="settlement:1:1",
-        kind=EntryKind.SETTLEMENT,
-        grams=120.0,
-        settled=True,
-        recorded_at=NOON + timedelta(days=3),
-    )
+    later = settled(entry(), grams=120.0)
     ledger.record(entry())
     ledger.record(later)
 
@@ -92,12 +35,13 @@ def test_a_correction_stands_beside_what_it_corrects(ledger):
     assert ledger.attempts() == [later]
 
 
-def test_lines_can_neither_be_changed_nor_removed(ledger, tmp_path):
+def test_lines_can_neither_be_changed_nor_removed(ledger, ledger_url):
     ledger.record(entry())
-    engine = sa.create_engine(f"sqlite:///{tmp_path}/state/ledger.sqlite")
+    engine = sa.create_engine(ledger_url)
     for statement in ("UPDATE entries SET grams = 0", "DELETE FROM entries"):
         with pytest.raises(sa.exc.IntegrityError, match="append-only"), engine.begin() as connection:
             connection.execute(sa.text(statement))
+    engine.dispose()
     assert list(ledger.entries()) == [entry()]
 
 
@@ -111,33 +55,111 @@ def test_a_query_limits_by_namespace_job_and_end(ledger):
 
 
 def test_export_and_import_lose_nothing(ledger, tmp_path):
-    ledger.record_all([entry(1), entry(2, baseline_grams=None, cost_usd=None)])
+    odd = timedelta(microseconds=123_457)
+    first = entry(1, grams=0.1 + 0.2, end=NOON + odd, energy_curve="[[0.0, 0.0], [60.0, 0.1]]")
+    lines = [first, settled(first), entry(2, baseline_grams=None, cost_usd=None)]
+    ledger.record_all(lines)
     text = io.StringIO()
-    assert ledger.export(text) == 2
+    assert ledger.export(text) == 3
 
     copy = Ledger.at(tmp_path / "copy.sqlite")
-    assert copy.load(text.getvalue().splitlines()) == 2
+    assert copy.load(text.getvalue().splitlines()) == 3
     assert copy.load(text.getvalue().splitlines()) == 0
     assert list(copy.entries()) == list(ledger.entries())
+    assert {line.id: line for line in copy.entries()} == {line.id: line for line in lines}
     copy.close()
+
+
+def exported(*entries) -> list[str]:
+    ledger, text = Ledger("sqlite://"), io.StringIO()
+    ledger.record_all(entries)
+    ledger.export(text)
+    ledger.close()
+    return text.getvalue().splitlines()
+
+
+def test_an_import_that_disagrees_is_refused_whole(ledger):
+    ledger.record(entry(2))
+    with pytest.raises(LedgerError, match="attempt:2 is here with other figures"):
+        ledger.load(exported(entry(1), entry(2, grams=7.0)))
+    assert list(ledger.entries()) == [entry(2)]
+
+
+@pytest.mark.parametrize(
+    "line", ["not json", "[]", '{"id": "attempt:9"}', exported(entry(3))[0].replace("2.4", "NaN")], ids=str
+)
+def test_a_broken_line_is_named_and_nothing_is_read(ledger, line):
+    with pytest.raises(LedgerError, match="line 2 is no entry of a ledger"):
+        ledger.load([*exported(entry(1)), line])
+    assert list(ledger.entries()) == []
+
+
+def test_a_ledger_of_an_older_version_is_read_on(tmp_path):
+    newer = ("energy_curve", "baseline_zone", "baseline_pue", "best_static_zone", "best_static_pue")
+    file = tmp_path / "ledger.sqlite"
+    made = Ledger.at(file)
+    made.record(entry(baseline_zone="", best_static_zone=""))
+    made.close()
+    with sqlite3.connect(file) as connection:
+        connection.execute("DROP INDEX entries_by_placement")
+        for name in newer:
+            connection.execute(f"ALTER TABLE entries DROP COLUMN {name}")
+    connection.close()
+
+    again = Ledger.at(file)
+    assert list(again.entries()) == [entry(baseline_zone="", best_static_zone="")]
+    assert again.record(entry(2))
+    again.close()
+
+
+def test_a_ledger_that_is_not_there_is_not_made(tmp_path):
+    with pytest.raises(LedgerError, match="there is no ledger at"):
+        Ledger.existing(str(tmp_path / "none.sqlite"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_tells_no_password():
+    with pytest.raises(LedgerError) as caught:
+        Ledger("postgresql+psycopg://me:secret@127.0.0.1:1/none?connect_timeout=2")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("changes", [{"grams": float("nan")}, {"energy_kwh": -1.0}, {"end": NOON - timedelta(hours=1)}])
+def test_what_can_not_be_is_no_entry(changes):
+    with pytest.raises(ValueError, match="ledger entry attempt:1"):
+        entry(**changes)
+
+
+def test_two_writers_at_once_lose_and_double_nothing(ledger_url):
+    def write(first: int) -> int:
+        ledger = Ledger(ledger_url)
+        added = sum(ledger.record(entry(number)) for number in range(first, first + 40))
+        ledger.close()
+        return added
+
+    with ThreadPoolExecutor(2) as pool:
+        added = list(pool.map(write, [0, 20]))
+    ledger = Ledger(ledger_url)
+    assert sum(added) == len(list(ledger.entries())) == 60
+    ledger.close()
 
 
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from test_ledger_store import Ledger, entry
-from pathlib import Path
-ledger = Ledger.at(Path(sys.argv[1]))
+from ledger_values import entry
+from carbonfleet.ledger import Ledger
+ledger = Ledger(sys.argv[1])
 for number in range(int(sys.argv[3]), 1_000_000):
     ledger.record(entry(number))
     print(number, flush=True)
 """
 
 
-def kill_while_writing(file, folder, first: int) -> int:
+def kill_while_writing(url, folder, first: int) -> int:
     """Start a writer, SIGKILL it after a few acknowledged lines; the last number acknowledged."""
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(file), str(folder), str(first)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, url, str(folder), str(first)], stdout=subprocess.PIPE, text=True
     )
     acknowledged = [int(writer.stdout.readline()) for _ in range(5)]
     writer.kill()
@@ -146,22 +168,22 @@ def kill_while_writing(file, folder, first: int) -> int:
     return acknowledged[-1]
 
 
-def check_kills(file, folder, kills: int) -> None:
+def check_kills(url, folder, kills: int) -> None:
     last = 0
     for _ in range(kills):
-        last = kill_while_writing(file, folder, last + 1)
-        ledger = Ledger.at(file)
+        last = kill_while_writing(url, folder, last + 1)
+        ledger = Ledger(url)
         numbers = [int(line.placement_id) for line in ledger.entries()]
         ledger.close()
         assert len(numbers) == len(set(numbers))
         assert set(range(1, last + 1)) <= set(numbers)
 
 
-def test_sigkill_while_writing_loses_and_doubles_nothing(tmp_path, request):
-    check_kills(tmp_path / "ledger.sqlite", request.path.parent, kills=2)
+def test_sigkill_while_writing_loses_and_doubles_nothing(ledger_url, request):
+    check_kills(ledger_url, request.path.parents[1] / "fixtures", kills=2)
 
 
 @pytest.mark.soak
-def test_a_hundred_sigkills_lose_and_double_nothing(tmp_path, request):
-    check_kills(tmp_path / "ledger.sqlite", request.path.parent, kills=100)
+def test_a_hundred_sigkills_lose_and_double_nothing(ledger_url, request):
+    check_kills(ledger_url, request.path.parents[1] / "fixtures", kills=100)
     print("100 kills: nothing lost, nothing doubled")

@@ -58,6 +58,13 @@ def run(
         str,
         typer.Option(envvar="CARBONFLEET_BASELINE_REGION", help="Where jobs that name none would have run."),
     ] = "",
+    ledger: Annotated[
+        str,
+        typer.Option(envvar="CARBONFLEET_LEDGER_URL", help="The ledger's database; a file in --state if left out."),
+    ] = "",
+    metrics: Annotated[
+        str, typer.Option(envvar="CARBONFLEET_METRICS", help="Where Prometheus may scrape, such as 0.0.0.0:9090.")
+    ] = "",
     liveness: Annotated[
         str,
         typer.Option(envvar="CARBONFLEET_LIVENESS", help="Where probes are answered, http://0.0.0.0:8080/healthz."),
@@ -76,6 +83,7 @@ def run(
     from carbonfleet.hub import operator
     from carbonfleet.hub.settings import HubSettings
     from carbonfleet.kube import KubeError
+    from carbonfleet.ledger import LedgerError
     from carbonfleet.signals import (
         SettingsError,
         SignalSettings,
@@ -105,11 +113,22 @@ def run(
             identity=identity,
             lease=timedelta(seconds=lease_seconds),
             default_baseline_region=baseline_region,
+            ledger=ledger,
+            metrics=metrics,
             liveness=liveness,
         )
         state.mkdir(parents=True, exist_ok=True)
         chosen = load_settings(signals) if signals else SignalSettings(store=f"sqlite:///{state}/signals.sqlite")
         clock = Clock.from_environment()
         operator.run(settings, clock, open_signals(chosen, clock))
-    except (ValidationError, SettingsError, StoreError, TraceError, KubeError, FleetError, OSError) as error:
+    except (
+        ValidationError,
+        SettingsError,
+        StoreError,
+        TraceError,
+        KubeError,
+        FleetError,
+        LedgerError,
+        OSError,
+    ) as error:
         fail(error)

@@ -1,6 +1,7 @@
 """Settling: attempts that ended two days ago are integrated again, a few at a time, beside the cycles."""
 
 import logging
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,9 +33,12 @@ class Settling:
     _rests_until: datetime = _START[0]
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "settling"))
     _under_way: "Future[int] | None" = None
+    _closed: threading.Event = field(default_factory=threading.Event)
 
     def nudge(self) -> None:
         """Take the next step in the background unless one is under way; never waits, never raises."""
+        if self._closed.is_set():
+            return
         if self._under_way is not None:
             if not self._under_way.done():
                 return
@@ -52,11 +56,16 @@ class Settling:
         if not waiting:
             self._reached, self._rests_until = _START, now + _BETWEEN_ROUNDS
             return 0
-        past = FinalPast(self.signals)
-        settled = [found for entry in waiting if (found := settlement(entry, past, now)) is not None]
-        self._reached = (waiting[-1].end, waiting[-1].id)
-        return self.ledger.record_all(settled)
+        past, settled = FinalPast(self.signals), 0
+        for entry in waiting:
+            if self._closed.is_set():
+                break
+            found = settlement(entry, past, now)
+            settled += found is not None and self.ledger.record(found)
+            self._reached = (entry.end, entry.id)
+        return settled
 
     def close(self) -> None:
-        """Begin nothing more; what is under way ends by the sources' time-outs."""
+        """Begin nothing more; the attempt under way ends by the sources' time-outs."""
+        self._closed.set()
         self._worker.shutdown(wait=False, cancel_futures=True)

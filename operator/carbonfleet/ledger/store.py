@@ -150,7 +150,10 @@ class Ledger:
     def _insert(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
         # One id twice in one statement is left to the database row by row.
         unique = {row["id"]: row for row in reversed(rows)}
-        return connection.execute(insert_once(self._engine.dialect.name), list(unique.values())).rowcount
+        if not unique:
+            return 0
+        statement = insert_once(self._engine.dialect.name).returning(ENTRIES.c.id)
+        return len(connection.execute(statement, list(unique.values())).all())
 
     def _read(self, statement: sa.Select[Any]) -> Iterator[Entry]:
         with _told("the ledger can't be read"), self._engine.connect() as connection:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from carbonfleet.ledger.entry import DEFAULTS, FIELDS, Entry, EntryKind
 
@@ -36,10 +37,12 @@ _TYPES: Final[Mapping[str, sa.types.TypeEngine[Any]]] = MappingProxyType(
         **dict.fromkeys((*_TIMES, *_NUMBERS), sa.Float(53)),
     }
 )
-METADATA: Final = sa.MetaData()
+_METADATA: Final = sa.MetaData()
+_LOCK: Final = 0x1ED6E7
+"""Any number that only ledgers take."""
 ENTRIES: Final = sa.Table(
     "entries",
-    METADATA,
+    _METADATA,
     *(sa.Column(name, _TYPES.get(name, sa.Text()), primary_key=name == "id") for name in FIELDS),
     sa.Index("entries_by_job", "job_uid"),
     sa.Index("entries_by_end", "end"),
@@ -66,35 +69,36 @@ _UPSERTS: Final[Mapping[str, Any]] = MappingProxyType({"sqlite": sqlite.insert, 
 
 def prepare(engine: Engine) -> None:
     """Make the table where there is none, add columns that an older version lacks, refuse changes of lines."""
-    METADATA.create_all(engine)
     with engine.begin() as connection:
-        inspector = sa.inspect(connection)
-        present = {column["name"] for column in inspector.get_columns(ENTRIES.name)}
-        for column in ENTRIES.columns:
-            if column.name not in present:
-                kind = column.type.compile(engine.dialect)
-                default = DEFAULTS[column.name]
-                literal = f"'{default}'" if isinstance(default, str) else default
-                text = f'ALTER TABLE entries ADD COLUMN "{column.name}" {kind} DEFAULT {literal}'
-                connection.execute(sa.text(text))
-        indexed = {index["name"] for index in inspector.get_indexes(ENTRIES.name)}
+        if engine.dialect.name == "postgresql":  # IF NOT EXISTS is no help there against another that makes it too.
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        connection.execute(CreateTable(ENTRIES, if_not_exists=True))
+        _add_missing(connection)
         for index in ENTRIES.indexes:
-            if index.name not in indexed:
-                index.create(connection)
+            connection.execute(CreateIndex(index, if_not_exists=True))
         for statement in _APPEND_ONLY[engine.dialect.name]:
             connection.execute(sa.text(statement))
 
 
+def _add_missing(connection: sa.Connection) -> None:
+    present = {column["name"] for column in sa.inspect(connection).get_columns(ENTRIES.name)}
+    for column in ENTRIES.columns:
+        if column.name not in present:
+            kind, default = column.type.compile(connection.dialect), DEFAULTS[column.name]
+            literal = f"'{default}'" if isinstance(default, str) else default
+            connection.execute(sa.text(f'ALTER TABLE entries ADD COLUMN "{column.name}" {kind} DEFAULT {literal}'))
+
+
 def durable(connection: sqlite3.Connection, _record: object) -> None:
     """What is acknowledged is on the disk; a writer waits for another rather than fail."""
+    connection.execute("PRAGMA busy_timeout=10000")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA busy_timeout=10000")
 
 
-def insert_once(dialect: str) -> sa.sql.dml.Insert:
+def insert_once(dialect: str) -> sa.Insert:
     """Add a row unless one of its id is there."""
-    statement: sa.sql.dml.Insert = _UPSERTS[dialect](ENTRIES).on_conflict_do_nothing(index_elements=["id"])
+    statement: sa.Insert = _UPSERTS[dialect](ENTRIES).on_conflict_do_nothing(index_elements=["id"])
     return statement
 
 

@@ -1,0 +1,166 @@
+"""`carbonfleet report`: what the training emitted, used and saved, from the ledger."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from carbonfleet.cli.failure import fail
+
+if TYPE_CHECKING:
+    from carbonfleet.ledger import Ledger
+    from carbonfleet.ledger.report import Line, Report
+
+Address = Annotated[
+    str, typer.Option("--ledger", envvar="CARBONFLEET_LEDGER", help="The ledger: a file, or a database's URL.")
+]
+_USUAL = ".carbonfleet/stack/hub/ledger.sqlite"
+_DAY = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
+
+app = typer.Typer(help="What was emitted, used and saved.")
+
+
+@app.callback(invoke_without_command=True)
+def report(
+    context: typer.Context,
+    ledger: Address = _USUAL,
+    by: Annotated[str, typer.Option(help="job, sweep, namespace or month.")] = "namespace",
+    job: Annotated[str, typer.Option(help="One job's attempts only, by its name.")] = "",
+    sweep: Annotated[str, typer.Option(help="One sweep only.")] = "",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="One namespace only.")] = "",
+    since: Annotated[
+        datetime | None, typer.Option(formats=_DAY, help="Attempts that ended then or later, UTC.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(formats=_DAY, help="Attempts that ended before, UTC.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="For a spreadsheet.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
+) -> None:
+    """Show emissions, energy, cost and savings by job, sweep, namespace or month."""
+    if context.invoked_subcommand is not None:
+        return
+    if as_json and as_csv:
+        fail("--json or --csv, not both")
+    from carbonfleet.clock import Clock
+    from carbonfleet.ledger import By, LedgerError, Query
+    from carbonfleet.ledger import report as reports
+    from carbonfleet.ledger.page import page
+
+    if by not in (groups := [kind.value for kind in By if kind is not By.ALL]):
+        fail(f"{by} is none of {', '.join(groups)}")
+    query = Query(job=job, namespace=namespace, sweep=sweep, since=_utc(since), until=_utc(until))
+    opened = _open(ledger)
+    try:
+        made = reports.report(opened, By(by), query, Clock.from_environment().now())
+        if html is not None:
+            html.write_text(page(made), encoding="utf-8")
+            typer.echo(f"wrote {html}", err=True)
+    except (LedgerError, OSError) as error:
+        fail(error)
+    finally:
+        opened.close()
+    if as_json:
+        typer.echo(reports.as_json(made))
+    elif as_csv:
+        reports.write_csv(made, sys.stdout)
+    elif html is None:
+        _show(made)
+
+
+@app.command()
+def export(
+    file: Annotated[str, typer.Argument(help="Where to write; - for standard output.")] = "-", ledger: Address = _USUAL
+) -> None:
+    """Write every line of the ledger, settlements too, as JSON lines; nothing is lost."""
+    from carbonfleet.ledger import LedgerError
+
+    opened = _open(ledger)
+    try:
+        if file == "-":
+            count = opened.export(sys.stdout)
+        else:
+            with Path(file).open("w", encoding="utf-8") as out:
+                count = opened.export(out)
+    except (LedgerError, OSError) as error:
+        fail(error)
+    finally:
+        opened.close()
+    typer.echo(f"{count} lines written", err=True)
+
+
+@app.command(name="import")
+def load(
+    file: Annotated[str, typer.Argument(help="What `export` wrote; - for standard input.")], ledger: Address = _USUAL
+) -> None:
+    """Add lines that `export` wrote to a ledger, made when missing; lines that are here add nothing."""
+    from carbonfleet.ledger import Ledger, LedgerError
+
+    try:
+        opened = Ledger(ledger) if "://" in ledger else Ledger.at(Path(ledger))
+    except (LedgerError, OSError) as error:
+        fail(error)
+    try:
+        if file == "-":
+            count = opened.load(sys.stdin)
+        else:
+            with Path(file).open(encoding="utf-8") as lines:
+                count = opened.load(lines)
+    except (LedgerError, OSError, UnicodeDecodeError) as error:
+        fail(error)
+    finally:
+        opened.close()
+    typer.echo(f"{count} new lines", err=True)
+
+
+def _open(address: str) -> "Ledger":
+    from carbonfleet.ledger import Ledger, LedgerError
+
+    try:
+        return Ledger.existing(address)
+    except LedgerError as error:
+        fail(error)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+def _show(made: "Report") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not made.lines:
+        typer.echo("the ledger has no attempt that fits")
+        return
+    heads = ("jobs", "attempts", "final", "kWh", "energy found by", "kg CO2e", "baseline", "saved", "SCI kg/job", "USD")
+    table = Table(made.by.value, *heads, box=None)
+    for line in made.lines:
+        table.add_row(Text(line.sums.group), *_cells(line))  # no markup in names
+    table.add_section()
+    for line in made.totals:
+        table.add_row(f"in all, {line.sums.signal}", *_cells(line))
+    console = Console() if Console().is_terminal else Console(width=200)
+    console.print(table)
+
+
+def _cells(line: "Line") -> list[str]:
+    sums = line.sums
+    saved = "-"
+    if line.saved_grams is not None:
+        percent = "" if line.saved_percent is None else f" ({line.saved_percent:.2f} %)"
+        saved = f"{line.saved_grams / 1000:.3f}{percent}"
+    return [
+        str(sums.jobs),
+        str(sums.attempts),
+        str(sums.settled),
+        f"{sums.energy_kwh:.3f}",
+        f"{line.energy_methods}, ±{line.energy_uncertainty:.0%}",
+        f"{sums.grams / 1000:.3f} ±{sums.doubt_grams / 1000:.3f}",
+        "-" if line.baseline_grams is None else f"{line.baseline_grams / 1000:.3f}",
+        saved,
+        f"{line.sci.grams_per_job / 1000:.3f}",
+        f"{sums.cost_usd:.2f}" if sums.priced else "-",
+    ]

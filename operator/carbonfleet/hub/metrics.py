@@ -1,0 +1,110 @@
+"""What the hub tells Prometheus: the ledger's figures by namespace, and how its cycles go."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from carbonfleet.ledger import By, Ledger, LedgerError, Sums
+from carbonfleet.ledger.report import Line
+
+if TYPE_CHECKING:
+    from carbonfleet.hub.cycle import Outcome
+
+_log = logging.getLogger(__name__)
+_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_FIGURES: Final[tuple[tuple[str, str, Callable[[Line], float | None]], ...]] = (
+    ("emissions_grams", "Emitted, CO2e, with building, transfer and embodied share", lambda line: line.sums.grams),
+    ("baseline_grams", "The same work in the baseline region, CO2e", lambda line: line.baseline_grams),
+    ("saved_grams", "Baseline less emitted, CO2e; below zero when we did worse", lambda line: line.saved_grams),
+    ("energy_kwh", "Energy of the machines, without the building", lambda line: line.sums.energy_kwh),
+    ("energy_doubt_kwh", "Standard error of that energy", lambda line: line.sums.doubt_kwh),
+    ("attempts", "Attempts in the ledger", lambda line: line.sums.attempts),
+    ("attempts_settled", "Attempts whose figures are final", lambda line: line.sums.settled),
+)
+
+
+class Metrics:
+    """A hub's metrics, in a registry of their own."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_LedgerFigures(ledger))
+        self._seconds = Histogram(
+            "carbonfleet_cycle_seconds", "Length of planning cycles", buckets=_BUCKETS, registry=self.registry
+        )
+        self._cycles = Counter("carbonfleet_cycles", "Planning cycles by result", ["result"], registry=self.registry)
+        self._decided = Counter("carbonfleet_decisions", "Decisions made", registry=self.registry)
+        self._published = Counter("carbonfleet_intents", "Changes that cycles wanted in Git", registry=self.registry)
+        self._written = Counter("carbonfleet_status_writes", "Statuses written", registry=self.registry)
+
+    def cycle_ended(self, seconds: float, outcome: "Outcome | None") -> None:
+        """A cycle took so long; without an outcome it failed."""
+        result = "failed" if outcome is None else "troubled" if outcome.trouble else "done"
+        self._seconds.observe(seconds)
+        self._cycles.labels(result).inc()
+        if outcome is not None:
+            self._decided.inc(outcome.decided)
+            self._published.inc(outcome.published)
+            self._written.inc(outcome.written)
+
+    def serve(self, address: str) -> "Served":
+        """Answer scrapes at `host:port`, any free port for 0. Raises ValueError, OSError."""
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(f"metrics are served at host:port, such as 127.0.0.1:9090, not {address!r}")
+        server, thread = start_http_server(int(port), host.strip("[]"), self.registry)
+
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join(timeout=5)
+
+        return Served(server.server_port, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Metrics that answer on a port until stopped."""
+
+    port: int
+    stop: Callable[[], None]
+
+
+class _LedgerFigures(Collector):
+    """The report's sums, read when they are asked for, and again only when lines were added.
+
+    Gauges, not counters: a settlement may lower a figure.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._known: tuple[int, list[Sums]] | None = None
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is read to register."""
+        return _families([])
+
+    def collect(self) -> Iterator[Metric]:
+        """One family for each figure; the last known figures while the ledger can't be read."""
+        version = self._ledger.version
+        if self._known is None or self._known[0] != version:
+            try:
+                self._known = (version, self._ledger.sums(By.NAMESPACE))
+            except LedgerError as error:
+                _log.warning("metrics are behind: %s", error)
+        return _families(self._known[1] if self._known else [])
+
+
+def _families(sums: Iterable[Sums]) -> Iterator[Metric]:
+    lines = [Line(each) for each in sums]
+    for name, text, figure in _FIGURES:
+        family = GaugeMetricFamily(f"carbonfleet_ledger_{name}", text, labels=["namespace", "signal"])
+        for line in lines:
+            if (value := figure(line)) is not None:
+                family.add_metric([line.sums.group, line.sums.signal], value)
+        yield family

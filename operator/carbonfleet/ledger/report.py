@@ -1,0 +1,173 @@
+"""A report: the ledger's sums with what follows from them, as values, JSON and CSV."""
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import IO, Any
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.ledger.store import Ledger, Query
+from carbonfleet.ledger.sums import By, Sums
+
+
+@dataclass(frozen=True, slots=True)
+class SciScore:
+    """Software Carbon Intensity: ((E x I) + M) per R (ISO/IEC 21031:2024). R counts training jobs.
+
+    E holds machines and building; the network's share is left out here and stands on its own line.
+    """
+
+    e_kwh: float
+    i_grams_per_kwh: float | None
+    """Energy-weighted; None where no energy was used."""
+    m_grams: float
+    r_jobs: int
+
+    @property
+    def grams_per_job(self) -> float:
+        """The score."""
+        return (self.e_kwh * (self.i_grams_per_kwh or 0.0) + self.m_grams) / self.r_jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a report."""
+
+    sums: Sums
+
+    @property
+    def sci(self) -> SciScore:
+        """The fields of the Software Carbon Intensity."""
+        sums = self.sums
+        intensity = sums.operational_grams / sums.facility_kwh if sums.facility_kwh else None
+        return SciScore(sums.facility_kwh, intensity, sums.embodied_grams, sums.jobs)
+
+    @property
+    def location_based_kg(self) -> float | None:
+        """GHG Protocol, Scope 2, location-based: energy times the grid's average intensity, in kg CO2e.
+
+        None for marginal signals: the Scope 2 Guidance (2015) takes average factors.
+        """
+        is_average = self.sums.signal != SignalKind.MARGINAL.value
+        return self.sums.operational_grams / 1000 if is_average else None
+
+    @property
+    def baseline_grams(self) -> float | None:
+        """None where no attempt has a baseline."""
+        return self.sums.baseline_grams if self.sums.without_baseline < self.sums.attempts else None
+
+    @property
+    def saved_grams(self) -> float | None:
+        """Baseline less ours, of the attempts that have one; negative when we did worse."""
+        return None if self.baseline_grams is None else self.baseline_grams - self.sums.compared_grams
+
+    @property
+    def saved_percent(self) -> float | None:
+        """Of the baseline."""
+        return (
+            100 * self.saved_grams / self.baseline_grams
+            if self.saved_grams is not None and self.baseline_grams
+            else None
+        )
+
+    @property
+    def energy_uncertainty(self) -> float:
+        """Relative, with all attempts wrong the same way."""
+        return self.sums.doubt_kwh / self.sums.energy_kwh if self.sums.energy_kwh else 0.0
+
+    @property
+    def energy_methods(self) -> str:
+        """How the energy was found, with shares: `nvml 80 %, estimate 20 %`."""
+        sums = self.sums
+        named = {"nvml": sums.nvml_kwh, "dcgm": sums.dcgm_kwh, "rapl": sums.rapl_kwh, "estimate": sums.estimate_kwh}
+        mixed = sums.energy_kwh - sum(named.values())
+        named["meter filled with estimate"] = mixed if mixed > 1e-9 * sums.energy_kwh else 0.0
+        shares = {name: kwh / sums.energy_kwh for name, kwh in named.items() if kwh > 0 and sums.energy_kwh}
+        if len(shares) == 1:
+            return next(iter(shares))
+        return ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in shares.items()) or "-"
+
+    def values(self) -> dict[str, Any]:
+        """Every figure by name, for JSON and CSV."""
+        sums, score = asdict(self.sums), self.sci
+        for name in ("nvml_kwh", "dcgm_kwh", "rapl_kwh", "estimate_kwh"):
+            del sums[name]
+        return {
+            **sums,
+            "cost_usd": sums["cost_usd"] if sums["priced"] else None,
+            "baseline_grams": self.baseline_grams,
+            "saved_grams": self.saved_grams,
+            "saved_percent": self.saved_percent,
+            "energy_methods": self.energy_methods,
+            "energy_uncertainty": self.energy_uncertainty,
+            "sci_e_kwh": score.e_kwh,
+            "sci_i_grams_per_kwh": score.i_grams_per_kwh,
+            "sci_m_grams": score.m_grams,
+            "sci_r_jobs": score.r_jobs,
+            "sci_grams_per_job": score.grams_per_job,
+            "ghg_scope2_location_based_kg": self.location_based_kg,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Lines by group, and one total for each kind of signal: kinds are never added."""
+
+    by: By
+    query: Query
+    lines: tuple[Line, ...]
+    totals: tuple[Line, ...]
+    months: tuple[Line, ...]
+    """The same attempts by month, for plots."""
+    made_at: datetime
+
+
+def report(ledger: Ledger, by: By, query: Query, now: datetime) -> Report:
+    """The figures of the attempts asked for. Raises LedgerError."""
+    lines = _lines(ledger.sums(by, query))
+    totals = _lines(ledger.sums(By.ALL, query))
+    months = lines if by is By.MONTH else _lines(ledger.sums(By.MONTH, query))
+    return Report(by, query, lines, totals, months, now)
+
+
+def as_json(made: Report) -> str:
+    """The report for machines."""
+    query = {name: value for name, value in asdict(made.query).items() if value}
+    body = {
+        "by": made.by.value,
+        "query": query,
+        "madeAt": made.made_at,
+        "lines": [line.values() for line in made.lines],
+        "totals": [line.values() for line in made.totals],
+    }
+    return json.dumps(body, indent=2, default=lambda moment: moment.isoformat())
+
+
+def write_csv(made: Report, out: IO[str]) -> None:
+    """The report's lines for a spreadsheet, with a header; nothing in them is taken for a formula."""
+    names = [*Line(_EMPTY).values()]
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    for line in made.lines:
+        writer.writerow({name: _cell(value) for name, value in line.values().items()})
+
+
+def _cell(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
+
+
+def _lines(sums: Iterable[Sums]) -> tuple[Line, ...]:
+    return tuple(map(Line, sums))
+
+
+def largest(lines: Sequence[Line], count: int) -> list[Line]:
+    """The lines of most emissions, ours or the baseline's, in their order."""
+    most = sorted(lines, key=lambda line: -max(line.sums.grams, line.baseline_grams or 0.0))[:count]
+    chosen = {id(line) for line in most}
+    return [line for line in lines if id(line) in chosen]
+
+
+_EMPTY = Sums(*("",) * 3, *(0,) * (len(Sums.__dataclass_fields__) - 3))
+"""For the names of a line's figures."""
