@@ -72,7 +72,7 @@ def test_the_workload_is_told_by_environment_alone():
     config, job = manifests(PATH, rendered(attempt=4))
     worker = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]
     values = {entry["name"]: entry.get("value") for entry in worker["env"]}
-    assert job["spec"]["entrypoint"] == "python train.py"
+    assert job["spec"]["entrypoint"] == "python -m workloads.lora.train"
     assert values["LORA_ATTEMPT"] == "4"
     assert values["LORA_OUTPUT"].startswith("/checkpoints/")
     assert worker["env"][0]["valueFrom"]["configMapKeyRef"] == {
@@ -118,7 +118,7 @@ def test_hostile_text_in_every_field_stays_text(text):
     assert job["metadata"]["labels"]["carbonfleet.dev/data-class"] == text
     assert job["metadata"]["annotations"]["carbonfleet.dev/decision-digest"] == text
     assert parse(PATH, content).data_class == text
-    assert job["spec"]["entrypoint"] == "python train.py"
+    assert job["spec"]["entrypoint"] == "python -m workloads.lora.train"
 
 
 def hostile_spec(text: str) -> JobSpec:

@@ -16,7 +16,7 @@ METRICS: Final = "metrics.json"
 DONE: Final = "DONE"
 LEASE: Final = "LEASE"
 _MOST_BYTES: Final = 1_000_000
-_PROGRESS_LINE = re.compile(r"^LORA_PROGRESS (\{.*\})\s*$", re.MULTILINE)
+_PROGRESS_LINE = re.compile(r"LORA_PROGRESS (\{.*\})\s*$", re.MULTILINE)
 _FAILURE = re.compile(r"LORA_FAILURE (\{.*\})\s*$", re.MULTILINE)
 
 Read = Callable[[str], bytes | None]
