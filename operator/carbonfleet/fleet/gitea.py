@@ -147,7 +147,7 @@ class Gitea:
 def _number(label: Any) -> int:  # noqa: ANN401  their JSON
     if not isinstance(label, dict) or not isinstance(label.get("id"), int):
         raise ForgeError(f"the answer is no label as Gitea describes it: {label!r:.100}")
-    return label["id"]
+    return int(label["id"])
 
 
 def _over(request: PullRequest) -> MergeResult:

@@ -73,7 +73,7 @@ def check_shape(path: str, content: bytes | str, first_line: int = 1) -> None:
         raise SourceInvalid(Problem(path, first_line, f"larger than {MOST_BYTES} bytes"))
     depth = 0
     for event in yaml.parse(content, yaml.CSafeLoader):
-        line = event.start_mark.line + first_line
+        line = (event.start_mark.line if event.start_mark else 0) + first_line
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise SourceInvalid(Problem(path, line, f"nested deeper than {DEEPEST}"))
