@@ -65,6 +65,11 @@ class Settling:
             self._reached = (entry.end, entry.id)
         return settled
 
+    def wait(self, timeout_seconds: float) -> None:
+        """Until the step under way has ended. Raises what it raised, or TimeoutError."""
+        if self._under_way is not None:
+            self._under_way.result(timeout_seconds)
+
     def close(self) -> None:
         """Begin nothing more; the attempt under way ends by the sources' time-outs."""
         self._closed.set()
