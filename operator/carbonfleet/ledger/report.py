@@ -169,5 +169,5 @@ def largest(lines: Sequence[Line], count: int) -> list[Line]:
     return [line for line in lines if id(line) in chosen]
 
 
-_EMPTY = Sums(*("",) * 3, *(0,) * (len(Sums.__dataclass_fields__) - 3))
+_EMPTY = Sums(*("",) * 3, *(1,) * (len(Sums.__dataclass_fields__) - 3))
 """For the names of a line's figures."""

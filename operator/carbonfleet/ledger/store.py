@@ -102,7 +102,9 @@ class Ledger:
         grouped = sums_statement(by, self._engine.dialect.name)
         statement = _where(grouped.where(_is_latest()), query or Query())
         with _told("the ledger can't be read"), self._engine.connect() as connection:
-            return [sums_of(row._asdict()) for row in connection.execute(statement)]
+            found = [sums_of(row._asdict()) for row in connection.execute(statement)]
+        # Here, since databases sort text each in their own way.
+        return sorted(found, key=lambda sums: (sums.group, sums.job_uid, sums.signal))
 
     def unsettled(self, since: datetime, until: datetime, after: tuple[datetime, str], limit: int) -> list[Entry]:
         """Attempts that ended in [since, until) and were never settled, by end and id, those past `after`."""

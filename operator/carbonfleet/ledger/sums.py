@@ -89,7 +89,7 @@ def sums_statement(by: By, dialect: str) -> sa.Select[Any]:
     group = keys[by].label("group")
     uid = columns.job_uid if by is By.JOB else sa.literal("")
     known = [group, uid.label("job_uid"), columns.signal]
-    statement = sa.select(*known, *_figures()).group_by(*known).order_by(*known)
+    statement = sa.select(*known, *_figures()).group_by(*known)
     return statement.where(columns.sweep != "") if by is By.SWEEP else statement
 
 
