@@ -117,7 +117,7 @@ def decide(world: World, scene: Scene) -> tuple[Scene, Planned]:
     return replace(scene, holds={**scene.holds, **faults}), planned
 
 
-_POISON: Final = "the planner fails on this job and leaves it out for ten minutes, or until its spec changes: {}"
+_POISON: Final = "the planner fails on this job, which is left out for two minutes or until its spec changes: {}"
 
 
 def _plan(world: World, scene: Scene) -> Planned:

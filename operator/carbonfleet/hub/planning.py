@@ -14,7 +14,7 @@ from carbonfleet.placement.snapshot import QueuedJob, Snapshot
 _log = logging.getLogger(__name__)
 MOST_POISON: Final = 8
 """With more culprits than this the fault is not the jobs'."""
-POISON_REST: Final = timedelta(minutes=10)
+POISON_REST: Final = timedelta(minutes=2)
 """So long a job that made the planner fail is left out, unless its spec changes."""
 Planner = Callable[[Snapshot, datetime], Plan]
 
@@ -58,7 +58,7 @@ def plan_around(snapshot: Snapshot, now: datetime, quarantine: Quarantine, plann
         return _planned(healthy, now, planner, held)
     except Exception as error:
         faults = _culprits(healthy, now, planner)
-        if not 0 < len(faults) <= MOST_POISON or len(faults) == len(healthy.jobs):
+        if not 0 < len(faults) <= MOST_POISON:
             raise
         _log.error("the planner fails on %s, which are set aside: %s", ", ".join(sorted(faults)), error)
     quarantine.keep(healthy.jobs, faults, now)
@@ -66,7 +66,8 @@ def plan_around(snapshot: Snapshot, now: datetime, quarantine: Quarantine, plann
 
 
 def _planned(snapshot: Snapshot, now: datetime, planner: Planner, faults: Mapping[str, str]) -> Planned:
-    decisions = {decision.uid: decision for decision in planner(snapshot, now)}
+    plan = planner(snapshot, now) if snapshot.jobs else ()
+    decisions = {decision.uid: decision for decision in plan}
     # Words and digests are worked out here, so that a fault in them is found here too.
     records = {uid: record_of(decision, now) for uid, decision in decisions.items()}
     return Planned(decisions, records, faults)
