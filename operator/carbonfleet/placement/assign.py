@@ -1,18 +1,21 @@
 """Give each job its window, in order, out of what is free."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from carbonfleet.placement.capacity import Capacity
+from carbonfleet.placement.choice import Choice, quota_rows, segments_of, slots_of, spend, take
 from carbonfleet.placement.grid import IntArray
+from carbonfleet.placement.interrupt import segmented
 from carbonfleet.placement.look import FIRST_LOOK, NOWHERE, STRETCH, Looker, plain_jobs, ranges_of
+from carbonfleet.placement.measure import window_at
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
 from carbonfleet.placement.rules import BoolArray
 from carbonfleet.placement.snapshot import FloatArray
+from carbonfleet.placement.stay import promised, stay_or_go
 from carbonfleet.placement.weigh import Windows, windows_of
 
 CROWDED: Final = 0.3
@@ -24,19 +27,10 @@ PATIENCE: Final = 12
 """Lanes that a job looks at one by one before it looks at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A lane and a start for a job."""
-
-    lane: int
-    start: int
-    score: float
-    is_late: bool = False
-    """Nothing was free before the latest start."""
-
-
 def assign(problem: Problem) -> list[Choice | None]:
     """A choice for each job in the problem's order; None where nothing is open and free."""
+    if not problem.jobs or not len(problem.lanes):
+        return [None] * len(problem.jobs)
     room = Room(problem.capacity, np.unique(problem.terms.gpus).tolist())
     looker = Looker(problem, ranges_of(problem), room)
     choices: list[Choice | None] = []
@@ -63,12 +57,34 @@ def stretches(problem: Problem) -> Iterator[tuple[IntArray, bool]]:
 
 
 def carefully(problem: Problem, job: int, room: Room) -> Choice | None:
-    """Weigh all windows of one job, whatever it asks for."""
-    windows = windows_of(problem, job)
-    choice = best(problem, job, windows, problem.capacity)
+    """Weigh all windows of one job, whatever it asks for, and take the best."""
+    queued = problem.jobs[job]
+    choice: Choice | None = None
+    if queued.incumbent is not None and queued.incumbent.running:
+        choice = stay_or_go(problem, job, room)
+    else:
+        if queued.spec.schedule.interruptible is not None:
+            choice = segmented(problem, job)
+        if choice is None:
+            choice = in_one_piece(problem, job)
     if choice is not None:
-        take(problem, job, choice, windows, room)
+        take(problem, job, choice, room)
+        if problem.purse_rows(job):
+            window = window_at(problem, job, choice.lane, segments_of(problem, job, choice))
+            spend(problem, job, choice, window.grams_co2e)
     return choice
+
+
+def in_one_piece(problem: Problem, job: int) -> Choice | None:
+    """The best window, or where the job was planned already."""
+    windows = windows_of(problem, job)
+    free = has_room(problem, job, windows, problem.capacity) & within_purse(problem, job, windows)
+
+    def fits(job: int, lane: int, start: int) -> Choice | None:
+        usable = start < problem.line.starts and (windows.open & free)[lane, start]
+        return Choice(lane, start, float(windows.scores[lane, start])) if usable else None
+
+    return promised(problem, job, best(windows, free), fits)
 
 
 class Stretch:
@@ -82,7 +98,7 @@ class Stretch:
         self._problem, self._looker, self._room, self._jobs = problem, looker, room, jobs
         self._gpus, self._places = problem.terms.gpus, problem.lanes.place
         self._bounds = looker.bounds(jobs)
-        self._first = [None] * jobs.size if crowded or not len(problem.lanes) else self._look()
+        self._first = [None] * jobs.size if crowded else self._look()
         self.repeated = 0
         """How many had to look again."""
 
@@ -106,21 +122,25 @@ class Stretch:
 
     def _choice(self, row: int, job: int) -> Choice | None:
         choice = self._first[row]
-        if choice is None or not self._take(job, choice):
+        if choice is None or not self._is_free(job, choice):
             self.repeated += 1
             choice = self._again(row, job)
-            if choice is not None:
-                self._take(job, choice)
+        if self._problem.jobs[job].incumbent is not None:
+            choice = promised(self._problem, job, choice, self._fits)
+        if choice is not None:
+            first, end = next(slots_of(self._problem, job, choice))
+            self._room.take(int(self._places[choice.lane]), int(self._gpus[job, choice.lane]), first, end)
         return choice
 
-    def _take(self, job: int, choice: Choice) -> bool:
-        """Reserve a choice if it is still free."""
-        gpus, place = int(self._gpus[job, choice.lane]), int(self._places[choice.lane])
-        first, end = slots_of_window(self._problem, job, choice.lane, choice.start)
-        if not self._room.fits(place, gpus, first, end):
-            return False
-        self._room.take(place, gpus, first, end)
-        return True
+    def _fits(self, job: int, lane: int, start: int) -> Choice | None:
+        if not self._looker.is_open(job, lane, start):
+            return None
+        choice = Choice(lane, start, self._looker.score(job, lane, start))
+        return choice if self._is_free(job, choice) else None
+
+    def _is_free(self, job: int, choice: Choice) -> bool:
+        first, end = next(slots_of(self._problem, job, choice))
+        return self._room.fits(int(self._places[choice.lane]), int(self._gpus[job, choice.lane]), first, end)
 
     def _again(self, row: int, job: int) -> Choice | None:
         """Look at lane after lane in the order of their bounds until none that is left can be better.
@@ -168,12 +188,11 @@ def _settled(scores: FloatArray, starts: IntArray, lanes: IntArray, rest: FloatA
     return [Choice(*values) if good else None for values, good in zip(found, clear.tolist(), strict=True)]
 
 
-def best(problem: Problem, job: int, windows: Windows, capacity: Capacity) -> Choice | None:
+def best(windows: Windows, free: BoolArray) -> Choice | None:
     """The open and free window with the least score; of equal ones the earliest, then the first lane.
 
     With nothing free on time, the earliest start after it.
     """
-    free = has_room(problem, job, windows, capacity) & within_purse(problem, job, windows)
     on_time = windows.open & free
     if on_time.any():
         masked = np.where(on_time, windows.scores, np.inf)
@@ -206,40 +225,3 @@ def within_purse(problem: Problem, job: int, windows: Windows) -> BoolArray:
         within &= windows.grams <= purse.carbon_kg * 1000
         within &= (hours <= purse.gpu_hours)[:, None]
     return within
-
-
-def quota_rows(problem: Problem, job: int) -> list[int]:
-    """The rows of capacity that stand for quotas on the job."""
-    rows = (problem.purses[index].quota_row for index in problem.purse_rows(job))
-    return [row for row in rows if row is not None]
-
-
-def rows_of(problem: Problem, job: int, lane: int) -> list[int]:
-    """The rows of capacity that a job uses on a lane."""
-    return [int(problem.lanes.place[lane]), *quota_rows(problem, job)]
-
-
-def slots_of_window(problem: Problem, job: int, lane: int, start: int) -> tuple[int, int]:
-    """The slots that a window touches, half-open."""
-    line, minutes = problem.line, int(problem.terms.minutes[job, lane])
-    begin = line.begin(start)
-    end = (line.next_minute if start == 0 else begin) + minutes
-    return begin // line.slot_minutes, min(-(-end // line.slot_minutes), line.slots)
-
-
-def take_slots(problem: Problem, job: int, choice: Choice, room: Room, sign: int = 1) -> None:
-    """Reserve a choice's GPUs; sign -1 gives them back."""
-    first, end = slots_of_window(problem, job, choice.lane, choice.start)
-    gpus = sign * int(problem.terms.gpus[job, choice.lane])
-    for row in rows_of(problem, job, choice.lane):
-        room.take(row, gpus, first, end)
-
-
-def take(problem: Problem, job: int, choice: Choice, windows: Windows, room: Room, sign: int = 1) -> None:
-    """Reserve a choice's GPUs, and its share of the budgets."""
-    take_slots(problem, job, choice, room, sign)
-    gpus = int(problem.terms.gpus[job, choice.lane])
-    for index in problem.purse_rows(job):
-        purse = problem.purses[index]
-        purse.carbon_kg -= sign * float(windows.grams[choice.lane, choice.start]) / 1000
-        purse.gpu_hours -= sign * gpus * float(problem.terms.minutes[job, choice.lane]) / 60

@@ -15,6 +15,8 @@ from carbonfleet.placement.snapshot import FloatArray, Forecast, Snapshot
 IntArray = npt.NDArray[np.int64]
 MINUTE: Final = timedelta(minutes=1)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+Segments = tuple[tuple[int, int], ...]
+"""Half-open, in minutes of a timeline."""
 RESOLUTION: Final = 1e-6
 """Intensities are whole multiples of this (g/kWh), so that sums are exact and equal windows are equal."""
 DAY_MINUTES: Final = 24 * 60

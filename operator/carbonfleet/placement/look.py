@@ -70,6 +70,7 @@ def plain_jobs(problem: Problem) -> BoolArray:
             limits.is_gated
             or spec.objective.carbon_budget_kg is not None
             or spec.schedule.interruptible is not None
+            or (job.incumbent is not None and job.incumbent.running)
             or (purses and (spec.residency.data_class, job.namespace) in purses)
         )
     return plain
@@ -274,6 +275,11 @@ class Looker:
             return -1, -1
         start = int(free.any(axis=0).argmax())
         return start, int(lanes[free[:, start].argmax()])
+
+    def is_open(self, job: int, lane: int, start: int) -> bool:
+        """Whether a start is open to a job on a lane, were it free."""
+        in_range = self._ranges.first[job, 0] <= start <= self._ranges.last[job, lane]
+        return bool(in_range and self._open[job, lane])
 
     def score(self, job: int, lane: int, start: int) -> float:
         """The exact score of one window."""

@@ -6,18 +6,9 @@ from datetime import datetime
 import numpy as np
 
 from carbonfleet.placement.decision import Baseline, Window
-from carbonfleet.placement.grid import MINUTE, RESOLUTION, IntArray, Timeline
+from carbonfleet.placement.grid import MINUTE, RESOLUTION, IntArray, Segments, Timeline
 from carbonfleet.placement.problem import PRICE_RESOLUTION, Problem
 from carbonfleet.placement.snapshot import FloatArray
-
-Segments = tuple[tuple[int, int], ...]
-"""Half-open, in minutes of the timeline."""
-
-
-def segment_of(problem: Problem, job: int, lane: int, start: int) -> Segments:
-    """The one segment of an uninterrupted run."""
-    begin = problem.line.begin(start)
-    return ((begin, begin + int(problem.terms.minutes[job, lane])),)
 
 
 def window_at(problem: Problem, job: int, lane: int, segments: Segments) -> Window:

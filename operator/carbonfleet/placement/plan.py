@@ -6,7 +6,8 @@ from functools import partial
 from typing import Final
 
 from carbonfleet.api.policy import ReviewMode, Tier
-from carbonfleet.placement.assign import Choice, assign
+from carbonfleet.placement.assign import assign
+from carbonfleet.placement.choice import Choice, segments_of
 from carbonfleet.placement.decision import (
     Candidate,
     Decision,
@@ -16,9 +17,9 @@ from carbonfleet.placement.decision import (
     Window,
     Words,
 )
-from carbonfleet.placement.explain import candidates_of, words_for
+from carbonfleet.placement.explain import words_for
 from carbonfleet.placement.grid import EPOCH
-from carbonfleet.placement.measure import baseline_of, windows_at
+from carbonfleet.placement.measure import baseline_of, window_at, windows_at
 from carbonfleet.placement.policy import (
     NO_REVIEW,
     ReviewRuling,
@@ -29,9 +30,9 @@ from carbonfleet.placement.policy import (
     tiers,
 )
 from carbonfleet.placement.problem import Problem, problem_of
+from carbonfleet.placement.reasons import reason_of, without_window
 from carbonfleet.placement.rules import Refusal
 from carbonfleet.placement.snapshot import QueuedJob, Snapshot
-from carbonfleet.placement.weigh import is_signal_lost, lanes_left
 
 NO_TIME: Final = timedelta()
 
@@ -99,7 +100,7 @@ def _denied(job: QueuedJob, refusal: Refusal, snapshot: Snapshot, now: datetime)
 def _decisions(problem: Problem, choices: list[Choice | None]) -> list[Decision]:
     """What to do with each job of the problem, from its choice."""
     placed = [(job, choice) for job, choice in enumerate(choices) if choice is not None]
-    windows = windows_at(problem, [job for job, _ in placed], [c.lane for _, c in placed], [c.start for _, c in placed])
+    windows = _windows(problem, placed)
     look, reviews = _next_look(problem.snapshot, problem.now), _Reviews(problem)
     decisions = [
         _placed(problem, job, choice, window, look, reviews)
@@ -108,8 +109,19 @@ def _decisions(problem: Problem, choices: list[Choice | None]) -> list[Decision]
     return decisions + [_unplaced(problem, job, look) for job, choice in enumerate(choices) if choice is None]
 
 
+def _windows(problem: Problem, placed: list[tuple[int, Choice]]) -> list[Window]:
+    """The figures of all choices: unbroken runs together, the others one by one."""
+    whole = [(job, choice) for job, choice in placed if not choice.segments]
+    jobs, lanes, starts = ([job for job, _ in whole], [c.lane for _, c in whole], [c.start for _, c in whole])
+    together = iter(windows_at(problem, jobs, lanes, starts))
+    return [
+        window_at(problem, job, choice.lane, segments_of(problem, job, choice)) if choice.segments else next(together)
+        for job, choice in placed
+    ]
+
+
 def _unplaced(problem: Problem, row: int, look: datetime) -> Decision:
-    outcome, reason = _without_window(problem, row)
+    outcome, reason = without_window(problem, row)
     explain = partial(words_for, problem, row, None)
     return _decided(problem.jobs[row], outcome, reason, None, problem.snapshot, look, explain=explain)
 
@@ -119,14 +131,15 @@ def _placed(
 ) -> Decision:
     review = reviews.of(row, choice, window)
     lead = problem.snapshot.assumptions.review_lead if review.required else NO_TIME
-    starts = window.start <= problem.now + lead
+    outcome = choice.running or (Outcome.START if window.start <= problem.now + lead else Outcome.WAIT)
+    at_once = outcome in (Outcome.START, Outcome.MOVE)
     return _decided(
         problem.jobs[row],
-        Outcome.START if starts else Outcome.WAIT,
-        "Placed" if starts else _waiting_reason(problem, row, choice),
+        outcome,
+        reason_of(problem, row, choice, outcome),
         window,
         problem.snapshot,
-        problem.now if starts else min(window.start - lead, look),
+        problem.now if at_once else look if choice.running else min(window.start - lead, look),
         explain=partial(words_for, problem, row, choice),
         review=review,
     )
@@ -145,11 +158,14 @@ class _Reviews:
         key = job.spec.residency.data_class, job.namespace
         if key not in self._reviewed:
             self._reviewed[key] = is_reviewed(policies, *key)
-        if not self._reviewed[key] and job.spec.review is ReviewMode.AUTO:
+        if choice.running is Outcome.KEEP or (not self._reviewed[key] and job.spec.review is ReviewMode.AUTO):
             return NO_REVIEW
+        moving = choice.running is Outcome.MOVE
         baseline = baseline_of(self._problem, row, choice.lane, window)
         saving = 100 * (1 - window.grams_co2e / baseline.grams_co2e) if baseline and baseline.grams_co2e else None
-        return review_verdict(policies, job.spec, job.namespace, cost_usd=window.cost_usd, saving_percent=saving)
+        return review_verdict(
+            policies, job.spec, job.namespace, cost_usd=window.cost_usd, saving_percent=saving, moving=moving
+        )
 
 
 def _decided(
@@ -184,42 +200,3 @@ def _next_look(snapshot: Snapshot, now: datetime) -> datetime:
     """When to decide again at the latest: at the next full slot, or recheck interval if that is longer."""
     step = max(snapshot.assumptions.slot, snapshot.assumptions.recheck)
     return now - (now - EPOCH) % step + step
-
-
-def _without_window(problem: Problem, row: int) -> tuple[Outcome, str]:
-    left = lanes_left(problem, row)
-    if not left.any():
-        return Outcome.BLOCKED, _blocked_reason(problem, row)
-    if is_signal_lost(problem, row):
-        return Outcome.WAIT, "SignalLost"
-    reasons = {candidate.reason for candidate in candidates_of(problem, row, None)}
-    if "NoCapacity" in reasons:
-        return Outcome.WAIT, "WaitingForCapacity"
-    for reason in ("BudgetExhausted", "CarbonBudget", "CostLimit", "DeadlineUnreachable"):
-        if reason in reasons:
-            return Outcome.BLOCKED, reason
-    return Outcome.BLOCKED, "NoFeasibleCluster"
-
-
-def _blocked_reason(problem: Problem, row: int) -> str:
-    """NoRegionAllowed where residency alone leaves no spoke, NoFeasibleCluster otherwise."""
-    job = problem.jobs[row]
-    allowed = any(
-        residency_verdict(
-            problem.snapshot.policies,
-            job.spec.residency.data_class,
-            job.namespace,
-            job.spec.residency,
-            spoke.facts,
-        ).allowed
-        for spoke in problem.snapshot.spokes
-    )
-    return "NoFeasibleCluster" if allowed else "NoRegionAllowed"
-
-
-def _waiting_reason(problem: Problem, row: int, choice: Choice) -> str:
-    if choice.is_late:
-        return "WaitingForCapacity"
-    if is_signal_lost(problem, row):
-        return "SignalLost"
-    return "WaitingForEarliestStart" if choice.start == problem.earliest_start(row) else "WaitingForCleanWindow"

@@ -1,0 +1,181 @@
+"""Jobs that may be cut into segments: where and when each of them runs."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from carbonfleet.placement.choice import Choice, quota_rows
+from carbonfleet.placement.grid import MINUTE, RESOLUTION, IntArray, Segments
+from carbonfleet.placement.limits import NEVER
+from carbonfleet.placement.measure import window_at
+from carbonfleet.placement.problem import PRICE_RESOLUTION, Problem
+from carbonfleet.placement.rules import BoolArray
+from carbonfleet.placement.segments import Cut, Found, cheapest_cut
+from carbonfleet.placement.snapshot import FloatArray
+from carbonfleet.placement.weigh import gate_of, lanes_left
+
+GRAIN_USD: Final = 2.0**-40
+LANES_AT_ONCE: Final = 4
+"""Lanes that are solved together, in the order of their bounds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slots:
+    """What running in each slot would cost a job. Arrays of shape (lanes, slots) unless said otherwise."""
+
+    score: FloatArray
+    """USD for a full slot."""
+    once: FloatArray
+    """USD whatever the hours, shape (lanes,)."""
+    free: BoolArray
+
+
+def slots_for(problem: Problem, job: int) -> Slots:
+    """Weigh the slots of all lanes for a job, and say which are free and within its times and thresholds."""
+    line, terms, lanes = problem.line, problem.terms, problem.lanes
+    edges = np.arange(line.slots + 1) * line.slot_minutes
+    total = problem.carbon[problem.jobs[job].spec.signal].weighed[:, edges]
+    flat = terms.gpus[job] * lanes.usd_per_gpu_hour / 60.0
+    minutes = terms.minutes[job]
+    egress = terms.usd[job] - flat * minutes
+    weight = terms.carbon_weight[job]
+    once = terms.money_weight[job] * egress + weight * terms.transfer_fixed[job]
+    steady = terms.money_weight[job] * flat + weight * terms.embodied[job] / minutes
+    score = terms.slope[job][:, None] * np.diff(total, axis=1)[lanes.zone] + (steady * line.slot_minutes)[:, None]
+    if problem.price_total.size:
+        dear = np.diff(problem.price_total[:, edges], axis=1) * PRICE_RESOLUTION * terms.gpus[job][:, None]
+        score += np.where(problem.has_hours[:, None], terms.money_weight[job] * dear, 0)
+    # Whole multiples of a power of two add up exactly, so that equal cuts cost the same and the first wins.
+    return Slots(np.rint(score / GRAIN_USD) * GRAIN_USD, once, _free(problem, job))
+
+
+def _free(problem: Problem, job: int) -> BoolArray:
+    line, gpus = problem.line, problem.terms.gpus[job]
+    free: BoolArray = problem.capacity.free[problem.lanes.place] >= gpus[:, None]
+    for row in quota_rows(problem, job):
+        free &= problem.capacity.free[row] >= gpus[:, None]
+    slot = np.arange(line.slots)
+    free &= slot >= problem.earliest_start(job)
+    free &= slot[None, :] < end_slots(problem, job)[:, None]
+    if problem.limits[job].is_gated:
+        edges = np.arange(line.slots) * line.slot_minutes
+        total = problem.carbon[problem.jobs[job].spec.signal].total
+        now = (total[:, edges + 1] - total[:, edges])[problem.lanes.zone] * RESOLUTION
+        free &= now <= gate_of(problem, job)[:, None]
+    return free & lanes_left(problem, job)[:, None]
+
+
+def end_slots(problem: Problem, job: int) -> IntArray:
+    """By which slot the last segment must have ended, shape (lanes,).
+
+    That is where an unbroken run would have ended that began at the latest start, or the deadline.
+    """
+    line, minutes = problem.line, problem.terms.minutes[job]
+    overhead = problem.lanes.overhead_minutes
+    whole = (minutes - overhead) / max(problem.jobs[job].remaining_fraction, 1e-9) + overhead
+    latest = max(line.minute(problem.limits[job].latest), 0) + np.minimum(np.ceil(whole), NEVER)
+    end: IntArray = np.minimum(latest, problem.deadline_minute(job)) // line.slot_minutes
+    return np.clip(end, 0, line.slots).astype(np.int64)
+
+
+def cut_of(problem: Problem, job: int, lane: int, extra_minutes: float = 0) -> Cut:
+    """What a job asks for on a lane, in slots."""
+    asked, incumbent = problem.jobs[job].spec.schedule.interruptible, problem.jobs[job].incumbent
+    slot = problem.line.slot_minutes
+    minutes = float(problem.terms.minutes[job, lane]) + problem.line.next_minute + extra_minutes
+    if asked is None:
+        return Cut((minutes / slot,), 1, problem.latest_start(job))
+    pauses = max(0, asked.max_pauses - (incumbent.pauses_used if incumbent else 0))
+    pauses = min(pauses, int(minutes // slot))
+    each = asked.overhead / MINUTE
+    lengths = tuple((minutes + count * each) / slot for count in range(pauses + 1))
+    shortest = min(-(-asked.minimum_run // (slot * MINUTE)), int(np.ceil(lengths[0])))
+    return Cut(lengths, max(1, shortest), problem.latest_start(job))
+
+
+def segmented(problem: Problem, job: int) -> Choice | None:
+    """The best cut of a job over all lanes; None where there is none within its times and limits."""
+    slots = slots_for(problem, job)
+    least = _least(problem, job, slots)
+    order = np.argsort(least, kind="stable")
+    found: Choice | None = None
+    for begin in range(0, order.size, LANES_AT_ONCE):
+        lanes = order[begin : begin + LANES_AT_ONCE]
+        lanes = lanes[least[lanes] < (np.inf if found is None else found.score)]
+        if not lanes.size:
+            break
+        found = min(
+            (choice for choice in (found, *on_lanes(problem, job, slots, lanes)) if choice is not None),
+            key=lambda choice: (choice.score, choice.start, choice.lane),
+            default=None,
+        )
+    return found
+
+
+def _least(problem: Problem, job: int, slots: Slots) -> FloatArray:
+    """A lower bound on each lane: its cheapest free slots, wherever they are; infinite where too few are."""
+    cost = np.sort(np.where(slots.free, slots.score, np.inf), axis=1)
+    whole = np.maximum(1, problem.terms.minutes[job] // problem.line.slot_minutes)
+    short = whole > cost.shape[1]
+    rows, last = np.arange(cost.shape[0]), np.minimum(whole, cost.shape[1]) - 1
+    total: FloatArray = np.where(short, np.inf, np.cumsum(cost, axis=1)[rows, last] + slots.once)
+    return total
+
+
+def on_lanes(problem: Problem, job: int, slots: Slots, lanes: IntArray) -> list[Choice]:
+    """The best cut on each of some lanes, where there is one within the job's limits."""
+    choices = []
+    for lane in lanes.tolist():
+        cut = cut_of(problem, job, lane)
+        found = cheapest_slots(slots.score[lane], slots.free[lane], cut)
+        if found is None:
+            found = cheapest_cut(slots.score[[lane]], slots.free[[lane]], cut)
+        if found is not None:
+            choice = choice_of(problem, job, lane, found, float(slots.once[lane]))
+            choices += [choice] if within_limits(problem, job, choice) else []
+    return choices
+
+
+def cheapest_slots(score: FloatArray, free: BoolArray, cut: Cut) -> Found | None:
+    """The cheapest cut where pauses cost nothing: the cheapest slots. None where that is not so simple."""
+    need = round(cut.slots[0])
+    costly = cut.slots[-1] != cut.slots[0] or cut.minimum_run > 1 or cut.is_running
+    if costly or abs(cut.slots[0] - need) > 1e-9 or len(cut.slots) < need or free.sum() < need:
+        return None
+    chosen = np.sort(np.argsort(np.where(free, score, np.inf), kind="stable")[:need])
+    if chosen[0] > cut.latest_begin:
+        return None
+    breaks = np.flatnonzero(np.diff(chosen) > 1) + 1
+    parts = [(int(part[0]), int(part[-1]) + 1) for part in np.split(chosen, breaks)]
+    return Found(0, float(score[chosen].sum()), tuple(parts))
+
+
+def choice_of(problem: Problem, job: int, lane: int, found: Found, once: float, length: float | None = None) -> Choice:
+    """Slots as minutes: what begins in slot 0 begins now, and the end is cut off when the work is done."""
+    line = problem.line
+    asked = problem.jobs[job].spec.schedule.interruptible
+    each = asked.overhead / MINUTE if asked else 0.0
+    left = float(problem.terms.minutes[job, lane]) if length is None else length
+    left += each * (len(found.segments) - 1)
+    segments: list[tuple[int, int]] = []
+    for first, end in found.segments:
+        begin = line.begin(first)
+        stop = min(end * line.slot_minutes, begin + int(np.ceil(left - 1e-9)))
+        left -= stop - begin
+        segments.append((begin, stop))
+    kept: Segments = tuple(segment for segment in segments if segment[0] < segment[1])
+    return Choice(lane, found.segments[0][0], found.cost + once, segments=kept)
+
+
+def within_limits(problem: Problem, job: int, choice: Choice) -> bool:
+    """The job's own limits on cost and carbon, and the budgets of its policies."""
+    objective = problem.jobs[job].spec.objective
+    window = window_at(problem, job, choice.lane, choice.segments)
+    hours = window.gpus * sum((end - begin) / 60 for begin, end in choice.segments)
+    purses = [problem.purses[index] for index in problem.purse_rows(job)]
+    return (
+        (objective.max_cost_usd is None or window.cost_usd <= objective.max_cost_usd)
+        and (objective.carbon_budget_kg is None or window.grams_co2e <= objective.carbon_budget_kg * 1000)
+        and all(window.grams_co2e <= purse.carbon_kg * 1000 and hours <= purse.gpu_hours for purse in purses)
+    )

@@ -1,0 +1,187 @@
+"""Stability: a job leaves the place that it has, or was promised, only for a real gain."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from carbonfleet.api.job import Goal
+from carbonfleet.placement.capacity import slots_of as reserved
+from carbonfleet.placement.choice import Choice, rows_of, segments_of
+from carbonfleet.placement.decision import Outcome, Window
+from carbonfleet.placement.grid import MINUTE, RESOLUTION
+from carbonfleet.placement.interrupt import (
+    Slots,
+    choice_of,
+    cut_of,
+    end_slots,
+    slots_for,
+    within_limits,
+)
+from carbonfleet.placement.measure import window_at
+from carbonfleet.placement.problem import Problem
+from carbonfleet.placement.room import Room
+from carbonfleet.placement.segments import Cut, cheapest_cut
+from carbonfleet.placement.snapshot import Incumbent
+
+Fits = Callable[[int, int, int], Choice | None]
+"""Whether one window (job, lane, start) is open and free now: the choice, or None."""
+
+
+def real_gain(problem: Problem, job: int, window: Window) -> float:
+    """What another place must gain on a window, in score: a share of its carbon, or of its cost."""
+    objective, terms = problem.jobs[job].spec.objective, problem.terms
+    share = problem.snapshot.assumptions.stability_share
+    if objective.minimize is Goal.COST:
+        return share * window.cost_usd
+    return share * float(terms.carbon_weight[job, 0]) * window.grams_co2e
+
+
+def promised(problem: Problem, job: int, best: Choice | None, fits: Fits) -> Choice | None:
+    """The best choice, or where the job was planned already if that is still open and nearly as good."""
+    incumbent = problem.jobs[job].incumbent
+    if incumbent is None or incumbent.running or best is None or best.is_late:
+        return best
+    start = problem.line.start_at_or_after(problem.line.minute(incumbent.start))
+    old = min(
+        (choice for lane in lanes_at(problem, incumbent) if (choice := fits(job, lane, start)) is not None),
+        key=lambda choice: choice.score,
+        default=None,
+    )
+    if old is None or (old.lane, old.start) == (best.lane, best.start):
+        return best
+    window = window_at(problem, job, old.lane, segments_of(problem, job, old))
+    return best if old.score - best.score > real_gain(problem, job, window) else replace(old, kept=True)
+
+
+def lanes_at(problem: Problem, incumbent: Incumbent) -> list[int]:
+    """The lanes of a cluster's pool."""
+    return [
+        row
+        for row, lane in enumerate(problem.lanes.lanes)
+        if (lane.cluster, lane.pool.name) == (incumbent.cluster, incumbent.pool)
+    ]
+
+
+def stay_or_go(problem: Problem, job: int, room: Room) -> Choice | None:
+    """What becomes of a job that runs: it goes on, pauses, or moves; its own GPUs count as free to it.
+
+    It may leave only with a checkpoint, after the minimum dwell, while it has pauses left, and for a gain
+    on the remaining work that exceeds what leaving costs. Where policy no longer allows its place it must
+    leave. None where it must, and nothing else is open.
+    """
+    incumbent = problem.jobs[job].incumbent
+    lanes = [] if incumbent is None else lanes_at(problem, incumbent)
+    if incumbent is None or not lanes:
+        return None
+    home = next((lane for lane in lanes if not problem.lanes.lanes[lane].spot), lanes[0])
+    _give_back(problem, job, home, room)
+    slots = slots_for(problem, job)
+    keep = _going_on(problem, job, home, slots)
+    if _is_forbidden(problem, job, home):
+        return _elsewhere(problem, job, home, slots)
+    if not _may_leave(problem, job, incumbent):
+        return keep
+    options = [_cut_at_home(problem, job, home, slots), _elsewhere(problem, job, home, slots)]
+    other = min((o for o in options if o is not None), key=lambda o: (o.score, o.lane), default=None)
+    window = window_at(problem, job, home, keep.segments)
+    if other is None or keep.score - other.score <= real_gain(problem, job, window):
+        return keep
+    return other
+
+
+def _give_back(problem: Problem, job: int, home: int, room: Room) -> None:
+    """The job's own reservations are free to it."""
+    for reservation in problem.snapshot.reservations:
+        if reservation.job_uid == problem.jobs[job].uid:
+            first, end = reserved(reservation, problem.line)
+            for row in rows_of(problem, job, home):
+                room.take(row, -reservation.gpus, first, end)
+
+
+def _left_minutes(problem: Problem, job: int, home: int) -> int:
+    """What is left to run at home, without the start-up that lies behind."""
+    left = float(problem.terms.minutes[job, home]) - float(problem.lanes.overhead_minutes[home])
+    return max(1, round(left))
+
+
+def _going_on(problem: Problem, job: int, home: int, slots: Slots) -> Choice:
+    """To the end without a pause. As in a cut, what begins in a slot is weighed from the slot's begin."""
+    minutes, line = _left_minutes(problem, job, home), problem.line
+    segments = ((line.now_minute, min(line.now_minute + minutes, line.minutes)),)
+    total = np.concatenate([[0.0], np.cumsum(slots.score[home])])
+    slot = (line.now_minute + minutes) / line.slot_minutes
+    score = float(np.interp(slot, np.arange(total.size), total))
+    return Choice(home, 0, score, segments=segments, running=Outcome.KEEP)
+
+
+def _is_forbidden(problem: Problem, job: int, home: int) -> bool:
+    refusals = problem.admission.refusals(problem.jobs[job], problem.lanes.lanes[home])
+    return any(refusal.reason in {"ResidencyPolicy", "ResidencyRequest"} for refusal in refusals)
+
+
+def _may_leave(problem: Problem, job: int, incumbent: Incumbent) -> bool:
+    asked = problem.jobs[job].spec.schedule.interruptible
+    if asked is None or incumbent.pauses_used >= asked.max_pauses:
+        return False
+    dwell = max(problem.snapshot.assumptions.minimum_dwell, asked.minimum_run)
+    return incumbent.since is None or problem.now - incumbent.since >= dwell
+
+
+def _cut_at_home(problem: Problem, job: int, home: int, slots: Slots) -> Choice | None:
+    """The best way to go on at home with pauses, the first of which may be now."""
+    cut = cut_of(problem, job, home)
+    spared = problem.terms.minutes[job, home] - _left_minutes(problem, job, home)
+    lengths = tuple(max(1e-6, length - float(spared) / problem.line.slot_minutes) for length in cut.slots)
+    free = slots.free[[home]].copy()
+    found = cheapest_cut(slots.score[[home]], free, Cut(lengths, cut.minimum_run, cut.latest_begin, True))
+    if found is None:
+        return None
+    length = float(_left_minutes(problem, job, home))
+    paused = found.segments[0][0] > 0
+    if paused:
+        # It stops at once: that is a pause before the first of the segments that are left.
+        asked = problem.jobs[job].spec.schedule.interruptible
+        length += asked.overhead / MINUTE if asked else 0
+    choice = choice_of(problem, job, home, found, 0.0, length)
+    outcome = Outcome.PAUSE if paused else Outcome.KEEP
+    return replace(choice, running=outcome) if within_limits(problem, job, choice) else None
+
+
+def _elsewhere(problem: Problem, job: int, home: int, slots: Slots) -> Choice | None:
+    """The best place on another lane, with checkpoint, transfer and start-up counted."""
+    asked = problem.jobs[job].spec.schedule.interruptible
+    extra = asked.overhead / MINUTE if asked else 0.0
+    best: Choice | None = None
+    ends = end_slots(problem, job)
+    for lane in range(len(problem.lanes)):
+        same = problem.lanes.place[lane] == problem.lanes.place[home]
+        if same or not slots.free[lane].any() or ends[lane] <= 0:
+            continue
+        cut = cut_of(problem, job, lane, extra)
+        lengths = cut.slots[:-1] or cut.slots  # leaving uses up one of the pauses
+        found = cheapest_cut(
+            slots.score[[lane]], slots.free[[lane]], replace(cut, slots=lengths, latest_begin=ends[lane])
+        )
+        if found is None:
+            continue
+        once = float(slots.once[lane]) + _move_usd(problem, job, home, lane)
+        choice = choice_of(problem, job, lane, found, once, float(problem.terms.minutes[job, lane]) + extra)
+        if within_limits(problem, job, choice) and (best is None or choice.score < best.score):
+            best = replace(choice, running=Outcome.MOVE if choice.start == 0 else Outcome.PAUSE)
+    return best
+
+
+def _move_usd(problem: Problem, job: int, home: int, lane: int) -> float:
+    """What carrying the checkpoint to another spoke costs, in score."""
+    here, there = problem.lanes.lanes[home], problem.lanes.lanes[lane]
+    if here.cluster == there.cluster:
+        return 0.0
+    gib = problem.jobs[job].spec.workload.checkpoints.size_gib
+    terms, grid = problem.terms, problem.carbon[problem.jobs[job].spec.signal]
+    now = problem.line.now_minute
+    zones = problem.lanes.zone[[home, lane]]
+    grams_per_kwh = float(np.mean(grid.total[zones, now + 1] - grid.total[zones, now])) * RESOLUTION
+    grams = gib * problem.snapshot.assumptions.transfer_kwh_per_gib * grams_per_kwh
+    usd = gib * here.spoke.facts.egress_usd_per_gib
+    return float(terms.money_weight[job, 0]) * usd + float(terms.carbon_weight[job, 0]) * grams

@@ -1,0 +1,219 @@
+"""Every spoke as seen for one job in the finished plan: its best window there, or the rule that filtered it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from carbonfleet.placement import phrase
+from carbonfleet.placement.assign import has_room, within_purse
+from carbonfleet.placement.choice import Choice, rows_of, segments_of, slots_of, spend
+from carbonfleet.placement.decision import Candidate, Verdict, Window
+from carbonfleet.placement.grid import RESOLUTION, Segments
+from carbonfleet.placement.interrupt import on_lanes, slots_for
+from carbonfleet.placement.measure import window_at
+from carbonfleet.placement.problem import Problem
+from carbonfleet.placement.rules import BoolArray, Refusal
+from carbonfleet.placement.weigh import Windows, fits_horizon, windows_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One job in the finished plan, with all other jobs in their places."""
+
+    problem: Problem
+    job: int
+    choice: Choice | None
+    windows: Windows
+    free: BoolArray
+    """Shape (lanes, starts)."""
+    affordable: BoolArray
+    """Within the monthly budgets, shape (lanes, starts)."""
+    cuts: dict[int, Choice]
+    """For a job that may be interrupted: its best cut on each lane."""
+
+
+def view_of(problem: Problem, job: int, choice: Choice | None) -> View:
+    """Look at the plan with a job's eyes: its own GPUs count as free to it."""
+    windows = windows_of(problem, job)
+    with _given_back(problem, job, choice):
+        free = has_room(problem, job, windows, problem.capacity)
+        affordable = within_purse(problem, job, windows)
+        cuts = _cuts(problem, job) if _is_cut(problem, job) else {}
+    return View(problem, job, choice, windows, free & affordable, affordable, cuts)
+
+
+def _is_cut(problem: Problem, job: int) -> bool:
+    incumbent = problem.jobs[job].incumbent
+    runs = incumbent is not None and incumbent.running
+    return problem.jobs[job].spec.schedule.interruptible is not None and not runs
+
+
+def _cuts(problem: Problem, job: int) -> dict[int, Choice]:
+    lanes = np.arange(len(problem.lanes))
+    return {choice.lane: choice for choice in on_lanes(problem, job, slots_for(problem, job), lanes)}
+
+
+@contextmanager
+def _given_back(problem: Problem, job: int, choice: Choice | None) -> Iterator[None]:
+    """The finished plan without this job."""
+    if choice is None:
+        yield
+        return
+    taken, rows = list(slots_of(problem, job, choice)), rows_of(problem, job, choice.lane)
+    gpus = int(problem.terms.gpus[job, choice.lane])
+    purses = [problem.purses[index] for index in problem.purse_rows(job)]
+    before = [(purse.carbon_kg, purse.gpu_hours) for purse in purses]
+    for first, end in taken:
+        problem.capacity.take(rows, -gpus, first, end)
+    if purses:
+        window = window_at(problem, job, choice.lane, segments_of(problem, job, choice))
+        spend(problem, job, choice, window.grams_co2e, sign=-1)
+    yield
+    for first, end in taken:
+        problem.capacity.take(rows, gpus, first, end)
+    for purse, (carbon_kg, gpu_hours) in zip(purses, before, strict=True):
+        purse.carbon_kg, purse.gpu_hours = carbon_kg, gpu_hours
+
+
+def candidates_of(view: View) -> tuple[Candidate, ...]:
+    """Every spoke: the chosen first, then by score, then the filtered by name."""
+    by_cluster: dict[str, list[int]] = {}
+    for row, lane in enumerate(view.problem.lanes.lanes):
+        by_cluster.setdefault(lane.cluster, []).append(row)
+    return tuple(sorted((_candidate(view, lanes) for lanes in by_cluster.values()), key=_rank))
+
+
+def _rank(candidate: Candidate) -> tuple[int, float, str]:
+    order = {Verdict.CHOSEN: 0, Verdict.FEASIBLE: 1, Verdict.FILTERED: 2}
+    score = candidate.window.score_usd if candidate.window else 0.0
+    return order[candidate.verdict], score, candidate.cluster
+
+
+def _candidate(view: View, lanes: list[int]) -> Candidate:
+    choice = view.choice
+    if choice is not None and choice.lane in lanes:
+        segments = segments_of(view.problem, view.job, choice)
+        return _window(view, choice.lane, segments, Verdict.CHOSEN, "Chosen")
+    if view.cuts:
+        cuts = [view.cuts[lane] for lane in lanes if lane in view.cuts]
+        if cuts:
+            cut = min(cuts, key=lambda c: (c.score, c.start, c.lane))
+            return _window(view, cut.lane, cut.segments, Verdict.FEASIBLE, "HigherScore")
+    found = _best_of(view, lanes)
+    if found is not None:
+        return _window(view, found[0], piece(view, *found), Verdict.FEASIBLE, "HigherScore")
+    refusal = min((refusal_of(view, lane) for lane in lanes), key=_least_general)
+    return _seen(view, lanes[0], Verdict.FILTERED, refusal.reason, refusal.message, None)
+
+
+def _best_of(view: View, lanes: list[int]) -> tuple[int, int] | None:
+    """The lane and start of the best free window of a spoke that does not begin too late."""
+    windows = view.windows
+    is_late = view.choice is not None and view.choice.is_late
+    usable = ((windows.late if is_late else windows.open) & view.free)[lanes]
+    if not usable.any():
+        return None
+    masked = np.where(usable, windows.scores[lanes], np.inf)
+    start, row = divmod(int(np.argmin(masked.T)), len(lanes))
+    return lanes[row], start
+
+
+def piece(view: View, lane: int, start: int) -> Segments:
+    """The minutes of an unbroken run."""
+    return segments_of(view.problem, view.job, Choice(lane, start, 0.0))
+
+
+def _window(view: View, lane: int, segments: Segments, verdict: Verdict, reason: str) -> Candidate:
+    window = window_at(view.problem, view.job, lane, segments)
+    return _seen(view, lane, verdict, reason, phrase.describe(window), window)
+
+
+def _seen(view: View, lane: int, verdict: Verdict, reason: str, message: str, window: Window | None) -> Candidate:
+    """A candidate with what is known of its grid now."""
+    problem = view.problem
+    facts = problem.lanes.lanes[lane].spoke.facts
+    grid = problem.carbon[problem.jobs[view.job].spec.signal]
+    row, minute = grid.zones[facts.zone], problem.line.now_minute
+    forecast = grid.forecasts[row]
+    if forecast is None:
+        return Candidate(facts.name, verdict, reason, message, window, source="none", link="none")
+    now = float(grid.total[row, minute + 1] - grid.total[row, minute]) * RESOLUTION
+    known = now, forecast.source, forecast.link, forecast.observed_at
+    return Candidate(facts.name, verdict, reason, message, window, *known)
+
+
+_GENERAL = ("SpotNotAllowed", "GpuType", "GpuMemory", "GpuCount", "NoPrice")
+
+
+def _least_general(refusal: Refusal) -> int:
+    """Of the refusals of a spoke's lanes, the one that says most: a lane that came furthest."""
+    return _GENERAL.index(refusal.reason) + 1 if refusal.reason in _GENERAL else 0
+
+
+def refusal_of(view: View, lane: int) -> Refusal:
+    """Why a lane has no window for a job: the first rule that leaves none."""
+    problem, job = view.problem, view.job
+    for refusal in problem.admission.refusals(problem.jobs[job], problem.lanes.lanes[lane]):
+        return refusal
+    zone, signal = problem.lanes.lanes[lane].spoke.facts.zone, problem.jobs[job].spec.signal
+    if not problem.known[signal][lane]:
+        why = problem.snapshot.signal_problems.get(zone, "no source gives a value that is fresh enough")
+        return Refusal("NoSignal", f"The carbon intensity of zone {zone} is not known: {why}.")
+    if not fits_horizon(problem, job)[lane]:
+        days = problem.snapshot.assumptions.longest_run.days
+        return Refusal("RunTooLong", f"The run would take more than {days} days here; use faster GPUs.")
+    return next(r for rule in _LIMITS if (r := rule(view, lane)) is not None)
+
+
+def _deadline(view: View, lane: int) -> Refusal | None:
+    problem, job = view.problem, view.job
+    minutes = int(problem.terms.minutes[job, lane])
+    earliest = problem.line.start_minutes[min(problem.earliest_start(job), problem.line.starts - 1)]
+    deadline = problem.limits[job].deadline
+    if deadline is None or earliest + minutes <= problem.deadline_minute(job):
+        return None
+    end = problem.line.moment(int(earliest) + minutes)
+    return Refusal(
+        "DeadlineUnreachable",
+        f"A run here takes {phrase.hours(minutes)} with start-up and would end {phrase.time(end)} at the "
+        f"earliest, after the deadline {phrase.time(deadline)}.",
+    )
+
+
+def _cost(view: View, lane: int) -> Refusal | None:
+    limit, least = view.problem.jobs[view.job].spec.objective.max_cost_usd, view.windows.usd[lane].min()
+    if limit is None or least <= limit:
+        return None
+    return Refusal("CostLimit", f"It would cost {least:.2f} USD; the job's limit is {limit:.2f} USD.")
+
+
+def _carbon(view: View, lane: int) -> Refusal | None:
+    budget = view.problem.jobs[view.job].spec.objective.carbon_budget_kg
+    least = view.windows.grams[lane].min()
+    if budget is None or least <= budget * 1000:
+        return None
+    return Refusal(
+        "CarbonBudget", f"It would emit {phrase.grams(least)} at least; the job's budget is {budget:g} kgCO2e."
+    )
+
+
+def _budget(view: View, lane: int) -> Refusal | None:
+    if view.affordable[lane].any():
+        return None
+    names = ", ".join(view.problem.purses[i].policy.metadata.name for i in view.problem.purse_rows(view.job))
+    return Refusal("BudgetExhausted", f"This month's budget of policy {names} has no room for the job.")
+
+
+def _capacity(view: View, lane: int) -> Refusal:
+    name, gpus = view.problem.lanes.lanes[lane].cluster, int(view.problem.terms.gpus[view.job, lane])
+    length = phrase.hours(float(view.problem.terms.minutes[view.job, lane]))
+    if ((view.windows.open | view.windows.late) & view.free)[lane].any():
+        return Refusal("NotInTime", f"{name} has {phrase.gpus(gpus)} free only after the job's latest start.")
+    message = f"{name} never has {phrase.gpus(gpus)} free for {length} in the time that is weighed."
+    return Refusal("NoCapacity", message)
+
+
+_LIMITS = (_deadline, _cost, _carbon, _budget, _capacity)
+"""In the order in which they are named; the last always has something to say."""

@@ -1,0 +1,148 @@
+"""Runs that are cut into segments."""
+
+from datetime import timedelta
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carbonfleet.placement import Assumptions, Outcome, Reservation, plan
+from carbonfleet.placement.segments import Cut, cheapest_cut
+from fixtures.placement_world import HOUR, NOON, forecast, job, spoke, world
+
+
+def cut_job(hours, delay, name="job", **interruptible):
+    asked = {"overhead": "0s", "minimum_run": "1h", "max_pauses": 100} | interruptible
+    return job(name, hours=hours, schedule={"max_delay": delay, "interruptible": asked})
+
+
+def only(snapshot, now=NOON):
+    (decision,) = plan(snapshot, now)
+    return decision
+
+
+def hours_of(window):
+    """The hours of the day in which the segments begin, and their lengths in hours."""
+    return [((begin - NOON) / HOUR, (end - begin) / HOUR) for begin, end in window.segments]
+
+
+def test_the_cleanest_hours_are_picked_where_pauses_cost_nothing():
+    values = [900, 10, 900, 20, 900, 30, 900, 900] + [900] * 20
+    decision = only(world([cut_job(3, "5h")], [spoke("oslo")], {"NO-NO1": values}))
+    assert hours_of(decision.window) == [(1, 1), (3, 1), (5, 1)]
+    assert decision.window.grams_co2e == pytest.approx(60, abs=1e-9)
+    assert decision.outcome is Outcome.WAIT
+    assert "in 3 parts" in decision.message
+
+
+def test_no_segment_ends_later_than_an_unbroken_run_would():
+    values = [100, 90, 900, 900, 900, 1]
+    decision = only(world([cut_job(2, "3h")], [spoke("oslo")], {"NO-NO1": values + [900] * 20}))
+    assert hours_of(decision.window) == [(0, 2)]
+
+
+def test_each_pause_costs_its_overhead():
+    values = [100, 900, 100, 900, 900] + [900] * 20
+    free = only(world([cut_job(2, "4h")], [spoke("oslo")], {"NO-NO1": values}))
+    assert hours_of(free.window) == [(0, 1), (2, 1)]
+    costly = only(world([cut_job(2, "4h", overhead="1h")], [spoke("oslo")], {"NO-NO1": values}))
+    assert hours_of(costly.window) == [(0, 2)]
+
+
+def test_a_cheap_overhead_is_run_and_counted():
+    values = [100, 900, 100, 900, 900, 900] + [900] * 20
+    decision = only(world([cut_job(2, "4h", overhead="6m")], [spoke("oslo")], {"NO-NO1": values}))
+    assert hours_of(decision.window) == [(0, 1), (2, 1.1)]
+    assert decision.window.energy_kwh == pytest.approx(2.1)
+    assert decision.window.grams_co2e == pytest.approx(100 + 100 + 90)
+
+
+def test_no_segment_is_shorter_than_the_minimum_run():
+    values = [900, 10, 900, 20, 30, 900, 900, 900] + [900] * 20
+    decision = only(world([cut_job(4, "5h", minimum_run="2h")], [spoke("oslo")], {"NO-NO1": values}))
+    assert all(length >= 2 for _, length in hours_of(decision.window))
+
+
+def test_there_are_no_more_pauses_than_allowed():
+    values = [10, 900, 20, 800, 30] + [900] * 20
+    three = only(world([cut_job(3, "5h")], [spoke("oslo")], {"NO-NO1": values}))
+    assert hours_of(three.window) == [(0, 1), (2, 1), (4, 1)]
+    two = only(world([cut_job(3, "5h", max_pauses=1)], [spoke("oslo")], {"NO-NO1": values}))
+    assert hours_of(two.window) == [(0, 1), (2, 2)]
+
+
+def test_segments_run_only_where_gpus_are_free():
+    values = [900, 10, 900, 20, 900, 30, 900, 900] + [900] * 20
+    taken = Reservation("other", "ml", "oslo", "main", 8, NOON + HOUR, NOON + 2 * HOUR)
+    snapshot = world([cut_job(2, "6h")], [spoke("oslo")], {"NO-NO1": values}, reservations=(taken,))
+    assert hours_of(only(snapshot).window) == [(3, 1), (5, 1)]
+
+
+def test_two_cut_jobs_share_the_clean_hours():
+    values = [900, 10, 900, 20, 900, 900, 900] + [900] * 20
+    jobs = [cut_job(1, "5h", "one"), cut_job(1, "5h", "two")]
+    decisions = plan(world(jobs, [spoke("oslo", gpus=1)], {"NO-NO1": values}), NOON)
+    assert sorted(hours_of(d.window)[0][0] for d in decisions) == [1, 3]
+
+
+def test_a_start_in_the_middle_of_a_slot_loses_no_work():
+    values = [100, 900, 100, 100] + [900] * 20
+    now = NOON + timedelta(minutes=25, seconds=10)
+    snapshot = world([cut_job(2, "4h")], [spoke("oslo")], [forecast("NO-NO1", values)])
+    window = only(snapshot, now).window
+    assert sum((end - begin for begin, end in window.segments), timedelta()) == 2 * HOUR
+    assert window.start >= now
+
+
+def test_quarter_hours_are_used_where_the_grid_changes_by_them():
+    values = [900, 900, 10, 10, 900, 900, 10, 10] + [900] * 30
+    grid = forecast("NO-NO1", values, step=timedelta(minutes=15))
+    asked = {"overhead": "0s", "minimum_run": "30m", "max_pauses": 3}
+    queued = job(hours=1, schedule={"max_delay": "1h30m", "interruptible": asked})
+    assumptions = Assumptions(transfer_kwh_per_gib=0, embodied_share=0)
+    decision = only(world([queued], [spoke("oslo")], [grid], assumptions=assumptions))
+    assert hours_of(decision.window) == [(0.5, 0.5), (1.5, 0.5)]
+
+
+def brute_force(cost, free, cut):
+    """All sets of slots, one by one."""
+    best = float("inf")
+    slots = range(len(cost))
+    for count in range(1, len(cost) + 1):
+        for chosen in combinations([slot for slot in slots if free[slot]], count):
+            runs = np.split(np.array(chosen), np.flatnonzero(np.diff(chosen) > 1) + 1)
+            parts = len(runs) + (cut.is_running and chosen[0] != 0)
+            if parts > len(cut.slots) or (chosen[0] > cut.latest_begin and not cut.is_running):
+                continue
+            goes_on = cut.is_running and chosen[0] == 0
+            if any(len(run) < cut.minimum_run for run in runs[1 if goes_on else 0 :]):
+                continue
+            unused = count - cut.slots[parts - 1]
+            if 0 <= unused < 1:
+                best = min(best, sum(cost[slot] for slot in chosen) - unused * cost[chosen[-1]])
+    return best
+
+
+@given(
+    cost=st.lists(st.integers(0, 50), min_size=5, max_size=9),
+    taken=st.sets(st.integers(0, 8), max_size=3),
+    length=st.sampled_from([2.0, 2.6, 3.0, 4.0]),
+    overhead=st.sampled_from([0.0, 0.3, 1.0]),
+    pauses=st.integers(0, 2),
+    minimum_run=st.integers(1, 2),
+    latest=st.integers(0, 8),
+    is_running=st.booleans(),
+)
+def test_the_cut_is_the_cheapest_of_all(cost, taken, length, overhead, pauses, minimum_run, latest, is_running):
+    lengths = tuple(length + count * overhead for count in range(pauses + 1))
+    cut = Cut(lengths, minimum_run, latest, is_running)
+    prices = np.array(cost, dtype=float)
+    free = np.array([slot not in taken for slot in range(len(cost))])
+    found = cheapest_cut(prices[None], free[None], cut)
+    expected = brute_force(cost, free, cut)
+    assert (found is None) == (expected == float("inf"))
+    if found is not None:
+        assert found.cost == pytest.approx(expected)
+        assert all(free[begin:end].all() for begin, end in found.segments)

@@ -1,0 +1,162 @@
+"""Stability: who stays, who pauses, who moves."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from carbonfleet.placement import Incumbent, Outcome, Reservation, plan
+from fixtures.placement_world import BARE, HOUR, NOON, TIERS, forecast, job, policy, spoke, world
+
+HALF = {"interruptible": {"overhead": "0s", "minimum_run": "1h", "max_pauses": 4}}
+
+
+def running(cluster="oslo", hours=10, left=0.5, since=NOON - 3 * HOUR, schedule=HALF, **more):
+    """A job that runs on a cluster, and its reservation."""
+    incumbent = Incumbent(cluster, "main", since, running=True, since=since, pauses_used=more.pop("pauses_used", 0))
+    queued = job("run", hours=hours, incumbent=incumbent, remaining_fraction=left, schedule=schedule, **more)
+    end = NOON + timedelta(hours=hours * left)
+    return queued, Reservation(queued.uid, "ml", cluster, "main", 1, since, end)
+
+
+def only(snapshot, now=NOON):
+    (decision,) = plan(snapshot, now)
+    return decision
+
+
+def test_an_unstarted_job_keeps_its_window_when_another_is_a_little_better():
+    planned = job(hours=1, incumbent=Incumbent("oslo", "main", NOON + 2 * HOUR))
+    decision = only(world([planned], [spoke("oslo")], {"NO-NO1": [200, 200, 100, 95, 200] + [200] * 40}))
+    assert decision.window.start == NOON + 2 * HOUR
+    assert "stays where it was planned" in decision.message
+
+
+def test_an_unstarted_job_moves_for_a_real_gain():
+    planned = job(hours=1, incumbent=Incumbent("oslo", "main", NOON + 2 * HOUR))
+    decision = only(world([planned], [spoke("oslo")], {"NO-NO1": [200, 200, 100, 50, 200] + [200] * 40}))
+    assert decision.window.start == NOON + 3 * HOUR
+
+
+def test_a_planned_window_that_is_no_longer_free_is_left():
+    planned = job(hours=1, gpus=8, incumbent=Incumbent("oslo", "main", NOON + 2 * HOUR))
+    taken = Reservation("other", "ml", "oslo", "main", 1, NOON + 2 * HOUR, NOON + 3 * HOUR)
+    snapshot = world([planned], [spoke("oslo")], {"NO-NO1": [200, 200, 100, 150] + [200] * 40}, reservations=(taken,))
+    assert only(snapshot).window.start == NOON + 3 * HOUR
+
+
+def test_a_swing_of_five_percent_for_a_day_moves_nothing():
+    incumbent, moves = None, 0
+    for tick in range(24 * 6):
+        now = NOON + tick * timedelta(minutes=10)
+        swing = 1.05 if tick % 2 else 0.95
+        forecasts = [
+            forecast("NO-NO1", [100 * swing] * 200, start=now - 30 * HOUR, observed_at=now),
+            forecast("CA-QC", [100 / swing] * 200, start=now - 30 * HOUR, observed_at=now),
+        ]
+        waits = job(hours=4, schedule={"earliest_start": NOON + 30 * HOUR, "max_delay": "72h"}, incumbent=incumbent)
+        decision = only(world([waits], [spoke("oslo"), spoke("quebec", "CA-QC")], forecasts), now)
+        place = (decision.window.cluster, decision.window.start)
+        moves += incumbent is not None and place != (incumbent.cluster, incumbent.start)
+        incumbent = Incumbent(decision.window.cluster, "main", decision.window.start)
+    assert moves == 0
+
+
+def test_a_running_job_that_can_not_checkpoint_stays():
+    queued, reservation = running(schedule={})
+    snapshot = world(
+        [queued],
+        [spoke("oslo"), spoke("quebec", "CA-QC")],
+        {"NO-NO1": [500] * 60, "CA-QC": [20] * 60},
+        reservations=(reservation,),
+    )
+    decision = only(snapshot)
+    assert (decision.outcome, decision.reason) == (Outcome.KEEP, "StaysWhereItRuns")
+    assert decision.window.segments == ((NOON, NOON + 5 * HOUR),)
+
+
+def test_a_running_job_moves_where_the_rest_of_it_is_much_cleaner():
+    queued, reservation = running()
+    spokes = [spoke("oslo"), spoke("quebec", "CA-QC")]
+    snapshot = world([queued], spokes, {"NO-NO1": [500] * 60, "CA-QC": [250] * 60}, reservations=(reservation,))
+    decision = only(snapshot)
+    assert (decision.outcome, decision.window.cluster) == (Outcome.MOVE, "quebec")
+    assert decision.window.start == NOON
+
+
+def test_a_running_job_stays_when_the_gain_is_less_than_the_move():
+    schedule = {"interruptible": {"overhead": "4h", "minimum_run": "1h"}}
+    queued, reservation = running(schedule=schedule)
+    spokes = [spoke("oslo"), spoke("quebec", "CA-QC")]
+    snapshot = world([queued], spokes, {"NO-NO1": [500] * 60, "CA-QC": [300] * 60}, reservations=(reservation,))
+    assert only(snapshot).outcome is Outcome.KEEP
+
+
+def test_a_running_job_is_left_alone_before_its_dwell_is_over():
+    queued, reservation = running(since=NOON - timedelta(minutes=20))
+    spokes = [spoke("oslo"), spoke("quebec", "CA-QC")]
+    snapshot = world([queued], spokes, {"NO-NO1": [500] * 60, "CA-QC": [20] * 60}, reservations=(reservation,))
+    assert only(snapshot).outcome is Outcome.KEEP
+
+
+def test_a_running_job_pauses_through_dirty_hours():
+    queued, reservation = running(left=0.4)
+    values = [800, 800, 800, 100, 100, 100, 100] + [800] * 60
+    decision = only(world([queued], [spoke("oslo")], {"NO-NO1": values}, reservations=(reservation,)))
+    assert decision.outcome is Outcome.PAUSE
+    assert decision.window.segments == ((NOON + 3 * HOUR, NOON + 7 * HOUR),)
+    assert decision.message.startswith("Pauses at its next checkpoint; goes on 2026-01-31 15:00 UTC")
+
+
+def test_a_running_job_runs_on_through_a_clean_hour_before_it_pauses():
+    queued, reservation = running(left=0.4)
+    values = [100, 800, 800, 100, 100, 100, 800] + [800] * 60
+    decision = only(world([queued], [spoke("oslo")], {"NO-NO1": values}, reservations=(reservation,)))
+    assert decision.outcome is Outcome.KEEP
+    assert decision.window.segments == ((NOON, NOON + HOUR), (NOON + 3 * HOUR, NOON + 6 * HOUR))
+
+
+def test_a_running_job_without_pauses_left_stays():
+    queued, reservation = running(left=0.4, pauses_used=4)
+    values = [800, 800, 800, 100, 100, 100, 100] + [800] * 60
+    decision = only(world([queued], [spoke("oslo")], {"NO-NO1": values}, reservations=(reservation,)))
+    assert decision.outcome is Outcome.KEEP
+
+
+def test_a_running_job_must_leave_where_policy_no_longer_lets_it_be():
+    queued, reservation = running(schedule={})
+    only_us = policy("default", residency={"jurisdictions": ["US"]}, tiers=TIERS)
+    spokes = [spoke("oslo"), spoke("ohio", "US-MIDA-PJM", jurisdictions=("US",))]
+    values = {"NO-NO1": [20] * 60, "US-MIDA-PJM": [500] * 60}
+    decision = only(world([queued], spokes, values, policies=[only_us], reservations=(reservation,)))
+    assert (decision.outcome, decision.window.cluster) == (Outcome.MOVE, "ohio")
+    decision = only(world([queued], spokes[:1], values, policies=[only_us], reservations=(reservation,)))
+    assert (decision.outcome, decision.window, decision.reason) == (Outcome.PAUSE, None, "NoRegionAllowed")
+
+
+def test_a_step_of_half_moves_a_running_job_exactly_once():
+    cluster, since, moves, used = "oslo", NOON - 3 * HOUR, 0, 0
+    for hour in range(8):
+        now = NOON + hour * HOUR
+        left = (20 - hour) / 20
+        incumbent = Incumbent(cluster, "main", since, running=True, since=since, pauses_used=used)
+        queued = job("run", hours=20, incumbent=incumbent, remaining_fraction=left, schedule=HALF)
+        quebec = 300 if hour < 4 else 150
+        forecasts = [
+            forecast("NO-NO1", [300] * 90, start=now, observed_at=now),
+            forecast("CA-QC", [quebec] * 90, start=now, observed_at=now),
+        ]
+        held = Reservation(queued.uid, "ml", cluster, "main", 1, since, now + (20 - hour) * HOUR)
+        snapshot = world([queued], [spoke("oslo"), spoke("quebec", "CA-QC")], forecasts, reservations=(held,))
+        decision = only(snapshot, now)
+        if decision.outcome is Outcome.MOVE:
+            moves, cluster, since, used = moves + 1, decision.window.cluster, now, used + 1
+    assert (moves, cluster) == (1, "quebec")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_what_counts_as_a_real_gain_can_be_set(share):
+    planned = job(hours=1, incumbent=Incumbent("oslo", "main", NOON + 2 * HOUR))
+    assumptions = replace(BARE, stability_share=share)
+    values = {"NO-NO1": [200, 200, 100, 80, 200] + [200] * 40}
+    decision = only(world([planned], [spoke("oslo")], values, assumptions=assumptions))
+    assert decision.window.start == NOON + (2 if share else 3) * HOUR
