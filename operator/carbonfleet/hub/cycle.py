@@ -1,7 +1,8 @@
 """The planning cycle: observe, plan, claim, publish, account, record, release; the same from any state."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -10,15 +11,15 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job_status import DecisionRecord, Figures, JobStatus
 from carbonfleet.fleet import Committed, FleetError, Intent, Place, Placement, Published, Remove, Tip
 from carbonfleet.hub import books, declared, leftovers
-from carbonfleet.hub.events import Happening, happening, tell
+from carbonfleet.hub.events import happening
 from carbonfleet.hub.intentions import intents_of, may_leave
 from carbonfleet.hub.mirror import JOBS, REPORTS, SPOKES
 from carbonfleet.hub.planning import Planned, plan_around
 from carbonfleet.hub.scene import Scene, last_known_facts, snapshot_of, spokes_of
-from carbonfleet.hub.status import Known, Trouble, needs_update, status_of
+from carbonfleet.hub.status import Known, Trouble, is_due, needs_update, status_of
 from carbonfleet.hub.troubles import troubles_of
 from carbonfleet.hub.view import FINALIZER, JobView, Stage, latest_reports, refusals
-from carbonfleet.hub.world import World
+from carbonfleet.hub.world import WRITERS, World
 from carbonfleet.kube import KubeError, Object, ours
 from carbonfleet.placement import plan
 from carbonfleet.placement.snapshot import Snapshot
@@ -42,6 +43,14 @@ class Outcome:
     """This cycle's own writes call for another at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A status that says something new."""
+
+    view: JobView
+    new: JobStatus
+
+
 def run(world: World) -> Outcome:
     """One cycle. Raises KubeError when the Kubernetes API is gone; all else ends in conditions."""
     scene = observe(world)
@@ -50,9 +59,10 @@ def run(world: World) -> Outcome:
     figures, unbooked = books.close(world, scene)
     scene, planned = decide(world, replace(scene, holds=unbooked))
     intents = claim(world, scene, intents_of(scene, planned.decisions, planned.records))
+    announced = announce(world, scene, planned.records, intents)
     published, trouble = publish(world, intents)
     trouble = trouble or scene.trouble
-    after = with_result(world, scene, published)
+    after = with_result(world, with_statuses(scene, announced), published)
     written = write_statuses(world, after, planned.records, intents, published, trouble, figures)
     release(world, after)
     leftovers.forget_reports(world, after)
@@ -132,9 +142,12 @@ def _plan(world: World, scene: Scene) -> Planned:
         signal_problems=reading.problems,
         usage=books.usage(world.ledger, _has_budgets(snapshot), scene),
     )
+    if (known := world.last_plan.recall(complete, scene.now)) is not None:
+        return known
     planned = plan_around(complete, scene.now, world.quarantine, plan)
     signed = {uid: record.model_copy(update={"hub": world.hub_id}) for uid, record in planned.records.items()}
-    return replace(planned, records=signed)
+    world.last_plan.keep(complete, replace(planned, records=signed))
+    return world.last_plan.planned
 
 
 def _has_budgets(snapshot: Snapshot) -> bool:
@@ -153,6 +166,34 @@ def claim(world: World, scene: Scene, intents: list[Intent]) -> list[Intent]:
         return view.has_finalizer or _patch_finalizers(world, view, lambda present: present | {FINALIZER})
 
     return [intent for intent, done in zip(intents, world.writers.map(claimed, intents), strict=True) if done]
+
+
+def announce(
+    world: World, scene: Scene, records: Mapping[str, DecisionRecord], intents: list[Intent]
+) -> list[Future[_Change | None]]:
+    """Begin to show new decisions while Git is written, which takes far longer than a status.
+
+    Only where they are few: of many, each costs a write that delays the others.
+    """
+    wanted = {intent.decision.uid for intent in intents if isinstance(intent, Place)}
+    if len(wanted) > WRITERS:
+        return []
+    fresh = [view for view in scene.views if view.uid in wanted and not _is_scheduled(view.status)]
+    changes = [_Change(view, status_of(Known(view, records[view.uid]), scene.now)) for view in fresh]
+    return [world.writers.submit(_write_status, world, change, scene.now) for change in changes]
+
+
+def _is_scheduled(status: JobStatus) -> bool:
+    return any(condition.type == "Scheduled" and condition.status == "True" for condition in status.conditions)
+
+
+def with_statuses(scene: Scene, announced: Iterable[Future[_Change | None]]) -> Scene:
+    """The scene with what was shown meanwhile. Raises KubeError when the API is gone."""
+    shown = {change.view.uid: change.new for future in announced if (change := future.result()) is not None}
+    if not shown:
+        return scene
+    views = (view.showing(shown[view.uid]) if view.uid in shown else view for view in scene.views)
+    return replace(scene, views=tuple(views))
 
 
 def publish(world: World, intents: list[Intent]) -> tuple[Published | None, Trouble | None]:
@@ -188,17 +229,21 @@ def write_statuses(
     """Write each status that changed, and tell of it; the UIDs of the jobs."""
     troubles = troubles_of(scene, intents, published, trouble)
 
-    def write(view: JobView) -> bool:
-        placed = view.placement
-        record = books.record_in_git(world, scene, view) if placed else records.get(view.uid)
-        commit = _commit_of(view, placed, published, scene)
-        actual = figures.get(view.uid)
-        known = Known(view, record, troubles.get(view.uid), commit, actual)
-        return _write_status(world, known, scene.now)
+    def changes() -> Iterator[_Change]:
+        for view in scene.views:
+            if view.stage is Stage.DONE:
+                continue
+            placed = view.placement
+            record = books.record_in_git(world, scene, view) if placed else records.get(view.uid)
+            commit = _commit_of(view, placed, published, scene)
+            known = Known(view, record, troubles.get(view.uid), commit, figures.get(view.uid))
+            if (change := _change(world, known, scene.now)) is not None:
+                yield change
 
-    wanted = [view for view in scene.views if view.stage is not Stage.DONE]
-    written = world.writers.map(write, wanted)
-    return {view.uid for view, done in zip(wanted, written, strict=True) if done}
+    written = world.writers.map(lambda change: _write_status(world, change, scene.now), changes())
+    for uid in world.told.keys() - {view.uid for view in scene.views}:
+        del world.told[uid]
+    return {change.view.uid for change in written if change is not None}
 
 
 def release(world: World, scene: Scene) -> None:
@@ -227,30 +272,33 @@ def _commit_of(view: JobView, placed: Placement | None, published: Published | N
     return published.commit if published else scene.tip.commit if scene.tip else ""
 
 
-def _write_status(world: World, known: Known, now: datetime) -> bool:
-    view, old = known.view, known.view.status
+def _change(world: World, known: Known, now: datetime) -> _Change | None:
+    """The status to write, if it says anything new; what says nothing new is not looked at again."""
+    old, uid = known.view.status, known.view.uid
+    if world.told.get(uid) == known and not is_due(old, now):
+        return None
     new = status_of(known, now)
-    if not needs_update(old, new, now):
-        return False
+    if needs_update(old, new, now):
+        return _Change(known.view, new)
+    world.told[uid] = known
+    return None
+
+
+def _write_status(world: World, change: _Change, now: datetime) -> _Change | None:
+    """Write it, and tell of it; None where the API would not have it."""
+    view, old, new = change.view, change.view.status, change.new
     metadata = view.body["metadata"]
     where = ours("carbontrainingjobs", metadata["namespace"], metadata["name"])
     try:
-        body = world.kube.patch(f"{where}/status", {"status": _patch(old, new)})
+        patch = _difference(view.body.get("status") or {}, new.to_wire())
+        body = world.kube.patch(f"{where}/status", {"status": patch})
     except KubeError as error:
         _pass_over(world, view, error, "status")
-        return False
+        return None
     world.mirror.refresh(JOBS, body)
     if (what := happening(old, new)) is not None:
-        _tell(world, view, what, now)
-    return True
-
-
-def _tell(world: World, view: JobView, what: Happening, now: datetime) -> None:
-    """An event is for people, and no reason to do anything again."""
-    try:
-        tell(world.kube, view, what, now)
-    except KubeError as error:
-        _log.warning("the event %s of %s was not written: %s", what.reason, view.key, error)
+        world.teller.tell(view, what, now)
+    return change
 
 
 def _pass_over(world: World, view: JobView, error: KubeError, what: str) -> None:
@@ -263,12 +311,8 @@ def _pass_over(world: World, view: JobView, error: KubeError, what: str) -> None
         _log.warning("the %s of %s was not written: %s", what, view.key, error)
 
 
-def _patch(old: JobStatus, new: JobStatus) -> Object:
-    """A merge patch from the old status to the new: null, at every depth, for what is no more."""
-    return _difference(old.to_wire(), new.to_wire())
-
-
 def _difference(before: Object, after: Object) -> Object:
+    """A merge patch from one to the other: null, at every depth, for what is no more."""
     gone: Object = dict.fromkeys(key for key in before if key not in after)
     for key, value in after.items():
         inner = before.get(key)

@@ -1,6 +1,9 @@
 """Events on a job's transitions: what `kubectl describe` shows at its end."""
 
 import hashlib
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -10,6 +13,9 @@ from carbonfleet.api.wire import API_VERSION, format_time
 from carbonfleet.hub.view import JobView
 from carbonfleet.kube import Kube, KubeError, Object, path
 
+_log = logging.getLogger(__name__)
+MOST_UNTOLD: Final = 2000
+"""Events that wait to be posted."""
 _WARNINGS: Final = frozenset({Phase.BLOCKED, Phase.FAILED, Phase.REJECTED})
 
 
@@ -33,6 +39,32 @@ def happening(old: JobStatus, new: JobStatus) -> Happening | None:
 
 def _ready_reason(status: JobStatus) -> str:
     return next((c.reason for c in status.conditions if c.type == "Ready"), "")
+
+
+class Teller:
+    """Posts events in the background: they are for people, and no status waits for them."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._thread = ThreadPoolExecutor(1, "events")
+        self._room = threading.BoundedSemaphore(MOST_UNTOLD)
+
+    def tell(self, view: JobView, what: Happening, now: datetime) -> None:
+        """Post it soon; when too many wait already, it is left out."""
+        if self._room.acquire(blocking=False):
+            self._thread.submit(self._tell, view, what, now)
+
+    def _tell(self, view: JobView, what: Happening, now: datetime) -> None:
+        try:
+            tell(self._kube, view, what, now)
+        except KubeError as error:
+            _log.warning("the event %s of %s was not written: %s", what.reason, view.key, error)
+        finally:
+            self._room.release()
+
+    def close(self) -> None:
+        """Tell no more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 def tell(kube: Kube, view: JobView, what: Happening, now: datetime) -> None:

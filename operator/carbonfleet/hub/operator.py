@@ -54,6 +54,7 @@ def run(settings: HubSettings, clock: Clock, signals: Signals) -> None:
     leader.join(timeout=10)
     if served is not None:
         served.stop()
+    world.teller.close()
     world.ledger.close()
     signals.close()
 

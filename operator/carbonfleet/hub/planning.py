@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+import numpy as np
+
 from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.placement.decision import Decision, Plan
 from carbonfleet.placement.record import record_of
-from carbonfleet.placement.snapshot import QueuedJob, Snapshot
+from carbonfleet.placement.snapshot import Forecast, QueuedJob, Snapshot
 
 _log = logging.getLogger(__name__)
 MOST_POISON: Final = 8
@@ -48,6 +50,48 @@ class Quarantine:
         """Remember culprits."""
         generations = {job.uid: job.generation for job in jobs}
         self.held |= {uid: (generations[uid], fault, now + POISON_REST) for uid, fault in faults.items()}
+
+
+@dataclass(slots=True)
+class LastPlan:
+    """The last answer: it holds while nothing that it was made of has changed, and nothing in it is due.
+
+    Starts that lie ahead are on full slots, and each decision is due again at the next of them at the latest,
+    so the passing of time alone changes nothing before.
+    """
+
+    snapshot: Snapshot | None = None
+    planned: Planned = field(default_factory=Planned)
+
+    def recall(self, snapshot: Snapshot, now: datetime) -> Planned | None:
+        """The answer to the same question; None where it must be asked again."""
+        due = [decision.recheck_at for decision in self.planned.decisions.values()]
+        if self.snapshot is None or self.planned.faults or now >= min(due, default=now):
+            return None
+        return self.planned if _is_same(self.snapshot, snapshot) else None
+
+    def keep(self, snapshot: Snapshot, planned: Planned) -> None:
+        """Remember an answer."""
+        self.snapshot, self.planned = snapshot, planned
+
+
+def _is_same(old: Snapshot, new: Snapshot) -> bool:
+    if old.forecasts.keys() != new.forecasts.keys():
+        return False
+    same_grid = all(_says_the_same(old.forecasts[key], forecast) for key, forecast in new.forecasts.items())
+    return same_grid and replace(old, forecasts={}) == replace(new, forecasts={})
+
+
+def _says_the_same(old: Forecast, new: Forecast) -> bool:
+    """The figures and where they come from; that the same was measured again does not matter."""
+    if old is new:
+        return True
+    same_slots = (old.start, old.step, old.source, old.link) == (new.start, new.step, new.source, new.link)
+    return (
+        same_slots
+        and np.array_equal(old.grams_per_kwh, new.grams_per_kwh)
+        and np.array_equal(old.doubt_grams_per_kwh, new.doubt_grams_per_kwh)
+    )
 
 
 def plan_around(snapshot: Snapshot, now: datetime, quarantine: Quarantine, planner: Planner) -> Planned:

@@ -72,7 +72,8 @@ def status_of(known: Known, now: datetime) -> JobStatus:
         summary=_summary(known, phase, actual)[:1024],
         cluster=_cluster(known, old),
         start=(report.start_time if report and report.start_time else None) or (record.start if record else old.start),
-        recheck_at=record.recheck_at if record and phase in _OPEN else None,
+        # What is to start is tried at each cycle: no time to show, and none to write again when Git is away.
+        recheck_at=record.recheck_at if record and phase in _OPEN and record.outcome != "Start" else None,
         grams_per_kwh=shown.grams_per_kwh if shown else None,
         saved=saved_text(shown, measured=shown is actual),
         attempt=max(view.last_attempt, old.attempt),
@@ -349,8 +350,12 @@ def needs_update(old: JobStatus, new: JobStatus, now: datetime) -> bool:
     """
     if _material(old) != _material(new):
         return True
-    due = old.recheck_at is not None and now >= old.recheck_at
-    return due and old != new
+    return is_due(old, now) and old != new
+
+
+def is_due(status: JobStatus, now: datetime) -> bool:
+    """The job was to be looked at again by now."""
+    return status.recheck_at is not None and now >= status.recheck_at
 
 
 def _material(status: JobStatus) -> tuple[object, ...]:

@@ -1,7 +1,7 @@
 """One job as the hub sees it: what was asked, what stands in Git, what the spoke says."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -85,6 +85,11 @@ class JobView:
             return JobStatus.model_validate(self.body.get("status") or {})
         except ValidationError:
             return JobStatus()
+
+    def showing(self, status: JobStatus) -> "JobView":
+        """The job as it is once `status` was written to it."""
+        job = self.job.model_copy(update={"status": status}) if self.job is not None else None
+        return replace(self, body={**self.body, "status": status.to_wire()}, job=job)
 
     @property
     def last_attempt(self) -> int:

@@ -7,9 +7,11 @@ from typing import Final
 from carbonfleet.api.job_status import DecisionRecord, Figures
 from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository, Tip
+from carbonfleet.hub.events import Teller
 from carbonfleet.hub.mirror import Mirror
-from carbonfleet.hub.planning import Quarantine
+from carbonfleet.hub.planning import LastPlan, Quarantine
 from carbonfleet.hub.settings import HubSettings
+from carbonfleet.hub.status import Known
 from carbonfleet.hub.view import Views
 from carbonfleet.kube import Kube
 from carbonfleet.ledger import Ledger
@@ -39,6 +41,13 @@ class World:
     authors: dict[tuple[str, str], str] = field(default_factory=dict)
     """Of placements without a job, by path and content: the hub cluster that wrote them."""
     quarantine: Quarantine = field(default_factory=Quarantine)
+    last_plan: LastPlan = field(default_factory=LastPlan)
+    told: dict[str, Known] = field(default_factory=dict)
+    """By job UID: what its status says in full, so that it need not be worked out again."""
     hub_id: str = ""
     """UID of the hub cluster's namespace kube-system; what bears another is another hub's."""
     writers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WRITERS, "status"))
+    teller: Teller = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.teller = Teller(self.kube)
