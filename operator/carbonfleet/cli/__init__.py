@@ -2,7 +2,22 @@
 
 import typer
 
-from carbonfleet.cli import backtest, crds, demo, explain, hub, policy, report, signals, spoke, status, up, validate
+from carbonfleet.cli import (
+    backtest,
+    crds,
+    demo,
+    explain,
+    hub,
+    policy,
+    report,
+    review,
+    signals,
+    spoke,
+    status,
+    sweep,
+    up,
+    validate,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -11,8 +26,10 @@ app.add_typer(hub.app, name="hub")
 app.add_typer(spoke.app, name="spoke")
 app.add_typer(crds.app, name="crds")
 app.add_typer(policy.app, name="policy")
+app.add_typer(review.app, name="review")
 app.add_typer(signals.app, name="signals")
 app.add_typer(report.app, name="report")
+app.add_typer(sweep.app, name="sweep")
 for command in (backtest.backtest, demo.demo, up.up, explain.explain, validate.validate, status.status):
     app.command()(command)
 

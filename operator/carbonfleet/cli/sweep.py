@@ -1,0 +1,180 @@
+"""`carbonfleet sweep`: jobs from a grid, how far they are, and which configuration won at what carbon."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from carbonfleet.cli.failure import fail
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from carbonfleet.api import CarbonTrainingJob
+    from carbonfleet.sweep import Place, Progress, Threshold
+
+Sweep = Annotated[str, typer.Argument(help="The sweep's name, as its file has it.")]
+Kubeconfig = Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="The hub's API.")]
+Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace of its jobs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+app = typer.Typer(help="Hyperparameter sweeps in tiers.", no_args_is_help=True)
+
+
+@app.command()
+def generate(
+    file: Annotated[Path, typer.Option("-f", "--file", help="The sweep: grid, tiers and rules.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder for the manifests, made when missing.")],
+    threshold: Annotated[str, typer.Option(help="grams or percentile, over the file's.")] = "",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="The jobs' namespace, over the file's.")] = "",
+) -> None:
+    """Write a CarbonTrainingJob for each configuration; nothing is written unless all are valid."""
+    from carbonfleet.fleet.source import SourceInvalid
+    from carbonfleet.sweep import TIER, SweepError, read_sweep, write
+    from carbonfleet.sweep import generate as jobs_from
+
+    try:
+        sweep = read_sweep(file)
+        jobs = jobs_from(sweep, _threshold(threshold), namespace)
+        write(out, jobs)
+    except SourceInvalid as error:
+        fail("\n".join(map(str, error.problems)))
+    except SweepError as error:
+        fail(error)
+    tiers = [job.metadata.labels[TIER] for job in jobs]
+    told = ", ".join(f"{tiers.count(tier.name)} in {tier.name}" for tier in sweep.tiers if tier.name in tiers)
+    typer.echo(f"{len(jobs)} jobs of sweep {sweep.name} written to {out}: {told}")
+    typer.echo(f"next: kubectl apply -f {out}")
+
+
+@app.command()
+def status(sweep: Sweep, kubeconfig: Kubeconfig = None, namespace: Namespace = "", as_json: AsJson = False) -> None:
+    """Show how far the jobs of each tier are."""
+    from dataclasses import asdict
+
+    from carbonfleet.sweep import progress_by_tier
+
+    tiers = progress_by_tier(_jobs(sweep, kubeconfig, namespace))
+    if as_json:
+        typer.echo(json.dumps({"sweep": sweep, "tiers": [asdict(tier) for tier in tiers]}, indent=2))
+    else:
+        _print(_progress_table(tiers))
+
+
+@app.command()
+def results(
+    sweep: Sweep,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = "",
+    plot: Annotated[Path | None, typer.Option(help="Write a plot of loss against carbon to this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show progress by tier and the leaderboard, each job beside the baseline configuration."""
+    from dataclasses import asdict
+
+    from carbonfleet.sweep import SweepError, leaderboard, progress_by_tier, write_plot
+
+    jobs = _jobs(sweep, kubeconfig, namespace)
+    tiers, places = progress_by_tier(jobs), leaderboard(jobs)
+    if as_json:
+        listed = {"sweep": sweep, "tiers": [asdict(tier) for tier in tiers], "jobs": [_plain(one) for one in places]}
+        typer.echo(json.dumps(listed, indent=2))
+    else:
+        _print(_progress_table(tiers), _leader_table(places))
+        typer.echo(
+            "~ as planned, not measured yet; delay is of the last attempt; differences are less the baseline (*)"
+        )
+    if plot is not None:
+        try:
+            count = write_plot(plot, sweep, places)
+        except SweepError as error:
+            fail(error)
+        typer.echo(f"wrote {plot}: {count} jobs", err=True)
+
+
+def _threshold(text: str) -> "Threshold | None":
+    from carbonfleet.sweep import Threshold
+
+    if text and text not in list(Threshold):
+        fail(f"--threshold {text}: write {' or '.join(Threshold)}")
+    return Threshold(text) if text else None
+
+
+def _jobs(sweep: str, kubeconfig: Path | None, namespace: str) -> "tuple[CarbonTrainingJob, ...]":
+    from carbonfleet.kube import Kube, KubeError
+    from carbonfleet.sweep import SweepError, jobs_of
+
+    try:
+        return jobs_of(Kube.connect(kubeconfig), sweep, namespace)
+    except (KubeError, SweepError) as error:
+        fail(error)
+
+
+def _plain(place: "Place") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    standing = asdict(place.standing)
+    delay = standing.pop("delay")
+    standing["delay_seconds"] = None if delay is None else delay.total_seconds()
+    return {"place": place.place, **standing, "less_baseline": asdict(place.difference)}
+
+
+def _print(*tables: "Table") -> None:
+    from rich.console import Console
+
+    console = Console() if Console().is_terminal else Console(width=180)
+    for table in tables:
+        console.print(table)
+        console.print()
+
+
+def _progress_table(tiers: "Sequence[Progress]") -> "Table":
+    from rich.table import Table
+
+    table = Table("tier", box=None)
+    for heading in ("jobs", "waiting", "running", "succeeded", "failed", "held", "steps", "kWh", "gCO2e"):
+        table.add_column(heading, justify="right")
+    for one in tiers:
+        counts = (one.jobs, one.waiting, one.running, one.succeeded, one.failed, one.held)
+        steps = f"{one.steps:,} of {one.total_steps:,}" if one.total_steps else "-"
+        figures = (f"{one.energy_kwh:,.3g}", f"{one.grams_co2e:,.0f}")
+        table.add_row(one.tier or "-", *map(str, counts), steps, *figures)
+    return table
+
+
+def _leader_table(places: "Sequence[Place]") -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None)
+    for heading in ("", "job", "tier", "phase", "spoke"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("loss", "less base", "kWh", "less base", "gCO2e", "less base", "delay h"):
+        table.add_column(heading, justify="right")
+    for place in places:
+        table.add_row(*_leader_row(place))
+    return table
+
+
+def _leader_row(place: "Place") -> tuple[str, ...]:
+    one, less = place.standing, place.difference
+    planned = "" if one.is_accounted else "~"
+    return (
+        str(place.place or "-"),
+        f"{one.job}{' *' if one.is_baseline else ''}",
+        one.tier or "-",
+        one.phase.value,
+        one.cluster or "-",
+        _number(one.validation_loss, ".4f"),
+        _number(less.validation_loss, "+.4f"),
+        _number(one.energy_kwh, ".3f", planned),
+        _number(less.energy_kwh, "+.3f"),
+        _number(one.grams_co2e, ",.0f", planned),
+        _number(less.grams_co2e, "+,.0f"),
+        _number(None if one.delay is None else one.delay.total_seconds() / 3600, ".1f"),
+    )
+
+
+def _number(value: float | None, form: str, mark: str = "") -> str:
+    return "-" if value is None else f"{mark}{value:{form}}"

@@ -1,0 +1,56 @@
+"""A plot of validation loss against carbon, a colour for each tier."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from carbonfleet.sweep.error import SweepError
+from carbonfleet.sweep.standing import Place
+
+
+@dataclass(frozen=True, slots=True)
+class _Dot:
+    grams_co2e: float
+    loss: float
+    tier: str
+    text: str
+
+
+def write_plot(file: Path, title: str, places: Iterable[Place]) -> int:
+    """Draw the jobs that succeeded and are accounted for; returns how many.
+
+    Raises SweepError where matplotlib is missing, nothing can be drawn, or the file can't be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SweepError("no plot: it needs matplotlib (pip install matplotlib)") from error
+    drawn = _drawn(places)
+    if not drawn:
+        raise SweepError("no plot: no job has succeeded and been accounted for yet")
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.add_subplot()
+    for tier in sorted({dot.tier for dot in drawn}):
+        ours = [dot for dot in drawn if dot.tier == tier]
+        axes.scatter([dot.grams_co2e for dot in ours], [dot.loss for dot in ours], label=tier or "no tier")
+    for dot in drawn:
+        axes.annotate(dot.text, (dot.grams_co2e, dot.loss), (4, 4), textcoords="offset points", fontsize=8)
+    axes.set_xlabel("gCO2e of the run")
+    axes.set_ylabel("validation loss")
+    axes.set_title(f"{title}: numbers are places on the leaderboard", fontsize=10, loc="left")
+    axes.legend()
+    try:
+        figure.savefig(file, dpi=120)
+    except (OSError, ValueError) as error:
+        raise SweepError(f"{file} can't be written: {error}") from error
+    return len(drawn)
+
+
+def _drawn(places: Iterable[Place]) -> list[_Dot]:
+    dots = []
+    for place in places:
+        one = place.standing
+        if one.is_final and one.is_accounted and one.grams_co2e is not None and one.validation_loss is not None:
+            text = f"{place.place} baseline" if one.is_baseline else str(place.place)
+            dots.append(_Dot(one.grams_co2e, one.validation_loss, one.tier, text))
+    return dots

@@ -1,0 +1,188 @@
+"""Where each job of a sweep stands: its configuration, loss and figures, beside the baseline's."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from carbonfleet.api import CarbonTrainingJob
+from carbonfleet.api.job import Phase
+from carbonfleet.api.job_status import Figures, JobStatus
+from carbonfleet.sweep.manifests import BASELINE, TIER
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One job: what it is, how good, and at what price."""
+
+    job: str
+    namespace: str
+    tier: str
+    phase: Phase
+    is_baseline: bool
+    rank: int
+    alpha: float
+    dropout: float
+    learning_rate: float
+    cluster: str
+    step: int
+    total_steps: int
+    validation_loss: float | None
+    energy_kwh: float | None
+    grams_co2e: float | None
+    is_accounted: bool
+    """True: energy and carbon are the ledger's; False: as planned, and they may still change."""
+    delay: timedelta | None
+    """Start less submission, once it has started; of the last attempt where there were more."""
+    attempts: int
+
+    @property
+    def is_final(self) -> bool:
+        """Trained to the end, so that its loss may be compared."""
+        return self.phase is Phase.SUCCEEDED and self.validation_loss is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A job less the baseline; None where one of the two is not known for good."""
+
+    validation_loss: float | None
+    energy_kwh: float | None
+    grams_co2e: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of the leaderboard."""
+
+    place: int | None
+    """From 1, by validation loss; None for a job that has not succeeded."""
+    standing: Standing
+    difference: Difference
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the jobs of one tier are. The five counts add up to `jobs`."""
+
+    tier: str
+    jobs: int
+    waiting: int
+    running: int
+    succeeded: int
+    failed: int
+    held: int
+    """Blocked or rejected: a person must look."""
+    steps: int
+    total_steps: int
+    """Of the jobs that have said how many they have."""
+    energy_kwh: float
+    grams_co2e: float
+    """Energy and carbon of the jobs that have ended."""
+
+
+_RUNNING: Final = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.MOVING})
+_FAILED: Final = frozenset({Phase.FAILED, Phase.CANCELLED})
+_HELD: Final = frozenset({Phase.BLOCKED, Phase.REJECTED})
+_WAITING: Final = frozenset(Phase) - _RUNNING - _FAILED - _HELD - {Phase.SUCCEEDED}
+
+
+def standing_of(job: CarbonTrainingJob) -> Standing:
+    """A job as the leaderboard sees it."""
+    status, lora = job.status, job.spec.workload.lora
+    figures, accounted = _figures(status)
+    progress = status.progress
+    return Standing(
+        job=job.metadata.name,
+        namespace=job.metadata.namespace,
+        tier=job.metadata.labels.get(TIER, ""),
+        phase=status.phase,
+        is_baseline=job.metadata.labels.get(BASELINE) == "true",
+        rank=lora.rank,
+        alpha=lora.alpha,
+        dropout=lora.dropout,
+        learning_rate=job.spec.workload.training.learning_rate,
+        cluster=status.cluster,
+        step=progress.step if progress else 0,
+        total_steps=progress.total_steps if progress else 0,
+        validation_loss=progress.validation_loss if progress else None,
+        energy_kwh=figures.energy_kwh if figures else None,
+        grams_co2e=figures.grams_co2e if figures else None,
+        is_accounted=accounted,
+        delay=_delay(job),
+        attempts=status.attempt,
+    )
+
+
+def leaderboard(jobs: Iterable[CarbonTrainingJob]) -> tuple[Place, ...]:
+    """Those that succeeded by validation loss, then the others by the loss that they have; ties by name."""
+    standings = sorted(map(standing_of, jobs), key=_order)
+    baseline = next((one for one in standings if one.is_baseline), None)
+    return tuple(
+        Place(number if one.is_final else None, one, _difference(one, baseline))
+        for number, one in enumerate(standings, 1)
+    )
+
+
+def progress_by_tier(jobs: Iterable[CarbonTrainingJob]) -> tuple[Progress, ...]:
+    """The tiers by name, each with its jobs counted by what they do."""
+    standings = [standing_of(job) for job in jobs]
+    tiers = sorted({one.tier for one in standings})
+    return tuple(_progress(tier, [one for one in standings if one.tier == tier]) for tier in tiers)
+
+
+def _figures(status: JobStatus) -> tuple[Figures | None, bool]:
+    """What the ledger says once all attempts are over; what is planned before."""
+    if status.phase.is_terminal and status.actual is not None:
+        return status.actual, True
+    return status.expected, False
+
+
+def _delay(job: CarbonTrainingJob) -> timedelta | None:
+    """Before a job has run, its start is only a plan."""
+    status, submitted = job.status, job.metadata.creation_timestamp
+    has_run = status.phase is Phase.RUNNING or status.progress is not None or status.actual is not None
+    if not has_run or status.start is None or submitted is None:
+        return None
+    return max(status.start - submitted, timedelta())
+
+
+def _order(one: Standing) -> tuple[bool, bool, float, str, str]:
+    loss = one.validation_loss
+    return not one.is_final, loss is None, loss or 0.0, one.namespace, one.job
+
+
+def _difference(one: Standing, baseline: Standing | None) -> Difference:
+    if baseline is None:
+        return Difference(None, None, None)
+    accounted = one.is_accounted and baseline.is_accounted
+    return Difference(
+        validation_loss=_less(one.validation_loss, baseline.validation_loss, one.is_final and baseline.is_final),
+        energy_kwh=_less(one.energy_kwh, baseline.energy_kwh, accounted),
+        grams_co2e=_less(one.grams_co2e, baseline.grams_co2e, accounted),
+    )
+
+
+def _less(ours: float | None, theirs: float | None, comparable: bool) -> float | None:
+    return ours - theirs if comparable and ours is not None and theirs is not None else None
+
+
+def _progress(tier: str, standings: list[Standing]) -> Progress:
+    ended = [one for one in standings if one.is_accounted]
+
+    def count(phases: Iterable[Phase]) -> int:
+        return sum(one.phase in phases for one in standings)
+
+    return Progress(
+        tier=tier,
+        jobs=len(standings),
+        waiting=count(_WAITING),
+        running=count(_RUNNING),
+        succeeded=count({Phase.SUCCEEDED}),
+        failed=count(_FAILED),
+        held=count(_HELD),
+        steps=sum(one.step for one in standings),
+        total_steps=sum(one.total_steps for one in standings),
+        energy_kwh=sum(one.energy_kwh or 0.0 for one in ended),
+        grams_co2e=sum(one.grams_co2e or 0.0 for one in ended),
+    )

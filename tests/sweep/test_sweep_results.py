@@ -1,0 +1,210 @@
+"""From the hub's jobs to progress, leaderboard and plot."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from carbonfleet.api import CarbonTrainingJob, JobStatus
+from carbonfleet.api.job_status import Figures, Phase
+from carbonfleet.api.report import Progress
+from carbonfleet.api.wire import API_VERSION
+from carbonfleet.kube import ours
+from carbonfleet.sweep import BASELINE, SWEEP, TIER, jobs_of, leaderboard, progress_by_tier
+
+NAMESPACE = "results"
+SPEC = {
+    "workload": {"model": "carbonfleet/tiny-qwen2", "dataset": {"name": "carbonfleet/tiny-instructions"}},
+    "resources": {"duration": "1h"},
+    "residency": {"dataClass": "public"},
+}
+
+
+def figures(energy_kwh, grams):
+    return Figures(energy_kwh=energy_kwh, grams_co2e=grams, grams_per_kwh=100.0)
+
+
+def trained(loss, step=60):
+    return Progress(step=step, total_steps=60, validation_loss=loss)
+
+
+SUCCEEDED = {"phase": Phase.SUCCEEDED, "cluster": "no-osl-1", "attempt": 1}
+STANDS = {
+    "base": ("tier-1", SUCCEEDED | {"progress": trained(1.5), "actual": figures(2.0, 200.0)}, 1),
+    "better": ("tier-3", SUCCEEDED | {"progress": trained(1.25), "actual": figures(3.0, 80.0)}, 40),
+    "worse": ("tier-1", SUCCEEDED | {"progress": trained(1.75), "actual": figures(2.0, 240.0)}, 2),
+    "runs": ("tier-3", {"phase": Phase.RUNNING, "progress": trained(1.0, 30), "expected": figures(3.0, 90.0)}, 3),
+    "waits": ("tier-3", {"phase": Phase.WAITING, "expected": figures(3.0, 95.0)}, 50),
+    "fails": ("tier-1", {"phase": Phase.FAILED, "progress": trained(None, 10), "actual": figures(0.5, 50.0)}, 1),
+    "stuck": ("tier-1", {"phase": Phase.BLOCKED}, None),
+}
+"""Name to tier, status, and hours from submission to start."""
+
+
+def put(kube, name, namespace, sweep, tier="tier-1", status=None, hours=None):
+    """Create a job, and write its status as the hub does."""
+    labels = {SWEEP: sweep, TIER: tier} | ({BASELINE: "true"} if name == "base" else {})
+    body = {"apiVersion": API_VERSION, "kind": "CarbonTrainingJob", "metadata": {"name": name, "labels": labels}}
+    made = kube.create(ours("carbontrainingjobs", namespace), body | {"spec": SPEC})
+    if status is None:
+        return
+    submitted = CarbonTrainingJob.model_validate(made).metadata.creation_timestamp
+    start = None if hours is None else submitted + timedelta(hours=hours)
+    written = JobStatus(**status, start=start).to_wire()
+    kube.patch(ours("carbontrainingjobs", namespace, name, "status"), {"status": written})
+
+
+@pytest.fixture(scope="module")
+def sweep(hub, kube):
+    """Seven jobs of one sweep in every state, and one of another; the sweep's name."""
+    for namespace in (NAMESPACE, "split-a", "split-b"):
+        assert hub.kubectl("create", "namespace", namespace).returncode == 0
+    for name, (tier, status, hours) in STANDS.items():
+        put(kube, name, NAMESPACE, "ranks", tier, status, hours)
+    put(kube, "alien", NAMESPACE, "other")
+    for namespace in ("split-a", "split-b"):
+        put(kube, "one", namespace, "split")
+    return "ranks"
+
+
+@pytest.fixture
+def places(kube, sweep):
+    return {place.standing.job: place for place in leaderboard(jobs_of(kube, sweep))}
+
+
+def test_a_job_that_succeeded_stands_by_its_loss_above_one_that_runs(places):
+    assert list(places) == ["better", "base", "worse", "runs", "fails", "stuck", "waits"]
+    assert [place.place for place in places.values()] == [1, 2, 3, None, None, None, None]
+
+
+def test_each_job_stands_beside_the_baseline(places):
+    less = places["better"].difference
+    assert (less.validation_loss, less.energy_kwh, less.grams_co2e) == (-0.25, 1.0, -120.0)
+    less = places["base"].difference
+    assert (less.validation_loss, less.energy_kwh, less.grams_co2e) == (0, 0, 0)
+
+
+def test_a_plan_is_not_compared_with_what_was_measured(places):
+    one = places["runs"]
+    assert (one.standing.grams_co2e, one.standing.is_accounted) == (90.0, False)
+    assert (one.difference.validation_loss, one.difference.grams_co2e) == (None, None)
+
+
+def test_a_failed_job_has_emitted_but_has_no_loss_to_compare(places):
+    one = places["fails"]
+    assert (one.standing.grams_co2e, one.difference.grams_co2e, one.difference.validation_loss) == (50.0, -150.0, None)
+
+
+def test_delay_is_from_submission_to_start_and_only_once_started(places):
+    delays = {name: place.standing.delay for name, place in places.items()}
+    hours = {name: delay and delay / timedelta(hours=1) for name, delay in delays.items()}
+    assert hours == {"base": 1, "better": 40, "worse": 2, "runs": 3, "fails": 1, "waits": None, "stuck": None}
+
+
+def test_progress_counts_each_job_of_a_tier_once(kube, sweep):
+    one, three = progress_by_tier(jobs_of(kube, sweep))
+    assert (one.tier, one.jobs, one.waiting, one.running, one.succeeded, one.failed, one.held) == (
+        *("tier-1", 4),
+        *(0, 0, 2, 1, 1),
+    )
+    assert (one.steps, one.total_steps, one.energy_kwh, one.grams_co2e) == (130, 180, 4.5, 490.0)
+    assert (three.tier, three.jobs, three.waiting, three.running, three.succeeded, three.failed, three.held) == (
+        *("tier-3", 3),
+        *(1, 1, 1, 0, 0),
+    )
+    assert (three.steps, three.total_steps, three.grams_co2e) == (90, 120, 80.0)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_every_phase_is_counted_exactly_once(phase):
+    job = CarbonTrainingJob.model_validate({"metadata": {"name": "one"}, "spec": SPEC, "status": {"phase": phase}})
+    (tier,) = progress_by_tier([job])
+    assert tier.waiting + tier.running + tier.succeeded + tier.failed + tier.held == 1
+
+
+def test_a_sweep_without_a_baseline_has_no_differences(kube, sweep):
+    jobs = [job for job in jobs_of(kube, sweep) if job.metadata.name != "base"]
+    assert {place.difference.validation_loss for place in leaderboard(jobs)} == {None}
+
+
+def test_status_shows_the_tiers(hub, command, sweep):
+    done = command("sweep", "status", sweep, "--kubeconfig", hub.kubeconfig)
+    rows = [line.split() for line in done.output.splitlines() if line.strip()]
+    assert rows[0] == ["tier", "jobs", "waiting", "running", "succeeded", "failed", "held", "steps", "kWh", "gCO2e"]
+    assert rows[1] == ["tier-1", "4", "0", "0", "2", "1", "1", "130", "of", "180", "4.5", "490"]
+    assert rows[2] == ["tier-3", "3", "1", "1", "1", "0", "0", "90", "of", "120", "3", "80"]
+
+
+def test_results_show_the_leaderboard(hub, command, sweep):
+    output = command("sweep", "results", sweep, "--kubeconfig", hub.kubeconfig).output
+    rows = [line.split() for line in output.splitlines()]
+    assert next(row for row in rows if row[:2] == ["1", "better"])[:9] == [
+        "1",
+        "better",
+        "tier-3",
+        "Succeeded",
+        "no-osl-1",
+        "1.2500",
+        "-0.2500",
+        "3.000",
+        "+1.000",
+    ]
+    assert "base *" in output
+    assert next(row for row in rows if row[:2] == ["-", "runs"])[-3:] == ["~90", "-", "3.0"]
+
+
+def test_results_for_machines(hub, command, sweep):
+    found = json.loads(command("sweep", "results", sweep, "--json", "--kubeconfig", hub.kubeconfig).output)
+    first = found["jobs"][0]
+    assert (first["job"], first["place"], first["tier"], first["grams_co2e"]) == ("better", 1, "tier-3", 80.0)
+    assert (first["delay_seconds"], first["less_baseline"]["grams_co2e"]) == (144_000, -120.0)
+    assert [tier["tier"] for tier in found["tiers"]] == ["tier-1", "tier-3"]
+
+
+def test_the_plot_is_a_picture_of_what_succeeded(hub, command, sweep, tmp_path):
+    pytest.importorskip("matplotlib", reason="the plot needs matplotlib")
+    plot = tmp_path / "plot.png"
+    done = command("sweep", "results", sweep, "--plot", plot, "--kubeconfig", hub.kubeconfig)
+    assert done.exit_code == 0, done.output
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "3 jobs" in done.output
+
+
+def test_without_matplotlib_the_table_stands_and_the_message_says_what_to_do(hub, sweep, tmp_path):
+    script = "import sys; sys.modules['matplotlib'] = None; from carbonfleet.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "sweep", "results", sweep, "--plot", str(tmp_path / "plot.png")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"KUBECONFIG": str(hub.kubeconfig)},
+    )
+    assert done.returncode == 2
+    assert "better" in done.stdout
+    assert done.stderr == "error: no plot: it needs matplotlib (pip install matplotlib)\n"
+
+
+def test_a_plot_of_nothing_is_refused(hub, command, sweep, tmp_path):
+    plot = tmp_path / "plot.png"
+    done = command("sweep", "results", "other", "--plot", plot, "--kubeconfig", hub.kubeconfig)
+    assert (done.exit_code, plot.exists()) == (2, False)
+    assert "no job has succeeded and been accounted for yet" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing",), "no job in any namespace bears the label carbonfleet.dev/sweep=nothing"),
+        (("ranks", "-n", "split-a"), "no job in namespace split-a bears the label"),
+        (("split",), "sweep split is in the namespaces split-a, split-b; choose one with -n"),
+        (("a,b&limit=1",), "'a,b&limit=1' is no name"),
+        (("ranks", "-n", "../nodes"), "'../nodes' is no name"),
+    ],
+)
+def test_a_sweep_that_is_not_there_is_an_error(hub, command, sweep, arguments, message):
+    done = command("sweep", "status", *arguments, "--kubeconfig", hub.kubeconfig)
+    assert done.exit_code == 2
+    assert message in done.output
