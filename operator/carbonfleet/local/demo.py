@@ -13,6 +13,7 @@ from typing import Final
 
 import yaml
 from pydantic import ValidationError
+from rich.markup import escape
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job_status import Phase
@@ -65,7 +66,7 @@ def run(settings: DemoSettings, screen: Screen) -> int:
         stack.up()
         return _story(settings, stack, screen, clock)
     except (ChildError, RayHeadError, KubeError) as error:
-        screen.line("error", f"[red]{error}[/red]")
+        screen.line("error", f"[red]{escape(str(error))}[/red]; logs are in {os.path.relpath(settings.state)}/logs")
         return 1
     except KeyboardInterrupt:
         screen.line("stack", "stopping")
@@ -136,7 +137,7 @@ def _apply(settings: DemoSettings, stack: Stack, screen: Screen) -> Mapping[str,
         answers[name] = (done.stdout + done.stderr).strip()
         colour = "green" if done.returncode == 0 else "yellow"
         for line in answers[name].splitlines():
-            screen.line(name, f"[{colour}]{line}[/{colour}]")
+            screen.line(name, f"[{colour}]{escape(line)}[/{colour}]")
     return answers
 
 
@@ -182,11 +183,12 @@ class Watcher:
         if job.status.phase in (Phase.WAITING, Phase.BLOCKED, Phase.COMMITTED):
             self.screen.decision(job)
         elif job.status.phase is not Phase.PENDING:
-            self.screen.line(job.metadata.name, f"{job.status.phase.value}: {job.status.summary}")
+            said = job.status.summary.partition("; decided: ")[0]  # the decision itself was told before
+            self.screen.line(job.metadata.name, f"{job.status.phase.value}: {escape(said)}")
 
     def _commits(self) -> None:
         for commit, subject in git_daemon.log_lines(self.stack.repository, self.commit):
-            self.screen.line("git", f"[magenta]{commit[:10]}[/magenta] {subject}")
+            self.screen.line("git", f"[magenta]{commit[:10]}[/magenta] {escape(subject)}")
             self.commit = commit
 
     def _once(self, what: str, value: object, tell: Callable[[], None]) -> None:
@@ -219,6 +221,7 @@ def _hints(stack: Stack, screen: Screen) -> None:
     screen.title("Try it yourself (with make demo KEEP=1, in another terminal)")
     home = os.path.relpath(stack.settings.state)
     screen.line("", f"export KUBECONFIG={home}/kubeconfig PATH=.venv/bin:$PATH")
+    screen.line("", "kubectl apply -f crds/examples/minimal.yaml")
     screen.line("", "kubectl get ctj -A")
     screen.line("", "kubectl describe ctj -n team-a waits")
     screen.line("", f"git -C {os.path.relpath(stack.repository)} log --stat")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from carbonfleet.api import CarbonTrainingJob
@@ -26,14 +27,21 @@ class Screen:
 
     def line(self, who: str, text: str) -> None:
         """One thing that happened."""
-        self.console.print(f"[dim]{who:>14}[/dim]  {text}", highlight=False, soft_wrap=True)
+        if not (who and self.console.is_terminal):  # logs and commands to copy keep their lines whole
+            self.console.print(f"[dim]{who:>14}[/dim]  {text}", highlight=False, soft_wrap=True)
+            return
+        row = Table.grid(padding=(0, 2))
+        row.add_column(width=14, justify="right", style="dim")
+        row.add_column(overflow="fold")
+        row.add_row(who, text)
+        self.console.print(row, highlight=False)
 
     def decision(self, job: CarbonTrainingJob) -> None:
         """A decision with its candidate table."""
         status = job.status
         colour = _COLOURS.get(status.phase.value, "white")
         self.console.print()
-        self.line(job.metadata.name, f"[{colour}]{status.phase.value}[/{colour}]: {status.summary}")
+        self.line(job.metadata.name, f"[{colour}]{status.phase.value}[/{colour}]: {escape(status.summary)}")
         if status.candidates:
             self.console.print(candidate_table(status.candidates))
 
@@ -75,7 +83,7 @@ def candidate_table(candidates: Sequence[CandidateStatus]) -> Table:
                 (candidate.cost_usd, 2),
             )
         ]
-        table.add_row(mark, candidate.cluster, start, *figures, candidate.message or candidate.reason)
+        table.add_row(mark, candidate.cluster, start, *figures, escape(candidate.message or candidate.reason))
     return table
 
 

@@ -229,7 +229,7 @@ class Stack:
         while not self._watch_over.wait(1.0):
             for child in self._children.values():
                 if not child.is_alive and not self._watch_over.is_set():
-                    self._say(f"{child.name} ended; starting it again")
+                    self._say(f"{child.name} ended; starting it again ({os.path.relpath(child.log)} says why)")
                     child.start()
 
 
