@@ -37,7 +37,7 @@ def explain(
     job, record = _offline(Path(what), fleet, signals, demo) if Path(what).exists() else _recorded(what, kubeconfig)
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(f"[bold]{job.key}[/bold]: {record.outcome} ({record.reason})", highlight=False)
-    console.print(record.message, highlight=False)
+    console.print(record.message, highlight=False, markup=False)
     console.print(candidate_table(record.candidates))
     if record.recheck_at is not None:
         console.print(f"Looked at again at {format_time(record.recheck_at)} at the latest.", highlight=False)
@@ -56,7 +56,7 @@ def _offline(
     try:
         checkout = read_checkout(read_files(fleet))
     except (OSError, ValueError) as error:
-        fail(f"{fleet}: {error}; name a checkout of the fleet repository with --fleet")
+        fail(f"{error} with --fleet")
     clock, room = _signals(signals, demo)
     now = clock.now()
     queued = QueuedJob("offline", job.metadata.namespace, job.metadata.name, job.spec, now)
@@ -83,6 +83,8 @@ def _read_job(manifest: Path) -> "CarbonTrainingJob":
 
     try:
         document = yaml.safe_load(manifest.read_text())
+        if not isinstance(document, dict):
+            fail(f"{manifest} holds no manifest of a CarbonTrainingJob")
         document["metadata"].setdefault("namespace", "default")
         return CarbonTrainingJob.model_validate(document)
     except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
@@ -115,8 +117,8 @@ def _recorded(key: str, kubeconfig: Path | None) -> "tuple[CarbonTrainingJob, De
     from carbonfleet.kube import Kube, KubeError, ours
 
     namespace, _, name = key.partition("/")
-    if not name:
-        fail(f"{key} is no file; write namespace/name for a job on the hub")
+    if not name or "/" in name or name.endswith((".yaml", ".yml")):
+        fail(f"{key} is no file; give one that exists, or namespace/name for a job on the hub")
     try:
         job = CarbonTrainingJob.model_validate(
             Kube.connect(kubeconfig).get(ours("carbontrainingjobs", namespace, name))

@@ -13,6 +13,7 @@ def status(
     """Show every spoke and every job, with what each waits for."""
     from pydantic import ValidationError
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from carbonfleet.api import CarbonTrainingJob, SpokeCluster
@@ -30,11 +31,12 @@ def status(
     for spoke in spokes:
         free = ", ".join(f"{pool.free_gpus} {pool.name}" for pool in spoke.status.pools) or "-"
         heard = spoke.status.heartbeat_time.strftime("%m-%d %H:%M:%S") if spoke.status.heartbeat_time else "never"
-        commit, problems = spoke.status.synced_commit[:10] or "-", "; ".join(spoke.status.problems) or "-"
+        commit, problems = spoke.status.synced_commit[:10] or "-", escape("; ".join(spoke.status.problems) or "-")
         table.add_row(spoke.metadata.name, spoke.spec.zone, free, heard, commit, problems)
     console.print(table)
     console.print()
     table = Table("job", "phase", "spoke", "what", box=None)
     for job in jobs:
-        table.add_row(job.key, job.status.phase.value, job.status.cluster or "-", job.status.summary or "not seen yet")
+        said = escape(job.status.summary or "not seen yet")
+        table.add_row(job.key, job.status.phase.value, job.status.cluster or "-", said)
     console.print(table)

@@ -22,7 +22,10 @@ def _problems(path: Path) -> list[str]:
     from carbonfleet.fleet.check import read_checkout, read_files
 
     if path.is_dir():
-        return [str(problem) for problem in read_checkout(read_files(path)).problems]
+        try:
+            return [str(problem) for problem in read_checkout(read_files(path)).problems]
+        except FileNotFoundError as error:
+            return [f"{error}, or the files themselves"]
     try:
         content = path.read_bytes()
     except OSError as error:
