@@ -82,6 +82,18 @@ def own_house(own_api, tmp_path: Path) -> Iterator[House]:
     made.git.stop()
 
 
+@pytest.fixture(scope="module")
+def slow_house(flow_api, tmp_path_factory) -> Iterator[House]:
+    """A house whose clock leaves a person the time to answer."""
+    made = open_house(tmp_path_factory.mktemp("reviewed"), flow_api, speed=60.0)
+    try:
+        begin(made)
+        yield made
+    finally:
+        made.close()
+        made.git.stop()
+
+
 def begin(house: House) -> None:
     """Start the hub and the spokes, and wait until all have been heard."""
     house.start_hub()

@@ -1,9 +1,12 @@
 """`carbonfleet hub run`: the operator."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from carbonfleet.hub.settings import ReviewSettings
 
 app = typer.Typer(no_args_is_help=True, help="Run the operator on the hub cluster.")
 
@@ -44,6 +47,16 @@ def run(
     signing_key: Annotated[
         Path | None, typer.Option(envvar="CARBONFLEET_SIGNING_KEY", help="SSH key that signs commits.")
     ] = None,
+    forge: Annotated[
+        str, typer.Option(envvar="CARBONFLEET_FORGE", help="github, gitlab or gitea: where people review.")
+    ] = "",
+    forge_api: Annotated[
+        str, typer.Option(envvar="CARBONFLEET_FORGE_API", help="Its API's address, https://api.github.com for one.")
+    ] = "https://api.github.com",
+    forge_repository: Annotated[
+        str, typer.Option(envvar="CARBONFLEET_FORGE_REPOSITORY", help="owner/name there.")
+    ] = "",
+    forge_token_file: Annotated[Path | None, typer.Option(envvar="CARBONFLEET_FORGE_TOKEN_FILE")] = None,
     namespace: Annotated[
         str, typer.Option(envvar="CARBONFLEET_NAMESPACE", help="Where the hub's Lease lives.")
     ] = "carbonfleet-system",
@@ -107,6 +120,7 @@ def run(
         )
         settings = HubSettings(
             fleet=fleet,
+            forge=_forge(forge, forge_api, forge_repository, forge_token_file or token_file, branch),
             state=state,
             kubeconfig=kubeconfig,
             namespace=namespace,
@@ -132,3 +146,12 @@ def run(
         OSError,
     ) as error:
         fail(error)
+
+
+def _forge(kind: str, api: str, repository: str, token_file: Path | None, branch: str) -> "ReviewSettings | None":
+    from carbonfleet.hub.settings import ReviewSettings
+
+    if not kind:
+        return None
+    wanted = {"kind": kind, "api": api, "repository": repository, "token_file": token_file, "base": branch}
+    return ReviewSettings.model_validate(wanted)

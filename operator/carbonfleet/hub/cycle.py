@@ -5,12 +5,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job_status import DecisionRecord, Figures, JobStatus
-from carbonfleet.fleet import Committed, FleetError, Intent, Place, Placement, Published, Remove, Tip
-from carbonfleet.hub import books, declared, leftovers
+from carbonfleet.fleet import Committed, FleetError, Intent, Place, Placement, Proposal, Propose, Published, Remove, Tip
+from carbonfleet.hub import books, declared, leftovers, reviewing
 from carbonfleet.hub.events import happening
 from carbonfleet.hub.intentions import intents_of, may_leave
 from carbonfleet.hub.mirror import JOBS, REPORTS, SPOKES
@@ -25,6 +25,7 @@ from carbonfleet.placement import plan
 from carbonfleet.placement.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
+Wanted = TypeVar("Wanted", bound=Intent | Propose)
 _TRIES: Final = 3
 """Of a write that others were faster with."""
 
@@ -63,7 +64,8 @@ def run(world: World) -> Outcome:
     published, trouble = publish(world, intents)
     trouble = trouble or scene.trouble
     after = with_result(world, with_statuses(scene, announced), published)
-    written = write_statuses(world, after, planned.records, intents, published, trouble, figures)
+    proposals = reviewing.advance(world, after, claim(world, after, reviewing.proposals_of(after, planned)))
+    written = write_statuses(world, after, planned.records, intents, published, trouble, figures, proposals)
     release(world, after)
     leftovers.forget_reports(world, after)
     due = [decision.recheck_at for decision in planned.decisions.values()]
@@ -155,17 +157,18 @@ def _has_budgets(snapshot: Snapshot) -> bool:
     return any(policy.spec.budget is not None for policy in snapshot.policies.policies)
 
 
-def claim(world: World, scene: Scene, intents: list[Intent]) -> list[Intent]:
-    """Put the finalizer on each job before its placement is written; what can't be claimed must wait."""
+def claim(world: World, scene: Scene, wanted: list[Wanted]) -> list[Wanted]:
+    """Put the finalizer on each job before its placement is written or proposed; what can't be claimed must wait."""
     views = {view.uid: view for view in scene.views}
 
-    def claimed(intent: Intent) -> bool:
-        if not isinstance(intent, Place):
+    def claimed(wish: Intent | Propose) -> bool:
+        place = wish.place if isinstance(wish, Propose) else wish
+        if not isinstance(place, Place):
             return True
-        view = views[intent.decision.uid]
+        view = views[place.decision.uid]
         return view.has_finalizer or _patch_finalizers(world, view, lambda present: present | {FINALIZER})
 
-    return [intent for intent, done in zip(intents, world.writers.map(claimed, intents), strict=True) if done]
+    return [wish for wish, done in zip(wanted, world.writers.map(claimed, wanted), strict=True) if done]
 
 
 def announce(
@@ -225,6 +228,7 @@ def write_statuses(
     published: Published | None,
     trouble: Trouble | None,
     figures: Mapping[str, Figures],
+    proposals: Mapping[str, Proposal],
 ) -> set[str]:
     """Write each status that changed, and tell of it; the UIDs of the jobs."""
     troubles = troubles_of(scene, intents, published, trouble)
@@ -236,7 +240,8 @@ def write_statuses(
             placed = view.placement
             record = books.record_in_git(world, scene, view) if placed else records.get(view.uid)
             commit = _commit_of(view, placed, published, scene)
-            known = Known(view, record, troubles.get(view.uid), commit, figures.get(view.uid))
+            actual = figures.get(view.uid)
+            known = Known(view, record, troubles.get(view.uid), commit, actual, proposals.get(view.uid))
             if (change := _change(world, known, scene.now)) is not None:
                 yield change
 

@@ -14,7 +14,7 @@ import kopf
 
 from carbonfleet.api.wire import GROUP, VERSION
 from carbonfleet.clock import Clock
-from carbonfleet.fleet import Repository
+from carbonfleet.fleet import Repository, Reviews
 from carbonfleet.hub import cycle
 from carbonfleet.hub.election import Election
 from carbonfleet.hub.metrics import Metrics
@@ -75,12 +75,14 @@ async def _operate(stop: threading.Event, liveness: str) -> None:
 def open_world(settings: HubSettings, clock: Clock, signals: Signals) -> World:
     """Everything that a cycle needs, from settings."""
     settings.state.mkdir(parents=True, exist_ok=True)
+    repository = Repository(settings.fleet, clock)
     return World(
         settings=settings,
         clock=clock,
         kube=Kube.connect(settings.kubeconfig),
         mirror=Mirror(),
-        repository=Repository(settings.fleet, clock),
+        repository=repository,
+        reviews=Reviews(repository, settings.forge.open() if settings.forge else None),
         signals=signals,
         ledger=Ledger(settings.ledger) if settings.ledger else Ledger.at(settings.state / "ledger.sqlite"),
     )

@@ -1,13 +1,50 @@
 """How one hub is set up: from the environment or the command line, checked at the door."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from carbonfleet.fleet import RepositorySettings
+from carbonfleet.fleet import Forge, RepositorySettings
+from carbonfleet.fleet.forge_http import ForgeSettings
+from carbonfleet.fleet.gitea import Gitea
+from carbonfleet.fleet.github import GitHub
+from carbonfleet.fleet.gitlab import GitLab
 from carbonfleet.hub.election import LEASE
+
+
+class ForgeKind(StrEnum):
+    """Which forge holds the fleet repository's pull requests."""
+
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    GITEA = "gitea"
+
+
+class ReviewSettings(BaseModel):
+    """Where proposals become pull requests; without, they are branches for `carbonfleet review`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ForgeKind
+    api: Annotated[str, Field(pattern=r"^https?://")]
+    """Such as https://api.github.com, https://git.example.org/api/v4 or https://git.example.org/api/v1."""
+    repository: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+    """`owner/name`."""
+    token_file: Path
+    base: str = "main"
+    ca_file: Path | None = None
+
+    def open(self) -> Forge:
+        """The forge. Nothing is asked of it yet."""
+        place = ForgeSettings(self.api, self.repository, self.token_file, self.base, self.ca_file)
+        kinds: dict[ForgeKind, Callable[[ForgeSettings], Forge]]
+        kinds = {ForgeKind.GITHUB: GitHub, ForgeKind.GITLAB: GitLab, ForgeKind.GITEA: Gitea}
+        return kinds[self.kind](place)
+
 
 HORIZON: Final = timedelta(hours=96)
 """How far ahead the plan looks."""
@@ -20,6 +57,8 @@ class HubSettings(BaseModel):
 
     fleet: RepositorySettings
     """Where placements are written, and as whom."""
+    forge: ReviewSettings | None = None
+    """Where people review; None for branches only."""
     state: Path
     """A directory for the ledger and the signal history."""
     kubeconfig: Path | None = None

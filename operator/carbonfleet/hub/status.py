@@ -15,7 +15,8 @@ from carbonfleet.api.job_status import (
 )
 from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.api.wire import ANNOTATION, format_time
-from carbonfleet.fleet import object_name
+from carbonfleet.fleet import Proposal, object_name
+from carbonfleet.fleet.review import Stage as ReviewStage
 from carbonfleet.hub.view import JobView, Stage, ended_phase, may_try_again
 from carbonfleet.placement.policy import POLICY_REASONS
 
@@ -42,6 +43,8 @@ class Known:
     """Of the placement, when it stands in Git."""
     actual: Figures | None = None
     """What the ledger says once an attempt has ended."""
+    proposal: Proposal | None = None
+    """Where the review of the placement stands, when people must agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,8 @@ def phase_of(known: Known, old: JobStatus) -> Phase:
             return Phase.REJECTED
         case Stage.QUEUED if known.trouble is not None and known.trouble.reason == WAITING_FOR_STOP:
             return Phase.WAITING
+        case Stage.QUEUED if known.proposal is not None:
+            return _BY_REVIEW.get(known.proposal.stage, Phase.PENDING)
         case Stage.QUEUED if known.record is not None:
             return _BY_OUTCOME.get(known.record.outcome, Phase.PENDING)
         case Stage.INVALID:
@@ -133,6 +138,11 @@ def phase_of(known: Known, old: JobStatus) -> Phase:
     return old.phase
 
 
+_BY_REVIEW: Final = {
+    ReviewStage.OPEN: Phase.PROPOSED,
+    ReviewStage.REJECTED: Phase.REJECTED,
+    ReviewStage.HUMAN_EDITED: Phase.REJECTED,
+}
 HELD_REASONS: Final = frozenset({"RevertedByHuman", "EditedByHuman"})
 """A person undid the placement: it is not written again unless the spec changes or it is asked for."""
 WAITING_FOR_STOP: Final = "WaitingForStop"
@@ -188,8 +198,19 @@ def _scheduled(known: Known, phase: Phase) -> Rung | None:
 
 def _approved(known: Known, phase: Phase) -> Rung | None:
     if known.view.placement is not None:
+        asked = any(
+            c.type == "Approved" and c.reason in ("AwaitingReview", "Merged") for c in known.view.status.conditions
+        )
+        if asked:
+            return Rung("Approved", TRUE, "Merged", "a person merged the proposal")
         return Rung("Approved", TRUE, "AutoApproved", "policy and job ask for no review")
-    return None
+    if (proposal := known.proposal) is None:
+        return None
+    where = proposal.url or proposal.branch
+    if proposal.stage is ReviewStage.OPEN:
+        return Rung("Approved", FALSE, "AwaitingReview", f"a person must merge {where}")
+    reason = proposal.reason or proposal.stage.value
+    return Rung("Approved", FALSE, reason, proposal.message or f"see {where}")
 
 
 def _committed(known: Known, phase: Phase) -> Rung | None:
@@ -317,6 +338,10 @@ def _summary(known: Known, phase: Phase, actual: Figures | None) -> str:
         return f"{report.reason or 'Failed'} on {report.spoke}: {report.message or 'no more is known'}"
     if record is not None and phase is Phase.RUNNING and report is not None and report.start_time:
         return f"trains on {report.spoke} since {format_time(report.start_time)}; decided: {record.message}"
+    if known.proposal is not None:
+        waits = f"waits for review of {known.proposal.url or known.proposal.branch}"
+        said = known.proposal.message if known.proposal.stage is not ReviewStage.OPEN else waits
+        return f"{said}; decided: {record.message}" if record else said
     if record is not None:
         return str(record.message)
     return str(view.job.status.summary)

@@ -6,7 +6,7 @@ from typing import Final
 
 from carbonfleet.api.job_status import DecisionRecord, Figures
 from carbonfleet.clock import Clock
-from carbonfleet.fleet import Repository, Tip
+from carbonfleet.fleet import Repository, Reviews, Tip
 from carbonfleet.hub.events import Teller
 from carbonfleet.hub.mirror import Mirror
 from carbonfleet.hub.planning import LastPlan, Quarantine
@@ -32,6 +32,7 @@ class World:
     repository: Repository
     signals: Signals
     ledger: Ledger
+    reviews: Reviews
     views: Views = field(default_factory=Views)
     tip: Tip | None = None
     records: dict[str, DecisionRecord] = field(default_factory=dict)
@@ -41,6 +42,8 @@ class World:
     authors: dict[tuple[str, str], str] = field(default_factory=dict)
     """Of placements without a job, by path and content: the hub cluster that wrote them."""
     quarantine: Quarantine = field(default_factory=Quarantine)
+    has_proposals: bool = True
+    """Whether any may be open: unknown at the start, so they are looked for once."""
     last_plan: LastPlan = field(default_factory=LastPlan)
     told: dict[str, Known] = field(default_factory=dict)
     """By job UID: what its status says in full, so that it need not be worked out again."""
