@@ -10,12 +10,10 @@ from carbonfleet.api.wire import Name, PositiveDuration, Wire
 from carbonfleet.fleet.source import read_source
 from carbonfleet.sweep.error import SweepError
 from carbonfleet.sweep.grid import PLACES
-from carbonfleet.sweep.rules import Rule, Scalar
+from carbonfleet.sweep.rules import Rule, Scalar, Scalars
 
 LabelKey = Annotated[str, Field(pattern=r"^([a-z0-9.-]{1,190}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
-Axis = Scalar | Annotated[tuple[Scalar, ...], Field(min_length=1)]
-"""One value, or several to be combined with those of the row's other fields."""
 
 
 class Threshold(StrEnum):
@@ -64,7 +62,7 @@ class SweepFile(Wire):
     """What all jobs share."""
     baseline: dict[str, Scalar]
     """The configuration that the others are compared with; it must be in the grid."""
-    grid: Annotated[tuple[dict[str, Axis], ...], Field(min_length=1, max_length=1000)]
+    grid: Annotated[tuple[dict[str, Scalars], ...], Field(min_length=1, max_length=1000)]
     """The configurations; a field with a list stands for each of its values."""
     tiers: Annotated[tuple[SweepTier, ...], Field(min_length=1, max_length=32)]
     """The tiers that rules name."""
@@ -79,7 +77,7 @@ class SweepFile(Wire):
 
     @field_validator("grid")
     @classmethod
-    def _grid_fields_are_known(cls, grid: tuple[dict[str, Axis], ...]) -> tuple[dict[str, Axis], ...]:
+    def _grid_fields_are_known(cls, grid: tuple[dict[str, Scalars], ...]) -> tuple[dict[str, Scalars], ...]:
         for row in grid:
             _refuse_unknown(row)
         return grid

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, PlainValidator, field_validator
 
 from carbonfleet.api.wire import Name, Wire
 
@@ -21,31 +21,42 @@ _NUMBER: Final = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _COMPARED: Final = re.compile(rf"(<=|>=|!=|<|>)\s*({_NUMBER})")
 
 
-def plain_value(value: object) -> object:
-    """`1e-4` as a number: YAML 1.1 reads it as text, for want of a dot."""
-    if isinstance(value, bool):
-        raise ValueError(f"must be a number or a word, not {value}")
+def plain_value(value: object) -> Value:
+    """A number or a word; `1e-4` as a number: YAML 1.1 reads it as text, for want of a dot. Raises ValueError."""
     if isinstance(value, str) and re.fullmatch(_NUMBER, value):
         return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"must be a number or a word, not {value!r:.40}")
     return value
 
 
-Scalar = Annotated[Value, BeforeValidator(plain_value)]
-Test = Scalar | Annotated[tuple[Scalar, ...], Field(min_length=1)]
-"""A value, a comparison such as ">= 0.15", or a list of values of which any will do."""
+def one_or_several(value: object) -> Value | tuple[Value, ...]:
+    """A plain value, or a list of at least one. Raises ValueError."""
+    if not isinstance(value, list | tuple):
+        return plain_value(value)
+    if not value:
+        raise ValueError("is an empty list; write at least one value")
+    return tuple(map(plain_value, value))
+
+
+Scalar = Annotated[Value, PlainValidator(plain_value)]
+Scalars = Annotated[Value | tuple[Value, ...], PlainValidator(one_or_several)]
 
 
 class Rule(Wire):
     """A tier for the configurations in which every field of `match` holds."""
 
-    match: dict[str, Test] = Field(default_factory=dict)
-    """Fields and what they must be; left empty, the rule takes every configuration."""
+    match: dict[str, Scalars] = Field(default_factory=dict)
+    """Fields and what they must be: a value, a list of which any will do, or a comparison such as ">= 0.15".
+
+    Left empty, the rule takes every configuration.
+    """
     tier: Name
     """The tier, as `tiers` names it."""
 
     @field_validator("match")
     @classmethod
-    def _comparisons_are_whole(cls, match: dict[str, Test]) -> dict[str, Test]:
+    def _comparisons_are_whole(cls, match: dict[str, Scalars]) -> dict[str, Scalars]:
         for field, test in match.items():
             if isinstance(test, str) and test[:1] in "<>=!" and not _COMPARED.fullmatch(test):
                 raise ValueError(f'{field}: "{test}" compares with nothing; write <, <=, >, >= or != and a number')
@@ -56,7 +67,7 @@ class Rule(Wire):
         return all(field in values and _holds(test, values[field]) for field, test in self.match.items())
 
 
-def _holds(test: object, value: Value) -> bool:
+def _holds(test: Value | tuple[Value, ...], value: Value) -> bool:
     if isinstance(test, tuple):
         return value in test
     compared = _COMPARED.fullmatch(test) if isinstance(test, str) else None
