@@ -53,7 +53,7 @@ def report(
     query = Query(job=job, namespace=namespace, sweep=sweep, since=_utc(since), until=_utc(until))
     opened = _open(ledger)
     try:
-        made = reports.report(opened, By(by), query, Clock.from_environment().now())
+        made = reports.report(opened, By(by), query, Clock.from_environment().now(), with_months=html is not None)
         if html is not None:
             html.write_text(page(made), encoding="utf-8")
             typer.echo(f"wrote {html}", err=True)

@@ -63,7 +63,7 @@ def page(made: Report) -> str:
         _table("signal", made.totals),
         _plot(f"Emitted and baseline by {made.by.value}, kg CO2e", largest(made.lines, _MOST_BARS), len(made.lines)),
     ]
-    if made.by.value != "month":
+    if made.months:
         parts.append(_plot("By month, kg CO2e", made.months[-_MOST_BARS:], len(made.months)))
     parts += [f"<h2>By {made.by.value}</h2>", _table(made.by.value, made.lines), "<h2>What the figures are</h2><ul>"]
     parts += [f"<li class='note'>{escape(note)}</li>" for note in _NOTES]

@@ -120,15 +120,15 @@ class Report:
     lines: tuple[Line, ...]
     totals: tuple[Line, ...]
     months: tuple[Line, ...]
-    """The same attempts by month, for plots."""
+    """The same attempts by month, for plots; empty unless asked for."""
     made_at: datetime
 
 
-def report(ledger: Ledger, by: By, query: Query, now: datetime) -> Report:
-    """The figures of the attempts asked for. Raises LedgerError."""
+def report(ledger: Ledger, by: By, query: Query, now: datetime, with_months: bool = False) -> Report:
+    """The figures of the attempts asked for; by month as well only for who plots them. Raises LedgerError."""
     lines = _lines(ledger.sums(by, query))
     totals = _lines(ledger.sums(By.ALL, query))
-    months = lines if by is By.MONTH else _lines(ledger.sums(By.MONTH, query))
+    months = _lines(ledger.sums(By.MONTH, query)) if with_months and by is not By.MONTH else ()
     return Report(by, query, lines, totals, months, now)
 
 
