@@ -44,7 +44,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A job less the baseline; None where one of the two is not known for good."""
+    """A job less the baseline; None where one of the two did not succeed or is not accounted for."""
 
     validation_loss: float | None
     energy_kwh: float | None
@@ -155,9 +155,11 @@ def _order(one: Standing) -> tuple[bool, bool, float, str, str]:
 def _difference(one: Standing, baseline: Standing | None) -> Difference:
     if baseline is None:
         return Difference(None, None, None)
-    accounted = one.is_accounted and baseline.is_accounted
+    # A run that was cut short emitted less, which says nothing of its configuration.
+    trained = one.is_final and baseline.is_final
+    accounted = trained and one.is_accounted and baseline.is_accounted
     return Difference(
-        validation_loss=_less(one.validation_loss, baseline.validation_loss, one.is_final and baseline.is_final),
+        validation_loss=_less(one.validation_loss, baseline.validation_loss, trained),
         energy_kwh=_less(one.energy_kwh, baseline.energy_kwh, accounted),
         grams_co2e=_less(one.grams_co2e, baseline.grams_co2e, accounted),
     )
