@@ -74,7 +74,7 @@ class Stack:
             self._start_api()
             self._install()
             self._start_hub()
-            self._ray = ray.result()
+            ray.result()
         for cluster in self.clusters():
             self._start_spoke(cluster)
         threading.Thread(target=self._keep_alive, name="keep-alive", daemon=True).start()
@@ -138,7 +138,7 @@ class Stack:
         self.git_url = f"git://127.0.0.1:{port}/{git_daemon.NAME}"
         self._say(f"Git server with the fleet repository at {self.git_url}")
 
-    def _start_ray(self) -> RayHead:
+    def _start_ray(self) -> None:
         resources = {
             gpu_resource(facts["name"], pool["name"]): float(pool["gpus"])
             for facts in map(self._facts, self.clusters())
@@ -147,9 +147,9 @@ class Stack:
         short = Path(_kept(self._state / "ray.directory", lambda: tempfile.mkdtemp(prefix="cf-ray-")))
         python_path = os.pathsep.join([str(self.settings.project / "workloads"), os.environ.get("PYTHONPATH", "")])
         environment = {"PYTHONPATH": python_path, "HF_HUB_OFFLINE": "1"}
-        head = RayHead.start(HeadSettings(short, resources, self.settings.cpus, environment=environment))
-        self._say(f"Ray head for all spokes at {head.address}")
-        return head
+        # Kept at once: when something else fails to start, `down` must find it.
+        self._ray = RayHead.start(HeadSettings(short, resources, self.settings.cpus, environment=environment))
+        self._say(f"Ray head for all spokes at {self._ray.address}")
 
     def _facts(self, cluster: str) -> dict[str, Any]:
         file = self.settings.project / "fleet" / "clusters" / cluster / "cluster.yaml"
