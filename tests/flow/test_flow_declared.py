@@ -1,0 +1,102 @@
+"""What people declare: broken policies and cluster files, zones that nobody knows, a dead carbon API."""
+
+import yaml
+
+from carbonfleet.api.job_status import Phase
+from conftest import begin
+from fixtures.hub_process import condition
+from fixtures.kubeapi_server import eventually, free_port
+
+
+def test_a_broken_policy_denies_with_file_and_line_and_recovers_when_corrected(house):
+    begin(house)
+    person = house.git.checkout()
+    person.edit("policies/default.yaml", "residency: {anywhere: true}", "residency: {anywhere: perhaps}")
+    person.push("Break the policy")
+    house.submit("denied")
+    job = house.wait("denied", Phase.BLOCKED)
+    assert "policies/default.yaml:6" in job.status.summary
+    assert condition(job, "PolicyAllowed").status.value == "False"
+    assert house.placements("denied") == []
+    person.edit("policies/default.yaml", "perhaps", "true")
+    person.push("Mend the policy")
+    house.submit("nudge")  # any later cycle sees the new tip
+    house.wait("denied", Phase.SUCCEEDED)
+    house.assert_run_once("denied")
+
+
+def test_a_broken_cluster_file_takes_that_spoke_out_and_no_other(house):
+    begin(house)
+    person = house.git.checkout()
+    person.edit("clusters/no-osl-1/cluster.yaml", "gpus: 1024", "gpus: many")
+    person.push("Break Norway")
+    house.submit("second-best", "hold")
+    job = house.wait("second-best", Phase.RUNNING)
+    assert job.status.cluster == "ca-qc-1"
+    (norway,) = [c for c in job.status.candidates if c.cluster == "no-osl-1"]
+    assert "clusters/no-osl-1/cluster.yaml:" in norway.message
+    person.edit("clusters/no-osl-1/cluster.yaml", "gpus: many", "gpus: 1024")
+    person.push("Mend Norway")
+    house.submit("best-again")
+    assert house.wait("best-again", Phase.SUCCEEDED).status.cluster == "no-osl-1"
+
+
+def test_a_spoke_whose_file_vanished_still_has_its_attempt_accounted(house):
+    begin(house)
+    house.submit("homeless", "hold")
+    house.wait("homeless", Phase.RUNNING)
+    person = house.git.checkout()
+    person.pull()
+    person.run("rm", "--quiet", "clusters/no-osl-1/cluster.yaml")
+    person.push("Forget Norway")
+    house.spokes.finish("homeless")
+    house.wait("homeless", Phase.SUCCEEDED)
+    (line,) = house.ledger("homeless")
+    assert (line.cluster, line.zone) == ("no-osl-1", "NO-NO1")
+
+
+def test_a_zone_that_nobody_knows_excludes_its_spoke_with_the_reason(house):
+    begin(house)
+    person = house.git.checkout()
+    person.edit("clusters/no-osl-1/cluster.yaml", '"NO-NO1"', '"XX-NOPE"')
+    person.push("Misspell Norway")
+    house.submit("elsewhere")
+    job = house.wait("elsewhere", Phase.SUCCEEDED)
+    assert job.status.cluster == "ca-qc-1"
+    (norway,) = [c for c in job.status.candidates if c.cluster == "no-osl-1"]
+    assert norway.verdict == "Filtered"
+    assert "XX-NOPE" in norway.message
+
+
+def test_a_dead_carbon_api_lets_the_job_s_own_rule_decide_and_says_so(house):
+    dead = {"type": "electricitymaps", "endpoint": {"url": f"http://127.0.0.1:{free_port()}", "tries": 1}}
+    settings = {"sources": [dead], "patienceSeconds": 1}
+    house.signals.write_text(yaml.safe_dump(settings))
+    begin(house)
+    house.submit("patient", schedule={"maxDelay": "1h", "onSignalLoss": {"action": "wait"}})
+    house.submit("prompt", schedule={"maxDelay": "1h", "onSignalLoss": {"action": "now"}})
+    patient = house.wait("patient", Phase.WAITING, Phase.BLOCKED)
+    assert "carbon intensity" in patient.status.summary
+    house.wait("prompt", Phase.SUCCEEDED)
+    assert house.placements("patient") == []
+    job = house.job("prompt")
+    assert "SignalLost" in {condition(job, "Scheduled").reason, *(c.reason for c in job.status.candidates)}
+
+
+def test_a_silent_spoke_gets_nothing_new_and_keeps_what_it_has(house):
+    house.options = ()
+    begin(house)
+    house.submit("kept", "hold")
+    house.wait("kept", Phase.RUNNING)
+    house.spokes.silent.add("no-osl-1")
+
+    def is_out() -> bool:
+        house.submit(f"probe-{len(house.spokes.plays)}")
+        name = list(house.spokes.plays)[-1]
+        job = house.wait(name, Phase.SUCCEEDED, Phase.COMMITTED, Phase.RUNNING)
+        (norway,) = [c for c in job.status.candidates if c.cluster == "no-osl-1"]
+        return norway.reason == "Unreachable"
+
+    eventually(is_out, 60, every=3.0)
+    assert house.phase("kept") is Phase.RUNNING
+    assert house.changes("kept") == ["place 1"]
