@@ -51,6 +51,11 @@ def test_the_best_window_of_a_zone_is_found(data_folder):
     check_temporal(data_folder, cases, None)
 
 
+def test_the_best_pieces_of_time_of_a_zone_are_found(data_folder):
+    cases = [r for r in rows(data_folder, "expected_oracle_temporal.csv") if r["zone"] == "DE" and r["job_h"] == "4"]
+    check_temporal(data_folder, cases, PIECES)
+
+
 def test_the_best_window_over_zones_is_found(data_folder):
     cases = [
         r for r in rows(data_folder, "expected_oracle_spacetime.csv") if r["set"] == "hydro3" and r["job_h"] == "4"
