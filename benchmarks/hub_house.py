@@ -37,7 +37,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Usage:
-    """CPU seconds of one process and of its children that ended."""
+    """CPU seconds of a process and of all that it started, and its own memory."""
 
     cpu: float
     resident_mib: float
@@ -45,10 +45,24 @@ class Usage:
 
     @classmethod
     def of(cls, pid: int) -> "Usage":
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         memory = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         kib = [int(memory[name].split()[0]) for name in ("VmRSS", "VmHWM")]
-        return cls(sum(map(int, fields[11:15])) / TICKS, kib[0] / 1024, kib[1] / 1024)
+        return cls(cpu_seconds(pid), kib[0] / 1024, kib[1] / 1024)
+
+    @classmethod
+    def own(cls) -> "Usage":
+        return cls(time.process_time(), 0.0, 0.0)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of the process, its children that live, and those that ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        tasks = Path(f"/proc/{pid}/task").glob("*/children")
+        children = [int(child) for task in tasks for child in task.read_text().split()]
+    except OSError:  # it has just ended, and counts for its parent
+        return 0.0
+    return sum(map(int, fields[11:15])) / TICKS + sum(map(cpu_seconds, children))
 
 
 @dataclass
@@ -82,7 +96,8 @@ class House:
         return self.folder / "git" / git_daemon.NAME
 
     def usage(self) -> dict[str, Usage]:
-        return {name: Usage.of(child.pid) for name, child in self.children.items()}
+        """By process; `client` is the one that creates jobs and observes, this very process."""
+        return {name: Usage.of(child.pid) for name, child in self.children.items()} | {"client": Usage.own()}
 
     def head(self) -> str:
         with suppress(FileNotFoundError):

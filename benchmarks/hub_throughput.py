@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hub_house import TEAM, House, eventually, house, job
@@ -22,6 +22,7 @@ from carbonfleet.kube import Kube, Object, ours
 
 JOBS = ours("carbontrainingjobs", TEAM)
 PUSHES = 15
+FLOOR_JOBS = 200
 SETTLE_SECONDS = 5.0
 
 
@@ -42,23 +43,38 @@ class Measured:
     writes: int
     hub_mib: float
     load: float
+    floor: "Floor | None" = None
 
-    def row(self) -> str:
+    def figures(self) -> dict[str, str]:
         rate = self.jobs / max(self.decision_seconds, self.pushed_seconds)
-        cells = [self.title, f"{self.create_seconds:.2f}", f"{self.decision_seconds:.2f}", f"{self.pushed_seconds:.2f}"]
-        cells += [str(self.commits), f"{rate:.0f}", *map(percentiles, (self.decision, self.pushed, self.known))]
-        cells += [f"{1000 * self.used[name] / self.jobs:.1f}" for name in ("hub", "api", "git")]
-        cells += [f"{self.writes / self.jobs:.1f}", f"{self.hub_mib:.0f}", f"{self.load:.1f}"]
-        return "| " + " | ".join(cells) + " |"
+        cpu = {name: 1000 * seconds / self.jobs for name, seconds in self.used.items()}
+        return {
+            "jobs": str(self.jobs),
+            "last create, s": f"{self.create_seconds:.2f}",
+            "last decision shown, s": f"{self.decision_seconds:.2f}",
+            "last push, s": f"{self.pushed_seconds:.2f}",
+            "placements/s": f"{rate:.0f}",
+            "commits": str(self.commits),
+            "decision shown p50 / p99, ms": percentiles(self.decision),
+            "pushed p50 / p99, ms": percentiles(self.pushed),
+            "commit shown p50 / p99, ms": percentiles(self.known),
+            "CPU ms/job: hub": f"{cpu['hub']:.1f}",
+            "CPU ms/job: API, git, client": f"{cpu['api']:.1f}, {cpu['git']:.1f}, {cpu['client']:.1f}",
+            "writes to a job": f"{self.writes / self.jobs:.1f}",
+            "hub MiB at peak": f"{self.hub_mib:.0f}",
+            "load": f"{self.load:.1f}",
+            "floor, jobs/s": f"{self.floor.jobs_per_second:.0f}" if self.floor else "",
+            "floor, one git push, ms": f"{self.floor.push_milliseconds:.0f}" if self.floor else "",
+            "placements of the floor, %": f"{100 * rate / self.floor.jobs_per_second:.0f}" if self.floor else "",
+        }
 
 
-HEAD = (
-    "| flow | last create, s | last decision, s | last push, s | commits | placements/s "
-    "| decision p50 / p99, ms | pushed p50 / p99, ms | Committed shown p50 / p99, ms "
-    "| hub CPU ms/job | API CPU ms/job | git CPU ms/job | API writes/job | hub MiB at peak | load |\n"
-    + 15 * "|---"
-    + "|"
-)
+def table(columns: list[Measured]) -> str:
+    """A line for each figure, a column for each flow."""
+    figures = [column.figures() for column in columns]
+    lines = [["", *(column.title for column in columns)], ["---"] * (1 + len(columns))]
+    lines += [[name, *(each[name] for each in figures)] for name in figures[0]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def main() -> None:
@@ -85,26 +101,24 @@ def temporary() -> tempfile.TemporaryDirectory[str]:
 
 
 def flows(options: argparse.Namespace) -> None:
-    rows: list[Measured] = []
-    floors: list[str] = []
+    columns: list[Measured] = []
     for number in range(options.repeat):
         with temporary() as folder, house(Path(folder), options.spokes) as fresh:
             measure(fresh, f"warm {number}", 20, 0.05)
+            found = []
             if options.only != "burst":
                 steady = round(options.rate * options.seconds)
-                rows.append(measure(fresh, f"steady {options.rate:g}/s, {steady} jobs", steady, 1 / options.rate))
+                found.append(measure(fresh, f"steady {options.rate:g}/s", steady, 1 / options.rate))
             if options.only != "steady":
-                rows.append(measure(fresh, f"burst of {options.burst}", options.burst, 0.0))
-            floors.append(str(floor(fresh, 200)))
-    print("\n" + HEAD)
-    for row in rows:
-        print(row.row())
-    print("\n".join(["", *floors, ""]))
+                found.append(measure(fresh, f"burst of {options.burst}", options.burst, 0.0))
+            beside = floor(fresh, FLOOR_JOBS)
+            columns += [replace(each, floor=beside) for each in found]
+    print("\n" + table(columns) + "\n")
 
 
 def measure(house: House, title: str, count: int, every: float) -> Measured:
     """Create `count` jobs, one each `every` seconds, and watch what becomes of them."""
-    names = [f"{title.split(',')[0].split('/')[0].replace(' ', '-').replace('.', '-')}-{n:04d}" for n in range(count)]
+    names = [f"{title.split('/')[0].replace(' ', '-').replace('.', '-')}-{n:04d}" for n in range(count)]
     observers, before = Observers(house), house.usage()
     observers.start()
     began = time.perf_counter()
@@ -157,10 +171,6 @@ class Floor:
 
     jobs_per_second: float
     push_milliseconds: float
-
-    def __str__(self) -> str:
-        both = f"one create and one status write for each job: {self.jobs_per_second:.0f} jobs/s"
-        return f"floor: {both}; one git push of one file: p50 {self.push_milliseconds:.0f} ms"
 
 
 def floor(house: House, count: int) -> Floor:
