@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import urllib3
+import yaml
 from kubernetes import client, config
 
 from carbonfleet.api.wire import GROUP, VERSION
@@ -76,8 +77,10 @@ class Kube:
                 config.load_kube_config(
                     config_file=str(kubeconfig) if kubeconfig else None, client_configuration=configuration
                 )
-        except config.ConfigException as error:
-            raise KubeError(0, "NoKubeconfig", f"no usable kubeconfig: {error}; set KUBECONFIG") from error
+        except (config.ConfigException, yaml.YAMLError, OSError, TypeError, ValueError, AttributeError) as error:
+            where = kubeconfig or "the usual places"
+            why = " ".join(str(error).split())[:200].rstrip(".;")
+            raise KubeError(0, "NoKubeconfig", f"no usable kubeconfig at {where}: {why}; set KUBECONFIG") from error
         return cls(configuration)
 
     @property

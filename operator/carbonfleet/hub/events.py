@@ -16,6 +16,13 @@ from carbonfleet.kube import Kube, KubeError, Object, path
 _log = logging.getLogger(__name__)
 MOST_UNTOLD: Final = 2000
 """Events that wait to be posted."""
+_TOLD_AS: Final = {
+    Phase.COMMITTED: "Committed",
+    Phase.RUNNING: "Running",
+    Phase.CANCELLED: "Deleting",
+    Phase.PROPOSED: "Proposed",
+}
+"""Where the roll-up's reason would tell of what is still to come."""
 _WARNINGS: Final = frozenset({Phase.BLOCKED, Phase.FAILED, Phase.REJECTED})
 
 
@@ -33,7 +40,7 @@ def happening(old: JobStatus, new: JobStatus) -> Happening | None:
     before, after = _ready_reason(old), _ready_reason(new)
     if old.phase is new.phase and (before == after or new.phase not in _WARNINGS):
         return None
-    reason = after or new.phase.value
+    reason = _TOLD_AS.get(new.phase) or after or new.phase.value
     return Happening(reason, new.summary or new.phase.value, new.phase in _WARNINGS)
 
 

@@ -67,13 +67,13 @@ class Scene:
         """Somebody else took the job's placement out of Git while it was live.
 
         The hub itself removes a live placement only for a job that is being deleted, or after it
-        wrote down how the attempt ended.
+        wrote down how the attempt ended. An edit of the spec from before counts for nothing: whoever takes
+        the file away knows it.
         """
         if view.stage is not Stage.QUEUED or view.job is None or not self.tip_is_fresh:
             return False
         status = view.job.status
-        changed = view.job.metadata.generation != status.observed_generation
-        return status.phase in IN_GIT and not changed and not asks_to_replace(view)
+        return status.phase in IN_GIT and not asks_to_replace(view)
 
 
 def asks_to_replace(view: JobView) -> bool:

@@ -241,7 +241,7 @@ def _running(known: Known, phase: Phase) -> Rung | None:
     if report.phase is AttemptPhase.RUNNING:
         return Rung("Running", TRUE, "Training", done)
     reason = report.reason or report.phase.value
-    return Rung("Running", FALSE, reason, report.message or f"the attempt is {report.phase.value.lower()}")
+    return Rung("Running", FALSE, reason, report.message or f"attempt {report.attempt}: {report.phase.value.lower()}")
 
 
 def _finished(known: Known, phase: Phase) -> Rung | None:
