@@ -10,9 +10,9 @@ from carbonfleet.api.report import ReportSpec
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.fleet import decision_in
 from carbonfleet.hub.accounting import Attempt, account, figures_of
+from carbonfleet.hub.known import NOT_ACCOUNTED, Trouble
 from carbonfleet.hub.past import KnownPast
 from carbonfleet.hub.scene import Scene
-from carbonfleet.hub.status import NOT_ACCOUNTED, Trouble
 from carbonfleet.hub.view import JobView, Stage
 from carbonfleet.hub.world import World
 from carbonfleet.ledger import By, Intensities, Ledger, Query

@@ -13,10 +13,11 @@ from carbonfleet.fleet import Committed, FleetError, Intent, Place, Placement, P
 from carbonfleet.hub import books, declared, leftovers, reviewing
 from carbonfleet.hub.events import happening
 from carbonfleet.hub.intentions import intents_of, may_leave
+from carbonfleet.hub.known import Known, Trouble
 from carbonfleet.hub.mirror import JOBS, REPORTS, SPOKES
 from carbonfleet.hub.planning import Planned, plan_around
 from carbonfleet.hub.scene import Scene, last_known_facts, snapshot_of, spokes_of
-from carbonfleet.hub.status import Known, Trouble, is_due, needs_update, status_of
+from carbonfleet.hub.status import is_due, needs_update, status_of
 from carbonfleet.hub.troubles import troubles_of
 from carbonfleet.hub.view import FINALIZER, JobView, Stage, latest_reports, refusals
 from carbonfleet.hub.world import WRITERS, World

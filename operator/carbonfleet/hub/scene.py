@@ -10,7 +10,7 @@ from carbonfleet.api import ANNOTATION, SpokeStatus
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.fleet import Placement, Tip
-from carbonfleet.hub.status import Trouble
+from carbonfleet.hub.known import Trouble
 from carbonfleet.hub.view import IN_GIT, JobView, Stage
 from carbonfleet.kube import Object
 from carbonfleet.placement.snapshot import QueuedJob, Reservation, Snapshot, Spoke

@@ -8,43 +8,26 @@ from carbonfleet.api.condition import Condition, ConditionStatus
 from carbonfleet.api.job_status import (
     ClusterDecision,
     DecisionRecord,
-    Figures,
     JobStatus,
     Phase,
     PlacementStatus,
 )
-from carbonfleet.api.report import AttemptPhase, ReportSpec
-from carbonfleet.api.wire import ANNOTATION, format_time
-from carbonfleet.fleet import Proposal, object_name
+from carbonfleet.api.report import AttemptPhase
+from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.fleet.review import Stage as ReviewStage
+from carbonfleet.hub.known import (
+    HELD_REASONS,
+    NOT_ACCOUNTED,
+    WAITING_FOR_STOP,
+    Known,
+    outcome_of,
+    saved_text,
+    summary_of,
+)
 from carbonfleet.hub.view import JobView, Stage, ended_phase, may_try_again
 from carbonfleet.placement.policy import POLICY_REASONS
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why a decision could not be written to Git (yet)."""
-
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Everything a status is made of."""
-
-    view: JobView
-    record: DecisionRecord | None = None
-    """This cycle's decision, or the one that was written with the placement."""
-    trouble: Trouble | None = None
-    commit: str = ""
-    """Of the placement, when it stands in Git."""
-    actual: Figures | None = None
-    """What the ledger says once an attempt has ended."""
-    proposal: Proposal | None = None
-    """Where the review of the placement stands, when people must agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +43,21 @@ class Rung:
 def status_of(known: Known, now: datetime) -> JobStatus:
     """The whole status; times of transition are kept where a condition did not change."""
     view, record = known.view, known.record
-    old = view.job.status if view.job else JobStatus()
+    old = view.status
     generation = int(view.body["metadata"].get("generation") or 0)
     phase = phase_of(known, old)
     rungs = [rung for make in _LADDER if (rung := make(known, phase)) is not None]
-    rungs.append(_ready(rungs, phase))
+    rungs.append(_ready(known, rungs, phase))
     report = view.current_report
-    expected = record.expected if record and record.expected else old.expected
+    expected = record.expected if record else old.expected
     actual = known.actual or old.actual
-    shown = actual if actual and phase.is_terminal else expected
+    shown = actual if actual and phase.is_terminal else None if phase in _NOWHERE else expected
     return JobStatus(
         phase=phase,
         observed_generation=_observed(known, generation, old),
-        summary=_summary(known, phase, actual)[:1024],
+        summary=summary_of(known, phase)[:1024],
         cluster=_cluster(known, old),
-        start=(report.start_time if report and report.start_time else None) or (record.start if record else old.start),
+        start=_start(known, phase, old),
         # What is to start is tried at each cycle: no time to show, and none to write again when Git is away.
         recheck_at=record.recheck_at if record and phase in _OPEN and record.outcome != "Start" else None,
         grams_per_kwh=shown.grams_per_kwh if shown else None,
@@ -94,6 +77,17 @@ def status_of(known: Known, now: datetime) -> JobStatus:
     )
 
 
+def _start(known: Known, phase: Phase, old: JobStatus) -> datetime | None:
+    report, record = known.view.current_report, known.record
+    if report is not None and report.start_time is not None:
+        return report.start_time
+    if phase in _NOWHERE:
+        return None
+    return record.start if record else old.start
+
+
+_NOWHERE: Final = frozenset({Phase.BLOCKED, Phase.REJECTED, Phase.CANCELLED})
+"""Nothing is planned in these phases, so there is nothing to expect."""
 _OPEN: Final = frozenset({Phase.PENDING, Phase.WAITING, Phase.BLOCKED, Phase.PROPOSED})
 _BY_REPORT: Final = {
     AttemptPhase.PENDING: Phase.COMMITTED,
@@ -143,23 +137,6 @@ _BY_REVIEW: Final = {
     ReviewStage.REJECTED: Phase.REJECTED,
     ReviewStage.HUMAN_EDITED: Phase.REJECTED,
 }
-HELD_REASONS: Final = frozenset({"RevertedByHuman", "EditedByHuman"})
-"""A person undid the placement: it is not written again unless the spec changes or it is asked for."""
-WAITING_FOR_STOP: Final = "WaitingForStop"
-NOT_ACCOUNTED: Final = "NotAccounted"
-"""The attempt ended, and its line of the ledger is not written yet: until then the job has not."""
-
-
-def still_runs(view: JobView) -> str:
-    """What is waited for when an attempt that left Git may still run, and what to do if that is in vain."""
-    attempt = view.last_attempt
-    placed, report = view.status.placement, view.report
-    cluster = placed.cluster if placed else report.spoke if report else "its spoke"
-    name = object_name(view.body["metadata"]["name"], view.uid, attempt)
-    return (
-        f"waits until {cluster} reports that attempt {attempt} has stopped; if that spoke is gone for good, remove "
-        f"its folder clusters/{cluster} from Git and delete trainingreport {name} in namespace spoke-{cluster}"
-    )
 
 
 def _accepted(known: Known, phase: Phase) -> Rung:
@@ -246,11 +223,12 @@ def _running(known: Known, phase: Phase) -> Rung | None:
 
 def _finished(known: Known, phase: Phase) -> Rung | None:
     report = known.view.current_report
-    if not phase.is_terminal or report is None:
+    if not phase.is_terminal or report is None or not report.phase.is_terminal:
         return None
     if report.phase is AttemptPhase.SUCCEEDED:
-        return Rung("Finished", TRUE, "Succeeded", _outcome(known, report))
-    return Rung("Finished", TRUE, report.reason or "Failed", report.message or "the training failed")
+        return Rung("Finished", TRUE, "Succeeded", outcome_of(known, report))
+    said = f"the attempt ended as {report.phase.value}"
+    return Rung("Finished", TRUE, report.reason or report.phase.value, report.message or said)
 
 
 _LADDER: Final = (
@@ -265,7 +243,9 @@ _LADDER: Final = (
 )
 
 
-def _ready(rungs: list[Rung], phase: Phase) -> Rung:
+def _ready(known: Known, rungs: list[Rung], phase: Phase) -> Rung:
+    if phase is Phase.CANCELLED and known.trouble is None:
+        return Rung("Ready", FALSE, "Deleting", summary_of(known, phase))
     if phase is Phase.SUCCEEDED:
         return Rung("Ready", TRUE, "Succeeded", rungs[-1].message)
     unmet = next((rung for rung in rungs if rung.status is not TRUE), rungs[-1])
@@ -321,50 +301,6 @@ def _placement(known: Known) -> PlacementStatus | None:
         path=placed.path,
         commit=known.commit,
     )
-
-
-def _summary(known: Known, phase: Phase, actual: Figures | None) -> str:
-    view, record = known.view, known.record
-    report = view.current_report
-    if view.job is None:
-        return f"invalid: {view.problem}"
-    if known.trouble is not None:
-        return known.trouble.message
-    if view.stage is Stage.LEAVING:
-        return f"deleted: {still_runs(view)}"
-    if phase is Phase.SUCCEEDED and report is not None:
-        return _outcome(known, report)
-    if phase is Phase.FAILED and report is not None:
-        return f"{report.reason or 'Failed'} on {report.spoke}: {report.message or 'no more is known'}"
-    if record is not None and phase is Phase.RUNNING and report is not None and report.start_time:
-        return f"trains on {report.spoke} since {format_time(report.start_time)}; decided: {record.message}"
-    if known.proposal is not None:
-        waits = f"waits for review of {known.proposal.url or known.proposal.branch}"
-        said = known.proposal.message if known.proposal.stage is not ReviewStage.OPEN else waits
-        return f"{said}; decided: {record.message}" if record else said
-    if record is not None:
-        return str(record.message)
-    return str(view.job.status.summary)
-
-
-def _outcome(known: Known, report: ReportSpec) -> str:
-    figures, progress = known.actual, report.progress
-    began = f" from {format_time(report.start_time)}" if report.start_time else ""
-    text = f"trained on {report.spoke}{began}"
-    if progress and progress.initial_validation_loss is not None and progress.validation_loss is not None:
-        text += f", validation loss {progress.initial_validation_loss:.3f} to {progress.validation_loss:.3f}"
-    if figures is not None:
-        text += f", {figures.energy_kwh:.3g} kWh ({figures.method}), {figures.grams_co2e:,.0f} gCO2e"
-        text += f", saved {saved_text(figures, measured=True)}" if figures.saved_grams_co2e is not None else ""
-    return text
-
-
-def saved_text(figures: Figures | None, *, measured: bool) -> str:
-    """`812 g (94 %)` for a printer column, with ~ before what is only expected."""
-    if figures is None or figures.saved_grams_co2e is None:
-        return ""
-    percent = f" ({figures.saved_percent:.0f} %)" if figures.saved_percent is not None else ""
-    return f"{'' if measured else '~'}{figures.saved_grams_co2e:,.0f} g{percent}"
 
 
 def needs_update(old: JobStatus, new: JobStatus, now: datetime) -> bool:

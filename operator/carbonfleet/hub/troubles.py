@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from carbonfleet.api import ANNOTATION
 from carbonfleet.fleet import Intent, Place, Published, Refused, Remove
+from carbonfleet.hub.known import WAITING_FOR_STOP, Trouble, still_runs
 from carbonfleet.hub.scene import Scene
-from carbonfleet.hub.status import WAITING_FOR_STOP, Trouble, still_runs
 from carbonfleet.hub.view import JobView, Stage
 
 _log = logging.getLogger(__name__)

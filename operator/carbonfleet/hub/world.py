@@ -8,10 +8,10 @@ from carbonfleet.api.job_status import DecisionRecord, Figures
 from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository, Reviews, Tip
 from carbonfleet.hub.events import Teller
+from carbonfleet.hub.known import Known
 from carbonfleet.hub.mirror import Mirror
 from carbonfleet.hub.planning import LastPlan, Quarantine
 from carbonfleet.hub.settings import HubSettings
-from carbonfleet.hub.status import Known
 from carbonfleet.hub.view import Views
 from carbonfleet.kube import Kube
 from carbonfleet.ledger import Ledger
