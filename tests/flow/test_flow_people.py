@@ -1,5 +1,6 @@
 """What people do to jobs and to the repository while the hub works."""
 
+import itertools
 from datetime import timedelta
 
 import pytest
@@ -105,6 +106,23 @@ def test_a_placement_that_a_person_takes_out_of_git_stays_out_until_it_is_asked_
     assert shared_house.spokes.violations == []
 
 
+def test_a_revert_holds_though_the_spec_was_edited_before_it(shared_house):
+    shared_house.submit("edited", "hold-first")
+    shared_house.wait("edited", Phase.RUNNING)
+    shared_house.patch_spec("edited", {"resources": {"gpus": 2}})
+    shared_house.wait_reason("edited", "Accepted", "ChangedWhileRunning")
+    person = shared_house.git.checkout("second-reverter")
+    person.pull()
+    (file,) = shared_house.placements("edited")
+    person.run("rm", "--quiet", file)
+    person.push("Not this one")
+    job = shared_house.wait("edited", Phase.REJECTED)
+    assert condition(job, "Committed").reason == "RevertedByHuman"
+    shared_house.patch_spec("edited", {"resources": {"gpus": 1}})
+    assert shared_house.wait("edited", Phase.SUCCEEDED).status.attempt == 2
+    assert shared_house.changes("edited")[:2] == ["place 1", "place 2"]
+
+
 def test_a_reverted_attempt_that_has_not_stopped_keeps_the_next_from_being_placed(shared_house):
     shared_house.spokes.slow_to_stop.add("tenacious")
     shared_house.submit("tenacious", "hold-first")
@@ -199,7 +217,7 @@ HOSTILE = "$(touch /tmp/owned); `id` \u202e\u0000'\"\n---\nkind: Secret\n{{x}} {
 def test_hostile_text_in_a_field_is_refused_at_the_door(shared_house, path):
     body = job_body("hostile", shared_house.namespace)
     at = body["spec"]
-    for key, following in zip(path, path[1:], strict=False):
+    for key, following in itertools.pairwise(path):
         at = at.setdefault(key, [None] if isinstance(following, int) else {})
     at[path[-1]] = HOSTILE.replace("\u0000", "")
     with pytest.raises(KubeError) as refused:
