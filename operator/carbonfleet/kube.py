@@ -1,6 +1,7 @@
 """A Kubernetes API as the house speaks to it: plain objects, one error type, a timeout on every call."""
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -15,6 +16,8 @@ from carbonfleet.api.wire import GROUP, VERSION
 Object = dict[str, Any]
 MERGE_PATCH: Final = "application/merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
+TOKEN_SECONDS: Final = 10.0
+"""How long a token is used before it is looked up again; clusters let an old one live on for far longer."""
 _TIMEOUT: Final = urllib3.Timeout(connect=5, read=30)
 
 
@@ -60,6 +63,7 @@ class Kube:
         configuration.connection_pool_maxsize = 16
         self._configuration = configuration
         self._pool = client.ApiClient(configuration).rest_client.pool_manager.connection_from_url(configuration.host)
+        self._token: tuple[float, dict[str, str]] = (-TOKEN_SECONDS, {})
         self._prefix = urlsplit(configuration.host).path.rstrip("/")
 
     @classmethod
@@ -173,8 +177,13 @@ class Kube:
         return response.status, response.data
 
     def _authorization(self) -> dict[str, str]:
-        setting = self._configuration.auth_settings().get("BearerToken")
-        return {"Authorization": setting["value"]} if setting else {}
+        """The token, asked for anew now and then: tokens are rotated, and the client library is slow to look."""
+        asked_at, known = self._token
+        if time.monotonic() - asked_at > TOKEN_SECONDS:
+            setting = self._configuration.auth_settings().get("BearerToken")
+            known = {"Authorization": setting["value"]} if setting else {}
+            self._token = (time.monotonic(), known)
+        return known
 
 
 def _read(status: int, data: bytes, what: str) -> Object:
