@@ -1,0 +1,84 @@
+"""The last plan holds while nothing that it was made of has changed and nothing in it is due."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from carbonfleet.hub.planning import LastPlan, Quarantine, plan_around
+from carbonfleet.placement import plan
+from fixtures.placement_world import NOON, forecast, job, spoke, world
+
+MINUTE = timedelta(minutes=1)
+DIRTY_NOW = [400.0] * 3 + [20.0] * 60
+
+
+def waiting_world(values=DIRTY_NOW, jobs=("patient", "calm")):
+    schedule = {"max_delay": "12h"}
+    return world(
+        [job(name, schedule=schedule) for name in jobs],
+        [spoke("oslo")],
+        [forecast("NO-NO1", values)],
+    )
+
+
+@pytest.fixture
+def remembered():
+    """A last plan in which every job waits, and the snapshot that it was made of."""
+    snapshot = waiting_world()
+    planned = plan_around(snapshot, NOON, Quarantine(), plan)
+    assert {decision.outcome.value for decision in planned.decisions.values()} == {"Wait"}
+    last = LastPlan()
+    last.keep(snapshot, planned)
+    return last, snapshot
+
+
+def test_the_same_question_has_the_same_answer_until_something_is_due(remembered):
+    last, _ = remembered
+    due = min(decision.recheck_at for decision in last.planned.decisions.values())
+    assert last.recall(waiting_world(), due - MINUTE) is last.planned
+    assert last.recall(waiting_world(), due) is None
+
+
+def test_until_it_is_due_a_new_plan_would_say_the_same(remembered):
+    last, snapshot = remembered
+    due = min(decision.recheck_at for decision in last.planned.decisions.values())
+    again = plan_around(snapshot, due - MINUTE, Quarantine(), plan).decisions
+    kept = last.planned.decisions
+    assert {uid: (d.outcome, d.window.segments) for uid, d in again.items()} == {
+        uid: (d.outcome, d.window.segments) for uid, d in kept.items()
+    }
+
+
+def test_other_figures_for_the_grid_ask_again(remembered):
+    last, _ = remembered
+    assert last.recall(waiting_world([30.0] * 63), NOON + MINUTE) is None
+
+
+def test_a_grid_that_is_no_more_known_asks_again(remembered):
+    last, snapshot = remembered
+    assert last.recall(replace(snapshot, forecasts={}), NOON + MINUTE) is None
+
+
+def test_another_job_asks_again(remembered):
+    last, _ = remembered
+    assert last.recall(waiting_world(jobs=("patient", "calm", "new")), NOON + MINUTE) is None
+
+
+def test_a_spoke_that_fell_silent_asks_again(remembered):
+    last, snapshot = remembered
+    silent = replace(snapshot.spokes[0], healthy=False, reason="Unreachable")
+    assert last.recall(replace(snapshot, spokes=(silent,)), NOON + MINUTE) is None
+
+
+def test_what_is_to_start_is_planned_anew_each_time():
+    snapshot = waiting_world([20.0] * 3 + [400.0] * 60)
+    last = LastPlan()
+    last.keep(snapshot, plan_around(snapshot, NOON, Quarantine(), plan))
+    assert last.recall(snapshot, NOON) is None
+
+
+def test_a_plan_that_left_a_job_out_is_not_kept(remembered):
+    last, snapshot = remembered
+    last.keep(snapshot, replace(last.planned, faults={"some-uid": "the planner failed on it"}))
+    assert last.recall(snapshot, NOON + MINUTE) is None
