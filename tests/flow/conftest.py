@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from fixtures.hub_process import House, RealApi, install_crds, open_house
-from fixtures.kubeapi_server import KubeApi, eventually, free_port
+from carbonfleet.clock import VARIABLE, Clock
+from fixtures.hub_process import SPEED, START, House, RealApi, begin, clock_of, install_crds, open_house
+from fixtures.kubeapi_server import KubeApi, free_port
 
 
 def _real_api(kubeconfig: Path) -> RealApi:
@@ -21,7 +23,16 @@ def _real_api(kubeconfig: Path) -> RealApi:
             [command, *arguments], input=stdin, capture_output=True, text=True, timeout=60, env=environment
         )
 
-    return RealApi(kubeconfig.resolve(), kubectl)
+    clock = Clock.starting_at(datetime.now(UTC), SPEED)  # the cluster's own is real time
+    return RealApi(clock, kubeconfig.resolve(), kubectl)
+
+
+def _embedded(tmp_path_factory, speed: float) -> KubeApi:
+    environment = {VARIABLE: Clock.starting_at(START, speed).encode()}
+    api = KubeApi(tmp_path_factory.mktemp("flow-api"), free_port(), environment=environment)
+    api.start()
+    install_crds(api)
+    return api
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +44,7 @@ def flow_api(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[KubeA
         install_crds(api)
         yield api
         return
-    embedded = KubeApi(tmp_path_factory.mktemp("flow-api"), free_port())
-    embedded.start()
-    install_crds(embedded)
+    embedded = _embedded(tmp_path_factory, SPEED)
     yield embedded
     embedded.stop()
 
@@ -45,7 +54,9 @@ def own_api(request: pytest.FixtureRequest, make_kube_api) -> KubeApi:
     """An API of this test's own, which it may stop and kill."""
     if request.config.getoption("--kubeconfig") is not None:
         pytest.skip("kills the API server, which is not done to a cluster that exists already")
-    api = make_kube_api()
+    speed = request.node.get_closest_marker("speed")
+    clock = Clock.starting_at(START, speed.args[0] if speed else SPEED)
+    api = make_kube_api(environment={VARIABLE: clock.encode()})
     install_crds(api)
     return api
 
@@ -53,7 +64,7 @@ def own_api(request: pytest.FixtureRequest, make_kube_api) -> KubeApi:
 @pytest.fixture(scope="module")
 def shared_house(flow_api, tmp_path_factory) -> Iterator[House]:
     """One hub for all tests of a module that keep to job names of their own and leave it running."""
-    made = open_house(tmp_path_factory.mktemp("house"), flow_api)
+    made = open_house(tmp_path_factory.mktemp("house"), flow_api, clock_of(flow_api))
     try:
         begin(made)
         yield made
@@ -65,7 +76,7 @@ def shared_house(flow_api, tmp_path_factory) -> Iterator[House]:
 @pytest.fixture
 def house(flow_api, tmp_path: Path) -> Iterator[House]:
     """A house of this test's own; its hub is not started."""
-    made = open_house(tmp_path / "house", flow_api)
+    made = open_house(tmp_path / "house", flow_api, clock_of(flow_api))
     yield made
     made.close()
     made.git.stop()
@@ -74,7 +85,7 @@ def house(flow_api, tmp_path: Path) -> Iterator[House]:
 @pytest.fixture
 def own_house(own_api, tmp_path: Path) -> Iterator[House]:
     """A house on an API of its own; its hub is not started."""
-    made = open_house(tmp_path / "house", own_api)
+    made = open_house(tmp_path / "house", own_api, clock_of(own_api))
     yield made
     if own_api.process is None:
         own_api.start()
@@ -85,22 +96,18 @@ def own_house(own_api, tmp_path: Path) -> Iterator[House]:
 @pytest.fixture(scope="module")
 def slow_house(flow_api, tmp_path_factory) -> Iterator[House]:
     """A house whose clock leaves a person the time to answer."""
-    made = open_house(tmp_path_factory.mktemp("reviewed"), flow_api, speed=60.0)
+    slow = _embedded(tmp_path_factory, 60.0) if isinstance(flow_api, KubeApi) else flow_api
+    made = open_house(tmp_path_factory.mktemp("reviewed"), slow, clock_of(slow))
     try:
         begin(made)
         yield made
     finally:
         made.close()
         made.git.stop()
+        if isinstance(slow, KubeApi):
+            slow.stop()
 
 
-def begin(house: House) -> None:
-    """Start the hub and the spokes, and wait until all have been heard."""
-    house.start_hub()
-    house.spokes.start()
-
-    def all_heard() -> bool:
-        spokes, _ = house.kube.list("/apis/carbonfleet.dev/v1alpha1/spokeclusters")
-        return sum(bool((spoke.get("status") or {}).get("heartbeatTime")) for spoke in spokes) == 3
-
-    eventually(all_heard, 40)
+def pytest_configure(config: pytest.Config) -> None:
+    """Marks of these tests alone."""
+    config.addinivalue_line("markers", "speed(factor): how fast the house's clock runs")

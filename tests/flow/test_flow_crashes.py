@@ -12,15 +12,14 @@ import pytest
 
 from carbonfleet.api.job_status import Phase
 from carbonfleet.hub.view import FINALIZER
-from conftest import begin
-from fixtures.hub_process import House, condition, open_house
+from fixtures.hub_process import House, begin, clock_of, condition, open_house
 from fixtures.kubeapi_server import eventually
 
 
 @pytest.fixture(scope="module")
 def house(flow_api, tmp_path_factory) -> Iterator[House]:
     """One house whose hub is killed by test after test."""
-    made = open_house(tmp_path_factory.mktemp("crashes"), flow_api)
+    made = open_house(tmp_path_factory.mktemp("crashes"), flow_api, clock_of(flow_api))
     try:
         begin(made)
         yield made
@@ -150,7 +149,7 @@ def kill_at_random(house: House, kills: int, seed: int) -> None:
         house.submit(name, plays[kill % len(plays)])
         names.append((name, plays[kill % len(plays)]))
         if kill % 5 != 4:  # one in five is killed while it starts
-            eventually(lambda kill=kill: house.log().count("leading as") > led, 40)
+            eventually(lambda led=led: house.log().count("leading as") > led, 40)
         time.sleep(chance.uniform(0, 0.8))
         led = house.log().count("leading as")
         kill_and_restart(house)

@@ -3,14 +3,15 @@
 import re
 import signal
 import time
+from datetime import timedelta
 
 import psutil
+import pytest
 
 from carbonfleet.api.job_status import Phase
 from carbonfleet.kube import KubeError, ours, path
 from carbonfleet.local.kubeapi import write_kubeconfig
-from conftest import begin
-from fixtures.hub_process import condition, open_house
+from fixtures.hub_process import begin, clock_of, condition, job_body, open_house
 from fixtures.kubeapi_server import eventually
 from fixtures.tcp_proxy import TcpProxy
 
@@ -70,7 +71,7 @@ def test_the_api_server_is_killed_and_comes_back(own_house, own_api):
 def test_watches_that_break_lose_nothing(own_api, tmp_path):
     proxy = TcpProxy(own_api.port)
     proxy.start()
-    house = open_house(tmp_path / "house", own_api)
+    house = open_house(tmp_path / "house", own_api, clock_of(own_api))
     through = tmp_path / "kubeconfig"
     write_kubeconfig(through, f"https://127.0.0.1:{proxy.port}", own_api.token, certificate=own_api.certificate)
     house.add_hub("hub", "--kubeconfig", str(through))
@@ -95,16 +96,17 @@ def test_watches_that_break_lose_nothing(own_api, tmp_path):
         proxy.close()
 
 
+@pytest.mark.speed(1.0)
 def test_an_idle_fleet_with_waiting_jobs_writes_nothing_and_asks_little(own_api, tmp_path):
     proxy = TcpProxy(own_api.port)
     proxy.start()
-    house = open_house(tmp_path / "house", own_api, speed=1.0)
+    house = open_house(tmp_path / "house", own_api, clock_of(own_api))
     through = tmp_path / "kubeconfig"
     write_kubeconfig(through, f"https://127.0.0.1:{proxy.port}", own_api.token, certificate=own_api.certificate)
     house.add_hub("hub", "--kubeconfig", str(through))
     try:
         begin(house)
-        start = f"{house.clock.now().year + 1}-01-01T00:00:00Z"
+        start = f"{house.clock.now() + timedelta(days=2):%Y-%m-%dT%H:%M:%SZ}"
         for number in range(20):
             house.submit(f"idle-{number}", schedule={"maxDelay": "0s", "earliestStart": start})
         for number in range(20):
@@ -152,6 +154,7 @@ def test_of_two_hubs_one_leads_and_the_other_takes_over_when_it_is_killed(house)
     assert house.spokes.violations == []
 
 
+@pytest.mark.soak
 def test_a_leader_that_was_frozen_longer_than_its_lease_steps_down(house):
     house.options = ("--lease-seconds", "4")
     first = house.add_hub("hub", identity="")
@@ -172,6 +175,7 @@ def test_a_leader_that_was_frozen_longer_than_its_lease_steps_down(house):
     assert house.spokes.violations == []
 
 
+@pytest.mark.soak
 def test_a_hub_that_starts_while_the_api_is_away_leads_once_it_is_there(own_house, own_api):
     own_api.kill()
     own_house.start_hub()
@@ -189,8 +193,6 @@ def test_a_job_without_a_namespace_left_holds_up_nobody(shared_house):
     namespace = f"{shared_house.namespace}-gone"
     kube = shared_house.kube
     kube.create(path("api/v1", "namespaces"), {"kind": "Namespace", "metadata": {"name": namespace}})
-    from fixtures.hub_process import job_body
-
     kube.create(ours("carbontrainingjobs", namespace), job_body("doomed", namespace))
     kube.delete(path("api/v1", "namespaces", name=namespace))
     shared_house.submit("unharmed")

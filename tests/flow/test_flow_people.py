@@ -65,12 +65,12 @@ def test_reports_on_a_deleted_job_are_cleaned_up(shared_house):
 def test_an_edited_spec_is_planned_again_while_the_job_waits(shared_house):
     later = shared_house.clock.now() + timedelta(days=3)
     schedule = {"maxDelay": "0s", "earliestStart": f"{later:%Y-%m-%dT%H:%M:%SZ}"}
-    shared_house.submit("edited", schedule=schedule)
-    waiting = shared_house.wait("edited", Phase.WAITING, Phase.BLOCKED)
-    shared_house.patch_spec("edited", {"schedule": {"earliestStart": None}})
-    job = shared_house.wait("edited", Phase.SUCCEEDED)
+    shared_house.submit("edited-waiting", schedule=schedule)
+    waiting = shared_house.wait("edited-waiting", Phase.WAITING, Phase.BLOCKED)
+    shared_house.patch_spec("edited-waiting", {"schedule": {"earliestStart": None}})
+    job = shared_house.wait("edited-waiting", Phase.SUCCEEDED)
     assert job.status.observed_generation == waiting.metadata.generation + 1
-    shared_house.assert_run_once("edited")
+    shared_house.assert_run_once("edited-waiting")
 
 
 def test_an_edited_spec_is_refused_while_the_job_runs_and_the_run_goes_on(shared_house):
