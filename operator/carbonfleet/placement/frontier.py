@@ -26,7 +26,7 @@ class Frontier:
     def __init__(self, problem: Problem, grid: Carbon, room: Room) -> None:
         line = problem.line
         self._room, self._place, self._starts = room, problem.lanes.place, line.starts
-        longest = int(problem.terms.minutes.max(initial=1)) // line.slot_minutes + 1
+        longest = max(2, int(problem.terms.minutes.max(initial=1)) // line.slot_minutes + 1)
         self._lengths = np.arange(min(KEPT, longest, line.slots - line.starts) + 1, dtype=np.int32)
         totals = grid.weighed[problem.lanes.zone, :: line.slot_minutes]
         windows = sliding_window_view(totals, line.starts, axis=1)[:, self._lengths]

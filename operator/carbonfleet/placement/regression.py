@@ -12,9 +12,8 @@ DAY: Final = 24
 WEEK: Final = 168
 DIRECT_HOURS: Final = 72
 """Each of the first three days' hours has its own coefficients; later days repeat the third."""
-LAGS: Final = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 18, 20, 24, 25, 26, 48, 49], dtype=np.int64)
-"""Hours before the issue whose departure from the profile is looked at: today, and how it went on from there
-yesterday and the day before."""
+LAGS: Final = np.array([1, 2, 3, 4, 6, 8, 12, 16, 18, 20, 24], dtype=np.int64)
+"""Hours before the issue whose departure from the profile is looked at."""
 HALF_LIFE_DAYS: Final = 45.0
 """How fast old days lose weight."""
 RIDGE: Final = 0.01

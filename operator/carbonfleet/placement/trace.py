@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from carbonfleet.placement import phrase
-from carbonfleet.placement.assign import has_room, within_purse
+from carbonfleet.placement.careful import has_room, within_purse
 from carbonfleet.placement.choice import Choice, rows_of, segments_of, slots_of, spend
 from carbonfleet.placement.decision import Candidate, Verdict, Window
 from carbonfleet.placement.grid import RESOLUTION, Segments

@@ -1,0 +1,211 @@
+"""How far crowded plans are above the bound of the time-indexed linear relaxation, and what each step buys.
+
+    python benchmarks/capacity_bound.py [--instances 30] [--json FILE]
+
+Random one-tier queues of 50 to 500 jobs on a few spokes, with 60 to 95 % of the GPUs used in the clean
+hours; all start in time. The relaxation (SciPy, HiGHS) lets jobs split over windows, so no plan can be
+cheaper. The steps are those of `placement/better.py`.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import linprog
+from scipy.sparse import coo_matrix
+
+from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.job import JobSpec
+from carbonfleet.api.policy import FleetPolicy
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement import Assumptions, Forecast, PolicySet, QueuedJob, Snapshot, Spoke, plan
+from carbonfleet.placement.assign import assign
+from carbonfleet.placement.better import better, effort_for
+from carbonfleet.placement.choice import Choice
+from carbonfleet.placement.crowd import crowd_of, windows_taken
+from carbonfleet.placement.look import Looker, ranges_of
+from carbonfleet.placement.policy import tiers
+from carbonfleet.placement.problem import Problem, problem_of
+from carbonfleet.placement.room import Room
+from carbonfleet.placement.weigh import windows_of
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAYS = 3
+TIER = {"name": "standard", "max_delay": "24h"}
+POLICY = FleetPolicy.model_validate(
+    {"metadata": {"name": "all"}, "spec": {"residency": {"anywhere": True}, "tiers": [TIER]}}
+)
+HOURLY = Assumptions(slot=HOUR, embodied_share=0, transfer_kwh_per_gib=0)
+
+
+def instance(seed: int) -> Snapshot:
+    """A random queue: daily curves that differ by zone, jobs of 1 to 8 h on 1 to 8 GPUs, 6 to 36 h of slack."""
+    random = np.random.default_rng(seed)
+    zones = [f"AA-{number}" for number in range(int(random.integers(2, 6)))]
+    jobs = [_job(number, random) for number in range(int(random.integers(50, 501)))]
+    work = sum(job.spec.resources.gpus * (job.spec.resources.duration / HOUR) for job in jobs)
+    gpus = max(8, round(work / (len(zones) * 60 * random.uniform(0.4, 0.7))))
+    forecasts = [_forecast(zone, random) for zone in zones]
+    return Snapshot(
+        jobs=tuple(jobs),
+        spokes=tuple(_spoke(zone, gpus) for zone in zones),
+        policies=PolicySet((POLICY,)),
+        forecasts={(forecast.zone, forecast.signal): forecast for forecast in forecasts},
+        assumptions=HOURLY,
+    )
+
+
+def _job(number: int, random: np.random.Generator) -> QueuedJob:
+    release, slack = int(random.integers(0, 24)), int(random.integers(6, 37))
+    spec = {
+        "workload": {"model": "m", "dataset": {"name": "d"}},
+        "resources": {"gpus": int(random.choice([1, 1, 2, 2, 4, 8])), "duration": int(random.integers(1, 9)) * HOUR},
+        "residency": {"data_class": "public"},
+        "objective": {"minimize": "carbon"},
+        "schedule": {"earliest_start": NOW + release * HOUR, "max_delay": (release + slack) * HOUR},
+    }
+    return QueuedJob(f"uid-{number}", "ml", f"job-{number:04d}", JobSpec.model_validate(spec), NOW)
+
+
+def _spoke(zone: str, gpus: int) -> Spoke:
+    pool = {"name": "main", "gpu_type": "A100", "gpus": gpus, "memory_gib": 80, "usd_per_gpu_hour": 2.0}
+    facts = {"name": zone.lower(), "region": "r", "zone": zone, "jurisdictions": ["EU"], "pools": [pool]}
+    return Spoke(ClusterFacts.model_validate(facts | {"overhead": "0s", "pue": 1}))
+
+
+def _forecast(zone: str, random: np.random.Generator) -> Forecast:
+    hours = np.arange((DAYS + 1) * 24)
+    mean, swing, phase = random.uniform(80, 450), random.uniform(0.1, 0.6), random.uniform(0, 2 * np.pi)
+    curve = mean * (1 + swing * np.sin(hours / 24 * 2 * np.pi + phase)) + random.normal(0, 0.05 * mean, hours.size)
+    values = np.maximum(15, curve)
+    doubt = np.zeros(hours.size)
+    return Forecast(zone, SignalKind.AVERAGE_LIFECYCLE, NOW, HOUR, values, doubt, "random", "forecast", NOW)
+
+
+def relaxation(problem: Problem) -> float | None:
+    """The least score of the linear relaxation; None where even that is not feasible."""
+    score, job_of, cells, of_cell, gpus = [], [], [], [], []
+    slots = problem.line.slots
+    for job in range(len(problem.jobs)):
+        windows = windows_of(problem, job)
+        for lane, start in zip(*np.nonzero(windows.open), strict=True):
+            span = int(windows.span[lane, start])
+            cells.append(problem.lanes.place[lane] * slots + np.arange(start, start + span))
+            of_cell.append(np.full(span, len(score)))
+            gpus.append(np.full(span, problem.terms.gpus[job, lane]))
+            job_of.append(job)
+            score.append(windows.scores[lane, start])
+    count, free = len(score), problem.capacity.free
+    use = coo_matrix((np.concatenate(gpus), (np.concatenate(cells), np.concatenate(of_cell))), (free.size, count))
+    once = coo_matrix((np.ones(count), (job_of, np.arange(count))), (len(problem.jobs), count))
+    solved = linprog(
+        score, A_ub=use.tocsr(), b_ub=free.ravel(), A_eq=once.tocsr(), b_eq=np.ones(len(problem.jobs)), method="highs"
+    )
+    return float(solved.fun) if solved.status == 0 else None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One instance: the bound, and how far each step is above it."""
+
+    seed: int
+    jobs: int
+    gpus: int
+    clean_use: float
+    """Share of the GPUs that are used in the cleanest third of the hours of the first 60."""
+    above: dict[str, float]
+    seconds: dict[str, float]
+
+
+def measure(seed: int) -> Measured | None:
+    """None where the instance is not feasible, or the GPUs are used less or more than wanted."""
+    problem = _problem(instance(seed))
+    bound = relaxation(problem)
+    if bound is None:
+        return None
+    problem = _problem(replace(problem.snapshot, assumptions=replace(HOURLY, improvement_cells=0)))
+    choices, seconds = _timed(lambda: assign(problem))
+    if any(choice is None or choice.is_late for choice in choices):
+        return None
+    scores, times = {"in turn, by slack": _score(choices)}, {"in turn, by slack": seconds}
+    jobs = np.arange(len(choices))
+    looker = Looker(problem, ranges_of(problem), Room(problem.capacity, np.unique(problem.terms.gpus).tolist()))
+    crowd = crowd_of(problem, jobs.tolist(), choices, looker.unhindered(jobs))
+    effort = effort_for(crowd, HOURLY.improvement_cells)
+    taken = windows_taken(crowd, choices)
+    for name, rounds in (("rebuilt by price", 0), ("and in parts", effort.rounds)):
+        (windows, _), seconds = _timed(
+            lambda r=rounds: better(crowd, problem.capacity.free, taken, replace(effort, rounds=r))
+        )
+        scores[name] = float(crowd.score.reshape(jobs.size, -1)[jobs, windows].sum())
+        times[name] = times["in turn, by slack"] + seconds
+    decisions, times["the plan as it ships"] = _timed(lambda: plan(instance(seed), NOW).decisions)
+    scores["the plan as it ships"] = sum(decision.window.score_usd for decision in decisions)
+    use = _clean_use(problem, decisions)
+    above = {name: 100 * (score / bound - 1) for name, score in scores.items()}
+    return Measured(seed, jobs.size, int(problem.lanes.gpus[0]), use, above, times) if 0.6 <= use <= 0.95 else None
+
+
+def _problem(snapshot: Snapshot) -> Problem:
+    return problem_of(snapshot, list(snapshot.jobs), tiers(snapshot.policies), NOW)
+
+
+def _score(choices: list[Choice | None]) -> float:
+    return sum(choice.score for choice in choices if choice is not None)
+
+
+def _timed(run):
+    begin = time.process_time()
+    return run(), time.process_time() - begin
+
+
+def _clean_use(problem: Problem, decisions) -> float:
+    hours = 60
+    used = np.zeros((len(problem.lanes), hours))
+    row = {lane.cluster: number for number, lane in enumerate(problem.lanes.lanes)}
+    for decision in decisions:
+        if decision.window is not None:
+            begin, end = (round((moment - NOW) / HOUR) for moment in decision.window.segments[0])
+            used[row[decision.window.cluster], begin:end] += decision.window.gpus
+    values = np.array([f.grams_per_kwh[:hours] for f in problem.snapshot.forecasts.values()])
+    clean = values <= np.quantile(values, 1 / 3)
+    return float(used[clean].sum() / (clean * problem.lanes.gpus[:, None]).sum())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--instances", type=int, default=30)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    found: list[Measured] = []
+    seed = asked.first_seed
+    while len(found) < asked.instances:
+        if (measured := measure(seed)) is not None:
+            found.append(measured)
+            figures = ", ".join(
+                f"{name} {value:+.2f} % ({measured.seconds[name]:.2f} s)" for name, value in measured.above.items()
+            )
+            print(
+                f"seed {seed}: {measured.jobs} jobs, {measured.gpus} GPUs a spoke, "
+                f"{measured.clean_use:.0%} used: {figures}",
+                flush=True,
+            )
+        seed += 1
+    for name in found[0].above:
+        values = np.array([measured.above[name] for measured in found])
+        times = np.array([measured.seconds[name] for measured in found])
+        print(f"{name}: mean {values.mean():+.2f} %, worst {values.max():+.2f} % above the bound, {times.mean():.2f} s")
+    if asked.json:
+        asked.json.write_text(json.dumps([vars(measured) for measured in found], indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""The best choice for one job, whatever it asks for, by weighing all its windows."""
+
+import numpy as np
+
+from carbonfleet.placement.capacity import Capacity
+from carbonfleet.placement.choice import Choice, quota_rows, segments_of, spend, take
+from carbonfleet.placement.interrupt import segmented
+from carbonfleet.placement.measure import window_at
+from carbonfleet.placement.problem import Problem
+from carbonfleet.placement.room import Room
+from carbonfleet.placement.rules import BoolArray
+from carbonfleet.placement.stay import promised, stay_or_go
+from carbonfleet.placement.weigh import Windows, windows_of
+
+
+def carefully(problem: Problem, job: int, room: Room) -> Choice | None:
+    """Weigh all windows of one job, whatever it asks for, and take the best."""
+    queued = problem.jobs[job]
+    choice: Choice | None = None
+    if queued.incumbent is not None and queued.incumbent.running:
+        choice = stay_or_go(problem, job, room)
+    else:
+        if queued.spec.schedule.interruptible is not None:
+            choice = segmented(problem, job)
+        if choice is None:
+            choice = in_one_piece(problem, job)
+    if choice is not None:
+        take(problem, job, choice, room)
+        if problem.purse_rows(job):
+            window = window_at(problem, job, choice.lane, segments_of(problem, job, choice))
+            spend(problem, job, choice, window.grams_co2e)
+    return choice
+
+
+def in_one_piece(problem: Problem, job: int) -> Choice | None:
+    """The best window, or where the job was planned already."""
+    windows = windows_of(problem, job)
+    free = has_room(problem, job, windows, problem.capacity) & within_purse(problem, job, windows)
+
+    def fits(job: int, lane: int, start: int) -> Choice | None:
+        usable = start < problem.line.starts and (windows.open & free)[lane, start]
+        return Choice(lane, start, float(windows.scores[lane, start])) if usable else None
+
+    return promised(problem, job, best(windows, free), fits)
+
+
+def best(windows: Windows, free: BoolArray) -> Choice | None:
+    """The open and free window with the least score; of equal ones the earliest, then the first lane.
+
+    With nothing free on time, the earliest start after it.
+    """
+    on_time = windows.open & free
+    if on_time.any():
+        masked = np.where(on_time, windows.scores, np.inf)
+        start, lane = divmod(int(np.argmin(masked.T)), masked.shape[0])
+        return Choice(lane, start, float(masked[lane, start]))
+    late = windows.late & free
+    if not late.any():
+        return None
+    start = int(np.argmax(late.any(axis=0)))
+    lane = int(np.argmin(np.where(late[:, start], windows.scores[:, start], np.inf)))
+    return Choice(lane, start, float(windows.scores[lane, start]), is_late=True)
+
+
+def has_room(problem: Problem, job: int, windows: Windows, capacity: Capacity) -> BoolArray:
+    """Where enough GPUs are free all along, and no quota is overdrawn; shape (lanes, starts)."""
+    gpus, starts = problem.terms.gpus[job], problem.line.starts
+    room: BoolArray = capacity.runs(problem.lanes.place, gpus)[:, :starts] >= windows.span
+    for row in quota_rows(problem, job):
+        rows = np.full(len(problem.lanes), row)
+        room &= capacity.runs(rows, gpus)[:, :starts] >= windows.span
+    return room
+
+
+def within_purse(problem: Problem, job: int, windows: Windows) -> BoolArray:
+    """Where the monthly budgets of the job's policies still have room; shape (lanes, starts)."""
+    within = np.ones(windows.scores.shape, dtype=np.bool_)
+    hours = problem.terms.gpus[job] * problem.terms.minutes[job] / 60.0
+    for index in problem.purse_rows(job):
+        purse = problem.purses[index]
+        within &= windows.grams <= purse.carbon_kg * 1000
+        within &= (hours <= purse.gpu_hours)[:, None]
+    return within

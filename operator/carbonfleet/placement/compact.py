@@ -1,0 +1,62 @@
+"""Carbon totals in 32 bits, laid out so that all windows of one length are a slice."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+
+from carbonfleet.placement.grid import Carbon, IntArray
+from carbonfleet.placement.problem import Problem
+
+Int32Array = npt.NDArray[np.int32]
+MOST: Final = 2**31 - 2
+CLOSED: Final = np.int32(2**31 - 1)
+"""Stands above every total."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compact:
+    """Carbon totals as 32-bit whole numbers, each zone in a unit of its own, laid out for quick looks.
+
+    Equal windows stay equal; others may be a few millionths off, so that what is found is scored exactly.
+    """
+
+    totals: Int32Array
+    """Shape (zones, minutes + 1)."""
+    ends: Int32Array
+    """A view: row r holds, for all starts, the totals at the end of windows of the length that r stands for."""
+    begins: Int32Array
+    """The totals at the begin of each start's slot, shape (lanes, starts)."""
+    stride: int
+    """Rows of `ends` for each zone and minute within a slot."""
+    zone: IntArray
+    slot_minutes: int
+
+    @classmethod
+    def of(cls, grid: Carbon, problem: Problem) -> "Compact":
+        """The compact form of a problem's carbon."""
+        line, zone = problem.line, problem.lanes.zone
+        rates = np.diff(grid.weighed, axis=1)
+        unit = np.maximum(grid.weighed[:, -1:], 1.0) / (MOST - line.minutes)
+        totals = np.zeros(grid.weighed.shape, dtype=np.int32)
+        totals[:, 1:] = np.cumsum(np.rint(rates / unit), axis=1)
+        padding = np.repeat(totals[:, -1:], line.slot_minutes - 1, axis=1)
+        phased = np.concatenate([totals, padding], axis=1).reshape(len(totals), -1, line.slot_minutes)
+        stride = phased.shape[1]
+        flat = np.append(phased.transpose(0, 2, 1).ravel(), np.zeros(line.starts, dtype=np.int32))
+        ends = sliding_window_view(flat, line.starts)
+        begins = ends[zone * line.slot_minutes * stride]
+        return cls(totals, ends, begins, stride, zone, line.slot_minutes)
+
+    def rows(self, whole: IntArray, part: IntArray) -> IntArray:
+        """The row of `ends` for runs of `whole` slots and `part` minutes; shape (jobs, lanes)."""
+        return (self.zone * self.slot_minutes + part) * self.stride + np.minimum(whole, self.stride - 1)
+
+    def between(self, lanes: IntArray | int, begin: int, minutes: IntArray) -> Int32Array:
+        """The carbon from a minute on, shape (lanes,)."""
+        zones = self.zone[lanes]
+        end = np.minimum(begin + minutes, self.totals.shape[1] - 1)
+        difference: Int32Array = self.totals[zones, end] - self.totals[zones, begin]
+        return difference

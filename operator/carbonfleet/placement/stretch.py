@@ -1,0 +1,122 @@
+"""Neighbours in the order, all plain: their windows are sought together and taken one by one."""
+
+from typing import Final
+
+import numpy as np
+
+from carbonfleet.placement.choice import Choice, slots_of
+from carbonfleet.placement.grid import IntArray
+from carbonfleet.placement.look import FIRST_LOOK, NOWHERE, Looker
+from carbonfleet.placement.problem import Problem
+from carbonfleet.placement.room import Room
+from carbonfleet.placement.snapshot import FloatArray
+from carbonfleet.placement.stay import promised
+
+SLACK: Final = 1.002
+"""A bound that is farther off than this is worth finding anew."""
+NOT_FOUND: Final = (NOWHERE, 0, 0)
+PATIENCE: Final = 12
+"""Lanes that a job looks at one by one before it looks at all."""
+
+
+class Stretch:
+    """Neighbours in the order, all plain: their best windows are found together, and taken one by one.
+
+    What is found holds as long as it is still free when its job's turn comes, since taking windows only
+    makes the others worse. Otherwise the job looks again. In a crowded fleet each looks for itself.
+    """
+
+    def __init__(self, problem: Problem, looker: Looker, room: Room, jobs: IntArray, crowded: bool) -> None:
+        self._problem, self._looker, self._room, self._jobs = problem, looker, room, jobs
+        self._gpus, self._places = problem.terms.gpus, problem.lanes.place
+        self._bounds = looker.bounds(jobs)
+        self._first = [None] * jobs.size if crowded else self._look()
+        self.repeated = 0
+        """How many had to look again."""
+
+    def _look(self) -> list[Choice | None]:
+        """The best window of each job on its most promising lanes; None where that does not settle it."""
+        bounds = self._bounds
+        count, lanes = bounds.shape
+        few = min(FIRST_LOOK, lanes)
+        order = np.argsort(bounds, axis=1, kind="stable")
+        pairs = order[:, :few].ravel()
+        scores, starts = self._looker.best(np.repeat(self._jobs, few), pairs)
+        rest = np.full(count, NOWHERE)
+        if few < lanes:
+            rest = np.take_along_axis(bounds, order[:, few : few + 1], axis=1)[:, 0]
+        shape = count, few
+        return _settled(scores.reshape(shape), starts.reshape(shape), pairs.reshape(shape), rest)
+
+    def choices(self) -> list[Choice | None]:
+        """A choice for each job, taken in order."""
+        return [self._choice(row, job) for row, job in enumerate(self._jobs.tolist())]
+
+    def _choice(self, row: int, job: int) -> Choice | None:
+        choice = self._first[row]
+        if choice is None or not self._is_free(job, choice):
+            self.repeated += 1
+            choice = self._again(row, job)
+        if self._problem.jobs[job].incumbent is not None:
+            choice = promised(self._problem, job, choice, self._fits)
+        if choice is not None:
+            first, end = next(slots_of(self._problem, job, choice))
+            self._room.take(int(self._places[choice.lane]), int(self._gpus[job, choice.lane]), first, end)
+        return choice
+
+    def _fits(self, job: int, lane: int, start: int) -> Choice | None:
+        if not self._looker.is_open(job, lane, start):
+            return None
+        choice = Choice(lane, start, self._looker.score(job, lane, start))
+        return choice if self._is_free(job, choice) else None
+
+    def _is_free(self, job: int, choice: Choice) -> bool:
+        first, end = next(slots_of(self._problem, job, choice))
+        return self._room.fits(int(self._places[choice.lane]), int(self._gpus[job, choice.lane]), first, end)
+
+    def _again(self, row: int, job: int) -> Choice | None:
+        """Look at lane after lane in the order of their bounds until none that is left can be better.
+
+        Of equal scores the earliest start wins, then the first lane.
+        """
+        left, found = self._bounds[row].copy(), NOT_FOUND
+        for _ in range(min(PATIENCE, left.size)):
+            lane = int(left.argmin())
+            if left[lane] > found[0] or left[lane] == NOWHERE:
+                return self._choice_of(job, found)
+            score, start = self._looker.look(job, lane)
+            if score > left[lane] * SLACK:
+                self._looker.sharpen(self._bounds[row + 1 :], self._jobs[row + 1 :], lane)
+            found = min(found, (score, start, lane))
+            left[lane] = NOWHERE
+        return self._choice_of(job, everywhere(self._looker, job))
+
+    def _choice_of(self, job: int, found: tuple[float, int, int]) -> Choice | None:
+        """What was found, or the first time that is free after the latest start."""
+        score, start, lane = found
+        if score < NOWHERE:
+            return Choice(lane, start, score)
+        start, lane = self._looker.first_free(job)
+        return None if start < 0 else Choice(lane, start, self._looker.score(job, lane, start), is_late=True)
+
+
+def everywhere(looker: Looker, job: int) -> tuple[float, int, int]:
+    """The best free window on any lane as score, start and lane: the first of equal ones."""
+    scores, starts = looker.best_of(job)
+    least = float(scores.min(initial=NOWHERE))
+    if least == NOWHERE:
+        return NOT_FOUND
+    tied = np.flatnonzero(scores == least)
+    start, lane = min(zip(starts[tied].tolist(), tied.tolist(), strict=True))
+    return least, start, lane
+
+
+def _settled(scores: FloatArray, starts: IntArray, lanes: IntArray, rest: FloatArray) -> list[Choice | None]:
+    """Of each row the least score, if it is below all that was not looked at."""
+    column = scores.argmin(axis=1)
+    rows = np.arange(column.size)
+    least = scores[rows, column]
+    single = (scores <= least[:, None]).sum(axis=1) == 1
+    clear = (least < rest) & single
+    found = zip(lanes[rows, column].tolist(), starts[rows, column].tolist(), least.tolist(), strict=True)
+    return [Choice(*values) if good else None for values, good in zip(found, clear.tolist(), strict=True)]

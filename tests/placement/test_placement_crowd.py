@@ -1,0 +1,136 @@
+"""Many jobs that want the same clean hours."""
+
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from carbonfleet.placement import Assumptions, Incumbent, Outcome, Reservation, plan
+from fixtures.placement_world import BARE, HOUR, NOON, job, spoke, world
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import capacity_bound
+
+DAY = [300, 280, 200, 100, 90, 100, 200, 300] + [300] * 90
+
+
+def test_a_clean_hour_is_not_promised_twice():
+    jobs = [job(f"job-{number}", hours=1) for number in range(4)]
+    decisions = plan(world(jobs, [spoke("oslo", gpus=1)], {"NO-NO1": DAY}), NOON)
+    assert sorted((d.window.start - NOON) / HOUR for d in decisions) == [2, 3, 4, 5]
+
+
+def test_what_stands_in_git_is_deducted_though_the_spoke_does_not_show_it():
+    held = Reservation("other", "ml", "oslo", "main", 1, NOON + 4 * HOUR, NOON + 5 * HOUR)
+    snapshot = world([job()], [spoke("oslo", gpus=1, free_gpus={"main": 1})], {"NO-NO1": DAY}, reservations=(held,))
+    (decision,) = plan(snapshot, NOON)
+    assert (decision.window.start - NOON) / HOUR == 3
+
+
+def test_gpus_that_others_use_are_not_counted_on():
+    snapshot = world([job(gpus=4)], [spoke("oslo", gpus=8, free_gpus={"main": 3})], {"NO-NO1": DAY})
+    (decision,) = plan(snapshot, NOON)
+    assert (decision.outcome, decision.reason) == (Outcome.WAIT, "WaitingForCapacity")
+    assert decision.candidates[0].reason == "NoCapacity"
+
+
+def test_a_reservation_that_the_spoke_shows_is_not_deducted_twice():
+    held = Reservation("other", "ml", "oslo", "main", 4, NOON - HOUR, NOON + 9 * HOUR)
+    snapshot = world(
+        [job(gpus=4)], [spoke("oslo", gpus=8, free_gpus={"main": 4})], {"NO-NO1": DAY}, reservations=(held,)
+    )
+    assert plan(snapshot, NOON).decisions[0].window is not None
+
+
+def test_tier_goes_before_slack_and_slack_before_age():
+    urgent = job("urgent", schedule={"tier": "urgent"}, submitted=NOON)
+    tight = job("tight", schedule={"max_delay": "1h"}, submitted=NOON)
+    old = job("old", schedule={"max_delay": "20h"}, submitted=NOON - HOUR)
+    new = job("new", schedule={"max_delay": "20h"}, submitted=NOON - HOUR + timedelta(minutes=1))
+    decisions = plan(world([new, old, tight, urgent], [spoke("oslo", gpus=1)], {"NO-NO1": [100] * 60}), NOON)
+    starts = {d.name: (d.window.start - NOON) / HOUR for d in decisions}
+    assert starts == {"urgent": 0, "tight": 1, "old": 2, "new": 3}
+
+
+def test_of_equal_jobs_the_older_gets_the_cleaner_hour():
+    jobs = [job("young", submitted=NOON), job("old", submitted=NOON - HOUR)]
+    decisions = plan(world(jobs, [spoke("oslo", gpus=1)], {"NO-NO1": DAY}), NOON)
+    starts = {d.name: (d.window.start - NOON) / HOUR for d in decisions}
+    assert starts == {"old": 4, "young": 3}
+
+
+def test_a_wide_job_is_not_squeezed_out_by_narrow_ones():
+    """In the order of slack the narrow one would take the clean hours that the wide one needs more."""
+    narrow = job("narrow", gpus=1, hours=2, schedule={"max_delay": "5h"})
+    wide = job("wide", gpus=8, hours=2, schedule={"max_delay": "6h"})
+    snapshot = world(
+        [narrow, wide], [spoke("oslo", gpus=8)], {"NO-NO1": [300, 300, 50, 50, 280, 280, 300, 300] + [300] * 40}
+    )
+    starts = {d.name: (d.window.start - NOON) / HOUR for d in plan(snapshot, NOON)}
+    assert starts["wide"] == 2
+    in_turn = replace(snapshot, assumptions=replace(BARE, improvement_cells=0))
+    starts = {d.name: (d.window.start - NOON) / HOUR for d in plan(in_turn, NOON)}
+    assert starts["narrow"] == 2
+
+
+@pytest.mark.parametrize("seed", [0, 3, 7])
+def test_a_crowded_plan_is_close_to_the_bound_of_the_relaxation(seed):
+    measured = capacity_bound.measure(seed)
+    shipped, in_turn = measured.above["the plan as it ships"], measured.above["in turn, by slack"]
+    assert -1e-6 <= shipped <= 3.0
+    assert shipped <= in_turn
+
+
+def test_jobs_that_were_promised_a_place_are_not_moved_for_others():
+    there = Incumbent("oslo", "main", NOON + 2 * HOUR)
+    promised = job("promised", gpus=1, hours=2, incumbent=there, schedule={"max_delay": "5h"})
+    wide = job("wide", gpus=8, hours=2, schedule={"max_delay": "9h"})
+    also = job("also", gpus=8, hours=2, schedule={"max_delay": "9h"})
+    grid = {"NO-NO1": [300, 300, 50, 50, 280, 280, 300, 300] + [300] * 40}
+    decisions = plan(world([promised, wide, also], [spoke("oslo", gpus=8)], grid), NOON)
+    assert decisions.decisions[1].window.start == NOON + 2 * HOUR
+
+
+def queue(count, seed, **more):
+    """Jobs of many shapes."""
+    random = np.random.default_rng(seed)
+    objectives = ({"minimize": "carbon"}, {"minimize": "cost"}, {"minimize": "composite"})
+    return [
+        job(
+            f"job-{number:03d}",
+            hours=float(random.integers(10, 600)) / 60,
+            gpus=int(random.choice([1, 2, 4])),
+            objective=objectives[random.integers(3)] | more,
+            schedule={
+                "max_delay": f"{random.integers(0, 40)}h",
+                "earliest_start": NOON + int(random.integers(0, 9)) * HOUR,
+                "deadline": NOON + int(random.integers(30, 90)) * HOUR,
+            },
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_quick_look_finds_what_weighing_all_windows_finds(seed):
+    """A carbon budget that binds nobody makes the planner weigh all windows of every job."""
+    random = np.random.default_rng(seed)
+    zones = [f"AA-{number}" for number in range(3 + seed)]
+    spokes = [
+        spoke(f"s{number}", zone, gpus=int(random.integers(4, 20)), price=float(random.integers(1, 4)), overhead="7m")
+        for number, zone in enumerate(zones)
+    ]
+    grids = {zone: random.integers(20, 700, size=120) for zone in zones}
+    slot = timedelta(minutes=(15, 30, 60)[seed % 3])
+    assumptions = Assumptions(slot=slot, improvement_cells=0)
+    now = NOON + timedelta(minutes=7 * seed, seconds=11 * seed)
+    quick = plan(world(queue(60, seed), spokes, grids, assumptions=assumptions), now)
+    careful = plan(world(queue(60, seed, carbon_budget_kg=1e6), spokes, grids, assumptions=assumptions), now)
+    for one, other in zip(quick, careful, strict=True):
+        assert (one.outcome, one.reason) == (other.outcome, other.reason)
+        assert (one.window is None) == (other.window is None)
+        if one.window is not None:
+            assert one.window.score_usd == pytest.approx(other.window.score_usd, rel=1e-5)
