@@ -189,14 +189,8 @@ def main() -> int:
     while len(found) < asked.instances:
         if (measured := measure(seed)) is not None:
             found.append(measured)
-            figures = ", ".join(
-                f"{name} {value:+.2f} % ({measured.seconds[name]:.2f} s)" for name, value in measured.above.items()
-            )
-            print(
-                f"seed {seed}: {measured.jobs} jobs, {measured.gpus} GPUs a spoke, "
-                f"{measured.clean_use:.0%} used: {figures}",
-                flush=True,
-            )
+            head = f"seed {seed}: {measured.jobs} jobs, {measured.gpus} GPUs a spoke, {measured.clean_use:.0%} used"
+            print(head, *(f"{name} {value:+.2f} %" for name, value in measured.above.items()), sep=", ", flush=True)
         seed += 1
     for name in found[0].above:
         values = np.array([measured.above[name] for measured in found])

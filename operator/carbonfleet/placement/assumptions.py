@@ -38,8 +38,8 @@ class Assumptions:
     """How long before its start a placement is proposed, so that people can read it."""
     recheck: timedelta = timedelta(minutes=15)
     """The longest time between two looks at a waiting job."""
-    improvement_cells: int = 40_000_000
-    """Work spent on bettering a crowded plan, in (job, lane, slot) cells: about half a second; 0 spends none."""
+    improvement_cells: int = 20_000_000
+    """Work spent on bettering a crowded plan, in (job, lane, slot) cells: some tenths of a second; 0 spends none."""
 
 
 DEFAULTS = Assumptions()

@@ -17,7 +17,7 @@ STEPS: Final = 300
 """Of dual ascent at first: within 0.1 % of the linear relaxation on crowds of 50 to 400 jobs."""
 STEPS_AGAIN: Final = 15
 """Of dual ascent for a part of the plan, from the prices of the whole."""
-ROUNDS_PER_JOB: Final = 5
+ROUNDS_PER_JOB: Final = 2
 """More rounds find next to nothing."""
 TOGETHER: Final = 18
 """Jobs that are taken out and put back together."""
