@@ -165,7 +165,9 @@ class Looker:
         Infinite where there is none. `jobs` is one job or has the shape of `lanes`; all weigh one signal.
         """
         first, last = self._ranges.first[jobs, 0], self._ranges.last[jobs, lanes]
-        begin, until = int(first.min()), max(int(last.max()), int(first.max()))
+        most = self._line.starts - 1  # a job may have to begin after all that is looked at
+        begin = min(int(first.min()), most)
+        until = min(max(int(last.max()), int(first.max())), most)
         carbon = self._carbon(jobs, lanes, begin, until)
         carbon |= self._closed(jobs, lanes, begin, until)
         start = carbon.argmin(axis=1)
