@@ -64,7 +64,7 @@ def run(world: World) -> Outcome:
     announced = announce(world, scene, planned.records, intents)
     published, trouble = publish(world, intents)
     trouble = trouble or scene.trouble
-    after = with_result(world, with_statuses(scene, announced), published)
+    after = with_result(world, with_statuses(world, scene, announced), published)
     proposals = reviewing.advance(world, after, claim(world, after, reviewing.proposals_of(after, planned)))
     written = write_statuses(world, after, planned.records, intents, published, trouble, figures, proposals)
     release(world, after)
@@ -184,18 +184,20 @@ def announce(
         return []
     fresh = [view for view in scene.views if view.uid in wanted and not _is_scheduled(view.status)]
     changes = [_Change(view, status_of(Known(view, records[view.uid]), scene.now)) for view in fresh]
-    return [world.writers.submit(_write_status, world, change, scene.now) for change in changes]
+    return [world.writers.submit(_write_status, world, change) for change in changes]
 
 
 def _is_scheduled(status: JobStatus) -> bool:
     return any(condition.type == "Scheduled" and condition.status == "True" for condition in status.conditions)
 
 
-def with_statuses(scene: Scene, announced: Iterable[Future[_Change | None]]) -> Scene:
+def with_statuses(world: World, scene: Scene, announced: Iterable[Future[_Change | None]]) -> Scene:
     """The scene with what was shown meanwhile. Raises KubeError when the API is gone."""
-    shown = {change.view.uid: change.new for future in announced if (change := future.result()) is not None}
-    if not shown:
+    written = [change for future in announced if (change := future.result()) is not None]
+    if not written:
         return scene
+    _tell(world, written, scene.now)
+    shown = {change.view.uid: change.new for change in written}
     views = (view.showing(shown[view.uid]) if view.uid in shown else view for view in scene.views)
     return replace(scene, views=tuple(views))
 
@@ -205,10 +207,14 @@ def publish(world: World, intents: list[Intent]) -> tuple[Published | None, Trou
     if not intents:
         return None, None
     try:
-        return world.repository.publish(intents), None
+        published = world.repository.publish(intents)
     except FleetError as error:
         _log.warning("the fleet repository was not written: %s", error)
         return None, Trouble(error.reason, str(error))
+    for intent in intents:
+        if isinstance(intent, Place) and isinstance(published.results.get(intent.id), Committed):
+            world.records[intent.id] = intent.record  # what was just written need not be read back
+    return published, None
 
 
 def with_result(world: World, scene: Scene, published: Published | None) -> Scene:
@@ -246,10 +252,19 @@ def write_statuses(
             if (change := _change(world, known, scene.now)) is not None:
                 yield change
 
-    written = world.writers.map(lambda change: _write_status(world, change, scene.now), changes())
+    answers = list(world.writers.map(lambda change: _write_status(world, change), changes()))
+    written = [change for change in answers if change is not None]
+    _tell(world, written, scene.now)
     for uid in world.told.keys() - {view.uid for view in scene.views}:
         del world.told[uid]
-    return {change.view.uid for change in written if change is not None}
+    return {change.view.uid for change in written}
+
+
+def _tell(world: World, written: Iterable[_Change], now: datetime) -> None:
+    """Events of what was written; after all statuses, which they must not delay."""
+    for change in written:
+        if (what := happening(change.view.status, change.new)) is not None:
+            world.teller.tell(change.view, what, now)
 
 
 def release(world: World, scene: Scene) -> None:
@@ -290,9 +305,9 @@ def _change(world: World, known: Known, now: datetime) -> _Change | None:
     return None
 
 
-def _write_status(world: World, change: _Change, now: datetime) -> _Change | None:
-    """Write it, and tell of it; None where the API would not have it."""
-    view, old, new = change.view, change.view.status, change.new
+def _write_status(world: World, change: _Change) -> _Change | None:
+    """The change, when it was written; None where the API would not have it."""
+    view, new = change.view, change.new
     metadata = view.body["metadata"]
     where = ours("carbontrainingjobs", metadata["namespace"], metadata["name"])
     try:
@@ -302,8 +317,6 @@ def _write_status(world: World, change: _Change, now: datetime) -> _Change | Non
         _pass_over(world, view, error, "status")
         return None
     world.mirror.refresh(JOBS, body)
-    if (what := happening(old, new)) is not None:
-        world.teller.tell(view, what, now)
     return change
 
 
