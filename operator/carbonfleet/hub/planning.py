@@ -14,8 +14,10 @@ from carbonfleet.placement.record import record_of
 from carbonfleet.placement.snapshot import Forecast, QueuedJob, Snapshot
 
 _log = logging.getLogger(__name__)
-MOST_POISON: Final = 8
-"""With more culprits than this the fault is not the jobs'."""
+MOST_PLANS: Final = 1000
+"""Tried in search of culprits."""
+FEW: Final = 8
+"""When so few jobs are all that there are, and each makes the planner fail, it may still be their own fault."""
 POISON_REST: Final = timedelta(minutes=2)
 """So long a job that made the planner fail is left out, unless its spec changes."""
 Planner = Callable[[Snapshot, datetime], Plan]
@@ -102,7 +104,7 @@ def plan_around(snapshot: Snapshot, now: datetime, quarantine: Quarantine, plann
         return _planned(healthy, now, planner, held)
     except Exception as error:
         faults = _culprits(healthy, now, planner)
-        if not 0 < len(faults) <= MOST_POISON:
+        if not faults or len(faults) == len(healthy.jobs) > FEW:
             raise
         _log.error("the planner fails on %s, which are set aside: %s", ", ".join(sorted(faults)), error)
     quarantine.keep(healthy.jobs, faults, now)
@@ -118,10 +120,12 @@ def _planned(snapshot: Snapshot, now: datetime, planner: Planner, faults: Mappin
 
 
 def _culprits(snapshot: Snapshot, now: datetime, planner: Planner) -> dict[str, str]:
-    """By halves: the jobs on which the planner fails when it is given nothing else; stops when they are many."""
+    """By halves: the jobs on which the planner fails when it is given nothing else; none when that takes long."""
     found: dict[str, str] = {}
     parts = [snapshot.jobs]
-    while parts and len(found) <= MOST_POISON:
+    for _ in range(MOST_PLANS):
+        if not parts:
+            return found
         jobs = parts.pop()
         try:
             _planned(replace(snapshot, jobs=jobs), now, planner, {})
@@ -130,7 +134,7 @@ def _culprits(snapshot: Snapshot, now: datetime, planner: Planner) -> dict[str, 
                 found[jobs[0].uid] = f"{type(error).__name__}: {error}"
             else:
                 parts += [jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]]
-    return found
+    return {}
 
 
 def _without(snapshot: Snapshot, faults: Mapping[str, str]) -> Snapshot:

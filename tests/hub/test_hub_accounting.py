@@ -1,0 +1,81 @@
+"""An attempt's account against sums made by hand."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hub_values import NOON, body, report
+
+from carbonfleet.api import CarbonTrainingJob
+from carbonfleet.hub.accounting import Attempt, account, figures_of
+from carbonfleet.ledger import Intensities
+from carbonfleet.placement import Assumptions
+from fixtures.fleet_values import facts_of
+
+CLUSTERS = {name: facts_of(name).model_copy(update={"pue": pue}) for name, pue in (("no-osl-1", 1.1), ("us-oh-1", 1.5))}
+GRAMS = {"NO-NO1": (30.0, 50.0), "US-MIDA-PJM": (500.0, 400.0)}
+"""Of the hours from 11 and from 12 on."""
+BARE = Assumptions(embodied_share=0)
+MEASURED = {
+    "end_time": NOON + timedelta(hours=2),
+    "energy": {"method": "nvml", "kwh": 3.0, "samples": [{"time": NOON + timedelta(hours=1), "energy_kwh": 1.0}]},
+}
+
+
+def grid(zone, kind, start, end):
+    """Two hours that are known; before and after, the nearest holds."""
+    values = GRAMS.get(zone)
+    if values is None:
+        return None
+    return Intensities(zone, NOON - timedelta(hours=1), timedelta(hours=1), np.array(values), "meter", True)
+
+
+def entry_of(clusters=CLUSTERS, region="us-east-2", **said):
+    """The line of an attempt of a job that was submitted at 11 and ran from 12 to 14."""
+    attempt = Attempt(
+        CarbonTrainingJob.model_validate(body()), report("Succeeded", **(MEASURED | said)), None, clusters, region
+    )
+    return account(attempt, grid, BARE, NOON + timedelta(hours=3))
+
+
+def test_measured_energy_times_the_grid_as_it_was_times_the_building():
+    entry = entry_of()
+    assert entry.energy_kwh == pytest.approx(3.0)
+    assert entry.grams == pytest.approx(1.1 * (1.0 * 50 + 2.0 * 50))
+    assert (entry.zone, entry.settled, entry.energy_method) == ("NO-NO1", True, "nvml")
+
+
+def test_the_baseline_is_the_same_work_at_submission_in_its_region():
+    entry = entry_of()
+    assert entry.baseline_grams == pytest.approx(1.5 * (1.0 * 500 + 2.0 * 400))
+    assert entry.same_spoke_grams == pytest.approx(1.1 * (1.0 * 30 + 2.0 * 50))
+    assert entry.saved_grams == pytest.approx(1950 - 165)
+    assert (entry.best_static_region, entry.best_static_grams) == ("europe-north1", pytest.approx(143))
+
+
+def test_the_price_is_of_gpus_and_hours():
+    assert entry_of(gpus=4).cost_usd == pytest.approx(2.5 * 4 * 2)
+
+
+def test_without_a_baseline_region_nothing_is_claimed_to_be_saved():
+    figures = figures_of([entry_of(region="")])
+    assert (figures.baseline_grams_co2e, figures.saved_grams_co2e, figures.saved_percent) == (None, None, None)
+    assert figures.grams_co2e == pytest.approx(165)
+
+
+def test_an_attempt_that_never_ran_has_no_line():
+    assert entry_of(start_time=None) is None
+
+
+def test_an_attempt_on_a_spoke_that_nobody_remembers_has_no_line():
+    assert entry_of(clusters={"us-oh-1": CLUSTERS["us-oh-1"]}) is None
+
+
+def test_the_figures_of_a_job_are_those_of_all_its_attempts():
+    first, second = entry_of(), entry_of(attempt=2)
+    figures = figures_of([first, second])
+    assert figures.energy_kwh == pytest.approx(6.0)
+    assert figures.grams_co2e == pytest.approx(330)
+    assert figures.baseline_grams_co2e == pytest.approx(3900)
+    assert figures.saved_percent == pytest.approx(91.5, abs=0.05)
+    assert figures.grams_per_kwh == pytest.approx(50)

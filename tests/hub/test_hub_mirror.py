@@ -1,0 +1,64 @@
+"""The copy of the API: what wakes the hub, and what must not come back."""
+
+from hub_values import body
+
+from carbonfleet.hub.mirror import JOBS, SPOKES, Mirror
+
+
+def at(version, **changes):
+    """A job at a resource version."""
+    made = body(**changes)
+    made["metadata"]["resourceVersion"] = str(version)
+    return made
+
+
+def is_woken(mirror):
+    """Whether the mirror asked for a cycle since last asked."""
+    woken = mirror.changed.is_set()
+    mirror.changed.clear()
+    return woken
+
+
+def test_what_people_do_wakes_the_cycle_and_our_own_status_does_not():
+    mirror = Mirror()
+    mirror.put(JOBS, at(1))
+    assert is_woken(mirror)
+    mirror.put(JOBS, at(2, status={"phase": "Waiting"}))
+    assert not is_woken(mirror)
+    mirror.put(JOBS, at(3, generation=2))
+    assert is_woken(mirror)
+    mirror.put(JOBS, at(4, generation=2, annotations={"carbonfleet.dev/replace": "1"}))
+    assert is_woken(mirror)
+    mirror.put(JOBS, at(5, generation=2, annotations={"carbonfleet.dev/replace": "1"}, deletionTimestamp="now"))
+    assert is_woken(mirror)
+
+
+def test_an_older_version_changes_nothing():
+    mirror = Mirror()
+    mirror.put(JOBS, at(5, generation=3))
+    is_woken(mirror)
+    mirror.put(JOBS, at(4, generation=2))
+    assert not is_woken(mirror)
+    assert mirror.all(JOBS)[0]["metadata"]["generation"] == 3
+
+
+def test_the_answer_to_a_write_does_not_revive_what_was_deleted():
+    mirror = Mirror()
+    mirror.put(JOBS, at(1))
+    mirror.drop(JOBS, at(2))
+    mirror.refresh(JOBS, at(3))
+    assert mirror.all(JOBS) == []
+
+
+def test_a_heartbeat_alone_wakes_nobody_and_a_synced_commit_does():
+    mirror = Mirror()
+
+    def spoke(version, **status):
+        return {"metadata": {"name": "a", "uid": "a", "resourceVersion": str(version)}, "spec": {}, "status": status}
+
+    mirror.put(SPOKES, spoke(1, heartbeatTime="one"))
+    is_woken(mirror)
+    mirror.put(SPOKES, spoke(2, heartbeatTime="two"))
+    assert not is_woken(mirror)
+    mirror.put(SPOKES, spoke(3, heartbeatTime="two", syncedCommit="c"))
+    assert is_woken(mirror)

@@ -1,0 +1,124 @@
+"""What one cycle sees: reverts, attempts that may still run, spokes that can't be trusted."""
+
+from datetime import timedelta
+
+from hub_values import NOON, UID, placement, report, scene, tip, view
+
+from carbonfleet.hub.intentions import intents_of, is_stored, may_leave
+from carbonfleet.hub.scene import spokes_of
+from fixtures.fleet_values import facts_of
+
+PLACED = {
+    "cluster": "no-osl-1",
+    "pool": "a100",
+    "attempt": 1,
+    "placementId": "abcdefgh12345678",
+    "start": "2026-01-31T12:00:00Z",
+    "path": "clusters/no-osl-1/jobs/ml/train.yaml",
+}
+RUNNING = {"phase": "Running", "attempt": 1, "observedGeneration": 1, "placement": PLACED}
+DELETED = {"deletionTimestamp": "2026-01-31T12:00:00Z"}
+
+
+def test_a_live_placement_that_is_gone_was_taken_out_by_somebody_else():
+    gone = view(RUNNING)
+    assert scene(gone).was_reverted(gone)
+    assert scene(gone).queued() == []
+
+
+def test_a_removal_of_our_own_after_the_end_was_written_down_is_no_revert():
+    stopped = view(RUNNING | {"phase": "Waiting"}, said=report("Stopped"))
+    assert not scene(stopped).was_reverted(stopped)
+    assert scene(stopped).queued() == [stopped]
+
+
+def test_nothing_is_called_reverted_while_the_repository_is_silent():
+    gone = view(RUNNING)
+    assert not scene(gone, tip_is_fresh=False).was_reverted(gone)
+
+
+def test_the_replace_annotation_lifts_a_revert_once_the_attempt_has_stopped():
+    asked = {"annotations": {"carbonfleet.dev/replace": "1"}}
+    rejected = RUNNING | {"phase": "Rejected"}
+    running, stopped = view(rejected, said=report(), **asked), view(rejected, said=report("Stopped"), **asked)
+    assert scene(running).queued() == []
+    assert scene(stopped).queued() == [stopped]
+
+
+def test_an_attempt_that_nobody_reported_has_stopped_only_where_its_spoke_never_saw_it():
+    silent = view(RUNNING | {"phase": "Rejected"}, annotations={"carbonfleet.dev/replace": "1"})
+    assert not scene(silent).has_stopped(silent)
+    assert scene(silent, unseen=frozenset({UID})).has_stopped(silent)
+
+
+def test_a_deleted_job_leaves_when_nothing_of_it_stands_or_runs():
+    assert may_leave(view(**DELETED), scene())
+    assert not may_leave(view(RUNNING, placed=placement(), **DELETED), scene())
+    assert not may_leave(view(RUNNING, said=report(), **DELETED), scene())
+    assert not may_leave(view(RUNNING, said=report("Unknown"), **DELETED), scene())
+    assert may_leave(view(RUNNING, said=report("Stopped"), **DELETED), scene())
+    assert not may_leave(view(RUNNING, said=report("Stopped"), **DELETED), scene(tip_is_fresh=False))
+
+
+def test_git_forgets_an_attempt_only_after_its_end_stands_in_the_status():
+    ended = view(RUNNING, placed=placement(), said=report("Succeeded"))
+    stored = view(RUNNING | {"phase": "Succeeded"}, placed=placement(), said=report("Succeeded"))
+    assert not is_stored(ended)
+    assert intents_of(scene(ended), {}, {}) == []
+    (removal,) = intents_of(scene(stored), {}, {})
+    assert (removal.id, removal.finished) == (placement().placement_id, True)
+
+
+def test_a_deletion_that_a_person_confirmed_is_not_guarded():
+    deleted = view(RUNNING, placed=placement(), said=report(), **DELETED)
+    asked = {"annotations": {"carbonfleet.dev/confirm-deletion": "yes"}}
+    confirmed = view(RUNNING, placed=placement(), said=report(), **DELETED, **asked)
+    assert [intent.finished for intent in intents_of(scene(deleted), {}, {})] == [False]
+    assert [intent.finished for intent in intents_of(scene(confirmed), {}, {})] == [True]
+
+
+def test_an_overtaken_attempt_is_removed_and_a_person_s_copy_is_not():
+    late, early = placement(attempt=2), placement(attempt=1, cluster="ca-qc-1")
+    seen = view(RUNNING | {"attempt": 2}, placed=late)
+    assert [i.id for i in intents_of(scene(seen, tip=tip(late, early)), {}, {})] == [early.placement_id]
+    copy = placement(attempt=2, cluster="us-oh-1")
+    assert intents_of(scene(seen, tip=tip(late, copy)), {}, {}) == []
+
+
+def test_nothing_is_wanted_of_a_repository_that_does_not_answer():
+    stored = view(RUNNING | {"phase": "Succeeded"}, placed=placement(), said=report("Succeeded"))
+    assert intents_of(scene(stored, tip_is_fresh=False), {}, {}) == []
+
+
+def spoke_body(facts, **status):
+    """A SpokeCluster's object."""
+    return {"metadata": {"name": facts.name, "uid": facts.name}, "spec": facts.to_wire(), "status": status}
+
+
+def heard(minutes_ago):
+    """A heartbeat."""
+    return {"heartbeatTime": f"{NOON - timedelta(minutes=minutes_ago):%Y-%m-%dT%H:%M:%SZ}"}
+
+
+def test_a_spoke_is_healthy_while_it_is_heard_and_says_why_it_is_not():
+    facts = facts_of("no-osl-1")
+    grace = timedelta(minutes=5)
+
+    def reason(*bodies, **declared) -> str:
+        now = tip(clusters={facts.name: facts.model_copy(update=declared)})
+        return spokes_of(now, bodies, NOON, grace)[0].reason
+
+    assert reason(spoke_body(facts, **heard(4))) == ""
+    assert reason(spoke_body(facts, **heard(6))) == "Unreachable"
+    assert reason(spoke_body(facts)) == "NeverJoined"
+    assert reason() == "NeverJoined"
+    assert reason(spoke_body(facts, heartbeatTime="soon")) == "Invalid"
+    assert reason(spoke_body(facts, **heard(0)), maintenance=True) == "Maintenance"
+
+
+def test_a_spoke_whose_file_is_broken_is_shown_with_what_is_wrong():
+    facts = facts_of("no-osl-1")
+    broken = tip(cluster_problems={facts.name: "clusters/no-osl-1/cluster.yaml:11: gpus: not a number"})
+    (spoke,) = spokes_of(broken, [spoke_body(facts, **heard(0))], NOON, timedelta(minutes=5))
+    assert (spoke.healthy, spoke.reason) == (False, "Invalid")
+    assert "cluster.yaml:11" in spoke.message

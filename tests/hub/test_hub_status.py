@@ -1,0 +1,145 @@
+"""A job's status from what is known of it."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from hub_values import NOON, placement, record, report, view
+
+from carbonfleet.api.job_status import CandidateStatus, Phase
+from carbonfleet.hub.events import happening
+from carbonfleet.hub.known import Known, Trouble
+from carbonfleet.hub.status import needs_update, status_of
+from carbonfleet.placement import plan
+from carbonfleet.placement.record import record_of
+from fixtures.placement_world import NOON as WORLD_NOON
+from fixtures.placement_world import job, spoke, world
+
+
+def conditions(status):
+    """Type to (status, reason)."""
+    return {c.type: (c.status.value, c.reason) for c in status.conditions}
+
+
+def test_a_waiting_job_says_what_it_waits_for():
+    status = status_of(Known(view(), record("Wait", "WaitingForCleanWindow", "Starts at two.")), NOON)
+    assert (status.phase, status.summary, status.cluster) == (Phase.WAITING, "Starts at two.", "no-osl-1")
+    assert status.saved == "~460 g (92 %)"
+    assert conditions(status) == {
+        "Accepted": ("True", "Valid"),
+        "PolicyAllowed": ("True", "Allowed"),
+        "Scheduled": ("False", "WaitingForCleanWindow"),
+        "Ready": ("False", "WaitingForCleanWindow"),
+    }
+
+
+def test_a_committed_job_says_where_it_is_in_git():
+    status = status_of(Known(view(placed=placement()), record(), commit="ab" * 20), NOON)
+    assert status.phase is Phase.COMMITTED
+    said = next(c.message for c in status.conditions if c.type == "Committed")
+    assert said == "commit abababababab, clusters/no-osl-1/jobs/ml/train.yaml"
+    assert conditions(status)["Synced"] == ("Unknown", "SpokeBehind")
+    assert status.decisions[0].cluster_name == "no-osl-1"
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [("Pending", "Committed"), ("Running", "Running"), ("Suspended", "Paused"), ("Failed", "Failed")],
+)
+def test_the_phase_follows_the_report(phase, expected):
+    known = Known(view({"phase": "Committed", "attempt": 1}, placed=placement(), said=report(phase)), record())
+    assert status_of(known, NOON).phase.value == expected
+
+
+def test_a_spoke_that_lost_sight_of_a_running_attempt_has_not_failed_it():
+    known = Known(view({"phase": "Running", "attempt": 1}, placed=placement(), said=report("Unknown")), record())
+    assert status_of(known, NOON).phase is Phase.RUNNING
+
+
+def test_an_edit_of_a_running_job_is_refused_in_a_condition_and_not_observed():
+    known = Known(view({"phase": "Running"}, placed=placement(), said=report(), generation=2), record())
+    status = status_of(known, NOON)
+    assert conditions(status)["Accepted"] == ("False", "ChangedWhileRunning")
+    assert (status.observed_generation, status.phase) == (1, Phase.RUNNING)
+    assert {c.observed_generation for c in status.conditions} == {2}
+
+
+def test_a_time_of_transition_is_kept_while_the_status_is_the_same():
+    first = status_of(Known(view(), record("Wait", "WaitingForCleanWindow")), NOON)
+    later = NOON + timedelta(hours=3)
+    again = status_of(Known(view(first.to_wire()), record("Wait", "WaitingForCapacity")), later)
+    moments = {c.type: c.last_transition_time for c in again.conditions}
+    assert moments["Scheduled"] == NOON
+    started = status_of(Known(view(again.to_wire()), record()), later)
+    assert {c.type: c.last_transition_time for c in started.conditions}["Scheduled"] == later
+
+
+def test_a_reverted_job_is_rejected_and_expects_nothing():
+    running = {"phase": "Running", "attempt": 1, "observedGeneration": 1, "saved": "~460 g (92 %)"}
+    status = status_of(Known(view(running), None, Trouble("RevertedByHuman", "Pat took it out")), NOON)
+    assert (status.phase, status.saved, status.start, status.summary) == (Phase.REJECTED, "", None, "Pat took it out")
+    assert conditions(status)["Ready"] == ("False", "RevertedByHuman")
+
+
+def test_a_deleted_job_says_what_it_waits_for():
+    leaving = view({"attempt": 1}, said=report(), deletionTimestamp="2026-01-31T12:00:00Z")
+    status = status_of(Known(leaving), NOON)
+    assert conditions(status)["Ready"] == ("False", "Deleting")
+    assert "until no-osl-1 reports that attempt 1 has stopped" in status.summary
+    assert "Finished" not in conditions(status)
+
+
+def test_a_blocked_job_keeps_no_old_expectations():
+    waited = status_of(Known(view(), record("Wait", "WaitingForCleanWindow")), NOON)
+    blocked = status_of(
+        Known(view(waited.to_wire()), record("Blocked", "PolicyMissing", "No policy.", expected=None)), NOON
+    )
+    assert (blocked.expected, blocked.saved, blocked.grams_per_kwh) == (None, "", None)
+    assert conditions(blocked)["PolicyAllowed"] == ("False", "PolicyMissing")
+
+
+def test_a_wish_to_replace_is_kept_until_it_is_fulfilled():
+    asked = {"annotations": {"carbonfleet.dev/replace": "two"}}
+    waiting = status_of(Known(view({"replaced": "one"}, **asked), record("Wait", "WaitingForCapacity")), NOON)
+    assert waiting.replaced == "one"
+    assert status_of(Known(view({"replaced": "one"}, placed=placement(), **asked), record()), NOON).replaced == "two"
+
+
+def test_figures_that_move_are_not_written_before_the_next_check_is_due():
+    old = status_of(Known(view(), record("Wait", "WaitingForCleanWindow")), NOON)
+    moved = record("Wait", "WaitingForCleanWindow", "Starts at two, for 41 g.", grams_per_kwh=37.0)
+    new = status_of(Known(view(old.to_wire()), moved), NOON)
+    assert new != old
+    assert not needs_update(old, new, NOON + timedelta(minutes=59))
+    assert needs_update(old, new, NOON + timedelta(hours=1))
+    assert not needs_update(old, old, NOON + timedelta(days=1))
+
+
+def test_another_reason_is_written_at_once():
+    old = status_of(Known(view(), record("Wait", "WaitingForCleanWindow")), NOON)
+    new = status_of(Known(view(old.to_wire()), record("Wait", "WaitingForCapacity")), NOON)
+    assert needs_update(old, new, NOON)
+
+
+def test_an_event_tells_a_new_phase_once():
+    old = status_of(Known(view(), record("Wait", "WaitingForCleanWindow", "Starts at two.")), NOON)
+    new = status_of(Known(view(old.to_wire(), placed=placement()), record()), NOON)
+    assert (told := happening(old, new)) is not None
+    assert (told.reason, told.is_warning) == ("Committed", False)
+    assert happening(new, new) is None
+    other = status_of(Known(view(old.to_wire()), record("Wait", "WaitingForCapacity")), NOON)
+    assert happening(old, other) is None
+
+
+def test_the_status_of_a_fleet_of_500_spokes_is_small():
+    spokes = [spoke(f"spoke-{n:03d}-{'x' * 40}", zone="NO-NO1") for n in range(500)]
+    snapshot = world([job()], spokes, {"NO-NO1": [30] * 96})
+    (decision,) = plan(snapshot, WORLD_NOON)
+    kept = record_of(decision, WORLD_NOON)
+    assert (len(kept.candidates), kept.candidates_total) == (20, 500)
+    wordy = tuple(
+        CandidateStatus.model_validate(c.model_dump() | {"message": "w" * 1024, "source": "s" * 128})
+        for c in kept.candidates
+    )
+    known = Known(view(placed=placement(), said=report()), kept.model_copy(update={"candidates": wordy}))
+    assert len(json.dumps(status_of(known, NOON).to_wire())) < 64 * 1024
