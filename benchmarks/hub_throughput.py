@@ -84,7 +84,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of steady arrivals")
     parser.add_argument("--waiting", type=int, default=1000, help="jobs that the idle hub holds")
     parser.add_argument("--idle-seconds", type=float, default=60.0)
-    parser.add_argument("--spokes", type=int, default=12)
+    parser.add_argument(
+        "--spokes", type=int, default=3, help="the seed fleet has 3; each is a candidate in each status"
+    )
     parser.add_argument("--repeat", type=int, default=1, help="measure burst and steady so many times")
     parser.add_argument("--only", choices=("burst", "steady", "idle"))
     options = parser.parse_args()
