@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from carbonfleet.api.job_status import Phase
-from carbonfleet.kube import KubeError, ours, path
+from carbonfleet.kube import ours, path
 from carbonfleet.local.kubeapi import write_kubeconfig
-from fixtures.hub_process import begin, clock_of, condition, job_body, open_house
+from fixtures.hub_process import begin, clock_of, condition, open_house
 from fixtures.kubeapi_server import eventually
 from fixtures.tcp_proxy import TcpProxy
 
@@ -187,22 +187,3 @@ def test_a_hub_that_starts_while_the_api_is_away_leads_once_it_is_there(own_hous
     own_house.spokes.start()
     own_house.submit("late")
     own_house.wait("late", Phase.SUCCEEDED, seconds=60)
-
-
-def test_a_job_without_a_namespace_left_holds_up_nobody(shared_house):
-    namespace = f"{shared_house.namespace}-gone"
-    kube = shared_house.kube
-    kube.create(path("api/v1", "namespaces"), {"kind": "Namespace", "metadata": {"name": namespace}})
-    kube.create(ours("carbontrainingjobs", namespace), job_body("doomed", namespace))
-    kube.delete(path("api/v1", "namespaces", name=namespace))
-    shared_house.submit("unharmed")
-    shared_house.wait("unharmed", Phase.SUCCEEDED)
-
-    def gone() -> bool:
-        try:
-            kube.get(ours("carbontrainingjobs", namespace, "doomed"))
-        except KubeError as error:
-            return error.is_gone
-        return False
-
-    eventually(gone, 40)

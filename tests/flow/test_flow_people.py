@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from carbonfleet.api.job_status import Phase
-from carbonfleet.kube import KubeError, ours
+from carbonfleet.kube import KubeError, ours, path
 from fixtures.hub_process import condition, job_body
 from fixtures.kubeapi_server import eventually
 
@@ -88,11 +88,8 @@ def test_an_edited_spec_is_refused_while_the_job_runs_and_the_run_goes_on(shared
 def test_a_placement_that_a_person_takes_out_of_git_stays_out_until_it_is_asked_for(shared_house):
     shared_house.submit("reverted", "hold-first")
     shared_house.wait("reverted", Phase.RUNNING)
-    person = shared_house.git.checkout("reverter")
-    person.pull()
     (file,) = shared_house.placements("reverted")
-    person.run("rm", "--quiet", file)
-    person.push("Not today")
+    shared_house.remove("Not today", file)
     job = shared_house.wait("reverted", Phase.REJECTED)
     assert condition(job, "Committed").reason == "RevertedByHuman"
     assert len([e for e in shared_house.events("reverted") if e["reason"] == "RevertedByHuman"]) == 1
@@ -111,11 +108,8 @@ def test_a_revert_holds_though_the_spec_was_edited_before_it(shared_house):
     shared_house.wait("edited", Phase.RUNNING)
     shared_house.patch_spec("edited", {"resources": {"gpus": 2}})
     shared_house.wait_reason("edited", "Accepted", "ChangedWhileRunning")
-    person = shared_house.git.checkout("second-reverter")
-    person.pull()
     (file,) = shared_house.placements("edited")
-    person.run("rm", "--quiet", file)
-    person.push("Not this one")
+    shared_house.remove("Not this one", file)
     job = shared_house.wait("edited", Phase.REJECTED)
     assert condition(job, "Committed").reason == "RevertedByHuman"
     shared_house.patch_spec("edited", {"resources": {"gpus": 1}})
@@ -127,10 +121,7 @@ def test_a_reverted_attempt_that_has_not_stopped_keeps_the_next_from_being_place
     shared_house.spokes.slow_to_stop.add("tenacious")
     shared_house.submit("tenacious", "hold-first")
     shared_house.wait("tenacious", Phase.RUNNING)
-    person = shared_house.git.checkout("hasty")
-    person.pull()
-    person.run("rm", "--quiet", *shared_house.placements("tenacious"))
-    person.push("Elsewhere, please")
+    shared_house.remove("Elsewhere, please", *shared_house.placements("tenacious"))
     shared_house.wait("tenacious", Phase.REJECTED)
     shared_house.annotate("tenacious", "carbonfleet.dev/replace", "1")
     job = shared_house.wait_reason("tenacious", "Committed", "WaitingForStop")
@@ -144,10 +135,8 @@ def test_a_reverted_attempt_that_has_not_stopped_keeps_the_next_from_being_place
 def test_a_person_s_edit_of_a_placement_is_left_alone(shared_house):
     shared_house.submit("touched", "hold")
     shared_house.wait("touched", Phase.RUNNING)
-    person = shared_house.git.checkout("editor")
     (file,) = shared_house.placements("touched")
-    person.edit(file, "suspend: false", "suspend: true")
-    commit = person.push("Pause it")
+    commit = shared_house.edit("Pause it", file, "suspend: false", "suspend: true")
     shared_house.submit("another")
     shared_house.wait("another", Phase.SUCCEEDED)
     assert "suspend: true" in shared_house.git.git("show", f"main:{file}")
@@ -237,3 +226,22 @@ def test_hostile_labels_and_annotations_change_nothing_that_is_committed(shared_
     shared_house.assert_run_once("decorated")
     text = shared_house.git.git("log", "-p", "--format=%B", "main")
     assert "/tmp/owned" not in text
+
+
+def test_a_job_without_a_namespace_left_holds_up_nobody(shared_house):
+    namespace = f"{shared_house.namespace}-gone"
+    kube = shared_house.kube
+    kube.create(path("api/v1", "namespaces"), {"kind": "Namespace", "metadata": {"name": namespace}})
+    kube.create(ours("carbontrainingjobs", namespace), job_body("doomed", namespace))
+    kube.delete(path("api/v1", "namespaces", name=namespace))
+    shared_house.submit("unharmed")
+    shared_house.wait("unharmed", Phase.SUCCEEDED)
+
+    def gone() -> bool:
+        try:
+            kube.get(ours("carbontrainingjobs", namespace, "doomed"))
+        except KubeError as error:
+            return error.is_gone
+        return False
+
+    eventually(gone, 40)
