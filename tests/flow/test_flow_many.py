@@ -31,7 +31,7 @@ def test_deleting_very_many_at_once_stops_until_it_is_confirmed(shared_house):
         job = shared_house.wait_reason(name, "Committed", "DeletionGuardTripped")
         assert "carbonfleet.dev/confirm-deletion" in job.status.summary
         assert shared_house.placements(name)
-    assert any(event["reason"] == "Deleting" for event in shared_house.events(names[0]))
+    assert shared_house.told(names[0], "Deleting")
     for name in names:
         shared_house.annotate(name, "carbonfleet.dev/confirm-deletion", "yes")
     for name in names:

@@ -92,9 +92,10 @@ def test_a_placement_that_a_person_takes_out_of_git_stays_out_until_it_is_asked_
     shared_house.remove("Not today", file)
     job = shared_house.wait("reverted", Phase.REJECTED)
     assert condition(job, "Committed").reason == "RevertedByHuman"
-    assert len([e for e in shared_house.events("reverted") if e["reason"] == "RevertedByHuman"]) == 1
     shared_house.submit("bystander")
     shared_house.wait("bystander", Phase.SUCCEEDED)  # cycles went by
+    shared_house.told("bystander", "Succeeded")  # so did what was to be told before
+    assert [event["count"] for event in shared_house.told("reverted", "RevertedByHuman")] == [1]
     assert shared_house.changes("reverted") == ["place 1"]
     shared_house.annotate("reverted", "carbonfleet.dev/replace", "go-on")
     job = shared_house.wait("reverted", Phase.SUCCEEDED)
