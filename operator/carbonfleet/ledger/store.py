@@ -171,7 +171,9 @@ class Ledger:
 def _told(what: str) -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, ImportError) as error:
+    except ImportError as error:
+        raise LedgerError(f"{what}: PostgreSQL needs its driver: pip install 'carbonfleet[postgresql]'") from error
+    except SQLAlchemyError as error:
         # Neither the statement with its values nor the URL with its password.
         cause = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
         raise LedgerError(f"{what}: {cause}") from error

@@ -73,7 +73,10 @@ class HistoryStore:
         try:
             self._engine = _engine(url)
             _METADATA.create_all(self._engine)
-        except (SQLAlchemyError, ImportError) as error:
+        except ImportError as error:
+            hint = "PostgreSQL needs its driver: pip install 'carbonfleet[postgresql]'"
+            raise StoreError(f"the signal history can't be opened: {hint}") from error
+        except SQLAlchemyError as error:
             raise StoreError(f"the signal history can't be opened: {_brief(error)}") from error
         self._upsert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[self._engine.dialect.name]
 
