@@ -1,17 +1,70 @@
 """The clone on disk heals and stays small."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pygit2
 import pytest
 
-from carbonfleet.fleet import Repository
-from carbonfleet.fleet.clone import commit_at, compact
+from carbonfleet.fleet import Repository, RepositoryInvalid
+from carbonfleet.fleet.clone import commit_at, compact, occupy
 from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
 
 REF = "refs/remotes/origin/main"
+HOLDER = """
+import sys, time
+from pathlib import Path
+from carbonfleet.fleet.clone import occupy, open_clone
+directory = Path(sys.argv[1])
+occupy(directory)
+git = open_clone(directory)
+with git.transaction() as transaction:
+    transaction.lock_ref(sys.argv[2])
+    (directory / "objects/pack/pack_git2_k1ll3d").write_bytes(b"PACK")
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def hub(git_server, tmp_path):
     return Repository(quick_settings(git_server.url, tmp_path / "hub"), CLOCK)
+
+
+@pytest.fixture
+def holder(tmp_path: Path):
+    """Another process that is in the middle of moving the clone's branch."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "hub"), REF], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    yield process
+    process.kill()
+    process.wait(timeout=10)
+    process.stdout.close()
+
+
+def test_what_a_killed_process_left_locked_and_half_written_is_cleared(git_server, tmp_path, holder):
+    holder.kill()
+    holder.wait(timeout=10)
+    assert (tmp_path / "hub" / f"{REF}.lock").exists()
+    repository = hub(git_server, tmp_path)
+    repository.publish([place("llama")])
+    assert set(repository.fetch().placements) == {uid_of("llama")}
+    assert not list((tmp_path / "hub").rglob("*.lock"))
+    assert not list((tmp_path / "hub/objects/pack").glob("pack_git2_*"))
+
+
+def test_a_clone_that_another_process_uses_is_left_to_it(git_server, tmp_path, holder):
+    with pytest.raises(RepositoryInvalid, match="another process uses the clone"):
+        occupy(tmp_path / "hub", seconds=0.1)
+    assert (tmp_path / "hub" / f"{REF}.lock").exists()
+
+
+@pytest.mark.parametrize("text", ["", "1234", "\0" * 41])
+def test_a_ref_that_was_written_in_part_is_fetched_anew(git_server, tmp_path, text):
+    hub(git_server, tmp_path).publish([place("llama")])
+    (tmp_path / "hub" / REF).write_text(text)
+    assert set(hub(git_server, tmp_path).fetch().placements) == {uid_of("llama")}
 
 
 def test_a_ref_whose_commit_was_lost_is_fetched_anew(git_server, tmp_path):

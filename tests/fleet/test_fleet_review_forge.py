@@ -42,7 +42,7 @@ def forge_server(request, git_server):
 def start(forge_server, git_server, tmp_path):
     """Starts a hub's review anew, as after a crash."""
 
-    def started(name="hub"):
+    def started(name="reviewing-hub"):
         (tmp_path / "token").write_text(forge_server.token)
         settings = ForgeSettings(forge_server.url, "acme/fleet", tmp_path / "token", pause_seconds=0.001)
         repository = Repository(quick_settings(git_server.url, tmp_path / name), CLOCK)

@@ -1,8 +1,12 @@
-"""The bare clone on disk: made, healed after a crash, and kept small."""
+"""The bare clone on disk: made, held by one process, healed after a crash, and kept small."""
 
+import fcntl
 import logging
+import os
+import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Final
 
@@ -15,23 +19,70 @@ MOST_PACKS: Final = 50
 """Every fetch that brings something leaves a pack."""
 MOST_LOOSE: Final = 8000
 COMPACT_SECONDS: Final = 120
+IN_USE_SECONDS: Final = 20.0
+"""How long a process that is ending may still hold the clone."""
+_HALF_WRITTEN: Final = ("**/*.lock", "objects/**/*_git2_*", "objects/**/tmp_*", "objects/pack/.tmp-*")
+"""What libgit2 and git write before they rename it, or hold while they do."""
+_REF: Final = re.compile(rb"[0-9a-f]{40}\n|ref: .+\n")
+
+
+def occupy(directory: Path, seconds: float = IN_USE_SECONDS) -> int:
+    """Hold the clone's directory for this process alone; the descriptor that holds it until it is closed.
+
+    However the process ends, the kernel lets go. Raises RepositoryInvalid while another process has it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                os.close(held)
+                raise RepositoryInvalid(f"another process uses the clone in {directory}; give each its own") from error
+            time.sleep(0.05)
+        else:
+            return held
 
 
 def open_clone(directory: Path) -> pygit2.Repository:
     """The clone, made anew where there is none or where what a crash left can't be read.
 
-    All of it is on the server too, so nothing is lost. Raises RepositoryInvalid for a directory that holds
-    other things.
+    Only for whoever holds the directory. All of it is on the server too, so nothing is lost. Raises
+    RepositoryInvalid for a directory that holds other things.
     """
-    if directory.exists() and any(directory.iterdir()):
+    if any(directory.iterdir()):
         try:
+            _heal(directory)
             return pygit2.Repository(str(directory))
         except pygit2.GitError as error:
             if not (directory / "objects").is_dir():
                 raise RepositoryInvalid(f"{directory} holds other things than a clone; name another") from error
-            shutil.rmtree(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+            _empty(directory)
     return pygit2.init_repository(str(directory), bare=True)
+
+
+def _heal(directory: Path) -> None:
+    """Take away what a killed process left behind: locks that nobody holds, files and refs half written."""
+    if not (directory / "objects").is_dir():
+        return
+    for file in [file for pattern in _HALF_WRITTEN for file in directory.glob(pattern)]:
+        logger.info("%s was left behind by a process that was killed; it is removed", file)
+        file.unlink(missing_ok=True)
+    for file in (directory / "refs").rglob("*"):
+        if file.is_file() and not _REF.fullmatch(file.read_bytes()):
+            logger.warning("%s was written in part only; it is fetched anew", file)
+            file.unlink()
+
+
+def _empty(directory: Path) -> None:
+    """Remove everything in it, not the directory itself, which is held."""
+    for entry in directory.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def commit_at(git: pygit2.Repository, ref: str) -> pygit2.Oid | None:

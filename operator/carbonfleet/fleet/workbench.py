@@ -1,13 +1,15 @@
 """The clone, the server and what is known of the branch: what publishing and review both work on."""
 
+import os
 import threading
+import weakref
 from collections.abc import Sequence
 
 import pygit2
 
 from carbonfleet.clock import Clock
 from carbonfleet.fleet.change import Batch, prepare
-from carbonfleet.fleet.clone import commit_at, compact, open_clone
+from carbonfleet.fleet.clone import commit_at, compact, occupy, open_clone
 from carbonfleet.fleet.errors import (
     AccessDenied,
     Failure,
@@ -32,6 +34,7 @@ class Workbench:
     def __init__(self, settings: RepositorySettings, clock: Clock) -> None:
         """`clock` dates the commits."""
         self.settings, self.lock = settings, threading.RLock()
+        weakref.finalize(self, os.close, occupy(settings.directory))
         self.git = open_clone(settings.directory)
         self.history = History(settings.author_email)
         self._clock = clock
