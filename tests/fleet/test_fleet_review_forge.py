@@ -24,16 +24,7 @@ WANTED = Propose(place("llama"), NOW + HOUR)
 @pytest.fixture(params=CLIENTS)
 def forge_server(request, git_server):
     """A forge that shows the served Git repository and merges in it."""
-
-    def merge(pull):
-        tree = git_server.git("merge-tree", "--write-tree", "main", pull.branch).splitlines()[0]
-        subject = f"Merge pull request {pull.number}"
-        commit = git_server.git("commit-tree", tree, "-p", "main", "-p", pull.branch, "-m", subject)
-        git_server.git("update-ref", "refs/heads/main", commit)
-
-    found = ForgeServer(request.param, lambda branch: git_server.git("rev-parse", f"refs/heads/{branch}"))
-    found.on_merge = merge
-    found.start()
+    found = ForgeServer.over(git_server, request.param, CLOCK.now)
     yield found
     found.stop()
 

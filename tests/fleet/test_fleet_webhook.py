@@ -34,7 +34,7 @@ GOOD = [
 
 @pytest.mark.parametrize(("kind", "headers"), GOOD)
 def test_a_signed_delivery_is_a_hint_once(kind, headers):
-    hooks = Webhooks(kind, ["the-next-secret", SECRET])
+    hooks = Webhooks(kind, lambda: ["the-next-secret", SECRET])
     assert hooks.judge(headers, BODY, NOON) is Verdict.HINT
     assert hooks.judge(headers, BODY, NOON) is Verdict.REPEATED
 
@@ -56,19 +56,27 @@ def test_a_signed_delivery_is_a_hint_once(kind, headers):
     ],
 )
 def test_a_forged_or_old_delivery_is_refused(kind, headers):
-    assert Webhooks(kind, [SECRET]).judge(headers, BODY, NOON) is Verdict.FORGED
+    assert Webhooks(kind, lambda: [SECRET]).judge(headers, BODY, NOON) is Verdict.FORGED
 
 
 def test_a_changed_body_is_forged():
     headers = {"X-Hub-Signature-256": f"sha256={signature()}"}
-    assert Webhooks(ForgeKind.GITHUB, [SECRET]).judge(headers, BODY + b" ", NOON) is Verdict.FORGED
+    assert Webhooks(ForgeKind.GITHUB, lambda: [SECRET]).judge(headers, BODY + b" ", NOON) is Verdict.FORGED
 
 
 def test_a_body_of_any_size_is_not_read():
-    assert Webhooks(ForgeKind.GITHUB, [SECRET]).judge({}, b"x" * ((25 << 20) + 1), NOON) is Verdict.TOO_LARGE
+    assert Webhooks(ForgeKind.GITHUB, lambda: [SECRET]).judge({}, b"x" * ((25 << 20) + 1), NOON) is Verdict.TOO_LARGE
 
 
-@pytest.mark.parametrize("secrets", [[], [""], ["good", ""]])
+@pytest.mark.parametrize("secrets", [[], [""]])
 def test_without_a_secret_there_is_no_door(secrets):
     with pytest.raises(ValueError, match="needs a secret"):
-        Webhooks(ForgeKind.GITHUB, secrets)
+        Webhooks(ForgeKind.GITHUB, lambda: secrets)
+
+
+def test_a_secret_that_was_emptied_lets_nobody_in():
+    secrets = [SECRET]
+    hooks = Webhooks(ForgeKind.GITHUB, lambda: secrets)
+    secrets[:] = [""]
+    headers = {"X-Hub-Signature-256": f"sha256={signature('')}"}
+    assert hooks.judge(headers, BODY, NOON) is Verdict.FORGED

@@ -42,6 +42,7 @@ class ANNOTATION(StrEnum):
     START = f"{GROUP}/start"
     DURATION_SECONDS = f"{GROUP}/duration-seconds"
     DECISION_DIGEST = f"{GROUP}/decision-digest"
+    EXPIRES_AT = f"{GROUP}/expires-at"
     SPEC_DIGEST = f"{GROUP}/spec-digest"
     CONTENT_DIGEST = f"{GROUP}/content-digest"
     GPUS = f"{GROUP}/gpus"

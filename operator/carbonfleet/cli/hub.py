@@ -57,6 +57,14 @@ def run(
         str, typer.Option(envvar="CARBONFLEET_FORGE_REPOSITORY", help="owner/name there.")
     ] = "",
     forge_token_file: Annotated[Path | None, typer.Option(envvar="CARBONFLEET_FORGE_TOKEN_FILE")] = None,
+    webhook_address: Annotated[
+        str,
+        typer.Option(envvar="CARBONFLEET_WEBHOOK_ADDRESS", help="Where to await the forge's webhooks: 0.0.0.0:8081."),
+    ] = "",
+    webhook_secret_file: Annotated[
+        Path | None,
+        typer.Option(envvar="CARBONFLEET_WEBHOOK_SECRET_FILE", help="Their secret, or two while one is changed."),
+    ] = None,
     namespace: Annotated[
         str, typer.Option(envvar="CARBONFLEET_NAMESPACE", help="Where the hub's Lease lives.")
     ] = "carbonfleet-system",
@@ -88,8 +96,6 @@ def run(
     import logging
     from datetime import timedelta
 
-    from pydantic import ValidationError
-
     from carbonfleet.cli.failure import fail
     from carbonfleet.clock import Clock
     from carbonfleet.fleet import FleetError, RepositorySettings
@@ -120,7 +126,15 @@ def run(
         )
         settings = HubSettings(
             fleet=fleet,
-            forge=_forge(forge, forge_api, forge_repository, forge_token_file or token_file, branch),
+            forge=_forge(
+                kind=forge,
+                api=forge_api,
+                repository=forge_repository,
+                token_file=forge_token_file or token_file,
+                base=branch,
+                webhook_address=webhook_address,
+                webhook_secret_file=webhook_secret_file,
+            ),
             state=state,
             kubeconfig=kubeconfig,
             namespace=namespace,
@@ -136,7 +150,6 @@ def run(
         clock = Clock.from_environment()
         operator.run(settings, clock, open_signals(chosen, clock))
     except (
-        ValidationError,
         SettingsError,
         StoreError,
         TraceError,
@@ -144,14 +157,16 @@ def run(
         FleetError,
         LedgerError,
         OSError,
+        ValueError,
     ) as error:
         fail(error)
 
 
-def _forge(kind: str, api: str, repository: str, token_file: Path | None, branch: str) -> "ReviewSettings | None":
+def _forge(**given: str | Path | None) -> "ReviewSettings | None":
     from carbonfleet.hub.settings import ReviewSettings
 
-    if not kind:
-        return None
-    wanted = {"kind": kind, "api": api, "repository": repository, "token_file": token_file, "base": branch}
-    return ReviewSettings.model_validate(wanted)
+    if given["kind"]:
+        return ReviewSettings.model_validate(given)
+    if given["webhook_address"]:
+        raise ValueError("webhooks come from a forge: say which with --forge")
+    return None

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import pygit2
 
@@ -95,12 +95,11 @@ class Branches:
         """
 
         def work(_attempt: int) -> Branch | Refused | None:
-            batch = self._bench.prepare([wanted.place])
+            batch = self._bench.prepare([replace(wanted.place, expires_at=wanted.expires_at)])
             refusal = batch.results.get(wanted.place.id)
             if refusal is not None:
                 return refusal if isinstance(refusal, Refused) else None
-            trailers = f"CTJ-Expires: {format_time(wanted.expires_at)}\n"
-            message = compose(batch.accepted, self._bench.tip.policies.digest) + trailers
+            message = compose(batch.accepted, self._bench.tip.policies.digest)
             commit = self._bench.commit([self._bench.head.id], batch.changes, message)
             expected = pygit2.Oid(hex=present.head) if present else None
             return self._write(branch_of(wanted.place), commit, expected)
@@ -185,7 +184,9 @@ class Branches:
         base = git.merge_base(commit.id, main)
         changes = tuple(changes_in(commit.message))
         alone = [parent.id for parent in commit.parents] == [base] or commit.id == base
-        ours = alone and commit.author.email == self._bench.settings.author_email and len(changes) == 1
+        # Who amends a commit keeps its author and becomes its committer.
+        people = {commit.author.email, commit.committer.email} - {self._bench.settings.author_email}
+        ours = alone and not people and len(changes) == 1
         change = next((c for parent in (commit, *commit.parents) for c in changes_in(parent.message)), None)
         placement, content = self._placement(commit, change)
         return Branch(
@@ -195,7 +196,7 @@ class Branches:
             change=change,
             placement=placement,
             content=content,
-            expires_at=_expiry(commit.message),
+            expires_at=placement.expires_at if placement else None,
             policy_digest=_trailer(commit.message, "CTJ-Policy-Digest"),
         )
 
@@ -239,10 +240,3 @@ class Branches:
 def _trailer(message: str, key: str) -> str:
     found = re.findall(rf"(?m)^{key}: (.*)$", message.rstrip("\n").rpartition("\n\n")[2])
     return found[-1] if found else ""
-
-
-def _expiry(message: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(_trailer(message, "CTJ-Expires")).astimezone(UTC)
-    except ValueError:
-        return None

@@ -99,7 +99,7 @@ def _place(intent: Place, world: _World, batch: Batch) -> None:
             return
     facts = world.tip.clusters[intent.window.cluster]
     try:
-        content = render(intent.decision, intent.spec, intent.record, facts)
+        content = render(intent.decision, intent.spec, intent.record, facts, intent.expires_at)
     except ValueError as error:
         batch.results[intent.id] = Refused("NotRenderable", str(error))
         return

@@ -77,6 +77,21 @@ class History:
                 self._removed[change.placement_id] = str(commit.id)
 
 
+def arrival(repository: pygit2.Repository, tip: pygit2.Oid, path: str, placement_id: str) -> pygit2.Commit | None:
+    """The commit with which the branch got a placement, a merge for one; None beyond what is searched.
+
+    Only first parents are followed: what was on a branch before it was merged was not there yet.
+    """
+    found = None
+    walk = repository.walk(tip, SortMode.TOPOLOGICAL)
+    walk.simplify_first_parent()
+    for commit in islice(walk, MOST_COMMITS_SEARCHED):
+        if placement_id.encode() not in (blob(commit.tree, path) or b""):
+            return found
+        found = commit
+    return None
+
+
 def last_removal(repository: pygit2.Repository, tip: pygit2.Oid, path: str) -> Vanished:
     """Who removed the file at `path` last, as far back as is searched."""
     walk = repository.walk(tip, SortMode.TOPOLOGICAL)

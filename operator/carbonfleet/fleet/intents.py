@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from carbonfleet.api.job import DecisionRecord, JobSpec
 from carbonfleet.fleet.layout import job_path, object_name, placement_id
@@ -19,6 +20,8 @@ class Place:
     """The decision in the form that is kept; it travels in the file."""
     replace: bool = False
     """A person asked for it (annotation `replace`): also where someone removed or edited the file."""
+    expires_at: datetime | None = None
+    """Of a placement that people review: merged later than this, it is not valid any more."""
 
     @property
     def window(self) -> Window:

@@ -48,6 +48,8 @@ class Placement:
     decision_digest: str
     spec_digest: str
     content_digest: str
+    expires_at: datetime | None = None
+    """Merged later than this, it is not valid; None where nobody reviews it."""
     edited: bool = False
     """Someone changed the file after the hub wrote it."""
 
@@ -72,8 +74,14 @@ def spec_digest(spec: JobSpec) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def render(decision: Decision, spec: JobSpec, record: DecisionRecord, facts: ClusterFacts) -> bytes:
-    """The file for a decision: equal inputs give equal bytes.
+def render(
+    decision: Decision,
+    spec: JobSpec,
+    record: DecisionRecord,
+    facts: ClusterFacts,
+    expires_at: datetime | None = None,
+) -> bytes:
+    """The file for a decision: equal inputs give equal bytes. `expires_at` is for what people review.
 
     Raises ValueError where the decision has no window, the cluster lacks its pool, or a name is unfit.
     """
@@ -90,6 +98,7 @@ def render(decision: Decision, spec: JobSpec, record: DecisionRecord, facts: Clu
         "output": output_of(spec.workload, decision.uid),
         "image": spec.workload.image,
         "suspend": False,
+        "expires_at": format_time(expires_at) if expires_at else "",
         "content_digest": NO_DIGEST,
     }
     return _sealed(_template().fill(values))
@@ -258,6 +267,7 @@ def _placement(
             decision_digest=str(values.get(ANNOTATION.DECISION_DIGEST, "")),
             spec_digest=str(values.get(ANNOTATION.SPEC_DIGEST, "")),
             content_digest=str(values.get(ANNOTATION.CONTENT_DIGEST, "")),
+            expires_at=_time(expiry) if (expiry := str(values.get(ANNOTATION.EXPIRES_AT, ""))) else None,
             edited=edited,
         )
     except KeyError as error:
@@ -274,5 +284,5 @@ def _placement(
 def _time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise ValueError(f"start {text!r} has no time zone")
+        raise ValueError(f"{text!r} has no time zone")
     return moment

@@ -4,7 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from carbonfleet.fleet.branches import Branch, Branches, Proposals, branch_of
 from carbonfleet.fleet.intents import Place, Refused
@@ -50,17 +50,21 @@ class Reviews:
         self._checks: dict[tuple[str, str], bool] = {}
         self._polled: dict[str, tuple[datetime, timedelta, PullRequest | None]] = {}
         self._wait_until: datetime | None = None
+        self._hinted, self._listened_at = False, datetime.min.replace(tzinfo=UTC)
+        self.has_open = True
+        """Whether any proposal may be open: unknown at first."""
 
     def advance(self, wanted: Sequence[Propose], now: datetime, *, hint: bool = False) -> dict[str, Proposal]:
         """Propose what is wanted, look after what is open, take back what is not wanted any more.
 
-        By placement id. `hint` (a webhook came) polls the forge at once. Raises FleetError where the
-        repository can't be reached; the forge's own failures leave proposals as they are.
+        By placement id. `hint` (a webhook came) polls the forge at once, but not more often than every two
+        seconds. Raises FleetError where the repository can't be reached; the forge's own failures leave
+        proposals as they are.
         """
-        if hint:
-            self._polled.clear()
+        self._listen(hint, now)
         found = self._branches.read()
-        self._take_back_unwanted({branch_of(propose.place) for propose in wanted}, found, now)
+        all_gone = self._take_back_unwanted({branch_of(propose.place) for propose in wanted}, found, now)
+        self.has_open = bool(wanted) or not all_gone
         order = sorted(wanted, key=lambda propose: (propose.expires_at, propose.place.id))
         return {propose.place.id: self._one(propose, found, now) for propose in order}
 
@@ -91,14 +95,28 @@ class Reviews:
             return Proposal(wanted.place.id, branch.name, Stage.SUPERSEDED, message)
         return self._open(wanted, branch, found, now)
 
-    def _take_back_unwanted(self, wanted: set[str], found: Proposals, now: datetime) -> None:
-        for name, branch in found.branches.items():
-            if name not in wanted and branch.ours:
-                try:
-                    self._take_back(branch, "it is not wanted any more", now)
-                except ForgeError as error:
-                    # The branch is still there, so the next cycle does it.
-                    logger.warning("%s could not be taken back: %s", name, error)
+    def _listen(self, hint: bool, now: datetime) -> None:
+        """A hint that comes too soon after another is kept for later."""
+        self._hinted |= hint
+        if self._hinted and now >= self._listened_at + HINT_PAUSE:
+            self._polled.clear()
+            self._hinted, self._listened_at = False, now
+
+    def _take_back_unwanted(self, wanted: set[str], found: Proposals, now: datetime) -> bool:
+        """Whether all went; what did not is still a branch, which a later call takes back."""
+        unwanted = [branch for name, branch in found.branches.items() if name not in wanted and branch.ours]
+        for branch in unwanted:
+            if self._wait_until is not None and now < self._wait_until:
+                return False
+            try:
+                self._take_back(branch, "it is not wanted any more", now)
+            except ForgeRateLimited as error:
+                self._wait_until = now + timedelta(seconds=error.retry_after_seconds)
+                return False
+            except ForgeError as error:
+                logger.warning("%s could not be taken back: %s", branch.name, error)
+                return False
+        return True
 
     def _missing(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
         """No branch: it was never proposed, or a person took it away."""
@@ -235,6 +253,7 @@ class Reviews:
 
 FIRST_PAUSE = timedelta(seconds=10)
 LAST_PAUSE = timedelta(minutes=5)
+HINT_PAUSE = timedelta(seconds=2)
 
 
 def _settled(wanted: Propose, found: Proposals) -> Proposal | None:

@@ -4,12 +4,14 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from carbonfleet.clock import Clock
 from carbonfleet.fleet.errors import Failure
 from carbonfleet.fleet.history import Vanished
 from carbonfleet.fleet.intents import AlreadyThere, Committed, Intent, Place, Published, Result
+from carbonfleet.fleet.manifest import Placement
 from carbonfleet.fleet.message import compose
 from carbonfleet.fleet.settings import RepositorySettings
 from carbonfleet.fleet.tip import Tip
@@ -69,6 +71,13 @@ class Repository:
             if self._bench.history.placed_in(placement_id) is None:
                 return None
             return self._bench.last_removal(path)
+
+    def arrived_at(self, placement: Placement) -> datetime | None:
+        """When the branch got a placement, by the clock of who committed or merged it; None if it can't be told."""
+        self.known()
+        with self._bench.lock:
+            commit = self._bench.arrival(placement.path, placement.placement_id)
+        return datetime.fromtimestamp(commit.commit_time, UTC) if commit else None
 
     def saw_removal(self, placement_id: str, path: str, commit: str) -> bool:
         """Whether who has read the branch at `commit` knows that a placement was taken away. Raises as `known`."""

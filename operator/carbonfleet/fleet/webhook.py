@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -36,13 +36,15 @@ class Verdict(StrEnum):
 
 
 class Webhooks:
-    """Judges deliveries. Two secrets may hold at once, so that one can be changed for another."""
+    """Judges deliveries. Several secrets may hold at once, so that one can be changed for another."""
 
-    def __init__(self, kind: ForgeKind, secrets: Sequence[str]) -> None:
-        """Raises ValueError without a secret: an open door would let anyone make us poll."""
-        if not secrets or not all(secrets):
+    def __init__(self, kind: ForgeKind, secrets: Callable[[], Sequence[str]]) -> None:
+        """`secrets` is asked anew for each delivery. Raises ValueError without a secret: an open door would let
+        anyone make us poll.
+        """
+        if not any(secrets()):
             raise ValueError("a webhook needs a secret")
-        self._kind, self._secrets = kind, tuple(secret.encode() for secret in secrets)
+        self._kind, self._secrets = kind, secrets
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     def judge(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Verdict:
@@ -50,7 +52,8 @@ class Webhooks:
         if len(body) > MOST_BYTES:
             return Verdict.TOO_LARGE
         given = {name.lower(): value for name, value in headers.items()}
-        if not any(_verified(self._kind, given, body, secret, now) for secret in self._secrets):
+        secrets = [secret.encode() for secret in self._secrets() if secret]
+        if not any(_verified(self._kind, given, body, secret, now) for secret in secrets):
             return Verdict.FORGED
         # The body is part of what was signed, an id in a header is not: both must be new together.
         delivery = hashlib.sha256(_delivery(given).encode() + b"\0" + body).hexdigest()

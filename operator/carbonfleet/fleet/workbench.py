@@ -19,7 +19,7 @@ from carbonfleet.fleet.errors import (
     RepositoryInvalid,
     RepositoryUnreachable,
 )
-from carbonfleet.fleet.history import History, Vanished, last_removal
+from carbonfleet.fleet.history import History, Vanished, arrival, last_removal
 from carbonfleet.fleet.intents import Intent
 from carbonfleet.fleet.settings import RepositorySettings
 from carbonfleet.fleet.signing import sign
@@ -79,6 +79,10 @@ class Workbench:
     def last_removal(self, path: str) -> Vanished:
         """Who removed a file last."""
         return last_removal(self.git, self.head.id, path)
+
+    def arrival(self, path: str, placement_id: str) -> pygit2.Commit | None:
+        """The commit with which the branch got a placement."""
+        return arrival(self.git, self.head.id, path, placement_id)
 
     def follows(self, commit: str, ancestor: str) -> bool:
         """Whether `commit` is `ancestor` or comes after it; False for what is no commit of this clone."""

@@ -45,7 +45,7 @@ def run(world: World) -> Outcome:
     if scene.tip is not None and scene.tip_is_fresh:
         declared.mirror_clusters(world.kube, scene.tip, world.mirror)
     figures, unbooked = books.close(world, scene)
-    scene, planned = decide(world, replace(scene, holds=unbooked))
+    scene, planned = decide(world, replace(scene, holds={**reviewing.late(world, scene), **unbooked}))
     intents = claim(world, scene, intents_of(scene, planned.decisions, planned.records))
     announced = announce(world, scene, planned.records, intents)
     published, trouble = publish(world, intents)
@@ -63,10 +63,11 @@ def run(world: World) -> Outcome:
 def _calls_for_more(
     after: Scene, written: Collection[str], intents: Iterable[Intent], published: Published | None
 ) -> bool:
-    """Whether an attempt's end was written down, which Git may now forget, or Git has just forgotten one."""
+    """Whether a status was written of what Git may now forget, or Git has just forgotten one."""
     results = published.results if published else {}
     removed = any(isinstance(i, Remove) and isinstance(results.get(i.id), Committed) for i in intents)
-    return removed or any(view.uid in written for view in after.views if view.stage is Stage.ENDED)
+    leaves = (view.stage is Stage.ENDED or after.is_late(view) for view in after.views if view.uid in written)
+    return removed or any(leaves)
 
 
 def observe(world: World) -> Scene:

@@ -6,7 +6,7 @@ from carbonfleet.api import ANNOTATION
 from carbonfleet.api.job_status import DecisionRecord, Phase
 from carbonfleet.fleet import Intent, Place, Remove, Tip
 from carbonfleet.hub.scene import Scene, asks_to_replace
-from carbonfleet.hub.view import JobView, Stage, ended_phase, may_try_again
+from carbonfleet.hub.view import IN_GIT, JobView, Stage, ended_phase, may_try_again
 from carbonfleet.placement.decision import Decision, Outcome
 
 
@@ -18,7 +18,7 @@ def intents_of(scene: Scene, decisions: Mapping[str, Decision], records: Mapping
     for view in scene.views:
         if (intent := _intent(view, decisions.get(view.uid), records)) is not None:
             intents.append(intent)
-    return intents + _orphans(scene, scene.tip)
+    return intents + _late(scene) + _orphans(scene, scene.tip)
 
 
 def _intent(view: JobView, decision: Decision | None, records: Mapping[str, DecisionRecord]) -> Intent | None:
@@ -32,6 +32,16 @@ def _intent(view: JobView, decision: Decision | None, records: Mapping[str, Deci
             return None
         return Place(decision, view.job.spec, records[view.uid], replace=asks_to_replace(view))
     return None
+
+
+def _late(scene: Scene) -> list[Intent]:
+    """What was merged after its time; only once its attempt is written down, so that it is never counted twice."""
+    late = [view for view in scene.views if scene.is_late(view) and view.status.phase not in IN_GIT]
+    return [
+        Remove(view.placement, scene.holds[view.uid].message)
+        for view in late
+        if view.placement is not None and view.status.attempt == view.placement.attempt
+    ]
 
 
 def _has_ended(view: JobView) -> bool:

@@ -38,6 +38,8 @@ class Known:
 HELD_REASONS: Final = frozenset({"RevertedByHuman", "EditedByHuman"})
 """A person undid the placement: it is not written again unless the spec changes or it is asked for."""
 WAITING_FOR_STOP: Final = "WaitingForStop"
+MERGED_LATE: Final = "Superseded"
+"""A person merged the proposal after its time: it is taken out of Git again."""
 NOT_ACCOUNTED: Final = "NotAccounted"
 """The attempt ended, and its line of the ledger is not written yet: until then the job has not."""
 

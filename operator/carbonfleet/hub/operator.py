@@ -17,6 +17,7 @@ from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository, Reviews
 from carbonfleet.hub import cycle
 from carbonfleet.hub.election import Election
+from carbonfleet.hub.hints import Listener, listen
 from carbonfleet.hub.metrics import Metrics
 from carbonfleet.hub.mirror import KINDS, Mirror, NoDiffs, on_watch_event
 from carbonfleet.hub.settings import HubSettings
@@ -38,13 +39,14 @@ def run(settings: HubSettings, clock: Clock, signals: Signals) -> None:
     """Be a hub until stopped by a signal, or until the Lease is lost.
 
     Raises KubeError when there is no usable kubeconfig, RepositoryInvalid for an unfit fleet address,
-    LedgerError without a ledger, OSError when the metrics' address is taken.
+    LedgerError without a ledger, OSError when an address is taken, ValueError for webhooks without a secret.
     """
     world = open_world(settings, clock, signals)
     stop = threading.Event()
     pulse = Pulse()
     metrics = Metrics(world.ledger)
     served = metrics.serve(settings.metrics) if settings.metrics else None
+    listener = _listen(world)
     _watch(world, pulse)
     leader = threading.Thread(target=_lead, args=(world, stop, pulse, metrics), name="cycle", daemon=True)
     leader.start()
@@ -54,6 +56,8 @@ def run(settings: HubSettings, clock: Clock, signals: Signals) -> None:
     leader.join(timeout=10)
     if served is not None:
         served.stop()
+    if listener is not None:
+        listener.close()
     world.teller.close()
     world.ledger.close()
     signals.close()
@@ -86,6 +90,19 @@ def open_world(settings: HubSettings, clock: Clock, signals: Signals) -> World:
         signals=signals,
         ledger=Ledger(settings.ledger) if settings.ledger else Ledger.at(settings.state / "ledger.sqlite"),
     )
+
+
+def _listen(world: World) -> Listener | None:
+    """Await the forge's webhooks, where that is set."""
+    forge = world.settings.forge
+    if forge is None or not forge.webhook_address or forge.webhook_secret_file is None:
+        return None
+
+    def hint() -> None:
+        world.hinted.set()
+        world.mirror.changed.set()
+
+    return listen(forge.webhook_address, forge.kind, forge.webhook_secret_file, world.clock.now, hint)
 
 
 class Pulse:

@@ -2,12 +2,15 @@
 
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from carbonfleet.fleet import FleetError, Place, Proposal, Propose
+from carbonfleet.api.wire import format_time
+from carbonfleet.fleet import FleetError, Place, Placement, Proposal, Propose
+from carbonfleet.hub.known import MERGED_LATE, Trouble
 from carbonfleet.hub.planning import Planned
 from carbonfleet.hub.scene import Scene, asks_to_replace
+from carbonfleet.hub.view import Stage
 from carbonfleet.hub.world import World
 from carbonfleet.placement.decision import Outcome
 
@@ -31,14 +34,46 @@ def proposals_of(scene: Scene, planned: Planned) -> list[Propose]:
     return wanted
 
 
+def late(world: World, scene: Scene) -> Mapping[str, Trouble]:
+    """Live placements, by job UID, that were merged after their time: they leave Git and are proposed anew.
+
+    By the clock of who merged: a hub that was down meanwhile judges as one that was there. A merge that
+    writes no commit of its own (fast-forward) leaves no time to judge by.
+    """
+    found = {}
+    for view in scene.views:
+        placed = view.placement
+        if placed is None or placed.expires_at is None or view.stage is not Stage.LIVE:
+            continue
+        if placed.placement_id not in world.late:
+            world.late[placed.placement_id] = _lateness(world, placed, placed.expires_at)
+        if said := world.late[placed.placement_id]:
+            found[view.uid] = Trouble(MERGED_LATE, said)
+    return found
+
+
+def _lateness(world: World, placed: Placement, expires_at: datetime) -> str:
+    try:
+        merged_at = world.repository.arrived_at(placed)
+    except FleetError:
+        return ""
+    if merged_at is None or merged_at < expires_at:
+        return ""
+    return (
+        f"the proposal was good until {format_time(expires_at)} and was merged at {format_time(merged_at)}: it is "
+        "taken back and, once its spoke has stopped it, proposed anew"
+    )
+
+
 def advance(world: World, scene: Scene, wanted: list[Propose]) -> Mapping[str, Proposal]:
     """Bring all proposals a step further; where each stands, by job UID."""
-    if scene.tip is None or not scene.tip_is_fresh or not (wanted or world.has_proposals):
+    if scene.tip is None or not scene.tip_is_fresh or not (wanted or world.reviews.has_open):
         return {}
+    hint = world.hinted.is_set()
+    world.hinted.clear()
     try:
-        found = world.reviews.advance(wanted, scene.now)
+        found = world.reviews.advance(wanted, scene.now, hint=hint)
     except FleetError as error:
         _log.warning("proposals were not looked after: %s", error)
         return {}
-    world.has_proposals = bool(wanted)
     return {propose.place.decision.uid: found[propose.place.id] for propose in wanted if propose.place.id in found}

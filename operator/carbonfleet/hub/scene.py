@@ -10,7 +10,7 @@ from carbonfleet.api import ANNOTATION, SpokeStatus
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.fleet import Placement, Tip
-from carbonfleet.hub.known import Trouble
+from carbonfleet.hub.known import MERGED_LATE, Trouble
 from carbonfleet.hub.view import IN_GIT, JobView, Stage
 from carbonfleet.kube import Object
 from carbonfleet.placement.snapshot import QueuedJob, Reservation, Snapshot, Spoke
@@ -62,6 +62,11 @@ class Scene:
         if report is not None and report.attempt == view.last_attempt:
             return report.phase.is_terminal
         return view.last_attempt == 0 or view.status.placement is None or view.uid in self.unseen
+
+    def is_late(self, view: JobView) -> bool:
+        """A person merged the job's proposal after its time, so that it must leave Git again."""
+        hold = self.holds.get(view.uid)
+        return view.stage is Stage.LIVE and hold is not None and hold.reason == MERGED_LATE
 
     def was_reverted(self, view: JobView) -> bool:
         """Somebody else took the job's placement out of Git while it was live.

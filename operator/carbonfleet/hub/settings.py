@@ -2,26 +2,18 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from carbonfleet.fleet import Forge, RepositorySettings
 from carbonfleet.fleet.forge_http import ForgeSettings
 from carbonfleet.fleet.gitea import Gitea
 from carbonfleet.fleet.github import GitHub
 from carbonfleet.fleet.gitlab import GitLab
+from carbonfleet.fleet.webhook import ForgeKind
 from carbonfleet.hub.election import LEASE
-
-
-class ForgeKind(StrEnum):
-    """Which forge holds the fleet repository's pull requests."""
-
-    GITHUB = "github"
-    GITLAB = "gitlab"
-    GITEA = "gitea"
 
 
 class ReviewSettings(BaseModel):
@@ -37,6 +29,16 @@ class ReviewSettings(BaseModel):
     token_file: Path
     base: str = "main"
     ca_file: Path | None = None
+    webhook_address: Annotated[str, Field(pattern=r"^(.+:[0-9]{1,5})?$")] = ""
+    """Where its webhooks are awaited, such as 0.0.0.0:8081; empty for nowhere, and then polling must do."""
+    webhook_secret_file: Path | None = None
+    """Secrets, one on each line; read anew for each delivery."""
+
+    @model_validator(mode="after")
+    def _webhooks_have_a_secret(self) -> Self:
+        if self.webhook_address and self.webhook_secret_file is None:
+            raise ValueError("webhooks need a secret: give the file that holds it")
+        return self
 
     def open(self) -> Forge:
         """The forge. Nothing is asked of it yet."""

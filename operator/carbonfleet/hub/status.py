@@ -17,6 +17,7 @@ from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.fleet.review import Stage as ReviewStage
 from carbonfleet.hub.known import (
     HELD_REASONS,
+    MERGED_LATE,
     NOT_ACCOUNTED,
     WAITING_FOR_STOP,
     Known,
@@ -109,6 +110,8 @@ def phase_of(known: Known, old: JobStatus) -> Phase:
     view = known.view
     report = view.current_report
     match view.stage:
+        case Stage.LIVE if known.trouble is not None and known.trouble.reason == MERGED_LATE:
+            return Phase.WAITING
         case Stage.LIVE if report is not None and report.phase in _BY_REPORT:
             return _BY_REPORT[report.phase]
         case Stage.LIVE:
@@ -174,11 +177,10 @@ def _scheduled(known: Known, phase: Phase) -> Rung | None:
 
 
 def _approved(known: Known, phase: Phase) -> Rung | None:
+    if known.trouble is not None and known.trouble.reason == MERGED_LATE:
+        return Rung("Approved", FALSE, MERGED_LATE, known.trouble.message)
     if known.view.placement is not None:
-        asked = any(
-            c.type == "Approved" and c.reason in ("AwaitingReview", "Merged") for c in known.view.status.conditions
-        )
-        if asked:
+        if known.view.placement.expires_at is not None:
             return Rung("Approved", TRUE, "Merged", "a person merged the proposal")
         return Rung("Approved", TRUE, "AutoApproved", "policy and job ask for no review")
     if (proposal := known.proposal) is None:

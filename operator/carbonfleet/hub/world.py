@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Final
 
 from carbonfleet.api.job_status import DecisionRecord, Figures
@@ -42,8 +43,10 @@ class World:
     authors: dict[tuple[str, str], str] = field(default_factory=dict)
     """Of placements without a job, by path and content: the hub cluster that wrote them."""
     quarantine: Quarantine = field(default_factory=Quarantine)
-    has_proposals: bool = True
-    """Whether any may be open: unknown at the start, so they are looked for once."""
+    hinted: Event = field(default_factory=Event)
+    """The forge said that something has happened there."""
+    late: dict[str, str] = field(default_factory=dict)
+    """What is wrong with when a reviewed placement was merged, by its id; empty where nothing is."""
     last_plan: LastPlan = field(default_factory=LastPlan)
     told: dict[str, Known] = field(default_factory=dict)
     """By job UID: what its status says in full, so that it need not be worked out again."""

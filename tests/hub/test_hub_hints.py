@@ -1,0 +1,105 @@
+"""The forge's webhooks: served, bounded, and never more than a reason to look."""
+
+import hmac
+import http.client
+import socket
+from pathlib import Path
+
+import pytest
+
+from carbonfleet.fleet.webhook import ForgeKind
+from carbonfleet.hub.hints import MOST_AT_ONCE, PATH, Listener, listen
+from fixtures.fleet_values import NOON
+from fixtures.kubeapi_server import eventually, free_port
+
+SECRET = "a-long-secret"
+BODY = b'{"action": "closed"}'
+
+
+@pytest.fixture
+def hints() -> list[str]:
+    """One entry for each hint that was given."""
+    return []
+
+
+@pytest.fixture
+def listener(tmp_path: Path, hints):
+    (tmp_path / "secret").write_text(f"the-next-one\n{SECRET}\n")
+    address = f"127.0.0.1:{free_port()}"
+    made = listen(address, ForgeKind.GITHUB, tmp_path / "secret", lambda: NOON, lambda: hints.append("hint"))
+    yield made
+    made.close()
+
+
+def signed(body: bytes, secret: str = SECRET, delivery: str = "1") -> dict[str, str]:
+    digest = hmac.digest(secret.encode(), body, "sha256").hex()
+    return {"X-Hub-Signature-256": f"sha256={digest}", "X-GitHub-Delivery": delivery}
+
+
+def post(listener: Listener, body: bytes, headers: dict[str, str], path: str = PATH) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", listener.server_address[1], timeout=10)
+    try:
+        connection.request("POST", path, body, headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_signed_delivery_hints_once_however_often_it_comes(listener, hints):
+    assert [post(listener, BODY, signed(BODY)) for _ in range(3)] == [202] * 3
+    assert hints == ["hint"]
+    assert post(listener, BODY, signed(BODY, delivery="2")) == 202
+    assert len(hints) == 2
+
+
+def test_a_forged_delivery_is_refused_and_hints_nothing(listener, hints):
+    assert post(listener, BODY, signed(BODY, "guessed")) == 401
+    assert post(listener, BODY + b" ", signed(BODY)) == 401
+    assert post(listener, BODY, {}) == 401
+    assert hints == []
+
+
+def test_either_of_two_secrets_holds_and_a_changed_file_counts_at_once(listener, hints, tmp_path):
+    assert post(listener, BODY, signed(BODY, "the-next-one")) == 202
+    (tmp_path / "secret").write_text("another\n")
+    assert post(listener, BODY, signed(BODY, delivery="2")) == 401
+    assert post(listener, BODY, signed(BODY, "another", "3")) == 202
+
+
+def test_only_one_path_is_served(listener, hints):
+    assert post(listener, BODY, signed(BODY), "/") == 404
+    assert hints == []
+
+
+def test_what_says_that_it_is_too_large_is_not_read(listener, hints):
+    with socket.create_connection(listener.server_address[:2], timeout=10) as client:
+        client.sendall(b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 26214401\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.0 413")
+    assert hints == []
+
+
+def test_callers_that_say_nothing_keep_out_only_so_many_others(listener, hints):
+    silent = [socket.create_connection(listener.server_address[:2], timeout=10) for _ in range(MOST_AT_ONCE)]
+    eventually(lambda: is_turned_away(listener))
+    for each in silent:
+        each.close()
+    eventually(lambda: not is_turned_away(listener))
+
+
+def is_turned_away(listener: Listener) -> bool:
+    try:
+        return post(listener, BODY, {}) != 401
+    except (ConnectionError, http.client.HTTPException):
+        return True
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_without_a_secret_nobody_listens(tmp_path, text):
+    (tmp_path / "secret").write_text(text)
+    with pytest.raises(ValueError, match="needs a secret"):
+        listen("127.0.0.1:0", ForgeKind.GITHUB, tmp_path / "secret", lambda: NOON, lambda: None)
+
+
+def test_an_address_without_a_port_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="host:port"):
+        listen("127.0.0.1", ForgeKind.GITHUB, tmp_path / "secret", lambda: NOON, lambda: None)

@@ -1,0 +1,219 @@
+"""Reviewed placements from the job's object to the forge and back: what people do there, and when."""
+
+import pytest
+
+from carbonfleet.api.job_status import Phase
+from carbonfleet.api.wire import ANNOTATION
+from carbonfleet.clock import VARIABLE, Clock
+from fixtures.forge_server import Injected
+from fixtures.hub_process import START, condition, install_crds
+from fixtures.kubeapi_server import KubeApi, free_port
+from fixtures.review_house import ReviewHouse
+
+LATE_COMMENT = "Superseded: the hours it was made for have passed."
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory):
+    """One API for all of this module."""
+    environment = {VARIABLE: Clock.starting_at(START, 1).encode()}
+    made = KubeApi(tmp_path_factory.mktemp("review-api"), free_port(), environment=environment)
+    made.start()
+    install_crds(made)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def desk(request, api, tmp_path):
+    """A hub and a forge, GitHub where a test does not name another."""
+    made = ReviewHouse.open(tmp_path / "house", api, getattr(request, "param", "github"))
+    yield made
+    made.close()
+
+
+every_forge = pytest.mark.parametrize("desk", ["github", "gitlab", "gitea"], indirect=True)
+
+
+@every_forge
+def test_a_merged_proposal_runs_once(desk):
+    pull = desk.propose("asked")
+    assert desk.phase("asked") is Phase.PROPOSED
+    assert condition(desk.house.job("asked"), "Approved").message.endswith(str(pull.number))
+    assert desk.house.placements("asked") == []
+    desk.merge(pull)
+    desk.step()
+    assert desk.reason("asked") == "Merged"
+    desk.step(times=4)
+    assert desk.phase("asked") is Phase.SUCCEEDED
+    desk.house.assert_run_once_in(desk.world.ledger, "asked")
+    assert desk.forge.created == 1
+
+
+def test_a_closed_proposal_is_rejected_until_the_spec_changes(desk):
+    pull = desk.propose("refused")
+    desk.forge.close(pull)
+    desk.step(minutes=1)
+    assert desk.phase("refused") is Phase.REJECTED
+    desk.restart()
+    desk.step(times=3, hours=1)
+    assert (desk.phase("refused"), desk.forge.created) == (Phase.REJECTED, 1)
+    desk.house.patch_spec("refused", {"resources": {"duration": "45m"}})
+    desk.step(times=2, minutes=1)
+    assert (desk.phase("refused"), desk.forge.created) == (Phase.PROPOSED, 2)
+
+
+def test_a_proposal_whose_time_passed_is_closed_with_one_word_and_made_anew(desk):
+    first = desk.propose("slow")
+    desk.step(times=3, hours=2, minutes=1)
+    assert (first.state, first.comments) == ("closed", [LATE_COMMENT])
+    assert desk.forge.statuses[first.sha, "carbonfleet/fresh"] in {"failure", "failed"}
+    assert desk.pull("slow").state == "open"
+    assert (desk.phase("slow"), desk.forge.created) == (Phase.PROPOSED, 2)
+    desk.merge(desk.pull("slow"))
+    desk.step(times=5)
+    desk.house.assert_run_once_in(desk.world.ledger, "slow")
+
+
+@every_forge
+def test_what_was_merged_after_its_time_is_taken_back_and_made_anew(desk):
+    stale = desk.propose("late", play="hold-first")
+    desk.clock.forward(hours=3)
+    desk.merge(stale)
+    desk.step()
+    assert (desk.phase("late"), desk.reason("late")) == (Phase.WAITING, "Superseded")
+    desk.step(times=4)
+    assert desk.house.changes("late") == ["place 1", "remove 1"]
+    assert (desk.phase("late"), desk.forge.created) == (Phase.PROPOSED, 2)
+    desk.merge(desk.pull("late"))
+    desk.step(times=5)
+    assert desk.phase("late") is Phase.SUCCEEDED
+    assert desk.house.changes("late") == ["place 1", "remove 1", "place 2", "remove 2"]
+    assert desk.house.spokes.violations == []
+
+
+def test_a_hub_that_was_down_while_it_was_merged_in_time_lets_it_run(desk):
+    pull = desk.propose("down")
+    desk.clock.forward(hours=1)
+    desk.merge(pull)
+    desk.restart()
+    desk.step(hours=3)
+    assert desk.reason("down") == "Merged"
+    desk.step(times=4)
+    desk.house.assert_run_once_in(desk.world.ledger, "down")
+
+
+def test_a_hub_that_was_down_while_it_was_merged_too_late_takes_it_back(desk):
+    stale = desk.propose("both", play="hold-first")
+    desk.clock.forward(hours=3)
+    desk.merge(stale)
+    desk.restart()
+    desk.house.spokes.look()
+    desk.step(times=5)
+    assert desk.house.changes("both") == ["place 1", "remove 1"]
+    assert (desk.phase("both"), desk.forge.created) == (Phase.PROPOSED, 2)
+
+
+@pytest.mark.parametrize("push", [("commit",), ("commit", "--amend")])
+def test_a_branch_that_a_person_pushed_to_is_never_touched_again(desk, push):
+    pull = desk.propose("mine")
+    person = desk.house.git.checkout()
+    person.run("fetch", "--quiet", "origin")
+    person.run("checkout", "--quiet", "-b", "mine", f"origin/{pull.branch}")
+    file = person.path / f"clusters/no-osl-1/jobs/{desk.house.namespace}/mine.yaml"
+    file.write_text(file.read_text() + "# looked at\n")
+    message = person.run("log", "-1", "--format=%B")
+    person.run(*push, "--quiet", "--all", "-m", message)
+    person.run("push", "--quiet", "--force", "origin", f"HEAD:{pull.branch}")
+    pushed = person.run("rev-parse", "HEAD")
+    desk.step(minutes=1)
+    assert (desk.phase("mine"), desk.reason("mine")) == (Phase.REJECTED, "HumanEdited")
+    desk.step(times=2, hours=3)
+    assert desk.house.git.git("rev-parse", pull.branch) == pushed
+    assert (pull.state, pull.comments, desk.forge.created) == ("open", [], 1)
+
+
+@pytest.mark.parametrize("keeps_the_files", [True, False])
+def test_a_rewritten_main_branch_is_left_as_it_is(desk, keeps_the_files):
+    pull = desk.propose("rewritten", play="hold")
+    before = desk.house.git.git("rev-parse", "main")
+    desk.merge(pull)
+    desk.step()
+    tree = "main^{tree}" if keeps_the_files else f"{before}^{{tree}}"
+    orphan = desk.house.git.git("commit-tree", tree, "-m", "Begin anew")
+    desk.house.git.git("update-ref", "refs/heads/main", orphan)
+    desk.step(times=4, minutes=1)
+    assert desk.house.git.git("rev-parse", "main") == orphan
+    wanted = (Phase.RUNNING, "Pushed") if keeps_the_files else (Phase.REJECTED, "RevertedByHuman")
+    assert (desk.phase("rewritten"), desk.reason("rewritten", "Committed")) == wanted
+    assert len(desk.house.spokes.starts) == 1
+
+
+def test_a_merged_placement_that_a_person_takes_away_stays_away(desk):
+    desk.merge(desk.propose("undone", play="hold"))
+    desk.step()
+    [file] = desk.house.placements("undone")
+    desk.house.remove("Not now", file)
+    desk.step(times=3, minutes=1)
+    assert desk.reason("undone", "Committed") == "RevertedByHuman"
+    assert (desk.house.placements("undone"), desk.forge.created) == ([], 1)
+    desk.house.annotate("undone", ANNOTATION.REPLACE, "please")
+    desk.step(times=3)
+    assert (desk.phase("undone"), desk.forge.created) == (Phase.PROPOSED, 2)
+
+
+def test_a_forge_that_is_down_for_an_hour_loses_nothing_and_is_not_stormed(desk):
+    desk.forge.choose = lambda _method, _path: Injected(503)
+    desk.house.submit("patient", review="required")
+    for _ in range(6):
+        desk.step(minutes=10)
+    assert desk.reason("patient") == "ForgeUnreachable"
+    assert len(desk.forge.requests) <= 6 * 4
+    desk.forge.choose = lambda _method, _path: None
+    desk.step()
+    assert (desk.phase("patient"), desk.forge.created) == (Phase.PROPOSED, 1)
+    desk.merge(desk.pull("patient"))
+    desk.step(times=5)
+    desk.house.assert_run_once_in(desk.world.ledger, "patient")
+
+
+def test_a_merge_while_the_forge_is_down_is_seen_in_git_alone(desk):
+    pull = desk.propose("seen")
+    desk.forge.choose = lambda _method, _path: Injected(503)
+    desk.merge(pull)
+    desk.step(times=5)
+    desk.house.assert_run_once_in(desk.world.ledger, "seen")
+
+
+def test_a_job_deleted_while_the_forge_is_down_has_its_proposal_closed_after(desk):
+    pull = desk.propose("dropped")
+    desk.forge.choose = lambda _method, _path: Injected(503)
+    desk.house.delete("dropped")
+    desk.step(times=3, minutes=1)
+    assert desk.house.body("dropped") is None
+    desk.forge.choose = lambda _method, _path: None
+    desk.step(minutes=1)
+    assert (pull.state, pull.comments) == ("closed", ["Superseded: it is not wanted any more."])
+    assert desk.house.git.git("branch", "--list", "carbon/*") == ""
+
+
+def test_no_more_than_six_proposals_are_opened_in_an_hour(desk):
+    for number in range(9):
+        desk.house.submit(f"many-{number}", review="required")
+    desk.step(times=3)
+    assert desk.forge.created == 6
+    assert sorted(desk.reason(f"many-{n}") for n in range(9)) == ["AwaitingReview"] * 6 + ["TooManyProposals"] * 3
+    desk.step(times=2, minutes=61)
+    assert desk.forge.created == 9
+
+
+def test_a_forge_that_limits_us_is_left_alone_until_it_says(desk):
+    desk.forge.choose = lambda _method, _path: Injected(429, None, {"Retry-After": "600"})
+    desk.house.submit("limited", review="required")
+    desk.step()
+    desk.forge.requests.clear()
+    desk.forge.choose = lambda _method, _path: None
+    desk.step(times=3, minutes=5)
+    assert (desk.reason("limited"), desk.forge.requests) == ("ForgeRateLimited", [])
+    desk.step(minutes=6)
+    assert desk.phase("limited") is Phase.PROPOSED
