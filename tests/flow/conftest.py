@@ -94,18 +94,24 @@ def own_house(own_api, tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture(scope="module")
-def slow_house(flow_api, tmp_path_factory) -> Iterator[House]:
-    """A house whose clock leaves a person the time to answer."""
+def slow_api(flow_api, tmp_path_factory) -> Iterator[KubeApi | RealApi]:
+    """An API whose clock leaves a person the time to answer."""
     slow = _embedded(tmp_path_factory, 60.0) if isinstance(flow_api, KubeApi) else flow_api
-    made = open_house(tmp_path_factory.mktemp("reviewed"), slow, clock_of(slow))
+    yield slow
+    if isinstance(slow, KubeApi):
+        slow.stop()
+
+
+@pytest.fixture(scope="module")
+def slow_house(slow_api, tmp_path_factory) -> Iterator[House]:
+    """A house whose clock leaves a person the time to answer."""
+    made = open_house(tmp_path_factory.mktemp("reviewed"), slow_api, clock_of(slow_api))
     try:
         begin(made)
         yield made
     finally:
         made.close()
         made.git.stop()
-        if isinstance(slow, KubeApi):
-            slow.stop()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,6 +1,24 @@
 """What the hub's pure parts are tested with."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+import pytest
+
+from carbonfleet.clock import VARIABLE, Clock
+from fixtures.hub_process import START, install_crds
+from fixtures.kubeapi_server import KubeApi, free_port
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def hub_api(tmp_path_factory) -> Iterator[KubeApi]:
+    """One API for all tests of this folder that need one, on a clock that begins in December 2025."""
+    environment = {VARIABLE: Clock.starting_at(START, 1).encode()}
+    made = KubeApi(tmp_path_factory.mktemp("hub-api"), free_port(), environment=environment)
+    made.start()
+    install_crds(made)
+    yield made
+    made.stop()

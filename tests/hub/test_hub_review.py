@@ -4,30 +4,17 @@ import pytest
 
 from carbonfleet.api.job_status import Phase
 from carbonfleet.api.wire import ANNOTATION
-from carbonfleet.clock import VARIABLE, Clock
 from fixtures.forge_server import Injected
-from fixtures.hub_process import START, condition, install_crds
-from fixtures.kubeapi_server import KubeApi, free_port
+from fixtures.hub_process import condition
 from fixtures.review_house import ReviewHouse
 
 LATE_COMMENT = "Superseded: the hours it was made for have passed."
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    """One API for all of this module."""
-    environment = {VARIABLE: Clock.starting_at(START, 1).encode()}
-    made = KubeApi(tmp_path_factory.mktemp("review-api"), free_port(), environment=environment)
-    made.start()
-    install_crds(made)
-    yield made
-    made.stop()
-
-
 @pytest.fixture
-def desk(request, api, tmp_path):
+def desk(request, hub_api, tmp_path):
     """A hub and a forge, GitHub where a test does not name another."""
-    made = ReviewHouse.open(tmp_path / "house", api, getattr(request, "param", "github"))
+    made = ReviewHouse.open(tmp_path / "house", hub_api, getattr(request, "param", "github"))
     yield made
     made.close()
 

@@ -65,6 +65,14 @@ def run(
         Path | None,
         typer.Option(envvar="CARBONFLEET_WEBHOOK_SECRET_FILE", help="Their secret, or two while one is changed."),
     ] = None,
+    admission_address: Annotated[
+        str,
+        typer.Option(envvar="CARBONFLEET_ADMISSION_ADDRESS", help="Where the API asks about new jobs: 0.0.0.0:9443."),
+    ] = "",
+    admission_tls: Annotated[
+        Path,
+        typer.Option(envvar="CARBONFLEET_ADMISSION_TLS", help="Folder with tls.crt and tls.key for that."),
+    ] = Path("/etc/carbonfleet/admission"),
     namespace: Annotated[
         str, typer.Option(envvar="CARBONFLEET_NAMESPACE", help="Where the hub's Lease lives.")
     ] = "carbonfleet-system",
@@ -100,7 +108,7 @@ def run(
     from carbonfleet.clock import Clock
     from carbonfleet.fleet import FleetError, RepositorySettings
     from carbonfleet.hub import operator
-    from carbonfleet.hub.settings import HubSettings
+    from carbonfleet.hub.settings import AdmissionSettings, HubSettings
     from carbonfleet.kube import KubeError
     from carbonfleet.ledger import LedgerError
     from carbonfleet.signals import (
@@ -135,6 +143,7 @@ def run(
                 webhook_address=webhook_address,
                 webhook_secret_file=webhook_secret_file,
             ),
+            admission=AdmissionSettings(address=admission_address, tls=admission_tls) if admission_address else None,
             state=state,
             kubeconfig=kubeconfig,
             namespace=namespace,

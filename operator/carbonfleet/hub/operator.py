@@ -15,7 +15,7 @@ import kopf
 from carbonfleet.api.wire import GROUP, VERSION
 from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository, Reviews
-from carbonfleet.hub import cycle
+from carbonfleet.hub import admission, cycle
 from carbonfleet.hub.election import Election
 from carbonfleet.hub.hints import Listener, listen
 from carbonfleet.hub.metrics import Metrics
@@ -129,12 +129,17 @@ def _watch(world: World, pulse: Pulse) -> None:
         kopf.on.event(GROUP, VERSION, kind, id=kind)(on_watch_event(world.mirror, kind))
     kopf.on.probe(id="cycle")(pulse.check)
 
+    if world.settings.admission is not None:
+        admission.register(world)
+
     @kopf.on.login()
     def login(**_: object) -> kopf.ConnectionInfo:
         return kopf.ConnectionInfo(**world.kube.credentials())
 
     @kopf.on.startup()
     def configure(settings: kopf.OperatorSettings, **_: object) -> None:
+        if world.settings.admission is not None:
+            settings.admission.server = admission.server_of(world.settings.admission)
         settings.posting.enabled = False
         settings.persistence.diffbase_storage = NoDiffs()
         settings.watching.server_timeout = 600

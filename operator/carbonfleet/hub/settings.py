@@ -48,6 +48,24 @@ class ReviewSettings(BaseModel):
         return kinds[self.kind](place)
 
 
+class AdmissionSettings(BaseModel):
+    """Where the Kubernetes API asks before it creates a job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: Annotated[str, Field(pattern=r"^.+:[0-9]{1,5}$")]
+    """host:port, such as 0.0.0.0:9443."""
+    tls: Path
+    """A folder with `tls.crt` and `tls.key`, as a Secret of that type is mounted."""
+
+    @model_validator(mode="after")
+    def _certificate_is_there(self) -> Self:
+        for name in ("tls.crt", "tls.key"):
+            if not (self.tls / name).is_file():
+                raise ValueError(f"{self.tls / name} is missing: the API calls admission webhooks by TLS only")
+        return self
+
+
 HORIZON: Final = timedelta(hours=96)
 """How far ahead the plan looks."""
 
@@ -61,6 +79,8 @@ class HubSettings(BaseModel):
     """Where placements are written, and as whom."""
     forge: ReviewSettings | None = None
     """Where people review; None for branches only."""
+    admission: AdmissionSettings | None = None
+    """Where residency is checked when a job is created; None to leave it to the planner and all that follows."""
     state: Path
     """A directory for the ledger and the signal history."""
     kubeconfig: Path | None = None

@@ -1,0 +1,101 @@
+"""What the API asks the hub before it creates a job: a real API, the hub's process, and kubectl."""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import yaml
+
+from carbonfleet.hub.admission import HANDLER
+from carbonfleet.kube import KubeError
+from carbonfleet.local.kubeapi.certificates import ensure_certificate
+from fixtures.hub_process import House, clock_of, job_body, open_house
+from fixtures.kubeapi_server import eventually, free_port
+
+CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+
+
+@dataclass
+class Guarded:
+    """A house whose API asks the hub."""
+
+    house: House
+
+    def create(self, name: str, data_class: str, **residency: object) -> str:
+        """What kubectl says when a person creates a job."""
+        body = job_body(name, self.house.namespace)
+        body["spec"]["residency"] = {"dataClass": data_class, **residency}
+        done = self.house.api.kubectl("create", "-f", "-", stdin=yaml.safe_dump(body))
+        return str(done.stdout + done.stderr)
+
+
+@pytest.fixture(scope="module")
+def guarded(hub_api, tmp_path_factory) -> Iterator[Guarded]:
+    root = tmp_path_factory.mktemp("guarded")
+    house = open_house(root, hub_api, clock_of(hub_api))
+    (root / "tls").mkdir()
+    certificate = ensure_certificate(root / "tls")
+    port = free_port()
+    house.add_hub("hub", "--admission-address", f"127.0.0.1:{port}", "--admission-tls", str(root / "tls"))
+    house.start_hub()
+    webhook = {
+        "name": "residency.carbonfleet.dev",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+        "clientConfig": {
+            "url": f"https://127.0.0.1:{port}/{HANDLER}",
+            "caBundle": base64.b64encode(certificate.read_bytes()).decode(),
+        },
+        "rules": [
+            {
+                "apiGroups": ["carbonfleet.dev"],
+                "apiVersions": ["v1alpha1"],
+                "operations": ["CREATE"],
+                "resources": ["carbontrainingjobs"],
+            }
+        ],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": house.namespace}},
+    }
+    name = f"residency-{house.namespace}"
+    house.kube.create(CONFIGURATION, {"metadata": {"name": name}, "webhooks": [webhook]})
+    try:
+        found = Guarded(house)
+        eventually(lambda: "created" in found.create("first", "public"), 40)
+        yield found
+    finally:
+        house.kube.delete(f"{CONFIGURATION}/{name}")
+        house.close()
+        house.git.stop()
+
+
+def test_a_job_that_some_spoke_may_hold_is_created(guarded):
+    assert "mine created" in guarded.create("mine", "personal")
+
+
+def test_a_job_that_no_spoke_may_hold_is_refused_with_the_reason_for_each(guarded):
+    said = guarded.create("nowhere", "personal", allowedJurisdictions=["US"])
+    assert "no spoke may hold data of class personal" in said
+    assert "no-osl-1: The job allows US only" in said
+    assert "us-oh-1: Policy eu-only allows EU, EEA" in said
+    assert guarded.house.body("nowhere") is None
+
+
+def test_a_class_that_no_policy_knows_is_refused(guarded):
+    assert "no policy" in guarded.create("unknown", "top-secret").lower()
+    assert guarded.house.body("unknown") is None
+
+
+def test_a_broken_policy_lets_nothing_new_in_and_the_jobs_that_are_there_go_on(guarded):
+    assert "there created" in guarded.create("there", "public")
+    guarded.house.edit("Break it", "policies/default.yaml", "anywhere: true", "anywhere: perhaps")
+    eventually(lambda: "denied" in guarded.create("after", "public"), 40, every=0.2)
+    guarded.house.annotate("there", "example.org/note", "still mine")
+
+
+def test_without_a_hub_nothing_is_let_in(guarded):
+    guarded.house.hubs[0].kill()
+    assert "failed calling webhook" in guarded.create("unguarded", "public")
+    with pytest.raises(KubeError):
+        guarded.house.submit("unguarded")
