@@ -1,10 +1,12 @@
 """What is read from a training's output, and from its log where the output can't be seen."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, Progress
+from carbonfleet.clock import Clock
 from carbonfleet.spoke.output import Findings, failure_in, findings_in_log, output_place, read_findings
 
 NUMBERS = {
@@ -18,6 +20,7 @@ NUMBERS = {
     "energy_kwh": 0.25,
     "energy_source": "nvml",
     "checkpoint": {"step": 25, "attempt": 2, "sha256": "a" * 64, "size_bytes": 9},
+    "updated_at": "2026-01-31T12:00:10+00:00",
     "warnings": [],
 }
 LEASE = {"attempt": 2, "holder": "h", "config_digest": "c", "checkpoints": [NUMBERS["checkpoint"]]}
@@ -31,8 +34,9 @@ FOUND = Findings(
         tokens_per_second=812.5,
     ),
     Checkpoint(uri="/store/u", step=25, digest="sha256:" + "a" * 64),
-    Energy(method=EnergyMethod.NVML, kwh=0.25),
+    Energy(method=EnergyMethod.NVML, samples=({"time": "2026-01-31T12:00:10Z", "energy_kwh": 0.25},)),
 )
+REAL_TIME = Clock()
 
 
 def reader(**files):
@@ -41,28 +45,50 @@ def reader(**files):
 
 def test_everything_is_read():
     files = {"progress.json": NUMBERS, "LEASE": LEASE}
-    assert read_findings(reader(**files), 2, "/store/u") == FOUND
+    assert read_findings(reader(**files), 2, "/store/u", REAL_TIME) == FOUND
 
 
 def test_the_log_says_the_same():
     log = f"noise\nLORA_PROGRESS {json.dumps({**NUMBERS, 'step': 20})}\nLORA_PROGRESS {json.dumps(NUMBERS)}\nmore\n"
-    assert findings_in_log(log, 2, "/store/u") == FOUND
+    assert findings_in_log(log, 2, "/store/u", REAL_TIME) == FOUND
+
+
+def test_each_line_of_the_log_is_a_sample_of_the_meter():
+    times = [f"2026-01-31T12:{minute:02}:00+00:00" for minute in (0, 10, 20)]
+    lines = [{**NUMBERS, "updated_at": at, "energy_kwh": 0.1 * n} for n, at in enumerate(times)]
+    log = "\n".join(f"LORA_PROGRESS {json.dumps(line)}" for line in lines)
+    energy = findings_in_log(log, 2, "", REAL_TIME).energy
+    assert [sample.energy_kwh for sample in energy.samples] == [0, 0.1, 0.2]
+    assert energy.kwh is None, "it still runs"
+
+
+def test_the_meter_of_a_finished_training_has_counted_the_whole():
+    found = read_findings(reader(**{"metrics.json": NUMBERS, "progress.json": NUMBERS}), 2, "", REAL_TIME)
+    assert (found.energy.kwh, len(found.energy.samples)) == (0.25, 1)
+
+
+def test_samples_are_dated_by_the_houses_clock():
+    """A demo's day passes in a minute: a training's ten real seconds are hours of the house's."""
+    real = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    fast = Clock(real.timestamp(), datetime(2026, 5, 1, tzinfo=UTC).timestamp(), 1800.0)
+    found = read_findings(reader(**{"progress.json": NUMBERS}), 2, "", fast)
+    assert found.energy.samples[0].time == datetime(2026, 5, 1, 5, tzinfo=UTC)
 
 
 def test_an_earlier_attempts_progress_is_not_this_ones_but_its_checkpoint_is():
-    found = read_findings(reader(**{"progress.json": NUMBERS, "LEASE": LEASE}), 3, "/store/u")
+    found = read_findings(reader(**{"progress.json": NUMBERS, "LEASE": LEASE}), 3, "/store/u", REAL_TIME)
     assert found == Findings(checkpoint=FOUND.checkpoint)
 
 
 def test_only_this_attempts_marker_says_that_it_is_done():
     done = reader(DONE={"attempt": 2})
-    assert read_findings(done, 2, "").is_done
-    assert not read_findings(done, 3, "").is_done
+    assert read_findings(done, 2, "", REAL_TIME).is_done
+    assert not read_findings(done, 3, "", REAL_TIME).is_done
 
 
 def test_without_a_meter_the_energy_is_an_estimate_for_the_hub_to_make():
     unmeasured = {**NUMBERS, "energy_kwh": None, "energy_source": None}
-    found = read_findings(reader(**{"metrics.json": unmeasured}), 2, "")
+    found = read_findings(reader(**{"metrics.json": unmeasured}), 2, "", REAL_TIME)
     assert found.energy == Energy(method=EnergyMethod.ESTIMATE)
 
 
@@ -70,12 +96,12 @@ def test_without_a_meter_the_energy_is_an_estimate_for_the_hub_to_make():
     "junk", [b"", b"{", b"[]", b"null", b'{"attempt": "x"}', b'{"attempt": 9, "step": -1}', b"\xff\xfe", b"7"]
 )
 def test_junk_is_no_news(junk):
-    assert read_findings(lambda _: junk, 2, "/store/u") == Findings()
+    assert read_findings(lambda _: junk, 2, "/store/u", REAL_TIME) == Findings()
 
 
 def test_not_a_number_is_no_progress():
     text = json.dumps({**NUMBERS, "train_loss": float("nan")}).encode()
-    assert read_findings(lambda name: text if name == "progress.json" else None, 2, "").progress is None
+    assert read_findings(lambda name: text if name == "progress.json" else None, 2, "", REAL_TIME).progress is None
 
 
 def test_the_last_failure_in_a_log_counts():

@@ -21,6 +21,11 @@ class World:
         return cls(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @property
+    def gpu_uuid(self) -> str | None:
+        """The GPU that this worker trains on; None for a CPU."""
+        return str(torch.cuda.get_device_properties(self.device).uuid) if self.device.type == "cuda" else None
+
+    @property
     def leads(self) -> bool:
         """Whether this worker writes for all."""
         return self.rank == 0

@@ -45,7 +45,7 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
         run.train_losses.append(loss)
         report.count(sum(len(e.ids) for e in examples), time.monotonic() - began)
         asked, due, energy_kwh = world.sum([stop.asked, world.leads and output.due(), output.meter.kwh() or 0.0])
-        report.energy_kwh = energy_kwh if report.energy_source else None
+        report.energy_kwh = report.energy_before_kwh + energy_kwh if report.energy_source else None
         if asked:
             raise Failure("Stopped", STOPPED)
         if due:

@@ -30,6 +30,7 @@ class Report:
     started: float
     energy_source: str | None
     energy_kwh: float | None = None
+    energy_before_kwh: float = 0.0
     first_step_seconds: float | None = None
     tokens: int = 0
     steps: int = 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .failure import Failure, explain
 from .lease import Lease
-from .report import DONE, FAILURE, Report, encode, process_started, tell
+from .report import DONE, FAILURE, PROGRESS, Report, encode, process_started, tell
 from .settings import Job, read_job
 from .stop import stop
 from .store import Store, open_store
@@ -106,7 +106,7 @@ def train(job: Job, world: "World", started: float) -> None:
 
     from .checkpoint import Run, newest_good, restore, rng_state, sweep
     from .data import load_data
-    from .energy import open_meter
+    from .energy import energy_before, open_meter
     from .loop import loop
     from .model import load_base, with_adapter
     from .output import Output
@@ -115,6 +115,7 @@ def train(job: Job, world: "World", started: float) -> None:
     gc.enable()
 
     # The model, and the data in its words.
+    meter = open_meter(world.gpu_uuid, world.first_on_node)
     torch.set_num_threads(int(os.environ.get("LORA_THREADS", "1")))
     base, tokenizer = load_base(settings.model, plan.seed, world.device)
     data = load_data(settings, tokenizer)
@@ -129,7 +130,6 @@ def train(job: Job, world: "World", started: float) -> None:
     run = Run(model, optimiser, scheduler, rng_state())
 
     # Where an earlier attempt left it.
-    meter = open_meter(world.device.type == "cuda", world.first_on_node)
     report = Report(job, run, total, started, meter.source)
     saved, report.warnings = world.lead(newest_good(store, lease) if lease else None)
     if saved is not None:
@@ -138,6 +138,8 @@ def train(job: Job, world: "World", started: float) -> None:
     if lease is not None:
         sweep(store, lease)
         store.remove(FAILURE)
+        progress = store.load(PROGRESS)
+        report.energy_before_kwh = energy_before(progress[0], job.attempt) if progress else 0.0
 
     # The loop, and what it leaves.
     output = Output(store, lease, report, meter, settings.checkpoint)

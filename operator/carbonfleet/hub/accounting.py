@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.api.job_status import DecisionRecord, Figures
 from carbonfleet.api.report import EnergyMethod, ReportSpec
-from carbonfleet.api.signal import SignalKind
+from carbonfleet.hub.counterfactual import Would, counterfactuals
 from carbonfleet.ledger import (
     EnergyUse,
     Entry,
@@ -28,6 +28,8 @@ from carbonfleet.placement.hardware import energy_kwh, pool_profile, power_kw
 
 _METER_UNCERTAINTY: Final = 0.05
 """Of NVML's readings: ±5 % (NVIDIA, NVML API reference; Yang et al. 2023, arXiv:2312.02741)."""
+_NEGLIGIBLE: Final = 0.01
+"""A share of the energy that is filled without a word: the moment between the last sample and the end."""
 _ABSURD: Final = 10.0
 """A count beyond so many times the profile's peak is a wrong unit, or a meter of somebody else's work."""
 
@@ -45,70 +47,89 @@ class Attempt:
 
 def account(attempt: Attempt, grid: Grid, assumptions: Assumptions, now: datetime) -> Entry | None:
     """The ledger's line for an attempt that ended; None when it never ran or its spoke is not declared."""
-    report, job = attempt.report, attempt.job
-    facts = attempt.clusters.get(report.spoke)
-    pool = _pool(facts, report.pool)
-    if facts is None or pool is None or report.start_time is None:
+    ran = _ran(attempt)
+    if ran is None:
         return None
-    end = max(report.end_time or report.observed_at, report.start_time)
-    use, method, uncertainty = energy_of(report, pool, end, assumptions)
-    signal = job.spec.signal
-    held = grid(facts.zone, signal, report.start_time, end) or _expected(attempt, facts, report.start_time)
+    signal = attempt.job.spec.signal
+    use, method, uncertainty = energy_of(attempt.report, ran.pool, ran.end, assumptions)
+    held = grid(ran.facts.zone, signal, ran.start, ran.end) or _expected(attempt, ran)
     if held is None:
         return None
-    hours = (end - report.start_time).total_seconds() / 3600
-    operational = emitted_grams(use, held, facts.pue)
-    transfer, embodied = _transfer(attempt.record), _embodied(pool, report.gpus, hours, assumptions)
-    submitted = job.metadata.creation_timestamp or report.start_time
-    would = _Would(use, report.start_time, submitted, embodied, signal, grid)
-    baseline = would.have_emitted(_in_region(attempt.clusters, attempt.baseline_region))
-    same_spoke = would.have_emitted(facts)
-    best = _best_static(attempt.clusters, would)
+    operational = emitted_grams(use, held, ran.facts.pue)
+    transfer, embodied = _transfer(attempt.record), _embodied(ran, assumptions)
+    would = Would(use, ran.start, ran.submitted, embodied, signal, grid)
+    elsewhere = counterfactuals(would, ran.facts, attempt.clusters, attempt.baseline_region)
     return Entry(
-        id=f"attempt:{report.placement_id}",
+        id=f"attempt:{attempt.report.placement_id}",
         kind=EntryKind.ATTEMPT,
-        placement_id=report.placement_id,
-        job_uid=report.job.uid,
-        namespace=report.job.namespace,
-        job=report.job.name,
-        sweep=job.metadata.labels.get("carbonfleet.dev/sweep", ""),
-        tier=job.spec.schedule.tier,
-        attempt=report.attempt,
-        phase=report.phase.value,
-        cluster=facts.name,
-        region=facts.region,
-        zone=facts.zone,
-        pool=pool.name,
-        gpu_type=pool.gpu_type,
-        gpus=report.gpus,
-        submitted_at=submitted,
-        start=report.start_time,
-        end=end,
+        **_identity(attempt, ran),
         signal=signal.value,
         source=held.source,
-        settled=held.settled and all(other.settled for other in (baseline, same_spoke, best) if other),
+        settled=held.settled and elsewhere.settled,
         energy_kwh=use.total_kwh,
         energy_method=method,
         energy_uncertainty=uncertainty,
-        pue=facts.pue,
+        energy_curve=curve_of(use),
+        pue=ran.facts.pue,
         operational_grams=operational,
         transfer_grams=transfer,
         embodied_grams=embodied,
         grams=operational + transfer + embodied,
         grams_per_kwh=mean_grams_per_kwh(use, held),
-        baseline_region=attempt.baseline_region,
-        baseline_grams=baseline.grams if baseline else None,
-        same_spoke_grams=same_spoke.grams if same_spoke else None,
-        best_static_region=best.facts.region if best else "",
-        best_static_grams=best.grams if best else None,
-        cost_usd=pool.usd_per_gpu_hour * report.gpus * hours if pool.usd_per_gpu_hour is not None else None,
+        **elsewhere.fields(),
+        cost_usd=_cost(attempt.record, ran),
         recorded_at=now,
-        energy_curve=curve_of(use),
-        baseline_zone=baseline.facts.zone if baseline else "",
-        baseline_pue=baseline.facts.pue if baseline else 1.0,
-        best_static_zone=best.facts.zone if best else "",
-        best_static_pue=best.facts.pue if best else 1.0,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """Where and when an attempt ran."""
+
+    facts: ClusterFacts
+    pool: GpuPool
+    gpus: int
+    submitted: datetime
+    start: datetime
+    end: datetime
+
+    @property
+    def hours(self) -> float:
+        """Its length."""
+        return (self.end - self.start).total_seconds() / 3600
+
+
+def _ran(attempt: Attempt) -> _Ran | None:
+    report = attempt.report
+    facts, start = attempt.clusters.get(report.spoke), report.start_time
+    pool = next((pool for pool in facts.pools if pool.name == report.pool), None) if facts else None
+    if facts is None or pool is None or start is None:
+        return None
+    submitted = attempt.job.metadata.creation_timestamp or start
+    return _Ran(facts, pool, report.gpus, submitted, start, max(report.end_time or report.observed_at, start))
+
+
+def _identity(attempt: Attempt, ran: _Ran) -> dict[str, Any]:
+    report, job = attempt.report, attempt.job
+    return {
+        "placement_id": report.placement_id,
+        "job_uid": report.job.uid,
+        "namespace": report.job.namespace,
+        "job": report.job.name,
+        "sweep": job.metadata.labels.get("carbonfleet.dev/sweep", ""),
+        "tier": job.spec.schedule.tier,
+        "attempt": report.attempt,
+        "phase": report.phase.value,
+        "cluster": ran.facts.name,
+        "region": ran.facts.region,
+        "zone": ran.facts.zone,
+        "pool": ran.pool.name,
+        "gpu_type": ran.pool.gpu_type,
+        "gpus": ran.gpus,
+        "submitted_at": ran.submitted,
+        "start": ran.start,
+        "end": ran.end,
+    }
 
 
 def energy_of(
@@ -130,7 +151,7 @@ def energy_of(
         if metered is not None and metered.use.total_kwh <= most:
             total, filled = metered.use.total_kwh, metered.filled_kwh
             doubt = (total - filled) * _METER_UNCERTAINTY + filled * profile.uncertainty
-            method = f"{said.method.value}+estimate" if filled else said.method.value
+            method = f"{said.method.value}+estimate" if filled > _NEGLIGIBLE * total else said.method.value
             return metered.use, method, doubt / total if total else _METER_UNCERTAINTY
     kwh = energy_kwh(profile, report.gpus, hours, assumptions.utilisation)
     return EnergyUse.constant(start, end, kwh), "estimate", profile.uncertainty
@@ -165,57 +186,12 @@ def _sum(values: Iterable[float | None]) -> float | None:
     return None if None in known else sum(value for value in known if value is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Would:
-    """The same work at submission, elsewhere or here."""
-
-    use: EnergyUse
-    start: datetime
-    submitted: datetime
-    embodied_grams: float
-    signal: SignalKind
-    grid: Grid
-
-    def have_emitted(self, facts: ClusterFacts | None) -> "_Elsewhere | None":
-        """None where there is no such place, or nothing is known of its grid."""
-        if facts is None:
-            return None
-        moved = self.use.shifted(self.submitted - self.start)
-        length = timedelta(seconds=float(moved.times[-1] - moved.times[0]))
-        held = self.grid(facts.zone, self.signal, self.submitted, self.submitted + length)
-        if held is None:
-            return None
-        return _Elsewhere(facts, emitted_grams(moved, held, facts.pue) + self.embodied_grams, held.settled)
-
-
-@dataclass(frozen=True, slots=True)
-class _Elsewhere:
-    """What the work would have emitted in a place."""
-
-    facts: ClusterFacts
-    grams: float
-    settled: bool
-
-
-def _best_static(clusters: Mapping[str, ClusterFacts], would: _Would) -> _Elsewhere | None:
-    emitted = filter(None, (would.have_emitted(facts) for _, facts in sorted(clusters.items())))
-    return min(emitted, key=lambda there: (there.grams, there.facts.region), default=None)
-
-
-def _pool(facts: ClusterFacts | None, name: str) -> GpuPool | None:
-    return next((pool for pool in facts.pools if pool.name == name), None) if facts else None
-
-
-def _in_region(clusters: Mapping[str, ClusterFacts], region: str) -> ClusterFacts | None:
-    return next((facts for _, facts in sorted(clusters.items()) if facts.region == region), None)
-
-
-def _expected(attempt: Attempt, facts: ClusterFacts, start: datetime) -> Intensities | None:
+def _expected(attempt: Attempt, ran: _Ran) -> Intensities | None:
     """When the grid's past is not known, the decision's own figure, marked as such; never nothing."""
     value = attempt.record.grams_per_kwh if attempt.record else None
     if value is None:
         return None
-    return Intensities(facts.zone, start, timedelta(hours=1), np.array([value]), source="expected")
+    return Intensities(ran.facts.zone, ran.start, timedelta(hours=1), np.array([value]), source="expected")
 
 
 def _transfer(record: DecisionRecord | None) -> float:
@@ -223,7 +199,19 @@ def _transfer(record: DecisionRecord | None) -> float:
     return (record.expected.transfer_grams_co2e or 0.0) if record and record.expected else 0.0
 
 
-def _embodied(pool: GpuPool, gpus: int, hours: float, assumptions: Assumptions) -> float:
-    profile = pool_profile(pool)
+def _embodied(ran: _Ran, assumptions: Assumptions) -> float:
+    profile = pool_profile(ran.pool)
     life_hours = assumptions.hardware_life.total_seconds() / 3600
-    return assumptions.embodied_share * gpus * profile.embodied_kg * 1000 * hours / life_hours
+    return assumptions.embodied_share * ran.gpus * profile.embodied_kg * 1000 * ran.hours / life_hours
+
+
+def _cost(record: DecisionRecord | None, ran: _Ran) -> float | None:
+    """USD at the prices that the decision stood on, for as long as it really took; else at the declared price.
+
+    The hour of the day, a spot GPU, a live price and the price of moving data are all in the decision's.
+    """
+    pool = ran.pool
+    if record is not None and record.expected and record.expected.cost_usd and record.start and record.end:
+        planned_hours = (record.end - record.start).total_seconds() / 3600
+        return record.expected.cost_usd * ran.hours / planned_hours if planned_hours else None
+    return None if pool.usd_per_gpu_hour is None else pool.usd_per_gpu_hour * ran.gpus * ran.hours

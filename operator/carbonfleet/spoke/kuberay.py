@@ -115,7 +115,7 @@ class KubeRay:
             log = self._log(namespace, name)
         except KubeError:
             return found  # pods come and go; the last that was heard still holds
-        heard = findings_in_log(log, attempt, place)
+        heard = findings_in_log(log, attempt, place, self.clock)
         self._logs[name] = now, heard if heard.progress is not None else found
         return self._logs[name][1]
 

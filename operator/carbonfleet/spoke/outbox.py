@@ -15,6 +15,7 @@ from carbonfleet.spoke.decide import Known
 from carbonfleet.spoke.hub_link import HubLink
 from carbonfleet.spoke.link import Link
 from carbonfleet.spoke.memory import Memory
+from carbonfleet.spoke.metering import joined
 from carbonfleet.spoke.reporting import is_news, is_urgent
 from carbonfleet.spoke.settings import AgentSettings
 
@@ -93,6 +94,9 @@ class Outbox:
             if known is None or (report.phase.is_terminal and not known.is_over):
                 path = known or Known(report)
                 self.memory.keep(name, replace(path, report=report, delivered=True))
+            elif _samples(report) > _samples(known.report):
+                energy = joined(report.energy, known.report.energy)
+                self.memory.keep(name, replace(known, report=known.report.model_copy(update={"energy": energy})))
         for name, known in list(self.memory.items()):
             missing = name not in reports and name in wanted
             if known.delivered and (missing or (name in reports and is_news(known.report, reports[name]))):
@@ -139,6 +143,10 @@ class Outbox:
     def _failed(self, error: KubeError) -> None:
         if self.link.failed(str(error)):
             logger.warning("Spoke %s: %s", self.settings.spoke, error)
+
+
+def _samples(report: ReportSpec) -> int:
+    return len(report.energy.samples) if report.energy else 0
 
 
 def _facts(status: SpokeStatus) -> SpokeStatus:

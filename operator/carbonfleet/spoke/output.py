@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, Progress
+from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, PowerSample, Progress
+from carbonfleet.clock import Clock
+from carbonfleet.spoke.metering import thinned
 
 PROGRESS: Final = "progress.json"
 METRICS: Final = "metrics.json"
@@ -51,6 +53,8 @@ class _Numbers(BaseModel):
     tokens_per_second: float | None = Field(None, ge=0)
     energy_kwh: float | None = Field(None, ge=0)
     energy_source: str | None = None
+    updated_at: AwareDatetime | None = None
+    """In real time."""
     checkpoint: _Saved | None = None
 
 
@@ -96,25 +100,30 @@ def folder_reader(place: str) -> Read:
     return read
 
 
-def read_findings(read: Read, attempt: int, place: str) -> Findings:
+def read_findings(read: Read, attempt: int, place: str, clock: Clock) -> Findings:
     """What the output says of `attempt`; an earlier attempt's progress is not ours, its checkpoint is."""
-    numbers = _numbers(read(METRICS), attempt) or _numbers(read(PROGRESS), attempt)
+    last = _numbers(read(METRICS), attempt)
+    numbers = last or _numbers(read(PROGRESS), attempt)
     return Findings(
         progress=_progress(numbers) if numbers else None,
         checkpoint=_checkpoint(read(LEASE), place),
-        energy=_energy(numbers) if numbers else None,
+        energy=_energy(numbers, clock, is_whole=last is not None) if numbers else None,
         is_done=_attempt_of(read(DONE)) == attempt,
     )
 
 
-def findings_in_log(log: str, attempt: int, place: str) -> Findings:
-    """The same from the last `LORA_PROGRESS {json}` line of a log, where the output can't be seen."""
-    found = _PROGRESS_LINE.findall(log)
-    data = found[-1].encode() if found else None
-    numbers = _numbers(data, attempt)
-    if numbers is None:
+def findings_in_log(log: str, attempt: int, place: str, clock: Clock) -> Findings:
+    """The same from the `LORA_PROGRESS {json}` lines of a log, where the output can't be seen; the last one counts.
+
+    Energy is taken from all of them, each a sample.
+    """
+    found = [_numbers(line.encode(), attempt) for line in _PROGRESS_LINE.findall(log)]
+    last = found[-1] if found else None
+    if last is None:
         return Findings()
-    return Findings(_progress(numbers), _as_checkpoint(numbers.checkpoint, place), _energy(numbers))
+    samples = thinned([sample for one in found if one for sample in _energy(one, clock).samples])
+    energy = _energy(last, clock).model_copy(update={"samples": samples})
+    return Findings(_progress(last), _as_checkpoint(last.checkpoint, place), energy)
 
 
 def failure_in(log: str) -> Failure | None:
@@ -138,12 +147,17 @@ def _progress(numbers: _Numbers) -> Progress:
     return Progress(**numbers.model_dump(include=set(Progress.model_fields)))
 
 
-def _energy(numbers: _Numbers) -> Energy:
-    """Measured energy, or the word that there is none: the hub then uses the hardware profile."""
+def _energy(numbers: _Numbers, clock: Clock, *, is_whole: bool = False) -> Energy:
+    """What a meter counted, in the house's time, or the word that there is none: the hub then uses the profile."""
     measured = {method.value for method in EnergyMethod} - {EnergyMethod.ESTIMATE.value}
     if numbers.energy_kwh is None or numbers.energy_source not in measured:
         return Energy(method=EnergyMethod.ESTIMATE)
-    return Energy(method=EnergyMethod(numbers.energy_source), kwh=numbers.energy_kwh)
+    samples: tuple[PowerSample, ...] = ()
+    if numbers.updated_at is not None:
+        at = clock.at(numbers.updated_at.timestamp())
+        samples = (PowerSample(time=at, energy_kwh=numbers.energy_kwh),)
+    total = numbers.energy_kwh if is_whole or not samples else None
+    return Energy(method=EnergyMethod(numbers.energy_source), kwh=total, samples=samples)
 
 
 def _checkpoint(data: bytes | None, place: str) -> Checkpoint | None:

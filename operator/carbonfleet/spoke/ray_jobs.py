@@ -167,7 +167,7 @@ class RayJobs:
 
     def look(self, name: str, namespace: str, attempt: int, place: str) -> Findings:
         """See `Runtime`: the output is a folder of this machine, or one that it can't see."""
-        return read_findings(folder_reader(place), attempt, place)
+        return read_findings(folder_reader(place), attempt, place, self.clock)
 
     def free_gpus(self, pools: Mapping[str, int], held: Mapping[str, int]) -> Mapping[str, int]:
         """See `Runtime`: this head serves nobody else's jobs from our pools."""

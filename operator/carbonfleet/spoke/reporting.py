@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
 from carbonfleet.spoke.decide import Sight, Standing
+from carbonfleet.spoke.metering import joined
 from carbonfleet.spoke.output import Findings
 
 _STAMPS: Final = frozenset({"boot_id", "sequence", "observed_at", "observed_commit"})
@@ -44,7 +45,7 @@ def report_of(sight: Sight, standing: Standing, found: Findings, context: Contex
         end_time=_ended(sight, standing, started, context.now),
         progress=found.progress or (last.progress if last else None),
         checkpoint=found.checkpoint or (last.checkpoint if last else None),
-        energy=found.energy or (last.energy if last else None),
+        energy=joined(last.energy if last else None, found.energy),
         observed_at=context.now,
     )
 

@@ -1,0 +1,89 @@
+"""What the same work would have emitted at its submission, in the places that an attempt is compared with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.ledger import EnergyUse, Grid, emitted_grams
+
+
+@dataclass(frozen=True, slots=True)
+class Would:
+    """The same work at submission, elsewhere or here."""
+
+    use: EnergyUse
+    start: datetime
+    submitted: datetime
+    embodied_grams: float
+    signal: SignalKind
+    grid: Grid
+
+    def have_emitted(self, facts: ClusterFacts | None) -> "Elsewhere | None":
+        """None where there is no such place, or nothing is known of its grid."""
+        if facts is None:
+            return None
+        moved = self.use.shifted(self.submitted - self.start)
+        length = timedelta(seconds=float(moved.times[-1] - moved.times[0]))
+        held = self.grid(facts.zone, self.signal, self.submitted, self.submitted + length)
+        if held is None:
+            return None
+        return Elsewhere(facts, emitted_grams(moved, held, facts.pue) + self.embodied_grams, held.settled)
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What the work would have emitted in a place."""
+
+    facts: ClusterFacts
+    grams: float
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counterfactuals:
+    """The same work in the places that an attempt is compared with; None where nothing is known of one."""
+
+    baseline_region: str
+    baseline: Elsewhere | None
+    same_spoke: Elsewhere | None
+    best_static: Elsewhere | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether what is known of them is final."""
+        return all(there.settled for there in (self.baseline, self.same_spoke, self.best_static) if there)
+
+    def fields(self) -> dict[str, Any]:
+        """As an entry keeps them."""
+        baseline, best = self.baseline, self.best_static
+        return {
+            "baseline_region": self.baseline_region,
+            "baseline_grams": baseline.grams if baseline else None,
+            "baseline_zone": baseline.facts.zone if baseline else "",
+            "baseline_pue": baseline.facts.pue if baseline else 1.0,
+            "same_spoke_grams": self.same_spoke.grams if self.same_spoke else None,
+            "best_static_region": best.facts.region if best else "",
+            "best_static_grams": best.grams if best else None,
+            "best_static_zone": best.facts.zone if best else "",
+            "best_static_pue": best.facts.pue if best else 1.0,
+        }
+
+
+def counterfactuals(
+    would: Would, here: ClusterFacts, clusters: Mapping[str, ClusterFacts], baseline_region: str
+) -> Counterfactuals:
+    """Of work that ran `here`: the baseline region, the same spoke at submission, and the cleanest region then."""
+    known = [facts for _, facts in sorted(clusters.items())]
+    return Counterfactuals(
+        baseline_region,
+        would.have_emitted(next((facts for facts in known if facts.region == baseline_region), None)),
+        would.have_emitted(here),
+        min(
+            filter(None, map(would.have_emitted, known)),
+            key=lambda there: (there.grams, there.facts.region),
+            default=None,
+        ),
+    )

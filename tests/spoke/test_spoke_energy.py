@@ -1,0 +1,147 @@
+"""Energy on its way: from a training's output through the spoke's report to the hub's account of it."""
+
+import itertools
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from played_runtime import PlayedRuntime
+from spoke_house import SPOKE, intent
+
+from carbonfleet.api.cluster import GpuPool
+from carbonfleet.api.report import AttemptPhase as Phase
+from carbonfleet.api.report import Energy, EnergyMethod, PowerSample
+from carbonfleet.hub.accounting import energy_of
+from carbonfleet.ledger import Intensities, emitted_grams
+from carbonfleet.placement.assumptions import Assumptions
+from carbonfleet.spoke.metering import MOST, joined, thinned
+from carbonfleet.spoke.output import folder_reader, read_findings
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def energy(*counts: tuple[float, float], method="nvml", kwh=None) -> Energy:
+    """What a meter had counted so many minutes after noon."""
+    samples = tuple(PowerSample(time=NOON + at * MINUTE, energy_kwh=count) for at, count in counts)
+    return Energy(method=EnergyMethod(method), kwh=kwh, samples=samples)
+
+
+def counts(found: Energy) -> list[tuple[float, float]]:
+    return [((sample.time - NOON) / MINUTE, sample.energy_kwh) for sample in found.samples]
+
+
+def test_what_is_heard_anew_is_added_and_what_is_heard_again_is_not():
+    first = joined(None, energy((0, 0.1)))
+    second = joined(first, energy((0, 0.1), (10, 0.2)))
+    assert counts(joined(second, energy((5, 0.9), (10, 0.2)))) == [(0, 0.1), (10, 0.2)]
+
+
+def test_a_meter_that_falls_silent_takes_nothing_back():
+    before = energy((0, 0.1))
+    assert joined(before, None) == joined(before, Energy(method=EnergyMethod.ESTIMATE)) == before
+
+
+def test_within_five_minutes_the_last_count_stands():
+    found = None
+    for second in range(0, 1200, 10):
+        found = joined(found, energy((second / 60, second / 1000)))
+    assert counts(found) == [(290 / 60, 0.29), (590 / 60, 0.59), (890 / 60, 0.89), (1190 / 60, 1.19)]
+
+
+def test_a_long_attempt_has_samples_all_over_and_not_too_many():
+    found = None
+    for hour in range(24 * 30):
+        found = joined(found, energy((60 * hour, hour)))
+    hours = [at / 60 for at, _ in counts(found)]
+    assert 100 < len(hours) <= MOST
+    assert max(after - before for before, after in itertools.pairwise(hours)) <= 6
+    assert counts(found)[-1] == (60 * 719, 719)
+
+
+def test_the_count_before_a_meter_that_began_anew_is_kept():
+    found = thinned(energy((0, 0.1), (1, 0.5), (2, 0.01), (3, 0.2)).samples)
+    assert [sample.energy_kwh for sample in found] == [0.5, 0.2]
+
+
+@dataclass
+class FolderRuntime(PlayedRuntime):
+    """Its attempts save into a folder."""
+
+    folder: Path = Path()
+    clock: object = None
+
+    def place(self, wanted):
+        return str(self.folder)
+
+    def look(self, name, namespace, attempt, place):
+        return read_findings(folder_reader(place), attempt, place, self.clock)
+
+    def tell(self, minutes: float, kwh: float, source: str, name: str = "progress.json") -> None:
+        """What the training writes then."""
+        numbers = {"attempt": 1, "step": 1, "energy_kwh": kwh, "energy_source": source}
+        numbers |= {"updated_at": (NOON + minutes * MINUTE).isoformat()}
+        (self.folder / name).write_text(json.dumps(numbers))
+
+
+RECORDED = {
+    # Minutes since the start, and what the meter had counted by then, in its own unit.
+    "nvml": ([(10, 256_680_000), (30, 839_160_000), (60, 1_666_440_000), (90, 2_488_320_000)], 3_600_000_000),
+    "dcgm": ([(10, 256_700_000), (30, 839_200_000), (60, 1_666_400_000), (90, 2_488_300_000)], 3_600_000_000),
+    "rapl": ([(10, 46_212_004_511), (30, 138_640_912_330), (90, 415_919_003_107)], 3_600_000_000_000),
+}
+POOL = GpuPool.model_validate({"name": "sim", "gpuType": "A100", "gpus": 8, "memoryGib": 80})
+
+
+@pytest.mark.parametrize("meter", RECORDED)
+def test_a_meters_counts_reach_the_account(kube_house, meter):
+    """Every count that the training tells of is in the report, the report is accounted, and the grid weighs it."""
+    house, (recorded, unit) = kube_house, RECORDED[meter]
+    runtime = FolderRuntime(SPOKE, folder=house.root, clock=house.clock)
+    agent = house.agent(runtime)
+    house.publish(intent(house.job))
+    runtime.phase[house.attempt] = Phase.RUNNING
+    for minutes, count in recorded:
+        runtime.tell(minutes, count / unit, meter)
+        house.cycle_until(agent, lambda at=minutes: _sampled(house) == NOON + at * MINUTE)
+    total = recorded[-1][1] / unit * 1.02
+    runtime.tell(97, total, meter, "metrics.json")
+    runtime.phase[house.attempt] = Phase.SUCCEEDED
+    house.cycle_until(agent, lambda: house.phase(house.attempt) is Phase.SUCCEEDED)
+
+    report, end = house.reports()[house.attempt], NOON + 97 * MINUTE
+    assert counts(report.energy) == [(at, count / unit) for at, count in recorded] + [(97, total)]
+    use, method, doubt = energy_of(report, POOL, end, Assumptions())
+    assert (use.total_kwh, method, doubt) == (pytest.approx(total), meter, pytest.approx(0.05))
+    first_hour = np.interp((NOON + 60 * MINUTE).timestamp(), use.times, use.kwh)
+    held = Intensities("NO-NO1", NOON, 60 * MINUTE, np.array([100.0, 500.0]))
+    assert emitted_grams(use, held) == pytest.approx(100 * first_hour + 500 * (total - first_hour))
+
+
+def _sampled(house) -> datetime | None:
+    report = house.reports().get(house.attempt)
+    return report.energy.samples[-1].time if report and report.energy and report.energy.samples else None
+
+
+def test_a_killed_agent_takes_the_samples_from_the_hub(kube_house):
+    house = kube_house
+    runtime = FolderRuntime(SPOKE, folder=house.root, clock=house.clock)
+    agent = house.agent(runtime)
+    house.publish(intent(house.job))
+    runtime.phase[house.attempt] = Phase.RUNNING
+    for minutes in (10, 20, 30):
+        runtime.tell(minutes, minutes / 100, "nvml")
+        house.cycle_until(agent, lambda at=minutes: _sampled(house) == NOON + at * MINUTE)
+        if minutes == 10:  # the last that it saves before it is killed
+            shutil.copytree(house.root / "state", house.root / "restarted", ignore=shutil.ignore_patterns("fleet.git"))
+    agent.close()
+    house.settings["state"] = house.root / "restarted"
+
+    runtime.tell(40, 0.4, "nvml")
+    agent = house.agent(runtime)
+    house.cycle_until(agent, lambda: _sampled(house) == NOON + 40 * MINUTE)
+    assert counts(house.reports()[house.attempt].energy) == [(10, 0.1), (20, 0.2), (30, 0.3), (40, 0.4)]
