@@ -127,12 +127,14 @@ def test_every_namespace_enforces_the_restricted_standard(overlay):
         assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_the_hub_is_probed_where_it_answers():
-    (container,) = pod_of("hub", "carbonfleet-hub")["containers"]
+@pytest.mark.parametrize(("overlay", "name"), HOLDERS)
+def test_a_pod_is_probed_where_it_answers(overlay, name):
+    (container,) = pod_of(overlay, name)["containers"]
     address = {item["name"]: item.get("value") for item in container["env"]}["CARBONFLEET_LIVENESS"]
     (port,) = [port["containerPort"] for port in container["ports"] if port["name"] == "health"]
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+    for probe in {"startupProbe", "livenessProbe", "readinessProbe"} & container.keys():
         assert container[probe]["httpGet"] == {"path": "/healthz", "port": "health"}
+    assert "livenessProbe" in container
     assert address == f"http://0.0.0.0:{port}/healthz"
 
 

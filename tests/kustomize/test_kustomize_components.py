@@ -1,0 +1,89 @@
+"""The hub with every component: what is called is open, and nothing else."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from rendering import KUBECTL, ROOT
+
+from carbonfleet.cli import app
+from carbonfleet.hub.admission import HANDLER
+
+COMPONENTS = ("signing", "reviewing", "admitting")
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory) -> list[dict[str, Any]]:
+    """The objects of the hub's overlay with all components."""
+    folder: Path = tmp_path_factory.mktemp("all")
+    kustomize = os.path.relpath((ROOT / "kustomize").resolve(), folder.resolve())
+    (folder / "kustomization.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "resources": [f"{kustomize}/base/hub"],
+                "components": [f"{kustomize}/components/{name}" for name in COMPONENTS],
+            }
+        )
+    )
+    done = subprocess.run([KUBECTL, "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def of_kind(things: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [thing for thing in things if thing["kind"] == kind]
+
+
+@pytest.fixture
+def container(things) -> dict[str, Any]:
+    (deployment,) = of_kind(things, "Deployment")
+    (found,) = deployment["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+def test_every_setting_is_one_that_the_command_reads(container):
+    command: Any = typer.main.get_command(app)
+    for word in container["args"]:
+        command = command.commands[word]
+    known = {option.envvar for option in command.params if option.envvar}
+    assert {item["name"] for item in container["env"]} - known == {"ELECTRICITY_MAPS_TOKEN"}
+
+
+def test_every_address_has_its_port_its_service_and_its_hole_in_the_policy(things, container):
+    settings = {item["name"]: item.get("value") or "" for item in container["env"]}
+    served = {
+        int(settings[name].rpartition(":")[2])
+        for name in ("CARBONFLEET_METRICS", "CARBONFLEET_WEBHOOK_ADDRESS", "CARBONFLEET_ADMISSION_ADDRESS")
+    }
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    reached = {port["targetPort"] for service in of_kind(things, "Service") for port in service["spec"]["ports"]}
+    opened = {
+        port["port"]
+        for policy in of_kind(things, "NetworkPolicy")
+        for rule in policy["spec"]["ingress"]
+        for port in rule["ports"]
+    }
+    assert reached == opened == {"metrics", "webhook", "admission"}
+    assert {ports[name] for name in reached} == served
+
+
+def test_every_mounted_folder_is_one_that_the_settings_name(container):
+    settings = [item.get("value") or "" for item in container["env"]]
+    mounts = [mount["mountPath"] for mount in container["volumeMounts"] if mount["mountPath"] != "/tmp"]
+    assert not [mount for mount in mounts if not any(value.startswith(mount) for value in settings)]
+
+
+def test_the_api_calls_the_address_that_the_hub_answers_with_a_certificate_for_it(things):
+    (configuration,) = of_kind(things, "ValidatingWebhookConfiguration")
+    (webhook,) = configuration["webhooks"]
+    (certificate,) = of_kind(things, "Certificate")
+    service = webhook["clientConfig"]["service"]
+    assert service["path"] == f"/{HANDLER}"
+    assert certificate["spec"]["dnsNames"] == [f"{service['name']}.{service['namespace']}.svc"]
+    names = {thing["metadata"]["name"] for thing in of_kind(things, "Service")}
+    assert service["name"] in names
+    assert (webhook["failurePolicy"], webhook["sideEffects"]) == ("Fail", "None")
