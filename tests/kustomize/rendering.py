@@ -15,6 +15,7 @@ OVERLAYS = {
     "agent": "spoke/agent",
     "flux": "spoke/flux",
     "argocd": "spoke/argocd",
+    "serving": "spoke/serving",
     "applicationset": "argocd-applicationset",
 }
 SPOKES = ("agent", "flux", "argocd")

@@ -1,13 +1,14 @@
 """Runs `workloads.lora.train` in processes of their own, which can be watched step by step and killed."""
 
 import hashlib
+import importlib
 import json
 import multiprocessing
 import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,13 @@ def start(
         "LORA_REPORT_SECONDS": "0",
         **env,
     }
+    return _spawn(_train, variables, memory_bytes, file_bytes)
+
+
+def _spawn(work: Callable[..., None], *arguments: Any) -> Attempt:
+    """Do `work` in a process whose output can be read here."""
     reader, writer = _PROCESSES.Pipe(duplex=False)
-    process = _PROCESSES.Process(target=_train, args=(writer, variables, memory_bytes, file_bytes), daemon=True)
+    process = _PROCESSES.Process(target=work, args=(writer, *arguments), daemon=True)
     process.start()
     writer.close()
     return Attempt(process, os.fdopen(os.dup(reader.fileno()), "r"))
@@ -118,11 +124,15 @@ def train(settings: dict[str, Any] | str, output: str | Path, attempt: int = 1, 
     return run
 
 
-def _train(writer: Any, variables: dict[str, str], memory_bytes: int | None, file_bytes: int | None) -> None:
+def _write_to(writer: Any) -> None:
     os.dup2(writer.fileno(), 1)
     os.dup2(writer.fileno(), 2)
     writer.close()
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+
+
+def _train(writer: Any, variables: dict[str, str], memory_bytes: int | None, file_bytes: int | None) -> None:
+    _write_to(writer)
     os.environ.update(variables)
     if memory_bytes is not None:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -134,18 +144,49 @@ def _train(writer: Any, variables: dict[str, str], memory_bytes: int | None, fil
     sys.exit(main([]))
 
 
+def call(module: str, arguments: list[str], **env: str) -> Attempt:
+    """Start another of the workload's commands in a process of its own."""
+    return _spawn(_call, module, arguments, {**os.environ, **env})
+
+
 def evaluate(output: Path) -> int:
     """Evaluate in a process of its own; the exit code."""
-    process = _PROCESSES.Process(target=_evaluate, args=(str(output),), daemon=True)
-    process.start()
-    process.join(PATIENCE_SECONDS)
-    return process.exitcode
+    return call("evaluate", [str(output)]).wait()
 
 
-def _evaluate(output: str) -> None:
-    from workloads.lora.evaluate import main
+def likeliest(output: Path, question: str, tokens: int) -> str:
+    """The answer that the stored adapter gives, computed with PEFT alone in a process of its own."""
+    answering = _spawn(_likeliest, str(output), question, tokens)
+    assert answering.wait() == 0, answering.text
+    [line] = [line for line in answering.lines if "ANSWER " in line]
+    return json.loads(line.partition("ANSWER ")[2])
 
-    sys.exit(main([output]))
+
+def _likeliest(writer: Any, output: str, question: str, tokens: int) -> None:
+    _write_to(writer)
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(1)  # more would wait for threads that a forked process doesn't have
+    tokenizer = AutoTokenizer.from_pretrained(f"{output}/adapter")
+    base = AutoModelForCausalLM.from_pretrained(f"{output}/base")
+    model = PeftModel.from_pretrained(base, f"{output}/adapter").eval()
+    asked = [{"role": "user", "content": question}]
+    ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+    start = len(ids)
+    for _ in range(tokens):
+        with torch.no_grad():
+            ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+        if ids[-1] == tokenizer.eos_token_id:
+            break
+    print("ANSWER", json.dumps(tokenizer.decode(ids[start:], skip_special_tokens=True)), flush=True)
+
+
+def _call(writer: Any, module: str, arguments: list[str], variables: dict[str, str]) -> None:
+    _write_to(writer)
+    os.environ.update(variables)
+    sys.exit(importlib.import_module(f"workloads.lora.{module}").main(arguments))
 
 
 def metrics(output: Path) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_a_fresh_process_measures_the_same_loss_from_the_stored_adapter(finished
 
 def test_evaluation_notices_another_adapter(finished, tmp_path):
     metrics = runs.metrics(finished[0])
-    for part in ("adapter", "base"):
+    for part in ("adapter", "base", "DONE"):
         (tmp_path / part).symlink_to(finished[0] / part)
     (tmp_path / "metrics.json").write_text(
         json.dumps({**metrics, "validation_loss": metrics["validation_loss"] + 0.01})

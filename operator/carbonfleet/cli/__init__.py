@@ -4,6 +4,7 @@ import typer
 
 from carbonfleet.cli import (
     backtest,
+    chat,
     crds,
     demo,
     explain,
@@ -11,6 +12,7 @@ from carbonfleet.cli import (
     policy,
     report,
     review,
+    serve,
     signals,
     spoke,
     status,
@@ -30,7 +32,16 @@ app.add_typer(review.app, name="review")
 app.add_typer(signals.app, name="signals")
 app.add_typer(report.app, name="report")
 app.add_typer(sweep.app, name="sweep")
-for command in (backtest.backtest, demo.demo, up.up, explain.explain, validate.validate, status.status):
+for command in (
+    backtest.backtest,
+    chat.chat,
+    serve.serve,
+    demo.demo,
+    up.up,
+    explain.explain,
+    validate.validate,
+    status.status,
+):
     app.command()(command)
 
 

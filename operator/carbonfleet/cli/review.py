@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from carbonfleet.cli.person import person
+
 if TYPE_CHECKING:
     from carbonfleet.fleet.branches import Branch, Branches
 
@@ -101,7 +103,7 @@ def approve(
     ) as branches:
         branch = _one(branches, proposal)
         now = Clock.from_environment().now()
-        commit = branches.approve(branch.name, at or branch.head, _person(reviewer), now)
+        commit = branches.approve(branch.name, at or branch.head, person(reviewer), now)
         print(f"{branch.name} is merged as {commit}")
 
 
@@ -119,7 +121,7 @@ def reject(
     """Refuse a proposal; it is not proposed again until the job's spec changes."""
     with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts) as branches:
         branch = _one(branches, proposal)
-        branches.reject(branch, _person(reviewer), why)
+        branches.reject(branch, person(reviewer), why)
         print(f"{branch.name} is rejected")
 
 
@@ -166,23 +168,3 @@ def _one(branches: "Branches", start: str) -> "Branch":
     if len(matching) != 1:
         fail(f"{start} is {len(matching)} of the {len(found)} open proposals: {', '.join(matching or found) or 'none'}")
     return found[matching[0]]
-
-
-def _person(reviewer: str) -> tuple[str, str]:
-    """Name and email. Ends the command where nobody says who it is."""
-    import re
-    import subprocess
-
-    from carbonfleet.cli.failure import fail
-
-    if not reviewer:
-        ask = ["git", "var", "GIT_AUTHOR_IDENT"]
-        try:
-            said = subprocess.run(ask, capture_output=True, text=True, timeout=10, check=True).stdout
-        except (OSError, subprocess.SubprocessError):
-            said = ""
-        reviewer = said.rpartition(">")[0] + ">"
-    found = re.fullmatch(r"([^<>\n]+) <([^<>\s]+)>", reviewer.strip())
-    if found is None:
-        fail("say who you are: --reviewer 'NAME <EMAIL>', or git config --global user.name and user.email")
-    return found[1], found[2]

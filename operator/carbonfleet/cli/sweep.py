@@ -56,7 +56,7 @@ def status(sweep: Sweep, kubeconfig: Kubeconfig = None, namespace: Namespace = "
 
     from carbonfleet.sweep import progress_by_tier
 
-    tiers = progress_by_tier(_jobs(sweep, kubeconfig, namespace))
+    tiers = progress_by_tier(hub_jobs(sweep, kubeconfig, namespace))
     if as_json:
         typer.echo(json.dumps({"sweep": sweep, "tiers": [asdict(tier) for tier in tiers]}, indent=2))
     else:
@@ -76,7 +76,7 @@ def results(
 
     from carbonfleet.sweep import SweepError, leaderboard, progress_by_tier, write_plot
 
-    jobs = _jobs(sweep, kubeconfig, namespace)
+    jobs = hub_jobs(sweep, kubeconfig, namespace)
     tiers, places = progress_by_tier(jobs), leaderboard(jobs)
     if as_json:
         listed = {"sweep": sweep, "tiers": [asdict(tier) for tier in tiers], "jobs": [_plain(one) for one in places]}
@@ -102,7 +102,8 @@ def _threshold(text: str) -> "Threshold | None":
     return Threshold(text) if text else None
 
 
-def _jobs(sweep: str, kubeconfig: Path | None, namespace: str) -> "tuple[CarbonTrainingJob, ...]":
+def hub_jobs(sweep: str, kubeconfig: Path | None, namespace: str) -> "tuple[CarbonTrainingJob, ...]":
+    """The sweep's jobs as the hub has them; ends the command where it can't be asked."""
     from carbonfleet.kube import Kube, KubeError
     from carbonfleet.sweep import SweepError, jobs_of
 

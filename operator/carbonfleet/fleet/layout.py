@@ -9,6 +9,7 @@ POLICIES: Final = "policies"
 CLUSTERS: Final = "clusters"
 CLUSTER_FILE: Final = "cluster.yaml"
 JOBS: Final = "jobs"
+SERVING: Final = "serving"
 LONGEST_OBJECT_NAME: Final = 47
 """KubeRay appends to a RayJob's name and refuses longer ones."""
 
@@ -35,9 +36,7 @@ def is_label(text: str) -> bool:
 
 def job_path(cluster: str, namespace: str, name: str) -> JobPath:
     """The one place for a job's placement on a cluster. Raises ValueError for a name that is no label."""
-    for what, text in (("cluster", cluster), ("namespace", namespace), ("job", name)):
-        if not is_label(text):
-            raise ValueError(f"{what} name {text!r} is not a lower-case DNS label of at most 63 characters")
+    _check_labels(cluster=cluster, namespace=namespace, job=name)
     return JobPath(cluster, namespace, name)
 
 
@@ -48,6 +47,15 @@ def read_job_path(path: str) -> JobPath | None:
         return None
     found = JobPath(parts[1], parts[3], parts[4].removesuffix(".yaml"))
     return found if all(is_label(part) for part in found) else None
+
+
+def serving_path(cluster: str, namespace: str, name: str) -> str:
+    """The one place for what a cluster serves: a root of its own, so that whoever applies jobs needs no right to it.
+
+    Raises ValueError for a name that is no label.
+    """
+    _check_labels(cluster=cluster, namespace=namespace, serving=name)
+    return f"{SERVING}/{cluster}/{namespace}/{name}.yaml"
 
 
 def is_policy_file(path: str) -> bool:
@@ -78,3 +86,9 @@ def object_name(name: str, uid: str, attempt: int) -> str:
     tail = f"-{base64.b32encode(hashlib.sha256(uid.encode()).digest()[:5]).decode().lower()[:4]}-{attempt}"
     head = name if name[:1].isalpha() else f"j{name}"
     return head[: LONGEST_OBJECT_NAME - len(tail)].rstrip("-") + tail
+
+
+def _check_labels(**names: str) -> None:
+    for what, text in names.items():
+        if not is_label(text):
+            raise ValueError(f"{what} name {text!r} is not a lower-case DNS label of at most 63 characters")

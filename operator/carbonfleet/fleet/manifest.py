@@ -101,7 +101,7 @@ def render(
         "expires_at": format_time(expires_at) if expires_at else "",
         "content_digest": NO_DIGEST,
     }
-    return _sealed(_template().fill(values))
+    return sealed(_template().fill(values))
 
 
 def parse(path: str, content: bytes) -> Placement:
@@ -113,7 +113,7 @@ def parse(path: str, content: bytes) -> Placement:
     if place is None:
         raise PlacementInvalid(f"{path}: not a placement's path, clusters/<cluster>/jobs/<namespace>/<job>.yaml")
     text = content.decode("utf-8", "replace")
-    edited = _digest_of(text) != _digest_in(text)
+    edited = was_edited(content)
     ray_job = text[text.find("\nkind: RayJob\n") :]
     in_full = edited or "\\" in ray_job
     found = _as_any(path, content) if in_full else _as_written(ray_job)
@@ -154,7 +154,13 @@ def with_suspend(content: bytes, suspended: bool) -> bytes:
         content.decode(),
         count=1,
     )
-    return _sealed(_unsealed(text))
+    return sealed(_unsealed(text))
+
+
+def was_edited(content: bytes) -> bool:
+    """Whether a file of ours is not as it was sealed, or is none of ours."""
+    text = content.decode("utf-8", "replace")
+    return _digest_of(text) != _digest_in(text)
 
 
 @cache
@@ -210,7 +216,8 @@ _DECISION = re.compile(r"(?m)^  decision\.json: \|-\n((?:    .*\n)+)")
 _SUSPEND = re.compile(r"(?m)^  suspend: (true|false)$")
 
 
-def _sealed(text: str) -> bytes:
+def sealed(text: str) -> bytes:
+    """A file of ours with its own digest in it, in place of `NO_DIGEST`."""
     digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
     return _DIGEST_LINE.sub(rf'\1"{digest}"', text, count=1).encode()
 

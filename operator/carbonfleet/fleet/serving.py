@@ -1,0 +1,199 @@
+"""What a cluster serves: a file that runs vLLM with adapters by name, and its one way to the branch."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.job import ResidencyRequest
+from carbonfleet.fleet.layout import serving_path
+from carbonfleet.fleet.manifest import CPUS_PER_GPU, MEMORY_GIB_PER_GPU, NO_DIGEST, sealed, was_edited
+from carbonfleet.fleet.repository import Repository
+from carbonfleet.fleet.template import Block, Template
+from carbonfleet.fleet.tip import Tip
+from carbonfleet.fleet.workload import SPOKE_STORE
+from carbonfleet.placement.policy import residency_verdict
+
+VLLM_IMAGE: Final = "vllm/vllm-openai:v0.12.0"
+MOST_ADAPTERS: Final = 64
+_RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM's `--max-lora-rank` may be."""
+_LONGEST_NAME: Final = 57
+"""With `serve-` before it, a label of 63 characters."""
+
+
+class ServingRefused(ValueError):  # noqa: N818  named like its reason
+    """It must not be served there, or can't be; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One adapter: the name that clients ask for, its job's output as pods see it, and its rank."""
+
+    name: str
+    place: str
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Adapters of one base model, and where they are served."""
+
+    name: str
+    namespace: str
+    cluster: str
+    pool: str
+    model: str
+    adapters: tuple[Adapter, ...]
+    residency: ResidencyRequest
+    fetch_image: str
+    """The training image, which copies the adapters to the pod."""
+    image: str = VLLM_IMAGE
+    gpus: int = 1
+
+    @property
+    def object_name(self) -> str:
+        """What the Deployment and the Service are called."""
+        return f"serve-{self.name}"
+
+    @property
+    def path(self) -> str:
+        """Its file. Raises ValueError for a name that is no label."""
+        return serving_path(self.cluster, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Where it stands in Git; `commit` is empty where it stood there already."""
+
+    path: str
+    commit: str
+
+
+def render_serving(serving: Serving) -> bytes:
+    """The file: equal inputs give equal bytes. Raises ServingRefused for what can't be served."""
+    _check(serving)
+    config, adapters = _config(serving), json.dumps({one.name: one.place for one in serving.adapters}, indent=1)
+    text = _template().fill(
+        {
+            "object": serving.object_name,
+            "name": serving.name,
+            "namespace": serving.namespace,
+            "cluster": serving.cluster,
+            "pool": serving.pool,
+            "data_class": serving.residency.data_class,
+            "adapters": Block(adapters),
+            "config": Block(config),
+            "config_digest": f"sha256:{hashlib.sha256((adapters + config).encode()).hexdigest()}",
+            "content_digest": NO_DIGEST,
+            "fetch_image": serving.fetch_image,
+            "image": serving.image,
+            "gpus": str(serving.gpus),
+            "cpus": str(CPUS_PER_GPU * serving.gpus),
+            "memory": f"{MEMORY_GIB_PER_GPU * serving.gpus}Gi",
+        }
+    )
+    return sealed(text)
+
+
+def publish_serving(
+    repository: Repository, serving: Serving, author: tuple[str, str], *, replace: bool = False
+) -> Written:
+    """Write the file in a person's name, if policy allows it on the tip that it is committed to.
+
+    Raises ServingRefused, or FleetError as `Repository.publish` does. A file that a person edited stays,
+    unless `replace`.
+    """
+    content, bench = render_serving(serving), repository.bench
+
+    def work(_attempt: int) -> Written:
+        bench.fetch()
+        check_allowed(serving, bench.tip, replace=replace)
+        commit = bench.commit([bench.head.id], {serving.path: content}, _message(serving), author)
+        if commit is None:
+            return Written(serving.path, "")
+        bench.push(commit)
+        return Written(serving.path, str(commit))
+
+    return repository.retrying(work)
+
+
+def check_allowed(serving: Serving, tip: Tip, *, replace: bool = False) -> None:
+    """What a tip says of it: an adapter may be only where the data that it was trained on may be.
+
+    Raises ServingRefused.
+    """
+    facts = tip.clusters.get(serving.cluster)
+    if facts is None:
+        why = tip.cluster_problems.get(serving.cluster, f"clusters/{serving.cluster}/cluster.yaml is not on the branch")
+        raise ServingRefused(f"{serving.cluster} can't serve: {why}")
+    residency = serving.residency
+    ruling = residency_verdict(tip.policies, residency.data_class, serving.namespace, residency, facts)
+    if not ruling.allowed:
+        raise ServingRefused(f"{serving.cluster} must not serve data class {residency.data_class}: {ruling.message}")
+    _check_pool(serving, facts)
+    present = tip.file(serving.path)
+    if present is not None and was_edited(present) and not replace:
+        raise ServingRefused(f"{serving.path} was changed by a person; --replace writes it all the same")
+
+
+def _check_pool(serving: Serving, facts: ClusterFacts) -> None:
+    pool = next((pool for pool in facts.pools if pool.name == serving.pool), None)
+    if pool is None:
+        raise ServingRefused(
+            f"{facts.name} has no pool {serving.pool}; there is {', '.join(p.name for p in facts.pools)}"
+        )
+    if pool.simulated:
+        raise ServingRefused(
+            f"the GPUs of {facts.name}/{pool.name} are simulated, and vLLM needs real ones: "
+            "python -m workloads.lora.serve NAME=OUTPUT serves adapters on this machine"
+        )
+    if serving.gpus > pool.gpus_per_node:
+        raise ServingRefused(f"a node of {facts.name}/{pool.name} has {pool.gpus_per_node} GPUs, not {serving.gpus}")
+
+
+def _check(serving: Serving) -> None:
+    try:
+        serving_path(serving.cluster, serving.namespace, serving.name)
+    except ValueError as error:
+        raise ServingRefused(str(error)) from error
+    if len(serving.name) > _LONGEST_NAME:
+        raise ServingRefused(f"the name {serving.name} is longer than {_LONGEST_NAME} characters; --name gives another")
+    if not 1 <= len(serving.adapters) <= MOST_ADAPTERS:
+        raise ServingRefused(f"{len(serving.adapters)} adapters; serve 1 to {MOST_ADAPTERS} together")
+    for one in serving.adapters:
+        if "://" not in one.place and not one.place.startswith(f"{SPOKE_STORE}/"):
+            raise ServingRefused(f"{one.name} is at {one.place}, which no pod of {serving.cluster} can see")
+        if one.rank > _RANKS[-1]:
+            raise ServingRefused(f"{one.name} has rank {one.rank}; vLLM serves up to {_RANKS[-1]}")
+
+
+def _config(serving: Serving) -> str:
+    """What vLLM would be told on its command line, where no user's text belongs."""
+    modules = [{"name": one.name, "path": f"/adapters/{one.name}"} for one in serving.adapters]
+    most = max(one.rank for one in serving.adapters)
+    config = {
+        "model": serving.model,
+        "served-model-name": serving.model,
+        "port": 8000,
+        "tensor-parallel-size": serving.gpus,
+        "enable-lora": True,
+        "max-loras": len(modules),
+        "max-lora-rank": next(rank for rank in _RANKS if rank >= most),
+        "lora-modules": [json.dumps(module) for module in modules],
+    }
+    return json.dumps(config, indent=1)
+
+
+def _message(serving: Serving) -> str:
+    """All of it is names that were checked."""
+    lines = "\n".join(one.name for one in serving.adapters)
+    return f"serve: {serving.namespace}/{serving.name} on {serving.cluster}\n\nAdapters:\n{lines}\n"
+
+
+@cache
+def _template() -> Template:
+    return Template.read(files(__package__).joinpath("serving.yaml").read_text())

@@ -1,0 +1,195 @@
+"""What serves adapters: valid for Kubernetes, safe whatever is in it, and written only where policy allows."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes.client import models as kubernetes_models
+from pydantic import ValidationError
+
+from carbonfleet.api.job import ResidencyRequest
+from carbonfleet.fleet.serving import (
+    Adapter,
+    Serving,
+    ServingRefused,
+    check_allowed,
+    publish_serving,
+    render_serving,
+)
+
+PAT = ("Pat Person", "pat@example.org")
+SERVING = Serving(
+    name="ranks",
+    namespace="ml",
+    cluster="no-osl-1",
+    pool="a100",
+    model="Qwen/Qwen2.5-Coder-7B-Instruct",
+    adapters=(
+        Adapter("ranks-r16", "/checkpoints/3c1f1a52-6f4e-4a38-9d9f-2f6b6f0d8a11", 16),
+        Adapter("ranks-r40", "s3://bucket/lora/9d9f1a52-6f4e-4a38-9d9f-2f6b6f0d8a11", 40),
+    ),
+    residency=ResidencyRequest(data_class="public"),
+    fetch_image="carbonfleet/lora@sha256:" + "a" * 64,
+    image="vllm/vllm-openai@sha256:" + "b" * 64,
+)
+
+
+def documents(serving: Serving = SERVING) -> dict[str, dict[str, Any]]:
+    """The objects of the file by kind."""
+    return {document["kind"]: document for document in yaml.safe_load_all(render_serving(serving))}
+
+
+def pod(serving: Serving = SERVING) -> dict[str, Any]:
+    return documents(serving)["Deployment"]["spec"]["template"]["spec"]
+
+
+def check_by_kubernetes(found: dict[str, Any]) -> None:
+    """Read an object with Kubernetes' own model, made from its OpenAPI, which refuses what it doesn't know."""
+    getattr(kubernetes_models, f"V1{found['kind']}").model_validate(found)
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Deployment", "Service"])
+def test_every_object_satisfies_the_kubernetes_api(kind):
+    check_by_kubernetes(documents()[kind])
+
+
+def test_that_check_finds_what_is_wrong():
+    misspelt, untyped, incomplete = (documents()["Deployment"] for _ in range(3))
+    misspelt["spec"]["template"]["spec"]["replicaz"] = 1
+    untyped["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"] = "8000"
+    del incomplete["spec"]["selector"]
+    for broken in (misspelt, untyped, incomplete):
+        with pytest.raises(ValidationError):
+            check_by_kubernetes(broken)
+
+
+def test_vllm_is_told_of_every_adapter_by_its_jobs_name():
+    config = yaml.safe_load(documents()["ConfigMap"]["data"]["vllm.yaml"])
+    assert [json.loads(module) for module in config["lora-modules"]] == [
+        {"name": "ranks-r16", "path": "/adapters/ranks-r16"},
+        {"name": "ranks-r40", "path": "/adapters/ranks-r40"},
+    ]
+    assert (config["model"], config["enable-lora"]) == ("Qwen/Qwen2.5-Coder-7B-Instruct", True)
+    assert (config["max-loras"], config["max-lora-rank"]) == (2, 64)
+
+
+def test_the_adapters_come_from_where_they_were_saved():
+    data = documents()["ConfigMap"]["data"]
+    assert json.loads(data["adapters.json"]) == {one.name: one.place for one in SERVING.adapters}
+    [fetch] = pod()["initContainers"]
+    assert (fetch["image"], fetch["command"]) == (
+        SERVING.fetch_image,
+        ["python", "-m", "workloads.lora.fetch", "/adapters"],
+    )
+
+
+def test_its_pods_satisfy_the_restricted_pod_security_standard():
+    found = pod()
+    assert found["securityContext"]["runAsNonRoot"] is True
+    assert found["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert found["automountServiceAccountToken"] is False
+    for container in (*found["initContainers"], *found["containers"]):
+        context = container["securityContext"]
+        assert context == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    kinds = {next(key for key in volume if key != "name") for volume in found["volumes"]}
+    assert kinds <= {"configMap", "emptyDir", "persistentVolumeClaim"}
+
+
+def test_there_is_no_secret_in_it():
+    entries = {entry["name"]: entry for entry in pod()["containers"][0]["env"]}
+    assert entries["VLLM_API_KEY"] == {
+        "name": "VLLM_API_KEY",
+        "valueFrom": {"secretKeyRef": {"name": "carbonfleet-serving", "key": "api-key", "optional": True}},
+    }
+
+
+def test_other_adapters_make_other_pods():
+    fewer = replace(SERVING, adapters=SERVING.adapters[:1])
+    digests = [
+        documents(one)["Deployment"]["spec"]["template"]["metadata"]["annotations"] for one in (SERVING, fewer, SERVING)
+    ]
+    assert digests[0] == digests[2] != digests[1]
+    assert render_serving(SERVING) == render_serving(SERVING)
+
+
+@pytest.mark.parametrize("text", ["'; rm -rf / #", '"$(reboot)"', "a: b\n---\nkind: Secret", "&a *a", "x" * 200_000])
+def test_hostile_text_stays_in_its_field(text):
+    serving = replace(
+        SERVING,
+        model=text,
+        image=text,
+        fetch_image=text,
+        pool=text,
+        adapters=(Adapter("a", f"s3://{text}", 8),),
+        residency=ResidencyRequest.model_construct(data_class=text),
+    )
+    found = documents(serving)
+    assert set(found) == {"ConfigMap", "Deployment", "Service"}
+    spec = found["Deployment"]["spec"]["template"]["spec"]
+    assert (spec["containers"][0]["image"], spec["initContainers"][0]["image"]) == (text, text)
+    assert spec["nodeSelector"] == {"carbonfleet.dev/pool": text}
+    assert spec["containers"][0]["command"] == ["vllm", "serve", "--config", "/etc/vllm/vllm.yaml"]
+    assert yaml.safe_load(found["ConfigMap"]["data"]["vllm.yaml"])["model"] == text
+    assert json.loads(found["ConfigMap"]["data"]["adapters.json"]) == {"a": f"s3://{text}"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"name": "../evil"}, "not a lower-case DNS label"),
+        ({"namespace": "A"}, "not a lower-case DNS label"),
+        ({"name": "n" * 60}, "longer than 57"),
+        ({"adapters": ()}, "0 adapters"),
+        ({"adapters": (Adapter("a", "/home/me/store/uid", 8),)}, "no pod of no-osl-1 can see"),
+        ({"adapters": (Adapter("a", "s3://bucket/a", 1024),)}, "vLLM serves up to 512"),
+    ],
+)
+def test_what_cant_be_served_says_why(changes, says):
+    with pytest.raises(ServingRefused, match=says):
+        render_serving(replace(SERVING, **changes))
+
+
+def test_it_is_written_to_git_once_in_the_persons_name(repository, person):
+    written = publish_serving(repository, SERVING, PAT)
+    assert written.path == "serving/no-osl-1/ml/ranks.yaml"
+    again = publish_serving(repository, SERVING, PAT)
+    assert again.commit == ""
+    assert (person.pull() / written.path).read_bytes() == render_serving(SERVING)
+    assert person.run("log", "-1", "--format=%an|%s") == "Pat Person|serve: ml/ranks on no-osl-1"
+    assert repository.fetch().problems == {}
+
+
+def test_better_adapters_replace_it_but_a_persons_edit_stays(repository, person):
+    path = publish_serving(repository, SERVING, PAT).path
+    fewer = replace(SERVING, adapters=SERVING.adapters[:1])
+    assert publish_serving(repository, fewer, PAT).commit
+    person.edit(path, "replicas: 1", "replicas: 2")
+    person.push("Serve twice")
+    with pytest.raises(ServingRefused, match="changed by a person"):
+        publish_serving(repository, SERVING, PAT)
+    assert publish_serving(repository, SERVING, PAT, replace=True).commit
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"cluster": "us-oh-1", "residency": ResidencyRequest(data_class="personal")}, "must not serve data class"),
+        ({"residency": ResidencyRequest(data_class="nobody-knows")}, "must not serve data class"),
+        ({"cluster": "nowhere"}, "clusters/nowhere/cluster.yaml is not on the branch"),
+        ({"pool": "h100"}, "no pool h100; there is a100"),
+        ({"gpus": 16}, "has 8 GPUs, not 16"),
+    ],
+)
+def test_policy_and_cluster_are_asked_on_the_tip(repository, changes, says):
+    with pytest.raises(ServingRefused, match=says):
+        publish_serving(repository, replace(SERVING, **changes), PAT)
+
+
+def test_a_policy_that_changed_meanwhile_counts(repository, person):
+    check_allowed(SERVING, repository.fetch())
+    person.edit("policies/default.yaml", "anywhere: true", "jurisdictions: [US]")
+    person.push("Keep public data in the US")
+    with pytest.raises(ServingRefused, match="must not serve"):
+        publish_serving(repository, SERVING, PAT)

@@ -1,0 +1,106 @@
+"""What finished trainings left, for those that only read it: their figures, their adapters, and the base."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import fsspec
+
+from .failure import Failure, explain
+from .report import DONE, METRICS
+from .settings import TINY_MODEL, Settings
+
+ADAPTER, BASE = "adapter", "base"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One output that is complete."""
+
+    place: str
+    metrics: Mapping[str, Any]
+
+    @property
+    def settings(self) -> Settings:
+        """What was trained."""
+        return Settings.model_validate(self.metrics["settings"])
+
+    def copy(self, name: str, folder: Path) -> Path:
+        """Copy one of its folders into a local one; the copy's path."""
+        target = folder / name
+        target.mkdir(parents=True)
+        fs, root = fsspec.core.url_to_fs(self.place)
+        for file in fs.ls(f"{root}/{name}", detail=False):
+            (target / file.rstrip("/").rpartition("/")[2]).write_bytes(fs.cat_file(file))
+        return target
+
+
+def open_finished(place: str) -> Finished:
+    """The output at a path or fsspec URL, which is only read.
+
+    Raises `BadConfig` if the training has not finished, `StoreUnavailable` if that can't be seen.
+    """
+    try:
+        fs, root = fsspec.core.url_to_fs(place)
+        if not fs.exists(f"{root}/{DONE}"):
+            raise Failure("BadConfig", f"{place} holds no {DONE}: the training has not finished")
+        return Finished(place, json.loads(fs.cat_file(f"{root}/{METRICS}")))
+    except FileNotFoundError as error:
+        raise Failure("BadConfig", f"{place} holds no {METRICS}") from error
+    except (ImportError, ValueError, OSError) as error:
+        raise Failure("StoreUnavailable", f"cannot read {place}: {explain(error).message}") from error
+
+
+def load_adapters(outputs: Mapping[str, Finished], device: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    """The base with every adapter on it by name, and the tokenizer; the first adapter is the active one."""
+    from peft import PeftModel
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    first, *others = outputs
+    with TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the libraries talking to each other
+        base = _base(outputs[first], Path(scratch), device)
+        folders = {name: output.copy(ADAPTER, Path(scratch) / name) for name, output in outputs.items()}
+        model = PeftModel.from_pretrained(base, str(folders[first]), adapter_name=first)
+        for name in others:
+            model.load_adapter(str(folders[name]), adapter_name=name)
+        model.set_adapter(first)
+        return model.eval(), AutoTokenizer.from_pretrained(folders[first])
+
+
+def expect_one_base(outputs: Mapping[str, Finished]) -> None:
+    """Raise `BadConfig` where they were not trained on one base."""
+    one, *others = outputs.values()
+    for other in others:
+        ours, theirs = one.settings.model, other.settings.model
+        if ours != theirs:
+            raise Failure(
+                "BadConfig", f"{other.place} was trained on {theirs}, {one.place} on {ours}: serve them apart"
+            )
+        if ours == TINY_MODEL and _weights(one) != _weights(other):
+            raise Failure("BadConfig", f"{other.place} and {one.place} made different bases: give them one seed")
+
+
+def _base(trained: Finished, folder: Path, device: Any) -> Any:  # noqa: ANN401
+    settings = trained.settings
+    if settings.model != TINY_MODEL:
+        from .model import load_base
+
+        return load_base(settings.model, settings.training.seed, device)[0]
+    from transformers import AutoModelForCausalLM
+
+    # As it was stored, not as the seed would make it.
+    return AutoModelForCausalLM.from_pretrained(trained.copy(BASE, folder)).to(device)
+
+
+def _weights(output: Finished) -> str:
+    with TemporaryDirectory() as scratch:
+        folder = output.copy(BASE, Path(scratch))
+        return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.safetensors")))).hexdigest()
