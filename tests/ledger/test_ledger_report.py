@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections import defaultdict
+from dataclasses import asdict
 from datetime import timedelta
 from html.parser import HTMLParser
 
@@ -41,6 +42,19 @@ DIFFERENT = (
     *("namespace", "job", "job_uid", "sweep", "start", "end", "gpus", "energy_kwh", "energy_method", "pue"),
     *("energy_uncertainty", "operational_grams", "embodied_grams", "grams", "baseline_grams", "cost_usd"),
 )
+
+
+@pytest.mark.parametrize("by", KEYS)
+def test_the_totals_are_those_of_the_attempts_whatever_the_groups(ledger, by):
+    first, later = mixed(300)
+    ledger.record_all([*first, *later])
+    made, wanted = report(ledger, by, Query(), NOON), {sums.signal: sums for sums in ledger.sums(By.ALL)}
+
+    assert [line.sums.signal for line in made.totals] == sorted(wanted)
+    for line in made.totals:
+        for name, value in asdict(wanted[line.sums.signal]).items():
+            is_word = isinstance(value, str)
+            assert getattr(line.sums, name) == (value if is_word else pytest.approx(value, rel=1e-12)), name
 
 
 def sum_known(values):

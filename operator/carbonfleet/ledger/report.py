@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.ledger.store import Ledger, Query
-from carbonfleet.ledger.sums import By, Sums
+from carbonfleet.ledger.sums import By, Sums, added
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +124,14 @@ class Report:
     made_at: datetime
 
 
+_APART: Final = frozenset({By.JOB, By.NAMESPACE})
+"""Groups that share no job and leave none out: their figures add up to the total."""
+
+
 def report(ledger: Ledger, by: By, query: Query, now: datetime, with_months: bool = False) -> Report:
     """The figures of the attempts asked for; by month as well only for who plots them. Raises LedgerError."""
-    lines = _lines(ledger.sums(by, query))
-    totals = _lines(ledger.sums(By.ALL, query))
+    sums = ledger.sums(by, query)
+    lines, totals = _lines(sums), _lines(added(sums) if by in _APART else ledger.sums(By.ALL, query))
     months = _lines(ledger.sums(By.MONTH, query)) if with_months and by is not By.MONTH else ()
     return Report(by, query, lines, totals, months, now)
 

@@ -1,9 +1,10 @@
 """Figures of many attempts added up, by the database; signals of different kinds are never added."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -74,6 +75,7 @@ class Sums:
 
 
 _SEPARATOR = sa.literal("/")
+_WORDS: Final = ("group", "job_uid", "signal")
 
 
 def sums_statement(by: By, dialect: str) -> sa.Select[Any]:
@@ -96,6 +98,24 @@ def sums_statement(by: By, dialect: str) -> sa.Select[Any]:
 def sums_of(row: Mapping[str, Any]) -> Sums:
     """A row of that statement."""
     return Sums(**{field.name: row[field.name] for field in fields(Sums)})
+
+
+def added(parts: Iterable[Sums]) -> list[Sums]:
+    """All groups together, one for each signal; for groups that share no job, since jobs are added too."""
+    by_signal: dict[str, list[Sums]] = {}
+    for part in parts:
+        by_signal.setdefault(part.signal, []).append(part)
+    return [_added(signal, by_signal[signal]) for signal in sorted(by_signal)]
+
+
+def _added(signal: str, parts: Sequence[Sums]) -> Sums:
+    numbers = [field.name for field in fields(Sums) if field.name not in _WORDS]
+    return Sums(By.ALL.value, "", signal, *(_total(getattr(part, name) for part in parts) for name in numbers))
+
+
+def _total(values: Iterable[Any]) -> Any:  # noqa: ANN401 - counts stay whole, sums are exact
+    found = list(values)
+    return sum(found) if isinstance(found[0], int) else math.fsum(found)
 
 
 def _month(dialect: str) -> sa.ColumnElement[str]:
