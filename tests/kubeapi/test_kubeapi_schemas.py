@@ -107,8 +107,7 @@ def test_labels_must_be_strings(widgets):
     assert "cannot unmarshal bool into Go struct field ObjectMeta.metadata.labels of type string" in error.value.body
 
 
-def test_a_crd_whose_rule_does_not_compile_is_refused(shared_kube_api):
-    manifest = """
+GADGETS = """
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: gadgets.tests.example.dev}
@@ -125,6 +124,20 @@ spec:
         type: object
         properties: {spec: {type: object, x-kubernetes-validations: [{rule: "self.a >"}], properties: {a: {}}}}
 """
+
+
+@pytest.mark.parametrize("more", ["description: as for every object", "properties: {labels: {type: object}}"])
+def test_a_crd_may_say_nothing_of_metadata_but_its_name(shared_kube_api, more):
+    manifest = GADGETS.replace("self.a >", "true").replace("{a: {}}", "{a: {type: integer}}")
+    assert shared_kube_api.kubectl("create", "--dry-run=server", "-f", "-", stdin=manifest).returncode == 0
+    manifest = manifest.replace("properties: {spec:", f"properties: {{metadata: {{type: object, {more}}}, spec:")
+    done = shared_kube_api.kubectl("create", "--dry-run=server", "-f", "-", stdin=manifest)
+    assert done.returncode == 1
+    assert "properties[metadata]: Forbidden: must not specify anything other than name" in done.stderr
+
+
+def test_a_crd_whose_rule_does_not_compile_is_refused(shared_kube_api):
+    manifest = GADGETS
     done = shared_kube_api.kubectl("apply", "-f", "-", stdin=manifest)
     assert done.returncode == 1
     assert "properties[a].type: Required value: must not be empty for specified object fields" in done.stderr

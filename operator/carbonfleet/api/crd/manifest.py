@@ -14,7 +14,6 @@ from carbonfleet.api.wire import GROUP, VERSION, cel
 _ABOUT: Final = {
     "apiVersion": "The version of this kind of object.",
     "kind": "The kind of object.",
-    "metadata": "Name, labels and annotations, as for every object.",
     "status": "What was observed; nobody sets it by hand.",
 }
 
@@ -156,7 +155,7 @@ def _root(resource: Resource) -> Schema:
     properties: Schema = {
         "apiVersion": {"description": _ABOUT["apiVersion"], "type": "string"},
         "kind": {"description": _ABOUT["kind"], "type": "string"},
-        "metadata": {"description": _ABOUT["metadata"], "type": "object"},
+        "metadata": {"type": "object"},  # an API server refuses a CRD that says more of it
         "spec": structural(_model_of(fields["spec"].annotation)),
     }
     if "status" in fields:

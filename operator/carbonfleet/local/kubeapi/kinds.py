@@ -151,6 +151,11 @@ def _schema_errors(schema: Json, where: str) -> list[FieldError]:
         errors.append(
             FieldError("FieldValueInvalid", f"{where}.type", schema.get("type", ""), "must be object at the root")
         )
+    metadata = (schema.get("properties") or {}).get("metadata") or {}
+    named = (metadata.get("properties") or {}).keys()
+    if not (metadata.keys() <= {"type", "properties"} and named <= {"name", "generateName"}):
+        detail = "must not specify anything other than name and generateName, but metadata is implicitly specified"
+        errors.append(FieldError("FieldValueForbidden", f"{where}.properties[metadata]", detail=detail))
     if not errors:
         errors.extend(find_rule_errors(compile_schema(schema), where))
     return errors
