@@ -39,7 +39,7 @@ def explain(
     console.print(f"[bold]{job.key}[/bold]: {record.outcome} ({record.reason})", highlight=False)
     console.print(record.message, highlight=False, markup=False)
     console.print(candidate_table(record.candidates))
-    if record.recheck_at is not None:
+    if record.recheck_at is not None and record.outcome in ("Wait", "Blocked"):
         console.print(f"Looked at again at {format_time(record.recheck_at)} at the latest.", highlight=False)
 
 

@@ -17,7 +17,6 @@ def up(
     """Start the whole stack on this machine and keep it running until Ctrl-C."""
     import os
     import signal
-    import threading
     from datetime import UTC, datetime
 
     from rich.console import Console
@@ -42,7 +41,7 @@ def up(
         stack.up()
         screen.line("try", f"export KUBECONFIG={stack.kubeconfig}")
         screen.line("try", "kubectl apply -f crds/examples/minimal.yaml")
-        threading.Event().wait()
+        stack.wait()
     except KeyboardInterrupt:
         screen.line("stack", "stopping")
     except (ChildError, RayHeadError, OSError) as error:

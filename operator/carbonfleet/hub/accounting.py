@@ -25,6 +25,7 @@ from carbonfleet.ledger import (
 )
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.hardware import energy_kwh, pool_profile, power_kw
+from carbonfleet.placement.record import maybe_rounded, rounded
 
 _METER_UNCERTAINTY: Final = 0.05
 """Of NVML's readings: ±5 % (NVIDIA, NVML API reference; Yang et al. 2023, arXiv:2312.02741)."""
@@ -166,13 +167,13 @@ def figures_of(entries: Sequence[Entry]) -> Figures:
     mean = sum(e.grams_per_kwh * e.energy_kwh for e in entries) / energy if energy else entries[-1].grams_per_kwh
     methods = dict.fromkeys(_METHODS.get(e.energy_method, e.energy_method) for e in entries)
     return Figures(
-        energy_kwh=round(energy, 4),
-        grams_co2e=round(grams, 1),
-        grams_per_kwh=round(mean, 1),
-        baseline_grams_co2e=None if base is None else round(base, 1),
-        saved_grams_co2e=None if saved is None else round(saved, 1),
+        energy_kwh=rounded(energy),
+        grams_co2e=rounded(grams),
+        grams_per_kwh=rounded(mean, 3),
+        baseline_grams_co2e=maybe_rounded(base),
+        saved_grams_co2e=maybe_rounded(saved),
         saved_percent=round(100 * saved / base, 1) if saved is not None and base else None,
-        cost_usd=None if cost is None else round(cost, 4),
+        cost_usd=None if cost is None else round(cost, 2),
         method=" and ".join(methods)[:64],
     )
 

@@ -109,15 +109,22 @@ def decide(world: World, scene: Scene) -> tuple[Scene, Planned]:
         return scene, Planned()
     try:
         planned = _plan(world, scene)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the cycle
+    except Exception:  # noqa: BLE001 - whatever it is, it must not stop the cycle
         _log.exception("planning failed")
-        fault = f"the planner failed, and tries again with back-off: {type(error).__name__}: {error}"
-        return replace(scene, trouble=Trouble("PlanningFailed", fault[:1024])), Planned()
-    faults = {uid: Trouble("PlanningFailed", _POISON.format(fault)[:1024]) for uid, fault in planned.faults.items()}
-    return replace(scene, holds={**scene.holds, **faults}), planned
+        return replace(scene, trouble=_PLANNER_FAILS), Planned()
+    return replace(scene, holds={**scene.holds, **dict.fromkeys(planned.faults, _JOB_FAILS_PLANNER)}), planned
 
 
-_POISON: Final = "the planner fails on this job, which is left out for two minutes or until its spec changes: {}"
+_PLANNER_FAILS: Final = Trouble(
+    "PlanningFailed",
+    "The planner failed and tries again within half a minute; nothing new is placed meanwhile, and what runs goes on. "
+    "The hub's log has the fault: if it stays, undo the last change of a policy or cluster file, and report it.",
+)
+_JOB_FAILS_PLANNER: Final = Trouble(
+    "PlanningFailed",
+    "The planner fails on this job, which is tried again every two minutes, and at once when its spec, a policy or a "
+    "cluster file changes. Other jobs are not held up. The hub's log has the fault: please report it.",
+)
 
 
 def _plan(world: World, scene: Scene) -> Planned:

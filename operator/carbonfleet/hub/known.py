@@ -1,14 +1,15 @@
 """What is known of one job when its status is written, and the sentences that are made of it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from carbonfleet.api.job_status import DecisionRecord, Figures, Phase
 from carbonfleet.api.report import ReportSpec
-from carbonfleet.api.wire import format_time
 from carbonfleet.fleet import Proposal, object_name
 from carbonfleet.fleet.review import Stage as ReviewStage
 from carbonfleet.hub.view import JobView, Stage
+from carbonfleet.placement.phrase import grams, number, saving, shortened, time, until
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,10 @@ class Known:
     """What the ledger says once an attempt has ended."""
     proposal: Proposal | None = None
     """Where the review of the placement stands, when people must agree."""
+    is_overdue: bool = False
+    """It trains, and was expected to have ended by now."""
+    is_spoke_lost: bool = False
+    """The spoke that must report a stop has not been heard of for a while, or is no longer declared."""
 
 
 HELD_REASONS: Final = frozenset({"RevertedByHuman", "EditedByHuman"})
@@ -44,64 +49,114 @@ NOT_ACCOUNTED: Final = "NotAccounted"
 """The attempt ended, and its line of the ledger is not written yet: until then the job has not."""
 
 
-def still_runs(view: JobView) -> str:
+def still_runs(view: JobView, *, is_spoke_lost: bool) -> str:
     """What is waited for when an attempt that left Git may still run, and what to do if that is in vain."""
     attempt = view.last_attempt
-    placed, report = view.status.placement, view.report
-    cluster = placed.cluster if placed else report.spoke if report else "its spoke"
+    cluster = spoke_of(view) or "its spoke"
+    waits = f"waits until {cluster} reports that attempt {attempt} has stopped"
+    if not is_spoke_lost:
+        return waits
     name = object_name(view.body["metadata"]["name"], view.uid, attempt)
     return (
-        f"waits until {cluster} reports that attempt {attempt} has stopped; if that spoke is gone for good, remove "
-        f"its folder clusters/{cluster} from Git and delete trainingreport {name} in namespace spoke-{cluster}"
+        f"{waits}, but that spoke is silent; if it is gone for good, remove its folder clusters/{cluster} from Git and "
+        f"delete trainingreport {name} in namespace spoke-{cluster}"
     )
 
 
+def spoke_of(view: JobView) -> str:
+    """Where the last attempt was put."""
+    placed, report = view.status.placement, view.report
+    return placed.cluster if placed else report.spoke if report else ""
+
+
+def expected_end(known: Known) -> datetime | None:
+    """When the run in Git was expected to end, from when it really began."""
+    record, report = known.record, known.view.current_report
+    if record is None or record.start is None or record.end is None:
+        return None
+    began = report.start_time if report is not None and report.start_time else record.start
+    return began + (record.end - record.start)
+
+
 def summary_of(known: Known, phase: Phase) -> str:
-    """One sentence or two: where, when, why, and what came of it."""
+    """One line: where, when, why, and what came of it."""
+    return shortened(_summary(known, phase))
+
+
+def _summary(known: Known, phase: Phase) -> str:
     view, record = known.view, known.record
     report = view.current_report
     if view.job is None:
-        return f"invalid: {view.problem}"
+        return f"Invalid: {view.problem}"
     if known.trouble is not None:
         return known.trouble.message
     if view.stage is Stage.LEAVING:
-        return f"deleted: {still_runs(view)}"
+        return f"Deleted: {still_runs(view, is_spoke_lost=known.is_spoke_lost)}"
     if phase is Phase.SUCCEEDED and report is not None:
-        return outcome_of(known, report)
+        return _ended(known, report)
     if phase is Phase.FAILED and report is not None:
         return f"{report.reason or 'Failed'} on {report.spoke}: {report.message or 'no more is known'}"
     if record is not None and phase is Phase.RUNNING and report is not None and report.start_time:
-        return f"trains on {report.spoke} since {format_time(report.start_time)}; decided: {record.message}"
+        return _trains(known, report.spoke, report.start_time)
     if known.proposal is not None:
-        waits = f"waits for review of {known.proposal.url or known.proposal.branch}"
+        waits = f"Waits for review of {known.proposal.url or known.proposal.branch}"
         said = known.proposal.message if known.proposal.stage is not ReviewStage.OPEN else waits
-        return f"{said}; decided: {record.message}" if record else said
+        return f"{said}. {record.message}" if record else said
     if record is not None:
         return str(record.message)
     return str(view.job.status.summary)
 
 
-def outcome_of(known: Known, report: ReportSpec) -> str:
-    """What a training that ended well has brought, used and saved."""
-    figures, progress = known.actual, report.progress
-    began = f" from {format_time(report.start_time)}" if report.start_time else ""
-    text = f"trained on {report.spoke}{began}"
-    if progress and progress.initial_validation_loss is not None and progress.validation_loss is not None:
-        text += f", validation loss {progress.initial_validation_loss:.3f} to {progress.validation_loss:.3f}"
+def _trains(known: Known, spoke: str, since: datetime) -> str:
+    end, figures = expected_end(known), known.record.expected if known.record else None
+    text = f"Trains on {spoke} since {time(since)}"
+    if end is not None:
+        was = "takes longer than expected, to" if known.is_overdue else "to end about"
+        text += f", {was} {until(since, end)}"
     if figures is not None:
-        text += f", {figures.energy_kwh:.3g} kWh ({figures.method}), {_grams(figures.grams_co2e)} gCO2e"
-        text += f", saved {saved_text(figures, measured=True)}" if figures.saved_grams_co2e is not None else ""
-    return text
+        text += f": {grams(figures.grams_co2e)} expected"
+        text += f", saves {saved_text(figures, measured=False)}" if figures.saved_grams_co2e is not None else ""
+    return f"{text}."
+
+
+def _ended(known: Known, report: ReportSpec) -> str:
+    """The result in one line."""
+    text = f"Trained on {report.spoke}"
+    if report.end_time:
+        text += f" until {time(report.end_time)}"
+    text += _losses(report)
+    if known.actual is not None:
+        text += f", {grams(known.actual.grams_co2e)}"
+        if known.actual.saved_grams_co2e is not None:
+            text += f", saved {saved_text(known.actual, measured=True)}"
+    return f"{text}."
+
+
+def outcome_of(known: Known, report: ReportSpec) -> str:
+    """What a training that ended well has brought, used and saved, in full."""
+    figures = known.actual
+    text = f"Trained on {report.spoke}"
+    if report.start_time and report.end_time:
+        text += f" from {time(report.start_time)} to {until(report.start_time, report.end_time)}"
+    text += _losses(report)
+    if figures is not None:
+        text += f", {number(figures.energy_kwh)} kWh ({figures.method}), {grams(figures.grams_co2e)}"
+        text += f", {figures.cost_usd:,.2f} USD" if figures.cost_usd is not None else ""
+        if figures.baseline_grams_co2e is not None:
+            text += f"; the baseline would have emitted {grams(figures.baseline_grams_co2e)}, so it saved "
+            text += saved_text(figures, measured=True)
+    return f"{text}."
+
+
+def _losses(report: ReportSpec) -> str:
+    progress = report.progress
+    if progress is None or progress.initial_validation_loss is None or progress.validation_loss is None:
+        return ""
+    return f", validation loss {progress.initial_validation_loss:.3g} to {progress.validation_loss:.3g}"
 
 
 def saved_text(figures: Figures | None, *, measured: bool) -> str:
     """`812 g (94 %)` for a printer column, with ~ before what is only expected."""
     if figures is None or figures.saved_grams_co2e is None:
         return ""
-    percent = f" ({figures.saved_percent:.0f} %)" if figures.saved_percent is not None else ""
-    return f"{'' if measured else '~'}{_grams(figures.saved_grams_co2e)} g{percent}"
-
-
-def _grams(grams: float) -> str:
-    """Whole grams, or the first digits of a small number."""
-    return f"{grams:,.0f}" if abs(grams) >= 10 else f"{grams:.2g}"
+    return f"{'' if measured else '~'}{saving(figures.saved_grams_co2e, figures.saved_percent)}"

@@ -19,7 +19,7 @@ MOST_PLANS: Final = 1000
 FEW: Final = 8
 """When so few jobs are all that there are, and each makes the planner fail, it may still be their own fault."""
 POISON_REST: Final = timedelta(minutes=2)
-"""So long a job that made the planner fail is left out, unless its spec changes."""
+"""So long a job that made the planner fail is left out, unless its spec, a policy or a cluster file changes."""
 Planner = Callable[[Snapshot, datetime], Plan]
 
 
@@ -37,10 +37,15 @@ class Quarantine:
     """Jobs that made the planner fail: by UID their generation, the fault, and until when it holds."""
 
     held: dict[str, tuple[int, str, datetime]] = field(default_factory=dict)
+    declared: object = None
+    """The policies and clusters that it happened with: with others each job is tried again."""
 
-    def faults(self, jobs: tuple[QueuedJob, ...], now: datetime) -> dict[str, str]:
+    def faults(self, snapshot: Snapshot, now: datetime) -> dict[str, str]:
         """What is known of these jobs; what no longer holds is forgotten."""
-        present = {job.uid: job.generation for job in jobs}
+        declared = snapshot.policies.digest, tuple(spoke.facts for spoke in snapshot.spokes)
+        if declared != self.declared:
+            self.held, self.declared = {}, declared
+        present = {job.uid: job.generation for job in snapshot.jobs}
         self.held = {
             uid: (generation, fault, until)
             for uid, (generation, fault, until) in self.held.items()
@@ -98,15 +103,16 @@ def _says_the_same(old: Forecast, new: Forecast) -> bool:
 
 def plan_around(snapshot: Snapshot, now: datetime, quarantine: Quarantine, planner: Planner) -> Planned:
     """Plan the queue. Raises what the planner raises when no few jobs are to blame for it."""
-    held = quarantine.faults(snapshot.jobs, now)
+    held = quarantine.faults(snapshot, now)
     healthy = _without(snapshot, held)
     try:
         return _planned(healthy, now, planner, held)
-    except Exception as error:
+    except Exception:
         faults = _culprits(healthy, now, planner)
         if not faults or len(faults) == len(healthy.jobs) > FEW:
             raise
-        _log.error("the planner fails on %s, which are set aside: %s", ", ".join(sorted(faults)), error)
+        told = "; ".join(f"{uid}: {fault}" for uid, fault in sorted(faults.items()))
+        _log.exception("the planner fails on jobs, which are set aside: %s", told)
     quarantine.keep(healthy.jobs, faults, now)
     return _planned(_without(healthy, faults), now, planner, held | faults)
 

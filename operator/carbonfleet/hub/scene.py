@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from carbonfleet.api import ANNOTATION, SpokeStatus
 from carbonfleet.api.cluster import ClusterFacts
-from carbonfleet.api.report import ReportSpec
+from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.fleet import Placement, Tip
-from carbonfleet.hub.known import MERGED_LATE, Trouble
+from carbonfleet.hub.known import MERGED_LATE, Known, Trouble, expected_end, spoke_of
 from carbonfleet.hub.view import IN_GIT, JobView, Stage
 from carbonfleet.kube import Object
 from carbonfleet.placement.snapshot import QueuedJob, Reservation, Snapshot, Spoke
@@ -67,6 +67,16 @@ class Scene:
         """A person merged the job's proposal after its time, so that it must leave Git again."""
         hold = self.holds.get(view.uid)
         return view.stage is Stage.LIVE and hold is not None and hold.reason == MERGED_LATE
+
+    def is_spoke_lost(self, view: JobView) -> bool:
+        """The spoke of the last attempt is not heard from, or is declared no more."""
+        return not any(spoke.name == spoke_of(view) and spoke.healthy for spoke in self.spokes)
+
+    def is_overdue(self, known: Known) -> bool:
+        """The job trains and was expected to have ended by now."""
+        report, end = known.view.current_report, expected_end(known)
+        runs = report is not None and report.phase is AttemptPhase.RUNNING
+        return runs and end is not None and end < self.now
 
     def was_reverted(self, view: JobView) -> bool:
         """Somebody else took the job's placement out of Git while it was live.

@@ -21,11 +21,13 @@ from carbonfleet.hub.known import (
     NOT_ACCOUNTED,
     WAITING_FOR_STOP,
     Known,
+    expected_end,
     outcome_of,
     saved_text,
     summary_of,
 )
 from carbonfleet.hub.view import JobView, Stage, ended_phase, may_try_again
+from carbonfleet.placement.phrase import shortened, time
 from carbonfleet.placement.policy import POLICY_REASONS
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
@@ -56,7 +58,7 @@ def status_of(known: Known, now: datetime) -> JobStatus:
     return JobStatus(
         phase=phase,
         observed_generation=_observed(known, generation, old),
-        summary=summary_of(known, phase)[:1024],
+        summary=summary_of(known, phase),
         cluster=_cluster(known, old),
         start=_start(known, phase, old),
         # What is to start is tried at each cycle: no time to show, and none to write again when Git is away.
@@ -172,6 +174,8 @@ def _scheduled(known: Known, phase: Phase) -> Rung | None:
     record = known.record
     if record is None:
         return None
+    if record.outcome == "Blocked" and record.reason in POLICY_REASONS:
+        return Rung("Scheduled", FALSE, record.reason, "policy or the job's own residency leaves it no spoke")
     status = TRUE if record.outcome == "Start" else FALSE
     return Rung("Scheduled", status, record.reason, record.message)
 
@@ -218,6 +222,8 @@ def _running(known: Known, phase: Phase) -> Rung | None:
     progress = report.progress
     done = f"step {progress.step} of {progress.total_steps}" if progress else "no step reported yet"
     if report.phase is AttemptPhase.RUNNING:
+        if known.is_overdue and (end := expected_end(known)) is not None:
+            return Rung("Running", TRUE, "Overdue", f"{done}; it was expected to end by {time(end)}")
         return Rung("Running", TRUE, "Training", done)
     reason = report.reason or report.phase.value
     return Rung("Running", FALSE, reason, report.message or f"attempt {report.attempt}: {report.phase.value.lower()}")
@@ -249,10 +255,10 @@ def _ready(known: Known, rungs: list[Rung], phase: Phase) -> Rung:
     if phase is Phase.CANCELLED and known.trouble is None:
         return Rung("Ready", FALSE, "Deleting", summary_of(known, phase))
     if phase is Phase.SUCCEEDED:
-        return Rung("Ready", TRUE, "Succeeded", rungs[-1].message)
+        return Rung("Ready", TRUE, "Succeeded", summary_of(known, phase))
     unmet = next((rung for rung in rungs if rung.status is not TRUE), rungs[-1])
     reason = unmet.reason if unmet.type != "Finished" else "Failed"
-    return Rung("Ready", FALSE, reason, unmet.message)
+    return Rung("Ready", FALSE, reason, shortened(unmet.message))
 
 
 def _with_history(rung: Rung, old: JobStatus, generation: int, now: datetime) -> Condition:

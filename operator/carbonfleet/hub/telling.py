@@ -80,6 +80,7 @@ def write_statuses(
             commit = _commit_of(view, placed, published, scene)
             actual = figures.get(view.uid)
             known = Known(view, record, troubles.get(view.uid), commit, actual, proposals.get(view.uid))
+            known = replace(known, is_overdue=scene.is_overdue(known), is_spoke_lost=scene.is_spoke_lost(view))
             if (change := _change(world, known, scene.now)) is not None:
                 yield change
 

@@ -36,7 +36,7 @@ def _before_publishing(view: JobView, scene: Scene) -> Trouble | None:
             f"job's spec changes or its annotation {ANNOTATION.REPLACE} is set to a new value",
         )
     if view.stage is Stage.QUEUED and not scene.has_stopped(view):
-        return Trouble(WAITING_FOR_STOP, still_runs(view))
+        return Trouble(WAITING_FOR_STOP, still_runs(view, is_spoke_lost=scene.is_spoke_lost(view)))
     waits_for_git = view.stage is Stage.QUEUED or (view.stage is Stage.LEAVING and view.placement is not None)
     return scene.trouble if waits_for_git else None
 

@@ -7,8 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from carbonfleet.local.ray_head import ticks
+
+SOON: Final = 10.0
+"""Seconds: a process that ends sooner than this after its start did not work at all."""
+MOST_TRIES: Final = 3
 
 
 class ChildError(Exception):
@@ -26,6 +31,9 @@ class Child:
         self._command = list(command)
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._tries = 0
+        """Starts in a row that ended soon."""
 
     def start(self) -> None:
         """Start it; its output goes to the end of its log. One that an earlier stack left behind is ended."""
@@ -40,7 +48,15 @@ class Child:
                 env=os.environ | self._environment,
                 start_new_session=True,
             )
+        self._started = time.monotonic()
         self._record.write_text(f"{self.pid} {ticks(self.pid)}")
+
+    def revive(self) -> None:
+        """Start it again after it ended by itself. Raises ChildError when that has been in vain too often."""
+        self._tries = self._tries + 1 if time.monotonic() - self._started < SOON else 1
+        if self._tries > MOST_TRIES:
+            raise ChildError(f"{self.name} ended {self._tries} times within seconds of its start: {self.last_words()}")
+        self.start()
 
     @property
     def _record(self) -> Path:

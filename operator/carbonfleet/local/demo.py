@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -112,7 +111,7 @@ def _story(settings: DemoSettings, stack: Stack, screen: Screen, clock: Clock) -
     _hints(stack, screen)
     if settings.keep:
         screen.line("demo", "everything goes on until Ctrl-C")
-        threading.Event().wait()
+        stack.wait()
     return 0 if ok and complete else 1
 
 
@@ -157,6 +156,7 @@ class Watcher:
         kube = Kube.connect(self.stack.kubeconfig)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
+            self.stack.check()
             try:
                 bodies, _ = kube.list(ours("carbontrainingjobs"))
             except KubeError:

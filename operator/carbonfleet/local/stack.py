@@ -63,6 +63,7 @@ class Stack:
         self._children: dict[str, Child] = {}
         self._ray: RayHead | None = None
         self._watch_over = threading.Event()
+        self._beyond_help: ChildError | None = None
         self.git_url = ""
 
     def up(self) -> None:
@@ -87,6 +88,11 @@ class Stack:
             child.stop()
         if self._ray is not None:
             self._ray.stop()
+
+    def check(self) -> None:
+        """Raises ChildError when a process ended again and again, and is not started any more."""
+        if self._beyond_help is not None:
+            raise self._beyond_help
 
     def child(self, name: str) -> Child:
         """One process: `api`, `git`, `hub`, or a spoke by its name."""
@@ -216,6 +222,7 @@ class Stack:
         kube, deadline = Kube.connect(self.kubeconfig), time.monotonic() + seconds
         missing = set(self.clusters())
         while missing and time.monotonic() < deadline:
+            self.check()
             with suppress(KubeError):
                 spokes, _ = kube.list(ours("spokeclusters"))
                 missing -= {s["metadata"]["name"] for s in spokes if (s.get("status") or {}).get("heartbeatTime")}
@@ -224,13 +231,22 @@ class Stack:
             raise ChildError(f"{', '.join(sorted(missing))} did not report to the hub within {seconds:.0f} s")
         self._say("every spoke has reported to the hub")
 
+    def wait(self) -> None:
+        """Stay until Ctrl-C. Raises ChildError when a process can't be kept running."""
+        while not self._watch_over.wait(1.0):
+            self.check()
+
     def _keep_alive(self) -> None:
         """What Kubernetes would do: start a process again that ended by itself."""
         while not self._watch_over.wait(1.0):
             for child in self._children.values():
                 if not child.is_alive and not self._watch_over.is_set():
                     self._say(f"{child.name} ended; starting it again ({os.path.relpath(child.log)} says why)")
-                    child.start()
+                    try:
+                        child.revive()
+                    except ChildError as error:
+                        self._beyond_help = error
+                        return
 
 
 def kubectl() -> Path:

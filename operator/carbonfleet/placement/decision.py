@@ -82,7 +82,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The same length and energy in the region the job would have run in, at once."""
+    """The same length and energy in the region the job would have run in, begun when it was submitted."""
 
     region: str
     cluster: str

@@ -1,13 +1,13 @@
 """Why a job goes where it goes, in sentences with figures."""
 
-from collections import Counter
-
-import numpy as np
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from carbonfleet.placement import phrase
 from carbonfleet.placement.choice import Choice
 from carbonfleet.placement.decision import Candidate, Decision, Outcome, Window, Words
-from carbonfleet.placement.measure import baseline_of, window_at
+from carbonfleet.placement.grid import MINUTE
+from carbonfleet.placement.measure import at_submission, baseline_of, window_at
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.trace import View, candidates_of, piece, view_of
 from carbonfleet.placement.weigh import gate_of, is_signal_lost
@@ -32,17 +32,17 @@ def words_for(problem: Problem, job: int, choice: Choice | None, decision: Decis
 
 def _what(view: View, choice: Choice, outcome: Outcome, window: Window) -> str:
     here = f"{phrase.gpus(window.gpus)} of {window.cluster}/{window.pool}{phrase.spot(window)}"
-    parts = f", in {len(window.segments)} parts" if len(window.segments) > 1 else ""
-    end = f"ends {phrase.time(window.end)}{parts}: {phrase.figures(window)}."
+    parts = f" in {len(window.segments)} parts" if len(window.segments) > 1 else ""
+    end = f"ends {phrase.until(window.start, window.end)}{parts}: {phrase.figures(window)}."
     match outcome:
         case Outcome.KEEP:
-            return f"Goes on on {here}, {end}"
+            return f"Goes on on {here}, ends {phrase.time(window.end)}{parts}: {phrase.figures(window)}."
         case Outcome.PAUSE:
             return f"Pauses at its next checkpoint; goes on {phrase.time(window.start)} on {here}, {end}"
         case Outcome.MOVE:
-            return f"Moves to {here} at its next checkpoint, {end}"
-    verb = "Starts now" if choice.start == 0 else f"Starts {phrase.time(window.start)}"
-    return f"{verb} on {here}, {end}"
+            return f"Moves to {here} at its next checkpoint, ends {phrase.time(window.end)}: {phrase.figures(window)}."
+    verb = "Starts now," if choice.start == 0 else "Starts"
+    return f"{verb} {phrase.time(window.start)} on {here}, {end}"
 
 
 def _signal_note(view: View) -> str:
@@ -62,7 +62,7 @@ def _why_then(view: View, choice: Choice, window: Window) -> str:
         return "No GPUs were free before the job's latest start; this is the first time that they are."
     if is_signal_lost(view.problem, view.job) or choice.running is not None:
         return ""
-    why = _why_now(view, choice) if choice.start == 0 else _why_later(view, choice, window)
+    why = _why_now(view, choice, window) if choice.start == 0 else _why_later(view, choice, window)
     stays = " It stays where it was planned: another place would gain too little." if choice.kept else ""
     return f"{why}{stays}{_gate_note(view, choice)}"
 
@@ -72,60 +72,78 @@ def _why_later(view: View, choice: Choice, window: Window) -> str:
     first = problem.earliest_start(job)
     if choice.start == first:
         return f"It may not start before {phrase.time(problem.limits[job].earliest)}."
+    if (told := _waited(view, choice, window)) is not None:
+        return told
     now = window_at(problem, job, choice.lane, piece(view, choice.lane, first))
-    saved = now.grams_co2e - window.grams_co2e
-    share = f" ({100 * saved / now.grams_co2e:.0f} %)" if now.grams_co2e else ""
     when = "At once" if first == 0 else f"At {phrase.time(now.start)}"
     taken = "" if view.free[choice.lane, first] else ", had it GPUs there then"
-    return (
-        f"{when} it would be {phrase.grams(now.grams_co2e)} at {now.grams_per_kwh:.0f} gCO2e/kWh here{taken}; "
-        f"waiting saves {phrase.grams(saved)}{share}."
-    )
+    at_once = f"{when} it would be {phrase.grams(now.grams_co2e)} at {phrase.intensity(now.grams_per_kwh)}{taken}"
+    return f"{at_once}; {_gain(now.grams_co2e, window.grams_co2e, now.cost_usd - window.cost_usd)}."
 
 
-def _why_now(view: View, choice: Choice) -> str:
+def _waited(view: View, choice: Choice, window: Window) -> str | None:
+    """What the whole wait brings, for a job that was submitted a while ago; None where that can't be told."""
     problem, job = view.problem, view.job
+    zone = problem.lanes.lanes[choice.lane].spoke.facts.zone
+    minutes = sum(round((end - start).total_seconds() / 60) for start, end in window.segments)
+    held = at_submission(problem, job, zone, minutes)
+    if held is None or not window.grams_per_kwh:
+        return None
+    grams = window.grams_co2e + window.operational_grams * (held / window.grams_per_kwh - 1)
+    wait = phrase.length(window.start - problem.jobs[job].submitted_at)
+    then = f"At submission, {wait} before, it would have been {phrase.grams(grams)} at {phrase.intensity(held)}"
+    return f"{then}; {_gain(grams, window.grams_co2e)}."
+
+
+def _gain(before_grams: float, grams: float, saved_usd: float = 0.0) -> str:
+    """What waiting saves; it may also save nothing, where GPUs or a price make a job wait."""
+    saved = before_grams - grams
+    gains = [phrase.saving(saved, 100 * saved / before_grams)] if round(saved, 1) > 0 else []
+    gains += [f"{saved_usd:,.2f} USD"] if round(saved_usd, 2) > 0 else []
+    return f"waiting saves {' and '.join(gains)}" if gains else "waiting saves no carbon"
+
+
+def _why_now(view: View, choice: Choice, window: Window) -> str:
+    waited = _waited(view, choice, window)
+    return " ".join(part for part in (waited, _why_not_later(view, choice)) if part)
+
+
+def _why_not_later(view: View, choice: Choice) -> str:
+    problem, job = view.problem, view.job
+    latest = problem.limits[job].latest
     if min(problem.latest_start(job), problem.line.starts - 1) <= 0:
-        return "It does not wait: its delay is used up, or its tier allows none."
+        if latest - problem.jobs[job].submitted_at >= MINUTE:
+            return f"It may wait no longer than {phrase.time(latest)}."
+        schedule = problem.jobs[job].spec.schedule
+        return f"It may not wait: {'maxDelay is 0' if schedule.max_delay is not None else f'tier {schedule.tier}'}."
     later = (view.windows.open & view.free)[choice.lane, 1:]
     if not later.any():
         return "No later start is open to it here."
-    scores = view.windows.scores[choice.lane, 1:]
-    start = 1 + int(np.argmin(np.where(later, scores, np.inf)))
-    other = window_at(problem, job, choice.lane, piece(view, choice.lane, start))
-    return (
-        f"Waiting would not better it: the best later start until {phrase.time(problem.limits[job].latest)} "
-        f"is {phrase.time(other.start)} with {phrase.grams(other.grams_co2e)} at "
-        f"{other.grams_per_kwh:.0f} gCO2e/kWh."
-    )
+    return f"No later start until {phrase.time(latest)} is better."
 
 
 def _gate_note(view: View, choice: Choice) -> str:
     if not view.problem.limits[view.job].is_gated:
         return ""
     gate = gate_of(view.problem, view.job)[choice.lane]
-    return f" Before its delay is used up it starts only at {gate:.0f} gCO2e/kWh or less here."
+    return f" Before its delay is used up it starts only at {phrase.intensity(float(gate))} or less here."
 
 
 def _why_there(candidates: tuple[Candidate, ...]) -> str:
-    chosen = candidates[0].window
     other = next((c for c in candidates[1:] if c.window is not None), None)
-    if other is None or other.window is None or chosen is None:
-        return "No other spoke is open to it." if len(candidates) > 1 else ""
+    if other is None or other.window is None:
+        return f"Not elsewhere: {_out(candidates[1:])}." if len(candidates) > 1 else ""
     window = other.window
-    return (
-        f"Next best is {other.cluster} at {phrase.time(window.start)}: {phrase.grams(window.grams_co2e)}, "
-        f"{window.cost_usd:,.2f} USD (score {window.score_usd:.4f} beside {chosen.score_usd:.4f} USD)."
-    )
+    carbon, cost = phrase.grams(window.grams_co2e), f"{window.cost_usd:,.2f} USD"
+    chosen = candidates[0].window
+    when = f", {phrase.time(window.start)}" if chosen is None or window.start != chosen.start else ""
+    return f"Next best is {other.cluster}{when}: {carbon}, {cost}."
 
 
 def _without(view: View, decision: Decision, candidates: tuple[Candidate, ...]) -> str:
-    """Why there is no window: how many spokes fell to which rule, and one of them in full."""
+    """Why there is no window: which spokes fell to which rule, one of them in full, and what a person can do."""
     if not candidates:
         return "The fleet has no spoke. Join one with `carbonfleet spoke join`."
-    counts = Counter(candidate.reason for candidate in candidates)
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    summary = ", ".join(f"{count} {reason}" for reason, count in ordered)
     head = "No spoke can take the job"
     if decision.outcome is Outcome.PAUSE:
         head = "Policy no longer allows the place where it runs, and no other can take it"
@@ -133,4 +151,73 @@ def _without(view: View, decision: Decision, candidates: tuple[Candidate, ...]) 
         head = "Waits: the carbon intensity is known nowhere that it may go, and the job asked to wait then"
     elif decision.outcome is Outcome.WAIT:
         head = "Waits: no GPUs are free where it may go"
-    return f"{head} ({summary}). For example {candidates[0].cluster}: {candidates[0].message}"
+    reasons = dict.fromkeys(candidate.reason for candidate in candidates)
+    if len(reasons) == 1:
+        many = f"{len(candidates)} spokes" if len(candidates) > 1 else f"{candidates[0].cluster}, the only spoke"
+        return f"{head}: {_none_of(candidates[0].reason, many)}. {_together(candidates)}{_way_out(reasons)}"
+    return f"{head}: {_out(candidates)}. For {candidates[0].cluster}: {candidates[0].message}{_way_out(reasons)}"
+
+
+def _none_of(reason: str, many: str) -> str:
+    return f"policy allows none of {many}" if reason == "ResidencyPolicy" else f"{many}: {OUT.get(reason, reason)}"
+
+
+def _out(candidates: Sequence[Candidate]) -> str:
+    """The spokes that are out, by what keeps them out."""
+    by_reason: dict[str, list[str]] = {}
+    for candidate in candidates:
+        by_reason.setdefault(OUT.get(candidate.reason, candidate.reason), []).append(candidate.cluster)
+    ordered = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
+    return "; ".join(f"{phrase.listed(names)} {'is' if len(names) == 1 else 'are'} {why}" for why, names in ordered)
+
+
+def _together(candidates: Sequence[Candidate]) -> str:
+    """What is said of each of them; what they share is said once."""
+    shared = {candidate.message.partition("; ")[0] for candidate in candidates}
+    own = [tail for candidate in candidates[:MOST_NAMED] if (tail := candidate.message.partition("; ")[2])]
+    if len(shared) > 1 or len(own) < min(len(candidates), MOST_NAMED):
+        return candidates[0].message
+    more = f"; and {len(candidates) - MOST_NAMED} more" if len(candidates) > MOST_NAMED else ""
+    return "; ".join((shared.pop(), *(tail.rstrip(".") for tail in own))) + f"{more}."
+
+
+def _way_out(reasons: Iterable[str]) -> str:
+    return "".join(f" {WAYS_OUT[reason]}" for reason in reasons if reason in WAYS_OUT)
+
+
+MOST_NAMED: Final = 3
+OUT: Final[Mapping[str, str]] = {
+    "ResidencyPolicy": "forbidden by policy",
+    "ResidencyRequest": "outside what the job itself allows",
+    "PolicyMissing": "covered by no policy",
+    "PolicyInvalid": "closed while a policy file is broken",
+    "Unreachable": "not heard from",
+    "NeverJoined": "not joined yet",
+    "Invalid": "broken in Git",
+    "Maintenance": "under maintenance",
+    "RecentlyLeft": "left for a while after an attempt",
+    "GpuType": "without GPUs that the job accepts",
+    "GpuMemory": "short of GPU memory",
+    "GpuCount": "too small",
+    "SpotNotAllowed": "only spot",
+    "NoPrice": "without a price",
+    "NoSignal": "without carbon data",
+    "RunTooLong": "too slow",
+    "DeadlineUnreachable": "too slow for the deadline",
+    "CostLimit": "above the job's cost limit",
+    "CarbonBudget": "above the job's carbon budget",
+    "BudgetExhausted": "out of this month's budget",
+    "NotInTime": "full until after the latest start",
+    "NoCapacity": "full",
+}
+"""What keeps a spoke out, after `is`."""
+WAYS_OUT: Final[Mapping[str, str]] = {
+    "ResidencyPolicy": "Another data class or a change of the policy in the fleet repository would let it run.",
+    "ResidencyRequest": "The job's spec.residency can't be changed: create it anew with wider regions.",
+    "GpuType": "Accept other models in spec.resources.gpuTypes.",
+    "CostLimit": "Raise spec.objective.maxCostUsd.",
+    "CarbonBudget": "Raise spec.objective.carbonBudgetKg.",
+    "DeadlineUnreachable": "Move spec.schedule.deadline.",
+    "Unreachable": "Look after the agents with kubectl get spokeclusters.",
+}
+"""What a person can do about it."""

@@ -6,9 +6,9 @@ from datetime import datetime
 import numpy as np
 
 from carbonfleet.placement.decision import Baseline, Window
-from carbonfleet.placement.grid import MINUTE, RESOLUTION, IntArray, Segments, Timeline
+from carbonfleet.placement.grid import EPOCH, MINUTE, RESOLUTION, IntArray, Segments, Timeline
 from carbonfleet.placement.problem import PRICE_RESOLUTION, Problem
-from carbonfleet.placement.snapshot import FloatArray
+from carbonfleet.placement.snapshot import HOUR, FloatArray
 
 
 def window_at(problem: Problem, job: int, lane: int, segments: Segments) -> Window:
@@ -120,7 +120,10 @@ def _total(running: FloatArray, segments: Segments) -> float:
 
 
 def baseline_of(problem: Problem, job: int, lane: int, window: Window) -> Baseline | None:
-    """The window's length and energy in the baseline region, at once; None where its grid is not known."""
+    """The window's length and energy in the baseline region, begun when the job was submitted.
+
+    None where its grid is not known now; from now on where the hours since the submission were not measured.
+    """
     queued = problem.jobs[job]
     region = queued.spec.baseline_region or problem.snapshot.default_baseline_region
     found = _place_of(problem, region)
@@ -131,13 +134,40 @@ def baseline_of(problem: Problem, job: int, lane: int, window: Window) -> Baseli
     row = grid.zones.get(zone)
     if row is None or grid.forecasts[row] is None:
         return None
-    begin = problem.line.now_minute
     minutes = round(sum((end - start).total_seconds() for start, end in window.segments) / 60)
-    intensity = _total(grid.total[row], ((begin, begin + minutes),)) / minutes * RESOLUTION
+    intensity = at_submission(problem, job, zone, minutes)
+    if intensity is None:
+        begin = problem.line.now_minute
+        intensity = _total(grid.total[row], ((begin, begin + minutes),)) / minutes * RESOLUTION
     if pue is None:
         pue = float(problem.lanes.pue[lane])
     grams = window.energy_kwh * pue * intensity + window.embodied_grams
     return Baseline(region, cluster, grams, intensity)
+
+
+def at_submission(problem: Problem, job: int, zone: str, minutes: int) -> float | None:
+    """Mean intensity (g/kWh) of a run of so many minutes in a zone, begun when the job was submitted.
+
+    None for a job that was submitted just now, and where an hour of such a run was neither measured nor forecast.
+    """
+    queued, line = problem.jobs[job], problem.line
+    if line.now - queued.submitted_at < line.slot_minutes * MINUTE:
+        return None
+    key = zone, queued.spec.signal
+    forecast, history = problem.snapshot.forecasts.get(key), problem.snapshot.histories.get(key)
+    step = min(HOUR, forecast.step) if forecast is not None else HOUR
+    moment, total = queued.submitted_at, 0.0
+    end = moment + minutes * MINUTE
+    while moment < end:
+        value = forecast.at(moment) if forecast is not None else None
+        if value is None:
+            value = history.at(moment) if history is not None else None
+        if value is None:
+            return None
+        until = min(end, moment + step - (moment - EPOCH) % step)
+        total += value * ((until - moment) / MINUTE)
+        moment = until
+    return total / minutes
 
 
 def _place_of(problem: Problem, region: str) -> tuple[str, str, float | None] | None:

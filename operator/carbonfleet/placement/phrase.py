@@ -1,8 +1,14 @@
-"""How windows, times and counts are said to people."""
+"""How windows, amounts, times and counts are said to people: three significant digits, one unit for each."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from math import floor, log10
 
+from carbonfleet.api.job import Goal, Objective
 from carbonfleet.placement.decision import Window
+
+LONGEST_SUMMARY = 160
+"""Characters of what is shown in one line."""
 
 
 def describe(window: Window) -> str:
@@ -12,12 +18,47 @@ def describe(window: Window) -> str:
 
 def figures(window: Window) -> str:
     """Carbon, intensity and cost of a window."""
-    return f"{grams(window.grams_co2e)} at {window.grams_per_kwh:.0f} gCO2e/kWh, {window.cost_usd:,.2f} USD"
+    return f"{grams(window.grams_co2e)} at {intensity(window.grams_per_kwh)}, {window.cost_usd:,.2f} USD"
+
+
+def beside(window: Window, chosen: Window, objective: Objective) -> str:
+    """How much more or less a window would emit and cost than the chosen one, by what the job minds."""
+    carbon, cost = window.grams_co2e - chosen.grams_co2e, round(window.cost_usd - chosen.cost_usd, 2)
+    weight = f"{grams(abs(carbon))} {'more' if carbon > 0 else 'less'}" if abs(carbon) >= 0.0005 else "As much carbon"
+    price = f"{abs(cost):,.2f} USD {'more' if cost > 0 else 'less'}" if cost else "as dear"
+    return f"{weight} and {price}: {_minded(objective, window.score_usd - chosen.score_usd)}."
+
+
+def _minded(objective: Objective, worse_usd: float) -> str:
+    if objective.minimize is Goal.CARBON:
+        return "the job minds carbon alone"
+    if objective.minimize is Goal.COST:
+        return "the job minds cost alone"
+    return f"{max(worse_usd, 0.0):.2g} USD worse in all, carbon at {objective.carbon_price_usd_per_tonne:g} USD/t"
+
+
+def number(amount: float) -> str:
+    """Three significant digits, whole numbers from 100 on: 0.0123, 4.56, 78.9, 1,234."""
+    if abs(amount) < 0.00005:
+        return "0"
+    digits = max(0, 2 - floor(log10(abs(amount))))
+    return f"{amount:,.{digits}f}"
 
 
 def grams(amount: float) -> str:
-    """A mass of carbon, in grams or from 10 kg on in kilograms."""
-    return f"{amount / 1000:,.1f} kgCO2e" if abs(amount) >= 10_000 else f"{amount:,.0f} gCO2e"
+    """A mass of carbon, in grams or from 1 kg on in kilograms."""
+    return f"{number(amount / 1000)} kgCO2e" if abs(amount) >= 1000 else f"{number(amount)} gCO2e"
+
+
+def intensity(grams_per_kwh: float) -> str:
+    """How much carbon a kWh stands for."""
+    return f"{number(grams_per_kwh)} gCO2e/kWh"
+
+
+def saving(saved_grams: float, percent: float | None) -> str:
+    """`812 g (94 %)`."""
+    mass = f"{number(saved_grams / 1000)} kg" if abs(saved_grams) >= 1000 else f"{number(saved_grams)} g"
+    return mass if percent is None else f"{mass} ({percent:.0f} %)"
 
 
 def spot(window: Window) -> str:
@@ -28,7 +69,7 @@ def spot(window: Window) -> str:
 def span(window: Window) -> str:
     """From when to when, and in how many parts."""
     parts = f" in {len(window.segments)} parts" if len(window.segments) > 1 else ""
-    return f"{time(window.start)} to {time(window.end)}{parts}"
+    return f"{time(window.start)} to {until(window.start, window.end)}{parts}"
 
 
 def gpus(count: int) -> str:
@@ -41,7 +82,33 @@ def time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
+def until(start: datetime, end: datetime) -> str:
+    """An end beside its start: the day is said only where it is another."""
+    return f"{end:%H:%M} UTC" if start.date() == end.date() else time(end)
+
+
 def hours(minutes: float) -> str:
     """A length in hours and minutes."""
     whole, rest = divmod(round(minutes), 60)
     return f"{whole} h {rest} min" if rest and whole else f"{whole} h" if whole else f"{rest} min"
+
+
+def length(span: timedelta) -> str:
+    """A length of time."""
+    return hours(span.total_seconds() / 60)
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """`a, b and c`, or `a, b, c and 4 more`."""
+    shown = list(names[:most]) + ([f"{len(names) - most} more"] if len(names) > most else [])
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1]))) if shown else ""
+
+
+def shortened(text: str, longest: int = LONGEST_SUMMARY) -> str:
+    """The sentences of a text that fit; where not even the first does, its words, and an ellipsis."""
+    if len(text) <= longest:
+        return text
+    end = text.rfind(". ", 0, longest)
+    if end > 0:
+        return text[: end + 1]
+    return text[: longest - 1].rpartition(" ")[0].rstrip(",;: ") + "…"

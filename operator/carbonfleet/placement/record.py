@@ -1,6 +1,7 @@
 """A decision in the form that is kept and shown: rounded, bounded, the same everywhere."""
 
 from datetime import datetime, timedelta
+from math import floor, isfinite, log10
 from typing import Final
 
 from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures
@@ -22,7 +23,7 @@ def record_of(decision: Decision, now: datetime) -> DecisionRecord:
         end=window.end if window else None,
         recheck_at=decision.recheck_at,
         expected=figures_of(window, decision.baseline) if window else None,
-        grams_per_kwh=round(window.grams_per_kwh, 1) if window else None,
+        grams_per_kwh=rounded(window.grams_per_kwh, 3) if window else None,
         candidates=tuple(_candidate(candidate, now) for candidate in decision.candidates[:MOST_CANDIDATES]),
         candidates_total=len(decision.candidates),
         policy_digest=decision.policy_digest,
@@ -36,14 +37,14 @@ def figures_of(window: Window, baseline: Baseline | None) -> Figures:
     base = baseline.grams_co2e if baseline else None
     saved = base - window.grams_co2e if base is not None else None
     return Figures(
-        energy_kwh=round(window.energy_kwh, 4),
-        grams_co2e=round(window.grams_co2e, 1),
-        grams_per_kwh=round(window.grams_per_kwh, 1),
-        transfer_grams_co2e=round(window.transfer_grams, 1) or None,
-        baseline_grams_co2e=_rounded(base, 1),
-        saved_grams_co2e=_rounded(saved, 1),
+        energy_kwh=rounded(window.energy_kwh),
+        grams_co2e=rounded(window.grams_co2e),
+        grams_per_kwh=rounded(window.grams_per_kwh, 3),
+        transfer_grams_co2e=rounded(window.transfer_grams) or None,
+        baseline_grams_co2e=maybe_rounded(base),
+        saved_grams_co2e=maybe_rounded(saved),
         saved_percent=round(100 * saved / base, 1) if saved is not None and base else None,
-        cost_usd=round(window.cost_usd, 4),
+        cost_usd=round(window.cost_usd, 2),
         method="expected",
     )
 
@@ -57,16 +58,24 @@ def _candidate(candidate: Candidate, now: datetime) -> CandidateStatus:
         reason=candidate.reason,
         message=candidate.message[:1024],
         start=window.start if window else None,
-        score_usd=_rounded(window.score_usd if window else None, 4),
-        cost_usd=_rounded(window.cost_usd if window else None, 4),
-        grams_co2e=_rounded(window.grams_co2e if window else None, 1),
-        energy_kwh=_rounded(window.energy_kwh if window else None, 4),
-        grams_per_kwh_now=_rounded(candidate.grams_per_kwh_now, 1),
-        grams_per_kwh_window=_rounded(window.grams_per_kwh if window else None, 1),
+        score_usd=maybe_rounded(window.score_usd if window else None, 6),
+        cost_usd=round(window.cost_usd, 2) if window else None,
+        grams_co2e=maybe_rounded(window.grams_co2e if window else None),
+        energy_kwh=maybe_rounded(window.energy_kwh if window else None),
+        grams_per_kwh_now=maybe_rounded(candidate.grams_per_kwh_now, 3),
+        grams_per_kwh_window=maybe_rounded(window.grams_per_kwh if window else None, 3),
         source=f"{candidate.source} ({candidate.link})" if candidate.link else candidate.source,
         data_age=max(now - candidate.observed_at, timedelta()) if candidate.observed_at else None,
     )
 
 
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
+def rounded(amount: float, digits: int = 4) -> float:
+    """To so many significant digits; whole numbers stay whole."""
+    if not amount or not isfinite(amount):
+        return amount
+    return round(amount, max(0, digits - 1 - floor(log10(abs(amount)))))
+
+
+def maybe_rounded(amount: float | None, digits: int = 4) -> float | None:
+    """The same for what may not be known."""
+    return None if amount is None else rounded(amount, digits)

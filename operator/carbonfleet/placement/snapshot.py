@@ -1,5 +1,6 @@
 """What the planner sees: a frozen picture of jobs, spokes, policies and the grid."""
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from carbonfleet.api.policy import FleetPolicy
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.assumptions import DEFAULTS, Assumptions
 
+HOUR = timedelta(hours=1)
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -59,11 +61,20 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The last 28 days of one zone, for percentiles: oldest first; hours without a value are left out."""
+    """The last 28 days of one zone, for percentiles and baselines: oldest first, without hours that nobody measured."""
 
     zone: str
     signal: SignalKind
     grams_per_kwh: tuple[float, ...]
+    hours: tuple[datetime, ...] = ()
+    """When each of the values began to hold; empty where that is not known."""
+
+    def at(self, moment: datetime) -> float | None:
+        """The value of the hour that holds `moment`; None where it was not measured."""
+        index = bisect_right(self.hours, moment) - 1
+        if index < 0 or moment - self.hours[index] >= HOUR:
+            return None
+        return self.grams_per_kwh[index]
 
 
 @dataclass(frozen=True, slots=True)

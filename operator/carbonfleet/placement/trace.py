@@ -1,11 +1,12 @@
 """Every spoke as seen for one job in the finished plan: its best window there, or the rule that filtered it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from carbonfleet.api.job import Goal
 from carbonfleet.placement import phrase
 from carbonfleet.placement.careful import has_room, within_purse
 from carbonfleet.placement.choice import Choice, rows_of, segments_of, slots_of, spend
@@ -82,7 +83,31 @@ def candidates_of(view: View) -> tuple[Candidate, ...]:
     by_cluster: dict[str, list[int]] = {}
     for row, lane in enumerate(view.problem.lanes.lanes):
         by_cluster.setdefault(lane.cluster, []).append(row)
-    return tuple(sorted((_candidate(view, lanes) for lanes in by_cluster.values()), key=_rank))
+    ranked = sorted((_candidate(view, lanes) for lanes in by_cluster.values()), key=_rank)
+    return tuple(_compared(view, candidate, ranked) for candidate in ranked)
+
+
+def _compared(view: View, candidate: Candidate, ranked: Sequence[Candidate]) -> Candidate:
+    """A candidate with a window says how it compares with the chosen one."""
+    window, chosen = candidate.window, ranked[0].window
+    if window is None or chosen is None or ranked[0].verdict is not Verdict.CHOSEN:
+        return candidate
+    objective = view.problem.jobs[view.job].spec.objective
+    if candidate.verdict is not Verdict.CHOSEN:
+        return replace(candidate, message=phrase.beside(window, chosen, objective))
+    open_to_it = sum(other.window is not None for other in ranked)
+    best = _BEST[objective.minimize] if not (view.choice and view.choice.kept) else "Where it was planned before"
+    return replace(
+        candidate, message=f"{best} of {open_to_it} spokes." if open_to_it > 1 else "The only spoke open to it."
+    )
+
+
+_BEST = {
+    Goal.CARBON: "The least carbon",
+    Goal.COST: "The lowest cost",
+    Goal.COMPOSITE: "The least cost and carbon together",
+}
+"""Of what a job may minimise, the best."""
 
 
 def _rank(candidate: Candidate) -> tuple[int, float, str]:

@@ -131,6 +131,7 @@ class Page:
     def history(self) -> History:
         """The values of the last 28 days, oldest first."""
         if self._history is None or self._history[0] != self.measured_version:
-            values = tuple(self._hours[hour].value for hour in sorted(self._hours))
-            self._history = (self.measured_version, History(self.zone, self.signal, values))
+            hours = tuple(sorted(self._hours))
+            values = tuple(self._hours[hour].value for hour in hours)
+            self._history = (self.measured_version, History(self.zone, self.signal, values, hours))
         return self._history[1]

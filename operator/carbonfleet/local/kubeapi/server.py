@@ -247,12 +247,13 @@ def _url_of(runner: web.ServerRunner, settings: ApiSettings) -> str:
 
 
 def _announce(settings: ApiSettings, url: str, on_ready: Callable[[str], None] | None) -> None:
+    """The ready file comes last: whoever waits for it finds everything else in its place."""
+    if on_ready is not None:
+        on_ready(url)
     if settings.ready_file is not None:
         fresh = settings.ready_file.with_name(settings.ready_file.name + ".new")
         fresh.write_text(url + "\n")
         fresh.replace(settings.ready_file)
-    if on_ready is not None:
-        on_ready(url)
 
 
 async def _until_stopped(*tasks: "asyncio.Task[None]") -> None:
