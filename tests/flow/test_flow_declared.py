@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from carbonfleet.api.job_status import Phase
+from carbonfleet.kube import ours
 from fixtures.hub_process import House, condition
+from fixtures.kubeapi_server import eventually
 
 
 @pytest.fixture
@@ -27,6 +29,18 @@ def fleet(shared_house) -> Iterator[House]:
 def declared(house: House) -> dict[str, str]:
     """What people wrote on the branch, by path."""
     return {file: house.git.git("show", f"main:{file}") for file in house.git.files() if "/jobs/" not in file}
+
+
+def ready_of(house: House, spoke: str) -> dict[str, str]:
+    """The condition that the hub writes on a SpokeCluster."""
+    (ready,) = house.kube.get(ours("spokeclusters", name=spoke))["status"]["conditions"]
+    return ready
+
+
+def spoke_events(house: House, spoke: str, reason: str) -> str:
+    """What kubectl describe shows of one reason."""
+    shown = house.api.kubectl("describe", "spokecluster", spoke).stdout.partition("Events:")[2]
+    return "".join(line for line in shown.splitlines() if reason in line)
 
 
 def test_a_broken_policy_denies_with_file_and_line_and_recovers_when_corrected(fleet):
@@ -51,9 +65,15 @@ def test_a_broken_cluster_file_takes_that_spoke_out_and_no_other(fleet):
     assert job.status.cluster == "ca-qc-1"
     (norway,) = [c for c in job.status.candidates if c.cluster == "no-osl-1"]
     assert "clusters/no-osl-1/cluster.yaml:" in norway.message
+    ready = ready_of(fleet, "no-osl-1")
+    assert (ready["status"], ready["reason"]) == ("False", "Invalid")
+    assert "clusters/no-osl-1/cluster.yaml:" in ready["message"]
+    assert ready_of(fleet, "ca-qc-1")["status"] == "True"
+    eventually(lambda: "clusters/no-osl-1/cluster.yaml:" in spoke_events(fleet, "no-osl-1", "Invalid"), 20)
     fleet.edit("Mend Norway", "clusters/no-osl-1/cluster.yaml", "gpus: many", "gpus: 1024")
     fleet.submit("best-again")
     assert fleet.wait("best-again", Phase.SUCCEEDED).status.cluster == "no-osl-1"
+    assert ready_of(fleet, "no-osl-1")["status"] == "True"
 
 
 def test_a_spoke_whose_file_vanished_still_has_its_attempt_accounted(fleet):

@@ -57,6 +57,13 @@ def test_a_changed_spec_is_tried_at_once():
     assert plan_around(changed, NOON, quarantine, plan).faults == {}
 
 
+def test_a_changed_policy_or_cluster_file_lets_every_job_be_tried_at_once():
+    quarantine = Quarantine()
+    plan_around(snapshot_of("one", "poison"), NOON, quarantine, Picky())
+    larger = world([job("one"), job("poison")], [spoke("a", gpus=65)], {"NO-NO1": [30] * 48})
+    assert plan_around(larger, NOON, quarantine, plan).faults == {}
+
+
 def test_many_poison_jobs_among_many_are_found_without_asking_for_each_healthy_one():
     names = [f"job-{n}" for n in range(100)] + [f"poison-{n}" for n in range(12)]
     picky = Picky()

@@ -1,14 +1,15 @@
 """A job's status from what is known of it."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hub_values import NOON, placement, record, report, view
+from hub_values import NOON, placement, record, report, scene, view
 
 from carbonfleet.api.job_status import CandidateStatus, Phase
 from carbonfleet.hub.events import happening
-from carbonfleet.hub.known import Known, Trouble
+from carbonfleet.hub.known import Known, Trouble, still_runs
 from carbonfleet.hub.status import needs_update, status_of
 from carbonfleet.placement import plan
 from carbonfleet.placement.record import record_of
@@ -87,6 +88,58 @@ def test_a_deleted_job_says_what_it_waits_for():
     assert conditions(status)["Ready"] == ("False", "Deleting")
     assert "until no-osl-1 reports that attempt 1 has stopped" in status.summary
     assert "Finished" not in conditions(status)
+
+
+def test_what_to_do_about_a_stop_that_does_not_come_is_said_only_while_the_spoke_is_silent():
+    leaving = view({"attempt": 1}, said=report(), deletionTimestamp="2026-01-31T12:00:00Z")
+    assert "Git" not in status_of(Known(leaving), NOON).summary
+    lost = still_runs(leaving, is_spoke_lost=True)
+    assert "that spoke is silent" in lost
+    assert "delete trainingreport" in lost
+
+
+def test_a_run_says_where_it_is_and_what_it_is_to_save():
+    known = Known(view(placed=placement(), said=report()), record(end=NOON + timedelta(hours=2)))
+    assert status_of(known, NOON).summary == (
+        "Trains on no-osl-1 since 2026-01-31 12:00 UTC, to end about 14:00 UTC: "
+        "40.0 gCO2e expected, saves ~460 g (92 %)."
+    )
+
+
+def test_a_run_that_outlives_its_expected_end_says_so():
+    known = Known(view(placed=placement(), said=report()), record(end=NOON + timedelta(hours=2)))
+    late = NOON + timedelta(hours=2, minutes=1)
+    assert not scene().is_overdue(known)
+    assert scene(now=late).is_overdue(known)
+    status = status_of(replace(known, is_overdue=True), late)
+    assert conditions(status)["Running"] == ("True", "Overdue")
+    assert "takes longer than expected, to 14:00 UTC" in status.summary
+
+
+def test_a_result_is_said_in_one_line_and_in_full_in_its_condition():
+    figures = record().expected.model_copy(update={"method": "profile estimate", "cost_usd": 4.0})
+    progress = {"step": 60, "total_steps": 60, "initial_validation_loss": 6.636, "validation_loss": 2.1518}
+    said = report("Succeeded", end_time=NOON + timedelta(hours=2), progress=progress)
+    status = status_of(Known(view(placed=placement(), said=said), record(), actual=figures), NOON)
+    assert status.summary == (
+        "Trained on no-osl-1 until 2026-01-31 14:00 UTC, validation loss 6.64 to 2.15, 40.0 gCO2e, saved 460 g (92 %)."
+    )
+    (finished,) = [c.message for c in status.conditions if c.type == "Finished"]
+    assert "1.00 kWh (profile estimate)" in finished
+    assert "the baseline would have emitted 500 gCO2e" in finished
+
+
+def test_a_long_decision_is_in_full_in_its_condition_and_short_in_the_summary():
+    message = "Starts at two. " + "It goes on about what it weighed. " * 10
+    status = status_of(Known(view(), record("Wait", "WaitingForCleanWindow", message)), NOON)
+    assert len(status.summary) <= 160
+    assert status.summary.endswith("weighed.")
+    assert [c.message for c in status.conditions if c.type == "Scheduled"] == [message]
+
+
+def test_a_status_shows_no_empty_fields():
+    wire = status_of(Known(view(placed=placement()), record()), NOON).to_wire()
+    assert "" not in [*wire.values(), *wire["placement"].values()]
 
 
 def test_a_blocked_job_keeps_no_old_expectations():

@@ -59,7 +59,8 @@ def test_the_hub_may_write_no_report_and_touch_no_rayjob():
         assert rule["apiGroups"] != ["ray.io"]
         if "trainingreports" in rule["resources"]:
             assert {"create", "update", "patch"}.isdisjoint(rule["verbs"])
-        assert "spokeclusters/status" not in rule["resources"]
+        if "spokeclusters/status" in rule["resources"]:  # the condition Ready
+            assert set(rule["verbs"]) == {"get", "patch"}
 
 
 def bound_to(overlay: str, account: str) -> dict[tuple[str, str], set[str]]:

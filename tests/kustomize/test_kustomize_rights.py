@@ -86,6 +86,7 @@ STATUS = ("--subresource=status", "--type=merge", "-p")
         ("patch", "ctj", "minimal", "-n", "team-a", *STATUS, '{"status": {"phase": "Waiting"}}'),
         ("patch", "ctj", "minimal", "-n", "team-a", "--type=merge", "-p", '{"metadata": {"finalizers": []}}'),
         ("patch", "spoke", "other", "--type=merge", "-p", '{"spec": {"maintenance": true}}'),
+        ("patch", "spoke", "other", *STATUS, '{"status": {"conditions": []}}'),
     ],
     ids=" ".join,
 )
@@ -101,7 +102,6 @@ def test_the_hub_may_do_its_work(api, arguments):
         ("get", "configmaps", "-n", "team-a"),
         ("delete", "ctj", "minimal", "-n", "team-a"),
         ("create", "namespace", "another"),
-        ("patch", "spoke", "other", *STATUS, '{"status": {"syncedCommit": "0"}}'),
     ],
     ids=" ".join,
 )

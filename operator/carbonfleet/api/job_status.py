@@ -1,7 +1,7 @@
 """What became of a job: its phase, conditions, candidates and figures, written by the hub alone."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -155,6 +155,8 @@ class JobStatus(Wire):
     """The spoke it goes to, waits for, or ran on."""
     start: Time | None = None
     """When it starts, is planned to start, or started."""
+    when: Annotated[str, Field(max_length=16)] = ""
+    """For people: the same as `12-16 06:45`, in UTC."""
     recheck_at: Time | None = None
     """When it is planned again at the latest."""
     grams_per_kwh: float | None = None
@@ -185,3 +187,14 @@ class JobStatus(Wire):
     """Digest of the decision, as in the commit's trailers."""
     replaced: Annotated[str, Field(max_length=256)] = ""
     """The last value of the `replace` annotation that was acted upon."""
+
+    def to_wire(self) -> dict[str, Any]:
+        """The JSON form, without what was left unset or has nothing in it yet."""
+        wire: dict[str, Any] = _without_blanks(super().to_wire())
+        return wire
+
+
+def _without_blanks(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(value, dict):
+        return {key: _without_blanks(inner) for key, inner in value.items() if inner != ""}
+    return [_without_blanks(item) for item in value] if isinstance(value, list) else value

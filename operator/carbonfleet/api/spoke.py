@@ -19,7 +19,7 @@ class PoolStatus(Wire):
 
 
 class SpokeStatus(Wire):
-    """What the spoke's agent reports, and it alone."""
+    """What the spoke's agent reports; the conditions are the hub's."""
 
     heartbeat_time: Time | None = None
     """When the agent last wrote."""
@@ -27,6 +27,8 @@ class SpokeStatus(Wire):
     """The fleet repository's commit that it last applied."""
     pools: Annotated[tuple[PoolStatus, ...], Field(max_length=32, json_schema_extra=keyed_by("name"))] = ()
     """GPUs as the spoke sees them now."""
+    free: Annotated[str, Field(max_length=256)] = ""
+    """For people: GPUs that are free, of all, by pool, as in `3/4 a100, 2/2 l40s`."""
     agent_version: Annotated[str, Field(max_length=64)] = ""
     """Version of the agent."""
     runtime_version: Annotated[str, Field(max_length=64)] = ""
@@ -34,7 +36,7 @@ class SpokeStatus(Wire):
     problems: Annotated[tuple[Text, ...], Field(max_length=16)] = ()
     """What a person should look at, a sentence each."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=keyed_by("type"))] = ()
-    """Ready sums them up."""
+    """Ready: whether the hub places jobs here, and why not."""
 
 
 class SpokeCluster(Foreign):

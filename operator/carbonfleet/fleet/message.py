@@ -8,6 +8,7 @@ from typing import Final
 
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet.intents import Intent, Place, Remove, Suspend
+from carbonfleet.placement.phrase import figures, gpus, grams, shortened, time
 
 LONGEST_SUBJECT: Final = 72
 LONGEST_LINE: Final = 160
@@ -73,20 +74,24 @@ def _subject(intents: Sequence[Intent]) -> str:
 
 
 def _explain(intent: Intent, one_of_many: bool) -> list[str]:
-    """Two lines: why, and when at what cost."""
+    """Two lines: why there and then, and when at what cost."""
     head = f"{_job(intent)}: " if one_of_many else ""
     if not isinstance(intent, Place):
-        return [_one_line(head + intent.why)]
-    return [_one_line(head + intent.decision.message), _one_line(_figures(intent))]
+        return [_told(head + intent.why)]
+    # The first of several sentences says when and where, which the second line says too.
+    what, _, why = intent.decision.message.partition(". ")
+    return [_told(head + (why or what)), _told(_figures(intent))]
 
 
 def _figures(intent: Place) -> str:
     window, baseline = intent.window, intent.decision.baseline
-    text = (
-        f"Starts {format_time(window.start)} on {window.gpus} GPU(s) of {window.pool}; expected "
-        f"{window.grams_co2e:,.0f} gCO2e at {window.grams_per_kwh:.0f} gCO2e/kWh, {window.cost_usd:,.2f} USD"
-    )
-    return f"{text}; {baseline.region}: {baseline.grams_co2e:,.0f} gCO2e." if baseline else f"{text}."
+    text = f"Starts {time(window.start)} on {gpus(window.gpus)} of {window.pool}: {figures(window)}"
+    return f"{text}; in {baseline.region} it would be {grams(baseline.grams_co2e)}." if baseline else f"{text}."
+
+
+def _told(text: str) -> str:
+    """One line for people: what is too long ends with a whole sentence, or word."""
+    return shortened(_one_line(text, 10 * LONGEST_LINE), LONGEST_LINE)
 
 
 def _trailers(intent: Intent) -> list[str]:

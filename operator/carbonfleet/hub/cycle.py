@@ -44,6 +44,7 @@ def run(world: World) -> Outcome:
     scene = observe(world)
     if scene.tip is not None and scene.tip_is_fresh:
         declared.mirror_clusters(world.kube, scene.tip, world.mirror)
+    declared.show_health(world, scene)
     figures, unbooked = books.close(world, scene)
     scene, planned = decide(world, replace(scene, holds={**reviewing.late(world, scene), **unbooked}))
     intents = claim(world, scene, intents_of(scene, planned.decisions, planned.records))

@@ -41,11 +41,33 @@ def happening(old: JobStatus, new: JobStatus) -> Happening | None:
     if old.phase is new.phase and (before == after or new.phase not in _WARNINGS):
         return None
     reason = _TOLD_AS.get(new.phase) or after or new.phase.value
-    return Happening(reason, new.summary or new.phase.value, new.phase in _WARNINGS)
+    return Happening(reason, _message(new), new.phase in _WARNINGS)
+
+
+def _message(new: JobStatus) -> str:
+    """The summary; but of a commit, which follows the decision's own event, where it is."""
+    committed = next((c.message for c in new.conditions if c.type == "Committed" and c.status == "True"), "")
+    told = committed if new.phase is Phase.COMMITTED else new.summary
+    return told or new.phase.value
 
 
 def _ready_reason(status: JobStatus) -> str:
     return next((c.reason for c in status.conditions if c.type == "Ready"), "")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What an event is about."""
+
+    kind: str
+    body: Object
+    seed: str
+    """Events of one seed and reason are one, which is counted up."""
+
+    @property
+    def namespace(self) -> str:
+        """Where the event lives; of what has no namespace, where kubectl looks."""
+        return str(self.body["metadata"].get("namespace") or "default")
 
 
 class Teller:
@@ -58,14 +80,23 @@ class Teller:
 
     def tell(self, view: JobView, what: Happening, now: datetime) -> None:
         """Post it soon; when too many wait already, it is left out."""
-        if self._room.acquire(blocking=False):
-            self._thread.submit(self._tell, view, what, now)
+        seed = f"{view.uid}/{view.body['metadata'].get('generation')}/{view.last_attempt}"
+        self._soon(About("CarbonTrainingJob", view.body, seed), what, now)
 
-    def _tell(self, view: JobView, what: Happening, now: datetime) -> None:
+    def tell_of_spoke(self, body: Object, what: Happening, now: datetime) -> None:
+        """Post what happened to a SpokeCluster."""
+        self._soon(About("SpokeCluster", body, body["metadata"]["uid"]), what, now)
+
+    def _soon(self, about: About, what: Happening, now: datetime) -> None:
+        if self._room.acquire(blocking=False):
+            self._thread.submit(self._tell, about, what, now)
+
+    def _tell(self, about: About, what: Happening, now: datetime) -> None:
         try:
-            tell(self._kube, view, what, now)
+            tell(self._kube, about, what, now)
         except KubeError as error:
-            _log.warning("the event %s of %s was not written: %s", what.reason, view.key, error)
+            name = about.body["metadata"]["name"]
+            _log.warning("the event %s of %s was not written: %s", what.reason, name, error)
         finally:
             self._room.release()
 
@@ -74,14 +105,12 @@ class Teller:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def tell(kube: Kube, view: JobView, what: Happening, now: datetime) -> None:
-    """Post the event; one that was told already in this generation is counted up. Raises KubeError."""
-    metadata = view.body["metadata"]
-    seed = f"{view.uid}/{metadata.get('generation')}/{view.last_attempt}/{what.reason}"
-    name = f"{metadata['name']}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
-    where = path("api/v1", "events", metadata["namespace"])
+def tell(kube: Kube, about: About, what: Happening, now: datetime) -> None:
+    """Post the event; one that was told already of the same is counted up. Raises KubeError."""
+    name = f"{about.body['metadata']['name']}.{hashlib.sha256(f'{about.seed}/{what.reason}'.encode()).hexdigest()[:16]}"
+    where = path("api/v1", "events", about.namespace)
     try:
-        kube.create(where, _event(view, what, name, now))
+        kube.create(where, _event(about, what, name, now))
     except KubeError as error:
         if not error.is_conflict:
             raise
@@ -94,19 +123,17 @@ def tell(kube: Kube, view: JobView, what: Happening, now: datetime) -> None:
         kube.patch(f"{where}/{name}", again)
 
 
-def _event(view: JobView, what: Happening, name: str, now: datetime) -> Object:
-    metadata = view.body["metadata"]
+def _event(about: About, what: Happening, name: str, now: datetime) -> Object:
+    metadata = about.body["metadata"]
+    known = ("name", "namespace", "uid", "resourceVersion")
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": name, "namespace": metadata["namespace"]},
+        "metadata": {"name": name, "namespace": about.namespace},
         "involvedObject": {
             "apiVersion": API_VERSION,
-            "kind": "CarbonTrainingJob",
-            "name": metadata["name"],
-            "namespace": metadata["namespace"],
-            "uid": view.uid,
-            "resourceVersion": metadata["resourceVersion"],
+            "kind": about.kind,
+            **{field: metadata[field] for field in known if field in metadata},
         },
         "reason": what.reason,
         "message": what.message[:1024],

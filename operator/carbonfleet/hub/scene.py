@@ -13,6 +13,7 @@ from carbonfleet.fleet import Placement, Tip
 from carbonfleet.hub.known import MERGED_LATE, Known, Trouble, expected_end, spoke_of
 from carbonfleet.hub.view import IN_GIT, JobView, Stage
 from carbonfleet.kube import Object
+from carbonfleet.placement.phrase import time
 from carbonfleet.placement.snapshot import QueuedJob, Reservation, Snapshot, Spoke
 
 STOP_SLACK = timedelta(minutes=5)
@@ -143,13 +144,8 @@ def _health(facts: ClusterFacts, heard: datetime | None, now: datetime, grace: t
         return False, "Maintenance", "its cluster file says maintenance: true"
     if heard is None:
         return False, "NeverJoined", "its agent has never reported; run `carbonfleet spoke run` there"
-    silence = now - heard
-    if silence > grace:
-        return (
-            False,
-            "Unreachable",
-            f"its agent was last heard {int(silence.total_seconds() // 60)} minutes ago",
-        )
+    if now - heard > grace:
+        return False, "Unreachable", f"its agent was last heard {time(heard)}; see that it runs and reaches the hub"
     return True, "", ""
 
 

@@ -54,13 +54,15 @@ def status_of(known: Known, now: datetime) -> JobStatus:
     report = view.current_report
     expected = record.expected if record else old.expected
     actual = known.actual or old.actual
+    start = _start(known, phase, old)
     shown = actual if actual and phase.is_terminal else None if phase in _NOWHERE else expected
     return JobStatus(
         phase=phase,
         observed_generation=_observed(known, generation, old),
         summary=summary_of(known, phase),
         cluster=_cluster(known, old),
-        start=_start(known, phase, old),
+        start=start,
+        when=f"{start:%m-%d %H:%M}" if start else "",
         # What is to start is tried at each cycle: no time to show, and none to write again when Git is away.
         recheck_at=record.recheck_at if record and phase in _OPEN and record.outcome != "Start" else None,
         grams_per_kwh=shown.grams_per_kwh if shown else None,

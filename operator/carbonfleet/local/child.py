@@ -79,6 +79,11 @@ class Child:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None
 
+    def wait(self, seconds: float) -> None:
+        """Wait until it has ended. Raises subprocess.TimeoutExpired."""
+        if self._process is not None:
+            self._process.wait(timeout=seconds)
+
     def await_file(self, file: Path, seconds: float) -> str:
         """Wait until it has written `file`; the file's text.
 
@@ -102,16 +107,13 @@ class Child:
     def kill(self) -> None:
         """SIGKILL it and everything of its session."""
         self._signal(signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait(timeout=10)
+        self.wait(10)
 
     def stop(self, seconds: float = 15.0) -> None:
         """Ask it to end, and end it when it does not."""
         self._signal(signal.SIGTERM)
-        if self._process is None:
-            return
         try:
-            self._process.wait(timeout=seconds)
+            self.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
 

@@ -111,4 +111,4 @@ def shortened(text: str, longest: int = LONGEST_SUMMARY) -> str:
     end = text.rfind(". ", 0, longest)
     if end > 0:
         return text[: end + 1]
-    return text[: longest - 1].rpartition(" ")[0].rstrip(",;: ") + "…"
+    return text[:longest].rpartition(" ")[0].rstrip(",;: ") + "…"

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Final
@@ -157,11 +157,12 @@ class Agent:
                 self._memory.keep(name, replace(known, report=report, delivered=False))
 
     def _beat(self) -> None:
-        wanted = self._wanted
+        wanted, pools = self._wanted, self._pools()
         self._outbox.beat(
             SpokeStatus(
                 synced_commit=wanted.commit if wanted else "",
-                pools=self._pools(),
+                pools=pools,
+                free=self._free(pools),
                 agent_version=version("carbonfleet"),
                 runtime_version=self._version,
                 problems=self._problems(),
@@ -188,6 +189,12 @@ class Agent:
         else:
             free = self._runtime.free_gpus(declared, self._view.held())
         return tuple(PoolStatus(name=name, free_gpus=gpus) for name, gpus in free.items())
+
+    def _free(self, pools: Sequence[PoolStatus]) -> str:
+        facts = self._wanted.facts if self._wanted else None
+        declared = {pool.name: pool.gpus for pool in facts.pools} if facts else {}
+        told = (f"{pool.free_gpus}/{declared.get(pool.name, '?')} {pool.name}" for pool in pools)
+        return ", ".join(told)[:256]
 
     def _context(self) -> Context:
         commit = self._wanted.commit if self._wanted else ""

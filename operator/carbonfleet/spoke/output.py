@@ -144,7 +144,9 @@ def _numbers(data: bytes | None, attempt: int) -> _Numbers | None:
 
 
 def _progress(numbers: _Numbers) -> Progress:
-    return Progress(**numbers.model_dump(include=set(Progress.model_fields)))
+    """Rounded as far as anybody reads them; the output keeps every digit."""
+    said = numbers.model_dump(include=set(Progress.model_fields))
+    return Progress(**{name: round(value, 4) if isinstance(value, float) else value for name, value in said.items()})
 
 
 def _energy(numbers: _Numbers, clock: Clock, *, is_whole: bool = False) -> Energy:

@@ -1,0 +1,108 @@
+"""What a decision says: why there, why then, why not elsewhere, in plain sentences and rounded figures."""
+
+from datetime import timedelta
+
+import pytest
+
+from carbonfleet.placement import phrase, plan
+from carbonfleet.placement.record import rounded
+from carbonfleet.placement.snapshot import History
+from fixtures.placement_world import ANYWHERE, HOUR, LIFECYCLE, NOON, job, policy, spoke, world
+
+OSLO, OHIO, QUEBEC = (
+    spoke("oslo"),
+    spoke("ohio", "US-MIDA-PJM", jurisdictions=("US",)),
+    spoke("quebec", "CA-QC", jurisdictions=("CA",)),
+)
+GRIDS = {"NO-NO1": [30] * 48, "US-MIDA-PJM": [500] * 48, "CA-QC": [50] * 48}
+
+
+def decision(snapshot, now=NOON):
+    """The only one of a plan."""
+    (only,) = plan(snapshot, now)
+    return only
+
+
+def test_a_job_that_waits_says_what_it_saves_and_a_neighbour_what_it_would_add():
+    values = {"NO-NO1": [300, 300, 100, *[300] * 45], "US-MIDA-PJM": [500] * 48}
+    found = decision(world([job(schedule={"max_delay": "6h"})], [OSLO, OHIO], values))
+    assert found.message == (
+        "Starts 2026-01-31 14:00 UTC on 1 GPU of oslo/main, ends 15:00 UTC: 100 gCO2e at 100 gCO2e/kWh, 2.00 USD. "
+        "At once it would be 300 gCO2e at 300 gCO2e/kWh; waiting saves 200 g (67 %). "
+        "Next best is ohio, 2026-01-31 12:00 UTC: 500 gCO2e, 2.00 USD."
+    )
+    assert [candidate.message for candidate in found.candidates] == [
+        "The least carbon of 2 spokes.",
+        "400 gCO2e more and as dear: the job minds carbon alone.",
+    ]
+
+
+def test_a_job_that_policy_allows_nowhere_hears_it_once_for_all_spokes():
+    germany = policy("de-only", scope={"data_classes": ["secret"]}, residency={"jurisdictions": ["DE"]})
+    secret = job(data_class="secret")
+    found = decision(world([secret], [OSLO, OHIO, QUEBEC], GRIDS, policies=[ANYWHERE, germany]))
+    assert found.message == (
+        "No spoke can take the job: policy allows none of 3 spokes. "
+        "Policy de-only allows DE; ohio is in US; oslo is in EEA; quebec is in CA. "
+        "Another data class or a change of the policy in the fleet repository would let it run."
+    )
+
+
+def test_spokes_that_fell_to_different_rules_are_named_by_rule():
+    silent = spoke("oslo", healthy=False, reason="Unreachable", message="it is silent")
+    wanted = job(resources={"gpu_types": ["H100"]})
+    found = decision(world([wanted], [silent, OHIO, QUEBEC], GRIDS))
+    assert "ohio and quebec are without GPUs that the job accepts; oslo is not heard from." in found.message
+
+
+def history(values):
+    """Measured hours before noon, the last of them from eleven on."""
+    hours = tuple(NOON - HOUR * (len(values) - i) for i in range(len(values)))
+    return {("US-MIDA-PJM", LIFECYCLE): History("US-MIDA-PJM", LIFECYCLE, tuple(values), hours)}
+
+
+@pytest.mark.parametrize(
+    ("measured", "baseline", "said"),
+    [
+        ([900, 800, 700, 600], 800, "waiting saves 300 g (38 %)"),
+        ([900], 500, "No later start"),
+    ],
+    ids=["measured", "not measured"],
+)
+def test_the_baseline_began_at_submission_and_so_does_what_waiting_saves(measured, baseline, said):
+    late = job(submitted=NOON - 3 * HOUR, schedule={"max_delay": "4h"}, baseline_region="ohio-region")
+    found = decision(world([late], [OHIO], {"US-MIDA-PJM": [500] * 48}, histories=history(measured)))
+    assert found.window.start == NOON
+    assert found.baseline.grams_co2e == pytest.approx(baseline)
+    assert said in found.message
+
+
+def test_a_run_that_began_in_measured_hours_and_ends_in_the_forecast_is_reckoned_from_both():
+    late = job(hours=2, submitted=NOON - HOUR, schedule={"max_delay": "2h"}, baseline_region="ohio-region")
+    found = decision(world([late], [OHIO], {"US-MIDA-PJM": [500] * 48}, histories=history([900])))
+    assert found.baseline.grams_per_kwh == pytest.approx((900 + 500) / 2)
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [(0, "0 gCO2e"), (0.01234, "0.0123 gCO2e"), (21.345, "21.3 gCO2e"), (489.2, "489 gCO2e"), (1304, "1.30 kgCO2e")],
+)
+def test_three_digits_of_a_mass_are_said(amount, said):
+    assert phrase.grams(amount) == said
+
+
+@pytest.mark.parametrize(("amount", "kept"), [(0.83333, 0.8333), (489.234, 489.2), (1304567.8, 1304568), (0, 0)])
+def test_figures_keep_four_digits_and_whole_numbers(amount, kept):
+    assert rounded(amount) == kept
+
+
+def test_a_long_text_ends_with_a_sentence_or_else_with_a_word():
+    assert phrase.shortened("One is here. Two is there.", 20) == "One is here."
+    assert phrase.shortened("A sentence that is too long", 16) == "A sentence that…"
+    assert phrase.shortened("Short.", 16) == "Short."
+
+
+def test_names_are_listed_as_people_say_them():
+    assert phrase.listed(["a", "b", "c"]) == "a, b and c"
+    assert phrase.listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+    assert phrase.length(timedelta(minutes=90)) == "1 h 30 min"
