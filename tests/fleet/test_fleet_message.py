@@ -28,8 +28,8 @@ def test_one_placement_reads_like_this():
         "place: ml/llama -> no-osl-1\n"
         "\n"
         "no-osl-1 has the cleanest electricity of 3 spokes; waiting gains less than its doubt.\n"
-        "Starts 2026-01-31T12:00:00Z on 2 GPU(s) of a100; expected 60 gCO2e at 31 gCO2e/kWh, 10.00 USD; "
-        "us-east-2: 840 gCO2e.\n"
+        "Starts 2026-01-31 12:00 UTC on 2 GPUs of a100: 60.0 gCO2e at 31.2 gCO2e/kWh, 10.00 USD; "
+        "in us-east-2 it would be 840 gCO2e.\n"
         "\n"
         "CTJ-Change: place\n"
         "CTJ-Job: ml/llama\n"
@@ -42,6 +42,15 @@ def test_one_placement_reads_like_this():
         "CTJ-Carbon-Source: trace/test (forecast)@2026-01-31T12:00:00Z\n"
         f"CTJ-Policy-Digest: {DIGEST}\n"
     )
+
+
+def test_the_reason_is_cut_at_a_sentence_and_not_said_twice():
+    message = "Starts now on 2 GPUs. It may not wait: tier urgent. " + "Another spoke is full. " * 12
+    why, when = compose([place("llama", message=message)], DIGEST).split("\n\n")[1].splitlines()
+    assert why.startswith("It may not wait: tier urgent. Another")
+    assert why.endswith("full.")
+    assert len(why) <= 160
+    assert when.startswith("Starts 2026-01-31 12:00 UTC")
 
 
 def test_git_reads_the_same_trailers():

@@ -63,5 +63,5 @@ def test_a_broken_policy_is_named_with_file_and_line(repository, person):
     person.edit("policies/eu-only.yaml", "jurisdictions: [EU, EEA]", "jurisdiction: EU")
     person.push("Mistype")
     assert repository.fetch().policies.problems == (
-        "policies/eu-only.yaml:6: spec.residency.jurisdiction: no such field",
+        "policies/eu-only.yaml:6: spec.residency.jurisdiction: no such field (did you mean jurisdictions?)",
     )

@@ -101,8 +101,7 @@ def test_what_to_do_about_a_stop_that_does_not_come_is_said_only_while_the_spoke
 def test_a_run_says_where_it_is_and_what_it_is_to_save():
     known = Known(view(placed=placement(), said=report()), record(end=NOON + timedelta(hours=2)))
     assert status_of(known, NOON).summary == (
-        "Trains on no-osl-1 since 2026-01-31 12:00 UTC, to end about 14:00 UTC: "
-        "40.0 gCO2e expected, saves ~460 g (92 %)."
+        "Trains on no-osl-1 since 2026-01-31 12:00 UTC, to end about 14:00: 40.0 gCO2e expected, saves ~460 g (92 %)."
     )
 
 
@@ -113,7 +112,7 @@ def test_a_run_that_outlives_its_expected_end_says_so():
     assert scene(now=late).is_overdue(known)
     status = status_of(replace(known, is_overdue=True), late)
     assert conditions(status)["Running"] == ("True", "Overdue")
-    assert "takes longer than expected, to 14:00 UTC" in status.summary
+    assert "overdue since 14:00: 40.0 gCO2e were expected" in status.summary
 
 
 def test_a_result_is_said_in_one_line_and_in_full_in_its_condition():

@@ -27,8 +27,8 @@ def test_a_job_that_waits_says_what_it_saves_and_a_neighbour_what_it_would_add()
     values = {"NO-NO1": [300, 300, 100, *[300] * 45], "US-MIDA-PJM": [500] * 48}
     found = decision(world([job(schedule={"max_delay": "6h"})], [OSLO, OHIO], values))
     assert found.message == (
-        "Starts 2026-01-31 14:00 UTC on 1 GPU of oslo/main, ends 15:00 UTC: 100 gCO2e at 100 gCO2e/kWh, 2.00 USD. "
-        "At once it would be 300 gCO2e at 300 gCO2e/kWh; waiting saves 200 g (67 %). "
+        "Starts 2026-01-31 14:00 UTC on 1 GPU of oslo/main, ends 15:00: 100 gCO2e at 100 gCO2e/kWh, 2.00 USD. "
+        "At once: 300 gCO2e; waiting saves 200 g (67 %). "
         "Next best is ohio, 2026-01-31 12:00 UTC: 500 gCO2e, 2.00 USD."
     )
     assert [candidate.message for candidate in found.candidates] == [

@@ -184,8 +184,8 @@ def test_a_sweep_that_makes_no_sense_writes_nothing(command, sweep_file, tmp_pat
         ({"name": "../../etc"}, "name: "),
         ({"job": {"labels": {"team": "a b"}, "spec": {}}}, "job.labels.team"),
         ({"more": 1}, "more: no such field"),
-        ({"grid": [BASE, {"dropout": True}]}, "grid.1.dropout: must be a number or a word, not True"),
-        ({"grid": [BASE, {"rank": []}]}, "grid.1.rank: is an empty list"),
+        ({"grid": [BASE, {"dropout": True}]}, "grid[1].dropout: must be a number or a word, not True"),
+        ({"grid": [BASE, {"rank": []}]}, "grid[1].rank: is an empty list"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused_with_its_line(command, sweep_file, tmp_path, changes, message):

@@ -80,6 +80,7 @@ def _read_job(manifest: Path) -> "CarbonTrainingJob":
     from pydantic import ValidationError
 
     from carbonfleet.api import CarbonTrainingJob
+    from carbonfleet.api.problems import told
 
     try:
         document = yaml.safe_load(manifest.read_text())
@@ -90,7 +91,7 @@ def _read_job(manifest: Path) -> "CarbonTrainingJob":
     except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
         fail(f"{manifest} is no manifest of a CarbonTrainingJob: {error}")
     except ValidationError as error:
-        fail(error)
+        fail(f"{manifest}: {told(error, CarbonTrainingJob)}")
 
 
 def _signals(settings: Path | None, demo: bool) -> "tuple[Clock, Signals]":

@@ -61,6 +61,7 @@ def ask(
     """Say where such a job may run, and why not elsewhere; exit code 1 where it may run nowhere."""
     from pydantic import ValidationError
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from carbonfleet.cli.failure import fail
@@ -72,10 +73,16 @@ def ask(
     except (OSError, ValidationError) as error:
         fail(error)
     names = ", ".join(policies_for(checkout, data_class, namespace)) or "none"
-    table = Table("Cluster", "May run", "Why", title=f"{data_class} from {namespace}; policies in scope: {names}")
+    Console().print(f"{data_class} from {namespace}; policies in scope: {names}", highlight=False)
+    table = Table("cluster", "may run", "why not", box=None)
+    shared = {ruling.message for _, ruling in verdicts if not ruling.allowed} if len(verdicts) > 1 else set()
+    said_once = len(shared) == 1 and not any(ruling.allowed for _, ruling in verdicts)
     for cluster, ruling in verdicts:
-        table.add_row(cluster, "yes" if ruling.allowed else "no", ruling.message)
+        why = "" if ruling.allowed or said_once else ruling.message
+        table.add_row(cluster, "[green]yes[/green]" if ruling.allowed else "[red]no[/red]", escape(why))
     Console().print(table)
+    if said_once:
+        Console().print(shared.pop(), highlight=False, markup=False)
     for problem in checkout.problems:
         typer.echo(str(problem), err=True)
     if not any(ruling.allowed for _cluster, ruling in verdicts):

@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from carbonfleet.api.problems import Location, name_of, problems_of
+
 Model = TypeVar("Model", bound=BaseModel)
-Location = tuple[str | int, ...]
 MOST_BYTES = 1 << 20
 DEEPEST = 64
 
@@ -57,10 +58,8 @@ class Source:
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
-            raise SourceInvalid(
-                *(self.problem(_sentence(e["loc"], e["msg"]), *e["loc"]) for e in found[:10])
-            ) from error
+            found = list(problems_of(error, model))[:10]
+            raise SourceInvalid(*(self.problem(_sentence(*each), *each[0]) for each in found)) from error
 
 
 def check_shape(path: str, content: bytes | str, first_line: int = 1) -> None:
@@ -131,7 +130,4 @@ class _Reader:
 
 
 def _sentence(location: Location, message: str) -> str:
-    field = ".".join(str(part) for part in location)
-    message = message.removeprefix("Value error, ")
-    message = {"Extra inputs are not permitted": "no such field", "Field required": "is missing"}.get(message, message)
-    return f"{field}: {message}" if field else message
+    return f"{name_of(location)}: {message}" if location else message

@@ -77,7 +77,7 @@ def _show(world: World, body: Object, what: Happening, scene: Scene) -> None:
         _log.warning("the status of SpokeCluster %s was not written: %s", body["metadata"]["name"], error)
         return
     world.mirror.refresh(SPOKES, written)
-    if old or what.is_warning:
+    if old:
         world.teller.tell_of_spoke(body, what, scene.now)
 
 

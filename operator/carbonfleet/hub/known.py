@@ -110,13 +110,12 @@ def _summary(known: Known, phase: Phase) -> str:
 def _trains(known: Known, spoke: str, since: datetime) -> str:
     end, figures = expected_end(known), known.record.expected if known.record else None
     text = f"Trains on {spoke} since {time(since)}"
-    if end is not None:
-        was = "takes longer than expected, to" if known.is_overdue else "to end about"
-        text += f", {was} {until(since, end)}"
-    if figures is not None:
-        text += f": {grams(figures.grams_co2e)} expected"
-        text += f", saves {saved_text(figures, measured=False)}" if figures.saved_grams_co2e is not None else ""
-    return f"{text}."
+    if end is None or figures is None:
+        return f"{text}."
+    if known.is_overdue:
+        return f"{text}, overdue since {until(since, end)}: {grams(figures.grams_co2e)} were expected."
+    saved = f", saves {saved_text(figures, measured=False)}" if figures.saved_grams_co2e is not None else ""
+    return f"{text}, to end about {until(since, end)}: {grams(figures.grams_co2e)} expected{saved}."
 
 
 def _ended(known: Known, report: ReportSpec) -> str:

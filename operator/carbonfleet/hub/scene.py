@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from carbonfleet.api import ANNOTATION, SpokeStatus
 from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.fleet import Placement, Tip
 from carbonfleet.hub.known import MERGED_LATE, Known, Trouble, expected_end, spoke_of
@@ -120,7 +121,7 @@ def _spoke(facts: ClusterFacts, body: Object | None, now: datetime, grace: timed
     try:
         status = SpokeStatus.model_validate((body or {}).get("status") or {})
     except ValidationError as error:
-        return Spoke(facts, False, "Invalid", f"its SpokeCluster's status can't be read: {error.errors()[0]['msg']}")
+        return Spoke(facts, False, "Invalid", f"its SpokeCluster's status can't be read: {told(error, SpokeStatus)}")
     healthy, reason, message = _health(facts, status.heartbeat_time, now, grace)
     free = {pool.name: pool.free_gpus for pool in status.pools} if status.pools else None
     return Spoke(facts, healthy, reason, message, free)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from carbonfleet.api import ANNOTATION, CarbonTrainingJob, TrainingReport
 from carbonfleet.api.job_status import JobStatus, Phase
+from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.api.wire import GROUP
 from carbonfleet.fleet import Placement
@@ -194,16 +195,7 @@ def _parse(body: Object) -> tuple[CarbonTrainingJob | None, str]:
     try:
         return CarbonTrainingJob.model_validate(body), ""
     except ValidationError as error:
-        return None, invalid_message(error)
-
-
-def invalid_message(error: ValidationError) -> str:
-    """The first few problems of an object, each with its field."""
-    problems = [
-        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].removeprefix('Value error, ')}"
-        for item in error.errors()[:5]
-    ]
-    return "; ".join(problems)
+        return None, told(error, CarbonTrainingJob)
 
 
 def ended_phase(report: ReportSpec) -> Phase:

@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from carbonfleet.api import CarbonTrainingJob
-from carbonfleet.api.job_status import CandidateStatus, JobStatus
-from carbonfleet.api.wire import format_time
+from carbonfleet.api.job_status import CandidateStatus, JobStatus, Phase
+from carbonfleet.placement.phrase import number
 
 _COLOURS = {"Succeeded": "green", "Running": "cyan", "Blocked": "yellow", "Failed": "red", "Waiting": "blue"}
 
@@ -41,7 +41,9 @@ class Screen:
         status = job.status
         colour = _COLOURS.get(status.phase.value, "white")
         self.console.print()
-        self.line(job.metadata.name, f"[{colour}]{status.phase.value}[/{colour}]: {escape(status.summary)}")
+        said = next((c.message for c in status.conditions if c.type == "Scheduled"), "") or status.summary
+        said = status.summary if status.phase is Phase.BLOCKED else said
+        self.line(job.metadata.name, f"[{colour}]{status.phase.value}[/{colour}]: {escape(said)}")
         if status.candidates:
             self.console.print(candidate_table(status.candidates))
 
@@ -70,29 +72,23 @@ def candidate_table(candidates: Sequence[CandidateStatus]) -> Table:
     table = Table(box=None, pad_edge=True, padding=(0, 1), header_style="dim")
     for name in ("", "spoke", "start", "g/kWh now", "in window", "gCO2e", "USD", "why"):
         numeric = name in ("g/kWh now", "in window", "gCO2e", "USD")
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=name != "why")
     for candidate in candidates:
         mark = {"Chosen": "[green]>[/green]", "Filtered": "[red]x[/red]"}.get(candidate.verdict, " ")
         start = candidate.start.strftime("%H:%M") if candidate.start else "-"
-        figures = [
-            _number(value, digits)
-            for value, digits in (
-                (candidate.grams_per_kwh_now, 0),
-                (candidate.grams_per_kwh_window, 0),
-                (candidate.grams_co2e, 0),
-                (candidate.cost_usd, 2),
-            )
-        ]
-        table.add_row(mark, candidate.cluster, start, *figures, escape(candidate.message or candidate.reason))
+        seen = candidate.grams_per_kwh_now, candidate.grams_per_kwh_window, candidate.grams_co2e
+        figures = [_number(value) for value in seen]
+        cost = "-" if candidate.cost_usd is None else f"{candidate.cost_usd:,.2f}"
+        table.add_row(mark, candidate.cluster, start, *figures, cost, escape(candidate.message or candidate.reason))
     return table
 
 
 def result_table(jobs: Sequence[CarbonTrainingJob]) -> Table:
     """One row for each job: where, when, what it learned, what it emitted."""
-    table = Table(title="Jobs", title_justify="left", header_style="bold")
-    for name in ("job", "phase", "spoke", "started", "validation loss", "kWh", "gCO2e", "baseline", "saved"):
+    table = Table(title="Jobs", title_justify="left", header_style="bold", box=None)
+    for name in ("job", "phase", "spoke", "started", "val. loss", "kWh", "gCO2e", "baseline", "saved"):
         numeric = name in ("kWh", "gCO2e", "baseline", "saved")
-        table.add_column(name, justify="right" if numeric else "left")
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
     for job in jobs:
         table.add_row(job.metadata.name, *_row(job.status))
     return table
@@ -103,19 +99,19 @@ def _row(status: JobStatus) -> list[str]:
     actual, progress = status.actual, status.progress
     loss = "-"
     if progress and progress.initial_validation_loss is not None and progress.validation_loss is not None:
-        loss = f"{progress.initial_validation_loss:.3f} > {progress.validation_loss:.3f}"
+        loss = f"{progress.initial_validation_loss:.2f} > {progress.validation_loss:.2f}"
     ran = status.phase.value not in ("Blocked", "Waiting", "Pending")
     return [
         f"[{colour}]{status.phase.value}[/{colour}]",
         status.cluster if ran else "-",
-        format_time(status.start)[5:16].replace("T", " ") if status.start and ran else "-",
+        status.when if ran else "-",
         loss,
-        _number(actual.energy_kwh if actual else None, 2),
-        _number(actual.grams_co2e if actual else None, 0),
-        _number(actual.baseline_grams_co2e if actual else None, 0),
+        _number(actual.energy_kwh if actual else None),
+        _number(actual.grams_co2e if actual else None),
+        _number(actual.baseline_grams_co2e if actual else None),
         status.saved if actual else "-",
     ]
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:,.{digits}f}"
+def _number(value: float | None) -> str:
+    return "-" if value is None else number(value)

@@ -41,8 +41,8 @@ def _what(view: View, choice: Choice, outcome: Outcome, window: Window) -> str:
             return f"Pauses at its next checkpoint; goes on {phrase.time(window.start)} on {here}, {end}"
         case Outcome.MOVE:
             return f"Moves to {here} at its next checkpoint, ends {phrase.time(window.end)}: {phrase.figures(window)}."
-    verb = "Starts now," if choice.start == 0 else "Starts"
-    return f"{verb} {phrase.time(window.start)} on {here}, {end}"
+    when = phrase.time(window.start)
+    return f"Starts {f'now ({when})' if choice.start == 0 else when} on {here}, {end}"
 
 
 def _signal_note(view: View) -> str:
@@ -77,8 +77,8 @@ def _why_later(view: View, choice: Choice, window: Window) -> str:
     now = window_at(problem, job, choice.lane, piece(view, choice.lane, first))
     when = "At once" if first == 0 else f"At {phrase.time(now.start)}"
     taken = "" if view.free[choice.lane, first] else ", had it GPUs there then"
-    at_once = f"{when} it would be {phrase.grams(now.grams_co2e)} at {phrase.intensity(now.grams_per_kwh)}{taken}"
-    return f"{at_once}; {_gain(now.grams_co2e, window.grams_co2e, now.cost_usd - window.cost_usd)}."
+    gain = _gain(now.grams_co2e, window.grams_co2e, now.cost_usd - window.cost_usd)
+    return f"{when}: {phrase.grams(now.grams_co2e)}{taken}; {gain}."
 
 
 def _waited(view: View, choice: Choice, window: Window) -> str | None:
@@ -91,8 +91,7 @@ def _waited(view: View, choice: Choice, window: Window) -> str | None:
         return None
     grams = window.grams_co2e + window.operational_grams * (held / window.grams_per_kwh - 1)
     wait = phrase.length(window.start - problem.jobs[job].submitted_at)
-    then = f"At submission, {wait} before, it would have been {phrase.grams(grams)} at {phrase.intensity(held)}"
-    return f"{then}; {_gain(grams, window.grams_co2e)}."
+    return f"At submission, {wait} before: {phrase.grams(grams)}; {_gain(grams, window.grams_co2e)}."
 
 
 def _gain(before_grams: float, grams: float, saved_usd: float = 0.0) -> str:

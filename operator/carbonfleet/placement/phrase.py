@@ -58,7 +58,7 @@ def intensity(grams_per_kwh: float) -> str:
 def saving(saved_grams: float, percent: float | None) -> str:
     """`812 g (94 %)`."""
     mass = f"{number(saved_grams / 1000)} kg" if abs(saved_grams) >= 1000 else f"{number(saved_grams)} g"
-    return mass if percent is None else f"{mass} ({percent:.0f} %)"
+    return mass if percent is None else f"{mass} ({round(percent)} %)"
 
 
 def spot(window: Window) -> str:
@@ -84,7 +84,7 @@ def time(moment: datetime) -> str:
 
 def until(start: datetime, end: datetime) -> str:
     """An end beside its start: the day is said only where it is another."""
-    return f"{end:%H:%M} UTC" if start.date() == end.date() else time(end)
+    return f"{end:%H:%M}" if start.date() == end.date() else time(end)
 
 
 def hours(minutes: float) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
+from carbonfleet.api.problems import told
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Duration, Wire, ZoneKey
 
@@ -217,5 +218,4 @@ def load_settings(path: Path) -> SignalSettings:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not YAML: {error}") from error
     except ValidationError as error:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise SettingsError(f"{path}: {lines}") from error
+        raise SettingsError(f"{path}: {told(error, SignalSettings)}") from error

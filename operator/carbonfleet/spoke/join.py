@@ -96,7 +96,7 @@ _STEPS: Final = Template("""\
 #
 $cluster_file#
 # 2. Apply this whole text to the hub (the comments are no harm):
-#      carbonfleet spoke join $name | kubectl apply -f -
+#      carbonfleet spoke join $name$option | kubectl apply -f -
 #    and make the kubeconfig that is all the spoke ever holds of the hub:
 #      C=--kubeconfig=hub.kubeconfig
 #      kubectl config $$C set-cluster hub --server=<its address> --certificate-authority=<its ca.crt> --embed-certs
@@ -139,7 +139,8 @@ def join_text(name: str, runtime: str) -> str:
     """All that a new spoke needs, as YAML that the hub can be given, with the steps as comments."""
     install = Template(_INSTALL[runtime]).substitute(name=_checked(name))
     commented = "".join(f"#      {line}".rstrip() + "\n" for line in cluster_file(name, runtime).splitlines())
-    return _STEPS.substitute(name=name, cluster_file=commented, install=install) + hub_rights(name)
+    option = "" if runtime == "kuberay" else f" --runtime {runtime}"
+    return _STEPS.substitute(name=name, option=option, cluster_file=commented, install=install) + hub_rights(name)
 
 
 def _checked(name: str) -> str:

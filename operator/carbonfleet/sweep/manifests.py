@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from carbonfleet.api import CarbonTrainingJob
+from carbonfleet.api.problems import told
 from carbonfleet.api.wire import API_VERSION, GROUP, format_duration
 from carbonfleet.sweep.error import SweepError
 from carbonfleet.sweep.file import SweepFile, SweepTier, Threshold
@@ -127,6 +128,5 @@ def _checked(manifest: dict[str, Any]) -> CarbonTrainingJob:
     try:
         return CarbonTrainingJob.model_validate(manifest)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in found[:5])
-        raise SweepError(f"job {manifest['metadata']['name']} is not valid: {told}; nothing was written") from error
+        found = told(error, CarbonTrainingJob)
+        raise SweepError(f"job {manifest['metadata']['name']} is not valid: {found}; nothing was written") from error
