@@ -6,11 +6,11 @@ import kopf
 from pydantic import ValidationError
 
 from carbonfleet.api import CarbonTrainingJob
+from carbonfleet.api.problems import told
 from carbonfleet.api.wire import GROUP, VERSION
 from carbonfleet.fleet import FleetError, Tip
 from carbonfleet.hub.mirror import JOBS
 from carbonfleet.hub.settings import AdmissionSettings
-from carbonfleet.hub.view import invalid_message
 from carbonfleet.hub.world import World
 from carbonfleet.placement.policy import residency_verdict
 
@@ -50,7 +50,7 @@ def refusal_of(body: dict[str, Any], tip: Tip) -> str:
     try:
         job = CarbonTrainingJob.model_validate(body)
     except ValidationError as error:
-        return f"invalid: {invalid_message(error)}"
+        return f"invalid: {told(error, CarbonTrainingJob)}"
     return _residency_refusal(job, tip)
 
 
