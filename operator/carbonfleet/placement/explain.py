@@ -21,8 +21,8 @@ def words_for(problem: Problem, job: int, choice: Choice | None, decision: Decis
         return Words(_without(view, decision, candidates), candidates)
     baseline = baseline_of(problem, job, choice.lane, decision.window)
     said = (
-        _what(view, choice, decision.outcome, decision.window),
         _signal_note(view),
+        _what(view, choice, decision.outcome, decision.window),
         _why_then(view, choice, decision.window),
         _why_there(candidates),
         decision.review_reason,
@@ -52,8 +52,8 @@ def _signal_note(view: View) -> str:
     action = problem.jobs[job].spec.schedule.on_signal_loss.action.value
     stand_in = problem.snapshot.assumptions.signal_loss_grams_per_kwh
     return (
-        f"No source knows the grid of any spoke that is allowed, so the job's own rule holds "
-        f"({action}); {stand_in:.0f} gCO2e/kWh stand in for what is not known."
+        f"No source knows the grid of any spoke that is allowed: the job's own rule ({action}) holds, and "
+        f"{stand_in:.0f} gCO2e/kWh stand in."
     )
 
 
