@@ -1,5 +1,8 @@
 """Reviewed placements from the job's object to the forge and back: what people do there, and when."""
 
+import random
+import time
+
 import pytest
 
 from carbonfleet.api.job_status import Phase
@@ -104,20 +107,36 @@ def test_a_hub_that_was_down_while_it_was_merged_too_late_takes_it_back(desk):
 @pytest.mark.parametrize("push", [("commit",), ("commit", "--amend")])
 def test_a_branch_that_a_person_pushed_to_is_never_touched_again(desk, push):
     pull = desk.propose("mine")
-    person = desk.house.git.checkout()
-    person.run("fetch", "--quiet", "origin")
-    person.run("checkout", "--quiet", "-b", "mine", f"origin/{pull.branch}")
-    file = person.path / f"clusters/no-osl-1/jobs/{desk.house.namespace}/mine.yaml"
-    file.write_text(file.read_text() + "# looked at\n")
-    message = person.run("log", "-1", "--format=%B")
-    person.run(*push, "--quiet", "--all", "-m", message)
-    person.run("push", "--quiet", "--force", "origin", f"HEAD:{pull.branch}")
-    pushed = person.run("rev-parse", "HEAD")
+    pushed = push_to(pull, desk, *push)
     desk.step(minutes=1)
     assert (desk.phase("mine"), desk.reason("mine")) == (Phase.REJECTED, "HumanEdited")
     desk.step(times=2, hours=3)
     assert desk.house.git.git("rev-parse", pull.branch) == pushed
     assert (pull.state, pull.comments, desk.forge.created) == ("open", [], 1)
+
+
+def test_what_a_person_changed_in_a_proposal_and_merged_runs_as_changed(desk):
+    pull = desk.propose("theirs")
+    push_to(pull, desk, "commit")
+    desk.step(minutes=1)
+    desk.merge(pull)
+    desk.step(times=5, minutes=1)
+    assert desk.phase("theirs") is Phase.SUCCEEDED
+    desk.house.assert_run_once_in(desk.world.ledger, "theirs")
+    assert desk.forge.created == 1
+
+
+def push_to(pull, desk, *how: str) -> str:
+    """A person changes the proposed file and pushes; the commit."""
+    person = desk.house.git.checkout()
+    person.run("fetch", "--quiet", "origin")
+    person.run("checkout", "--quiet", "-b", "mine", f"origin/{pull.branch}")
+    [file] = (person.path / "clusters/no-osl-1/jobs" / desk.house.namespace).iterdir()
+    file.write_text(file.read_text() + "# looked at\n")
+    said = ("--no-edit",) if "--amend" in how else ("-m", "Look here")
+    person.run(*how, "--quiet", "--all", *said)
+    person.run("push", "--quiet", "--force", "origin", f"HEAD:{pull.branch}")
+    return person.run("rev-parse", "HEAD")
 
 
 @pytest.mark.parametrize("keeps_the_files", [True, False])
@@ -204,3 +223,37 @@ def test_a_forge_that_limits_us_is_left_alone_until_it_says(desk):
     assert (desk.reason("limited"), desk.forge.requests) == ("ForgeRateLimited", [])
     desk.step(minutes=6)
     assert desk.phase("limited") is Phase.PROPOSED
+
+
+def test_hints_at_random_end_where_polling_alone_ends(hub_api, tmp_path):
+    seed = time.time_ns()
+    ends = []
+    for name, chance in (("polled", None), ("hinted", random.Random(seed))):
+        desk = ReviewHouse.open(tmp_path / name, hub_api, "github")
+        try:
+            ends.append(days_work(desk, chance))
+        finally:
+            desk.close()
+    assert ends[0] == ends[1], seed
+
+
+def days_work(desk: ReviewHouse, chance: random.Random | None) -> object:
+    """People merge, close, forget and come too late; where each job and pull request ends."""
+
+    def wait(times: int = 1, **forward: float) -> None:
+        for _ in range(times):
+            if chance is not None and chance.random() < 0.6:
+                desk.world.hinted.set()
+            desk.step(**forward)
+
+    pulls = {name: desk.propose(name) for name in ("merged", "closed", "late", "open")}
+    desk.merge(pulls["merged"])
+    desk.forge.close(pulls["closed"])
+    wait(3, minutes=20)
+    desk.clock.forward(hours=2)
+    desk.merge(pulls["late"])
+    wait(6, minutes=1)
+    phases = {name: desk.phase(name) for name in pulls}
+    changes = {name: desk.house.changes(name) for name in pulls}
+    shown = [(pull.branch.split("/")[1].split(".")[1], pull.state, pull.merged) for pull in desk.forge.pulls]
+    return phases, changes, shown, [pull.comments for pull in desk.forge.pulls], desk.forge.merges
