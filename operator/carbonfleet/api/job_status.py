@@ -1,13 +1,16 @@
 """What became of a job: its phase, conditions, candidates and figures, written by the hub alone."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from carbonfleet.api.condition import Condition
 from carbonfleet.api.report import Checkpoint, Progress
 from carbonfleet.api.wire import Duration, Name, Text, Time, Wire, keyed_by
+
+MOST_HOURS: Final = 96
+"""Of a decision's course that are kept."""
 
 
 class Phase(StrEnum):
@@ -118,6 +121,17 @@ class Figures(Wire):
     """Price of the GPUs and of moving data."""
     method: Annotated[str, Field(max_length=64)] = ""
     """How the energy was found: measured, or a profile's estimate."""
+    attempts: Annotated[int, Field(ge=1)] | None = None
+    """Of figures that were accounted: the attempts that they are the sum of."""
+
+
+class Segment(Wire):
+    """A time in which a job is to run."""
+
+    start: Time
+    """When it begins."""
+    end: Time
+    """When it ends, or pauses."""
 
 
 class DecisionRecord(Wire):
@@ -133,6 +147,10 @@ class DecisionRecord(Wire):
     recheck_at: Time | None = None
     expected: Figures | None = None
     grams_per_kwh: float | None = None
+    segments: Annotated[tuple[Segment, ...], Field(max_length=128)] = ()
+    """Of a run with pauses between them; empty for a run in one piece."""
+    course: Annotated[tuple[float, ...], Field(max_length=MOST_HOURS)] = ()
+    """Expected intensity of the chosen zone hour by hour, in g/kWh, from the UTC hour of the start on."""
     candidates: Annotated[tuple[CandidateStatus, ...], Field(max_length=20)] = ()
     candidates_total: Annotated[int, Field(ge=0)] = 0
     policy_digest: Annotated[str, Field(max_length=71)] = ""
@@ -165,6 +183,8 @@ class JobStatus(Wire):
     """For people: `812 g (94 %)`, with ~ before what is only expected."""
     attempt: Annotated[int, Field(ge=0)] = 0
     """Which run of the job this is; 0 before the first."""
+    pauses: Annotated[int, Field(ge=0)] = 0
+    """How often it was paused, moved or interrupted so far."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=keyed_by("type"))] = ()
     """In the order in which they come true; Ready sums them up."""
     candidates: Annotated[tuple[CandidateStatus, ...], Field(max_length=20)] = ()
@@ -178,7 +198,7 @@ class JobStatus(Wire):
     expected: Figures | None = None
     """Energy, carbon and cost as planned."""
     actual: Figures | None = None
-    """Energy, carbon and cost as accounted."""
+    """Energy, carbon and cost as accounted, of all attempts that have ended."""
     progress: Progress | None = None
     """How far the training is."""
     last_good_checkpoint: Checkpoint | None = None

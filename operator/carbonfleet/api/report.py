@@ -96,6 +96,15 @@ class Energy(Wire):
     """The same over time, oldest first."""
 
 
+class Stint(Wire):
+    """A time in which the attempt held its GPUs; pauses lie between stints."""
+
+    start: Time
+    """When it began to run, or went on after a pause."""
+    end: Time | None = None
+    """When it paused or ended; left out while it runs."""
+
+
 class ReportSpec(
     Wire,
     json_schema_extra=cel(
@@ -136,6 +145,8 @@ class ReportSpec(
     """When the attempt began to run."""
     end_time: Time | None = None
     """When it ended."""
+    stints: Annotated[tuple[Stint, ...], Field(max_length=128)] = ()
+    """When it held its GPUs, oldest first; empty from an agent that does not say."""
     progress: Progress | None = None
     """How far the training is."""
     checkpoint: Checkpoint | None = None
@@ -148,6 +159,13 @@ class ReportSpec(
     """Rises with each report of a boot."""
     observed_at: Time
     """When the agent saw this."""
+
+
+def stints_of(report: ReportSpec) -> tuple[Stint, ...]:
+    """When an attempt held its GPUs; all the time from start to end where its agent does not say."""
+    if report.stints or report.start_time is None:
+        return report.stints
+    return (Stint(start=report.start_time, end=report.end_time),)
 
 
 class TrainingReport(Foreign):

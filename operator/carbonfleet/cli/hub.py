@@ -98,6 +98,14 @@ def run(
         str,
         typer.Option(envvar="CARBONFLEET_LIVENESS", help="Where probes are answered, http://0.0.0.0:8080/healthz."),
     ] = "",
+    surprise_share: Annotated[
+        float,
+        typer.Option(
+            envvar="CARBONFLEET_SURPRISE_SHARE",
+            min=0.01,
+            help="Of what was expected of its grid: beyond that a running job is looked at afresh.",
+        ),
+    ] = 0.2,
     log_level: Annotated[str, typer.Option(envvar="CARBONFLEET_LOG_LEVEL")] = "INFO",
 ) -> None:
     """Watch jobs, choose where and when they run, and commit that to the fleet repository."""
@@ -153,6 +161,7 @@ def run(
             ledger=ledger,
             metrics=metrics,
             liveness=liveness,
+            surprise_share=surprise_share,
         )
         state.mkdir(parents=True, exist_ok=True)
         chosen = load_settings(signals) if signals else SignalSettings(store=f"sqlite:///{state}/signals.sqlite")

@@ -53,7 +53,7 @@ class Remove:
     placement: Placement
     why: str
     finished: bool = False
-    """Its terminal report is stored, or a person confirmed its removal: the deletion guard does not count it."""
+    """Its terminal report is stored, a person confirmed its removal, or it moves: no work for the deletion guard."""
 
     @property
     def id(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.api.job_status import DecisionRecord, Figures
-from carbonfleet.api.report import EnergyMethod, ReportSpec
+from carbonfleet.api.report import EnergyMethod, ReportSpec, stints_of
 from carbonfleet.hub.counterfactual import Would, counterfactuals
 from carbonfleet.ledger import (
     EnergyUse,
@@ -93,11 +93,13 @@ class _Ran:
     submitted: datetime
     start: datetime
     end: datetime
+    stints: tuple[tuple[datetime, datetime], ...]
+    """When it held its GPUs."""
 
     @property
     def hours(self) -> float:
-        """Its length."""
-        return (self.end - self.start).total_seconds() / 3600
+        """How long it held its GPUs."""
+        return sum((end - start).total_seconds() for start, end in self.stints) / 3600
 
 
 def _ran(attempt: Attempt) -> _Ran | None:
@@ -107,7 +109,18 @@ def _ran(attempt: Attempt) -> _Ran | None:
     if facts is None or pool is None or start is None:
         return None
     submitted = attempt.job.metadata.creation_timestamp or start
-    return _Ran(facts, pool, report.gpus, submitted, start, max(report.end_time or report.observed_at, start))
+    end = max(report.end_time or report.observed_at, start)
+    return _Ran(facts, pool, report.gpus, submitted, start, end, stints_until(report, end))
+
+
+def stints_until(report: ReportSpec, end: datetime) -> tuple[tuple[datetime, datetime], ...]:
+    """When an attempt that ended held its GPUs: in pauses it used nothing."""
+    found = []
+    for stint in stints_of(report):
+        over = min(stint.end or end, end)
+        if stint.start < over:
+            found.append((stint.start, over))
+    return tuple(found) or ((report.start_time or end, end),)
 
 
 def _identity(attempt: Attempt, ran: _Ran) -> dict[str, Any]:
@@ -141,21 +154,29 @@ def energy_of(
     What a meter counted where the spoke reports it and it is believable, with the profile's estimate for
     what the meter did not see; otherwise the profile's estimate alone.
     """
-    start, profile = report.start_time or end, pool_profile(pool)
-    hours = (end - start).total_seconds() / 3600
+    profile, stints = pool_profile(pool), stints_until(report, end)
+    start, worked = stints[0][0], sum((over - begun for begun, over in stints), timedelta())
+    hours = worked.total_seconds() / 3600
     kw = power_kw(profile, report.gpus, assumptions.utilisation)
     said = report.energy
     if said is not None and said.method is not EnergyMethod.ESTIMATE:
-        samples = [(sample.time, sample.energy_kwh) for sample in said.samples]
-        metered = metered_use(start, end, samples, said.kwh, kw)
+        samples = [(_without_pauses(sample.time, stints), sample.energy_kwh) for sample in said.samples]
+        metered = metered_use(start, start + worked, samples, said.kwh, kw)
         most = _ABSURD * power_kw(profile, report.gpus, 1.0) * hours
         if metered is not None and metered.use.total_kwh <= most:
             total, filled = metered.use.total_kwh, metered.filled_kwh
             doubt = (total - filled) * _METER_UNCERTAINTY + filled * profile.uncertainty
             method = f"{said.method.value}+estimate" if filled > _NEGLIGIBLE * total else said.method.value
-            return metered.use, method, doubt / total if total else _METER_UNCERTAINTY
+            return metered.use.laid_over(stints), method, doubt / total if total else _METER_UNCERTAINTY
     kwh = energy_kwh(profile, report.gpus, hours, assumptions.utilisation)
-    return EnergyUse.constant(start, end, kwh), "estimate", profile.uncertainty
+    return EnergyUse.constant(start, start + worked, kwh).laid_over(stints), "estimate", profile.uncertainty
+
+
+def _without_pauses(moment: datetime, stints: Sequence[tuple[datetime, datetime]]) -> datetime:
+    """How far the work was at a moment, as the time at which an unbroken run would have been there."""
+    worked = sum((min(end, moment) - start for start, end in stints if start < moment), timedelta())
+    beyond = max(moment - stints[-1][1], timedelta())
+    return stints[0][0] + worked + beyond if moment > stints[0][0] else moment
 
 
 def figures_of(entries: Sequence[Entry]) -> Figures:
@@ -175,6 +196,7 @@ def figures_of(entries: Sequence[Entry]) -> Figures:
         saved_percent=round(100 * saved / base, 1) if saved is not None and base else None,
         cost_usd=None if cost is None else round(cost, 2),
         method=" and ".join(methods)[:64],
+        attempts=len(entries),
     )
 
 
@@ -213,6 +235,13 @@ def _cost(record: DecisionRecord | None, ran: _Ran) -> float | None:
     """
     pool = ran.pool
     if record is not None and record.expected and record.expected.cost_usd and record.start and record.end:
-        planned_hours = (record.end - record.start).total_seconds() / 3600
+        planned_hours = _planned_hours(record)
         return record.expected.cost_usd * ran.hours / planned_hours if planned_hours else None
     return None if pool.usd_per_gpu_hour is None else pool.usd_per_gpu_hour * ran.gpus * ran.hours
+
+
+def _planned_hours(record: DecisionRecord) -> float:
+    """How long a decision expected the run to hold its GPUs."""
+    if record.segments:
+        return sum((part.end - part.start).total_seconds() for part in record.segments) / 3600
+    return (record.end - record.start).total_seconds() / 3600 if record.start and record.end else 0.0

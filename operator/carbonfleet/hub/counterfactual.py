@@ -25,7 +25,7 @@ class Would:
         """None where there is no such place, or nothing is known of its grid."""
         if facts is None:
             return None
-        moved = self.use.shifted(self.submitted - self.start)
+        moved = self.use.unpaused().shifted(self.submitted - self.start)
         length = timedelta(seconds=float(moved.times[-1] - moved.times[0]))
         held = self.grid(facts.zone, self.signal, self.submitted, self.submitted + length)
         if held is None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.fleet import Committed, FleetError, Intent, Place, Published, Remove, Tip
-from carbonfleet.hub import books, declared, leftovers, reviewing
+from carbonfleet.hub import books, declared, leftovers, reviewing, steering
 from carbonfleet.hub.finalizers import claim, release
 from carbonfleet.hub.intentions import intents_of
 from carbonfleet.hub.known import Trouble
@@ -20,6 +20,7 @@ from carbonfleet.hub.view import Stage, latest_reports, refusals
 from carbonfleet.hub.world import World
 from carbonfleet.kube import Object
 from carbonfleet.placement import plan
+from carbonfleet.placement.decision import Outcome as Decided
 from carbonfleet.placement.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def run(world: World) -> Outcome:
         declared.mirror_clusters(world.kube, scene.tip, world.mirror)
     declared.show_health(world, scene)
     figures, unbooked = books.close(world, scene)
-    scene, planned = decide(world, replace(scene, holds={**reviewing.late(world, scene), **unbooked}))
+    scene = replace(scene, holds={**reviewing.late(world, scene), **unbooked})
+    scene, planned = decide(world, steering.watch(world, scene))
     intents = claim(world, scene, intents_of(scene, planned.decisions, planned.records))
     announced = announce(world, scene, planned.records, intents)
     published, trouble = publish(world, intents)
@@ -56,19 +58,22 @@ def run(world: World) -> Outcome:
     written = write_statuses(world, after, planned.records, intents, published, trouble, figures, proposals)
     release(world, after)
     leftovers.forget_reports(world, after)
+    steering.remember(world, scene, planned)
     due = [decision.recheck_at for decision in planned.decisions.values()]
-    go_on = _calls_for_more(after, written, intents, published)
+    due += [scene.next_look] if scene.next_look else []
+    go_on = _calls_for_more(after, written, planned, intents, published)
     return Outcome(len(planned.decisions), len(intents), len(written), min(due, default=None), trouble, go_on)
 
 
 def _calls_for_more(
-    after: Scene, written: Collection[str], intents: Iterable[Intent], published: Published | None
+    after: Scene, written: Collection[str], planned: Planned, intents: Iterable[Intent], published: Published | None
 ) -> bool:
     """Whether a status was written of what Git may now forget, or Git has just forgotten one."""
     results = published.results if published else {}
     removed = any(isinstance(i, Remove) and isinstance(results.get(i.id), Committed) for i in intents)
+    moves = any(planned.decisions[uid].outcome is Decided.MOVE for uid in planned.decisions.keys() & written)
     leaves = (view.stage is Stage.ENDED or after.is_late(view) for view in after.views if view.uid in written)
-    return removed or any(leaves)
+    return removed or moves or any(leaves)
 
 
 def observe(world: World) -> Scene:
@@ -106,7 +111,7 @@ def decide(world: World, scene: Scene) -> tuple[Scene, Planned]:
 
     A fault of the planner is told to each job that waits for it, so that nobody waits without knowing why.
     """
-    if scene.tip is None or not scene.queued():
+    if scene.tip is None or not (scene.queued() or scene.turns):
         return scene, Planned()
     try:
         planned = _plan(world, scene)
@@ -137,13 +142,15 @@ def _plan(world: World, scene: Scene) -> Planned:
         snapshot,
         forecasts=reading.forecasts,
         histories=reading.histories,
+        assumptions=replace(snapshot.assumptions, surprise_share=world.settings.surprise_share),
         signal_problems=reading.problems,
         usage=books.usage(world.ledger, _has_budgets(snapshot), scene),
     )
     if (known := world.last_plan.recall(complete, scene.now)) is not None:
         return known
     planned = plan_around(complete, scene.now, world.quarantine, plan)
-    signed = {uid: record.model_copy(update={"hub": world.hub_id}) for uid, record in planned.records.items()}
+    records = {**planned.records, **steering.expecting(planned, scene, reading.forecasts)}
+    signed = {uid: record.model_copy(update={"hub": world.hub_id}) for uid, record in records.items()}
     world.last_plan.keep(complete, replace(planned, records=signed))
     return world.last_plan.planned
 

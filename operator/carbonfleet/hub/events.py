@@ -21,6 +21,8 @@ _TOLD_AS: Final = {
     Phase.RUNNING: "Running",
     Phase.CANCELLED: "Deleting",
     Phase.PROPOSED: "Proposed",
+    Phase.PAUSED: "Paused",
+    Phase.MOVING: "Moving",
 }
 """Where the roll-up's reason would tell of what is still to come."""
 _WARNINGS: Final = frozenset({Phase.BLOCKED, Phase.FAILED, Phase.REJECTED})
@@ -40,6 +42,8 @@ def happening(old: JobStatus, new: JobStatus) -> Happening | None:
     before, after = _ready_reason(old), _ready_reason(new)
     if old.phase is new.phase and (before == after or new.phase not in _WARNINGS):
         return None
+    if old.phase is Phase.PAUSED and new.phase is Phase.RUNNING:
+        return Happening("Resumed", new.summary or "goes on after a pause", is_warning=False)
     reason = _TOLD_AS.get(new.phase) or after or new.phase.value
     return Happening(reason, _message(new), new.phase in _WARNINGS)
 

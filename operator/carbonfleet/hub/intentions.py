@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from carbonfleet.api import ANNOTATION
 from carbonfleet.api.job_status import DecisionRecord, Phase
-from carbonfleet.fleet import Intent, Place, Remove, Tip
+from carbonfleet.fleet import Intent, Place, Placement, Remove, Suspend, Tip
 from carbonfleet.hub.scene import Scene, asks_to_replace
 from carbonfleet.hub.view import IN_GIT, JobView, Stage, ended_phase, may_try_again
 from carbonfleet.placement.decision import Decision, Outcome
@@ -27,6 +27,8 @@ def _intent(view: JobView, decision: Decision | None, records: Mapping[str, Deci
         return Remove(placed, "the job was deleted", finished=_has_ended(view) or is_confirmed(view))
     if placed is not None and view.stage is Stage.ENDED and is_stored(view) and view.report:
         return Remove(placed, f"attempt {placed.attempt} ended: {view.report.phase}", finished=True)
+    if placed is not None and view.stage is Stage.LIVE and decision is not None:
+        return _turn(view, placed, decision)
     if decision is not None and decision.outcome is Outcome.START and view.job is not None:
         if decision.review_required:
             return None
@@ -42,6 +44,22 @@ def _late(scene: Scene) -> list[Intent]:
         for view in late
         if view.placement is not None and view.status.attempt == view.placement.attempt
     ]
+
+
+def _turn(view: JobView, placed: Placement, decision: Decision) -> Intent | None:
+    """What a decision on a job under way changes in Git.
+
+    A move begins with the removal, once the status says that it is one, so that nobody takes it for a person's
+    revert; its spoke saves the attempt and stops it, and the next is placed when it has said so.
+    """
+    match decision.outcome:
+        case Outcome.PAUSE if not placed.suspended:
+            return Suspend(placed, suspended=True, why=decision.message)
+        case Outcome.KEEP if placed.suspended:
+            return Suspend(placed, suspended=False, why=decision.message)
+        case Outcome.MOVE if view.status.phase is Phase.MOVING:
+            return Remove(placed, decision.message, finished=True)
+    return None
 
 
 def _has_ended(view: JobView) -> bool:

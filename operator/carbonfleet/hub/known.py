@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Final
 
 from carbonfleet.api.job_status import DecisionRecord, Figures, Phase
-from carbonfleet.api.report import ReportSpec
+from carbonfleet.api.report import ReportSpec, stints_of
 from carbonfleet.fleet import Proposal, object_name
 from carbonfleet.fleet.review import Stage as ReviewStage
+from carbonfleet.hub.turns import reserved_until
 from carbonfleet.hub.view import JobView, Stage
 from carbonfleet.placement.phrase import grams, number, saving, shortened, time, until
 
@@ -38,6 +39,8 @@ class Known:
     """It trains, and was expected to have ended by now."""
     is_spoke_lost: bool = False
     """The spoke that must report a stop has not been heard of for a while, or is no longer declared."""
+    turn: DecisionRecord | None = None
+    """This cycle's decision on a job under way: to go on, pause, or move."""
 
 
 HELD_REASONS: Final = frozenset({"RevertedByHuman", "EditedByHuman"})
@@ -75,7 +78,9 @@ def expected_end(known: Known) -> datetime | None:
     if record is None or record.start is None or record.end is None:
         return None
     began = report.start_time if report is not None and report.start_time else record.start
-    return began + (record.end - record.start)
+    if known.view.placement is None or record.segments:
+        return began + (record.end - record.start)
+    return reserved_until(known.view.placement, report)
 
 
 def summary_of(known: Known, phase: Phase) -> str:
@@ -88,8 +93,10 @@ def _summary(known: Known, phase: Phase) -> str:
     report = view.current_report
     if view.job is None:
         return f"Invalid: {view.problem}"
-    if known.trouble is not None:
+    if known.trouble is not None and phase is not Phase.MOVING:
         return known.trouble.message
+    if phase in (Phase.PAUSED, Phase.MOVING):
+        return change_of(known, phase)
     if view.stage is Stage.LEAVING:
         return f"Deleted: {still_runs(view, is_spoke_lost=known.is_spoke_lost)}"
     if phase is Phase.SUCCEEDED and report is not None:
@@ -129,6 +136,18 @@ def _ended(known: Known, report: ReportSpec) -> str:
         if known.actual.saved_grams_co2e is not None:
             text += f", saved {saved_text(known.actual, measured=True)}"
     return f"{text}."
+
+
+def change_of(known: Known, phase: Phase) -> str:
+    """Why a job is paused or moves, and what that gains; what was said last while there is nothing new."""
+    view, turn = known.view, known.turn
+    before = view.status.summary if view.status.phase is phase else ""
+    if phase is Phase.MOVING:
+        said = f"Moving: {turn.message}" if turn else before
+        return said if view.placement else f"Moving: {still_runs(view, is_spoke_lost=known.is_spoke_lost)}"
+    stints = stints_of(view.report) if view.report else ()
+    since = f" since {time(stints[-1].end)}" if stints and stints[-1].end else ""
+    return f"Paused{since}: {turn.message}" if turn else before or f"Paused{since}"
 
 
 def outcome_of(known: Known, report: ReportSpec) -> str:

@@ -1,21 +1,24 @@
 """What one cycle sees, as frozen values, and the snapshot that it plans with."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
 from carbonfleet.api import ANNOTATION, SpokeStatus
 from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.job_status import Phase
 from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.fleet import Placement, Tip
 from carbonfleet.hub.known import MERGED_LATE, Known, Trouble, expected_end, spoke_of
+from carbonfleet.hub.turns import Turn, has_same_spec, is_paused, reserved_until
 from carbonfleet.hub.view import IN_GIT, JobView, Stage
 from carbonfleet.kube import Object
 from carbonfleet.placement.phrase import time
-from carbonfleet.placement.snapshot import QueuedJob, Reservation, Snapshot, Spoke
+from carbonfleet.placement.policy import review_verdict
+from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Reservation, Snapshot, Spoke
 
 STOP_SLACK = timedelta(minutes=5)
 """A run that outlives its expected end is taken to need its GPUs for so much longer."""
@@ -45,6 +48,11 @@ class Scene:
     holds: Mapping[str, Trouble] = field(default_factory=dict)
     """By job UID: what keeps a job where it is for now, through no fault of its surroundings."""
 
+    turns: Mapping[str, Turn] = field(default_factory=dict)
+    """By job UID: jobs under way that want a decision now."""
+    next_look: datetime | None = None
+    """When a running job is looked at next."""
+
     def queued(self) -> list[JobView]:
         """Jobs that want a decision and may have one."""
         return [
@@ -55,6 +63,11 @@ class Scene:
             and not self.was_reverted(view)
             and self.has_stopped(view)
         ]
+
+    def can_answer(self, view: JobView) -> bool:
+        """The spoke of a job under way is there to do what Git says."""
+        name = view.placement.cluster if view.placement else ""
+        return any(spoke.name == name and (spoke.healthy or spoke.facts.maintenance) for spoke in self.spokes)
 
     def has_stopped(self, view: JobView) -> bool:
         """Nothing of the job stands in Git or runs: its last attempt said so, or its spoke never saw it."""
@@ -155,13 +168,16 @@ def snapshot_of(scene: Scene, default_baseline_region: str) -> Snapshot:
     tip = scene.tip
     reports = {view.uid: view.report for view in scene.views if view.report is not None}
     return Snapshot(
-        jobs=tuple(_queued(view, scene) for view in scene.queued()),
+        jobs=(
+            *(_queued(view, scene) for view in scene.queued()),
+            *(_under_way(view, scene, scene.turns[view.uid]) for view in scene.views if view.uid in scene.turns),
+        ),
         spokes=scene.spokes,
         policies=tip.policies if tip else Snapshot().policies,
         reservations=tuple(
             _reservation(placed, reports.get(placed.uid), scene.now)
             for placed in (tip.files.values() if tip else ())
-            if not _has_ended(placed, reports.get(placed.uid))
+            if not _holds_nothing(placed, reports.get(placed.uid))
         ),
         default_baseline_region=default_baseline_region,
     )
@@ -179,32 +195,80 @@ def _queued(view: JobView, scene: Scene) -> QueuedJob:
         submitted_at=job.metadata.creation_timestamp,
         generation=job.metadata.generation,
         attempt=view.last_attempt + 1,
-        remaining_fraction=_remaining(view.report),
+        remaining_fraction=_remaining(view),
+        incumbent=_promised(view),
         excluded_clusters=scene.refusals.get(view.uid, frozenset()),
     )
 
 
-def _remaining(report: ReportSpec | None) -> float:
-    """What the last checkpoint leaves to do."""
-    if report is None or report.checkpoint is None or report.progress is None:
+def _promised(view: JobView) -> Incumbent | None:
+    """Where a waiting job was last told that it would run: it leaves that only for a real gain."""
+    status = view.status
+    chosen = status.candidates[0] if status.candidates else None
+    is_told = status.phase is Phase.WAITING and status.observed_generation == view.body["metadata"].get("generation")
+    if not is_told or view.report is not None or status.start is None or chosen is None or chosen.pool is None:
+        return None
+    return Incumbent(chosen.cluster, chosen.pool, status.start) if chosen.verdict == "Chosen" else None
+
+
+def _under_way(view: JobView, scene: Scene, turn: Turn) -> QueuedJob:
+    """A job that runs or is paused, open to a better place and time."""
+    placed = view.placement
+    if placed is None:
+        raise ValueError(f"{view.key}: what is under way stands in Git")
+    incumbent = Incumbent(
+        placed.cluster,
+        placed.pool,
+        placed.start,
+        running=not turn.paused,
+        paused=turn.paused,
+        since=turn.since,
+        pauses_used=turn.pauses_used,
+        pause_is_due=turn.pause_is_due,
+        surprise=turn.surprise,
+    )
+    queued = replace(_queued(view, scene), incumbent=incumbent)
+    if _may_move(view, scene):
+        return queued
+    elsewhere = frozenset(spoke.name for spoke in scene.spokes) - {placed.cluster}
+    return replace(queued, excluded_clusters=queued.excluded_clusters | elsewhere)
+
+
+def _may_move(view: JobView, scene: Scene) -> bool:
+    """Whether it may go elsewhere without being asked for: its spec is unchanged, and nobody wants to agree first."""
+    if view.job is None or scene.tip is None or not has_same_spec(view):
+        return False
+    namespace, spec = view.job.metadata.namespace, view.job.spec
+    return not review_verdict(
+        scene.tip.policies, spec, namespace, cost_usd=None, saving_percent=None, moving=True
+    ).required
+
+
+def _remaining(view: JobView) -> float:
+    """What is left to do: a running attempt saves itself before it stops; any other goes on from its checkpoint."""
+    report = view.report
+    progress = report.progress if report is not None and report.progress else view.status.progress
+    if report is None or progress is None or not progress.total_steps:
         return 1.0
-    total = report.progress.total_steps
-    return max(0.0, 1 - report.checkpoint.step / total) if total else 1.0
+    saved = report.checkpoint.step if report.checkpoint is not None else 0
+    is_live = report.phase is AttemptPhase.RUNNING and report.progress is not None
+    return max(0.0, 1 - (max(saved, progress.step) if is_live else saved) / progress.total_steps)
 
 
-def _has_ended(placed: Placement, report: ReportSpec | None) -> bool:
-    return report is not None and report.attempt == placed.attempt and report.phase.is_terminal
+def _holds_nothing(placed: Placement, report: ReportSpec | None) -> bool:
+    """Its GPUs are free: the attempt has ended, or has paused and is not wanted to go on yet."""
+    has_ended = report is not None and report.attempt == placed.attempt and report.phase.is_terminal
+    return has_ended or is_paused(placed, report)
 
 
 def _reservation(placed: Placement, report: ReportSpec | None, now: datetime) -> Reservation:
     started = report.start_time if report is not None and report.attempt == placed.attempt else None
-    start = started or placed.start
     return Reservation(
         job_uid=placed.uid,
         namespace=placed.namespace,
         cluster=placed.cluster,
         pool=placed.pool,
         gpus=placed.gpus,
-        start=min(start, now),
-        end=max(start + placed.duration, now + STOP_SLACK),
+        start=min(started or placed.start, now),
+        end=max(reserved_until(placed, report), now + STOP_SLACK),
     )

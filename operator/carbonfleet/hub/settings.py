@@ -14,6 +14,7 @@ from carbonfleet.fleet.github import GitHub
 from carbonfleet.fleet.gitlab import GitLab
 from carbonfleet.fleet.webhook import ForgeKind
 from carbonfleet.hub.election import LEASE
+from carbonfleet.placement.assumptions import DEFAULTS
 
 
 class ReviewSettings(BaseModel):
@@ -107,5 +108,7 @@ class HubSettings(BaseModel):
     """A spoke that was silent for longer gets no new work."""
     heartbeat_grace_real: timedelta = timedelta(seconds=30)
     """The same in real time, for a clock that runs fast: agents do not report more often than they can."""
+    surprise_share: Annotated[float, Field(gt=0)] = DEFAULTS.surprise_share
+    """A running job is looked at afresh where its grid is by more than this share above what was expected."""
     horizon: timedelta = HORIZON
     """How far ahead the plan looks."""

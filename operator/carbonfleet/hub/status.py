@@ -21,11 +21,13 @@ from carbonfleet.hub.known import (
     NOT_ACCOUNTED,
     WAITING_FOR_STOP,
     Known,
+    change_of,
     expected_end,
     outcome_of,
     saved_text,
     summary_of,
 )
+from carbonfleet.hub.turns import pauses_used
 from carbonfleet.hub.view import JobView, Stage, ended_phase, may_try_again
 from carbonfleet.placement.phrase import shortened, time
 from carbonfleet.placement.policy import POLICY_REASONS
@@ -64,10 +66,11 @@ def status_of(known: Known, now: datetime) -> JobStatus:
         start=start,
         when=f"{start:%m-%d %H:%M}" if start else "",
         # What is to start is tried at each cycle: no time to show, and none to write again when Git is away.
-        recheck_at=record.recheck_at if record and phase in _OPEN and record.outcome != "Start" else None,
+        recheck_at=_recheck_at(known, phase, old),
         grams_per_kwh=shown.grams_per_kwh if shown else None,
         saved=saved_text(shown, measured=shown is actual),
         attempt=max(view.last_attempt, old.attempt),
+        pauses=max(pauses_used(view), old.pauses),
         conditions=tuple(_with_history(rung, old, generation, now) for rung in rungs),
         candidates=record.candidates if record else old.candidates,
         candidates_total=record.candidates_total if record else old.candidates_total,
@@ -80,6 +83,14 @@ def status_of(known: Known, now: datetime) -> JobStatus:
         decision_digest=record.digest if record else old.decision_digest,
         replaced=_replaced(view, old),
     )
+
+
+def _recheck_at(known: Known, phase: Phase, old: JobStatus) -> datetime | None:
+    """When it is decided on again; of what runs, the hub's own looks are not worth a write."""
+    if phase is Phase.PAUSED:
+        return known.turn.recheck_at if known.turn else old.recheck_at
+    record = known.record
+    return record.recheck_at if record and phase in _OPEN and record.outcome != "Start" else None
 
 
 def _start(known: Known, phase: Phase, old: JobStatus) -> datetime | None:
@@ -116,6 +127,8 @@ def phase_of(known: Known, old: JobStatus) -> Phase:
     match view.stage:
         case Stage.LIVE if known.trouble is not None and known.trouble.reason == MERGED_LATE:
             return Phase.WAITING
+        case Stage.LIVE if known.turn is not None and known.turn.outcome == "Move":
+            return Phase.MOVING
         case Stage.LIVE if report is not None and report.phase in _BY_REPORT:
             return _BY_REPORT[report.phase]
         case Stage.LIVE:
@@ -129,7 +142,7 @@ def phase_of(known: Known, old: JobStatus) -> Phase:
         case Stage.QUEUED if known.trouble is not None and known.trouble.reason in HELD_REASONS:
             return Phase.REJECTED
         case Stage.QUEUED if known.trouble is not None and known.trouble.reason == WAITING_FOR_STOP:
-            return Phase.WAITING
+            return Phase.MOVING if old.phase is Phase.MOVING else Phase.WAITING
         case Stage.QUEUED if known.proposal is not None:
             return _BY_REVIEW.get(known.proposal.stage, Phase.PENDING)
         case Stage.QUEUED if known.record is not None:
@@ -218,11 +231,19 @@ def _synced(known: Known, phase: Phase) -> Rung | None:
 
 
 def _running(known: Known, phase: Phase) -> Rung | None:
-    report = known.view.current_report
+    report, placed = known.view.current_report, known.view.placement
     if report is None:
         return None
     progress = report.progress
     done = f"step {progress.step} of {progress.total_steps}" if progress else "no step reported yet"
+    if phase is Phase.MOVING:
+        return Rung("Running", FALSE if report.phase.is_terminal else TRUE, "Moving", f"{change_of(known, phase)}")
+    if phase is Phase.PAUSED and placed is not None and not placed.suspended:
+        return Rung("Running", FALSE, "Resuming", f"{placed.cluster} was asked to go on from {done}")
+    if phase is Phase.PAUSED:
+        return Rung("Running", FALSE, "Paused", f"{change_of(known, phase)} ({done})")
+    if report.phase is AttemptPhase.RUNNING and placed is not None and placed.suspended:
+        return Rung("Running", TRUE, "Pausing", f"{placed.cluster} was asked to save it and give up its GPUs; {done}")
     if report.phase is AttemptPhase.RUNNING:
         if known.is_overdue and (end := expected_end(known)) is not None:
             return Rung("Running", TRUE, "Overdue", f"{done}; it was expected to end by {time(end)}")
@@ -258,6 +279,8 @@ def _ready(known: Known, rungs: list[Rung], phase: Phase) -> Rung:
         return Rung("Ready", FALSE, "Deleting", summary_of(known, phase))
     if phase is Phase.SUCCEEDED:
         return Rung("Ready", TRUE, "Succeeded", summary_of(known, phase))
+    if phase is Phase.MOVING:
+        return Rung("Ready", FALSE, "Moving", summary_of(known, phase))
     unmet = next((rung for rung in rungs if rung.status is not TRUE), rungs[-1])
     reason = unmet.reason if unmet.type != "Finished" else "Failed"
     return Rung("Ready", FALSE, reason, shortened(unmet.message))
@@ -341,6 +364,7 @@ def _material(status: JobStatus) -> tuple[object, ...]:
         status.last_good_checkpoint,
         status.actual,
         status.attempt,
+        status.pauses,
         status.replaced,
         tuple((c.cluster, c.verdict, c.reason) for c in status.candidates),
     )

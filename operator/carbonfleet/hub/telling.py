@@ -79,7 +79,8 @@ def write_statuses(
             record = books.record_in_git(world, scene, view) if placed else records.get(view.uid)
             commit = _commit_of(view, placed, published, scene)
             actual = figures.get(view.uid)
-            known = Known(view, record, troubles.get(view.uid), commit, actual, proposals.get(view.uid))
+            turn = records.get(view.uid) if view.uid in scene.turns else None
+            known = Known(view, record, troubles.get(view.uid), commit, actual, proposals.get(view.uid), turn=turn)
             known = replace(known, is_overdue=scene.is_overdue(known), is_spoke_lost=scene.is_spoke_lost(view))
             if (change := _change(world, known, scene.now)) is not None:
                 yield change

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from threading import Event
 from typing import Final
 
@@ -48,6 +49,8 @@ class World:
     late: dict[str, str] = field(default_factory=dict)
     """What is wrong with when a reviewed placement was merged, by its id; empty where nothing is."""
     last_plan: LastPlan = field(default_factory=LastPlan)
+    looked: dict[str, datetime] = field(default_factory=dict)
+    """By job UID: when a running job was looked at last, and found best left as it is."""
     told: dict[str, Known] = field(default_factory=dict)
     """By job UID: what its status says in full, so that it need not be worked out again."""
     hub_id: str = ""

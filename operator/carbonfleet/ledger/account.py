@@ -46,6 +46,26 @@ class EnergyUse:
         """The same use at another time, for counterfactuals."""
         return EnergyUse(self.times + span.total_seconds(), self.kwh)
 
+    def laid_over(self, stints: Sequence[tuple[datetime, datetime]]) -> "EnergyUse":
+        """The same use, which knows no pauses and begins with the first stint, with nothing used between stints."""
+        begun = np.array([start.timestamp() for start, _ in stints])
+        over = np.cumsum([(end - start).total_seconds() for start, end in stints]) + self.times[0]
+        times, kwh = [self.times[:1]], [self.kwh[:1]]
+        for first, last, start in zip(np.concatenate([self.times[:1], over[:-1]]), over, begun, strict=True):
+            inside = (self.times > first) & (self.times < last)
+            times.append(np.concatenate([[first], self.times[inside], [last]]) + (start - first))
+            kwh.append(np.interp(np.concatenate([[first], self.times[inside], [last]]), self.times, self.kwh))
+        return EnergyUse(np.concatenate(times[1:]), np.concatenate(kwh[1:]))
+
+    def unpaused(self) -> "EnergyUse":
+        """The same use without the times in which nothing was used, as it would be where nobody pauses."""
+        works = np.diff(self.kwh) > 0
+        if works.all() or not works.any():
+            return self
+        seconds = np.diff(self.times)[works]
+        times = self.times[0] + np.concatenate([[0.0], np.cumsum(seconds)])
+        return EnergyUse(times, np.concatenate([self.kwh[:1], self.kwh[1:][works]]))
+
     @property
     def total_kwh(self) -> float:
         """Energy over the whole use."""

@@ -28,7 +28,7 @@ def settlement(entry: Entry, grid: Grid, now: datetime) -> Entry | None:
     if entry.kind is not EntryKind.ATTEMPT or now < entry.end + FINAL_AFTER:
         return None
     use, signal = energy_use(entry), SignalKind(entry.signal)
-    moved = use.shifted(entry.submitted_at - entry.start)
+    moved = use.unpaused().shifted(entry.submitted_at - entry.start)
     until = entry.submitted_at + (entry.end - entry.start)
 
     def would_have_emitted(first: float | None, zone: str, pue: float) -> float | None:

@@ -32,6 +32,10 @@ class Assumptions:
     """How many standard errors of the forecast a later start must gain on top: see `grid.weighed`."""
     stability_share: float = 0.12
     """A move must gain this share of the job's carbon: more than two spokes that swing by ±5 % can show."""
+    surprise_share: float = 0.2
+    """A grid that is by more than this share above what a decision expected has its job looked at afresh."""
+    surprised_gain_share: float = 0.02
+    """After such a surprise, or where its plan has it pause, leaving must gain this share beyond its own cost."""
     minimum_dwell: timedelta = timedelta(hours=1)
     """A running job is left alone for so long after its start."""
     review_lead: timedelta = timedelta(hours=2)

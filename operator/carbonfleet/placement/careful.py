@@ -9,7 +9,7 @@ from carbonfleet.placement.measure import window_at
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
 from carbonfleet.placement.rules import BoolArray
-from carbonfleet.placement.stay import promised, stay_or_go
+from carbonfleet.placement.stay import as_paused, promised, stay_or_go, taken_up
 from carbonfleet.placement.weigh import Windows, windows_of
 
 
@@ -19,6 +19,8 @@ def carefully(problem: Problem, job: int, room: Room) -> Choice | None:
     choice: Choice | None = None
     if queued.incumbent is not None and queued.incumbent.running:
         choice = stay_or_go(problem, job, room)
+    elif queued.incumbent is not None and queued.incumbent.paused:
+        choice = taken_up(problem, job) or as_paused(problem, job, in_one_piece(problem, job))
     else:
         if queued.spec.schedule.interruptible is not None:
             choice = segmented(problem, job)

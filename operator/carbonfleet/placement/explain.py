@@ -9,6 +9,7 @@ from carbonfleet.placement.decision import Candidate, Decision, Outcome, Window,
 from carbonfleet.placement.grid import MINUTE
 from carbonfleet.placement.measure import at_submission, baseline_of, window_at
 from carbonfleet.placement.problem import Problem
+from carbonfleet.placement.stay import unbroken
 from carbonfleet.placement.trace import View, candidates_of, piece, view_of
 from carbonfleet.placement.weigh import gate_of, is_signal_lost
 
@@ -22,6 +23,7 @@ def words_for(problem: Problem, job: int, choice: Choice | None, decision: Decis
     baseline = baseline_of(problem, job, choice.lane, decision.window)
     said = (
         _signal_note(view),
+        _why_change(view, choice, decision.window),
         _what(view, choice, decision.outcome, decision.window),
         _why_then(view, choice, decision.window),
         _why_there(candidates),
@@ -34,15 +36,41 @@ def _what(view: View, choice: Choice, outcome: Outcome, window: Window) -> str:
     here = f"{phrase.gpus(window.gpus)} of {window.cluster}/{window.pool}{phrase.spot(window)}"
     parts = f" in {len(window.segments)} parts" if len(window.segments) > 1 else ""
     end = f"ends {phrase.until(window.start, window.end)}{parts}: {phrase.figures(window)}."
+    incumbent = view.problem.jobs[view.job].incumbent
+    paused = incumbent is not None and incumbent.paused
     match outcome:
         case Outcome.KEEP:
-            return f"Goes on on {here}, ends {phrase.time(window.end)}{parts}: {phrase.figures(window)}."
+            verb = "Goes on now" if paused else "Goes on"
+            return f"{verb} on {here}, ends {phrase.time(window.end)}{parts}: {phrase.figures(window)}."
         case Outcome.PAUSE:
-            return f"Pauses at its next checkpoint; goes on {phrase.time(window.start)} on {here}, {end}"
+            verb = "Stays paused" if paused else "Pauses at its next checkpoint"
+            return f"{verb}; goes on {phrase.time(window.start)} on {here}, {end}"
         case Outcome.MOVE:
-            return f"Moves to {here} at its next checkpoint, ends {phrase.time(window.end)}: {phrase.figures(window)}."
+            when = "" if paused else " at its next checkpoint"
+            return f"Moves to {here}{when}, ends {phrase.time(window.end)}: {phrase.figures(window)}."
     when = phrase.time(window.start)
     return f"Starts {f'now ({when})' if choice.start == 0 else when} on {here}, {end}"
+
+
+def _why_change(view: View, choice: Choice, window: Window) -> str:
+    """What a job that is under way gains on going on where it is, at once and without a pause."""
+    problem, job = view.problem, view.job
+    incumbent = problem.jobs[job].incumbent
+    if incumbent is None or not incumbent.is_under_way:
+        return ""
+    share = problem.snapshot.assumptions.surprise_share
+    surprised = f"The grid was {100 * incumbent.surprise:.0f} % above what was expected. "
+    note = surprised if incumbent.surprise > share else ""
+    stay = unbroken(problem, job)
+    if stay is None or stay.segments == window.segments:
+        return note.strip()
+    saved = stay.grams_co2e - window.grams_co2e
+    percent = f" ({100 * saved / stay.grams_co2e:.0f} %)" if stay.grams_co2e else ""
+    gain = f"This saves {phrase.grams(saved)}{percent}" if saved > 0 else "There is no cleaner way"
+    return (
+        f"{note}{gain}: to go on at once and without a pause on {stay.cluster} would be "
+        f"{phrase.grams(stay.grams_co2e)} at {stay.grams_per_kwh:.0f} gCO2e/kWh."
+    )
 
 
 def _signal_note(view: View) -> str:
@@ -144,7 +172,9 @@ def _without(view: View, decision: Decision, candidates: tuple[Candidate, ...]) 
     if not candidates:
         return "The fleet has no spoke. Join one with `carbonfleet spoke join`."
     head = "No spoke can take the job"
-    if decision.outcome is Outcome.PAUSE:
+    if decision.reason == "WaitingForCapacity" and decision.outcome is Outcome.PAUSE:
+        head = "Stays paused: no GPUs are free where it may go on"
+    elif decision.outcome is Outcome.PAUSE:
         head = "Policy no longer allows the place where it runs, and no other can take it"
     elif is_signal_lost(view.problem, view.job):
         head = "Waits: the carbon intensity is known nowhere that it may go, and the job asked to wait then"

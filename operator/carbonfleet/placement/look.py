@@ -65,7 +65,7 @@ def plain_jobs(problem: Problem) -> BoolArray:
             limits.is_gated
             or spec.objective.carbon_budget_kg is not None
             or spec.schedule.interruptible is not None
-            or (job.incumbent is not None and job.incumbent.running)
+            or (job.incumbent is not None and job.incumbent.is_under_way)
             or (purses and (spec.residency.data_class, job.namespace) in purses)
         )
     return plain

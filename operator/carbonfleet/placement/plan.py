@@ -145,6 +145,10 @@ def _placed(
     )
 
 
+_AT_HOME: Final = frozenset({Outcome.KEEP, Outcome.PAUSE})
+"""What a running job does in the place that it was given needs nobody's leave."""
+
+
 class _Reviews:
     """Whether a person must agree; most jobs are in the scope of no review rule."""
 
@@ -158,7 +162,7 @@ class _Reviews:
         key = job.spec.residency.data_class, job.namespace
         if key not in self._reviewed:
             self._reviewed[key] = is_reviewed(policies, *key)
-        if choice.running is Outcome.KEEP or (not self._reviewed[key] and job.spec.review is ReviewMode.AUTO):
+        if choice.running in _AT_HOME or (not self._reviewed[key] and job.spec.review is ReviewMode.AUTO):
             return NO_REVIEW
         moving = choice.running is Outcome.MOVE
         baseline = baseline_of(self._problem, row, choice.lane, window)

@@ -14,7 +14,9 @@ def reason_of(problem: Problem, row: int, choice: Choice, outcome: Outcome) -> s
         case Outcome.START:
             return "Placed"
         case Outcome.KEEP:
-            return "StaysWhereItRuns"
+            return "GoesOnAfterPause" if _is_paused(problem, row) else "StaysWhereItRuns"
+        case Outcome.PAUSE if choice.is_late:
+            return "WaitingForCapacity"
         case Outcome.PAUSE:
             return "PausedForCleanWindow"
         case Outcome.MOVE:
@@ -29,8 +31,9 @@ def reason_of(problem: Problem, row: int, choice: Choice, outcome: Outcome) -> s
 def without_window(problem: Problem, row: int) -> tuple[Outcome, str]:
     """Why a job has no window: it waits where time can help, and is blocked where it can't."""
     incumbent = problem.jobs[row].incumbent
-    if incumbent is not None and incumbent.running:
-        return Outcome.PAUSE, _blocked_reason(problem, row)
+    if incumbent is not None and incumbent.is_under_way:
+        is_open = incumbent.paused and lanes_left(problem, row).any()
+        return Outcome.PAUSE, "WaitingForCapacity" if is_open else _blocked_reason(problem, row)
     if not lanes_left(problem, row).any():
         return Outcome.BLOCKED, _blocked_reason(problem, row)
     if is_signal_lost(problem, row):
@@ -42,6 +45,11 @@ def without_window(problem: Problem, row: int) -> tuple[Outcome, str]:
         if reason in reasons:
             return Outcome.BLOCKED, reason
     return Outcome.BLOCKED, "NoFeasibleCluster"
+
+
+def _is_paused(problem: Problem, row: int) -> bool:
+    incumbent = problem.jobs[row].incumbent
+    return incumbent is not None and incumbent.paused
 
 
 def _blocked_reason(problem: Problem, row: int) -> str:

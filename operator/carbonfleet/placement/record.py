@@ -4,10 +4,11 @@ from datetime import datetime, timedelta
 from math import floor, isfinite, log10
 from typing import Final
 
-from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures
+from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures, Segment
 from carbonfleet.placement.decision import Baseline, Candidate, Decision, Window
 
 MOST_CANDIDATES: Final = 20
+MOST_SEGMENTS: Final = 128
 
 
 def record_of(decision: Decision, now: datetime) -> DecisionRecord:
@@ -24,12 +25,19 @@ def record_of(decision: Decision, now: datetime) -> DecisionRecord:
         recheck_at=decision.recheck_at,
         expected=figures_of(window, decision.baseline) if window else None,
         grams_per_kwh=rounded(window.grams_per_kwh, 3) if window else None,
+        segments=_segments(window) if window else (),
         candidates=tuple(_candidate(candidate, now) for candidate in decision.candidates[:MOST_CANDIDATES]),
         candidates_total=len(decision.candidates),
         policy_digest=decision.policy_digest,
         digest=decision.digest,
         decided_at=now,
     )
+
+
+def _segments(window: Window) -> tuple[Segment, ...]:
+    """Of a run with pauses; as many as are kept."""
+    parts = window.segments if len(window.segments) > 1 else ()
+    return tuple(Segment(start=start, end=end) for start, end in parts[:MOST_SEGMENTS])
 
 
 def figures_of(window: Window, baseline: Baseline | None) -> Figures:

@@ -116,9 +116,21 @@ class Incumbent:
     pool: str
     start: datetime
     running: bool = False
+    paused: bool = False
+    """It ran, has saved itself and given up its GPUs; it may go on here or elsewhere."""
     since: datetime | None = None
     """Start of the present run, for the minimum dwell."""
     pauses_used: int = 0
+    """Pauses and moves so far, the present one included."""
+    pause_is_due: bool = False
+    """The plan that it was started with has it pause now."""
+    surprise: float = 0.0
+    """By how much the grid of late was above what its decision expected: 0.3 is 30 %."""
+
+    @property
+    def is_under_way(self) -> bool:
+        """It has begun: what it has done would be lost if it were simply placed anew."""
+        return self.running or self.paused
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def real_gain(problem: Problem, job: int, window: Window) -> float:
 def promised(problem: Problem, job: int, best: Choice | None, fits: Fits) -> Choice | None:
     """The best choice, or where the job was planned already if that is still open and nearly as good."""
     incumbent = problem.jobs[job].incumbent
-    if incumbent is None or incumbent.running or best is None or best.is_late:
+    if incumbent is None or incumbent.is_under_way or best is None or best.is_late:
         return best
     start = problem.line.start_at_or_after(problem.line.minute(incumbent.start))
     old = min(
@@ -74,20 +74,68 @@ def stay_or_go(problem: Problem, job: int, room: Room) -> Choice | None:
     lanes = [] if incumbent is None else lanes_at(problem, incumbent)
     if incumbent is None or not lanes:
         return None
-    home = next((lane for lane in lanes if not problem.lanes.lanes[lane].spot), lanes[0])
+    home = _home(problem, lanes)
     _give_back(problem, job, home, room)
     slots = slots_for(problem, job)
-    keep = _going_on(problem, job, home, slots)
+    keep = going_on(problem, job, home, slots)
     if _is_forbidden(problem, job, home):
         return _elsewhere(problem, job, home, slots)
     if not _may_leave(problem, job, incumbent):
         return keep
-    options = [_cut_at_home(problem, job, home, slots), _elsewhere(problem, job, home, slots)]
-    other = min((o for o in options if o is not None), key=lambda o: (o.score, o.lane), default=None)
     window = window_at(problem, job, home, keep.segments)
-    if other is None or keep.score - other.score <= real_gain(problem, job, window):
-        return keep
-    return other
+    here, there = _cut_at_home(problem, job, home, slots), _elsewhere(problem, job, home, slots)
+    options = [(here, _gain_here(problem, job, window)), (there, _gain_there(problem, job, window))]
+    good = [option for option, gain in options if option is not None and keep.score - option.score > gain]
+    return min(good, key=lambda option: (option.score, option.lane), default=keep)
+
+
+def taken_up(problem: Problem, job: int) -> Choice | None:
+    """When a paused job goes on: where it was, or elsewhere for a real gain. None where nothing is free in time."""
+    incumbent = problem.jobs[job].incumbent
+    lanes = [] if incumbent is None else lanes_at(problem, incumbent)
+    if incumbent is None or not lanes:
+        return None
+    home, slots = _home(problem, lanes), slots_for(problem, job)
+    here = _later_at_home(problem, job, home, slots)
+    there = _elsewhere(problem, job, home, slots)
+    if here is None or there is None:
+        return here or there
+    window = window_at(problem, job, home, here.segments)
+    return there if here.score - there.score > real_gain(problem, job, window) else here
+
+
+def as_paused(problem: Problem, job: int, choice: Choice | None) -> Choice | None:
+    """A window in one piece for a job that is paused: the first that is free when none is in time."""
+    incumbent = problem.jobs[job].incumbent
+    if choice is None or incumbent is None:
+        return None
+    at_home = choice.lane in lanes_at(problem, incumbent)
+    now = Outcome.KEEP if at_home else Outcome.MOVE
+    return replace(choice, running=now if choice.start == 0 else Outcome.PAUSE)
+
+
+def _home(problem: Problem, lanes: list[int]) -> int:
+    return next((lane for lane in lanes if not problem.lanes.lanes[lane].spot), lanes[0])
+
+
+def _gain_here(problem: Problem, job: int, window: Window) -> float:
+    """What a pause must gain: little where the plan has it now."""
+    incumbent = problem.jobs[job].incumbent
+    due = incumbent is not None and incumbent.pause_is_due
+    return _small_gain(problem, job, window) if due else _gain_there(problem, job, window)
+
+
+def _gain_there(problem: Problem, job: int, window: Window) -> float:
+    """What leaving must gain: little after a surprise, for the plan that it was started with holds no more."""
+    incumbent, assumptions = problem.jobs[job].incumbent, problem.snapshot.assumptions
+    surprised = incumbent is not None and incumbent.surprise > assumptions.surprise_share
+    return _small_gain(problem, job, window) if surprised else real_gain(problem, job, window)
+
+
+def _small_gain(problem: Problem, job: int, window: Window) -> float:
+    assumptions = problem.snapshot.assumptions
+    share = assumptions.surprised_gain_share / assumptions.stability_share if assumptions.stability_share else 0.0
+    return min(share, 1.0) * real_gain(problem, job, window)
 
 
 def _give_back(problem: Problem, job: int, home: int, room: Room) -> None:
@@ -105,7 +153,12 @@ def _left_minutes(problem: Problem, job: int, home: int) -> int:
     return max(1, round(left))
 
 
-def _going_on(problem: Problem, job: int, home: int, slots: Slots) -> Choice:
+def _spared(problem: Problem, job: int, home: int) -> float:
+    """Minutes of start-up that home does not need again."""
+    return float(problem.terms.minutes[job, home]) - _left_minutes(problem, job, home)
+
+
+def going_on(problem: Problem, job: int, home: int, slots: Slots) -> Choice:
     """To the end without a pause. As in a cut, what begins in a slot is weighed from the slot's begin."""
     minutes, line = _left_minutes(problem, job, home), problem.line
     segments = ((line.now_minute, min(line.now_minute + minutes, line.minutes)),)
@@ -113,6 +166,16 @@ def _going_on(problem: Problem, job: int, home: int, slots: Slots) -> Choice:
     slot = (line.now_minute + minutes) / line.slot_minutes
     score = float(np.interp(slot, np.arange(total.size), total))
     return Choice(home, 0, score, segments=segments, running=Outcome.KEEP)
+
+
+def unbroken(problem: Problem, job: int) -> Window | None:
+    """What it would be for a job that is under way to go on where it is, at once and to the end."""
+    incumbent = problem.jobs[job].incumbent
+    lanes = [] if incumbent is None else lanes_at(problem, incumbent)
+    if not lanes:
+        return None
+    home = _home(problem, lanes)
+    return window_at(problem, job, home, going_on(problem, job, home, slots_for(problem, job)).segments)
 
 
 def _is_forbidden(problem: Problem, job: int, home: int) -> bool:
@@ -124,15 +187,16 @@ def _may_leave(problem: Problem, job: int, incumbent: Incumbent) -> bool:
     asked = problem.jobs[job].spec.schedule.interruptible
     if asked is None or incumbent.pauses_used >= asked.max_pauses:
         return False
+    if incumbent.pause_is_due:
+        return True
     dwell = max(problem.snapshot.assumptions.minimum_dwell, asked.minimum_run)
     return incumbent.since is None or problem.now - incumbent.since >= dwell
 
 
 def _cut_at_home(problem: Problem, job: int, home: int, slots: Slots) -> Choice | None:
     """The best way to go on at home with pauses, the first of which may be now."""
-    cut = cut_of(problem, job, home)
-    spared = problem.terms.minutes[job, home] - _left_minutes(problem, job, home)
-    lengths = tuple(max(1e-6, length - float(spared) / problem.line.slot_minutes) for length in cut.slots)
+    cut, spared = cut_of(problem, job, home), _spared(problem, job, home)
+    lengths = tuple(max(1e-6, length - spared / problem.line.slot_minutes) for length in cut.slots)
     free = slots.free[[home]].copy()
     found = cheapest_cut(slots.score[[home]], free, Cut(lengths, cut.minimum_run, cut.latest_begin, True))
     if found is None:
@@ -148,10 +212,29 @@ def _cut_at_home(problem: Problem, job: int, home: int, slots: Slots) -> Choice 
     return replace(choice, running=outcome) if within_limits(problem, job, choice) else None
 
 
-def _elsewhere(problem: Problem, job: int, home: int, slots: Slots) -> Choice | None:
-    """The best place on another lane, with checkpoint, transfer and start-up counted."""
+def _later_at_home(problem: Problem, job: int, home: int, slots: Slots) -> Choice | None:
+    """The best way for a paused job to go on where it was, now or later."""
     asked = problem.jobs[job].spec.schedule.interruptible
     extra = asked.overhead / MINUTE if asked else 0.0
+    lengths = tuple(
+        max(1e-6, length - _spared(problem, job, home) / problem.line.slot_minutes)
+        for length in cut_of(problem, job, home, extra).slots
+    )
+    end = int(end_slots(problem, job)[home])
+    shortest = cut_of(problem, job, home).minimum_run
+    found = cheapest_cut(slots.score[[home]], slots.free[[home]], Cut(lengths, shortest, end))
+    if found is None:
+        return None
+    choice = choice_of(problem, job, home, found, 0.0, _left_minutes(problem, job, home) + extra)
+    outcome = Outcome.KEEP if choice.start == 0 else Outcome.PAUSE
+    return replace(choice, running=outcome) if within_limits(problem, job, choice) else None
+
+
+def _elsewhere(problem: Problem, job: int, home: int, slots: Slots) -> Choice | None:
+    """The best place on another lane, with checkpoint, transfer and start-up counted."""
+    asked, incumbent = problem.jobs[job].spec.schedule.interruptible, problem.jobs[job].incumbent
+    extra = asked.overhead / MINUTE if asked else 0.0
+    runs = incumbent is not None and incumbent.running
     best: Choice | None = None
     ends = end_slots(problem, job)
     for lane in range(len(problem.lanes)):
@@ -159,7 +242,7 @@ def _elsewhere(problem: Problem, job: int, home: int, slots: Slots) -> Choice | 
         if same or not slots.free[lane].any() or ends[lane] <= 0:
             continue
         cut = cut_of(problem, job, lane, extra)
-        lengths = cut.slots[:-1] or cut.slots  # leaving uses up one of the pauses
+        lengths = (cut.slots[:-1] if runs else ()) or cut.slots  # leaving uses up one of the pauses
         found = cheapest_cut(
             slots.score[[lane]], slots.free[[lane]], replace(cut, slots=lengths, latest_begin=ends[lane])
         )

@@ -75,5 +75,10 @@ def _read(item: Mapping[str, Any]) -> tuple[str, ReportSpec | None]:
 
 
 def _with_nulls(value: ReportSpec | SpokeStatus) -> dict[str, Any]:
-    """The JSON form with `null` for what is unset: in a merge patch that removes what stood there."""
-    return value.model_dump(mode="json", by_alias=True)
+    """The JSON form with `null` for what is unset: in a merge patch that removes what stood there.
+
+    Not so in lists, which a merge patch replaces whole.
+    """
+    said = value.to_wire()
+    whole = value.model_dump(mode="json", by_alias=True)
+    return {key: said[key] if isinstance(item, list) else item for key, item in whole.items()}

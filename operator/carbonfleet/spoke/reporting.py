@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
+from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec, Stint, stints_of
 from carbonfleet.spoke.decide import Sight, Standing
 from carbonfleet.spoke.metering import joined
 from carbonfleet.spoke.output import Findings
 
 _STAMPS: Final = frozenset({"boot_id", "sequence", "observed_at", "observed_commit"})
 """What differs in each report without being news."""
+MOST_STINTS: Final = 128
 _PROGRESS: Final = frozenset({"progress", "checkpoint", "energy", "message"})
 """What may wait a few seconds."""
 
@@ -34,6 +35,7 @@ def report_of(sight: Sight, standing: Standing, found: Findings, context: Contex
         return known.report
     last = known.report if known else None
     started = _started(sight, last, standing)
+    ended = _ended(sight, standing, started, context.now)
     return ReportSpec(
         **_identity(sight),
         spoke=context.spoke,
@@ -42,7 +44,8 @@ def report_of(sight: Sight, standing: Standing, found: Findings, context: Contex
         message=standing.message[:1024],
         observed_commit=context.commit,
         start_time=started,
-        end_time=_ended(sight, standing, started, context.now),
+        end_time=ended,
+        stints=_stints(sight, standing, last, started, ended or context.now),
         progress=found.progress or (last.progress if last else None),
         checkpoint=found.checkpoint or (last.checkpoint if last else None),
         energy=joined(last.energy if last else None, found.energy),
@@ -95,6 +98,43 @@ def _ended(sight: Sight, standing: Standing, started: datetime | None, now: date
         return None
     ended = sight.run.ended_at if sight.run is not None and sight.run.ended_at is not None else now
     return max(ended, started) if started is not None else ended
+
+
+def _stints(
+    sight: Sight, standing: Standing, last: ReportSpec | None, started: datetime | None, now: datetime
+) -> tuple[Stint, ...]:
+    """When it held its GPUs, up to now. What can't be seen goes on as it was."""
+    known = stints_of(last) if last is not None else ()
+    if started is None or standing.phase is AttemptPhase.UNKNOWN:
+        return known
+    is_open = bool(known) and known[-1].end is None
+    if not is_open and (began := _began(sight, standing, known, started, now)) is not None:
+        known = (*known, Stint(start=began))[-MOST_STINTS:]
+        is_open = True
+    if is_open and standing.phase is not AttemptPhase.RUNNING:
+        known = (
+            *known[:-1],
+            Stint(start=known[-1].start, end=max(_stopped_at(sight, known[-1], now), known[-1].start)),
+        )
+    return known
+
+
+def _began(
+    sight: Sight, standing: Standing, known: tuple[Stint, ...], started: datetime, now: datetime
+) -> datetime | None:
+    """The start of a stint that nobody noted yet; None where it has not run since the last."""
+    if not known:
+        return started
+    before = known[-1].end or started
+    again = sight.run.started_at if sight.run is not None else None
+    if again is not None and again >= before:
+        return again
+    return max(now, before) if standing.phase is AttemptPhase.RUNNING else None
+
+
+def _stopped_at(sight: Sight, stint: Stint, now: datetime) -> datetime:
+    ended = sight.run.ended_at if sight.run is not None else None
+    return ended if ended is not None and ended >= stint.start else now
 
 
 def _without(report: ReportSpec, fields: frozenset[str]) -> dict[str, Any]:

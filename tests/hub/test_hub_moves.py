@@ -1,0 +1,138 @@
+"""Jobs under way, hour by hour on a clock that the test moves: paused, taken up again, moved, or left alone."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from carbonfleet.api import CarbonTrainingJob
+from carbonfleet.api.job_status import Phase
+from fixtures.hand_house import HOUR, HandHouse, open_hand_house
+from fixtures.hub_process import GRAMS, condition
+
+PATIENT = {"maxDelay": "240h", "interruptible": {"minimumRun": "1h", "overhead": "10m", "maxPauses": 4}}
+IN_OSLO = {"dataClass": "public", "allowedRegions": ["europe-north1"]}
+OSLO, QUEBEC, OHIO = "NO-NO1", "CA-QC", "US-MIDA-PJM"
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory) -> Iterator[HandHouse]:
+    made = open_hand_house(tmp_path_factory.mktemp("hand"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def house(opened: HandHouse) -> HandHouse:
+    """The same house for all tests, on a flat grid."""
+    opened.grid.clear()
+    return opened
+
+
+def begin(house: HandHouse, name: str, duration: str = "4h", **given):
+    """A job that runs since this full hour."""
+    now = house.clock.now()
+    house.clock.set(now.replace(minute=0, second=0, microsecond=0) + HOUR)
+    house.submit(name, duration=duration, **{"schedule": PATIENT} | given)
+    house.until(name, Phase.RUNNING, hours=1)
+    return house.clock.now()
+
+
+def end(house: HandHouse, name: str) -> CarbonTrainingJob:
+    """The job when it has succeeded, and Git has forgotten it."""
+    job = house.until(name, Phase.SUCCEEDED, hours=36)
+    house.settle()
+    assert house.spokes.violations == []
+    return job
+
+
+@pytest.fixture(params=[False, True], ids=["one-hub", "a-new-hub-each-cycle"])
+def forgetful(house, request) -> Iterator[HandHouse]:
+    """The same with a hub that remembers, and with one that is lost after each cycle."""
+    house.forgets = request.param
+    yield house
+    house.forgets = False
+
+
+def test_a_forecast_miss_pauses_a_running_job_until_the_grid_clears(forgetful):
+    house, name = forgetful, f"missed-{int(forgetful.forgets)}"
+    began = begin(house, name, residency=IN_OSLO)
+    house.grid.becomes(OSLO, began, 1.3 * GRAMS[OSLO])
+    house.grid.becomes(OSLO, began + 5 * HOUR, GRAMS[OSLO])
+    job = house.until(name, Phase.PAUSED)
+    assert house.clock.now() == began + HOUR
+    assert condition(job, "Running").reason == "Paused"
+    assert "30 % above what was expected" in job.status.summary
+    assert "This saves" in condition(job, "Running").message
+    job = house.until(name, Phase.RUNNING)
+    assert house.clock.now() == began + 5 * HOUR
+    job = end(house, name)
+    assert house.changes(name) == ["place 1", "suspend 1", "resume 1", "remove 1"]
+    assert house.spokes.resumed.count((name, 1, "no-osl-1")) == 1
+    assert (job.status.attempt, job.status.pauses) == (1, 1)
+
+
+def test_half_the_carbon_elsewhere_moves_a_running_job_once(forgetful):
+    house, name = forgetful, f"moved-{int(forgetful.forgets)}"
+    began = begin(house, name, "8h")
+    house.grid.becomes(QUEBEC, began, GRAMS[OSLO] / 2)
+    moving = []
+    house.until(name, Phase.SUCCEEDED, hours=36, each=lambda: moving.append(house.job(name).status.cluster))
+    job = end(house, name)
+    assert house.changes(name) == ["place 1", "remove 1", "place 2", "remove 2"]
+    assert [start for start in house.spokes.starts if start[0] == name] == [(name, 1, "no-osl-1"), (name, 2, "ca-qc-1")]
+    assert (job.status.cluster, job.status.attempt, job.status.pauses) == ("ca-qc-1", 2, 1)
+    first, second = house.ledger(name)
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert first.end == began + HOUR
+    assert job.status.actual.energy_kwh == pytest.approx(first.energy_kwh + second.energy_kwh, abs=1e-4)
+    assert job.status.actual.grams_co2e == pytest.approx(first.grams + second.grams, abs=0.1)
+
+
+def test_a_swing_of_five_percent_moves_neither_what_runs_nor_what_waits(house):
+    now = house.clock.now().replace(minute=0, second=0, microsecond=0)
+    for hour in range(240):
+        swing = 1.05 if hour % 2 else 0.95
+        house.grid.becomes(OSLO, now + hour * HOUR, 50 * swing)
+        house.grid.becomes(QUEBEC, now + hour * HOUR, 50 / swing)
+    begin(house, "steady", "10h", schedule=PATIENT | {"maxDelay": "0s"})
+    where = house.job("steady").status.cluster
+    later = house.clock.now() + 20 * HOUR
+    house.submit("waiting", duration="4h", schedule=PATIENT | {"earliestStart": f"{later:%Y-%m-%dT%H:%M:%SZ}"})
+    promised = set()
+
+    def note() -> None:
+        status = house.job("waiting").status
+        promised.add((status.cluster, status.start))
+
+    house.until("steady", Phase.SUCCEEDED, hours=12, each=note)
+    end(house, "steady")
+    assert house.changes("steady") == ["place 1", "remove 1"]
+    assert (house.job("steady").status.cluster, house.job("steady").status.pauses) == (where, 0)
+    assert len(promised) == 1
+
+
+def test_a_plan_in_two_parts_pauses_between_them_and_its_gpus_are_free_meanwhile(house):
+    now = house.clock.now().replace(minute=0, second=0, microsecond=0)
+    for hour, grams in enumerate([90, 40, 40, 90, 90, 40, 40, 90]):
+        house.grid.becomes(OSLO, now + hour * HOUR, grams)
+    everything = {"resources": {"duration": "3h", "gpus": 1024}, "residency": IN_OSLO}
+    house.submit("parted", schedule=PATIENT, **everything)
+    house.until("parted", Phase.RUNNING, hours=3)
+    house.until("parted", Phase.PAUSED, hours=4)
+    assert house.clock.now() == now + 3 * HOUR
+    short = everything | {"resources": {"duration": "1h", "gpus": 1024}}
+    house.submit("guest", schedule={"maxDelay": "0s"}, **short)
+    assert house.job("guest").status.phase is Phase.RUNNING
+    job = end(house, "parted")
+    assert house.changes("parted") == ["place 1", "suspend 1", "resume 1", "remove 1"]
+    (line,) = house.ledger("parted")
+    assert line.end - line.start > 5 * HOUR
+    assert job.status.actual.energy_kwh == pytest.approx(1024 * 0.4 * 3.5, rel=0.2)
+
+
+def test_a_job_that_can_not_be_interrupted_is_left_alone(house):
+    began = begin(house, "firm", schedule={"maxDelay": "240h"})
+    house.grid.becomes(OSLO, began, 90)
+    house.grid.becomes(OSLO, began + 6 * HOUR, GRAMS[OSLO])
+    end(house, "firm")
+    assert house.changes("firm") == ["place 1", "remove 1"]
