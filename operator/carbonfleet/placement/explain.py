@@ -66,7 +66,7 @@ def _why_change(view: View, choice: Choice, window: Window) -> str:
         return note.strip()
     saved = stay.grams_co2e - window.grams_co2e
     percent = f" ({100 * saved / stay.grams_co2e:.0f} %)" if stay.grams_co2e else ""
-    gain = f"This saves {phrase.grams(saved)}{percent}" if saved > 0 else "There is no cleaner way"
+    gain = f"This saves {phrase.grams(saved)}{percent}" if saved > 0 else f"This emits {phrase.grams(-saved)} more"
     return (
         f"{note}{gain}: to go on at once and without a pause on {stay.cluster} would be "
         f"{phrase.grams(stay.grams_co2e)} at {stay.grams_per_kwh:.0f} gCO2e/kWh."
