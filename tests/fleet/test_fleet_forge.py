@@ -9,6 +9,7 @@ from carbonfleet.fleet.gitea import Gitea
 from carbonfleet.fleet.github import GitHub
 from carbonfleet.fleet.gitlab import GitLab
 from carbonfleet.fleet.review import (
+    COMMENT_MARK,
     ForgeDenied,
     ForgeError,
     ForgeRateLimited,
@@ -85,16 +86,31 @@ def test_closed_is_not_merged_though_there_is_a_merge_commit(server, forge):
     assert (found.state, found.merge_sha, found.rejected) == (PullState.CLOSED, "", True)
 
 
-def test_a_request_is_edited_labelled_and_commented(server, forge):
+def test_a_request_is_edited_and_labelled(server, forge):
     request = forge.create(BRANCH, "Place it", "Because.")
     forge.edit(request.number, "Better", "Line\nLine")
     forge.add_label(request.number, "carbon/placement")
     forge.add_label(request.number, "carbon/placement")
-    forge.comment(request.number, "Superseded.")
     found = forge.find(BRANCH)
     assert (found.title, found.body.replace("\r\n", "\n")) == ("Better", "Line\nLine")
     assert found.labels == {"carbon/placement"}
-    assert server.pulls[0].comments == ["Superseded."]
+
+
+def test_the_hub_has_one_comment_and_changes_it_in_place(server, forge):
+    request = forge.create(BRANCH, "Place it", "Because.")
+    server.pulls[0].comments.append("Looks good.")
+    for text in ("Decided anew.", "Decided anew.", "Superseded."):
+        forge.say(request.number, text)
+    assert server.pulls[0].said == ["Looks good.", "Superseded."]
+    assert server.comment_edits == 1
+
+
+def test_a_comment_that_is_not_ours_to_change_is_left_alone(server, forge):
+    request = forge.create(BRANCH, "Place it", "Because.")
+    server.pulls[0].comments.append(f"{COMMENT_MARK}\nI am the hub.")
+    server.choose = lambda method, _path: Injected(403) if method in {"PATCH", "PUT"} else None
+    forge.say(request.number, "Superseded.")
+    assert server.pulls[0].said == ["I am the hub.", "Superseded."]
 
 
 def test_the_same_status_twice_is_no_error(server, forge):

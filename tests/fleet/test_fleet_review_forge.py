@@ -132,6 +132,18 @@ def test_a_hub_killed_after_the_merge_finds_it(start, forge_server):
     assert (forge_server.created, forge_server.merges) == (1, 1)
 
 
+def test_who_looked_before_is_told_of_a_change_in_one_comment(start, forge_server):
+    reviews = start()
+    first = advance(reviews)
+    for minutes, cluster in ((1, "ca-qc-1"), (2, "us-oh-1"), (3, "us-oh-1")):
+        later = advance(reviews, replace(WANTED, place=place("llama", cluster)), NOW + minutes * MINUTE)
+    [pull] = forge_server.pulls
+    [said] = pull.said
+    assert said.startswith("Decided anew: Place ml/llama on us-oh-1, start 2026-01-31T12:00:00Z.")
+    assert later.commit[:10] in said
+    assert (first.url, forge_server.comment_edits) == (later.url, 1)
+
+
 def test_a_head_that_moved_is_not_merged(start, forge_server):
     reviews = start()
     seen = advance(reviews)
@@ -147,7 +159,7 @@ def test_a_passed_window_fails_fresh_closes_once_and_is_proposed_anew(start, for
     assert advance(reviews, now=later).stage is Stage.SUPERSEDED
     [pull] = forge_server.pulls
     assert forge_server.statuses[first.commit, FRESH_CHECK] in {"failure", "failed"}
-    assert (pull.state, pull.comments) == ("closed", ["Superseded: the hours it was made for have passed."])
+    assert (pull.state, pull.said) == ("closed", ["Superseded: the hours it was made for have passed."])
     assert SUPERSEDED in pull.labels
     anew = advance(start("restarted"), replace(WANTED, expires_at=later + HOUR), later)
     assert (anew.stage, forge_server.created) == (Stage.OPEN, 2)
@@ -229,5 +241,5 @@ def test_what_is_not_wanted_any_more_is_closed_with_a_word(start, forge_server, 
     advance(reviews)
     reviews.advance([], NOW)
     [pull] = forge_server.pulls
-    assert (pull.state, pull.comments) == ("closed", ["Superseded: it is not wanted any more."])
+    assert (pull.state, pull.said) == ("closed", ["Superseded: it is not wanted any more."])
     assert git_server.git("branch", "--list", "carbon/*") == ""

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from carbonfleet.fleet.review import ForgeDenied, ForgeError, ForgeRateLimited
+from carbonfleet.fleet.review import COMMENT_MARK, ForgeDenied, ForgeError, ForgeRateLimited
 
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 30
@@ -125,6 +125,19 @@ class ForgeHttp:
             raise ForgeError(f"{self._settings.api} failed: {answer.message}")
         return answer
 
+    def say(self, comments: str, one: str, method: str, text: str) -> None:
+        """Write our one comment below `comments`, or change it at `one`/<id>. Raises ForgeError."""
+        body = f"{COMMENT_MARK}\n{text}"
+        present = [item for item in self.get_list(comments, {"per_page": "100"}) if _is_ours(item)]
+        if any(_text(item) == body for item in present):
+            return
+        for item in present[:1]:
+            answer = self.send(method, f"{one}/{item.get('id')}", {"body": body})
+            if answer.status not in {403, 404}:  # whoever wrote our mark, it is not ours
+                self.wrote(answer, "change our comment")
+                return
+        self.wrote(self.send("POST", comments, {"body": body}), "comment")
+
     def wrote(self, answer: Answer, what: str, *also: int) -> Answer:
         """The answer, if it is a 2xx or one of `also`. Raises ForgeError otherwise."""
         if answer.status // 100 == 2 or answer.status in also:
@@ -189,6 +202,14 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float:
     except ValueError:
         seconds = LIMIT_SECONDS
     return min(3600.0, max(1.0, seconds))
+
+
+def _text(comment: Mapping[str, Any]) -> str:
+    return str(comment.get("body") or "").replace("\r\n", "\n")
+
+
+def _is_ours(comment: Mapping[str, Any]) -> bool:
+    return _text(comment).startswith(COMMENT_MARK)
 
 
 def _json(content: bytes) -> Any:  # noqa: ANN401  whatever was sent

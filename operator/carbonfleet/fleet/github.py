@@ -80,10 +80,10 @@ class GitHub:
         answer = self._http.send("POST", f"{self._repository}/issues/{number}/labels", {"labels": [label]})
         self._http.wrote(answer, f"label pull request {number}")
 
-    def comment(self, number: int, body: str) -> None:
+    def say(self, number: int, text: str) -> None:
         """See Forge."""
-        answer = self._http.send("POST", f"{self._repository}/issues/{number}/comments", {"body": body})
-        self._http.wrote(answer, f"comment on pull request {number}")
+        issues = f"{self._repository}/issues"
+        self._http.say(f"{issues}/{number}/comments", f"{issues}/comments", "PATCH", text)
 
     def set_status(self, sha: str, context: str, *, ok: bool, description: str) -> None:
         """See Forge."""

@@ -76,10 +76,10 @@ class GitLab:
         """See Forge. GitLab makes the label if it is missing."""
         self._put(number, {"add_labels": label}, "label")
 
-    def comment(self, number: int, body: str) -> None:
+    def say(self, number: int, text: str) -> None:
         """See Forge."""
-        answer = self._http.send("POST", f"{self._project}/merge_requests/{number}/notes", {"body": body})
-        self._http.wrote(answer, f"comment on merge request {number}")
+        notes = f"{self._project}/merge_requests/{number}/notes"
+        self._http.say(notes, notes, "PUT", text)
 
     def set_status(self, sha: str, context: str, *, ok: bool, description: str) -> None:
         """See Forge. The same status twice is a 400 that says so, and fine."""

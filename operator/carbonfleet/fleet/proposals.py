@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from carbonfleet.api.wire import format_time
 from carbonfleet.fleet.branches import Branch, Branches, Proposals, branch_of
 from carbonfleet.fleet.intents import Place, Refused
 from carbonfleet.fleet.manifest import spec_digest
@@ -142,6 +143,7 @@ class Reviews:
         if request is not None and request.state is PullState.OPEN and HUMAN_EDITED not in request.labels:
             assert self._forge is not None, "there is a request"  # noqa: S101
             self._forge.add_label(request.number, HUMAN_EDITED)
+            self._forge.say(request.number, "Somebody pushed to this branch, so the hub leaves it to you.")
         if request is not None and request.rejected:
             self._branches.reject(branch, None, "It was closed on the forge.")
             return Proposal(wanted.place.id, branch.name, Stage.REJECTED, "it was closed on the forge", url=request.url)
@@ -163,10 +165,10 @@ class Reviews:
                 return _held(wanted, "BranchMoved", f"{branch.name} moved meanwhile")
             branch = written
             self._polled.pop(branch.name, None)
-        return self._shown(wanted, branch, now)
+        return self._shown(wanted, branch, now, said="" if same else _changed(branch))
 
-    def _shown(self, wanted: Propose, branch: Branch, now: datetime) -> Proposal:
-        """See that the forge shows the branch, and do what people decided there."""
+    def _shown(self, wanted: Propose, branch: Branch, now: datetime, said: str = "") -> Proposal:
+        """See that the forge shows the branch, and do what people decided there; `said` is for those who looked."""
         place = wanted.place
         request = self._request(branch, now)
         if self._forge is None:
@@ -185,6 +187,8 @@ class Reviews:
         elif (request.title, request.body.replace("\r\n", "\n")) != (title, body):
             self._forge.edit(request.number, title, body)
             self._polled.pop(branch.name, None)
+            if said:
+                self._forge.say(request.number, said)
         self._check(branch.head, POLICY_CHECK, ok=True, description="Policy allows it.")
         until = f"Good until {branch.expires_at:%Y-%m-%d %H:%M} UTC."
         self._check(branch.head, FRESH_CHECK, ok=True, description=until)
@@ -215,7 +219,7 @@ class Reviews:
                 self._check(branch.head, FRESH_CHECK, ok=False, description=f"Superseded: {why}."[:140])
                 if SUPERSEDED not in request.labels:
                     self._forge.add_label(request.number, SUPERSEDED)
-                    self._forge.comment(request.number, f"Superseded: {why}.")
+                self._forge.say(request.number, f"Superseded: {why}.")
                 self._forge.close(request.number)
         self._polled.pop(branch.name, None)
         self._branches.delete(branch)
@@ -272,6 +276,11 @@ def _same_place(place: Place, branch: Branch) -> bool:
     there, window = branch.placement, place.window
     wanted = (window.cluster, window.pool, window.gpus, spec_digest(place.spec))
     return there is not None and (there.cluster, there.pool, there.gpus, there.spec_digest) == wanted
+
+
+def _changed(branch: Branch) -> str:
+    start = f", start {format_time(branch.placement.start)}" if branch.placement else ""
+    return f"Decided anew: {title_of(branch)}{start}. The description is of commit {branch.head[:10]}."
 
 
 def _refused(wanted: Propose, branch: str, refused: Refused) -> Proposal:

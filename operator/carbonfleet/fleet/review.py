@@ -11,6 +11,8 @@ from carbonfleet.fleet.intents import Place
 LABEL = "carbon/placement"
 SUPERSEDED = "carbon/superseded"
 """Set before the hub closes a proposal itself, so that this is never taken for a person's rejection."""
+COMMENT_MARK = "<!-- carbonfleet -->"
+"""Begins the hub's one comment on a request, which is changed in place."""
 HUMAN_EDITED = "carbon/human-edited"
 POLICY_CHECK = "carbonfleet/policy"
 FRESH_CHECK = "carbonfleet/fresh"
@@ -162,8 +164,8 @@ class Forge(Protocol):
     def add_label(self, number: int, label: str) -> None:
         """Label a request; the label is made if it is missing."""
 
-    def comment(self, number: int, body: str) -> None:
-        """Write a comment."""
+    def say(self, number: int, text: str) -> None:
+        """Write our one comment, or change it; the same text again is no change."""
 
     def set_status(self, sha: str, context: str, *, ok: bool, description: str) -> None:
         """Set a commit's check; setting it again is no error."""

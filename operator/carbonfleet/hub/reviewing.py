@@ -40,14 +40,17 @@ def late(world: World, scene: Scene) -> Mapping[str, Trouble]:
     By the clock of who merged: a hub that was down meanwhile judges as one that was there. A merge that
     writes no commit of its own (fast-forward) leaves no time to judge by.
     """
+    known, world.late = world.late, {}
     found = {}
     for view in scene.views:
         placed = view.placement
         if placed is None or placed.expires_at is None or view.stage is not Stage.LIVE:
             continue
-        if placed.placement_id not in world.late:
-            world.late[placed.placement_id] = _lateness(world, placed, placed.expires_at)
-        if said := world.late[placed.placement_id]:
+        said = known.get(placed.placement_id)
+        if said is None:
+            said = _lateness(world, placed, placed.expires_at)
+        world.late[placed.placement_id] = said
+        if said:
             found[view.uid] = Trouble(MERGED_LATE, said)
     return found
 
