@@ -22,6 +22,7 @@ from carbonfleet.ledger import Ledger
 from carbonfleet.local import git_daemon
 from carbonfleet.local.checks import CHECKS, Ran
 from carbonfleet.local.child import ChildError
+from carbonfleet.local.footprint import Footprint
 from carbonfleet.local.ray_head import RayHeadError
 from carbonfleet.local.screen import Screen
 from carbonfleet.local.stack import Stack, StackSettings
@@ -50,6 +51,7 @@ class DemoSettings:
 def run(settings: DemoSettings, screen: Screen) -> int:
     """Run it; 0 only if everything that it promises was seen to happen."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: with everything stopped
+    began = time.monotonic()
     _empty(settings.state)
     live = bool(os.environ.get(TOKEN_VARIABLE))
     clock = Clock.starting_at(datetime.now(UTC) if live else START, settings.speed)
@@ -63,7 +65,7 @@ def run(settings: DemoSettings, screen: Screen) -> int:
     screen.line("grid", f"{_grid(live)}; the GPUs are simulated")
     try:
         stack.up()
-        return _story(settings, stack, screen, clock)
+        return _story(settings, stack, screen, began)
     except (ChildError, RayHeadError, KubeError) as error:
         screen.line("error", f"[red]{escape(str(error))}[/red]; logs are in {os.path.relpath(settings.state)}/logs")
         return 1
@@ -91,8 +93,8 @@ def _empty(state: Path) -> None:
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
-def _story(settings: DemoSettings, stack: Stack, screen: Screen, clock: Clock) -> int:
-    watcher = Watcher(stack, screen, commit=git_daemon.log_lines(stack.repository)[-1][0])
+def _story(settings: DemoSettings, stack: Stack, screen: Screen, began: float) -> int:
+    watcher = Watcher(stack, screen, Footprint(os.getpid()), commit=git_daemon.log_lines(stack.repository)[-1][0])
     screen.title("kubectl apply")
     answers = _apply(settings, stack, screen)
     screen.title("What happens")
@@ -108,7 +110,11 @@ def _story(settings: DemoSettings, stack: Stack, screen: Screen, clock: Clock) -
     ok = _verify(settings, stack, screen, watcher, answers)
     if not complete:
         screen.line("demo", f"[red]not all jobs were done after {settings.limit.total_seconds():.0f} s[/red]")
-    _hints(stack, screen)
+    took, held = time.monotonic() - began, watcher.footprint.peak_bytes / 2**30
+    screen.line(
+        "demo", f"took {took // 60:.0f} min {took % 60:.0f} s with the start, and at most {held:.1f} GiB of memory"
+    )
+    _hints(stack, screen, keep=settings.keep)
     if settings.keep:
         screen.line("demo", "everything goes on until Ctrl-C")
         stack.wait()
@@ -146,6 +152,7 @@ class Watcher:
 
     stack: Stack
     screen: Screen
+    footprint: Footprint
     commit: str
     """The last one that was told of."""
     jobs: dict[str, CarbonTrainingJob] = field(default_factory=dict)
@@ -157,6 +164,7 @@ class Watcher:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self.stack.check()
+            self.footprint.look()
             try:
                 bodies, _ = kube.list(ours("carbontrainingjobs"))
             except KubeError:
@@ -217,11 +225,24 @@ def _verify(settings: DemoSettings, stack: Stack, screen: Screen, watcher: Watch
     return ok
 
 
-def _hints(stack: Stack, screen: Screen) -> None:
-    screen.title("Try it yourself (with make demo KEEP=1, in another terminal)")
+def _hints(stack: Stack, screen: Screen, *, keep: bool) -> None:
+    screen.title(
+        "Try it yourself" + (", in another terminal" if keep else ": make demo KEEP=1 leaves all this running")
+    )
     home = os.path.relpath(stack.settings.state)
-    screen.line("", f"export KUBECONFIG={home}/kubeconfig PATH=.venv/bin:$PATH")
-    screen.line("", "kubectl apply -f crds/examples/minimal.yaml")
-    screen.line("", "kubectl get ctj -A")
-    screen.line("", "kubectl describe ctj -n team-a waits")
-    screen.line("", f"git -C {os.path.relpath(stack.repository)} log --stat")
+    for command in (
+        f"export KUBECONFIG={home}/kubeconfig PATH=$PWD/.venv/bin:$PATH",
+        "kubectl get ctj -A",
+        "kubectl describe ctj -n team-a waits",
+        "kubectl get spoke",
+        "kubectl apply -f crds/examples/minimal.yaml",
+        "carbonfleet status",
+        f"carbonfleet report --ledger {home}/hub/ledger.sqlite",
+        f"git -C {os.path.relpath(stack.repository)} log --stat",
+    ):
+        screen.line("", command)
+    screen.line(
+        "clock",
+        f"times and AGE are of the demo's clock, {stack.settings.clock.speed:.0f} times as fast; the ages of events in "
+        "describe are kubectl's own count from this machine's clock, and look far too old",
+    )

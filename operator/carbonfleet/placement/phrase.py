@@ -25,8 +25,8 @@ def beside(window: Window, chosen: Window, objective: Objective) -> str:
     """How much more or less a window would emit and cost than the chosen one, by what the job minds."""
     carbon, cost = window.grams_co2e - chosen.grams_co2e, round(window.cost_usd - chosen.cost_usd, 2)
     weight = f"{grams(abs(carbon))} {'more' if carbon > 0 else 'less'}" if abs(carbon) >= 0.0005 else "As much carbon"
-    price = f"{abs(cost):,.2f} USD {'more' if cost > 0 else 'less'}" if cost else "as dear"
-    return f"{weight} and {price}: {_minded(objective, window.score_usd - chosen.score_usd)}."
+    price = f"and {abs(cost):,.2f} USD {'more' if cost > 0 else 'less'}" if cost else "at the same price"
+    return f"{weight} {price}: {_minded(objective, window.score_usd - chosen.score_usd)}."
 
 
 def _minded(objective: Objective, worse_usd: float) -> str:
