@@ -1,7 +1,5 @@
 """What a decision says: why there, why then, why not elsewhere, in plain sentences and rounded figures."""
 
-from datetime import timedelta
-
 import pytest
 
 from carbonfleet.placement import phrase, plan
@@ -105,4 +103,3 @@ def test_a_long_text_ends_with_a_sentence_or_else_with_a_word():
 def test_names_are_listed_as_people_say_them():
     assert phrase.listed(["a", "b", "c"]) == "a, b and c"
     assert phrase.listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
-    assert phrase.length(timedelta(minutes=90)) == "1 h 30 min"

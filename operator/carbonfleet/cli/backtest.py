@@ -44,7 +44,10 @@ def backtest(
         Path | None, typer.Option(help="Write scores.csv, runs.csv and backtest.png into this folder.")
     ] = None,
 ) -> None:
-    """Replay a recorded grid and jobs through the planner, beside what other policies would have done."""
+    """Replay a recorded grid and jobs through the planner.
+
+    Beside it stands what other policies would have done.
+    """
     from carbonfleet.api.signal import SignalKind
     from carbonfleet.cli.failure import fail
     from carbonfleet.signals.trace import TraceError

@@ -12,7 +12,10 @@ def demo(
     state: Annotated[Path, typer.Option(help="Emptied at the start.")] = Path(".carbonfleet/demo"),
     project: Annotated[Path, typer.Option(help="The checkout of carbonfleet.")] = Path(),
 ) -> None:
-    """Run the main job end to end on this machine: seven jobs from kubectl apply to accounted grams."""
+    """Run the main job end to end on this machine.
+
+    Seven jobs, from kubectl apply to trained adapters and accounted grams.
+    """
     from rich.console import Console
 
     from carbonfleet.cli.failure import fail

@@ -26,7 +26,7 @@ def run(
         Path,
         typer.Option(envvar="CARBONFLEET_STATE", help="Folder for the clone, the ledger and the history."),
     ] = Path("/var/lib/carbonfleet"),
-    branch: Annotated[str, typer.Option(envvar="CARBONFLEET_FLEET_BRANCH")] = "main",
+    branch: Annotated[str, typer.Option(envvar="CARBONFLEET_FLEET_BRANCH", help="Its branch.")] = "main",
     kubeconfig: Annotated[
         Path | None,
         typer.Option(envvar="KUBECONFIG", help="Left out in a pod, and where kubectl looks by itself."),
@@ -39,7 +39,7 @@ def run(
         Path | None,
         typer.Option(envvar="CARBONFLEET_FLEET_TOKEN_FILE", help="Token for https; read anew each time."),
     ] = None,
-    ssh_key: Annotated[Path | None, typer.Option(envvar="CARBONFLEET_FLEET_SSH_KEY")] = None,
+    ssh_key: Annotated[Path | None, typer.Option(envvar="CARBONFLEET_FLEET_SSH_KEY", help="Key for ssh.")] = None,
     known_hosts: Annotated[
         Path | None,
         typer.Option(envvar="CARBONFLEET_FLEET_KNOWN_HOSTS", help="The SSH server's pinned keys."),
@@ -56,7 +56,9 @@ def run(
     forge_repository: Annotated[
         str, typer.Option(envvar="CARBONFLEET_FORGE_REPOSITORY", help="owner/name there.")
     ] = "",
-    forge_token_file: Annotated[Path | None, typer.Option(envvar="CARBONFLEET_FORGE_TOKEN_FILE")] = None,
+    forge_token_file: Annotated[
+        Path | None, typer.Option(envvar="CARBONFLEET_FORGE_TOKEN_FILE", help="Token for it; --token-file if left out.")
+    ] = None,
     webhook_address: Annotated[
         str,
         typer.Option(envvar="CARBONFLEET_WEBHOOK_ADDRESS", help="Where to await the forge's webhooks: 0.0.0.0:8081."),
@@ -108,7 +110,7 @@ def run(
     ] = 0.2,
     log_level: Annotated[str, typer.Option(envvar="CARBONFLEET_LOG_LEVEL")] = "INFO",
 ) -> None:
-    """Watch jobs, choose where and when they run, and commit that to the fleet repository."""
+    """Watch jobs, choose where and when they run, and commit that."""
     import logging
     from datetime import timedelta
 

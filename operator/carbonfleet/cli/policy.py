@@ -33,7 +33,10 @@ def check(
     since: Annotated[str, typer.Option(help="Only what changed since this commit is to blame for.")] = "",
     output: Annotated[Format, typer.Option("--format", help="github: annotations on the change.")] = Format.TEXT,
 ) -> None:
-    """Check policies, clusters and placements; exit code 1 where something is wrong."""
+    """Check policies, clusters and placements.
+
+    Exit code 1 where something is wrong.
+    """
     from carbonfleet.cli.failure import fail
     from carbonfleet.fleet.check import about, changed_since, read_checkout, read_files
 
@@ -58,7 +61,10 @@ def ask(
     namespace: Annotated[str, typer.Option(help="The namespace it comes from.")],
     folder: Folder = Path(),
 ) -> None:
-    """Say where such a job may run, and why not elsewhere; exit code 1 where it may run nowhere."""
+    """Say where such a job may run, and why not elsewhere.
+
+    Exit code 1 where it may run nowhere.
+    """
     from pydantic import ValidationError
     from rich.console import Console
     from rich.markup import escape

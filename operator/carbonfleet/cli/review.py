@@ -74,7 +74,7 @@ def show(
     fleet_ssh_key: Key = None,
     fleet_known_hosts: Hosts = None,
 ) -> None:
-    """Show one proposal: why there and then, and the file that would be written."""
+    """Show one proposal: why there and then, and the file to be written."""
     from carbonfleet.fleet.proposal_text import body_of, title_of
 
     with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts) as branches:
@@ -95,7 +95,7 @@ def approve(
     signing_key: Signing = None,
     reviewer: Person = "",
 ) -> None:
-    """Merge a proposal, if policy still allows it and its time has not passed."""
+    """Merge a proposal, if policy and time still allow it."""
     from carbonfleet.clock import Clock
 
     with _branches(
@@ -118,7 +118,7 @@ def reject(
     fleet_known_hosts: Hosts = None,
     reviewer: Person = "",
 ) -> None:
-    """Refuse a proposal; it is not proposed again until the job's spec changes."""
+    """Refuse a proposal until the job's spec changes."""
     with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts) as branches:
         branch = _one(branches, proposal)
         branches.reject(branch, person(reviewer), why)

@@ -59,7 +59,10 @@ def signals(
 
 @app.command()
 def check(settings: Settings = None, zone: Zones = None, fleet: Fleet = Path("fleet"), as_json: AsJson = False) -> None:
-    """Try keys, zones and licences of every source; exit code 1 when a zone has none that works."""
+    """Try keys, zones and licences of every source.
+
+    Exit code 1 when a zone has none that works.
+    """
     from carbonfleet.signals.regions import zone_doubt
 
     clusters = _clusters(fleet) if not zone else ()

@@ -108,7 +108,10 @@ def join(
     name: Annotated[str, typer.Argument(help="The new cluster's name.")],
     runtime: Annotated[Kind, typer.Option(help="How attempts will run there.")] = Kind.KUBERAY,
 ) -> None:
-    """Print what a new spoke needs: its file in the fleet repository, its rights on the hub, its agent."""
+    """Print what a new spoke needs.
+
+    That is its file in the fleet repository, its rights on the hub, and how its agent is started.
+    """
     from pydantic import ValidationError
 
     from carbonfleet.cli.failure import fail

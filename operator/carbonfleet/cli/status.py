@@ -27,12 +27,16 @@ def status(
     except (KubeError, ValidationError) as error:
         fail(error)
     console = Console() if Console().is_terminal else Console(width=160)
-    table = Table("spoke", "zone", "free GPUs", "last heard", "synced", "problems", box=None)
+    table = Table("spoke", "zone", "ready", "free GPUs", "last heard", "synced", "problems", box=None)
     for spoke in spokes:
-        free = ", ".join(f"{pool.free_gpus} {pool.name}" for pool in spoke.status.pools) or "-"
-        heard = spoke.status.heartbeat_time.strftime("%m-%d %H:%M:%S") if spoke.status.heartbeat_time else "never"
-        commit, problems = spoke.status.synced_commit[:10] or "-", escape("; ".join(spoke.status.problems) or "-")
-        table.add_row(spoke.metadata.name, spoke.spec.zone, free, heard, commit, problems)
+        state = spoke.status
+        ready = next((c for c in state.conditions if c.type == "Ready"), None)
+        heard = state.heartbeat_time.strftime("%m-%d %H:%M") if state.heartbeat_time else "never"
+        unfit = (f"{ready.reason}: {ready.message}",) if ready and ready.status != "True" else ()
+        problems = escape("; ".join((*unfit, *state.problems)) or "-")
+        word = "-" if ready is None else "no" if unfit else "yes"
+        commit = state.synced_commit[:10] or "-"
+        table.add_row(spoke.metadata.name, spoke.spec.zone, word, state.free or "-", heard, commit, problems)
     console.print(table)
     console.print()
     table = Table("job", "phase", "spoke", "what", box=None)

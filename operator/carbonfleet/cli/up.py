@@ -14,7 +14,7 @@ def up(
         Path | None, typer.Option(help="Signal settings; without, live when a token is set, else the demo's grid.")
     ] = None,
 ) -> None:
-    """Start the whole stack on this machine and keep it running until Ctrl-C."""
+    """Run the whole stack on this machine until Ctrl-C."""
     import os
     import signal
     from datetime import UTC, datetime

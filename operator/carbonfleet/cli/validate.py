@@ -11,7 +11,10 @@ def validate(
         list[Path], typer.Argument(help="Jobs, cluster files, policies; folders of them; or a fleet checkout.")
     ],
 ) -> None:
-    """Check manifests of jobs, cluster files and policies; exit code 1 where something is wrong."""
+    """Check manifests of jobs, cluster files and policies.
+
+    Exit code 1 where something is wrong.
+    """
     found = [each for path in paths for each in _checked(path)]
     problems = [problem for _, of_one in found for problem in of_one]
     for problem in problems:

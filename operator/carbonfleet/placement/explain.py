@@ -118,8 +118,7 @@ def _waited(view: View, choice: Choice, window: Window) -> str | None:
     if held is None or not window.grams_per_kwh:
         return None
     grams = window.grams_co2e + window.operational_grams * (held / window.grams_per_kwh - 1)
-    wait = phrase.length(window.start - problem.jobs[job].submitted_at)
-    return f"At submission, {wait} before: {phrase.grams(grams)}; {_gain(grams, window.grams_co2e)}."
+    return f"At submission: {phrase.grams(grams)}; {_gain(grams, window.grams_co2e)}."
 
 
 def _gain(before_grams: float, grams: float, saved_usd: float = 0.0) -> str:

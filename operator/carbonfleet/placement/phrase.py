@@ -1,13 +1,13 @@
 """How windows, amounts, times and counts are said to people: three significant digits, one unit for each."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import floor, log10
 
 from carbonfleet.api.job import Goal, Objective
 from carbonfleet.placement.decision import Window
 
-LONGEST_SUMMARY = 160
+LONGEST_SUMMARY = 170
 """Characters of what is shown in one line."""
 
 
@@ -91,11 +91,6 @@ def hours(minutes: float) -> str:
     """A length in hours and minutes."""
     whole, rest = divmod(round(minutes), 60)
     return f"{whole} h {rest} min" if rest and whole else f"{whole} h" if whole else f"{rest} min"
-
-
-def length(span: timedelta) -> str:
-    """A length of time."""
-    return hours(span.total_seconds() / 60)
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
