@@ -9,7 +9,7 @@ from hub_values import NOON, placement, record, report, scene, view
 
 from carbonfleet.api.job_status import CandidateStatus, Phase
 from carbonfleet.hub.events import happening
-from carbonfleet.hub.known import Known, Trouble, still_runs
+from carbonfleet.hub.known import Known, Trouble
 from carbonfleet.hub.status import needs_update, status_of
 from carbonfleet.placement import plan
 from carbonfleet.placement.record import record_of
@@ -92,10 +92,12 @@ def test_a_deleted_job_says_what_it_waits_for():
 
 def test_what_to_do_about_a_stop_that_does_not_come_is_said_only_while_the_spoke_is_silent():
     leaving = view({"attempt": 1}, said=report(), deletionTimestamp="2026-01-31T12:00:00Z")
-    assert "Git" not in status_of(Known(leaving), NOON).summary
-    lost = still_runs(leaving, is_spoke_lost=True)
-    assert "that spoke is silent" in lost
-    assert "delete trainingreport" in lost
+    patient = status_of(Known(leaving), NOON)
+    assert "Git" not in patient.summary
+    lost = status_of(Known(leaving, is_spoke_lost=True), NOON)
+    assert "that spoke is silent" in lost.summary
+    assert needs_update(patient, lost, NOON)
+    assert "delete trainingreport" in next(c.message for c in lost.conditions if c.type == "Ready")
 
 
 def test_a_run_says_where_it_is_and_what_it_is_to_save():

@@ -85,10 +85,11 @@ def expected_end(known: Known) -> datetime | None:
 
 def summary_of(known: Known, phase: Phase) -> str:
     """One line: where, when, why, and what came of it."""
-    return shortened(_summary(known, phase))
+    return shortened(in_full(known, phase))
 
 
-def _summary(known: Known, phase: Phase) -> str:
+def in_full(known: Known, phase: Phase) -> str:
+    """The same with everything that there is to say."""
     view, record = known.view, known.record
     report = view.current_report
     if view.job is None:

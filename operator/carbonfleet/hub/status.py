@@ -23,6 +23,7 @@ from carbonfleet.hub.known import (
     Known,
     change_of,
     expected_end,
+    in_full,
     outcome_of,
     saved_text,
     summary_of,
@@ -276,7 +277,7 @@ _LADDER: Final = (
 
 def _ready(known: Known, rungs: list[Rung], phase: Phase) -> Rung:
     if phase is Phase.CANCELLED and known.trouble is None:
-        return Rung("Ready", FALSE, "Deleting", summary_of(known, phase))
+        return Rung("Ready", FALSE, "Deleting", in_full(known, phase))
     if phase is Phase.SUCCEEDED:
         return Rung("Ready", TRUE, "Succeeded", summary_of(known, phase))
     if phase is Phase.MOVING:
@@ -367,4 +368,10 @@ def _material(status: JobStatus) -> tuple[object, ...]:
         status.pauses,
         status.replaced,
         tuple((c.cluster, c.verdict, c.reason) for c in status.candidates),
+        status.summary if _waits_for_stop(status) else "",
     )
+
+
+def _waits_for_stop(status: JobStatus) -> bool:
+    """A stop is waited for; when the spoke falls silent meanwhile, a person must hear what to do."""
+    return status.phase is Phase.CANCELLED or any(c.reason == WAITING_FOR_STOP for c in status.conditions)
