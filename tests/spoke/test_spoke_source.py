@@ -10,9 +10,11 @@ from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository
 from carbonfleet.spoke import FleetFolder
 from carbonfleet.spoke.errors import SyncError
+from carbonfleet.spoke.source import verify_commit
 from carbonfleet.spoke.wanted import Folder, read_folder
 from fixtures.fleet_values import place, quick_settings
 from fixtures.git_server import GitServer
+from fixtures.openpgp_keys import make_openpgp_key
 
 
 @pytest.fixture
@@ -72,6 +74,19 @@ def test_a_commit_without_a_good_signature_is_not_followed(git, tmp_path, signed
     hub.publish([intent("llama")])
     with pytest.raises(SyncError, match=r"UnsignedCommit: .* nothing of it is applied"):
         folder(git, tmp_path, allowed_signers=signers(tmp_path, trusted)).fetch()
+
+
+def test_a_commit_signed_by_an_openpgp_key_is_followed_where_it_is_trusted(git, tmp_path):
+    private, public = make_openpgp_key(tmp_path / "keys")
+    _other, stranger = make_openpgp_key(tmp_path / "strangers")
+    hub = Repository(quick_settings(git.url, tmp_path / "hub", signing_key=private), Clock())
+    hub.publish([intent("llama")])
+    mine = folder(git, tmp_path, allowed_signers=public)
+    assert len(mine.fetch().files) == 1
+    commit = mine.fetch().commit
+    for trusted in (stranger, signers(tmp_path, keypair(tmp_path, "by-ssh"))):
+        with pytest.raises(SyncError, match="UnsignedCommit"):
+            verify_commit(mine.settings.directory, commit, trusted)
 
 
 def test_an_unsigned_commit_on_top_of_a_signed_one_is_not_followed(git, tmp_path):

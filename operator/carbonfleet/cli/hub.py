@@ -45,7 +45,8 @@ def run(
         typer.Option(envvar="CARBONFLEET_FLEET_KNOWN_HOSTS", help="The SSH server's pinned keys."),
     ] = None,
     signing_key: Annotated[
-        Path | None, typer.Option(envvar="CARBONFLEET_SIGNING_KEY", help="SSH key that signs commits.")
+        Path | None,
+        typer.Option(envvar="CARBONFLEET_SIGNING_KEY", help="SSH or armored OpenPGP key that signs commits."),
     ] = None,
     forge: Annotated[
         str, typer.Option(envvar="CARBONFLEET_FORGE", help="github, gitlab or gitea: where people review.")

@@ -48,7 +48,7 @@ class RepositorySettings(BaseModel):
     known_hosts: Path | None = None
     """The SSH server's pinned keys; without the server's key in it, nothing is sent."""
     signing_key: Path | None = None
-    """An SSH private key; commits are then signed."""
+    """An SSH private key or an armored OpenPGP one, without a passphrase; commits are then signed."""
     timeout: timedelta = timedelta(seconds=30)
     """For each answer of the server."""
     backoff: Backoff = Backoff()

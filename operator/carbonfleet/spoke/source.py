@@ -1,6 +1,7 @@
 """Where the agent reads what Git wants: its own folder of the fleet repository, at a commit it may trust."""
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -8,6 +9,7 @@ from typing import Final, Protocol
 from carbonfleet.clock import Clock
 from carbonfleet.fleet.errors import FleetError
 from carbonfleet.fleet.layout import CLUSTERS, JOBS, cluster_path
+from carbonfleet.fleet.openpgp import holds_openpgp, keyring
 from carbonfleet.fleet.repository import Repository
 from carbonfleet.fleet.settings import RepositorySettings
 from carbonfleet.fleet.tip import Tip
@@ -15,6 +17,9 @@ from carbonfleet.spoke.errors import SyncError
 from carbonfleet.spoke.wanted import Folder
 
 _SIGNATURE_SECONDS: Final = 20
+_GOOD_SSH: Final = 'Good "git" signature for '
+"""An untrusted key makes git say Good as well, without a principal, and fail."""
+_GOOD_OPENPGP: Final = "[GNUPG:] GOODSIG "
 
 
 class Source(Protocol):
@@ -32,7 +37,7 @@ class FleetFolder:
     settings: RepositorySettings
     clock: Clock
     allowed_signers: Path | None = None
-    """Keys that may sign commits, in ssh-keygen's format; None where signatures are not asked for."""
+    """Keys that may sign commits, in ssh-keygen's format or armored OpenPGP; None where nobody need sign."""
     _repository: Repository | None = None
     _trusted: set[str] = field(default_factory=set)
 
@@ -72,27 +77,31 @@ def folder_of(tip: Tip, cluster: str) -> Folder:
 
 
 def verify_commit(repository: Path, commit: str, allowed_signers: Path) -> None:
-    """Check a commit's SSH signature with git itself. Raises SyncError if it is not good."""
-    command = [
-        "git",
-        f"--git-dir={repository}",
-        "-c",
-        "gpg.format=ssh",
-        "-c",
-        f"gpg.ssh.allowedSignersFile={allowed_signers}",
-        "verify-commit",
-        "--raw",
-        commit,
-    ]
+    """Check a commit's signature with git itself, by ssh-keygen's list of signers or by armored OpenPGP keys.
+
+    Raises SyncError if it is not good.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_SIGNATURE_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        if holds_openpgp(allowed_signers):
+            wanted = _GOOD_OPENPGP
+            with keyring(allowed_signers) as environment:
+                done = _verify(repository, commit, environment=environment)
+        else:
+            wanted = _GOOD_SSH
+            done = _verify(repository, commit, "-c", f"gpg.ssh.allowedSignersFile={allowed_signers}")
+    except (OSError, subprocess.SubprocessError) as error:
         raise SyncError(f"UnsignedCommit: git verify-commit did not run: {error}") from error
     said = done.stderr.decode("utf-8", "replace")
-    # An untrusted key makes git say Good, without a principal, and fail.
-    if done.returncode != 0 or 'Good "git" signature for ' not in said:
+    if done.returncode != 0 or wanted not in said:
         why = (said.strip().splitlines() or ["it has no signature"])[-1][:300]
         raise SyncError(
             f"UnsignedCommit: {commit[:12]} is not signed by a key in {allowed_signers} ({why}); "
             "nothing of it is applied"
         )
+
+
+def _verify(
+    repository: Path, commit: str, *options: str, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[bytes]":
+    command = ["git", f"--git-dir={repository}", *options, "verify-commit", "--raw", commit]
+    return subprocess.run(command, env=environment, capture_output=True, timeout=_SIGNATURE_SECONDS, check=False)
