@@ -9,7 +9,7 @@ from carbonfleet.cli.failure import fail
 
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
-    from carbonfleet.api.job_status import DecisionRecord
+    from carbonfleet.api.job_status import DecisionRecord, JobStatus
     from carbonfleet.clock import Clock
     from carbonfleet.signals import Signals
 
@@ -139,7 +139,7 @@ def _record_of_status(job: "CarbonTrainingJob") -> "DecisionRecord":
     return DecisionRecord(
         outcome=status.phase.value,
         reason=scheduled.reason,
-        message=status.summary,
+        message=_told(status, scheduled.message),
         cluster=status.cluster,
         candidates=status.candidates,
         candidates_total=status.candidates_total,
@@ -147,3 +147,10 @@ def _record_of_status(job: "CarbonTrainingJob") -> "DecisionRecord":
         expected=status.expected,
         decided_at=scheduled.last_transition_time,
     )
+
+
+def _told(status: "JobStatus", decided: str) -> str:
+    """The decision in full, after what has become of it."""
+    refused = next((c.message for c in status.conditions if c.type == "PolicyAllowed" and c.status == "False"), "")
+    full = refused or decided
+    return full if full.startswith(status.summary) else f"{status.summary}\nDecided: {full}"

@@ -1,0 +1,67 @@
+"""Commands that look at files alone: `validate`, `explain` of a manifest, and how wrong paths end."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from carbonfleet.cli import app
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "crds" / "examples"
+
+
+def run(*arguments):
+    """Run a command from the checkout's root."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_validate_reads_a_folder_of_jobs(tmp_path):
+    shutil.copytree(EXAMPLES, tmp_path / "jobs")
+    found = run("validate", tmp_path / "jobs")
+    assert found.exit_code == 1
+    assert f"{tmp_path}/jobs/invalid.yaml:18: spec.resources.duration: write a duration" in found.output
+    (tmp_path / "jobs" / "invalid.yaml").unlink()
+    good = run("validate", tmp_path / "jobs")
+    assert (good.exit_code, good.output) == (0, "7 files checked: nothing is wrong\n")
+
+
+def test_validate_names_the_field_that_was_meant(tmp_path):
+    text = (EXAMPLES / "waits.yaml").read_text()
+    (tmp_path / "job.yaml").write_text(text.replace("maxDelay", "maxDelai"))
+    found = run("validate", tmp_path / "job.yaml")
+    assert found.output.startswith(f"{tmp_path}/job.yaml:")
+    assert "spec.schedule.maxDelai: no such field (did you mean maxDelay?)" in found.output
+
+
+def test_validate_judges_a_checkout_of_the_fleet(tmp_path):
+    shutil.copytree(ROOT / "fleet", tmp_path / "fleet")
+    assert run("validate", tmp_path / "fleet").exit_code == 0
+    policy = tmp_path / "fleet" / "policies" / "eu-only.yaml"
+    policy.write_text(policy.read_text().replace("jurisdictions:", "jurisdiction:"))
+    assert "(did you mean jurisdictions?)" in run("validate", tmp_path / "fleet").output
+
+
+@pytest.mark.parametrize(("path", "what"), [("nowhere.yaml", "can't be read"), (".", "holds no YAML file")])
+def test_validate_says_what_a_wrong_path_lacks(tmp_path, path, what):
+    found = run("validate", tmp_path / path)
+    assert (found.exit_code, what in found.output) == (1, True)
+
+
+def test_explain_needs_no_cluster():
+    told = run("explain", EXAMPLES / "waits.yaml", "--demo", "--fleet", ROOT / "fleet")
+    assert told.exit_code == 0, told.output
+    assert "waiting saves" in told.output
+    assert "us-oh-1" in told.output
+
+
+def test_explain_names_the_spokes_that_policy_forbids():
+    told = run("explain", EXAMPLES / "blocked.yaml", "--demo", "--fleet", ROOT / "fleet")
+    assert "policy allows none of 3 spokes" in told.output
+    assert "ResidencyPolicy" not in told.output
+
+
+def test_explain_of_what_is_no_file_says_what_to_give():
+    found = run("explain", "nope")
+    assert (found.exit_code, "namespace/name" in found.output) == (2, True)
