@@ -140,6 +140,30 @@ def test_a_threshold_gates_and_the_end_of_the_delay_runs():
     assert only(world([job(schedule=schedule)], [OSLO], never)).window.start == NOON + 4 * HOUR
 
 
+def test_the_message_says_that_the_wait_for_a_threshold_ends_in_vain():
+    schedule = {"max_delay": "4h", "max_intensity_grams_per_kwh": 150}
+    never = {"NO-NO1": [300, 200, 250, 220, 400] + [300] * 40}
+    decision = only(world([job(schedule=schedule)], [OSLO], never))
+    assert "waiting saves no carbon" in decision.message
+    assert "The wait for 150 gCO2e/kWh or less ends then" in decision.message
+
+
+def test_a_start_below_the_threshold_comes_before_a_cheaper_one_at_the_end_of_the_delay():
+    schedule = {"max_delay": "90h", "max_intensity_grams_per_kwh": 150}
+    objective = {"minimize": "composite", "carbon_price_usd_per_tonne": 50}
+    decision = only(world([job(schedule=schedule, objective=objective)], [OSLO, OHIO], FLAT))
+    assert (decision.window.cluster, decision.window.start) == ("oslo", NOON)
+    assert decision.candidates[1].reason == "AboveThreshold"
+
+
+def test_with_no_gpus_free_below_the_threshold_the_end_of_the_delay_runs():
+    held = Reservation("other", "ml", "oslo", "main", 8, NOON, NOON + 3 * HOUR)
+    schedule = {"max_delay": "4h", "max_intensity_grams_per_kwh": 150}
+    values = {"NO-NO1": [100, 100, 100, 220, 400] + [300] * 40}
+    decision = only(world([job(schedule=schedule)], [OSLO], values, reservations=(held,)))
+    assert decision.window.start == NOON + 4 * HOUR
+
+
 def test_a_percentile_threshold_is_of_the_zone_s_own_history():
     histories = {("NO-NO1", LIFECYCLE): History("NO-NO1", LIFECYCLE, tuple(range(100)))}
     schedule = {"max_delay": "4h", "max_intensity_percentile": 20}
@@ -332,3 +356,23 @@ def test_policies_without_residency_only_add_tiers():
     allowed = policy("place", residency={"regions": ["oslo-region"]})
     assert only(world([job()], [OSLO, OHIO], FLAT, policies=[tiers, allowed])).window.cluster == "oslo"
     assert ANYWHERE.spec.tiers
+
+
+def test_a_queue_that_policy_refuses_as_a_whole_gets_a_reason_for_each_job_and_spoke():
+    closed = policy("default", residency={"jurisdictions": ["CA"]}, tiers=TIERS)
+    queue = [job(f"job-{number}", data_class="secret") for number in range(3)]
+    for policies in ([closed], []):
+        decisions = plan(world(queue, [OSLO, OHIO], FLAT, policies=policies), NOON).decisions
+        assert [decision.outcome for decision in decisions] == [Outcome.BLOCKED] * 3
+        for decision in decisions:
+            assert decision.reason
+            assert decision.message
+            assert [c.verdict.value for c in decision.candidates] == ["Filtered"] * 2
+            assert all(candidate.reason and candidate.message for candidate in decision.candidates)
+
+
+@pytest.mark.filterwarnings("error")
+def test_runs_of_less_than_a_slot_raise_no_warning():
+    spokes = [OSLO, OHIO]
+    decisions = plan(world([job("a", hours=0.1), job("b", hours=0.2)], spokes, FLAT), NOON).decisions
+    assert {decision.window.cluster for decision in decisions} == {"oslo"}

@@ -4,6 +4,8 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.correction import combined, extend, level_corrected
@@ -41,6 +43,28 @@ def test_a_day_that_repeats_itself_is_forecast_as_it_is():
     for row in (0, 50, 100):
         expected = np.tile(day, 60)[cast.first + row :][:48]
         assert cast.grams_per_kwh[row] == pytest.approx(expected, rel=0.01)
+
+
+@given(
+    days=st.integers(2, 40),
+    hours_since=st.integers(1, 72),
+    noise=st.sampled_from([0.0, 0.02, 0.1, 0.3]),
+    leap=st.sampled_from([1.5, 3.0, 7.0]),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=40, deadline=None)
+def test_after_a_leap_to_a_dirty_level_nothing_reads_clean(days, hours_since, noise, leap, seed):
+    """The grid never fell by more than its noise, so no hour is forecast lower than that below the latest."""
+    level = np.concatenate([np.full(days * 24, 60.0), np.full(hours_since, 60.0 * leap)])
+    values = level * (1 + noise * np.random.default_rng(seed).uniform(-1, 1, level.size))
+    forecast = profile_forecast("DE", KIND, values, START, START, 96 * HOUR)
+    assert forecast.grams_per_kwh.min() >= values[-1] * (1 - noise) / (1 + noise) * 0.999
+
+
+def test_a_grid_that_was_as_clean_before_may_be_forecast_so_again():
+    values = np.tile(np.repeat([400.0, 60.0], 12), 30)[:-10]
+    forecast = profile_forecast("DE", KIND, values, START, START, 24 * HOUR)
+    assert forecast.grams_per_kwh.min() < 80
 
 
 def test_doubt_is_the_error_of_earlier_forecasts_and_grows_with_distance():

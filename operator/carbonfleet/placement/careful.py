@@ -39,19 +39,27 @@ def in_one_piece(problem: Problem, job: int) -> Choice | None:
     windows = windows_of(problem, job)
     free = has_room(problem, job, windows, problem.capacity) & within_purse(problem, job, windows)
 
+    usable = usable_of(windows, free)
+
     def fits(job: int, lane: int, start: int) -> Choice | None:
-        usable = start < problem.line.starts and (windows.open & free)[lane, start]
-        return Choice(lane, start, float(windows.scores[lane, start])) if usable else None
+        fit = start < problem.line.starts and usable[lane, start]
+        return Choice(lane, start, float(windows.scores[lane, start])) if fit else None
 
     return promised(problem, job, best(windows, free), fits)
 
 
+def usable_of(windows: Windows, free: BoolArray) -> BoolArray:
+    """The open and free windows; where there is none, those in which the wait for a clean hour ends."""
+    usable = windows.open & free
+    return usable if usable.any() else windows.forced & free
+
+
 def best(windows: Windows, free: BoolArray) -> Choice | None:
-    """The open and free window with the least score; of equal ones the earliest, then the first lane.
+    """The usable window with the least score; of equal ones the earliest, then the first lane.
 
     With nothing free on time, the earliest start after it.
     """
-    on_time = windows.open & free
+    on_time = usable_of(windows, free)
     if on_time.any():
         masked = np.where(on_time, windows.scores, np.inf)
         start, lane = divmod(int(np.argmin(masked.T)), masked.shape[0])

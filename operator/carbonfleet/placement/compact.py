@@ -23,8 +23,6 @@ class Compact:
     Equal windows stay equal; others may be a few millionths off, so that what is found is scored exactly.
     """
 
-    totals: Int32Array
-    """Shape (zones, minutes + 1)."""
     ends: Int32Array
     """A view: row r holds, for all starts, the totals at the end of windows of the length that r stands for."""
     begins: Int32Array
@@ -48,15 +46,8 @@ class Compact:
         flat = np.append(phased.transpose(0, 2, 1).ravel(), np.zeros(line.starts, dtype=np.int32))
         ends = sliding_window_view(flat, line.starts)
         begins = ends[zone * line.slot_minutes * stride]
-        return cls(totals, ends, begins, stride, zone, line.slot_minutes)
+        return cls(ends, begins, stride, zone, line.slot_minutes)
 
     def rows(self, whole: IntArray, part: IntArray) -> IntArray:
         """The row of `ends` for runs of `whole` slots and `part` minutes; shape (jobs, lanes)."""
         return (self.zone * self.slot_minutes + part) * self.stride + np.minimum(whole, self.stride - 1)
-
-    def between(self, lanes: IntArray | int, begin: int, minutes: IntArray) -> Int32Array:
-        """The carbon from a minute on, shape (lanes,)."""
-        zones = self.zone[lanes]
-        end = np.minimum(begin + minutes, self.totals.shape[1] - 1)
-        difference: Int32Array = self.totals[zones, end] - self.totals[zones, begin]
-        return difference

@@ -152,6 +152,8 @@ def _gate_note(view: View, choice: Choice) -> str:
     if not view.problem.limits[view.job].is_gated:
         return ""
     gate = gate_of(view.problem, view.job)[choice.lane]
+    if not choice.segments and not view.windows.open[choice.lane, choice.start]:
+        return f" The wait for {phrase.intensity(float(gate))} or less ends then: no start is forecast so low and free."
     return f" Before its delay is used up it starts only at {phrase.intensity(float(gate))} or less here."
 
 

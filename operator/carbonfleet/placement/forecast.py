@@ -103,7 +103,7 @@ def hindcast(values: FloatArray, first: int, last: int, hours: int, *, refit_day
     cast = _profile_cast(values, issues)
     if last > FIRST_SAMPLE + DIRECT_HOURS:
         _blend_regressions(values, issues, cast, refit_days)
-    cast = _within_seen(values, issues, cast)
+    cast = np.maximum(_within_seen(values, issues, cast), _deepest_fall(values, issues))
     doubt = _measured_error(values, issues, cast)
     columns = _columns(hours)
     rows = slice(first - begin, None)
@@ -166,6 +166,29 @@ def _within_seen(values: FloatArray, issues: IntArray, cast: FloatArray) -> Floa
     low, high = windows.min(axis=1)[:, None] / BEYOND_SEEN, windows.max(axis=1)[:, None] * BEYOND_SEEN
     within: FloatArray = np.clip(cast, low, high)
     return within
+
+
+def _deepest_fall(values: FloatArray, issues: IntArray) -> FloatArray:
+    """What is left of the latest level if it falls as deep as it ever did in so many hours; shape as forecasts.
+
+    The last four weeks are looked at. Below that a forecast is not believed: after a leap to a level never seen
+    before, what was learned on the old one says little, and a dirty grid must not read as a clean one.
+    """
+    known = np.maximum(values, LOWEST)
+    left = np.full((values.size + 1, DIRECT_HOURS), np.inf)
+    for ahead in range(min(DIRECT_HOURS, values.size - 1)):  # an hour ahead is the one after the latest
+        left[ahead + 2 :, ahead] = known[ahead + 1 :] / known[: -ahead - 1]
+    # Row t: the least of the 28 days that end at hour t, from leasts of 1, 2, 4, ... hours.
+    span = 1
+    while span < 28 * DAY:
+        step = min(span, 28 * DAY - span)
+        left[step:] = np.minimum(left[step:], left[:-step].copy())
+        span += step
+    left = left[issues]
+    # Farther ahead than the history reaches, the deepest fall over fewer hours stands in.
+    left = np.where(np.isfinite(left), left, np.minimum.accumulate(left, axis=1))
+    floor: FloatArray = known[issues - 1][:, None] * left
+    return floor
 
 
 def _measured_error(values: FloatArray, issues: IntArray, cast: FloatArray) -> FloatArray:

@@ -40,7 +40,7 @@ class Frontier:
 
     def _split(self, problem: Problem) -> None:
         """Each run as so many of the longest kept length, and some slots and a part; shape (jobs, lanes)."""
-        most = self._lengths.size - 2
+        most = self._lengths.size - 1
         whole, part = np.divmod(problem.terms.minutes, problem.line.slot_minutes)
         self._times, self._whole = np.divmod(whole, most)
         self._part = part / problem.line.slot_minutes

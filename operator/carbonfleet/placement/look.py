@@ -90,7 +90,7 @@ class Looker:
         self._minutes, self._place = problem.terms.minutes, problem.lanes.place
         self._zone = problem.lanes.zone.tolist()
         self._level, self._heedless = room.levels(problem.terms.gpus), (self._slope == 0).all(axis=1)
-        self._begins, self._lanes = problem.line.start_minutes, np.arange(len(problem.lanes))
+        self._lanes = np.arange(len(problem.lanes))
         self._simple = bool((ranges.first == 0).all() and (ranges.last == problem.line.starts - 1).all())
         self._open = self._open_lanes()
         longest = int(problem.terms.minutes[self._open].max(initial=1))
@@ -111,17 +111,14 @@ class Looker:
         """A lower bound of the scores of some jobs on each lane; shape (jobs, lanes). All weigh one signal."""
         signal = self._signal_of(jobs)
         carbon = self._frontiers[signal].bounds(jobs, self._level[jobs])
-        return np.maximum(self._unhindered[jobs], self._bound(signal, carbon, jobs, self._lanes))
+        return np.maximum(self._unhindered[jobs], self._bound(carbon, jobs, self._lanes))
 
     def unhindered(self, jobs: IntArray) -> FloatArray:
         """The same were all lanes empty; infinite where a job can't go."""
         return self._unhindered[jobs]
 
-    def _bound(self, signal: SignalKind, carbon: FloatArray, jobs: IntArray, lanes: IntArray | int) -> FloatArray:
+    def _bound(self, carbon: FloatArray, jobs: IntArray, lanes: IntArray | int) -> FloatArray:
         """Scores from the least carbon of free windows; infinite where there is none."""
-        if self._line.now_minute:
-            now = self._carbon_now(signal, jobs)
-            carbon = np.minimum(carbon, now[:, lanes])
         closed = carbon == np.inf
         rows = jobs[:, None] if isinstance(lanes, np.ndarray) else jobs
         score: FloatArray = self._fixed[rows, lanes] + self._slope[rows, lanes] * np.where(closed, 0, carbon)
@@ -137,7 +134,7 @@ class Looker:
         if frontier.is_stale(lane):
             frontier.renew(lane)
             carbon = frontier.column(jobs, self._level[jobs, lane], lane)
-            np.maximum(bounds[:, lane], self._bound(signal, carbon, jobs, lane), out=bounds[:, lane])
+            np.maximum(bounds[:, lane], self._bound(carbon, jobs, lane), out=bounds[:, lane])
 
     def _unhindered_bounds(self) -> FloatArray:
         """A lower bound of every score on empty lanes, shape (jobs, lanes); infinite where a job can't go."""
@@ -146,18 +143,9 @@ class Looker:
             jobs = np.flatnonzero(self._signals == signal)
             last = np.maximum(self._ranges.last[jobs], 0)
             least = self._tables[signal].until(self._problem.lanes.zone, self._whole[jobs], self._part[jobs], last)
-            if self._line.now_minute:
-                np.minimum(least, self._carbon_now(signal, jobs), out=least)
             score = self._fixed[jobs] + self._slope[jobs] * least
             bound[jobs] = np.where(self._open[jobs], score, NOWHERE)
         return bound
-
-    def _carbon_now(self, signal: SignalKind, jobs: IntArray) -> FloatArray:
-        """The carbon total of a start at once, shape (jobs, lanes)."""
-        zones, line, grid = self._problem.lanes.zone, self._line, self._problem.carbon[signal]
-        end = np.minimum(line.now_minute + self._problem.terms.minutes[jobs], line.minutes)
-        now: FloatArray = grid.weighed[zones, end] - grid.weighed[zones, line.now_minute]
-        return now
 
     def best(self, jobs: IntArray | int, lanes: IntArray) -> tuple[FloatArray, IntArray]:
         """For pairs of job and lane: the least score among the windows that are free, and its start.
@@ -203,8 +191,6 @@ class Looker:
         compact, rows = self._compact[self._signal_of(jobs)], self._rows[jobs, lanes]
         carbon: Int32Array = compact.ends[rows][:, begin : until + 1]
         carbon -= compact.begins[lanes, begin : until + 1]
-        if begin == 0 and self._line.now_minute:
-            carbon[:, 0] = compact.between(lanes, self._line.now_minute, self._minutes[jobs, lanes])
         heedless = self._heedless[jobs]
         if heedless.any():
             carbon[heedless] = 0
@@ -216,7 +202,7 @@ class Looker:
     def _score(self, jobs: IntArray | int, lanes: IntArray, start: IntArray) -> FloatArray:
         """The exact scores of windows."""
         total, zones = self._problem.carbon[self._signal_of(jobs)].weighed, self._problem.lanes.zone[lanes]
-        begin = self._begins[start]
+        begin = start * self._line.slot_minutes
         end = np.minimum(begin + self._minutes[jobs, lanes], self._line.minutes)
         score = total[zones, end]
         score -= total[zones, begin]
@@ -226,7 +212,7 @@ class Looker:
 
     def best_of(self, job: int) -> tuple[FloatArray, IntArray]:
         """`best` for one job on all lanes."""
-        if not self._simple or self._line.now_minute or self._heedless[job]:
+        if not self._simple or self._line.next_minute or self._heedless[job]:
             return self.best(job, self._lanes)
         compact = self._compact[self._problem.jobs[job].spec.signal]
         carbon: Int32Array = compact.ends[self._rows[job]]
@@ -253,8 +239,6 @@ class Looker:
             carbon[:] = 0
         if first == 0 and self._line.next_minute:
             spare[0] += span - self._span_now[job, lane]
-            if self._line.now_minute and not self._heedless[job]:
-                carbon[0] = compact.between(lane, self._line.now_minute, self._minutes[job, lane])
         spare >>= 31
         spare &= CLOSED
         carbon |= spare
@@ -285,6 +269,6 @@ class Looker:
     def score(self, job: int, lane: int, start: int) -> float:
         """The exact score of one window."""
         total = self._problem.carbon[self._problem.jobs[job].spec.signal].weighed[self._zone[lane]]
-        begin = self._line.begin(start)
+        begin = start * self._line.slot_minutes
         end = min(begin + int(self._minutes[job, lane]), self._line.minutes)
         return float(self._fixed[job, lane] + self._slope[job, lane] * (total[end] - total[begin]))

@@ -18,6 +18,8 @@ HALF_LIFE_DAYS: Final = 45.0
 """How fast old days lose weight."""
 RIDGE: Final = 0.01
 """Penalty on coefficients of standardised features."""
+FAINT: Final = 1e-4
+"""A feature that hardly ever stirred has nothing to teach, and its coefficient must not grow beyond bounds."""
 FIRST_SAMPLE: Final = WEEK + 3 * DAY
 """Hours of history before the first issue that is learned from."""
 FEWEST_SAMPLES: Final = 48.0
@@ -104,7 +106,7 @@ class Ridge:
         if self._samples.min() < FEWEST_SAMPLES:
             return False
         count = self._samples[:, None]
-        scale = np.sqrt(np.einsum("hii->hi", self._gram) / count) + 1e-9
+        scale = np.sqrt(np.einsum("hii->hi", self._gram) / count) + FAINT
         normal = self._gram / (scale[:, :, None] * scale[:, None, :]) / count[..., None]
         normal = normal + RIDGE * np.eye(normal.shape[1])
         solved = np.linalg.solve(normal, (self._moment / scale / count)[..., None])[..., 0]

@@ -8,7 +8,7 @@ import numpy as np
 
 from carbonfleet.api.job import Goal
 from carbonfleet.placement import phrase
-from carbonfleet.placement.careful import has_room, within_purse
+from carbonfleet.placement.careful import has_room, usable_of, within_purse
 from carbonfleet.placement.choice import Choice, rows_of, segments_of, slots_of, spend
 from carbonfleet.placement.decision import Candidate, Verdict, Window
 from carbonfleet.placement.grid import RESOLUTION, Segments
@@ -16,7 +16,7 @@ from carbonfleet.placement.interrupt import on_lanes, slots_for
 from carbonfleet.placement.measure import window_at
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.rules import BoolArray, Refusal
-from carbonfleet.placement.weigh import Windows, fits_horizon, windows_of
+from carbonfleet.placement.weigh import Windows, fits_horizon, gate_of, windows_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,7 +137,7 @@ def _best_of(view: View, lanes: list[int]) -> tuple[int, int] | None:
     """The lane and start of the best free window of a spoke that does not begin too late."""
     windows = view.windows
     is_late = view.choice is not None and view.choice.is_late
-    usable = ((windows.late if is_late else windows.open) & view.free)[lanes]
+    usable = (windows.late & view.free if is_late else usable_of(windows, view.free))[lanes]
     if not usable.any():
         return None
     masked = np.where(usable, windows.scores[lanes], np.inf)
@@ -231,14 +231,26 @@ def _budget(view: View, lane: int) -> Refusal | None:
     return Refusal("BudgetExhausted", f"This month's budget of policy {names} has no room for the job.")
 
 
+def _threshold(view: View, lane: int) -> Refusal | None:
+    """The job starts below its threshold elsewhere, and here the grid stays above it."""
+    windows = view.windows
+    if windows.open[lane].any() or not (windows.forced & view.free)[lane].any():
+        return None
+    gate = gate_of(view.problem, view.job)[lane]
+    until = phrase.time(view.problem.limits[view.job].latest)
+    return Refusal(
+        "AboveThreshold", f"No start until {until} is forecast at {phrase.intensity(float(gate))} or less here."
+    )
+
+
 def _capacity(view: View, lane: int) -> Refusal:
     name, gpus = view.problem.lanes.lanes[lane].cluster, int(view.problem.terms.gpus[view.job, lane])
     length = phrase.hours(float(view.problem.terms.minutes[view.job, lane]))
-    if ((view.windows.open | view.windows.late) & view.free)[lane].any():
+    if ((view.windows.open | view.windows.forced | view.windows.late) & view.free)[lane].any():
         return Refusal("NotInTime", f"{name} has {phrase.gpus(gpus)} free only after the job's latest start.")
     message = f"{name} never has {phrase.gpus(gpus)} free for {length} in the time that is weighed."
     return Refusal("NoCapacity", message)
 
 
-_LIMITS = (_deadline, _cost, _carbon, _budget, _capacity)
+_LIMITS = (_deadline, _cost, _carbon, _budget, _threshold, _capacity)
 """In the order in which they are named; the last always has something to say."""

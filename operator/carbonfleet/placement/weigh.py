@@ -23,6 +23,8 @@ class Windows:
     usd: FloatArray
     open: BoolArray
     """Within rules, times, thresholds and the job's own limits; capacity not looked at."""
+    forced: BoolArray
+    """The same but for the threshold, where the wait for a clean hour ends: for when nothing is open and free."""
     late: BoolArray
     """The same beyond the latest start, for when nothing was free before it."""
     span: IntArray
@@ -33,26 +35,35 @@ def windows_of(problem: Problem, job: int) -> Windows:
     """Weigh all windows of a job."""
     line, terms, lanes = problem.line, problem.terms, problem.lanes
     grid = problem.carbon[problem.jobs[job].spec.signal]
-    begin = line.start_minutes
+    # A start at once is weighed from the begin of its slot, so that choices hold for the whole slot.
+    begin = np.arange(line.starts) * line.slot_minutes
     minutes = np.minimum(terms.minutes[job], line.minutes - begin[-1])
     end = begin[None, :] + minutes[:, None]
     weighed = _between(grid.weighed, lanes.zone, begin, end)
-    expected = _between(grid.total, lanes.zone, begin, end)
-    grams = (terms.operational[job] + terms.transfer[job])[:, None] * expected
-    grams += (terms.transfer_fixed[job] + terms.embodied[job])[:, None]
-    usd = np.repeat(terms.usd[job][:, None], line.starts, axis=1)
-    if problem.price_total.size:
-        dear = _between(problem.price_total, np.arange(len(lanes)), begin, end) * PRICE_RESOLUTION
-        usd = np.where(problem.has_hours[:, None], usd - _flat_usd(problem, job)[:, None], usd)
-        usd += terms.gpus[job][:, None] * dear
+    usd = _usd(problem, job, begin, end)
     scores = terms.fixed[job][:, None] + terms.slope[job][:, None] * weighed
     scores += terms.money_weight[job] * (usd - terms.usd[job][:, None])
+    # Limits bind what really comes of a start now.
+    begin[0], end[:, 0] = line.now_minute, np.minimum(line.now_minute + minutes, line.minutes)
+    grams = (terms.operational[job] + terms.transfer[job])[:, None] * _between(grid.total, lanes.zone, begin, end)
+    grams += (terms.transfer_fixed[job] + terms.embodied[job])[:, None]
+    usd[:, 0] = _usd(problem, job, begin[:1], end[:, :1])[:, 0]
     allowed = _allowed(problem, job, usd, grams)
-    on_time = _on_time(problem, job, grid)
+    on_time, forced = _on_time(problem, job, grid)
     late = np.arange(line.starts)[None, :] > problem.latest_start(job)
     end[:, 0] += line.next_minute - line.now_minute
     span = -(-end // line.slot_minutes) - (begin // line.slot_minutes)[None, :]
-    return Windows(scores, grams, usd, allowed & on_time, allowed & late, span)
+    return Windows(scores, grams, usd, allowed & on_time, allowed & forced, allowed & late, span)
+
+
+def _usd(problem: Problem, job: int, begin: IntArray, end: IntArray) -> FloatArray:
+    """What windows cost, by the hour where prices depend on it; shape as `end`."""
+    usd = np.repeat(problem.terms.usd[job][:, None], begin.size, axis=1)
+    if problem.price_total.size:
+        lanes = np.arange(len(problem.lanes))
+        dear = _between(problem.price_total, lanes, begin, end) * PRICE_RESOLUTION * problem.terms.gpus[job][:, None]
+        usd = np.where(problem.has_hours[:, None], usd - _flat_usd(problem, job)[:, None] + dear, usd)
+    return usd
 
 
 def _between(total: FloatArray, rows: IntArray, begin: IntArray, end: IntArray) -> FloatArray:
@@ -101,20 +112,19 @@ def _allowed(problem: Problem, job: int, usd: FloatArray, grams: FloatArray) -> 
     return allowed
 
 
-def _on_time(problem: Problem, job: int, grid: Carbon) -> BoolArray:
-    """Starts of the job's own will: below its threshold, or the last one before its delay is used up."""
+def _on_time(problem: Problem, job: int, grid: Carbon) -> tuple[BoolArray, BoolArray]:
+    """Starts of the job's own will, below its threshold; and the last one before its delay is used up."""
     starts = np.arange(problem.line.starts)
     last = min(max(problem.latest_start(job), problem.earliest_start(job)), problem.line.starts - 1)
+    never = np.zeros((len(problem.lanes), starts.size), dtype=np.bool_)
     if is_signal_lost(problem, job):
-        return _without_signal(problem, job, last)
-    limits = problem.limits[job]
-    open_starts = np.broadcast_to(starts <= last, (len(problem.lanes), starts.size))
-    if not limits.is_gated:
-        return open_starts
+        return _without_signal(problem, job, last), never
+    open_starts = np.broadcast_to(starts <= last, never.shape)
+    if not problem.limits[job].is_gated:
+        return open_starts, never
     clean = intensity_at_starts(problem, grid) <= gate_of(problem, job)[:, None]
-    last_of_lane = _last_start(problem, job, last)
-    chosen: BoolArray = open_starts & (clean | (starts[None, :] == last_of_lane[:, None]))
-    return chosen
+    forced: BoolArray = starts == _last_start(problem, job, last)[:, None]
+    return open_starts & clean, forced
 
 
 def _last_start(problem: Problem, job: int, last: int) -> IntArray:
