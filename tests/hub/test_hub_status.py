@@ -75,6 +75,15 @@ def test_a_time_of_transition_is_kept_while_the_status_is_the_same():
     assert {c.type: c.last_transition_time for c in started.conditions}["Scheduled"] == later
 
 
+def test_the_first_start_stays_when_a_later_attempt_starts():
+    waiting = status_of(Known(view(), record("Wait", "WaitingForCleanWindow")), NOON)
+    assert waiting.first_start is None
+    running = status_of(Known(view(placed=placement(), said=report()), record()), NOON)
+    again = report(attempt=2, start_time=NOON + timedelta(hours=5))
+    moved = status_of(Known(view(running.to_wire(), placed=placement(attempt=2), said=again), record()), NOON)
+    assert (moved.first_start, moved.start) == (NOON, NOON + timedelta(hours=5))
+
+
 def test_a_reverted_job_is_rejected_and_expects_nothing():
     running = {"phase": "Running", "attempt": 1, "observedGeneration": 1, "saved": "~460 g (92 %)"}
     status = status_of(Known(view(running), None, Trouble("RevertedByHuman", "Pat took it out")), NOON)

@@ -48,7 +48,7 @@ class PlayedRuntime:
     def prune(self, run):
         pass
 
-    def look(self, name, namespace, attempt, place):
+    def look(self, name, namespace, attempt, place, *, is_over):
         return Findings(progress=self.progress.get(name))
 
     def free_gpus(self, pools, held):

@@ -19,7 +19,7 @@ from carbonfleet.hub.accounting import energy_of
 from carbonfleet.ledger import Intensities, emitted_grams
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.spoke.metering import MOST, joined, thinned
-from carbonfleet.spoke.output import folder_reader, read_findings
+from carbonfleet.spoke.output import read_findings, reader_of
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -78,8 +78,8 @@ class FolderRuntime(PlayedRuntime):
     def place(self, wanted):
         return str(self.folder)
 
-    def look(self, name, namespace, attempt, place):
-        return read_findings(folder_reader(place), attempt, place, self.clock)
+    def look(self, name, namespace, attempt, place, *, is_over):
+        return read_findings(reader_of(place), attempt, place, self.clock)
 
     def tell(self, minutes: float, kwh: float, source: str, name: str = "progress.json") -> None:
         """What the training writes then."""

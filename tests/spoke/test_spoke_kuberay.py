@@ -111,6 +111,35 @@ def test_progress_and_checkpoint_come_from_the_submitters_log(kube_house, agent,
     assert report.checkpoint.uri == f"/checkpoints/{uid_of(house.job)}"
 
 
+def test_the_last_word_of_a_finished_attempt_is_heard_however_lately_its_log_was_read(kube_house, kuberay):
+    house = kube_house
+    agent = house.agent(KubeRay(SPOKE, kuberay.kube, house.clock, log_seconds=1e6))
+    house.publish(intent(house.job))
+    step(agent, house, Phase.PENDING)
+    numbers = {"attempt": 1, "step": 30, "total_steps": 100, "validation_loss": 2.5}
+    kuberay.submitter(house.attempt, f"LORA_PROGRESS {json.dumps(numbers)}\n")
+    kuberay.says(house.attempt, "Running", "RUNNING", startTime="2026-01-31T12:00:00Z")
+    step(agent, house, Phase.RUNNING)
+    kuberay.submitter(house.attempt, f"LORA_PROGRESS {json.dumps({**numbers, 'step': 100, 'validation_loss': 1.5})}\n")
+    kuberay.says(house.attempt, "Complete", "SUCCEEDED", startTime="2026-01-31T12:00:00Z")
+    step(agent, house, Phase.SUCCEEDED)
+    progress = house.reports()[house.attempt].progress
+    assert (progress.step, progress.validation_loss) == (100, 1.5)
+
+
+@pytest.mark.parametrize("code", [-9, 137])
+def test_a_training_that_was_killed_says_what_that_most_often_means(kube_house, agent, kuberay, code):
+    house = kube_house
+    house.publish(intent(house.job))
+    step(agent, house, Phase.PENDING)
+    message = f"Job entrypoint command failed with exit code {code}, last available logs:\nLORA_PROGRESS ..."
+    kuberay.says(house.attempt, "Failed", "FAILED", reason="AppFailed", message=message)
+    step(agent, house, Phase.FAILED)
+    report = house.reports()[house.attempt]
+    assert report.reason == "Killed"
+    assert "ran out of memory" in report.message
+
+
 def test_validation_failed_is_the_end_and_says_why(kube_house, agent, kuberay):
     house = kube_house
     house.publish(intent(house.job))

@@ -3,11 +3,14 @@
 import json
 from datetime import UTC, datetime
 
+import fsspec
 import pytest
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, Progress
 from carbonfleet.clock import Clock
-from carbonfleet.spoke.output import Findings, failure_in, findings_in_log, output_place, read_findings
+from carbonfleet.spoke.output import Findings, failure_in, findings_in_log, output_place, read_findings, reader_of
+from fixtures.s3_server import KEYS, serving
 
 NUMBERS = {
     "attempt": 2,
@@ -115,3 +118,27 @@ def test_the_last_failure_in_a_log_counts():
 def test_a_local_output_is_the_jobs_folder_and_a_url_is_kept(tmp_path):
     assert output_place(tmp_path, "/checkpoints/uid-1", "uid-1") == str(tmp_path / "uid-1")
     assert output_place(tmp_path, "s3://bucket/uid-1", "uid-1") == "s3://bucket/uid-1"
+
+
+@pytest.fixture
+def bucket():
+    with pytest.MonkeyPatch.context() as environment:
+        yield from serving(DomainDispatcherApplication(create_backend_app), environment)
+
+
+def test_an_output_in_an_object_store_is_read_like_a_folder(bucket):
+    place = f"{bucket}/uid-1"
+    store = fsspec.filesystem("s3")
+    for name, value in (("progress.json", NUMBERS), ("LEASE", LEASE), ("DONE", {"attempt": 2})):
+        store.pipe_file(f"{place}/{name}", json.dumps(value).encode())
+    found = read_findings(reader_of(place), 2, place, REAL_TIME)
+    assert (found.progress, found.is_done) == (FOUND.progress, True)
+    assert found.checkpoint == Checkpoint(uri=place, step=25, digest="sha256:" + "a" * 64)
+    assert read_findings(reader_of(f"{bucket}/uid-2"), 2, "", REAL_TIME) == Findings()
+
+
+def test_a_store_that_cant_be_seen_is_no_news(monkeypatch):
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    for place in ("s3://elsewhere/uid-1", "nonsense://place"):
+        assert read_findings(reader_of(place), 2, place, REAL_TIME) == Findings()

@@ -16,6 +16,7 @@ from carbonfleet.fleet import Remove, Suspend
 from carbonfleet.spoke.errors import MemoryInUseError
 from fixtures.fleet_values import uid_of
 from fixtures.kubeapi_server import eventually
+from fixtures.s3_server import KEYS
 
 pytestmark = pytest.mark.ray
 
@@ -93,6 +94,15 @@ def test_a_placement_is_trained_and_reported(house):
     assert spoke.runtime_version.startswith("ray 2.")
     assert spoke.problems == ()
     house.cycle_until(agent, lambda: house.spoke().status.pools[0].free_gpus == 8)
+
+
+def test_an_attempt_whose_store_the_agent_cant_see_is_followed_in_its_log(house, monkeypatch):
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    house.publish(intent(house.job, steps=8, checkpoints={"uri": "s3://elsewhere/jobs"}))
+    house.cycle_until(house.agent(), lambda: house.phase(house.attempt) is Phase.SUCCEEDED)
+    progress = house.reports()[house.attempt].progress
+    assert (progress.step, progress.total_steps) == (8, 8)
 
 
 def test_a_removed_placement_saves_itself_and_stops(house):

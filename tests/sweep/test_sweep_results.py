@@ -53,7 +53,7 @@ def put(kube, name, namespace, sweep, tier="tier-1", status=None, hours=None):
         return
     submitted = CarbonTrainingJob.model_validate(made).metadata.creation_timestamp
     start = None if hours is None else submitted + timedelta(hours=hours)
-    written = JobStatus(**status, start=start).to_wire()
+    written = JobStatus(**status, start=start, first_start=start if "progress" in status else None).to_wire()
     kube.patch(ours("carbontrainingjobs", namespace, name, "status"), {"status": written})
 
 

@@ -4,5 +4,5 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client, which reads it then

@@ -3,38 +3,18 @@
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import lora_runs as runs
 import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 from workloads.lora.failure import Failure
 from workloads.lora.lease import Lease, Saved
 from workloads.lora.store import Store, open_store
 
-BUCKET = "jobs"
-KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-Application = Callable[[dict[str, Any], Any], Any]
-
-
-def serving(application: Application, environment: pytest.MonkeyPatch) -> Iterator[str]:
-    """An S3 server on loopback; like S3 it decides on one conditional write at a time."""
-    server = make_server("127.0.0.1", 0, application, threaded=False)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    for name, value in {**KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}.items():
-        environment.setenv(name, value)
-    client = botocore.session.get_session().create_client("s3")
-    client.create_bucket(Bucket=BUCKET)
-    try:
-        yield f"s3://{BUCKET}"
-    finally:
-        server.shutdown()
-        server.server_close()
+from fixtures.s3_server import serving
 
 
 @pytest.fixture(scope="module")

@@ -175,6 +175,8 @@ class JobStatus(Wire):
     """When it starts, is planned to start, or started."""
     when: Annotated[str, Field(max_length=16)] = ""
     """For people: the same as `12-16 06:45`, in UTC."""
+    first_start: Time | None = None
+    """When the first attempt began to run: less the job's creation, how long it waited."""
     recheck_at: Time | None = None
     """When it is planned again at the latest."""
     grams_per_kwh: float | None = None

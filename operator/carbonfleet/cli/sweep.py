@@ -84,7 +84,7 @@ def results(
     else:
         _print(_progress_table(tiers), _leader_table(places))
         typer.echo(
-            "~ as planned, not measured yet; delay is of the last attempt; differences are less the baseline (*)"
+            "~ as planned, not measured yet; delay is from submission to first start; less base: less the baseline (*)"
         )
     if plot is not None:
         try:

@@ -66,6 +66,7 @@ def status_of(known: Known, now: datetime) -> JobStatus:
         cluster=_cluster(known, old),
         start=start,
         when=f"{start:%m-%d %H:%M}" if start else "",
+        first_start=old.first_start or (view.report.start_time if view.report else None),
         # What is to start is tried at each cycle: no time to show, and none to write again when Git is away.
         recheck_at=_recheck_at(known, phase, old),
         grams_per_kwh=shown.grams_per_kwh if shown else None,

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -88,6 +89,7 @@ class Stack:
             child.stop()
         if self._ray is not None:
             self._ray.stop()
+        self._forget_ray()
 
     def check(self) -> None:
         """Raises ChildError when a process ended again and again, and is not started any more."""
@@ -156,6 +158,14 @@ class Stack:
         # Kept at once: when something else fails to start, `down` must find it.
         self._ray = RayHead.start(HeadSettings(short, resources, self.settings.cpus, environment=environment))
         self._say(f"Ray head for all spokes at {self._ray.address}")
+
+    def _forget_ray(self) -> None:
+        """Remove the head's folder, which holds nothing that a later head could use."""
+        kept = self._state / "ray.directory"
+        folder = Path(kept.read_text().strip()) if kept.exists() else None
+        if folder is not None and RayHead.find(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            kept.unlink()
 
     def _facts(self, cluster: str) -> dict[str, Any]:
         file = self.settings.project / "fleet" / "clusters" / cluster / "cluster.yaml"

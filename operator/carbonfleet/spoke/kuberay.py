@@ -105,11 +105,11 @@ class KubeRay:
         """See `Runtime`."""
         self.stop(run)
 
-    def look(self, name: str, namespace: str, attempt: int, place: str) -> Findings:
+    def look(self, name: str, namespace: str, attempt: int, place: str, *, is_over: bool) -> Findings:
         """See `Runtime`: the last lines of the submitter's log, which follows the training's."""
         now = self.clock.now()
         read_at, found = self._logs.get(name, (None, Findings()))
-        if read_at is not None and self.clock.real_seconds(now - read_at) < self.log_seconds:
+        if read_at is not None and not is_over and self.clock.real_seconds(now - read_at) < self.log_seconds:
             return found
         try:
             log = self._log(namespace, name)

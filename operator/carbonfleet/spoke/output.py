@@ -18,6 +18,8 @@ METRICS: Final = "metrics.json"
 DONE: Final = "DONE"
 LEASE: Final = "LEASE"
 _MOST_BYTES: Final = 1_000_000
+_S3: Final = {"config_kwargs": {"connect_timeout": 5, "read_timeout": 10, "retries": {"max_attempts": 1}}}
+"""The agent has other things to do than to wait for a store."""
 _PROGRESS_LINE = re.compile(r"LORA_PROGRESS (\{.*\})\s*$", re.MULTILINE)
 _FAILURE = re.compile(r"LORA_FAILURE (\{.*\})\s*$", re.MULTILINE)
 
@@ -66,6 +68,14 @@ class Failure(BaseModel):
     message: str = ""
 
 
+_SIGKILL: Final = re.compile(r"failed with exit code (-9|137)\b")
+_KILLED: Final = Failure(
+    reason="Killed",
+    message="the training was killed (SIGKILL), most often because the machine ran out of memory: lower batchSize or "
+    "sequenceLength, or ask for more; the last good checkpoint is kept",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What the output says of one attempt."""
@@ -85,12 +95,12 @@ def output_place(store: Path, uri: str, uid: str) -> str:
     return uri if "://" in uri else str(store / uid)
 
 
-def folder_reader(place: str) -> Read:
-    """Reads the output of a place on this machine; sees nothing of an object store."""
+def reader_of(place: str) -> Read:
+    """Reads the output of a place: a folder of this machine, or an object store where this machine has the means."""
+    if "://" in place:
+        return lambda name: _fetched(f"{place}/{name}")
 
     def read(name: str) -> bytes | None:
-        if "://" in place:
-            return None
         try:
             with (Path(place) / name).open("rb") as file:
                 return file.read(_MOST_BYTES)
@@ -98,6 +108,18 @@ def folder_reader(place: str) -> Read:
             return None
 
     return read
+
+
+def _fetched(url: str) -> bytes | None:
+    """An object's content; None also where the library or the rights are missing: then the log must do."""
+    try:
+        import fsspec
+
+        means = _S3 if url.startswith("s3://") else {}
+        fs, path = fsspec.core.url_to_fs(url, **means)
+        return bytes(fs.cat_file(path, end=_MOST_BYTES))
+    except Exception:  # noqa: BLE001  # every store has its own errors, and all of them mean the same here
+        return None
 
 
 def read_findings(read: Read, attempt: int, place: str, clock: Clock) -> Findings:
@@ -127,12 +149,14 @@ def findings_in_log(log: str, attempt: int, place: str, clock: Clock) -> Finding
 
 
 def failure_in(log: str) -> Failure | None:
-    """The last `LORA_FAILURE {json}` line of a log."""
+    """The last `LORA_FAILURE {json}` line of a log; or what Ray says of a training that had no last word."""
     found = _FAILURE.findall(log)
     try:
-        return Failure.model_validate_json(found[-1]) if found else None
+        if found:
+            return Failure.model_validate_json(found[-1])
     except ValidationError:
         return None
+    return _KILLED if _SIGKILL.search(log) else None
 
 
 def _numbers(data: bytes | None, attempt: int) -> _Numbers | None:

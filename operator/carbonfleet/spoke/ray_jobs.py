@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from carbonfleet.api.report import AttemptPhase, JobRef
 from carbonfleet.clock import Clock
 from carbonfleet.spoke.errors import RefusedError, RuntimeAwayError
-from carbonfleet.spoke.output import Findings, failure_in, folder_reader, output_place, read_findings
+from carbonfleet.spoke.output import Findings, failure_in, findings_in_log, output_place, read_findings, reader_of
 from carbonfleet.spoke.runtime import Observed, Run, Scope
 from carbonfleet.spoke.wanted import Wanted
 
@@ -127,7 +127,10 @@ class RayJobs:
     cluster: str
     settings: RaySettings
     clock: Clock
+    look_seconds: float = 10.0
+    """Real time between two looks at an output that is not on this machine."""
     _session: requests.Session = field(default_factory=requests.Session)
+    _looks: dict[str, tuple[datetime, Findings]] = field(default_factory=dict)
     _pending_at: dict[str, datetime] = field(default_factory=dict)
     """When a submission was last seen waiting: Ray keeps only the time of submission."""
 
@@ -165,9 +168,27 @@ class RayJobs:
     def prune(self, run: Run) -> None:
         """See `Runtime`: a record of Ray's costs nothing, and its log may be asked for."""
 
-    def look(self, name: str, namespace: str, attempt: int, place: str) -> Findings:
-        """See `Runtime`: the output is a folder of this machine, or one that it can't see."""
-        return read_findings(folder_reader(place), attempt, place, self.clock)
+    def look(self, name: str, namespace: str, attempt: int, place: str, *, is_over: bool) -> Findings:
+        """See `Runtime`: the output itself, or else the log; both seldom where they are not of this machine."""
+        if "://" not in place:
+            return read_findings(reader_of(place), attempt, place, self.clock)
+        now = self.clock.now()
+        looked_at, found = self._looks.get(name, (None, Findings()))
+        if is_over or looked_at is None or self.clock.real_seconds(now - looked_at) >= self.look_seconds:
+            seen = read_findings(reader_of(place), attempt, place, self.clock)
+            found = seen if seen.progress or seen.is_done else self._heard(name, attempt, place) or found
+            self._looks[name] = now, found
+        return found
+
+    def _heard(self, name: str, attempt: int, place: str) -> Findings | None:
+        """What the log of its last run says; None where it says nothing."""
+        try:
+            runs = [one for one in self._submissions() if one.submission.object == name]
+            log = self._call("GET", f"/api/jobs/{runs[-1].submission.id}/logs")["logs"] if runs else ""
+        except RuntimeAwayError:
+            return None
+        heard = findings_in_log(log, attempt, place, self.clock)
+        return heard if heard.progress is not None else None
 
     def free_gpus(self, pools: Mapping[str, int], held: Mapping[str, int]) -> Mapping[str, int]:
         """See `Runtime`: this head serves nobody else's jobs from our pools."""

@@ -80,8 +80,11 @@ class Runtime(Protocol):
     def prune(self, run: Run) -> None:
         """Clear away what is left of an attempt that has ended."""
 
-    def look(self, name: str, namespace: str, attempt: int, place: str) -> Findings:
-        """How far an attempt is, as its output at `place` or its log says; never raises."""
+    def look(self, name: str, namespace: str, attempt: int, place: str, *, is_over: bool) -> Findings:
+        """How far an attempt is, as its output at `place` or its log says; never raises.
+
+        Of one that `is_over` the last word is wanted; else what was seen a few seconds ago may do.
+        """
 
     def free_gpus(self, pools: Mapping[str, int], held: Mapping[str, int]) -> Mapping[str, int]:
         """GPUs free in each pool, given how many are declared and how many attempts of ours hold."""

@@ -71,9 +71,12 @@ class View:
         wanted = self.wanted.placements.get(name) if self.wanted else None
         if known is not None and known.is_over:
             return Findings()
+        run = self.observed.runs.get(name) if self.observed else None
+        is_over = run is not None and run.phase.is_terminal
         if wanted is not None:
-            placement = wanted.placement
-            return self.runtime.look(name, placement.namespace, placement.attempt, self.runtime.place(wanted))
+            namespace, attempt = wanted.placement.namespace, wanted.placement.attempt
+            return self.runtime.look(name, namespace, attempt, self.runtime.place(wanted), is_over=is_over)
         if known is not None and known.place:
-            return self.runtime.look(name, known.report.job.namespace, known.report.attempt, known.place)
+            namespace, attempt = known.report.job.namespace, known.report.attempt
+            return self.runtime.look(name, namespace, attempt, known.place, is_over=is_over)
         return Findings()

@@ -33,7 +33,7 @@ class Standing:
     is_accounted: bool
     """True: energy and carbon are the ledger's; False: as planned, and they may still change."""
     delay: timedelta | None
-    """Start less submission, once it has started; of the last attempt where there were more."""
+    """From submission to the start of the first attempt."""
     attempts: int
 
     @property
@@ -140,11 +140,8 @@ def _figures(status: JobStatus) -> tuple[Figures | None, bool]:
 
 def _delay(job: CarbonTrainingJob) -> timedelta | None:
     """Before a job has run, its start is only a plan."""
-    status, submitted = job.status, job.metadata.creation_timestamp
-    has_run = status.phase is Phase.RUNNING or status.progress is not None or status.actual is not None
-    if not has_run or status.start is None or submitted is None:
-        return None
-    return max(status.start - submitted, timedelta())
+    started, submitted = job.status.first_start, job.metadata.creation_timestamp
+    return None if started is None or submitted is None else max(started - submitted, timedelta())
 
 
 def _order(one: Standing) -> tuple[bool, bool, float, str, str]:

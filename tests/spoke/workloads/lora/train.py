@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 config = json.loads(os.environ["LORA_CONFIG"])
-output, attempt = Path(os.environ["LORA_OUTPUT"]), int(os.environ["LORA_ATTEMPT"])
+# An object store is a folder here, which only the log tells of.
+place, attempt = os.environ["LORA_OUTPUT"], int(os.environ["LORA_ATTEMPT"])
+output = Path(place.replace("://", "-"))
 steps = config["training"]["steps"]
 stopping = []
 
@@ -62,6 +64,7 @@ first = lease()["checkpoints"][0]["step"] if lease()["checkpoints"] else 0
 for step in range(first + 1, steps + 1):
     time.sleep(0.1)
     write("progress.json", numbers(step))
+    print(f"LORA_PROGRESS {json.dumps(numbers(step))}", flush=True)
     if stopping or step % 5 == 0:
         checkpoint(step)
     if stopping:
