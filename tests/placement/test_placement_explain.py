@@ -3,8 +3,9 @@
 import pytest
 
 from carbonfleet.placement import phrase, plan
+from carbonfleet.placement.decision import Outcome
 from carbonfleet.placement.record import rounded
-from carbonfleet.placement.snapshot import History
+from carbonfleet.placement.snapshot import History, Reservation
 from fixtures.placement_world import ANYWHERE, HOUR, LIFECYCLE, NOON, job, policy, spoke, world
 
 OSLO, OHIO, QUEBEC = (
@@ -51,6 +52,28 @@ def test_spokes_that_fell_to_different_rules_are_named_by_rule():
     wanted = job(resources={"gpu_types": ["H100"]})
     found = decision(world([wanted], [silent, OHIO, QUEBEC], GRIDS))
     assert "ohio and quebec are without GPUs that the job accepts; oslo is not heard from." in found.message
+
+
+def test_a_job_that_waits_for_gpus_says_where_they_are_taken():
+    taken = Reservation("other", "ml", "oslo", "main", 8, NOON, NOON + 400 * HOUR)
+    only_eea = policy("eea", scope={"data_classes": ["secret"]}, residency={"jurisdictions": ["EEA"]})
+    snapshot = world(
+        [job(data_class="secret")], [OSLO, OHIO], GRIDS, policies=[ANYWHERE, only_eea], reservations=(taken,)
+    )
+    found = decision(snapshot)
+    assert found.outcome is Outcome.WAIT
+    assert found.message.startswith(
+        "Waits: no GPUs are free where it may go: ohio is forbidden by policy; oslo is full. oslo never has"
+    )
+    assert "policy in the fleet" not in found.message
+
+
+def test_a_single_spoke_is_named():
+    found = decision(world([job(resources={"gpu_types": ["H100"]})], [OSLO], GRIDS))
+    assert found.message == (
+        "No spoke can take the job: oslo, the only spoke, is without GPUs that the job accepts. "
+        "Pool main has A100; the job accepts H100. Accept other models in spec.resources.gpuTypes."
+    )
 
 
 def history(values):

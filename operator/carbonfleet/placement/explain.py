@@ -8,6 +8,7 @@ from carbonfleet.placement.choice import Choice
 from carbonfleet.placement.decision import Candidate, Decision, Outcome, Window, Words
 from carbonfleet.placement.grid import MINUTE
 from carbonfleet.placement.measure import at_submission, baseline_of, window_at
+from carbonfleet.placement.policy import POLICY_REASONS
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.stay import unbroken
 from carbonfleet.placement.trace import View, candidates_of, piece, view_of
@@ -182,14 +183,23 @@ def _without(view: View, decision: Decision, candidates: tuple[Candidate, ...]) 
     elif decision.outcome is Outcome.WAIT:
         head = "Waits: no GPUs are free where it may go"
     reasons = dict.fromkeys(candidate.reason for candidate in candidates)
+    advice = _way_out(reasons) if decision.outcome is Outcome.BLOCKED else ""
     if len(reasons) == 1:
-        many = f"{len(candidates)} spokes" if len(candidates) > 1 else f"{candidates[0].cluster}, the only spoke"
-        return f"{head}: {_none_of(candidates[0].reason, many)}. {_together(candidates)}{_way_out(reasons)}"
-    return f"{head}: {_out(candidates)}. For {candidates[0].cluster}: {candidates[0].message}{_way_out(reasons)}"
+        return f"{head}: {_none_of(candidates)}. {_together(candidates)}{advice}"
+    # Of a spoke that came further than policy there is more to say.
+    other = min(candidates, key=lambda candidate: candidate.reason in POLICY_REASONS)
+    said = other.message if other.message.startswith(other.cluster) else f"{other.cluster}: {other.message}"
+    return f"{head}: {_out(candidates)}. {said}{advice}"
 
 
-def _none_of(reason: str, many: str) -> str:
-    return f"policy allows none of {many}" if reason == "ResidencyPolicy" else f"{many}: {OUT.get(reason, reason)}"
+def _none_of(candidates: Sequence[Candidate]) -> str:
+    count, first = len(candidates), candidates[0]
+    if first.reason == "ResidencyPolicy":
+        return (
+            f"policy allows none of {count} spokes" if count > 1 else f"policy forbids {first.cluster}, the only spoke"
+        )
+    why = OUT.get(first.reason, first.reason)
+    return f"all {count} spokes are {why}" if count > 1 else f"{first.cluster}, the only spoke, is {why}"
 
 
 def _out(candidates: Sequence[Candidate]) -> str:
