@@ -1,9 +1,10 @@
 """`carbonfleet report`: what the training emitted, used and saved, from the ledger."""
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -135,32 +136,39 @@ def _show(made: "Report") -> None:
     if not made.lines:
         typer.echo("the ledger has no attempt that fits")
         return
-    heads = ("jobs", "attempts", "final", "kWh", "energy found by", "kg CO2e", "baseline", "saved", "SCI kg/job", "USD")
-    table = Table(made.by.value, *heads, box=None)
+    console = Console() if Console().is_terminal else Console(width=200)
+    shown = _COLUMNS if console.width >= _WIDE else [column for column in _COLUMNS if column[0] not in _ONLY_WIDE]
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(made.by.value, overflow="fold")
+    for head, _ in shown:
+        table.add_column(head, no_wrap=True, justify="left" if head == "energy found by" else "right")
     for line in made.lines:
-        table.add_row(Text(line.sums.group), *_cells(line))  # no markup in names
+        table.add_row(Text(line.sums.group), *(cell(line) for _, cell in shown))  # no markup in names
     table.add_section()
     for line in made.totals:
-        table.add_row(f"in all, {line.sums.signal}", *_cells(line))
-    console = Console() if Console().is_terminal else Console(width=200)
+        table.add_row(f"all, {line.sums.signal}", *(cell(line) for _, cell in shown))
     console.print(table)
 
 
-def _cells(line: "Line") -> list[str]:
-    sums = line.sums
-    saved = "-"
-    if line.saved_grams is not None:
-        percent = "" if line.saved_percent is None else f" ({line.saved_percent:.2f} %)"
-        saved = f"{line.saved_grams / 1000:.3f}{percent}"
-    return [
-        str(sums.jobs),
-        str(sums.attempts),
-        str(sums.settled),
-        f"{sums.energy_kwh:.3f}",
-        f"{line.energy_methods}, ±{line.energy_uncertainty:.0%}",
-        f"{sums.grams / 1000:.3f} ±{sums.doubt_grams / 1000:.3f}",
-        "-" if line.baseline_grams is None else f"{line.baseline_grams / 1000:.3f}",
-        saved,
-        f"{line.sci.grams_per_job / 1000:.3f}",
-        f"{sums.cost_usd:.2f}" if sums.priced else "-",
-    ]
+def _saved(line: "Line") -> str:
+    if line.saved_grams is None:
+        return "-"
+    percent = "" if line.saved_percent is None else f" ({round(line.saved_percent)} %)"
+    return f"{line.saved_grams / 1000:.3f}{percent}"
+
+
+_WIDE: Final = 120
+_ONLY_WIDE: Final = frozenset({"jobs", "tries", "energy found by", "SCI/job"})
+_COLUMNS: Final[list[tuple[str, Callable[["Line"], str]]]] = [
+    ("jobs", lambda line: str(line.sums.jobs)),
+    ("tries", lambda line: str(line.sums.attempts)),
+    ("final", lambda line: str(line.sums.settled)),
+    ("kWh", lambda line: f"{line.sums.energy_kwh:.3f}"),
+    ("energy found by", lambda line: f"{line.energy_methods}, ±{line.energy_uncertainty:.0%}"),
+    ("kg CO2e", lambda line: f"{line.sums.grams / 1000:.3f} ±{line.sums.doubt_grams / 1000:.3f}"),
+    ("baseline", lambda line: "-" if line.baseline_grams is None else f"{line.baseline_grams / 1000:.3f}"),
+    ("saved", _saved),
+    ("SCI/job", lambda line: f"{line.sci.grams_per_job / 1000:.3f}"),
+    ("USD", lambda line: f"{line.sums.cost_usd:.2f}" if line.sums.priced else "-"),
+]
+"""Head and cell of each column; carbon in kg."""
