@@ -123,7 +123,10 @@ def _show(views: "Sequence[ZoneView]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("zone", "g/kWh now", "to come", "cleanest", "source", "link", "age", "error 1h / 24h", box=None)
+    hours = max((view.hours for view in views), default=0)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for head in ("zone", "g/kWh", f"next {hours} h", "cleanest", "source", "link", "age", "error 1/24 h"):
+        table.add_column(head, no_wrap=True)
     for view in views:
         if not view.problem:
             table.add_row(*_cells(view))
@@ -145,8 +148,8 @@ def _cells(view: "ZoneView") -> list[str]:
     return [
         view.zone,
         f"{view.grams_per_kwh:.0f}",
-        f"{view.lowest_grams_per_kwh:.0f} to {view.highest_grams_per_kwh:.0f} in {view.hours} h",
-        f"{view.cleanest_at:%d %b %H:%M}" if view.cleanest_at else "",
+        f"{view.lowest_grams_per_kwh:.0f} to {view.highest_grams_per_kwh:.0f}",
+        f"{view.cleanest_at:%m-%d %H:%M}" if view.cleanest_at else "",
         view.source,
         view.link,
         format_duration(view.age),
