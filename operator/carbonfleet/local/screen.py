@@ -73,9 +73,11 @@ def candidate_table(candidates: Sequence[CandidateStatus]) -> Table:
     for name in ("", "spoke", "start", "g/kWh now", "in window", "gCO2e", "USD", "why"):
         numeric = name in ("g/kWh now", "in window", "gCO2e", "USD")
         table.add_column(name, justify="right" if numeric else "left", no_wrap=name != "why")
+    days = {candidate.start.date() for candidate in candidates if candidate.start}
+    form = "%H:%M" if len(days) == 1 else "%m-%d %H:%M"
     for candidate in candidates:
         mark = {"Chosen": "[green]>[/green]", "Filtered": "[red]x[/red]"}.get(candidate.verdict, " ")
-        start = candidate.start.strftime("%H:%M") if candidate.start else "-"
+        start = candidate.start.strftime(form) if candidate.start else "-"
         seen = candidate.grams_per_kwh_now, candidate.grams_per_kwh_window, candidate.grams_co2e
         figures = [_number(value) for value in seen]
         cost = "-" if candidate.cost_usd is None else f"{candidate.cost_usd:,.2f}"
@@ -85,8 +87,8 @@ def candidate_table(candidates: Sequence[CandidateStatus]) -> Table:
 
 def result_table(jobs: Sequence[CarbonTrainingJob]) -> Table:
     """One row for each job: where, when, what it learned, what it emitted."""
-    table = Table(title="Jobs", title_justify="left", header_style="bold", box=None)
-    for name in ("job", "phase", "spoke", "started", "val. loss", "kWh", "gCO2e", "baseline", "saved"):
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for name in ("job", "spoke", "started", "val. loss", "kWh", "gCO2e", "baseline", "saved"):
         numeric = name in ("kWh", "gCO2e", "baseline", "saved")
         table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
     for job in jobs:
@@ -95,15 +97,14 @@ def result_table(jobs: Sequence[CarbonTrainingJob]) -> Table:
 
 
 def _row(status: JobStatus) -> list[str]:
-    colour = _COLOURS.get(status.phase.value, "white")
-    actual, progress = status.actual, status.progress
+    actual, progress, word = status.actual, status.progress, status.phase.value
     loss = "-"
     if progress and progress.initial_validation_loss is not None and progress.validation_loss is not None:
-        loss = f"{progress.initial_validation_loss:.2f} > {progress.validation_loss:.2f}"
-    ran = status.phase.value not in ("Blocked", "Waiting", "Pending")
+        loss = f"{progress.initial_validation_loss:.2f}>{progress.validation_loss:.2f}"
+    ran = status.phase is Phase.SUCCEEDED
     return [
-        f"[{colour}]{status.phase.value}[/{colour}]",
-        status.cluster if ran else "-",
+        # What has not succeeded shows its phase where the spoke would stand.
+        f"[{_COLOURS.get(word, 'white')}]{status.cluster if ran else word}[/{_COLOURS.get(word, 'white')}]",
         status.when if ran else "-",
         loss,
         _number(actual.energy_kwh if actual else None),
