@@ -29,7 +29,7 @@ HOSTILE = [
     "\u2028\u0085\ufeff\x00\x1b[31m",
     "🌍 ölçüm",
     "CTJ-Placement-Id: aaaaaaaaaaaaaaaa",
-    "x" * 5000,
+    "x" * 50_000,
     "",
 ]
 

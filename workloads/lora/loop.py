@@ -32,7 +32,7 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
             output.tell(now=True)
         if run.step >= total:
             return
-        began = time.monotonic()
+        began, cpu_began = time.monotonic(), time.process_time()
         examples = data.of_step(run.step, plan.samples_per_step, plan.seed)
         loss = backward(run, examples, data.pad, plan, world)
         world.sum_gradients(parameters)
@@ -43,7 +43,8 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
         run.step += 1
         run.rng = rng_state()
         run.train_losses.append(loss)
-        report.count(sum(len(e.ids) for e in examples), time.monotonic() - began)
+        tokens = sum(len(e.ids) for e in examples)
+        report.count(tokens, time.monotonic() - began, time.process_time() - cpu_began)
         asked, due, energy_kwh = world.sum([stop.asked, world.leads and output.due(), output.meter.kwh() or 0.0])
         report.energy_kwh = report.energy_before_kwh + energy_kwh if report.energy_source else None
         if asked:

@@ -35,15 +35,17 @@ class Report:
     tokens: int = 0
     steps: int = 0
     training_seconds: float = 0.0
+    cpu_seconds: float = 0.0
     checkpoint_seconds: float | None = None
     checkpoint: Saved | None = None
     warnings: list[str] = field(default_factory=list)
 
-    def count(self, tokens: int, seconds: float) -> None:
-        """Note one more step."""
+    def count(self, tokens: int, seconds: float, cpu_seconds: float) -> None:
+        """Note one more step; `cpu_seconds` are this process's, which a busy machine does not stretch."""
         self.tokens += tokens
         self.steps += 1
         self.training_seconds += seconds
+        self.cpu_seconds += cpu_seconds
         if self.first_step_seconds is None:
             self.first_step_seconds = time.time() - self.started
 
@@ -61,6 +63,7 @@ class Report:
             "validation_loss": validation[max(validation)] if validation else None,
             "tokens_per_second": self.tokens / self.training_seconds if self.training_seconds else None,
             "step_seconds": self.training_seconds / self.steps if self.steps else None,
+            "step_cpu_seconds": self.cpu_seconds / self.steps if self.steps else None,
             "checkpoint_seconds": self.checkpoint_seconds,
             "energy_kwh": self.energy_kwh,
             "energy_source": self.energy_source,

@@ -1,7 +1,8 @@
-"""A plot of validation loss against carbon, a colour for each tier."""
+"""A plot of validation loss against carbon, a mark for each tier, and a line along the best of both."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 from carbonfleet.sweep.error import SweepError
@@ -30,20 +31,32 @@ def write_plot(file: Path, title: str, places: Iterable[Place]) -> int:
         raise SweepError("no plot: no job has succeeded and been accounted for yet")
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.add_subplot()
-    for tier in sorted({dot.tier for dot in drawn}):
+    front = _front(drawn)
+    axes.plot(*zip(*front, strict=True), color="0.75", zorder=0, label="none is both better and cleaner")
+    for tier, marker in zip(sorted({dot.tier for dot in drawn}), cycle("os^Dv"), strict=False):
         ours = [dot for dot in drawn if dot.tier == tier]
-        axes.scatter([dot.grams_co2e for dot in ours], [dot.loss for dot in ours], label=tier or "no tier")
+        places = [dot.grams_co2e for dot in ours], [dot.loss for dot in ours]
+        axes.scatter(*places, marker=marker, label=tier or "no tier")
     for dot in drawn:
         axes.annotate(dot.text, (dot.grams_co2e, dot.loss), (4, 4), textcoords="offset points", fontsize=8)
     axes.set_xlabel("gCO2e of the run")
     axes.set_ylabel("validation loss")
     axes.set_title(f"{title}: numbers are places on the leaderboard", fontsize=10, loc="left")
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)  # where it hides nothing
     try:
         figure.savefig(file, dpi=120)
     except (OSError, ValueError) as error:
         raise SweepError(f"{file} can't be written: {error}") from error
     return len(drawn)
+
+
+def _front(dots: Iterable[_Dot]) -> list[tuple[float, float]]:
+    """Grams and loss of the jobs that no other beats in both, from the cleanest on."""
+    front: list[tuple[float, float]] = []
+    for grams, loss in sorted((dot.grams_co2e, dot.loss) for dot in dots):
+        if not front or loss < front[-1][1]:
+            front.append((grams, loss))
+    return front
 
 
 def _drawn(places: Iterable[Place]) -> list[_Dot]:

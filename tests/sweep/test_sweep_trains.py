@@ -1,0 +1,129 @@
+"""The small sweep through the whole embedded stack, as its file says: real Ray, real training, real adapters."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from carbonfleet.cli import app
+from carbonfleet.clock import Clock
+from carbonfleet.local.demo import write_signals
+from carbonfleet.local.stack import Stack, StackSettings
+
+pytestmark = [pytest.mark.soak, pytest.mark.ray]
+ROOT = Path(__file__).parents[2]
+SMALL = ROOT / "workloads" / "sweep" / "small.yaml"
+PATIENCE_SECONDS = 900
+BROKEN = {
+    "unknown-model": ({"model": "nobody/has-this"}, "UnknownModel", "nobody/has-this"),
+    "unknown-data": ({"dataset": {"name": "nobody/has-this"}}, "UnknownDataset", "nobody/has-this"),
+    "wild": (
+        {
+            "lora": {"rank": 1, "alpha": 4096},
+            "training": {"learningRate": 1.0, "steps": 500, "schedule": "constant", "warmupRatio": 0},
+        },
+        "NonFiniteLoss",
+        "learning_rate",
+    ),
+}
+"""By job: what of the workload is wrong, and the reason and a word that people must find."""
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    """Everything on this machine, in real time."""
+    state = tmp_path_factory.mktemp("stack")
+    made = Stack(StackSettings(state, ROOT, Clock(), write_signals(state, live=False)))
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+def jobs(stack) -> dict[str, dict]:
+    listed = stack.kubectl("get", "ctj", "-n", "team-a", "-o", "json")
+    return {item["metadata"]["name"]: item for item in json.loads(listed.stdout)["items"]}
+
+
+def broken(name: str) -> dict:
+    """A job that can't be trained."""
+    spec = yaml.safe_load(SMALL.read_text())["job"]["spec"]
+    spec["workload"] |= BROKEN[name][0]
+    spec["schedule"] = {"maxDelay": "1m"}
+    metadata = {"name": name, "namespace": "team-a"}
+    return {"apiVersion": "carbonfleet.dev/v1alpha1", "kind": "CarbonTrainingJob", "metadata": metadata, "spec": spec}
+
+
+@pytest.fixture(scope="module")
+def trained(stack, tmp_path_factory):
+    """The four jobs of the sweep and the broken ones, all of them over."""
+    from typer.testing import CliRunner
+
+    folder = tmp_path_factory.mktemp("jobs")
+    done = CliRunner().invoke(app, ["sweep", "generate", "-f", str(SMALL), "-o", str(folder)])
+    assert done.exit_code == 0, done.output
+    for name in BROKEN:
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(broken(name)))
+    applied = stack.kubectl("apply", "-f", str(folder))
+    assert applied.returncode == 0, applied.stderr
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        found = jobs(stack)
+        if all(job.get("status", {}).get("phase") in ("Succeeded", "Failed") for job in found.values()):
+            return found
+        time.sleep(2)
+    raise AssertionError({name: job.get("status", {}).get("phase") for name, job in jobs(stack).items()})
+
+
+def test_four_jobs_reach_the_leaderboard_and_each_has_learnt(command, stack, trained, tmp_path):
+    plot = tmp_path / "plot.png"
+    done = command("sweep", "results", "small", "--kubeconfig", stack.kubeconfig, "--json", "--plot", plot)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["jobs"]
+    assert [one["place"] for one in found] == [1, 2, 3, 4]
+    losses = [one["validation_loss"] for one in found]
+    assert losses == sorted(losses)
+    assert len(set(losses)) == 4
+    for one in found:
+        progress = trained[one["job"]]["status"]["progress"]
+        assert progress["validationLoss"] < 0.9 * progress["initialValidationLoss"], one["job"]
+        assert 0 <= one["delay_seconds"] < PATIENCE_SECONDS
+        assert one["grams_co2e"] > 0
+    assert sum(one["is_baseline"] for one in found) == 1
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_adapter_repeats_its_logged_loss_in_a_fresh_process(stack, trained):
+    for name, job in trained.items():
+        if name in BROKEN:
+            continue
+        output = stack.settings.state / "store" / job["metadata"]["uid"]
+        run = subprocess.run(
+            [sys.executable, "-m", "workloads.lora.evaluate", str(output)],
+            cwd=ROOT,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert run.returncode == 0, run.stderr
+        losses = json.loads(run.stdout)
+        assert abs(losses["measured"] - losses["logged"]) <= 1e-4
+        assert losses["logged"] == pytest.approx(job["status"]["progress"]["validationLoss"], abs=1e-9)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_job_that_cant_be_trained_says_why_in_describe(stack, trained, name):
+    _, reason, word = BROKEN[name]
+    assert trained[name]["status"]["phase"] == "Failed"
+    [finished] = [c for c in trained[name]["status"]["conditions"] if c["type"] == "Finished"]
+    assert finished["reason"] == reason
+    described = stack.kubectl("describe", "ctj", "-n", "team-a", name).stdout
+    assert reason in described
+    assert word in described
