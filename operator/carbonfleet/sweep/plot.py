@@ -35,8 +35,8 @@ def write_plot(file: Path, title: str, places: Iterable[Place]) -> int:
     axes.plot(*zip(*front, strict=True), color="0.75", zorder=0, label="none is both better and cleaner")
     for tier, marker in zip(sorted({dot.tier for dot in drawn}), cycle("os^Dv"), strict=False):
         ours = [dot for dot in drawn if dot.tier == tier]
-        places = [dot.grams_co2e for dot in ours], [dot.loss for dot in ours]
-        axes.scatter(*places, marker=marker, label=tier or "no tier")
+        grams, losses = [dot.grams_co2e for dot in ours], [dot.loss for dot in ours]
+        axes.scatter(grams, losses, marker=marker, label=tier or "no tier")
     for dot in drawn:
         axes.annotate(dot.text, (dot.grams_co2e, dot.loss), (4, 4), textcoords="offset points", fontsize=8)
     axes.set_xlabel("gCO2e of the run")
