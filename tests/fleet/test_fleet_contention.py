@@ -25,7 +25,7 @@ def write_at_once(server, tmp_path, writers, commits, batch):
     running = [start(server.url, tmp_path / f"w{n}", f"w{n}", commits, batch) for n in range(writers)]
     tries = 0
     for process in running:
-        output, errors = process.communicate(timeout=280)
+        output, errors = process.communicate(timeout=1200)
         assert process.returncode == 0, errors
         tries += int(output.split()[0])
     return tries
