@@ -146,7 +146,9 @@ def test_a_rewritten_main_branch_is_left_as_it_is(desk, keeps_the_files):
     desk.merge(pull)
     desk.step()
     tree = "main^{tree}" if keeps_the_files else f"{before}^{{tree}}"
-    orphan = desk.house.git.git("commit-tree", tree, "-m", "Begin anew")
+    dates = {"GIT_COMMITTER_DATE": desk.clock.forward(hours=9).isoformat()}
+    emptied = desk.house.git.git("commit-tree", f"{before}^{{tree}}", "-m", "Begin anew", **dates)
+    orphan = desk.house.git.git("commit-tree", tree, "-p", emptied, "-m", "Go on", **dates)
     desk.house.git.git("update-ref", "refs/heads/main", orphan)
     desk.step(times=4, minutes=1)
     assert desk.house.git.git("rev-parse", "main") == orphan

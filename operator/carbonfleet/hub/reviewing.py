@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from carbonfleet.api.job_status import Phase
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet import FleetError, Place, Placement, Proposal, Propose
 from carbonfleet.hub.known import MERGED_LATE, Trouble
 from carbonfleet.hub.planning import Planned
 from carbonfleet.hub.scene import Scene, asks_to_replace
-from carbonfleet.hub.view import Stage
+from carbonfleet.hub.view import JobView, Stage
 from carbonfleet.hub.world import World
 from carbonfleet.placement.decision import Outcome
 
@@ -40,19 +41,20 @@ def late(world: World, scene: Scene) -> Mapping[str, Trouble]:
     By the clock of who merged: a hub that was down meanwhile judges as one that was there. A merge that
     writes no commit of its own (fast-forward) leaves no time to judge by.
     """
-    known, world.late = world.late, {}
     found = {}
     for view in scene.views:
         placed = view.placement
-        if placed is None or placed.expires_at is None or view.stage is not Stage.LIVE:
+        if placed is None or placed.expires_at is None or view.stage is not Stage.LIVE or _is_accepted(view, placed):
             continue
-        said = known.get(placed.placement_id)
-        if said is None:
-            said = _lateness(world, placed, placed.expires_at)
-        world.late[placed.placement_id] = said
-        if said:
+        if said := _lateness(world, placed, placed.expires_at):
             found[view.uid] = Trouble(MERGED_LATE, said)
     return found
+
+
+def _is_accepted(view: JobView, placed: Placement) -> bool:
+    """It was judged before and found in time, whatever became of the branch's history since."""
+    known = view.status.placement
+    return known is not None and known.placement_id == placed.placement_id and view.status.phase is not Phase.WAITING
 
 
 def _lateness(world: World, placed: Placement, expires_at: datetime) -> str:

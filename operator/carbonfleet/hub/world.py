@@ -46,8 +46,6 @@ class World:
     quarantine: Quarantine = field(default_factory=Quarantine)
     hinted: Event = field(default_factory=Event)
     """The forge said that something has happened there."""
-    late: dict[str, str] = field(default_factory=dict)
-    """What is wrong with when a reviewed placement was merged, by its id; empty where nothing is."""
     last_plan: LastPlan = field(default_factory=LastPlan)
     looked: dict[str, datetime] = field(default_factory=dict)
     """By job UID: when a running job was looked at last, and found best left as it is."""
