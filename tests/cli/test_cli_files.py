@@ -65,3 +65,21 @@ def test_explain_names_the_spokes_that_policy_forbids():
 def test_explain_of_what_is_no_file_says_what_to_give():
     found = run("explain", "nope")
     assert (found.exit_code, "namespace/name" in found.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["up", "--project", "{}"], "is no checkout of carbonfleet"),
+        (["demo", "--project", "{}"], "is no checkout of carbonfleet"),
+        (["explain", "{}"], "is a folder"),
+        (["hub", "run", "--fleet-url", "https://x/y", "--state", "{}", "--log-level", "loud"], "no log level loud"),
+        (["policy", "check", "{}"], "neither policies/ nor clusters/"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_what_can_not_work_ends_with_one_line_that_says_what_to_give(tmp_path, arguments, what):
+    done = run(*(argument.format(tmp_path) for argument in arguments))
+    assert done.exit_code == 2
+    assert len(done.output.splitlines()) == 1
+    assert what in done.output

@@ -82,6 +82,8 @@ def _read_job(manifest: Path) -> "CarbonTrainingJob":
     from carbonfleet.api import CarbonTrainingJob
     from carbonfleet.api.problems import told
 
+    if manifest.is_dir():
+        fail(f"{manifest} is a folder: give the manifest of one job")
     try:
         document = yaml.safe_load(manifest.read_text())
         if not isinstance(document, dict):

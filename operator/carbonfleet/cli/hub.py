@@ -109,7 +109,9 @@ def run(
             help="Of what was expected of its grid: beyond that a running job is looked at afresh.",
         ),
     ] = 0.2,
-    log_level: Annotated[str, typer.Option(envvar="CARBONFLEET_LOG_LEVEL")] = "INFO",
+    log_level: Annotated[
+        str, typer.Option(envvar="CARBONFLEET_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
+    ] = "INFO",
 ) -> None:
     """Watch jobs, choose where and when they run, and commit that."""
     import logging
@@ -131,6 +133,8 @@ def run(
         open_signals,
     )
 
+    if log_level.upper() not in logging.getLevelNamesMapping():
+        fail(f"there is no log level {log_level}; write DEBUG, INFO, WARNING or ERROR")
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:

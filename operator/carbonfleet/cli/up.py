@@ -30,6 +30,8 @@ def up(
     from carbonfleet.local.stack import Stack, StackSettings
     from carbonfleet.signals.settings import TOKEN_VARIABLE
 
+    if not (project / "fleet" / "clusters").is_dir():
+        fail(f"{project.resolve()} is no checkout of carbonfleet: it has no fleet/clusters; see --project")
     screen = Screen(Console() if Console().is_terminal else Console(width=160))
     state = state.resolve()
     state.mkdir(parents=True, exist_ok=True)
