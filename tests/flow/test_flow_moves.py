@@ -6,13 +6,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
 from fake_electricitymaps import TOKEN, FakeElectricityMaps, hour_of
+from test_flow_crashes import held_push
 
+from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job_status import Phase
+from fixtures.grid import Grid, write_settings
 from fixtures.hub_process import GRAMS, House, begin, clock_of, condition, open_house
 from fixtures.kubeapi_server import eventually
 
@@ -20,35 +22,6 @@ HOUR = timedelta(hours=1)
 INTERRUPTIBLE = {"maxDelay": "24h", "interruptible": {"minimumRun": "1h", "overhead": "10m", "maxPauses": 4}}
 IN_OSLO = {"dataClass": "public", "allowedRegions": ["europe-north1"]}
 LONG = 90.0
-
-
-class Grid:
-    """Three zones that are flat until a test says otherwise; forecasts are right about what was said by then."""
-
-    def __init__(self) -> None:
-        self._levels: dict[str, list[tuple[datetime, float]]] = {}
-
-    def becomes(self, zone: str, hour: datetime, grams_per_kwh: float) -> None:
-        """From an hour on."""
-        self._levels.setdefault(zone, []).append((hour, grams_per_kwh))
-
-    def clear(self) -> None:
-        """Flat again, the past included."""
-        self._levels = {}
-
-    def value(self, zone: str, hour: datetime) -> float:
-        """In an hour: what was said of it last."""
-        held = [grams for since, grams in self._levels.get(zone, ()) if since <= hour]
-        return held[-1] if held else GRAMS[zone]
-
-
-def write_settings(folder: Path, url: str) -> Path:
-    (folder / "token").write_text(TOKEN)
-    endpoint = {"url": url, "requestsPerMinute": 6000}
-    source = {"type": "electricitymaps", "endpoint": endpoint, "token": {"file": str(folder / "token")}}
-    settings = folder / "live.yaml"
-    settings.write_text(yaml.safe_dump({"sources": [source], "refresh": "5m"}))
-    return settings
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +35,7 @@ def house(flow_api, grid, tmp_path_factory) -> Iterator[House]:
     clock = clock_of(flow_api)
     with FakeElectricityMaps(list(GRAMS), clock.now, grid.value) as maps:
         made = open_house(tmp_path_factory.mktemp("moves"), flow_api, clock)
-        made.signals = write_settings(made.root, maps.url)
+        made.signals = write_settings(made.root, maps.url, TOKEN)
         try:
             begin(made)
             yield made
@@ -83,6 +56,39 @@ def reasons(house: House, name: str) -> list[str]:
     return [event["reason"] for event in told]
 
 
+def moved_once(house: House, name: str) -> CarbonTrainingJob:
+    """The job at its end, after one move from Oslo to Quebec."""
+    job = house.wait(name, Phase.SUCCEEDED, seconds=LONG)
+    eventually(lambda: house.changes(name) == ["place 1", "remove 1", "place 2", "remove 2"], 20)
+    assert [start for start in house.spokes.starts if start[0] == name] == [(name, 1, "no-osl-1"), (name, 2, "ca-qc-1")]
+    assert (job.status.attempt, job.status.pauses) == (2, 1)
+    assert house.spokes.violations == []
+    first, second = house.ledger(name)
+    assert job.status.actual.energy_kwh == pytest.approx(first.energy_kwh + second.energy_kwh, abs=1e-3)
+    assert job.status.actual.attempts == 2
+    return job
+
+
+def test_a_hub_killed_between_the_steps_of_a_move_ends_in_one_live_attempt(house, grid):
+    began = train(house, "killed", "8h")
+    with held_push(house, "post-receive") as reached:
+        grid.becomes("CA-QC", began, GRAMS["NO-NO1"] / 2)
+        eventually(reached.exists, LONG)
+        assert house.phase("killed") is Phase.MOVING
+        house.hubs[0].kill()
+    with held_push(house, "pre-receive") as reached:
+        house.hubs[0].start()
+        eventually(reached.exists, LONG)
+        assert house.placements("killed") == []
+        house.hubs[0].kill()
+        (reached.parent / "abort").touch()
+    house.hubs[0].start()
+    moved_once(house, "killed")
+    assert "Moving" in reasons(house, "killed")
+    grid.clear()
+
+
+@pytest.mark.soak
 def test_a_forecast_miss_pauses_a_running_job_until_the_grid_clears(house, grid):
     began = train(house, "missed", residency=IN_OSLO)
     grid.becomes("NO-NO1", began, 1.3 * GRAMS["NO-NO1"])

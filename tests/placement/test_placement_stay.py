@@ -83,6 +83,15 @@ def test_a_running_job_moves_where_the_rest_of_it_is_much_cleaner():
     assert decision.window.start == NOON
 
 
+def test_a_job_whose_checkpoint_can_not_be_reached_elsewhere_would_begin_anew_there():
+    spokes = [spoke("oslo", store=""), spoke("quebec", "CA-QC")]
+    values = {"NO-NO1": [500] * 60, "CA-QC": [250] * 60}
+    queued, reservation = running()
+    assert only(world([queued], spokes, values, reservations=(reservation,))).outcome is Outcome.KEEP
+    queued, reservation = running(workload={"checkpoints": {"uri": "s3://bucket/lora"}})
+    assert only(world([queued], spokes, values, reservations=(reservation,))).outcome is Outcome.MOVE
+
+
 def test_a_running_job_stays_when_the_gain_is_less_than_the_move():
     schedule = {"interruptible": {"overhead": "4h", "minimum_run": "1h"}}
     queued, reservation = running(schedule=schedule)
@@ -106,6 +115,64 @@ def test_a_running_job_pauses_through_dirty_hours():
     assert decision.window.segments == ((NOON + 3 * HOUR, NOON + 7 * HOUR),)
     assert decision.message.startswith("This saves 2.10 kgCO2e (84 %): to go on at once")
     assert "Pauses at its next checkpoint; goes on 2026-01-31 15:00 UTC" in decision.message
+
+
+def test_a_surprise_lowers_what_a_pause_must_gain():
+    values = [130, 130, 130, 100] + [100] * 60
+    calm, reservation = running(hours=20, left=0.5)
+    surprised = replace(calm, incumbent=replace(calm.incumbent, surprise=0.3))
+    just_below = replace(calm, incumbent=replace(calm.incumbent, surprise=0.19))
+    outcomes = [
+        only(world([queued], [spoke("oslo")], {"NO-NO1": values}, reservations=(reservation,))).outcome
+        for queued in (calm, just_below, surprised)
+    ]
+    assert outcomes == [Outcome.KEEP, Outcome.KEEP, Outcome.PAUSE]
+
+
+def test_a_pause_of_the_plan_is_kept_for_a_small_gain():
+    values = [105, 105, 100, 100] + [105] * 60
+    queued, reservation = running(hours=4, left=0.5, since=NOON - timedelta(minutes=30))
+    due = replace(queued, incumbent=replace(queued.incumbent, pause_is_due=True))
+    snapshots = [
+        world([one], [spoke("oslo")], {"NO-NO1": values}, reservations=(reservation,)) for one in (queued, due)
+    ]
+    assert [only(snapshot).outcome for snapshot in snapshots] == [Outcome.KEEP, Outcome.PAUSE]
+
+
+def paused(cluster="oslo", left=0.5, used=1, schedule=HALF, **more):
+    """A job that has run for half of its ten hours and is paused."""
+    since = NOON - 6 * HOUR
+    incumbent = Incumbent(cluster, "main", since, paused=True, since=since, pauses_used=used)
+    return job("run", hours=10, incumbent=incumbent, remaining_fraction=left, schedule=schedule, **more)
+
+
+def test_a_paused_job_stays_paused_until_the_clean_hours_and_then_goes_on():
+    values = [300, 300, 100, 100, 100, 100, 100, 300] + [300] * 60
+    decision = only(world([paused()], [spoke("oslo")], {"NO-NO1": values}))
+    assert (decision.outcome, decision.reason) == (Outcome.PAUSE, "PausedForCleanWindow")
+    assert decision.window.start == NOON + 2 * HOUR
+    then = only(world([paused()], [spoke("oslo")], {"NO-NO1": values}), NOON + 2 * HOUR)
+    assert (then.outcome, then.reason) == (Outcome.KEEP, "GoesOnAfterPause")
+
+
+def test_a_paused_job_finds_its_gpus_taken_and_waits_for_them():
+    taken = Reservation("other", "ml", "oslo", "main", 8, NOON, NOON + 3 * HOUR)
+    decision = only(world([paused()], [spoke("oslo")], {"NO-NO1": [100] * 90}, reservations=(taken,)))
+    assert (decision.outcome, decision.window.start) == (Outcome.PAUSE, NOON + 3 * HOUR)
+
+
+def test_a_paused_job_goes_on_elsewhere_for_a_real_gain_only():
+    spokes = [spoke("oslo"), spoke("quebec", "CA-QC")]
+    near = only(world([paused()], spokes, {"NO-NO1": [100] * 90, "CA-QC": [95] * 90}))
+    far = only(world([paused()], spokes, {"NO-NO1": [100] * 90, "CA-QC": [50] * 90}))
+    assert (near.outcome, near.window.cluster) == (Outcome.KEEP, "oslo")
+    assert (far.outcome, far.window.cluster) == (Outcome.MOVE, "quebec")
+
+
+def test_a_paused_job_whose_time_is_up_goes_on_at_once():
+    late = paused(schedule=HALF | {"max_delay": "1h"}, submitted=NOON - 40 * HOUR)
+    decision = only(world([late], [spoke("oslo")], {"NO-NO1": [300] * 20 + [100] * 70}))
+    assert (decision.outcome, decision.window.start) == (Outcome.KEEP, NOON)
 
 
 def test_a_running_job_runs_on_through_a_clean_hour_before_it_pauses():

@@ -87,6 +87,17 @@ class _Recent:
         return Intensities(zone, found.start, found.step, found.grams_per_kwh, f"{found.source} ({found.link})")
 
 
+def forget(world: World, scene: Scene) -> None:
+    """Of attempts that are neither in Git nor a job's last, nothing need be remembered: it can be read again."""
+    if scene.tip is None:
+        return
+    last = {view.report.placement_id for view in scene.views if view.report is not None}
+    for placement_id in world.records.keys() - scene.tip.index.by_id.keys() - last:
+        del world.records[placement_id]
+    for placement_id in world.accounts.keys() - last:
+        del world.accounts[placement_id]
+
+
 def record_in_git(world: World, scene: Scene, view: JobView) -> DecisionRecord | None:
     """The decision that the placement's file holds, so that status, ledger and Git never differ."""
     placed = view.placement

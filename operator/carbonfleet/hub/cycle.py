@@ -59,6 +59,7 @@ def run(world: World) -> Outcome:
     release(world, after)
     leftovers.forget_reports(world, after)
     steering.remember(world, scene, planned)
+    books.forget(world, after)
     due = [decision.recheck_at for decision in planned.decisions.values()]
     due += [scene.next_look] if scene.next_look else []
     go_on = _calls_for_more(after, written, planned, intents, published)

@@ -9,7 +9,7 @@ from carbonfleet.api.report import ReportSpec, stints_of
 from carbonfleet.fleet import Proposal, object_name
 from carbonfleet.fleet.review import Stage as ReviewStage
 from carbonfleet.hub.turns import reserved_until
-from carbonfleet.hub.view import JobView, Stage
+from carbonfleet.hub.view import JobView, Stage, may_try_again
 from carbonfleet.placement.phrase import grams, number, saving, shortened, time, until
 
 
@@ -106,6 +106,8 @@ def in_full(known: Known, phase: Phase) -> str:
         return f"{report.reason or 'Failed'} on {report.spoke}: {report.message or 'no more is known'}"
     if record is not None and phase is Phase.RUNNING and report is not None and report.start_time:
         return _trains(known, report.spoke, report.start_time)
+    if view.stage is Stage.ENDED and report is not None and may_try_again(report):
+        return _interrupted(report)
     if known.proposal is not None:
         waits = f"Waits for review of {known.proposal.url or known.proposal.branch}"
         said = known.proposal.message if known.proposal.stage is not ReviewStage.OPEN else waits
@@ -113,6 +115,13 @@ def in_full(known: Known, phase: Phase) -> str:
     if record is not None:
         return str(record.message)
     return str(view.job.status.summary)
+
+
+def _interrupted(report: ReportSpec) -> str:
+    """An attempt that ended without a result, such as on a spot GPU that was reclaimed."""
+    why = report.message or report.reason or report.phase.value
+    saved = f"from step {report.checkpoint.step}" if report.checkpoint else "from the start"
+    return f"Attempt {report.attempt} ended on {report.spoke} ({why}); the next one goes on {saved}."
 
 
 def _trains(known: Known, spoke: str, since: datetime) -> str:

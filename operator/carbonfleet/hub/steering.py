@@ -29,7 +29,7 @@ def watch(world: World, scene: Scene) -> Scene:
         record = books.record_in_git(world, scene, view)
         turn = turn_of(view, record, world.looked.get(view.uid), scene.now)
         if turn is not None:
-            turns[view.uid] = replace(turn, surprise=_surprise(world, scene, view, record, turn))
+            turns[view.uid] = replace(turn, surprise=_remembered(world, scene, view, record, turn))
         if (look := next_look(view, record, scene.now)) is not None:
             ahead.append(look)
     return replace(scene, turns=turns, next_look=min(ahead, default=None))
@@ -37,8 +37,10 @@ def watch(world: World, scene: Scene) -> Scene:
 
 def remember(world: World, scene: Scene, planned: Planned) -> None:
     """Note which running jobs are to go on as they are: they are not looked at again before the next mark."""
-    under_way = {view.uid for view in scene.views if view.placement is not None}
-    world.looked = {uid: at for uid, at in world.looked.items() if uid in under_way}
+    for known in (world.looked, world.surprises):
+        for uid in known.keys() - scene.turns.keys():
+            if uid not in (scene.tip.placements if scene.tip else ()):
+                known.pop(uid)
     for uid, turn in scene.turns.items():
         decision = planned.decisions.get(uid)
         if not turn.paused and decision is not None and decision.outcome is Outcome.KEEP:
@@ -70,6 +72,15 @@ def _course(forecast: Forecast, start: datetime) -> tuple[float, ...]:
             break
         values.append(round(value, 1))
     return tuple(values)
+
+
+def _remembered(world: World, scene: Scene, view: JobView, record: DecisionRecord | None, turn: Turn) -> float:
+    """The surprise of a job; what is paused is not worked out again."""
+    until, known = world.surprises.get(view.uid, (None, 0.0))
+    if until != turn.until:
+        known = _surprise(world, scene, view, record, turn)
+        world.surprises[view.uid] = turn.until, known
+    return known
 
 
 def _surprise(world: World, scene: Scene, view: JobView, record: DecisionRecord | None, turn: Turn) -> float:

@@ -49,6 +49,8 @@ class World:
     last_plan: LastPlan = field(default_factory=LastPlan)
     looked: dict[str, datetime] = field(default_factory=dict)
     """By job UID: when a running job was looked at last, and found best left as it is."""
+    surprises: dict[str, tuple[datetime, float]] = field(default_factory=dict)
+    """By job UID: until when its grid was compared with what was expected, and what came of it."""
     told: dict[str, Known] = field(default_factory=dict)
     """By job UID: what its status says in full, so that it need not be worked out again."""
     hub_id: str = ""

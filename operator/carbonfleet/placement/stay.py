@@ -241,7 +241,8 @@ def _elsewhere(problem: Problem, job: int, home: int, slots: Slots) -> Choice | 
         same = problem.lanes.place[lane] == problem.lanes.place[home]
         if same or not slots.free[lane].any() or ends[lane] <= 0:
             continue
-        cut = cut_of(problem, job, lane, extra)
+        more = extra + _redone_minutes(problem, job, home, lane)
+        cut = cut_of(problem, job, lane, more)
         lengths = (cut.slots[:-1] if runs else ()) or cut.slots  # leaving uses up one of the pauses
         found = cheapest_cut(
             slots.score[[lane]], slots.free[[lane]], replace(cut, slots=lengths, latest_begin=ends[lane])
@@ -249,10 +250,21 @@ def _elsewhere(problem: Problem, job: int, home: int, slots: Slots) -> Choice | 
         if found is None:
             continue
         once = float(slots.once[lane]) + _move_usd(problem, job, home, lane)
-        choice = choice_of(problem, job, lane, found, once, float(problem.terms.minutes[job, lane]) + extra)
+        choice = choice_of(problem, job, lane, found, once, float(problem.terms.minutes[job, lane]) + more)
         if within_limits(problem, job, choice) and (best is None or choice.score < best.score):
             best = replace(choice, running=Outcome.MOVE if choice.start == 0 else Outcome.PAUSE)
     return best
+
+
+def _redone_minutes(problem: Problem, job: int, home: int, lane: int) -> float:
+    """What must be done again on another spoke: all that is done, where it can't reach the checkpoint."""
+    here, there = problem.lanes.lanes[home].spoke.facts, problem.lanes.lanes[lane].spoke.facts
+    queued = problem.jobs[job]
+    shares = here.name == there.name or (here.store and here.store == there.store)
+    if shares or queued.spec.workload.checkpoints.uri is not None:
+        return 0.0
+    left = float(problem.terms.minutes[job, lane]) - float(problem.lanes.overhead_minutes[lane])
+    return left / max(queued.remaining_fraction, 1e-9) - left
 
 
 def _move_usd(problem: Problem, job: int, home: int, lane: int) -> float:
