@@ -70,12 +70,12 @@ def moved_once(house: House, name: str) -> CarbonTrainingJob:
 
 
 def test_a_hub_killed_between_the_steps_of_a_move_ends_in_one_live_attempt(house, grid):
-    began = train(house, "killed", "8h")
+    began = train(house, "killed", "12h")
     with held_push(house, "post-receive") as reached:
         grid.becomes("CA-QC", began, GRAMS["NO-NO1"] / 2)
         eventually(reached.exists, LONG)
-        assert house.phase("killed") is Phase.MOVING
         house.hubs[0].kill()
+        assert house.phase("killed") is Phase.MOVING
     with held_push(house, "pre-receive") as reached:
         house.hubs[0].start()
         eventually(reached.exists, LONG)

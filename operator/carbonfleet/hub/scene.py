@@ -51,7 +51,7 @@ class Scene:
     turns: Mapping[str, Turn] = field(default_factory=dict)
     """By job UID: jobs under way that want a decision now."""
     next_look: datetime | None = None
-    """When a running job is looked at next."""
+    """While jobs are under way: when the next cycle is due for them."""
 
     def queued(self) -> list[JobView]:
         """Jobs that want a decision and may have one."""

@@ -1,6 +1,6 @@
 """The hub's watch over jobs under way: which want a decision now, and how the grid has surprised them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.hub import books
 from carbonfleet.hub.planning import Planned
 from carbonfleet.hub.scene import Scene
-from carbonfleet.hub.turns import LOOK_EVERY, Turn, may_turn, next_look, turn_of
+from carbonfleet.hub.turns import LOOK_EVERY, Turn, may_turn, next_look, next_quarter, turn_of
 from carbonfleet.hub.view import JobView
 from carbonfleet.hub.world import World
 from carbonfleet.placement.decision import Outcome
@@ -21,18 +21,27 @@ def watch(world: World, scene: Scene) -> Scene:
     """The scene with the turns of jobs under way, and the time of the next look at one."""
     if scene.tip is None or not scene.tip_is_fresh:
         return scene
+    open_ones = [v for v in scene.views if v.uid not in scene.holds and may_turn(v) and scene.can_answer(v)]
+    if not open_ones:
+        return scene
+    _keep_informed(world, scene, open_ones)
     turns: dict[str, Turn] = {}
-    ahead: list[datetime] = []
-    for view in scene.views:
-        if view.uid in scene.holds or not may_turn(view) or not scene.can_answer(view):
-            continue
+    ahead = [next_quarter(scene.now)]
+    for view in open_ones:
         record = books.record_in_git(world, scene, view)
         turn = turn_of(view, record, world.looked.get(view.uid), scene.now)
         if turn is not None:
             turns[view.uid] = replace(turn, surprise=_remembered(world, scene, view, record, turn))
         if (look := next_look(view, record, scene.now)) is not None:
             ahead.append(look)
-    return replace(scene, turns=turns, next_look=min(ahead, default=None))
+    return replace(scene, turns=turns, next_look=min(ahead))
+
+
+def _keep_informed(world: World, scene: Scene, views: Iterable[JobView]) -> None:
+    """Have the sources asked about every zone: between two plans nobody else does, and a look would see old figures."""
+    kinds = {view.job.spec.signal for view in views if view.job is not None}
+    wanted = {(spoke.facts.zone, kind) for spoke in scene.spokes for kind in kinds}
+    world.signals.forecasts(wanted, scene.now, scene.now + world.settings.horizon)
 
 
 def remember(world: World, scene: Scene, planned: Planned) -> None:

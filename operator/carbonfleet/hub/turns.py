@@ -99,6 +99,11 @@ def next_look(view: JobView, record: DecisionRecord | None, now: datetime) -> da
     return min(ahead, default=None)
 
 
+def next_quarter(now: datetime) -> datetime:
+    """The next full quarter of an hour."""
+    return now + _QUARTER - (now - _EPOCH) % _QUARTER
+
+
 def reserved_until(placed: Placement, report: ReportSpec | None) -> datetime:
     """When a live attempt is expected to give up its GPUs for good: what it has run already is done."""
     stints = stints_of(report) if report is not None and report.attempt == placed.attempt else ()
