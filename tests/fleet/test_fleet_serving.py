@@ -142,7 +142,7 @@ def test_hostile_text_stays_in_its_field(text):
         ({"namespace": "A"}, "not a lower-case DNS label"),
         ({"name": "n" * 60}, "longer than 57"),
         ({"adapters": ()}, "0 adapters"),
-        ({"adapters": (Adapter("a", "/home/me/store/uid", 8),)}, "no pod of no-osl-1 can see"),
+        ({"adapters": (Adapter("a", "/home/me/store/uid", 8),)}, "workloads.lora.serve a=/home/me/store/uid"),
         ({"adapters": (Adapter("a", "s3://bucket/a", 1024),)}, "vLLM serves up to 512"),
     ],
 )

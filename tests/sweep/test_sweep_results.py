@@ -12,6 +12,7 @@ from carbonfleet.api import CarbonTrainingJob, JobStatus
 from carbonfleet.api.job_status import Figures, Phase
 from carbonfleet.api.report import Progress
 from carbonfleet.api.wire import API_VERSION
+from carbonfleet.cli.sweep import _delay, _grams
 from carbonfleet.kube import ours
 from carbonfleet.sweep import BASELINE, SWEEP, TIER, jobs_of, leaderboard, progress_by_tier
 
@@ -153,7 +154,20 @@ def test_results_show_the_leaderboard(hub, command, sweep):
         "+1.000",
     ]
     assert "base *" in output
-    assert next(row for row in rows if row[:2] == ["-", "runs"])[-3:] == ["~90", "-", "3.0"]
+    assert next(row for row in rows if row[:2] == ["-", "runs"])[-3:] == ["-", "3.0", "h"]
+
+
+@pytest.mark.parametrize(
+    ("delay", "shown"),
+    [(None, "-"), (timedelta(seconds=9.6), "10 s"), (timedelta(minutes=3), "3 min"), (timedelta(hours=40), "40.0 h")],
+)
+def test_a_delay_is_shown_in_the_unit_that_fits(delay, shown):
+    assert _delay(delay) == shown
+
+
+@pytest.mark.parametrize(("grams", "shown"), [(None, "-"), (0.237, "0.24"), (9.96, "10"), (1204.4, "1,204")])
+def test_small_jobs_show_their_tenths_of_grams(grams, shown):
+    assert _grams(grams) == shown
 
 
 def test_results_for_machines(hub, command, sweep):

@@ -10,6 +10,8 @@ import typer
 from carbonfleet.cli.failure import fail
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from rich.table import Table
 
     from carbonfleet.api import CarbonTrainingJob
@@ -140,7 +142,7 @@ def _progress_table(tiers: "Sequence[Progress]") -> "Table":
     for one in tiers:
         counts = (one.jobs, one.waiting, one.running, one.succeeded, one.failed, one.held)
         steps = f"{one.steps:,} of {one.total_steps:,}" if one.total_steps else "-"
-        figures = (f"{one.energy_kwh:,.3g}", f"{one.grams_co2e:,.0f}")
+        figures = (f"{one.energy_kwh:,.3g}", _grams(one.grams_co2e))
         table.add_row(one.tier or "-", *map(str, counts), steps, *figures)
     return table
 
@@ -151,7 +153,7 @@ def _leader_table(places: "Sequence[Place]") -> "Table":
     table = Table(box=None)
     for heading in ("", "job", "tier", "phase", "spoke"):
         table.add_column(heading, overflow="fold")
-    for heading in ("loss", "less base", "kWh", "less base", "gCO2e", "less base", "delay h"):
+    for heading in ("loss", "less base", "kWh", "less base", "gCO2e", "less base", "delay"):
         table.add_column(heading, justify="right")
     for place in places:
         table.add_row(*_leader_row(place))
@@ -171,10 +173,23 @@ def _leader_row(place: "Place") -> tuple[str, ...]:
         _number(less.validation_loss, "+.4f"),
         _number(one.energy_kwh, ".3f", planned),
         _number(less.energy_kwh, "+.3f"),
-        _number(one.grams_co2e, ",.0f", planned),
-        _number(less.grams_co2e, "+,.0f"),
-        _number(None if one.delay is None else one.delay.total_seconds() / 3600, ".1f"),
+        _grams(one.grams_co2e, mark=planned),
+        _grams(less.grams_co2e, sign="+"),
+        _delay(one.delay),
     )
+
+
+def _grams(value: float | None, sign: str = "", mark: str = "") -> str:
+    """Whole grams, or two digits of what is less than ten."""
+    return _number(value, f"{sign},.0f" if value is None or abs(value) >= 10 else f"{sign}.2g", mark)
+
+
+def _delay(delay: "timedelta | None") -> str:
+    if delay is None:
+        return "-"
+    seconds = delay.total_seconds()
+    hours, minutes = seconds / 3600, seconds / 60
+    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
 
 
 def _number(value: float | None, form: str, mark: str = "") -> str:

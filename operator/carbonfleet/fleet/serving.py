@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -166,7 +167,11 @@ def _check(serving: Serving) -> None:
         raise ServingRefused(f"{len(serving.adapters)} adapters; serve 1 to {MOST_ADAPTERS} together")
     for one in serving.adapters:
         if "://" not in one.place and not one.place.startswith(f"{SPOKE_STORE}/"):
-            raise ServingRefused(f"{one.name} is at {one.place}, which no pod of {serving.cluster} can see")
+            all_of_them = " ".join(shlex.quote(f"{each.name}={each.place}") for each in serving.adapters)
+            raise ServingRefused(
+                f"{one.name} is in a folder of the machine that trained it, which no pod can see; serve it there:\n"
+                f"python -m workloads.lora.serve {all_of_them}"
+            )
         if one.rank > _RANKS[-1]:
             raise ServingRefused(f"{one.name} has rank {one.rank}; vLLM serves up to {_RANKS[-1]}")
 
