@@ -146,7 +146,7 @@ def _branches(
             settings = RepositorySettings(
                 url=url,
                 branch=main,
-                directory=Path(folder),
+                directory=Path(folder) / "fleet.git",
                 token_file=token,
                 ssh_key=key,
                 known_hosts=hosts,

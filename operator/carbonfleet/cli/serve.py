@@ -104,7 +104,7 @@ def _publish(serving: "Serving", author: str, settings: dict[str, Any], *, repla
     with TemporaryDirectory(prefix="carbonfleet-serve-") as folder:
         try:
             repository = Repository(
-                RepositorySettings(directory=Path(folder), backoff=Backoff(tries=5), **settings),
+                RepositorySettings(directory=Path(folder) / "fleet.git", backoff=Backoff(tries=5), **settings),
                 Clock.from_environment(),
             )
             return publish_serving(repository, serving, person(author), replace=replace)

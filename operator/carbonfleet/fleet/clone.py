@@ -27,12 +27,13 @@ _REF: Final = re.compile(rb"[0-9a-f]{40}\n|ref: .+\n")
 
 
 def occupy(directory: Path, seconds: float = IN_USE_SECONDS) -> int:
-    """Hold the clone's directory for this process alone; the descriptor that holds it until it is closed.
+    """Hold the clone for this process alone, by a file beside it; the descriptor that holds it until it is closed.
 
     However the process ends, the kernel lets go. Raises RepositoryInvalid while another process has it.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    # A file, and open for writing: not every network's file system locks anything else.
+    held = os.open(directory.with_name(f"{directory.name}.in-use"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -49,7 +50,7 @@ def occupy(directory: Path, seconds: float = IN_USE_SECONDS) -> int:
 def open_clone(directory: Path) -> pygit2.Repository:
     """The clone, made anew where there is none or where what a crash left can't be read.
 
-    Only for whoever holds the directory. All of it is on the server too, so nothing is lost. Raises
+    Only for whoever holds it. All of it is on the server too, so nothing is lost. Raises
     RepositoryInvalid for a directory that holds other things.
     """
     if any(directory.iterdir()):
@@ -59,7 +60,7 @@ def open_clone(directory: Path) -> pygit2.Repository:
         except pygit2.GitError as error:
             if not (directory / "objects").is_dir():
                 raise RepositoryInvalid(f"{directory} holds other things than a clone; name another") from error
-            _empty(directory)
+            shutil.rmtree(directory)
     return pygit2.init_repository(str(directory), bare=True)
 
 
@@ -74,15 +75,6 @@ def _heal(directory: Path) -> None:
         if file.is_file() and not _REF.fullmatch(file.read_bytes()):
             logger.warning("%s was written in part only; it is fetched anew", file)
             file.unlink()
-
-
-def _empty(directory: Path) -> None:
-    """Remove everything in it, not the directory itself, which is held."""
-    for entry in directory.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
 
 
 def commit_at(git: pygit2.Repository, ref: str) -> pygit2.Oid | None:
