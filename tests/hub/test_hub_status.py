@@ -147,6 +147,13 @@ def test_a_long_decision_is_in_full_in_its_condition_and_short_in_the_summary():
     assert [c.message for c in status.conditions if c.type == "Scheduled"] == [message]
 
 
+def test_what_to_do_about_a_trouble_is_not_cut_off():
+    trouble = Trouble("DeletionGuardTripped", f"{'too many at once ' * 15}; to confirm, annotate the jobs")
+    status = status_of(Known(view({"attempt": 1}, placed=placement()), record(), trouble), NOON)
+    assert status.summary.endswith("annotate the jobs")
+    assert next(c.message for c in status.conditions if c.type == "Ready").endswith("annotate the jobs")
+
+
 def test_a_status_shows_no_empty_fields():
     wire = status_of(Known(view(placed=placement()), record()), NOON).to_wire()
     assert "" not in [*wire.values(), *wire["placement"].values()]

@@ -10,7 +10,7 @@ from carbonfleet.fleet import Proposal, object_name
 from carbonfleet.fleet.review import Stage as ReviewStage
 from carbonfleet.hub.turns import reserved_until
 from carbonfleet.hub.view import JobView, Stage, may_try_again
-from carbonfleet.placement.phrase import grams, number, saving, shortened, time, until
+from carbonfleet.placement.phrase import LONGEST_SUMMARY, grams, number, saving, shortened, time, until
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ HELD_REASONS: Final = frozenset({"RevertedByHuman", "EditedByHuman"})
 WAITING_FOR_STOP: Final = "WaitingForStop"
 MERGED_LATE: Final = "Superseded"
 """A person merged the proposal after its time: it is taken out of Git again."""
+LONGEST_TROUBLE: Final = 400
+"""Characters: what a person must do comes last, and is not to be cut off."""
 NOT_ACCOUNTED: Final = "NotAccounted"
 """The attempt ended, and its line of the ledger is not written yet: until then the job has not."""
 
@@ -85,7 +87,8 @@ def expected_end(known: Known) -> datetime | None:
 
 def summary_of(known: Known, phase: Phase) -> str:
     """One line: where, when, why, and what came of it."""
-    return shortened(in_full(known, phase))
+    is_stuck = known.trouble is not None or phase is Phase.FAILED
+    return shortened(in_full(known, phase), LONGEST_TROUBLE if is_stuck else LONGEST_SUMMARY)
 
 
 def in_full(known: Known, phase: Phase) -> str:

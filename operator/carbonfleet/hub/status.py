@@ -17,6 +17,7 @@ from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.fleet.review import Stage as ReviewStage
 from carbonfleet.hub.known import (
     HELD_REASONS,
+    LONGEST_TROUBLE,
     MERGED_LATE,
     NOT_ACCOUNTED,
     WAITING_FOR_STOP,
@@ -30,7 +31,7 @@ from carbonfleet.hub.known import (
 )
 from carbonfleet.hub.turns import pauses_used
 from carbonfleet.hub.view import JobView, Stage, ended_phase, may_try_again
-from carbonfleet.placement.phrase import shortened, time
+from carbonfleet.placement.phrase import LONGEST_SUMMARY, shortened, time
 from carbonfleet.placement.policy import POLICY_REASONS
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
@@ -285,7 +286,12 @@ def _ready(known: Known, rungs: list[Rung], phase: Phase) -> Rung:
         return Rung("Ready", FALSE, "Moving", summary_of(known, phase))
     unmet = next((rung for rung in rungs if rung.status is not TRUE), rungs[-1])
     reason = unmet.reason if unmet.type != "Finished" else "Failed"
-    return Rung("Ready", FALSE, reason, shortened(unmet.message))
+    return Rung(
+        "Ready",
+        FALSE,
+        reason,
+        shortened(unmet.message, LONGEST_TROUBLE if unmet.type == "Committed" else LONGEST_SUMMARY),
+    )
 
 
 def _with_history(rung: Rung, old: JobStatus, generation: int, now: datetime) -> Condition:
