@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from carbonfleet.api.job_status import Phase
 from carbonfleet.hub.view import FINALIZER
 from fixtures.hub_process import condition
@@ -16,7 +18,7 @@ def test_a_job_goes_to_the_cleanest_spoke_and_is_committed_reported_accounted_an
     line = shared_house.ledger("plain")[0]
     assert (line.cluster, line.phase, line.baseline_region) == ("no-osl-1", "Succeeded", "us-east-2")
     assert line.baseline_grams > line.grams > 0
-    assert job.status.actual.grams_co2e == round(line.grams, 1)
+    assert job.status.actual.grams_co2e == pytest.approx(line.grams, rel=1e-3)
     commit = shared_house.git.git("log", "-1", "--format=%H", "--grep=CTJ-Change: place", "main")
     assert job.status.placement.commit in shared_house.git.git("log", "--format=%H", "main").split()
     assert commit

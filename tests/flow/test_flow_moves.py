@@ -21,6 +21,11 @@ from fixtures.kubeapi_server import eventually
 HOUR = timedelta(hours=1)
 INTERRUPTIBLE = {"maxDelay": "24h", "interruptible": {"minimumRun": "1h", "overhead": "10m", "maxPauses": 4}}
 IN_OSLO = {"dataClass": "public", "allowedRegions": ["europe-north1"]}
+SHARED = {
+    "model": "acme/base",
+    "dataset": {"name": "acme/instructions"},
+    "checkpoints": {"uri": "s3://lora/checkpoints"},
+}
 LONG = 90.0
 
 
@@ -70,7 +75,7 @@ def moved_once(house: House, name: str) -> CarbonTrainingJob:
 
 
 def test_a_hub_killed_between_the_steps_of_a_move_ends_in_one_live_attempt(house, grid):
-    began = train(house, "killed", "12h")
+    began = train(house, "killed", "8h", workload=SHARED)
     with held_push(house, "post-receive") as reached:
         grid.becomes("CA-QC", began, GRAMS["NO-NO1"] / 2)
         eventually(reached.exists, LONG)

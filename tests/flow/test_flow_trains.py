@@ -98,7 +98,7 @@ def test_a_forecast_miss_pauses_a_real_training_which_goes_on_from_its_checkpoin
     in_oslo = {"dataClass": "public", "allowedRegions": ["europe-north1"]}
     house.submit("real", duration="4h", schedule=SCHEDULE, residency=in_oslo, workload=TINY)
     eventually(lambda: trains(house), 120)
-    began = hour_of(house.clock.now())
+    began = hour_of(report_of(house).start_time)
     grid.becomes("NO-NO1", began, 1.3 * GRAMS["NO-NO1"])
     grid.becomes("NO-NO1", began + 4 * HOUR, GRAMS["NO-NO1"])
     job = house.wait("real", Phase.PAUSED, seconds=180)

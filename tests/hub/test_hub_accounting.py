@@ -8,7 +8,7 @@ from hub_values import NOON, body, report
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.hub.accounting import Attempt, account, figures_of
-from carbonfleet.ledger import Intensities
+from carbonfleet.ledger import Intensities, settlement
 from carbonfleet.placement import Assumptions
 from fixtures.fleet_values import facts_of
 
@@ -79,3 +79,27 @@ def test_the_figures_of_a_job_are_those_of_all_its_attempts():
     assert figures.baseline_grams_co2e == pytest.approx(3900)
     assert figures.saved_percent == pytest.approx(91.5, abs=0.05)
     assert figures.grams_per_kwh == pytest.approx(50)
+
+
+PAUSED = {
+    "end_time": NOON + timedelta(hours=7),
+    "stints": [
+        {"start": NOON, "end": NOON + timedelta(hours=1)},
+        {"start": NOON + timedelta(hours=6), "end": NOON + timedelta(hours=7)},
+    ],
+}
+
+
+def test_in_a_pause_nothing_is_used_and_nothing_costs():
+    whole, cut = entry_of(), entry_of(**PAUSED)
+    assert cut.end - cut.start == timedelta(hours=7)
+    assert (cut.energy_kwh, cut.cost_usd) == (whole.energy_kwh, whole.cost_usd)
+    assert cut.energy_curve == "[[0.0, 0.0], [3600.0, 1.0], [21600.0, 1.0], [25200.0, 3.0]]"
+    assert cut.baseline_grams == pytest.approx(whole.baseline_grams)
+    assert settlement(cut, grid, NOON + timedelta(days=3)).baseline_grams == pytest.approx(whole.baseline_grams)
+
+
+def test_the_profile_counts_the_hours_in_which_gpus_were_held():
+    whole, cut = entry_of(energy=None), entry_of(energy=None, **PAUSED)
+    assert cut.energy_method == whole.energy_method == "estimate"
+    assert cut.energy_kwh == pytest.approx(whole.energy_kwh)

@@ -129,7 +129,10 @@ def test_a_suspended_attempt_gives_up_its_gpus_and_goes_on_where_it_was(house):
     house.publish(suspension(house, False))
     house.cycle_until(agent, lambda: house.phase(house.attempt) is Phase.SUCCEEDED)
     assert [line.split()[0] for line in house.starts()] == ["1", "1"]
-    assert house.reports()[house.attempt].progress.step == 60
+    report = house.reports()[house.attempt]
+    assert report.progress.step == 60
+    first, second = report.stints
+    assert report.start_time == first.start <= first.end < second.start <= second.end == report.end_time
 
 
 def test_a_killed_agent_finds_its_attempt_and_does_not_run_it_again(house):
