@@ -1,12 +1,15 @@
 """GPU prices: the cluster file, a CSV, a server, and which of them holds."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from carbon_servers import FakePrices, Fault
 
 from carbonfleet.api import ClusterFacts
-from carbonfleet.signals import Market, PriceKind, TraceError, repriced
+from carbonfleet.api.cluster import PriceHours
+from carbonfleet.placement.lanes import hourly_prices
+from carbonfleet.signals import Market, PriceKind, TraceError, price_sources, repriced
 from carbonfleet.signals.clusterprices import ClusterPrices
 from carbonfleet.signals.httpprices import HttpPrices
 from carbonfleet.signals.pricefile import PriceFile
@@ -55,6 +58,14 @@ def listed(server, clock, endpoint) -> HttpPrices:
 def price(market, kind=ON_DEMAND, pool=POOL):
     found = market.quotes([pool]).prices.get((f"{pool[0]}/{pool[1]}", kind))
     return (found.value, found.source) if found else None
+
+
+def test_of_two_prices_of_one_hour_the_later_holds_as_for_the_planner(market, facts, clock):
+    hours = [*facts.pools[0].prices_by_hour, PriceHours(from_hour=2, to_hour=4, usd_per_gpu_hour=0.9)]
+    pools = (facts.pools[0].model_copy(update={"prices_by_hour": tuple(hours)}),)
+    clock.set(datetime(2025, 12, 15, 3, tzinfo=UTC))
+    found = price(market(ClusterPrices([facts.model_copy(update={"pools": pools})])))
+    assert found == (hourly_prices(pools[0])[3], "cluster-file") == (0.9, "cluster-file")
 
 
 @pytest.mark.parametrize(("hour", "usd"), [(21, 2.5), (22, 1.5), (3, 1.5), (6, 2.5)])
@@ -136,3 +147,40 @@ def test_a_cluster_takes_the_markets_price_for_all_its_hours(market, listed, fac
     assert pools["a100"].spot_usd_per_gpu_hour == 1.0
     assert pools["free"] == facts.pools[1]
     assert quotes.prices[NAME, ON_DEMAND].step <= timedelta(hours=1)
+
+
+def until(met) -> None:
+    """Wait for what the background does."""
+    end = time.monotonic() + 10
+    while not met():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_cycle_waits_for_the_first_answer_alone(listed, server, clock):
+    rates = Market([listed], clock, patience_seconds=0.2)
+    server.fault = Fault.HANG
+    began = time.monotonic()
+    assert rates.latest([POOL]).prices == {}
+    assert rates.latest([POOL]).prices == {}
+    assert time.monotonic() - began < 1.5
+    server.fault = None
+    server.release()
+    until(lambda: clock.forward(minutes=2) and rates.latest([POOL]).prices)
+    assert rates.latest([POOL]).prices[NAME, ON_DEMAND].value == 1.9
+    rates.close()
+
+
+def test_prices_are_renewed_in_the_background(listed, server, clock):
+    rates = Market([listed], clock)
+    assert rates.latest([POOL]).prices[NAME, ON_DEMAND].value == 1.9
+    server.prices[0]["usdPerGpuHour"] = 2.1
+    clock.forward(minutes=6)
+    until(lambda: rates.latest([POOL]).prices[NAME, ON_DEMAND].value == 2.1)
+    assert len(server.seen) == 2
+    rates.close()
+
+
+def test_a_plan_is_told_whose_price_it_is(market, listed, facts):
+    quotes = market(listed, ClusterPrices([facts])).quotes([POOL, ("oslo", "free")])
+    assert price_sources(facts, quotes) == {("a100", False): "price-server"}

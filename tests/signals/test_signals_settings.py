@@ -154,6 +154,16 @@ def test_signals_names_what_it_lacks_and_fails(settings_file):
     assert "no usable average-lifecycle data of XX: no source offers it" in done.output
 
 
+def test_what_ails_several_zones_is_said_once(settings_file, maps):
+    maps.fault = Fault.UNAUTHORIZED
+    done = run("--zone", "NO-NO1", "--zone", "CA-QC", settings=only(settings_file, "electricitymaps"))
+    assert done.exit_code == 1
+    (line,) = done.output.splitlines()
+    assert line.startswith("CA-QC, NO-NO1: no usable average-lifecycle data of the zone: ")
+    assert line.count("refuses the token") == 1
+    assert "no forecast" not in line
+
+
 def test_check_names_a_bad_key_and_fails(settings_file, maps):
     maps.fault = Fault.UNAUTHORIZED
     done = run("check", "--zone", "NO-NO1", settings=only(settings_file, "electricitymaps"))

@@ -64,6 +64,8 @@ class CandidateStatus(Wire):
     """Its expected mean over the window."""
     source: Annotated[str, Field(max_length=128)] = ""
     """Where the carbon figures come from."""
+    price_source: Annotated[str, Field(max_length=64)] = ""
+    """Who named the GPUs' price, where that is not the cluster file."""
     data_age: Duration | None = None
     """How old the newest measured value was."""
 

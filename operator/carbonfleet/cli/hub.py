@@ -130,6 +130,7 @@ def run(
         StoreError,
         TraceError,
         load_settings,
+        open_market,
         open_signals,
     )
 
@@ -173,7 +174,8 @@ def run(
         state.mkdir(parents=True, exist_ok=True)
         chosen = load_settings(signals) if signals else SignalSettings(store=f"sqlite:///{state}/signals.sqlite")
         clock = Clock.from_environment()
-        operator.run(settings, clock, open_signals(chosen, clock))
+        market = open_market(chosen, clock) if chosen.prices else None
+        operator.run(settings, clock, open_signals(chosen, clock), market)
     except (
         SettingsError,
         StoreError,

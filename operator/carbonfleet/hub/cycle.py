@@ -21,7 +21,8 @@ from carbonfleet.hub.world import World
 from carbonfleet.kube import Object
 from carbonfleet.placement import plan
 from carbonfleet.placement.decision import Outcome as Decided
-from carbonfleet.placement.snapshot import Snapshot
+from carbonfleet.placement.snapshot import Snapshot, Spoke
+from carbonfleet.signals import Market, price_sources, repriced
 
 _log = logging.getLogger(__name__)
 
@@ -137,10 +138,12 @@ _JOB_FAILS_PLANNER: Final = Trouble(
 def _plan(world: World, scene: Scene) -> Planned:
     snapshot = snapshot_of(scene, world.settings.default_baseline_region)
     kinds = {job.spec.signal for job in snapshot.jobs}
-    wanted = {(spoke.facts.zone, kind) for spoke in snapshot.spokes for kind in kinds}
+    zones = {spoke.facts.zone for spoke in snapshot.spokes} | set(snapshot.region_zones.values())
+    wanted = {(zone, kind) for zone in zones for kind in kinds}
     reading = world.signals.forecasts(wanted, scene.now, scene.now + world.settings.horizon)
     complete = replace(
         snapshot,
+        spokes=_priced(world.market, snapshot.spokes),
         forecasts=reading.forecasts,
         histories=reading.histories,
         assumptions=replace(snapshot.assumptions, surprise_share=world.settings.surprise_share),
@@ -154,6 +157,17 @@ def _plan(world: World, scene: Scene) -> Planned:
     signed = {uid: record.model_copy(update={"hub": world.hub_id}) for uid, record in records.items()}
     world.last_plan.keep(complete, replace(planned, records=signed))
     return world.last_plan.planned
+
+
+def _priced(market: Market | None, spokes: tuple[Spoke, ...]) -> tuple[Spoke, ...]:
+    """The spokes at the market's present prices, where it names any."""
+    if market is None:
+        return spokes
+    quotes = market.latest([(spoke.name, pool.name) for spoke in spokes for pool in spoke.facts.pools])
+    return tuple(
+        replace(spoke, facts=repriced(spoke.facts, quotes), price_sources=price_sources(spoke.facts, quotes))
+        for spoke in spokes
+    )
 
 
 def _has_budgets(snapshot: Snapshot) -> bool:

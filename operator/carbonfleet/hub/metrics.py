@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from carbonfleet.ledger import By, Ledger, LedgerError, Sums
 from carbonfleet.ledger.report import Line
+from carbonfleet.signals import Finding
 
 if TYPE_CHECKING:
     from carbonfleet.hub.cycle import Outcome
@@ -41,6 +42,9 @@ class Metrics:
         self._decided = Counter("carbonfleet_decisions", "Decisions made", registry=self.registry)
         self._published = Counter("carbonfleet_intents", "Changes that cycles wanted in Git", registry=self.registry)
         self._written = Counter("carbonfleet_status_writes", "Statuses written", registry=self.registry)
+        self._ready = Gauge(
+            "carbonfleet_signal_ready", "1 where a source can serve a zone", ["source", "zone"], registry=self.registry
+        )
 
     def cycle_ended(self, seconds: float, outcome: "Outcome | None") -> None:
         """A cycle took so long; without an outcome it failed."""
@@ -51,6 +55,12 @@ class Metrics:
             self._decided.inc(outcome.decided)
             self._published.inc(outcome.published)
             self._written.inc(outcome.written)
+
+    def signals_checked(self, findings: Iterable[Finding]) -> None:
+        """What each source said of its key (no zone) and of each zone."""
+        self._ready.clear()
+        for finding in findings:
+            self._ready.labels(finding.source, finding.zone).set(finding.ok)
 
     def serve(self, address: str) -> "Served":
         """Answer scrapes at `host:port`, any free port for 0. Raises ValueError, OSError."""

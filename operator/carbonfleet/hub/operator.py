@@ -16,6 +16,7 @@ from carbonfleet.api.wire import GROUP, VERSION
 from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository, Reviews
 from carbonfleet.hub import admission, cycle
+from carbonfleet.hub.checking import Checking
 from carbonfleet.hub.election import Election
 from carbonfleet.hub.hints import Listener, listen
 from carbonfleet.hub.metrics import Metrics
@@ -25,7 +26,7 @@ from carbonfleet.hub.settling import Settling
 from carbonfleet.hub.world import World
 from carbonfleet.kube import Kube, KubeError, path
 from carbonfleet.ledger import Ledger
-from carbonfleet.signals import Signals
+from carbonfleet.signals import Market, Signals
 
 _log = logging.getLogger(__name__)
 LONGEST_REST: Final = 30.0
@@ -35,13 +36,13 @@ STUCK_AFTER: Final = 300.0
 """Real seconds without a finished cycle after which the liveness probe fails."""
 
 
-def run(settings: HubSettings, clock: Clock, signals: Signals) -> None:
+def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | None = None) -> None:
     """Be a hub until stopped by a signal, or until the Lease is lost.
 
     Raises KubeError when there is no usable kubeconfig, RepositoryInvalid for an unfit fleet address,
     LedgerError without a ledger, OSError when an address is taken, ValueError for webhooks without a secret.
     """
-    world = open_world(settings, clock, signals)
+    world = open_world(settings, clock, signals, market)
     stop = threading.Event()
     pulse = Pulse()
     metrics = Metrics(world.ledger)
@@ -61,6 +62,8 @@ def run(settings: HubSettings, clock: Clock, signals: Signals) -> None:
     world.teller.close()
     world.ledger.close()
     signals.close()
+    if market is not None:
+        market.close()
 
 
 async def _operate(stop: threading.Event, liveness: str) -> None:
@@ -76,7 +79,7 @@ async def _operate(stop: threading.Event, liveness: str) -> None:
     await kopf.operator(clusterwide=True, standalone=True, stop_flag=flag, liveness_endpoint=liveness or None)
 
 
-def open_world(settings: HubSettings, clock: Clock, signals: Signals) -> World:
+def open_world(settings: HubSettings, clock: Clock, signals: Signals, market: Market | None = None) -> World:
     """Everything that a cycle needs, from settings."""
     settings.state.mkdir(parents=True, exist_ok=True)
     repository = Repository(settings.fleet, clock)
@@ -88,6 +91,7 @@ def open_world(settings: HubSettings, clock: Clock, signals: Signals) -> World:
         repository=repository,
         reviews=Reviews(repository, settings.forge.open() if settings.forge else None),
         signals=signals,
+        market=market,
         ledger=Ledger(settings.ledger) if settings.ledger else Ledger.at(settings.state / "ledger.sqlite"),
     )
 
@@ -172,6 +176,7 @@ def _cycles(world: World, stopped: Callable[[], bool], pulse: Pulse, metrics: Me
     failures = 0
     read_at = 0.0
     settling = Settling(world.ledger, world.signals, world.clock)
+    checking = Checking(world.signals, world.clock, metrics.signals_checked)
     while not stopped():
         world.mirror.changed.clear()
         world.mirror.asked.clear()
@@ -196,6 +201,7 @@ def _cycles(world: World, stopped: Callable[[], bool], pulse: Pulse, metrics: Me
         pulse.beat()
         metrics.cycle_ended(time.monotonic() - began, outcome)
         settling.nudge()
+        checking.nudge(world.tip.clusters.values() if world.tip else ())
         if failures:
             _pause(stopped, rest)
         elif world.mirror.changed.is_set():
@@ -204,6 +210,7 @@ def _cycles(world: World, stopped: Callable[[], bool], pulse: Pulse, metrics: Me
         else:
             world.mirror.changed.wait(rest)
     settling.close()
+    checking.close()
 
 
 def _hub_id(kube: Kube) -> str:

@@ -17,7 +17,7 @@ from carbonfleet.hub.settings import HubSettings
 from carbonfleet.hub.view import Views
 from carbonfleet.kube import Kube
 from carbonfleet.ledger import Ledger
-from carbonfleet.signals import Signals
+from carbonfleet.signals import Market, Signals
 
 WRITERS: Final = 8
 """Status writes under way at once."""
@@ -35,6 +35,8 @@ class World:
     signals: Signals
     ledger: Ledger
     reviews: Reviews
+    market: Market | None = None
+    """GPU prices other than those of the cluster files."""
     views: Views = field(default_factory=Views)
     tip: Tip | None = None
     records: dict[str, DecisionRecord] = field(default_factory=dict)

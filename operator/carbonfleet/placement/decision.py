@@ -78,6 +78,8 @@ class Candidate:
     source: str = ""
     link: str = ""
     observed_at: datetime | None = None
+    price_source: str = ""
+    """Who named the GPUs' price, where that is not the cluster file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ def _candidate(candidate: Candidate, now: datetime) -> CandidateStatus:
         grams_per_kwh_now=maybe_rounded(candidate.grams_per_kwh_now, 3),
         grams_per_kwh_window=maybe_rounded(window.grams_per_kwh if window else None, 3),
         source=f"{candidate.source} ({candidate.link})" if candidate.link else candidate.source,
+        price_source=candidate.price_source,
         data_age=max(now - candidate.observed_at, timedelta()) if candidate.observed_at else None,
     )
 

@@ -88,6 +88,8 @@ class Spoke:
     message: str = ""
     free_gpus: Mapping[str, int] | None = None
     """By pool, as the spoke last reported; None when it never did."""
+    price_sources: Mapping[tuple[str, bool], str] = field(default_factory=dict)
+    """By pool and whether spot: who named its price, where that is not the cluster file."""
 
     @property
     def name(self) -> str:

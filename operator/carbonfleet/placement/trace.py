@@ -157,16 +157,19 @@ def _window(view: View, lane: int, segments: Segments, verdict: Verdict, reason:
 
 def _seen(view: View, lane: int, verdict: Verdict, reason: str, message: str, window: Window | None) -> Candidate:
     """A candidate with what is known of its grid now."""
-    problem = view.problem
-    facts = problem.lanes.lanes[lane].spoke.facts
+    problem, place = view.problem, view.problem.lanes.lanes[lane]
+    facts = place.spoke.facts
+    price_source = place.spoke.price_sources.get((place.pool.name, place.spot), "") if window else ""
     grid = problem.carbon[problem.jobs[view.job].spec.signal]
     row, minute = grid.zones[facts.zone], problem.line.now_minute
     forecast = grid.forecasts[row]
     if forecast is None:
-        return Candidate(facts.name, verdict, reason, message, window, source="none", link="none")
+        return Candidate(
+            facts.name, verdict, reason, message, window, source="none", link="none", price_source=price_source
+        )
     now = float(grid.total[row, minute + 1] - grid.total[row, minute]) * RESOLUTION
     known = now, forecast.source, forecast.link, forecast.observed_at
-    return Candidate(facts.name, verdict, reason, message, window, *known)
+    return Candidate(facts.name, verdict, reason, message, window, *known, price_source=price_source)
 
 
 _GENERAL = ("SpotNotAllowed", "GpuType", "GpuMemory", "GpuCount", "NoPrice")

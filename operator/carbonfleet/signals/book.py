@@ -91,6 +91,11 @@ class Page:
         return -families.index(family(source)) if family(source) in families else -len(families)
 
     @property
+    def is_blank(self) -> bool:
+        """Whether nothing was ever heard of it."""
+        return not self._hours and not self._issues
+
+    @property
     def newest_hour(self) -> datetime | None:
         """The last hour with a measured value."""
         return max(self._hours, default=None)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
+from carbonfleet.placement.lanes import hourly_prices
 from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, subject, unit_of
 from carbonfleet.signals.source import Ask, Batch, Feed, Finding, NoDataError
 from carbonfleet.signals.trace import floor_hour
@@ -40,17 +41,7 @@ class ClusterPrices:
 
 
 def _declared(pool: GpuPool, kind: Kind, hour: int) -> float | None:
-    """USD for a GPU and hour, in a UTC hour of the day."""
+    """USD for a GPU and hour, in a UTC hour of the day, as the planner reads the file."""
     if kind is PriceKind.GPU_SPOT:
         return pool.spot_usd_per_gpu_hour
-    if kind is not PriceKind.GPU_ON_DEMAND:
-        return None
-    for price in pool.prices_by_hour:
-        if _holds(price.from_hour, price.to_hour, hour):
-            return price.usd_per_gpu_hour
-    return pool.usd_per_gpu_hour
-
-
-def _holds(start: int, end: int, hour: int) -> bool:
-    """Half-open; 22 to 6 runs over midnight."""
-    return start <= hour < end if start < end else hour >= start or hour < end
+    return hourly_prices(pool)[hour] if kind is PriceKind.GPU_ON_DEMAND else None

@@ -70,13 +70,13 @@ def open_signals(settings: SignalSettings, clock: Clock) -> Signals:
     return Signals(sources, clock, HistoryStore(settings.store), settings)
 
 
-def open_market(settings: SignalSettings, clusters: Iterable[ClusterFacts], clock: Clock) -> Market:
-    """GPU prices from the sources that `settings` name, then from the cluster files. Raises TraceError."""
+def open_market(settings: SignalSettings, clock: Clock, clusters: Iterable[ClusterFacts] = ()) -> Market:
+    """GPU prices from the sources that `settings` name, then from the given clusters' files. Raises TraceError."""
     sources: list[Source] = [
         HttpPrices(price, clock) if isinstance(price, HttpPriceSettings) else PriceFile(price.path)
         for price in settings.prices
     ]
-    return Market([*sources, ClusterPrices(clusters)], clock)
+    return Market([*sources, ClusterPrices(clusters)], clock, patience_seconds=settings.patience_seconds)
 
 
 def open_signals_file(path: Path, clock: Clock) -> Signals:

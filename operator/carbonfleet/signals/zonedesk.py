@@ -146,7 +146,7 @@ class ZoneDesk:
         what = f"no usable {self.page.signal.value} data of {self.page.zone}"
         if not heard:
             heard = "no answer yet" if self._pending else "no source offers it"
-        return f"{what}: {heard} ({why_no_link})"
+        return f"{what}: {heard}" if self.page.is_blank else f"{what}: {heard} ({why_no_link})"
 
     def _older(self, now: datetime) -> list[tuple[datetime, datetime]]:
         """The ranges of the last 28 days that are still to be asked for, the newest last."""

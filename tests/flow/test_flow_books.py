@@ -1,0 +1,157 @@
+"""The hub's books in a real hub: metrics while it works, and the settlement once the grid's values are final."""
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from carbonfleet.api.job_status import Phase
+from carbonfleet.clock import Clock
+from carbonfleet.ledger import EntryKind
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
+
+from carbon_servers import TOKEN, FakeElectricityMaps, FakePrices
+
+from fixtures.hub_process import GRAMS, SPEED, begin
+from fixtures.kubeapi_server import eventually, free_port
+
+ESTIMATE = 1.2
+"""What the grid is thought to emit, over what it will turn out to have emitted."""
+FIGURES = {
+    "emissions_grams": "grams",
+    "baseline_grams": "baseline_grams",
+    "saved_grams": "saved_grams",
+    "energy_kwh": "energy_kwh",
+    "attempts": "attempts",
+    "attempts_settled": "settled",
+}
+
+
+@pytest.fixture
+def maps(house):
+    with FakeElectricityMaps(GRAMS, house.clock.now, lambda zone, hour: GRAMS[zone]) as server:
+        server.estimated_hours, server.estimate_factor = 48, ESTIMATE
+        server.forecast_curve = lambda zone, issued, hour: ESTIMATE * GRAMS[zone]
+        yield server
+
+
+@pytest.fixture
+def prices():
+    """Norway's price is not the cluster file's 2.5."""
+    with FakePrices(
+        [{"cluster": "no-osl-1", "pool": "a100", "kind": "gpu-on-demand", "usdPerGpuHour": 1.25}]
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def port(house, maps, prices) -> int:
+    """The hub's metrics; its sources are the fake ones, and remember what they were told."""
+    (house.root / "token").write_text(TOKEN)
+    quick = {"connectSeconds": 2, "retrySeconds": 0.1, "requestsPerMinute": 6000}
+    source = {"type": "electricitymaps", "token": {"file": str(house.root / "token")}}
+    market = {"type": "price-server", "endpoint": {"url": prices.url, **quick}}
+    settings = {
+        "sources": [source | {"endpoint": {"url": maps.url, **quick}}],
+        "prices": [market],
+        "refresh": "1h",
+        "store": f"sqlite:///{house.root}/signals.sqlite",
+    }
+    house.signals.write_text(yaml.safe_dump(settings))
+    port = free_port()
+    house.options = ("--metrics", f"127.0.0.1:{port}")
+    return port
+
+
+def scrape(port: int, house) -> dict[str, float]:
+    """The hub's figures of our namespace, and those without labels."""
+    try:
+        text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+    except requests.ConnectionError:
+        return {}
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    own = {"namespace": house.namespace, "signal": "average-lifecycle"}
+    found = {sample.name: sample.value for sample in samples if sample.labels in ({}, own)}
+    ready = {s.labels["zone"]: s.value for s in samples if s.name == "carbonfleet_signal_ready"}
+    return found | {f"ready {zone}": value for zone, value in ready.items()}
+
+
+def reported(house) -> dict[str, float]:
+    """The line of our namespace in `carbonfleet report`."""
+    command = [sys.executable, "-m", "carbonfleet", "report", "--json", "--ledger", str(house.state / "ledger.sqlite")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return next(line for line in json.loads(done.stdout)["lines"] if line["group"] == house.namespace)
+
+
+def shown(port: int, house) -> dict[str, float]:
+    seen = scrape(port, house)
+    return {name: seen.get(f"carbonfleet_ledger_{figure}") for figure, name in FIGURES.items()}
+
+
+def restart_later(house, days: float) -> None:
+    """The same hub on the same disk, so many days on."""
+    house.hubs[0].kill()
+    house.hubs.clear()
+    house.clock = Clock.starting_at(house.clock.now() + timedelta(days=days), SPEED)
+    house.start_hub()
+
+
+def test_metrics_and_report_agree_while_it_works_and_after_the_settlement(house, port, maps):
+    begin(house)
+    eventually(lambda: scrape(port, house).get("ready NO-NO1") == 1, 20)
+    house.submit("booked", "hold")
+    running = house.wait("booked", Phase.RUNNING)
+    assert scrape(port, house)["carbonfleet_decisions_total"] >= 1
+    assert "carbonfleet_ledger_attempts" not in scrape(port, house)
+    chosen = running.status.candidates[0]
+    assert (chosen.cluster, chosen.source) == ("no-osl-1", "electricitymaps/v3 (forecast)")
+    assert (chosen.price_source, chosen.cost_usd) == ("price-server", pytest.approx(1.25 * 35 / 60, abs=0.01))
+
+    house.spokes.finish("booked")
+    job = house.wait("booked", Phase.SUCCEEDED)
+    (first,) = house.ledger("booked")
+    assert not first.settled
+    assert job.status.actual.grams_co2e == pytest.approx(first.grams, rel=0.01)
+    eventually(lambda: shown(port, house)["attempts"] == 1, 10)
+    assert shown(port, house) == {name: reported(house)[name] for name in FIGURES.values()}
+    assert shown(port, house)["grams"] == first.grams
+
+    restart_later(house, days=3)
+    maps.now = house.clock.now
+    eventually(lambda: shown(port, house)["settled"] == 1, 40)
+    before, settlement = house.ledger("booked")
+    assert before == first, "the first account stays as it was"
+    assert (settlement.kind, settlement.settled, settlement.id) == (
+        EntryKind.SETTLEMENT,
+        True,
+        f"settlement:{first.placement_id}:1",
+    )
+    assert settlement.operational_grams == pytest.approx(first.operational_grams / ESTIMATE, rel=1e-6)
+    assert settlement.baseline_grams - first.embodied_grams == pytest.approx(
+        (first.baseline_grams - first.embodied_grams) / ESTIMATE, rel=1e-6
+    )
+    assert len(maps.asked("past-range")) > 0
+    figures = reported(house)
+    assert shown(port, house) == {name: figures[name] for name in FIGURES.values()}
+    assert figures["grams"] == pytest.approx(settlement.grams)
+
+
+def test_a_zone_that_does_not_exist_is_left_out_with_its_reason_and_the_hub_works(house, port):
+    house.edit("Mistype a zone", "clusters/no-osl-1/cluster.yaml", "NO-NO1", "NO-NO9")
+    begin(house)
+    house.submit("elsewhere")
+    job = house.wait("elsewhere", Phase.SUCCEEDED)
+    assert job.status.cluster == "ca-qc-1"
+    (norway,) = [candidate for candidate in job.status.candidates if candidate.cluster == "no-osl-1"]
+    assert norway.reason == "NoSignal"
+    assert "knows no zone NO-NO9; did you mean NO-NO1?" in norway.message
+    eventually(lambda: scrape(port, house).get("ready NO-NO9") == 0, 20)
+    assert "signals: electricitymaps/v3 NO-NO9: UnknownZone" in house.log()
