@@ -53,6 +53,15 @@ def test_the_baseline_is_the_same_work_at_submission_in_its_region():
     assert (entry.best_static_region, entry.best_static_grams) == ("europe-north1", pytest.approx(143))
 
 
+def test_a_baseline_region_without_a_spoke_is_found_in_the_region_table():
+    """Its zone is the table's, its building ours."""
+    entry = entry_of(clusters={"no-osl-1": CLUSTERS["no-osl-1"]})
+    assert entry.baseline_grams == pytest.approx(1.1 * (1.0 * 500 + 2.0 * 400))
+    assert (entry.baseline_zone, entry.baseline_pue) == ("US-MIDA-PJM", 1.1)
+    assert (entry.best_static_region, entry.settled) == ("europe-north1", True)
+    assert entry_of(region="nowhere-1").baseline_grams is None
+
+
 def test_the_price_is_of_gpus_and_hours():
     assert entry_of(gpus=4).cost_usd == pytest.approx(2.5 * 4 * 2)
 

@@ -5,7 +5,8 @@ from datetime import timedelta
 from hub_values import NOON, UID, placement, report, scene, tip, view
 
 from carbonfleet.hub.intentions import intents_of, is_stored, may_leave
-from carbonfleet.hub.scene import spokes_of
+from carbonfleet.hub.scene import snapshot_of, spokes_of
+from carbonfleet.placement.snapshot import Spoke
 from fixtures.fleet_values import facts_of
 
 PLACED = {
@@ -122,3 +123,10 @@ def test_a_spoke_whose_file_is_broken_is_shown_with_what_is_wrong():
     (spoke,) = spokes_of(broken, [spoke_body(facts, **heard(0))], NOON, timedelta(minutes=5))
     assert (spoke.healthy, spoke.reason) == (False, "Invalid")
     assert "cluster.yaml:11" in spoke.message
+
+
+def test_regions_without_a_spoke_are_known_by_the_region_table():
+    """Ohio has a spoke and needs no table; nobody knows nowhere-1."""
+    spokes = (Spoke(facts_of("no-osl-1")), Spoke(facts_of("us-oh-1")))
+    said = [snapshot_of(scene(view(), spokes=spokes), region) for region in ("europe-west4", "us-east-2", "nowhere-1")]
+    assert [snapshot.region_zones for snapshot in said] == [{"europe-west4": "NL"}, {}, {}]

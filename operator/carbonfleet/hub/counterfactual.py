@@ -1,13 +1,14 @@
 """What the same work would have emitted at its submission, in the places that an attempt is compared with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.ledger import EnergyUse, Grid, emitted_grams
+from carbonfleet.signals import zone_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +22,37 @@ class Would:
     signal: SignalKind
     grid: Grid
 
-    def have_emitted(self, facts: ClusterFacts | None) -> "Elsewhere | None":
+    def have_emitted(self, place: "Place | None") -> "Elsewhere | None":
         """None where there is no such place, or nothing is known of its grid."""
-        if facts is None:
+        if place is None:
             return None
         moved = self.use.unpaused().shifted(self.submitted - self.start)
         length = timedelta(seconds=float(moved.times[-1] - moved.times[0]))
-        held = self.grid(facts.zone, self.signal, self.submitted, self.submitted + length)
+        held = self.grid(place.zone, self.signal, self.submitted, self.submitted + length)
         if held is None:
             return None
-        return Elsewhere(facts, emitted_grams(moved, held, facts.pue) + self.embodied_grams, held.settled)
+        return Elsewhere(place, emitted_grams(moved, held, place.pue) + self.embodied_grams, held.settled)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it would have run."""
+
+    region: str
+    zone: str
+    pue: float
+
+    @classmethod
+    def of(cls, facts: ClusterFacts) -> Self:
+        """A spoke's."""
+        return cls(facts.region, facts.zone, facts.pue)
 
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
     """What the work would have emitted in a place."""
 
-    facts: ClusterFacts
+    place: Place
     grams: float
     settled: bool
 
@@ -62,13 +77,13 @@ class Counterfactuals:
         return {
             "baseline_region": self.baseline_region,
             "baseline_grams": baseline.grams if baseline else None,
-            "baseline_zone": baseline.facts.zone if baseline else "",
-            "baseline_pue": baseline.facts.pue if baseline else 1.0,
+            "baseline_zone": baseline.place.zone if baseline else "",
+            "baseline_pue": baseline.place.pue if baseline else 1.0,
             "same_spoke_grams": self.same_spoke.grams if self.same_spoke else None,
-            "best_static_region": best.facts.region if best else "",
+            "best_static_region": best.place.region if best else "",
             "best_static_grams": best.grams if best else None,
-            "best_static_zone": best.facts.zone if best else "",
-            "best_static_pue": best.facts.pue if best else 1.0,
+            "best_static_zone": best.place.zone if best else "",
+            "best_static_pue": best.place.pue if best else 1.0,
         }
 
 
@@ -76,14 +91,21 @@ def counterfactuals(
     would: Would, here: ClusterFacts, clusters: Mapping[str, ClusterFacts], baseline_region: str
 ) -> Counterfactuals:
     """Of work that ran `here`: the baseline region, the same spoke at submission, and the cleanest region then."""
-    known = [facts for _, facts in sorted(clusters.items())]
+    everywhere = [Place.of(facts) for _, facts in sorted(clusters.items())]
     return Counterfactuals(
         baseline_region,
-        would.have_emitted(next((facts for facts in known if facts.region == baseline_region), None)),
-        would.have_emitted(here),
+        would.have_emitted(_baseline(baseline_region, everywhere, here.pue)),
+        would.have_emitted(Place.of(here)),
         min(
-            filter(None, map(would.have_emitted, known)),
-            key=lambda there: (there.grams, there.facts.region),
+            filter(None, map(would.have_emitted, everywhere)),
+            key=lambda there: (there.grams, there.place.region),
             default=None,
         ),
     )
+
+
+def _baseline(region: str, everywhere: Sequence[Place], pue: float) -> Place | None:
+    """A region in which no spoke is has the region table's zone, and our own building."""
+    known = next((place for place in everywhere if place.region == region), None)
+    zone = zone_of(region)
+    return known or (Place(region, zone, pue) if zone is not None else None)

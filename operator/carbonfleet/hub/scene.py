@@ -19,6 +19,7 @@ from carbonfleet.kube import Object
 from carbonfleet.placement.phrase import time
 from carbonfleet.placement.policy import review_verdict
 from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Reservation, Snapshot, Spoke
+from carbonfleet.signals import zone_of
 
 STOP_SLACK = timedelta(minutes=5)
 """A run that outlives its expected end is taken to need its GPUs for so much longer."""
@@ -167,11 +168,12 @@ def snapshot_of(scene: Scene, default_baseline_region: str) -> Snapshot:
     """What the planner needs, without the signals."""
     tip = scene.tip
     reports = {view.uid: view.report for view in scene.views if view.report is not None}
+    jobs = (
+        *(_queued(view, scene) for view in scene.queued()),
+        *(_under_way(view, scene, scene.turns[view.uid]) for view in scene.views if view.uid in scene.turns),
+    )
     return Snapshot(
-        jobs=(
-            *(_queued(view, scene) for view in scene.queued()),
-            *(_under_way(view, scene, scene.turns[view.uid]) for view in scene.views if view.uid in scene.turns),
-        ),
+        jobs=jobs,
         spokes=scene.spokes,
         policies=tip.policies if tip else Snapshot().policies,
         reservations=tuple(
@@ -180,7 +182,16 @@ def snapshot_of(scene: Scene, default_baseline_region: str) -> Snapshot:
             if not _holds_nothing(placed, reports.get(placed.uid))
         ),
         default_baseline_region=default_baseline_region,
+        region_zones=_zones_without_spoke(jobs, scene.spokes, default_baseline_region),
     )
+
+
+def _zones_without_spoke(jobs: Iterable[QueuedJob], spokes: Iterable[Spoke], baseline: str) -> dict[str, str]:
+    """The zones of regions that jobs are compared with, or have data in, and no spoke is in; by the region table."""
+    specs = [job.spec for job in jobs]
+    wanted = {spec.baseline_region or baseline for spec in specs} | {spec.workload.dataset.region for spec in specs}
+    far = {region for region in wanted if region} - {spoke.facts.region for spoke in spokes}
+    return {region: zone for region in sorted(far) if (zone := zone_of(region)) is not None}
 
 
 def _queued(view: JobView, scene: Scene) -> QueuedJob:
