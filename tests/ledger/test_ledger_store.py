@@ -184,6 +184,7 @@ def test_sigkill_while_writing_loses_and_doubles_nothing(ledger_url, request):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1500)
 def test_a_hundred_sigkills_lose_and_double_nothing(ledger_url, request):
     check_kills(ledger_url, request.path.parents[1] / "fixtures", kills=100)
     print("100 kills: nothing lost, nothing doubled")

@@ -113,6 +113,20 @@ def test_a_forecast_unlike_its_zone_is_not_planned_with(room, read, clock, maps,
     assert any("unlike" in trouble.lower() for trouble in view.troubles)
 
 
+def test_an_answer_that_is_mostly_unlike_its_zone_is_left_alone(room, read, clock, maps, electricitymaps):
+    """Its other values may be as wrong: a third of them look right by chance."""
+    maps.curve = lambda zone, hour: 100.0
+    signals = room(electricitymaps())
+    _week(signals, read, clock)
+    maps.curve = lambda zone, hour: 120.0 if hour.hour % 3 == 0 else 9.0
+    for _ in range(4):
+        clock.forward(minutes=17)
+        read(signals, "NO-NO1")
+        signals.await_answers(10)
+    found = read(signals, "NO-NO1").forecasts["NO-NO1", LIFECYCLE]
+    assert 120.0 not in found.grams_per_kwh
+
+
 def test_single_hours_unlike_the_zone_are_bridged(room, read, clock, maps, electricitymaps):
     maps.curve = lambda zone, hour: 100.0
     signals = room(electricitymaps())
@@ -169,6 +183,17 @@ def test_a_null_in_a_forecast_is_bridged_and_a_long_gap_ends_it(room, read, cloc
     maps.curve = lambda zone, hour: 100.0
     found = read(room(electricitymaps()), "NO-NO1", hours=24).forecasts["NO-NO1", LIFECYCLE]
     assert found.grams_per_kwh.tolist() == [100.0] * 10
+
+
+def test_a_null_is_missing_and_never_zero(room, clock, maps, electricitymaps):
+    """Zero grams are possible in direct values of a clean zone: a null read as 0 would pass there."""
+    maps.curve = lambda zone, hour: 0.0
+    maps.tamper = lambda items: [*items[:5], {**items[5], "carbonIntensity": None}, *items[6:]]
+    signals, wanted = room(electricitymaps()), [("NO-NO1", SignalKind.AVERAGE_DIRECT)]
+    signals.refresh(wanted)
+    (view,) = signals.overview(wanted)
+    assert [rejection.reason for rejection in view.rejected] == [Reason.NULL]
+    assert len(signals.forecasts(wanted, clock.now(), clock.now() + HOUR).histories[wanted[0]].grams_per_kwh) == 23
 
 
 def test_stale_measurements_are_not_the_present(room, read, maps, electricitymaps):

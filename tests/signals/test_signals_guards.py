@@ -1,0 +1,368 @@
+"""Each trap of the providers has a guard, and a test that fails when the guard is taken away.
+
+The whole table runs with `-m soak`: every guard is removed from a copy of the package, and the test that is
+named beside it must then fail. The test's name says what the trap is.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import carbonfleet
+
+HERE = Path(__file__).parent
+PACKAGE = Path(carbonfleet.__path__[0])
+SECONDS = 25
+"""A test that waits for what never comes is a failed one."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A place in the source, what it is without its guard, and the test that notices."""
+
+    file: str
+    guarded: str
+    bare: str
+    test: str
+
+    @property
+    def tests(self) -> Path:
+        """The file in which the test is."""
+        name = self.test.split("::")[0]
+        return HERE.parent / name.split("_")[1] / f"{name}.py"
+
+
+MAPS, WEB, SCREEN = "signals/electricitymaps.py", "signals/web.py", "signals/screen.py"
+CHAIN, WATT = "signals/chain.py", "signals/watttime.py"
+EM, TRAPS = "test_signals_electricitymaps", "test_signals_traps"
+DESK, WT = "test_signals_desk", "test_signals_watttime"
+REFUSED = f"{TRAPS}::test_a_value_that_no_grid_has_is_refused_with_its_reason"
+WRONG_TIME = f"{TRAPS}::test_a_time_that_cannot_be_is_refused"
+FAILURE = f"{EM}::test_each_failure_has_its_own_error"
+ORDER = f"{TRAPS}::test_values_out_of_order_and_hours_twice_are_refused"
+
+GUARDS = {
+    # 1: what the plan includes, and how far it reaches
+    "forecast cut to 24 h": Guard(
+        CHAIN,
+        "return issued if issue.exact else _carried_on(issued, known, span)",
+        "return issued",
+        f"{DESK}::test_a_short_forecast_is_continued_on_the_profile_and_says_so",
+    ),
+    "endpoint not licensed": Guard(
+        MAPS,
+        "allowed = next((path for path in paths if path in (entry.access or ())), None)",
+        "allowed = paths[0]",
+        f"{EM}::test_a_feed_outside_the_plan_is_not_asked_for",
+    ),
+    "refusal for good, asked again": Guard(
+        "signals/errand.py",
+        "{RefusedError: _REFUSAL_REMEMBERED, BadKeyError",
+        "{BadKeyError",
+        f"{DESK}::test_a_refusal_is_remembered_for_a_day",
+    ),
+    # 2: the wrong zone
+    "zone guessed by IP address": Guard(
+        MAPS,
+        ', "disableCallerLookup": "true"}',
+        "}",
+        f"{EM}::test_every_request_disables_the_lookup_by_address",
+    ),
+    "answer of another zone": Guard(
+        MAPS, "if series.zone != ask.zone:", "if False:", f"{EM}::test_an_answer_for_another_zone_is_refused"
+    ),
+    "item of another zone": Guard(
+        MAPS,
+        "if item.zone is not None and item.zone != ask.zone:",
+        "if False:",
+        f"{EM}::test_items_of_another_zone_are_refused",
+    ),
+    "zone that does not exist": Guard(
+        MAPS,
+        "entry = catalogue.get(zone)",
+        "entry = catalogue.get(zone, _Zone())",
+        f"{EM}::test_an_unknown_zone_is_refused_before_it_is_asked_for",
+    ),
+    "SDK's answer of another location": Guard(
+        "signals/carbonawaresdk.py",
+        "if item.location == location]",
+        "]",
+        "test_signals_carbonawaresdk::test_another_location_is_not_believed",
+    ),
+    # 3: failures
+    "401 that is about the zone": Guard(
+        MAPS, "about_zone = any(words in said.lower()", "about_zone = any(False and words", FAILURE
+    ),
+    "429 and no pause": Guard(
+        WEB, "self._gate.hold(error.retry_at)", "pass", f"{EM}::test_the_wait_that_the_server_names_is_kept"
+    ),
+    "Retry-After not heeded": Guard(
+        WEB,
+        "wait = _retry_after_seconds(response) or self._endpoint.throttle_seconds",
+        "wait = self._endpoint.throttle_seconds",
+        f"{EM}::test_the_wait_that_the_server_names_is_kept",
+    ),
+    "500 with text": Guard(WEB, "if response.status_code not in _READABLE:", "if False:", FAILURE),
+    "200 with HTML": Guard(
+        WEB,
+        "        if response.status_code == 200:\n            raise",
+        "        if False:\n            raise",
+        FAILURE,
+    ),
+    "200 with {}": Guard(
+        MAPS,
+        '        raise MistrustedError("Electricity Maps answered in a form',
+        '        return _Series(zone="NO-NO1", data=())\n        raise MistrustedError("Electricity Maps in a form',
+        FAILURE,
+    ),
+    "no answer": Guard(
+        WEB,
+        "timeout=(self._endpoint.connect_seconds, self._endpoint.read_seconds)",
+        "timeout=None",
+        FAILURE,
+    ),
+    "answer that never ends": Guard(WEB, "or time.monotonic() > end:", "or False:", FAILURE),
+    "redirect with the key": Guard(
+        WEB, "allow_redirects=False", "allow_redirects=True", f"{EM}::test_a_redirect_does_not_carry_the_key_elsewhere"
+    ),
+    "key quoted in an answer": Guard(
+        WEB,
+        'raw = raw.replace(secret.encode(), b"***")',
+        "pass",
+        f"{EM}::test_the_token_is_in_no_message_and_no_log",
+    ),
+    "dead server hammered": Guard(
+        "signals/gate.py",
+        "if self._failures >= _FAILURES_TO_OPEN:",
+        "if False:",
+        f"{EM}::test_a_server_that_keeps_failing_is_left_alone_then_tried_once",
+    ),
+    # 4: values
+    "null": Guard(SCREEN, "    if value is None:\n        return", "    if False:\n        return", REFUSED),
+    "null as zero": Guard(
+        MAPS,
+        "return Point(item.datetime, item.carbon_intensity, not",
+        "return Point(item.datetime, item.carbon_intensity or 0, not",
+        f"{TRAPS}::test_a_null_is_missing_and_never_zero",
+    ),
+    "long gap bridged": Guard(
+        CHAIN,
+        "known = known[: wide[0] + 1] if wide.size else known",
+        "pass",
+        f"{TRAPS}::test_a_null_in_a_forecast_is_bridged_and_a_long_gap_ends_it",
+    ),
+    "hour twice": Guard(SCREEN, "if kept and start == kept[-1].start:", "if False:", ORDER),
+    "hours out of order": Guard(SCREEN, "if kept and start < kept[-1].start:", "if False:", ORDER),
+    "0 g and 2 g": Guard(
+        SCREEN,
+        "if kind is SignalKind.AVERAGE_LIFECYCLE and value < LOWEST_LIFECYCLE_GRAMS_PER_KWH:",
+        "if False:",
+        REFUSED,
+    ),
+    "clean in a fossil zone": Guard(
+        "signals/zonedesk.py",
+        "batch = like_its_zone(batch, self.page.measured())",
+        "pass",
+        f"{TRAPS}::test_a_direct_zero_in_a_fossil_zone_is_not_clean",
+    ),
+    "forecast unlike its zone": Guard(
+        "signals/plausible.py",
+        "if 2 * len(unlike) > len(batch.readings):",
+        "if False:",
+        f"{TRAPS}::test_an_answer_that_is_mostly_unlike_its_zone_is_left_alone",
+    ),
+    "9e6": Guard(SCREEN, "if value > highest:", "if False:", REFUSED),
+    "negative": Guard(SCREEN, "if value < 0:", "if False:", REFUSED),
+    "NaN": Guard(SCREEN, "if not math.isfinite(value):", "if False:", REFUSED),
+    "NaN as text": Guard(
+        SCREEN, "if isinstance(value, bool) or not isinstance(value, int | float):", "if False:", REFUSED
+    ),
+    "hour to come": Guard(
+        SCREEN,
+        "if frame.ask.feed is not Feed.FORECAST and start > frame.fetched_at + FUTURE_TOLERANCE:",
+        "if False:",
+        WRONG_TIME,
+    ),
+    "hour dated by its end": Guard(
+        SCREEN,
+        "frame.fetched_at + FUTURE_TOLERANCE",
+        "frame.fetched_at",
+        f"{TRAPS}::test_an_hour_dated_by_its_end_is_not_the_future",
+    ),
+    "stale forecast": Guard(
+        CHAIN,
+        "if issue.issued_at < oldest:",
+        "if False:",
+        f"{DESK}::test_a_stale_forecast_counts_as_cached_and_an_old_one_not_at_all",
+    ),
+    "stale measurement under a profile": Guard(
+        CHAIN,
+        "if span.now - shape.observed_at > limits.profile:",
+        "if False:",
+        f"{TRAPS}::test_stale_measurements_are_not_the_present",
+    ),
+    "stale last value": Guard(
+        CHAIN,
+        "if span.now - measured.newest_hour > limits.last:",
+        "if False:",
+        f"{DESK}::test_without_enough_history_the_last_value_holds_with_growing_doubt",
+    ),
+    "estimate taken for settled": Guard(
+        MAPS, "not item.is_estimated", "True", f"{EM}::test_estimates_are_marked_and_settled_values_too"
+    ),
+    "estimate over the settled value": Guard(
+        "signals/archive.py",
+        "reading.settled, reading.fetched_at",
+        "reading.fetched_at, reading.settled",
+        "test_signals_store::test_an_estimate_that_comes_late_does_not_displace_the_settled_value",
+    ),
+    "settled before the grid has": Guard(
+        "ledger/settlement.py",
+        " or now < entry.end + FINAL_AFTER",
+        "",
+        "test_ledger_settlement::test_nothing_is_settled_before_two_days_or_on_estimates",
+    ),
+    "settled on estimates": Guard(
+        "ledger/settlement.py",
+        "if held is None or not held.settled:",
+        "if held is None:",
+        "test_ledger_settlement::test_nothing_is_settled_before_two_days_or_on_estimates",
+    ),
+    "direct beside lifecycle": Guard(
+        MAPS,
+        "if item.emission_factor_type not in {None, _FACTOR_TYPES[ask.kind]}:",
+        "if False:",
+        f"{EM}::test_direct_factors_are_asked_for_and_lifecycle_ones_refused",
+    ),
+    "lifecycle forecast for a direct history": Guard(
+        MAPS,
+        "return not (feed is Feed.FORECAST and kind is SignalKind.AVERAGE_DIRECT)",
+        "return True",
+        f"{TRAPS}::test_kinds_never_mix",
+    ),
+    "SDK's -1 for null": Guard(
+        "signals/carbonawaresdk.py",
+        "return None if value == _NULL else value",
+        "return abs(value * 50)",
+        "test_signals_carbonawaresdk::test_minus_one_stands_for_null_and_is_refused",
+    ),
+    # 5: how often
+    "request for each job": Guard(
+        "signals/zonedesk.py",
+        "if self._pending is not None or (self._due is not None and span.now < self._due):",
+        "if self._pending is not None:",
+        f"{DESK}::test_ten_thousand_jobs_cost_one_request_per_zone_and_refresh",
+    ),
+    "above the plan's rate": Guard(
+        "signals/gate.py", "if self._tokens < 1:", "if False:", f"{EM}::test_our_own_limit_holds_requests_back"
+    ),
+    "ETag not sent": Guard(
+        WEB,
+        'return {"If-None-Match": known[0]} if known and method == "GET" else {}',
+        "return {}",
+        f"{EM}::test_an_unchanged_answer_is_not_sent_again",
+    ),
+    # 6: WattTime
+    "pounds for grams": Guard(
+        WATT,
+        "timedelta(seconds=_STEP_SECONDS), now, GRAMS_PER_KWH)",
+        "timedelta(seconds=_STEP_SECONDS), now)",
+        f"{WT}::test_pounds_per_megawatt_hour_become_grams_per_kilowatt_hour",
+    ),
+    "other units or region": Guard(
+        WATT, "if found != wanted:", "if False:", f"{WT}::test_other_units_and_other_regions_are_not_believed"
+    ),
+    "horizon misspelt, a day comes": Guard(
+        WATT, '{"horizon_hours":', '{"horizonHours":', f"{WT}::test_the_whole_horizon_comes_not_a_day_of_it"
+    ),
+    "inclusive end": Guard(
+        WATT,
+        "last = end - timedelta(seconds=_STEP_SECONDS)",
+        "last = end",
+        f"{WT}::test_their_inclusive_end_gives_no_value_too_many",
+    ),
+    "login for each thread": Guard(
+        WATT,
+        "if self._token and self._token != expired:",
+        "if False:",
+        f"{WT}::test_many_threads_share_one_login",
+    ),
+    "expired token": Guard(
+        WATT, "if answer.status != 401:", "if True:", f"{WT}::test_an_expired_token_leads_to_one_login"
+    ),
+    "region outside the plan": Guard(
+        WATT, "if answer.status == 403:", "if False:", f"{WT}::test_a_region_outside_the_plan_is_refused"
+    ),
+    # 7: Great Britain
+    "times with seconds": Guard(
+        "signals/ukcarbon.py",
+        '"%Y-%m-%dT%H:%MZ"',
+        '"%Y-%m-%dT%H:%M:%SZ"',
+        "test_signals_ukcarbon::test_the_forecast_begins_with_the_half_hour_that_holds_now",
+    ),
+    "slot before the asked one": Guard(
+        "signals/ukcarbon.py",
+        "if start is None or start > first:",
+        "if True:",
+        "test_signals_ukcarbon::test_the_slot_before_the_asked_one_is_left_out",
+    ),
+    "actual: null": Guard(
+        "signals/ukcarbon.py",
+        "else values.actual)",
+        "else values.actual or values.forecast)",
+        "test_signals_ukcarbon::test_measured_values_end_where_actual_is_null",
+    ),
+    "direct values as lifecycle": Guard(
+        "signals/ukcarbon.py",
+        "kind is SignalKind.AVERAGE_DIRECT and",
+        "",
+        "test_signals_ukcarbon::test_only_direct_values_of_great_britain_are_offered",
+    ),
+    # 8: the clock
+    "offset dropped": Guard(
+        SCREEN,
+        "return moment.astimezone(UTC) if moment.tzinfo else None",
+        "return moment.replace(tzinfo=UTC) if moment.tzinfo else None",
+        f"{TRAPS}::test_a_time_of_another_zone_is_the_same_moment",
+    ),
+    "time without a zone": Guard(
+        SCREEN, "moment.astimezone(UTC) if moment.tzinfo else None", "moment.astimezone(UTC)", WRONG_TIME
+    ),
+    "time of update as time of value": Guard(
+        SCREEN,
+        "if start.timestamp() % frame.step.total_seconds():",
+        "if False:",
+        "test_signals_carbonawaresdk::test_times_of_update_are_not_taken_for_times_of_value",
+    ),
+}
+
+
+@pytest.mark.parametrize("trap", GUARDS)
+def test_each_guard_is_in_the_source_and_has_its_test(trap):
+    guard = GUARDS[trap]
+    assert (PACKAGE / guard.file).read_text().count(guard.guarded) == 1
+    assert f"def {guard.test.split('::')[1]}(" in guard.tests.read_text()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("trap", GUARDS)
+def test_without_its_guard_each_trap_is_noticed(trap, tmp_path):
+    guard = GUARDS[trap]
+    shutil.copytree(PACKAGE, tmp_path / "carbonfleet", ignore=shutil.ignore_patterns("__pycache__"))
+    source = tmp_path / "carbonfleet" / guard.file
+    source.write_text(source.read_text().replace(guard.guarded, guard.bare))
+    compile(source.read_text(), str(source), "exec")
+    command = [sys.executable, "-m", "pytest", str(guard.tests), "-x", "--timeout", str(SECONDS)]
+    command += ["-k", guard.test.split("::")[1]]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, cwd=HERE.parents[1])
+    assert run.returncode == 1, f"{trap}: {guard.test} does not notice\n{run.stdout[-2000:]}"
+    noticed = re.search(r"^(E  .*|\+* ?Timeout.*)$", run.stdout, re.MULTILINE)
+    assert noticed, run.stdout[-2000:]
+    assert not re.search(r"^E +(SyntaxError|NameError|ImportError|IndentationError)", run.stdout, re.MULTILINE)
