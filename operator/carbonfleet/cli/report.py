@@ -18,9 +18,13 @@ Address = Annotated[
     str, typer.Option("--ledger", envvar="CARBONFLEET_LEDGER", help="The ledger: a file, or a database's URL.")
 ]
 _USUAL = ".carbonfleet/stack/hub/ledger.sqlite"
+_WHERE = (
+    f"`carbonfleet up` keeps it at {_USUAL}, the demo at .carbonfleet/demo/hub/ledger.sqlite, "
+    "another hub in its --state folder"
+)
 _DAY = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
 
-app = typer.Typer(help="What was emitted, used and saved.")
+app = typer.Typer()
 
 
 @app.callback(invoke_without_command=True)
@@ -39,7 +43,14 @@ def report(
     as_csv: Annotated[bool, typer.Option("--csv", help="For a spreadsheet.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
 ) -> None:
-    """Show emissions, energy, cost and savings by job, sweep, namespace or month."""
+    """Show emissions, energy, cost and savings by job, sweep, namespace or month.
+
+    final: attempts that were integrated again with the grid's final values. kWh: energy of the machines, and how it was
+    found, with its uncertainty. kg CO2e: with building, transfer and embodied share. baseline: the same work in the
+    baseline region at submission; saved is baseline less ours, below zero when we did worse. SCI: Software Carbon
+    Intensity for each training job. --json and --csv also have the same spoke and the best static region at submission,
+    the SCI's E, I, M and R, and the GHG Protocol's location-based total.
+    """
     if context.invoked_subcommand is not None:
         return
     if as_json and as_csv:
@@ -121,7 +132,7 @@ def _open(address: str) -> "Ledger":
     try:
         return Ledger.existing(address)
     except LedgerError as error:
-        fail(error)
+        fail(f"{error}; {_WHERE}" if "://" not in address else error)
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -1,7 +1,7 @@
 """`carbonfleet signals`: what is known of the grid, and whether keys, zones and licences are in order."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -133,12 +133,23 @@ def _show(views: "Sequence[ZoneView]") -> None:
     console = Console()
     if table.row_count:
         console.print(table)
-    for view in views:
-        if view.problem:
-            typer.echo(f"{view.zone}: {view.problem}")
-        for text in (*view.troubles, *(f"refused {rejection}" for rejection in view.rejected[:3])):
-            if not view.problem:
-                typer.echo(f"note: {view.zone}: {text}")
+    _tell((view.zone, view.problem) for view in views if view.problem)
+    notes = [(view.zone, text) for view in views if not view.problem for text in _notes(view)]
+    _tell(((zone, f"note: {text}") for zone, text in notes))
+
+
+def _notes(view: "ZoneView") -> list[str]:
+    refused = (f"refused {rejection}" for rejection in view.rejected[:3])
+    return list(dict.fromkeys((*view.troubles, *refused)))
+
+
+def _tell(said: Iterable[tuple[str, str]]) -> None:
+    """What is said of several zones alike is said once."""
+    zones: dict[str, list[str]] = {}
+    for zone, text in said:
+        zones.setdefault(text.replace(zone, "the zone"), []).append(zone)
+    for text, alike in zones.items():
+        typer.echo(f"{', '.join(alike)}: {text if len(alike) > 1 else text.replace('the zone', alike[0])}")
 
 
 def _cells(view: "ZoneView") -> list[str]:

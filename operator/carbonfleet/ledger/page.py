@@ -1,40 +1,48 @@
 """A report as one HTML page that needs nothing else: tables, and plots as inline SVG."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Final
 
 from carbonfleet.ledger.report import Line, Report, largest
 
 _MOST_BARS: Final = 30
-_BAR, _GAP, _LABEL, _WIDTH = 14, 10, 230, 560
-_COLUMNS: Final = (
-    "jobs",
-    "attempts",
-    "final",
-    "energy kWh",
-    "how found",
-    "± energy",
-    "emitted kg",
-    "± kg",
-    "baseline kg",
-    "saved kg",
-    "saved",
-    "same spoke kg",
-    "best static kg",
-    "SCI E kWh",
-    "SCI I g/kWh",
-    "SCI M kg",
-    "SCI R jobs",
-    "SCI kg/job",
-    "Scope 2 kg",
-    "USD",
+_BAR, _GAP, _LABEL, _LETTERS, _WIDTH = 14, 10, 230, 30, 560
+_Column = tuple[str, Callable[[Line], str]]
+_IN_WORDS: Final = "energy found by"
+_MAIN: Final[tuple[_Column, ...]] = (
+    ("jobs", lambda line: str(line.sums.jobs)),
+    ("attempts", lambda line: str(line.sums.attempts)),
+    ("final", lambda line: str(line.sums.settled)),
+    ("energy kWh", lambda line: _number(line.sums.energy_kwh)),
+    ("±", lambda line: f"{line.energy_uncertainty:.0%}".replace("%", " %")),
+    ("emitted kg", lambda line: _kg(line.sums.grams)),
+    ("± kg", lambda line: _kg(line.sums.doubt_grams)),
+    ("baseline kg", lambda line: _kg(line.baseline_grams)),
+    ("saved kg", lambda line: _kg(line.saved_grams)),
+    ("saved", lambda line: "-" if line.saved_percent is None else f"{line.saved_percent:.2f} %"),
+    ("USD", lambda line: _number(line.sums.cost_usd if line.sums.priced else None)),
+    (_IN_WORDS, lambda line: line.energy_methods),
 )
+_STANDARDS: Final[tuple[_Column, ...]] = (
+    ("same spoke kg", lambda line: _kg(line.sums.same_spoke_grams)),
+    ("best static kg", lambda line: _kg(line.sums.best_static_grams)),
+    ("SCI E kWh", lambda line: _number(line.sci.e_kwh)),
+    ("SCI I g/kWh", lambda line: _number(line.sci.i_grams_per_kwh)),
+    ("SCI M kg", lambda line: _kg(line.sci.m_grams)),
+    ("SCI R jobs", lambda line: str(line.sci.r_jobs)),
+    ("SCI kg/job", lambda line: _kg(line.sci.grams_per_job)),
+    ("Scope 2 kg", lambda line: _number(line.location_based_kg)),
+)
+_TABLES: Final = (("Energy, emissions and savings", _MAIN), ("Other places, SCI and Scope 2", _STANDARDS))
 _STYLE: Final = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:90rem;padding:0 1rem;color:#1d2b24;background:#fff}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}.scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:13px}th,td{padding:.25rem .6rem;text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th{border-bottom:2px solid #1d2b24}td{border-bottom:1px solid #dde5e0}
+th:first-child,td:first-child,th.word,td.word{text-align:left}td{font-variant-numeric:tabular-nums}
+th{border-bottom:2px solid #1d2b24}td{border-bottom:1px solid #dde5e0}
+.cards{display:flex;flex-wrap:wrap;gap:1rem}.card{border:1px solid #dde5e0;border-radius:6px;padding:.6rem 1rem}
+td.word{white-space:normal;min-width:12rem}.card b{display:block;font-size:1.35rem}
 .worse{color:#a8201a}.note{color:#55645c;max-width:60rem}svg{font:12px system-ui,sans-serif}
 .ours{fill:#2a7f62}.base{fill:#b9c4be}
 """
@@ -54,20 +62,21 @@ _NOTES: Final = (
 
 def page(made: Report) -> str:
     """The whole page; text from users is escaped."""
-    title = f"carbonfleet: emissions by {made.by.value}"
+    by = made.by.value
+    title = f"carbonfleet: emissions by {by}"
     parts = [
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>",
         f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head><body>",
         f"<h1>{title}</h1><p class='note'>{escape(_scope(made))}</p>",
-        "<h2>In all</h2>",
-        _table("signal", made.totals),
-        _plot(f"Emitted and baseline by {made.by.value}, kg CO2e", largest(made.lines, _MOST_BARS), len(made.lines)),
+        *map(_cards, made.totals),
+        _plot(f"Emitted and baseline by {by}, kg CO2e", largest(made.lines, _MOST_BARS), len(made.lines)),
     ]
     if made.months:
         parts.append(_plot("By month, kg CO2e", made.months[-_MOST_BARS:], len(made.months)))
-    parts += [f"<h2>By {made.by.value}</h2>", _table(made.by.value, made.lines), "<h2>What the figures are</h2><ul>"]
-    parts += [f"<li class='note'>{escape(note)}</li>" for note in _NOTES]
-    return "\n".join([*parts, "</ul></body></html>\n"])
+    for heading, columns in _TABLES:
+        parts.append(f"<h2>{heading} by {by}</h2>{_table(by, columns, made)}")
+    notes = "".join(f"<li class='note'>{escape(note)}</li>" for note in _NOTES)
+    return "\n".join([*parts, f"<h2>What the figures are</h2><ul>{notes}</ul></body></html>\n"])
 
 
 def _scope(made: Report) -> str:
@@ -79,43 +88,42 @@ def _scope(made: Report) -> str:
     return f"{', '.join(limits) or 'everything in the ledger'}; made {made.made_at:%Y-%m-%d %H:%M} UTC"
 
 
-def _table(first: str, lines: Sequence[Line]) -> str:
-    if not lines:
-        return "<p>Nothing.</p>"
-    head = "".join(f"<th>{escape(name)}</th>" for name in (first, *_COLUMNS))
-    rows = "".join(f"<tr>{_cells(line, first)}</tr>" for line in lines)
-    return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-
-
-def _cells(line: Line, first: str) -> str:
-    sums, sci = line.sums, line.sci
-    name = sums.signal if first == "signal" else f"{sums.group} ({sums.signal})"
-    cells = (
-        str(sums.jobs),
-        str(sums.attempts),
-        str(sums.settled),
-        _number(sums.energy_kwh),
-        escape(line.energy_methods),
-        f"{line.energy_uncertainty:.0%}",
-        _kg(sums.grams),
-        _kg(sums.doubt_grams),
-        _kg(line.baseline_grams),
-        _kg(line.saved_grams),
-        "-" if line.saved_percent is None else f"{line.saved_percent:.2f} %",
-        _kg(sums.same_spoke_grams),
-        _kg(sums.best_static_grams),
-        _number(sci.e_kwh),
-        _number(sci.i_grams_per_kwh),
-        _kg(sci.m_grams),
-        str(sci.r_jobs),
-        _kg(sci.grams_per_job),
-        _number(line.location_based_kg),
-        _number(sums.cost_usd if sums.priced else None),
+def _cards(line: Line) -> str:
+    """The totals of one kind of signal at a glance."""
+    share = "" if line.saved_percent is None else f" ({line.saved_percent:.1f} %)"
+    shown = (
+        ("emitted", f"{_kg(line.sums.grams)} kg", ""),
+        ("baseline", f"{_kg(line.baseline_grams)} kg", ""),
+        ("saved", f"{_kg(line.saved_grams)} kg{share}", _mark(line)),
+        ("energy", f"{_number(line.sums.energy_kwh)} kWh", ""),
+        ("attempts, final of them", f"{line.sums.attempts}, {line.sums.settled}", ""),
     )
-    worse = line.saved_grams is not None and line.saved_grams < 0
-    marks = [" class='worse'" if worse and _COLUMNS[i].startswith("saved") else "" for i in range(len(cells))]
-    body = "".join(f"<td{mark}>{cell}</td>" for mark, cell in zip(marks, cells, strict=True))
-    return f"<td>{escape(name)}</td>{body}"
+    cards = "".join(f"<div class='card'>{name}<b{mark}>{value}</b></div>" for name, value, mark in shown)
+    return f"<p class='note'>In all, {escape(line.sums.signal)}:</p><div class='cards'>{cards}</div>"
+
+
+def _table(first: str, columns: Sequence[_Column], made: Report) -> str:
+    if not made.lines:
+        return "<p>Nothing.</p>"
+    heads = "".join(f"<th{_left(name)}>{escape(name)}</th>" for name, _ in columns)
+    rows = [*((line, f"{line.sums.group} ({line.sums.signal})") for line in made.lines)]
+    rows += [(line, f"in all ({line.sums.signal})") for line in made.totals]
+    body = "".join(f"<tr><td>{escape(name)}</td>{_cells(line, columns)}</tr>" for line, name in rows)
+    head = f"<thead><tr><th>{escape(first)}</th>{heads}</tr></thead>"
+    return f"<div class='scroll'><table>{head}<tbody>{body}</tbody></table></div>"
+
+
+def _cells(line: Line, columns: Sequence[_Column]) -> str:
+    marks = [_mark(line) if name.startswith("saved") else _left(name) for name, _ in columns]
+    return "".join(f"<td{mark}>{escape(cell(line))}</td>" for mark, (_, cell) in zip(marks, columns, strict=True))
+
+
+def _mark(line: Line) -> str:
+    return " class='worse'" if line.saved_grams is not None and line.saved_grams < 0 else ""
+
+
+def _left(name: str) -> str:
+    return " class='word'" if name == _IN_WORDS else ""
 
 
 def _plot(title: str, lines: Sequence[Line], of: int) -> str:
@@ -137,7 +145,8 @@ def _bars(line: Line, top: int, scale: float) -> str:
     shown = [(line.sums.grams, "ours", top)]
     if line.baseline_grams is not None:
         shown.append((line.baseline_grams, "base", top + _BAR))
-    label = line.sums.group if len(line.sums.group) <= 34 else f"{line.sums.group[:33]}…"
+    group = line.sums.group
+    label = group if len(group) <= _LETTERS else f"{group[: _LETTERS - 1]}…"
     text = f"<text x='{_LABEL - 8}' y='{top + _BAR + 4}' text-anchor='end'>{escape(label)}</text>"
     return text + "".join(
         f"<rect class='{name}' x='{_LABEL}' y='{y}' width='{max(1.0, grams * scale):.1f}' height='{_BAR}'/>"
@@ -154,4 +163,5 @@ def _number(value: float | None) -> str:
     """Three or more significant digits."""
     if value is None:
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 10 else f"{value:.3g}"
