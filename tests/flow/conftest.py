@@ -13,8 +13,11 @@ from carbonfleet.clock import VARIABLE, Clock
 from fixtures.hub_process import SPEED, START, House, RealApi, begin, clock_of, install_crds, open_house
 from fixtures.kubeapi_server import KubeApi, free_port
 
+SLOW = 60.0
+"""An hour of a slow house's clock in a minute."""
 
-def _real_api(kubeconfig: Path) -> RealApi:
+
+def _real_api(kubeconfig: Path, speed: float = SPEED) -> RealApi:
     command = str(Path(sys.executable).parent / "kubectl")
 
     def kubectl(*arguments: str, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
@@ -23,7 +26,7 @@ def _real_api(kubeconfig: Path) -> RealApi:
             [command, *arguments], input=stdin, capture_output=True, text=True, timeout=60, env=environment
         )
 
-    clock = Clock.starting_at(datetime.now(UTC), SPEED)  # the cluster's own is real time
+    clock = Clock.starting_at(datetime.now(UTC), speed)  # the cluster's own is real time
     return RealApi(clock, kubeconfig.resolve(), kubectl)
 
 
@@ -96,10 +99,12 @@ def own_house(own_api, tmp_path: Path) -> Iterator[House]:
 @pytest.fixture(scope="module")
 def slow_api(flow_api, tmp_path_factory) -> Iterator[KubeApi | RealApi]:
     """An API whose clock leaves a person the time to answer."""
-    slow = _embedded(tmp_path_factory, 60.0) if isinstance(flow_api, KubeApi) else flow_api
+    if isinstance(flow_api, RealApi):
+        yield _real_api(flow_api.kubeconfig, SLOW)
+        return
+    slow = _embedded(tmp_path_factory, SLOW)
     yield slow
-    if isinstance(slow, KubeApi):
-        slow.stop()
+    slow.stop()
 
 
 @pytest.fixture(scope="module")

@@ -67,8 +67,7 @@ def deletion_guard(intents: Sequence[Intent], tip: Tip) -> Refused | None:
         return None
     return Refused(
         "DeletionGuardTripped",
-        f"this would remove {len(removed)} of {len(live)} live placements at once, and {most} is the most: "
-        "if it is wanted, remove fewer at a time or allow many removals",
+        f"this would remove {len(removed)} of {len(live)} live placements at once ({most} is the most)",
     )
 
 

@@ -53,4 +53,4 @@ def _refusal(intent: Intent, published: Published | None) -> Trouble | None:
 def _way_out(refused: Refused) -> str:
     if refused.reason != "DeletionGuardTripped":
         return ""
-    return f"; to confirm, run kubectl annotate ctj NAME {ANNOTATION.CONFIRM_DELETION}=yes on the deleted jobs"
+    return f"; to confirm each: kubectl annotate ctj NAME {ANNOTATION.CONFIRM_DELETION}=yes"
