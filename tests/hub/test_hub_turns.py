@@ -186,4 +186,9 @@ def test_policies_that_want_review_keep_a_job_under_way_in_its_place():
     turns = {UID: Turn(False, NOON, NOON + HOUR)}
     free = snapshot_of(scene(seen, turns=turns, spokes=spokes), "").jobs[0]
     held = snapshot_of(scene(seen, turns=turns, spokes=spokes, tip=tip(seen.placement, policies=policies)), "").jobs[0]
-    assert (free.excluded_clusters, held.excluded_clusters) == (frozenset(), {"ca-qc-1"})
+    assert free.stays_because == ""
+    why = "Policy careful wants review: of moving a job that runs. "
+    why += "So it is not moved, only paused and taken up in its place."
+    assert held.stays_because == why
+    status = status_of(Known(seen, record(), why_it_stays=why), NOON)
+    assert next(c for c in status.conditions if c.type == "Running").message.endswith(why)

@@ -117,6 +117,16 @@ def test_a_running_job_pauses_through_dirty_hours():
     assert "Pauses at its next checkpoint; goes on 2026-01-31 15:00 UTC" in decision.message
 
 
+def test_a_job_that_stays_in_its_place_is_paused_there_and_never_moved():
+    queued, reservation = running(left=0.4)
+    held = replace(queued, stays_because="Policy careful wants review of moves.")
+    spokes = [spoke("oslo"), spoke("quebec", "CA-QC")]
+    values = {"NO-NO1": [800, 800, 800, 100, 100, 100, 100] + [800] * 60, "CA-QC": [20] * 60}
+    decision = only(world([held], spokes, values, reservations=(reservation,)))
+    assert (decision.outcome, decision.window.cluster) == (Outcome.PAUSE, "oslo")
+    assert [c.reason for c in decision.candidates if c.cluster == "quebec"] == ["StaysInPlace"]
+
+
 def test_a_surprise_lowers_what_a_pause_must_gain():
     values = [130, 130, 130, 100] + [100] * 60
     calm, reservation = running(hours=20, left=0.5)

@@ -39,6 +39,8 @@ class Known:
     """It trains, and was expected to have ended by now."""
     is_spoke_lost: bool = False
     """The spoke that must report a stop has not been heard of for a while, or is no longer declared."""
+    why_it_stays: str = ""
+    """Why it is not moved though it may be interrupted."""
     turn: DecisionRecord | None = None
     """This cycle's decision on a job under way: to go on, pause, or move."""
 

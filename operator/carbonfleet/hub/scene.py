@@ -70,6 +70,17 @@ class Scene:
         name = view.placement.cluster if view.placement else ""
         return any(spoke.name == name and (spoke.healthy or spoke.facts.maintenance) for spoke in self.spokes)
 
+    def why_it_stays(self, view: JobView) -> str:
+        """Why a job under way is never moved by itself; empty where it may be.
+
+        A proposal to move would stand beside an attempt that runs on, so what people must agree to is left to them.
+        """
+        if view.job is None or self.tip is None or not has_same_spec(view):
+            return "Its spec was changed since it was placed, so it goes on in its place."
+        namespace, policies = view.job.metadata.namespace, self.tip.policies
+        review = review_verdict(policies, view.job.spec, namespace, cost_usd=None, saving_percent=None, moving=True)
+        return f"{review.message} So it is not moved, only paused and taken up in its place." if review.required else ""
+
     def has_stopped(self, view: JobView) -> bool:
         """Nothing of the job stands in Git or runs: its last attempt said so, or its spoke never saw it."""
         if view.placement is not None:
@@ -238,21 +249,7 @@ def _under_way(view: JobView, scene: Scene, turn: Turn) -> QueuedJob:
         pause_is_due=turn.pause_is_due,
         surprise=turn.surprise,
     )
-    queued = replace(_queued(view, scene), incumbent=incumbent)
-    if _may_move(view, scene):
-        return queued
-    elsewhere = frozenset(spoke.name for spoke in scene.spokes) - {placed.cluster}
-    return replace(queued, excluded_clusters=queued.excluded_clusters | elsewhere)
-
-
-def _may_move(view: JobView, scene: Scene) -> bool:
-    """Whether it may go elsewhere without being asked for: its spec is unchanged, and nobody wants to agree first."""
-    if view.job is None or scene.tip is None or not has_same_spec(view):
-        return False
-    namespace, spec = view.job.metadata.namespace, view.job.spec
-    return not review_verdict(
-        scene.tip.policies, spec, namespace, cost_usd=None, saving_percent=None, moving=True
-    ).required
+    return replace(_queued(view, scene), incumbent=incumbent, stays_because=scene.why_it_stays(view))
 
 
 def _remaining(view: JobView) -> float:

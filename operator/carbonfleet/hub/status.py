@@ -250,7 +250,7 @@ def _running(known: Known, phase: Phase) -> Rung | None:
     if report.phase is AttemptPhase.RUNNING:
         if known.is_overdue and (end := expected_end(known)) is not None:
             return Rung("Running", TRUE, "Overdue", f"{done}; it was expected to end by {time(end)}")
-        return Rung("Running", TRUE, "Training", done)
+        return Rung("Running", TRUE, "Training", f"{done}. {known.why_it_stays}" if known.why_it_stays else done)
     reason = report.reason or report.phase.value
     return Rung("Running", FALSE, reason, report.message or f"attempt {report.attempt}: {report.phase.value.lower()}")
 

@@ -15,6 +15,7 @@ from carbonfleet.hub.mirror import JOBS
 from carbonfleet.hub.scene import Scene
 from carbonfleet.hub.status import is_due, needs_update, status_of
 from carbonfleet.hub.troubles import troubles_of
+from carbonfleet.hub.turns import may_turn
 from carbonfleet.hub.view import JobView, Stage
 from carbonfleet.hub.world import WRITERS, World
 from carbonfleet.kube import KubeError, Object, ours
@@ -81,6 +82,8 @@ def write_statuses(
             actual = figures.get(view.uid)
             turn = records.get(view.uid) if view.uid in scene.turns else None
             known = Known(view, record, troubles.get(view.uid), commit, actual, proposals.get(view.uid), turn=turn)
+            if may_turn(view):
+                known = replace(known, why_it_stays=scene.why_it_stays(view))
             known = replace(known, is_overdue=scene.is_overdue(known), is_spoke_lost=scene.is_spoke_lost(view))
             if (change := _change(world, known, scene.now)) is not None:
                 yield change

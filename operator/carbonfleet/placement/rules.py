@@ -51,6 +51,13 @@ def recently_left(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | 
     return Refusal("RecentlyLeft", f"An attempt on {lane.cluster} just failed or was moved away; it rests a while.")
 
 
+def own_place(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | None:
+    """A job under way that may not be moved goes on where it is."""
+    if not job.stays_because or job.incumbent is None or lane.cluster == job.incumbent.cluster:
+        return None
+    return Refusal("StaysInPlace", job.stays_because)
+
+
 def gpu_type(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | None:
     """The pool's GPU model is one that the job accepts."""
     wanted = job.spec.resources.gpu_types
@@ -102,6 +109,10 @@ RULES: tuple[tuple[Rule, Key], ...] = (
     (residency, _residency_key),
     (health, lambda job: None),
     (recently_left, lambda job: job.excluded_clusters),
+    (
+        own_place,
+        lambda job: (job.stays_because, job.incumbent.cluster) if job.stays_because and job.incumbent else None,
+    ),
     (gpu_type, lambda job: job.spec.resources.gpu_types),
     (gpu_memory, lambda job: job.spec.resources.gpu_memory_gib),
     (gpu_count, lambda job: (job.spec.resources.gpus, job.spec.resources.options)),

@@ -150,6 +150,8 @@ class QueuedJob:
     remaining_fraction: float = 1.0
     """Of the whole run's length, what is still to do."""
     incumbent: Incumbent | None = None
+    stays_because: str = ""
+    """Why a job under way may go on in its own place only; empty where it may move."""
     excluded_clusters: frozenset[str] = frozenset()
     """Places that just failed or were left, for a while."""
 
