@@ -21,14 +21,14 @@ from fixtures.hub_process import GRAMS, ROOT, House, clock_of, condition, open_h
 from fixtures.kubeapi_server import eventually
 
 pytest_plugins = ["fixtures.ray_head"]
-pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.speed(120.0)]
+pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.timeout(900), pytest.mark.speed(120.0)]
 
 HOUR = timedelta(hours=1)
 TINY = {
     "model": "carbonfleet/tiny-qwen2",
     "dataset": {"name": "carbonfleet/tiny-instructions"},
     "lora": {"rank": 8, "alpha": 16},
-    "training": {"learningRate": 2e-3, "steps": 400, "batchSize": 8, "sequenceLength": 128},
+    "training": {"learningRate": 2e-3, "steps": 300, "batchSize": 8, "sequenceLength": 128},
     "checkpoints": {"everySteps": 50},
 }
 SCHEDULE = {"maxDelay": "24h", "interruptible": {"minimumRun": "1h", "overhead": "10m"}}
@@ -104,14 +104,14 @@ def test_a_forecast_miss_pauses_a_real_training_which_goes_on_from_its_checkpoin
     job = house.wait("real", Phase.PAUSED, seconds=180)
     paused = report_of(house)
     assert "30 % above what was expected" in job.status.summary
-    assert 0 < paused.checkpoint.step == paused.progress.step < 400
+    assert 0 < paused.checkpoint.step == paused.progress.step < 300
     print(f"\n{house.clock.now()} {job.status.summary}\n{condition(job, 'Running').message}")
     print(f"paused at {paused.progress}, {paused.checkpoint}")
     house.wait("real", Phase.RUNNING, seconds=240)
     eventually(lambda: report_of(house).progress.step > paused.checkpoint.step, 120)
     print(f"{house.clock.now()} goes on: {report_of(house).progress}, {report_of(house).stints}")
     job = house.wait("real", Phase.SUCCEEDED, seconds=400)
-    assert job.status.progress.step == 400
+    assert job.status.progress.step == 300
     assert job.status.progress.validation_loss < job.status.progress.initial_validation_loss
     assert (job.status.attempt, job.status.pauses) == (1, 1)
     eventually(lambda: house.changes("real") == ["place 1", "suspend 1", "resume 1", "remove 1"], 30)
