@@ -51,6 +51,8 @@ def windows_of(problem: Problem, job: int) -> Windows:
     allowed = _allowed(problem, job, usd, grams)
     on_time, forced = _on_time(problem, job, grid)
     late = np.arange(line.starts)[None, :] > problem.latest_start(job)
+    if _waits_for_signal(problem, job):
+        late[:] = False
     end[:, 0] += line.next_minute - line.now_minute
     span = -(-end // line.slot_minutes) - (begin // line.slot_minutes)[None, :]
     return Windows(scores, grams, usd, allowed & on_time, allowed & forced, allowed & late, span)
@@ -168,6 +170,13 @@ def _percentiles(problem: Problem, signal: SignalKind, percent: float) -> FloatA
         elif forecast is not None:
             by_zone[row] = np.percentile(forecast.grams_per_kwh, percent)
     return by_zone[problem.lanes.zone]
+
+
+def _waits_for_signal(problem: Problem, job: int) -> bool:
+    """Whether it asked to wait, however long, while nothing is known of the grid."""
+    return problem.jobs[job].spec.schedule.on_signal_loss.action is SignalLossAction.WAIT and is_signal_lost(
+        problem, job
+    )
 
 
 def _without_signal(problem: Problem, job: int, last: int) -> BoolArray:
