@@ -103,6 +103,20 @@ def test_a_hub_that_was_down_while_it_was_merged_too_late_takes_it_back(desk):
     assert (desk.phase("both"), desk.forge.created) == (Phase.PROPOSED, 2)
 
 
+def test_many_late_merges_are_taken_back_though_git_takes_nothing_at_first(desk):
+    stale = [desk.propose(f"late-{number}", play="hold-first") for number in range(6)]
+    desk.clock.forward(hours=3)
+    for pull in stale:
+        desk.merge(pull)
+    desk.house.git.hook("pre-receive", "exit 1")
+    desk.step(times=3, minutes=1)
+    assert {desk.reason(f"late-{number}") for number in range(6)} == {"Superseded"}
+    assert {desk.phase(f"late-{number}") for number in range(6)} == {Phase.WAITING}
+    desk.house.git.unhook("pre-receive")
+    desk.step(times=3, minutes=1)
+    assert [desk.house.placements(f"late-{number}") for number in range(6)] == [[]] * 6
+
+
 @pytest.mark.parametrize("push", [("commit",), ("commit", "--amend")])
 def test_a_branch_that_a_person_pushed_to_is_never_touched_again(desk, push):
     pull = desk.propose("mine")

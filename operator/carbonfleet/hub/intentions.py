@@ -37,10 +37,13 @@ def _intent(view: JobView, decision: Decision | None, records: Mapping[str, Deci
 
 
 def _late(scene: Scene) -> list[Intent]:
-    """What was merged after its time; only once its attempt is written down, so that it is never counted twice."""
+    """What was merged after its time; only once its attempt is written down, so that it is never counted twice.
+
+    However many they are, each has its own reason, so the deletion guard does not count them.
+    """
     late = [view for view in scene.views if scene.is_late(view) and view.status.phase not in IN_GIT]
     return [
-        Remove(view.placement, scene.holds[view.uid].message)
+        Remove(view.placement, scene.holds[view.uid].message, finished=True)
         for view in late
         if view.placement is not None and view.status.attempt == view.placement.attempt
     ]

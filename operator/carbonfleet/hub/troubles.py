@@ -17,11 +17,11 @@ def troubles_of(
 ) -> dict[str, Trouble]:
     """By job UID; `trouble` is why nothing at all could be published."""
     found = {view.uid: stuck for view in scene.views if (stuck := _before_publishing(view, scene))}
-    ended = {view.uid for view in scene.views if view.stage is Stage.ENDED}
+    told = {view.uid for view in scene.views if view.stage is Stage.ENDED or scene.is_late(view)}
     for intent in intents:
         uid = intent.decision.uid if isinstance(intent, Place) else intent.placement.uid
         stuck = trouble or _refusal(intent, published)
-        if stuck is not None and uid not in ended:  # how it ended is what people want to know
+        if stuck is not None and uid not in told:  # how it ended, or was late, is what people want to know
             found[uid] = stuck
     return found
 
