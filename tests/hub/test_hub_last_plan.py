@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from carbonfleet.hub.planning import LastPlan, Quarantine, plan_around
-from carbonfleet.placement import plan
+from carbonfleet.placement import Incumbent, plan
 from fixtures.placement_world import NOON, forecast, job, spoke, world
 
 MINUTE = timedelta(minutes=1)
@@ -82,3 +82,32 @@ def test_a_plan_that_left_a_job_out_is_not_kept(remembered):
     last, snapshot = remembered
     last.keep(snapshot, replace(last.planned, faults={"some-uid": "the planner failed on it"}))
     assert last.recall(snapshot, NOON + MINUTE) is None
+
+
+def told(snapshot, planned, **changes):
+    """The same question once statuses say what was planned."""
+    jobs = []
+    for queued in snapshot.jobs:
+        window = planned.decisions[queued.uid].window
+        incumbent = replace(Incumbent(window.cluster, window.pool, window.start), **changes)
+        jobs.append(replace(queued, incumbent=incumbent))
+    return replace(snapshot, jobs=tuple(jobs))
+
+
+def test_that_jobs_were_told_the_plan_asks_nothing_new(remembered):
+    last, snapshot = remembered
+    for minute in (1, 2):
+        assert last.recall(told(snapshot, last.planned), NOON + minute * MINUTE) is last.planned
+
+
+def test_jobs_that_were_told_another_time_ask_again(remembered):
+    last, snapshot = remembered
+    assert last.recall(told(snapshot, last.planned, start=NOON + 60 * MINUTE), NOON + MINUTE) is None
+
+
+def test_once_told_jobs_are_planned_as_before(remembered):
+    last, snapshot = remembered
+    again = plan_around(told(snapshot, last.planned), NOON + MINUTE, Quarantine(), plan).decisions
+    assert {uid: d.window.segments for uid, d in again.items()} == {
+        uid: d.window.segments for uid, d in last.planned.decisions.items()
+    }

@@ -7,6 +7,7 @@ import pytest
 from hub_values import NOON, UID, body, placement, record, report, scene, tip, view
 
 from carbonfleet.api.job_status import Phase, Segment
+from carbonfleet.api.report import Checkpoint, Progress
 from carbonfleet.fleet import Remove, Suspend
 from carbonfleet.hub.intentions import intents_of
 from carbonfleet.hub.known import Known
@@ -192,3 +193,18 @@ def test_policies_that_want_review_keep_a_job_under_way_in_its_place():
     assert held.stays_because == why
     status = status_of(Known(seen, record(), why_it_stays=why), NOON)
     assert next(c for c in status.conditions if c.type == "Running").message.endswith(why)
+
+
+def test_a_reclaimed_attempt_is_told_as_such_and_the_next_goes_on_from_its_checkpoint():
+    said = report("Stopped", reason="Interrupted", message="the machine was reclaimed", end_time=NOON + HOUR)
+    said = said.model_copy(
+        update={"checkpoint": Checkpoint(uri="s", step=8), "progress": Progress(step=9, total_steps=20)}
+    )
+    status = status_of(Known(under_way(said), record()), NOON + HOUR)
+    assert status.phase is Phase.WAITING
+    assert status.summary == (
+        "Attempt 1 ended on no-osl-1 (the machine was reclaimed); the next one goes on from step 8."
+    )
+    stopped = view({"phase": "Waiting", "attempt": 1, "observedGeneration": 1}, said=said)
+    (job,) = snapshot_of(scene(stopped), "").jobs
+    assert (job.attempt, job.remaining_fraction, job.incumbent) == (2, 0.6, None)

@@ -61,6 +61,21 @@ def test_a_swing_of_five_percent_for_a_day_moves_nothing():
     assert moves == 0
 
 
+def test_a_swing_of_five_percent_for_a_day_leaves_a_running_job_alone():
+    outcomes = set()
+    for hour in range(24):
+        now, swing = NOON + hour * HOUR, 1.05 if hour % 2 else 0.95
+        queued, held = running(hours=48, left=(44 - hour) / 48, schedule=HALF | {"max_delay": "72h"})
+        forecasts = [
+            forecast("NO-NO1", [100 * swing, 100 / swing] * 60, start=now, observed_at=now),
+            forecast("CA-QC", [100 / swing, 100 * swing] * 60, start=now, observed_at=now),
+        ]
+        held = replace(held, end=now + (44 - hour) * HOUR)
+        spokes = [spoke("oslo"), spoke("quebec", "CA-QC")]
+        outcomes.add(only(world([queued], spokes, forecasts, reservations=(held,)), now).outcome)
+    assert outcomes == {Outcome.KEEP}
+
+
 def test_a_running_job_that_can_not_checkpoint_stays():
     queued, reservation = running(schedule={})
     snapshot = world(

@@ -75,7 +75,25 @@ class LastPlan:
         due = [decision.recheck_at for decision in self.planned.decisions.values()]
         if self.snapshot is None or self.planned.faults or now >= min(due, default=now):
             return None
-        return self.planned if _is_same(self.snapshot, snapshot) else None
+        if not _is_same(self.snapshot, snapshot):
+            if not _is_same(self.snapshot, self._before_it_was_told(self.snapshot, snapshot)):
+                return None
+            self.snapshot = snapshot
+        return self.planned
+
+    def _before_it_was_told(self, old: Snapshot, new: Snapshot) -> Snapshot:
+        """The new question without what is new in it only because statuses now say what was planned."""
+        before = {job.uid: job.incumbent for job in old.jobs}
+        jobs = (replace(job, incumbent=before.get(job.uid)) if self._is_as_planned(job) else job for job in new.jobs)
+        return replace(new, jobs=tuple(jobs))
+
+    def _is_as_planned(self, job: QueuedJob) -> bool:
+        """The place and time that a waiting job was told are those of this very plan."""
+        decision, told = self.planned.decisions.get(job.uid), job.incumbent
+        if told is None or told.is_under_way or decision is None or decision.window is None:
+            return False
+        window = decision.window
+        return (told.cluster, told.pool, told.start) == (window.cluster, window.pool, window.start)
 
     def keep(self, snapshot: Snapshot, planned: Planned) -> None:
         """Remember an answer."""
