@@ -53,7 +53,8 @@ class Remove:
     placement: Placement
     why: str
     finished: bool = False
-    """Its terminal report is stored, a person confirmed its removal, or it moves: no work for the deletion guard."""
+    """Its terminal report is stored, a person confirmed its removal, it moves or was merged too late: no work for the
+    deletion guard."""
 
     @property
     def id(self) -> str:
