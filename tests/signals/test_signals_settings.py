@@ -1,17 +1,21 @@
 """Settings, the region table, and the commands."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from carbon_servers import Fault
+from pydantic.alias_generators import to_camel
 from typer.testing import CliRunner
 
+import carbonfleet.signals
 from carbonfleet.api import ClusterFacts
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.cli.signals import app
 from carbonfleet.signals import SettingsError, load_settings, open_signals, open_signals_file
 from carbonfleet.signals.regions import annual_factors, regions, watttime_regions, zone_doubt, zone_of
-from carbonfleet.signals.settings import SignalSettings
+from carbonfleet.signals.settings import Endpoint, SignalSettings
 
 FULL = """
 sources:
@@ -40,6 +44,18 @@ limits: {{cached: 12h}}
 refresh: 10m
 store: "sqlite:///{store}"
 """
+
+
+def test_the_settings_that_the_page_shows_are_accepted(tmp_path):
+    page = (Path(carbonfleet.signals.__file__).parent / "README.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "signals.yaml").write_text(example)
+    settings = load_settings(tmp_path / "signals.yaml")
+    shown = {source.type for source in settings.sources}
+    assert shown == {"electricitymaps", "watttime", "uk-carbon-intensity", "carbon-aware-sdk", "static"}
+    assert settings.limits == SignalSettings().limits
+    for field in Endpoint.model_fields:
+        assert f"`{to_camel(field)}`" in page
 
 
 @pytest.fixture
