@@ -78,6 +78,12 @@ def test_samples_are_dated_by_the_houses_clock():
     assert found.energy.samples[0].time == datetime(2026, 5, 1, 5, tzinfo=UTC)
 
 
+def test_the_first_step_is_told_in_the_houses_time():
+    numbers = {**NUMBERS, "started_at": "2026-01-31T12:00:00+00:00", "first_step_seconds": 12.0}
+    found = read_findings(reader(**{"progress.json": numbers}), 2, "", REAL_TIME).progress
+    assert found.first_step_time == datetime(2026, 1, 31, 12, 0, 12, tzinfo=UTC)
+
+
 def test_an_earlier_attempts_progress_is_not_this_ones_but_its_checkpoint_is():
     found = read_findings(reader(**{"progress.json": NUMBERS, "LEASE": LEASE}), 3, "/store/u", REAL_TIME)
     assert found == Findings(checkpoint=FOUND.checkpoint)

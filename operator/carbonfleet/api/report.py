@@ -61,6 +61,8 @@ class Progress(Wire):
     """Loss on the validation split, last measured."""
     tokens_per_second: Annotated[float, Field(ge=0)] | None = None
     """Training speed."""
+    first_step_time: Time | None = None
+    """When the attempt's first step was done: less its start, what loading cost; less the job's creation, the wait."""
 
 
 class Checkpoint(Wire):

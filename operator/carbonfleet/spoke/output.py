@@ -55,8 +55,10 @@ class _Numbers(BaseModel):
     tokens_per_second: float | None = Field(None, ge=0)
     energy_kwh: float | None = Field(None, ge=0)
     energy_source: str | None = None
+    first_step_seconds: float | None = Field(None, ge=0, le=1e9)
+    started_at: AwareDatetime | None = None
     updated_at: AwareDatetime | None = None
-    """In real time."""
+    """These two in real time."""
     checkpoint: _Saved | None = None
 
 
@@ -127,7 +129,7 @@ def read_findings(read: Read, attempt: int, place: str, clock: Clock) -> Finding
     last = _numbers(read(METRICS), attempt)
     numbers = last or _numbers(read(PROGRESS), attempt)
     return Findings(
-        progress=_progress(numbers) if numbers else None,
+        progress=_progress(numbers, clock) if numbers else None,
         checkpoint=_checkpoint(read(LEASE), place),
         energy=_energy(numbers, clock, is_whole=last is not None) if numbers else None,
         is_done=_attempt_of(read(DONE)) == attempt,
@@ -145,7 +147,7 @@ def findings_in_log(log: str, attempt: int, place: str, clock: Clock) -> Finding
         return Findings()
     samples = thinned([sample for one in found if one for sample in _energy(one, clock).samples])
     energy = _energy(last, clock).model_copy(update={"samples": samples})
-    return Findings(_progress(last), _as_checkpoint(last.checkpoint, place), energy)
+    return Findings(_progress(last, clock), _as_checkpoint(last.checkpoint, place), energy)
 
 
 def failure_in(log: str) -> Failure | None:
@@ -167,9 +169,11 @@ def _numbers(data: bytes | None, attempt: int) -> _Numbers | None:
     return numbers if numbers and numbers.attempt == attempt else None
 
 
-def _progress(numbers: _Numbers) -> Progress:
+def _progress(numbers: _Numbers, clock: Clock) -> Progress:
     """Rounded as far as anybody reads them; the output keeps every digit."""
     said = numbers.model_dump(include=set(Progress.model_fields))
+    if numbers.started_at is not None and numbers.first_step_seconds is not None:
+        said["first_step_time"] = clock.at(numbers.started_at.timestamp() + numbers.first_step_seconds)
     return Progress(**{name: round(value, 4) if isinstance(value, float) else value for name, value in said.items()})
 
 
