@@ -122,6 +122,13 @@ def test_a_running_job_is_left_alone_before_its_dwell_is_over():
     assert only(snapshot).outcome is Outcome.KEEP
 
 
+def test_a_running_job_does_not_flee_from_a_grid_that_is_not_known():
+    queued, reservation = running()
+    spokes = [spoke("oslo"), spoke("quebec", "CA-QC")]
+    decision = only(world([queued], spokes, {"CA-QC": [20] * 60}, reservations=(reservation,)))
+    assert (decision.outcome, decision.window.cluster) == (Outcome.KEEP, "oslo")
+
+
 def test_a_running_job_pauses_through_dirty_hours():
     queued, reservation = running(left=0.4)
     values = [800, 800, 800, 100, 100, 100, 100] + [800] * 60

@@ -51,7 +51,7 @@ def may_turn(view: JobView) -> bool:
     answered for yet.
     """
     placed, report, job = view.placement, view.current_report, view.job
-    if view.stage is not Stage.LIVE or placed is None or placed.edited or report is None or job is None:
+    if placed is None or placed.edited or report is None or job is None or view.stage is not Stage.LIVE:
         return False
     if is_paused(placed, report):
         return True

@@ -67,8 +67,8 @@ def stay_or_go(problem: Problem, job: int, room: Room) -> Choice | None:
     """What becomes of a job that runs: it goes on, pauses, or moves; its own GPUs count as free to it.
 
     It may leave only with a checkpoint, after the minimum dwell, while it has pauses left, and for a gain
-    on the remaining work that exceeds what leaving costs. Where policy no longer allows its place it must
-    leave. None where it must, and nothing else is open.
+    on the remaining work that exceeds what leaving costs: so not where the grid at home is not known. Where
+    policy no longer allows its place it must leave. None where it must, and nothing else is open.
     """
     incumbent = problem.jobs[job].incumbent
     lanes = [] if incumbent is None else lanes_at(problem, incumbent)
@@ -80,7 +80,7 @@ def stay_or_go(problem: Problem, job: int, room: Room) -> Choice | None:
     keep = going_on(problem, job, home, slots)
     if _is_forbidden(problem, job, home):
         return _elsewhere(problem, job, home, slots)
-    if not _may_leave(problem, job, incumbent):
+    if not (_may_leave(problem, job, incumbent) and problem.known[problem.jobs[job].spec.signal][home]):
         return keep
     window = window_at(problem, job, home, keep.segments)
     here, there = _cut_at_home(problem, job, home, slots), _elsewhere(problem, job, home, slots)
