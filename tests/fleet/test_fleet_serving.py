@@ -10,6 +10,7 @@ from kubernetes.client import models as kubernetes_models
 from pydantic import ValidationError
 
 from carbonfleet.api.job import ResidencyRequest
+from carbonfleet.fleet.check import read_checkout, read_files
 from carbonfleet.fleet.serving import (
     Adapter,
     Serving,
@@ -18,6 +19,7 @@ from carbonfleet.fleet.serving import (
     publish_serving,
     render_serving,
 )
+from fixtures.fleet_values import SEED
 
 PAT = ("Pat Person", "pat@example.org")
 SERVING = Serving(
@@ -193,3 +195,35 @@ def test_a_policy_that_changed_meanwhile_counts(repository, person):
     person.push("Keep public data in the US")
     with pytest.raises(ServingRefused, match="must not serve"):
         publish_serving(repository, SERVING, PAT)
+
+
+def judged(**files: bytes) -> list[str]:
+    """What `policy check` says of the seed with other files in it."""
+    seed = read_files(SEED)
+    return [str(problem) for problem in read_checkout(seed | files).problems]
+
+
+def test_policy_check_judges_what_is_served_too():
+    path = SERVING.path
+    assert judged(**{path: render_serving(SERVING)}) == []
+    personal = replace(SERVING, residency=ResidencyRequest(data_class="personal"), cluster="us-oh-1")
+    [problem] = judged(**{personal.path: render_serving(personal)})
+    assert "what learned from data class personal may not be here" in problem
+    nowhere = replace(SERVING, cluster="nowhere")
+    [problem] = judged(**{nowhere.path: render_serving(nowhere)})
+    assert "clusters/nowhere/cluster.yaml can't be used" in problem
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "says"),
+    [
+        ("serving/ranks.yaml", b"", "not readable"),
+        ("serving/no-osl-1/ml/A.yaml", b"", "not readable"),
+        (SERVING.path, b"kind: Secret\nmetadata: {namespace: ml}\n", "must hold one ConfigMap, Deployment and Service"),
+        (SERVING.path, render_serving(SERVING).replace(b'namespace: "ml"', b'namespace: "other"'), "in namespace ml"),
+        (SERVING.path, b"- 1\n", "not readable"),
+    ],
+)
+def test_policy_check_finds_what_is_not_served_but_lies_there(path, content, says):
+    [problem] = judged(**{path: content})
+    assert says in problem

@@ -16,10 +16,12 @@ from carbonfleet.fleet.layout import (
     CLUSTERS,
     JOBS,
     POLICIES,
+    SERVING,
     cluster_path,
     is_policy_file,
 )
 from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse
+from carbonfleet.fleet.serving import ServingRefused, read_serving
 from carbonfleet.fleet.source import Problem, SourceInvalid
 from carbonfleet.placement.policy import Ruling, applicable, residency_verdict
 from carbonfleet.placement.snapshot import PolicySet
@@ -51,6 +53,7 @@ def read_checkout(files: Files) -> Checkout:
     problems += _copies(placements.values())
     for path, placement in placements.items():
         problems += _placement_problems(placement, policies, clusters, files[path])
+    problems += _serving_problems(files, policies, clusters)
     return Checkout(policies, clusters, placements, tuple(sorted(problems, key=lambda p: (p.path, p.line))))
 
 
@@ -73,8 +76,8 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
     Raises FileNotFoundError where the folder is no checkout of a fleet repository.
     """
-    roots = [folder / POLICIES, folder / CLUSTERS]
-    if not any(root.is_dir() for root in roots):
+    roots = [folder / POLICIES, folder / CLUSTERS, folder / SERVING]
+    if not any(root.is_dir() for root in roots[:2]):
         raise FileNotFoundError(f"{folder} has neither {POLICIES}/ nor {CLUSTERS}/: give the fleet repository")
     files = {}
     for root in roots:
@@ -164,6 +167,30 @@ def _placement_problems(
         problems.append(Problem(placement.path, 1, f"{facts.name} has no pool {placement.pool}"))
     elif placement.gpus > pools[placement.pool].gpus:
         problems.append(Problem(placement.path, 1, f"{placement.gpus} GPUs are more than {placement.pool} has"))
+    return problems
+
+
+def _serving_problems(files: Files, policies: PolicySet, clusters: Mapping[str, ClusterFacts]) -> list[Problem]:
+    """An adapter may be only where the data that it learned from may be."""
+    problems = []
+    for path, content in files.items():
+        if not path.startswith(f"{SERVING}/"):
+            continue
+        try:
+            served = read_serving(path, content)
+        except ServingRefused as error:
+            problems.append(Problem(path, 1, str(error)))
+            continue
+        facts = clusters.get(served.cluster)
+        if facts is None:
+            unusable = f"{cluster_path(served.cluster)} can't be used, so nothing may be served here"
+            problems.append(Problem(path, 1, unusable))
+            continue
+        request = ResidencyRequest.model_construct(data_class=served.data_class)
+        ruling = residency_verdict(policies, served.data_class, served.namespace, request, facts)
+        if not ruling.allowed and not policies.problems:
+            message = f"what learned from data class {served.data_class} may not be here: {ruling.message} Remove it"
+            problems.append(Problem(path, _line_of(content, LABEL.DATA_CLASS), message))
     return problems
 
 

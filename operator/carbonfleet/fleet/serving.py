@@ -8,11 +8,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
+import yaml
+
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import ResidencyRequest
-from carbonfleet.fleet.layout import serving_path
+from carbonfleet.api.wire import LABEL
+from carbonfleet.fleet.layout import SERVING, serving_path
 from carbonfleet.fleet.manifest import CPUS_PER_GPU, MEMORY_GIB_PER_GPU, NO_DIGEST, sealed, was_edited
 from carbonfleet.fleet.repository import Repository
+from carbonfleet.fleet.source import check_shape
 from carbonfleet.fleet.template import Block, Template
 from carbonfleet.fleet.tip import Tip
 from carbonfleet.fleet.workload import SPOKE_STORE
@@ -72,6 +76,37 @@ class Written:
 
     path: str
     commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a file says that policy must know of it."""
+
+    cluster: str
+    namespace: str
+    data_class: str
+
+
+def read_serving(path: str, content: bytes) -> Served:
+    """What a file serves, whoever wrote it. Raises ServingRefused for one that serves nothing."""
+    parts = path.removesuffix(".yaml").split("/")
+    try:
+        _serving, cluster, namespace, name = parts
+        if serving_path(cluster, namespace, name) != path:
+            raise ServingRefused(f"not the path of what is served, {SERVING}/<cluster>/<namespace>/<name>.yaml")
+        check_shape(path, content)
+        found = {document["kind"]: document for document in yaml.load_all(content, yaml.CSafeLoader) if document}
+        spaces = {document["metadata"]["namespace"] for document in found.values()}
+        if set(found) != {"ConfigMap", "Deployment", "Service"} or spaces != {namespace}:
+            raise ServingRefused(
+                f"must hold one ConfigMap, Deployment and Service in namespace {namespace}, nothing else"
+            )
+        labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+        return Served(cluster, namespace, str(labels[LABEL.DATA_CLASS]))
+    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        if isinstance(error, ServingRefused):
+            raise
+        raise ServingRefused(f"not readable as what is served: {error!r:.200}") from error
 
 
 def render_serving(serving: Serving) -> bytes:
