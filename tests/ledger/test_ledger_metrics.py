@@ -2,7 +2,7 @@
 
 import pytest
 import requests
-from ledger_values import NOON, entry, settled
+from ledger_values import NOON, entry, many, settled
 from prometheus_client.parser import text_string_to_metric_families
 
 from carbonfleet.hub.cycle import Outcome
@@ -50,6 +50,19 @@ def test_each_namespace_has_the_figures_of_the_report(ledger, port):
         assert seen["carbonfleet_ledger_energy_kwh", *labels] == line.sums.energy_kwh
         assert seen["carbonfleet_ledger_attempts", *labels] == 1
     assert seen["carbonfleet_ledger_saved_grams", "worse", "average-lifecycle"] == -50.0
+
+
+def test_the_figures_of_standards_and_counterfactuals_are_the_reports_too(ledger, port):
+    ledger.record_all(many(60))
+    seen = scrape(port)
+    renamed = {"emissions_grams": "grams", "energy_doubt_kwh": "doubt_kwh", "attempts_settled": "settled"}
+    renamed |= {"scope2_location_based_kg": "ghg_scope2_location_based_kg"}
+    figures = {name.removeprefix("carbonfleet_ledger_") for name, *_ in seen if name.startswith("carbonfleet_ledger_")}
+    assert len(figures) == 18
+    for line in report(ledger, By.NAMESPACE, Query(), NOON).lines:
+        values, labels = line.values(), (line.sums.group, line.sums.signal)
+        for figure in figures:
+            assert seen[f"carbonfleet_ledger_{figure}", *labels] == values[renamed.get(figure, figure)], figure
 
 
 def test_a_namespace_without_baseline_claims_no_saving(ledger, port):

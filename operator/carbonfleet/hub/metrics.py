@@ -20,10 +20,21 @@ _log = logging.getLogger(__name__)
 _BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _FIGURES: Final[tuple[tuple[str, str, Callable[[Line], float | None]], ...]] = (
     ("emissions_grams", "Emitted, CO2e, with building, transfer and embodied share", lambda line: line.sums.grams),
+    ("operational_grams", "The part of the electricity", lambda line: line.sums.operational_grams),
+    ("transfer_grams", "The part of moving data", lambda line: line.sums.transfer_grams),
+    ("embodied_grams", "The hardware's share; M of the SCI", lambda line: line.sums.embodied_grams),
     ("baseline_grams", "The same work in the baseline region, CO2e", lambda line: line.baseline_grams),
     ("saved_grams", "Baseline less emitted, CO2e; below zero when we did worse", lambda line: line.saved_grams),
+    ("same_spoke_grams", "The same work here at submission, CO2e", lambda line: line.sums.same_spoke_grams),
+    ("best_static_grams", "The same work in the region cleanest then, CO2e", lambda line: line.sums.best_static_grams),
     ("energy_kwh", "Energy of the machines, without the building", lambda line: line.sums.energy_kwh),
     ("energy_doubt_kwh", "Standard error of that energy", lambda line: line.sums.doubt_kwh),
+    ("facility_kwh", "Energy with the building; E of the SCI", lambda line: line.sums.facility_kwh),
+    ("sci_grams_per_job", "Software Carbon Intensity for each training job", lambda line: line.sci.grams_per_job),
+    ("scope2_location_based_kg", "GHG Protocol, Scope 2, location-based", lambda line: line.location_based_kg),
+    ("gpu_hours", "GPUs times hours", lambda line: line.sums.gpu_hours),
+    ("cost_usd", "Price of the GPUs and of moving data", lambda line: line.sums.cost_usd if line.sums.priced else None),
+    ("jobs", "Training jobs; R of the SCI", lambda line: line.sums.jobs),
     ("attempts", "Attempts in the ledger", lambda line: line.sums.attempts),
     ("attempts_settled", "Attempts whose figures are final", lambda line: line.sums.settled),
 )
