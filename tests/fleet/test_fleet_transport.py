@@ -233,6 +233,20 @@ def test_https_trusts_only_what_it_is_told_to(https_git_server, tmp_path):
     assert isinstance(known.publish([place("llama")]).results[place("llama").id], Committed)
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes its certificate with openssl")
+def test_a_command_trusts_the_certificate_that_it_is_given(https_git_server, tmp_path):
+    (tmp_path / "token").write_text("let-me-in")
+    options = ["--fleet-url", https_git_server.url, "--fleet-token-file", str(tmp_path / "token")]
+
+    def listed(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "carbonfleet", "review", "list", *options, *more]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    assert "certificate" in listed().stderr
+    done = listed("--ca-file", str(tmp_path / "certificate"))
+    assert (done.returncode, done.stdout.strip()) == (0, "No proposal is open."), done.stderr
+
+
 @pytest.mark.parametrize("token", [None, "wrong"])
 def test_http_without_the_right_token_is_denied_and_never_shown(http_git_server, tmp_path, token):
     with pytest.raises(AccessDenied) as caught:

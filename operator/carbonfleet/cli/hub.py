@@ -44,6 +44,10 @@ def run(
         Path | None,
         typer.Option(envvar="CARBONFLEET_FLEET_KNOWN_HOSTS", help="The SSH server's pinned keys."),
     ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(envvar="CARBONFLEET_CA_FILE", help="Trusted for https, Git and forge, in place of the system's."),
+    ] = None,
     signing_key: Annotated[
         Path | None,
         typer.Option(envvar="CARBONFLEET_SIGNING_KEY", help="SSH or armored OpenPGP key that signs commits."),
@@ -146,6 +150,7 @@ def run(
             token_file=token_file,
             ssh_key=ssh_key,
             known_hosts=known_hosts,
+            ca_file=ca_file,
             signing_key=signing_key,
         )
         settings = HubSettings(
@@ -156,6 +161,7 @@ def run(
                 repository=forge_repository,
                 token_file=forge_token_file or token_file,
                 base=branch,
+                ca_file=ca_file,
                 webhook_address=webhook_address,
                 webhook_secret_file=webhook_secret_file,
             ),

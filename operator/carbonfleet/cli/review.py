@@ -24,6 +24,7 @@ Main = Annotated[str, _option("Its branch.", "FLEET_BRANCH")]
 Token = Annotated[Path | None, _option("A token, for https.", "FLEET_TOKEN_FILE")]
 Key = Annotated[Path | None, _option("A key, for ssh.", "FLEET_SSH_KEY")]
 Hosts = Annotated[Path | None, _option("The SSH server's keys.", "FLEET_KNOWN_HOSTS")]
+Authority = Annotated[Path | None, _option("Certificates to trust for https, in place of the system's.", "CA_FILE")]
 Signing = Annotated[Path | None, _option("Sign the merge with this SSH key.", "SIGNING_KEY")]
 Person = Annotated[str, _option("Who you are: NAME <EMAIL>; as in git's own settings if left out.", "REVIEWER")]
 Which = Annotated[str, typer.Argument(help="The proposal, or the beginning of its name, as `list` shows it.")]
@@ -41,6 +42,7 @@ def show_all(
     fleet_token_file: Token = None,
     fleet_ssh_key: Key = None,
     fleet_known_hosts: Hosts = None,
+    ca_file: Authority = None,
 ) -> None:
     """List the open proposals."""
     from rich.console import Console
@@ -50,7 +52,7 @@ def show_all(
     from carbonfleet.fleet.proposal_text import record_in
 
     table = Table("Proposal", "Job", "Cluster", "Start", "gCO2e", "USD", "Good until")
-    with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts) as branches:
+    with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file) as branches:
         for branch in branches.read().branches.values():
             placement, expected = branch.placement, record_in(branch).get("expected") or {}
             table.add_row(
@@ -73,11 +75,12 @@ def show(
     fleet_token_file: Token = None,
     fleet_ssh_key: Key = None,
     fleet_known_hosts: Hosts = None,
+    ca_file: Authority = None,
 ) -> None:
     """Show one proposal: why there and then, and the file to be written."""
     from carbonfleet.fleet.proposal_text import body_of, title_of
 
-    with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts) as branches:
+    with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file) as branches:
         branch = _one(branches, proposal)
         print(f"{title_of(branch)}\n{branch.name} at {branch.head}\n\n{body_of(branch)}\n")
         print(branch.content.decode("utf-8", "replace"))
@@ -92,6 +95,7 @@ def approve(
     fleet_token_file: Token = None,
     fleet_ssh_key: Key = None,
     fleet_known_hosts: Hosts = None,
+    ca_file: Authority = None,
     signing_key: Signing = None,
     reviewer: Person = "",
 ) -> None:
@@ -99,7 +103,7 @@ def approve(
     from carbonfleet.clock import Clock
 
     with _branches(
-        fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, signing_key
+        fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file, signing_key
     ) as branches:
         branch = _one(branches, proposal)
         now = Clock.from_environment().now()
@@ -116,10 +120,11 @@ def reject(
     fleet_token_file: Token = None,
     fleet_ssh_key: Key = None,
     fleet_known_hosts: Hosts = None,
+    ca_file: Authority = None,
     reviewer: Person = "",
 ) -> None:
     """Refuse a proposal until the job's spec changes."""
-    with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts) as branches:
+    with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file) as branches:
         branch = _one(branches, proposal)
         branches.reject(branch, person(reviewer), why)
         print(f"{branch.name} is rejected")
@@ -127,7 +132,13 @@ def reject(
 
 @contextmanager
 def _branches(
-    url: str, main: str, token: Path | None, key: Path | None, hosts: Path | None, signing: Path | None = None
+    url: str,
+    main: str,
+    token: Path | None,
+    key: Path | None,
+    hosts: Path | None,
+    authority: Path | None,
+    signing: Path | None = None,
 ) -> "Iterator[Branches]":
     """The proposals, in a clone that lives as long as the command; a failure is one clear line."""
     from tempfile import TemporaryDirectory
@@ -150,6 +161,7 @@ def _branches(
                 token_file=token,
                 ssh_key=key,
                 known_hosts=hosts,
+                ca_file=authority,
                 signing_key=signing,
                 backoff=Backoff(tries=3),
             )

@@ -44,6 +44,7 @@ def run(
     fleet_token_file: Annotated[Path | None, _option("A read-only token, for https.", "FLEET_TOKEN_FILE")] = None,
     fleet_ssh_key: Annotated[Path | None, _option("A read-only key, for ssh.", "FLEET_SSH_KEY")] = None,
     fleet_known_hosts: Annotated[Path | None, _option("The SSH server's keys.", "FLEET_KNOWN_HOSTS")] = None,
+    ca_file: Annotated[Path | None, _option("Trusted for https, in place of the system's.", "CA_FILE")] = None,
     allowed_signers: Annotated[
         Path | None, _option("Follow only commits signed by these keys.", "ALLOWED_SIGNERS")
     ] = None,
@@ -90,6 +91,7 @@ def run(
             token_file=fleet_token_file,
             ssh_key=fleet_ssh_key,
             known_hosts=fleet_known_hosts,
+            ca_file=ca_file,
         )
         source = FleetFolder(name, repository, clock, allowed_signers)
         attempts = (
