@@ -16,7 +16,7 @@ def test_a_dead_carbon_api_lets_the_job_s_own_rule_decide_and_says_so(house):
     house.submit("patient", schedule={"maxDelay": "1h", "onSignalLoss": {"action": "wait"}})
     house.submit("prompt", schedule={"maxDelay": "1h", "onSignalLoss": {"action": "now"}})
     patient = house.wait("patient", Phase.WAITING, Phase.BLOCKED)
-    assert "No source knows the grid" in patient.status.summary
+    assert "the carbon intensity is known nowhere" in patient.status.summary
     job = house.wait("prompt", Phase.SUCCEEDED)
     assert "No source knows the grid" in condition(job, "Scheduled").message
     assert house.placements("patient") == []
