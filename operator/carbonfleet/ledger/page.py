@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Final
 
+from carbonfleet.api.signal import SignalKind
 from carbonfleet.ledger.report import Line, Report, largest
 
 _MOST_BARS: Final = 30
@@ -145,13 +146,17 @@ def _bars(line: Line, top: int, scale: float) -> str:
     shown = [(line.sums.grams, "ours", top)]
     if line.baseline_grams is not None:
         shown.append((line.baseline_grams, "base", top + _BAR))
-    group = line.sums.group
-    label = group if len(group) <= _LETTERS else f"{group[: _LETTERS - 1]}…"
-    text = f"<text x='{_LABEL - 8}' y='{top + _BAR + 4}' text-anchor='end'>{escape(label)}</text>"
+    is_usual = line.sums.signal == SignalKind.AVERAGE_LIFECYCLE.value
+    name = line.sums.group if is_usual else f"{line.sums.signal}: {line.sums.group}"
+    label = name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
+    text = (
+        f"<text x='{_LABEL - 8}' y='{top + _BAR + 4}' text-anchor='end'>"
+        f"<title>{escape(name)}</title>{escape(label)}</text>"
+    )
     return text + "".join(
-        f"<rect class='{name}' x='{_LABEL}' y='{y}' width='{max(1.0, grams * scale):.1f}' height='{_BAR}'/>"
+        f"<rect class='{whose}' x='{_LABEL}' y='{y}' width='{max(1.0, grams * scale):.1f}' height='{_BAR}'/>"
         f"<text x='{_LABEL + max(1.0, grams * scale) + 6:.1f}' y='{y + _BAR - 3}'>{_kg(grams)}</text>"
-        for grams, name, y in shown
+        for grams, whose, y in shown
     )
 
 
