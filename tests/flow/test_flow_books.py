@@ -1,7 +1,6 @@
 """The hub's books in a real hub: metrics while it works, and the settlement once the grid's values are final."""
 
 import json
-import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -10,8 +9,10 @@ import pytest
 import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
 
 from carbonfleet.api.job_status import Phase
+from carbonfleet.cli import app
 from carbonfleet.clock import Clock
 from carbonfleet.ledger import EntryKind
 
@@ -85,9 +86,8 @@ def scrape(port: int, house) -> dict[str, float]:
 
 def reported(house) -> dict[str, float]:
     """The line of our namespace in `carbonfleet report`."""
-    command = [sys.executable, "-m", "carbonfleet", "report", "--json", "--ledger", str(house.state / "ledger.sqlite")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(app, ["report", "--json", "--ledger", str(house.state / "ledger.sqlite")])
+    assert done.exit_code == 0, done.output
     return next(line for line in json.loads(done.stdout)["lines"] if line["group"] == house.namespace)
 
 
