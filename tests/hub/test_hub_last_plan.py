@@ -4,10 +4,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from carbonfleet.hub.planning import LastPlan, Quarantine, plan_around
-from carbonfleet.placement import Incumbent, plan
-from fixtures.placement_world import NOON, forecast, job, spoke, world
+from carbonfleet.placement import Incumbent, Reservation, plan
+from fixtures.placement_world import HOUR, NOON, forecast, job, spoke, world
 
 MINUTE = timedelta(minutes=1)
 DIRTY_NOW = [400.0] * 3 + [20.0] * 60
@@ -111,3 +113,59 @@ def test_once_told_jobs_are_planned_as_before(remembered):
     assert {uid: d.window.segments for uid, d in again.items()} == {
         uid: d.window.segments for uid, d in last.planned.decisions.items()
     }
+
+
+def test_when_a_job_comes_the_others_decisions_keep_their_words(remembered):
+    last, _ = remembered
+    more = waiting_world(jobs=("patient", "calm", "new"))
+    again = plan_around(more, NOON + MINUTE, Quarantine(), plan, last.told(more))
+    for uid, record in last.planned.records.items():
+        assert again.records[uid] is record
+    assert again.records["uid-ml-new"].decided_at == NOON + MINUTE
+
+
+def test_a_decision_that_came_out_otherwise_is_told_anew(remembered):
+    last, snapshot = remembered
+    held = Reservation("other", "ml", "oslo", "main", 8, NOON, NOON + 5 * HOUR)
+    crowded = replace(snapshot, reservations=(held,))
+    again = plan_around(crowded, NOON + MINUTE, Quarantine(), plan, last.told(crowded))
+    assert {record.start for record in again.records.values()} == {NOON + 5 * HOUR}
+    assert {record.decided_at for record in again.records.values()} == {NOON + MINUTE}
+
+
+@pytest.mark.parametrize("change", ["grid", "spoke", "job", "slot"])
+def test_words_that_may_have_changed_are_found_anew(remembered, change):
+    last, snapshot = remembered
+    now = NOON + MINUTE
+    if change == "grid":
+        snapshot = waiting_world([*DIRTY_NOW[:-1], 21.0])
+    elif change == "spoke":
+        silent = replace(spoke("ohio"), healthy=False, reason="Unreachable")
+        snapshot = replace(snapshot, spokes=(*snapshot.spokes, silent))
+    elif change == "job":
+        snapshot = replace(snapshot, jobs=tuple(replace(job, generation=2) for job in snapshot.jobs))
+    else:
+        now = NOON + HOUR
+    again = plan_around(snapshot, now, Quarantine(), plan, last.told(snapshot))
+    assert {record.decided_at for record in again.records.values()} == {now}
+
+
+@given(
+    gone=st.sets(st.integers(0, 7)),
+    new=st.lists(st.tuples(st.sampled_from([1, 2, 5]), st.integers(1, 6)), max_size=3),
+    seconds=st.integers(0, 899),
+)
+@settings(max_examples=15, deadline=None)
+def test_what_is_decided_is_the_same_with_and_without_words_that_were_told(gone, new, seconds):
+    queue = [job(f"job-{n}", hours=1 + n % 3, gpus=1 + n % 5, schedule={"max_delay": "12h"}) for n in range(8)]
+    grid = [forecast("NO-NO1", [400.0, 90, 80, 70, 60] * 12)]
+    before = world(queue, [spoke("oslo", gpus=6)], grid)
+    last = LastPlan()
+    last.keep(before, plan_around(before, NOON, Quarantine(), plan))
+    added = [job(f"new-{n}", hours=hours, gpus=gpus) for n, (hours, gpus) in enumerate(new)]
+    after = world([j for n, j in enumerate(queue) if n not in gone] + added, [spoke("oslo", gpus=6)], grid)
+    now = NOON + timedelta(seconds=seconds)
+    kept = plan_around(after, now, Quarantine(), plan, last.told(after)).decisions
+    anew = {decision.uid: decision for decision in plan(after, now)}
+    assert kept.keys() == anew.keys()
+    assert all(kept[uid].decides_as(decision) for uid, decision in anew.items())

@@ -152,7 +152,7 @@ def _plan(world: World, scene: Scene) -> Planned:
     )
     if (known := world.last_plan.recall(complete, scene.now)) is not None:
         return known
-    planned = plan_around(complete, scene.now, world.quarantine, plan)
+    planned = plan_around(complete, scene.now, world.quarantine, plan, world.last_plan.told(complete))
     records = {**planned.records, **steering.expecting(planned, scene, reading.forecasts)}
     signed = {uid: record.model_copy(update={"hub": world.hub_id}) for uid, record in records.items()}
     world.last_plan.keep(complete, replace(planned, records=signed))

@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
 from carbonfleet.api.job_status import DecisionRecord
-from carbonfleet.placement.decision import Decision, Plan
+from carbonfleet.placement.decision import Decision, Outcome, Plan
 from carbonfleet.placement.record import record_of
 from carbonfleet.placement.snapshot import Forecast, QueuedJob, Snapshot
 
@@ -21,6 +22,9 @@ FEW: Final = 8
 POISON_REST: Final = timedelta(minutes=2)
 """So long a job that made the planner fail is left out, unless its spec, a policy or a cluster file changes."""
 Planner = Callable[[Snapshot, datetime], Plan]
+Told = tuple[Decision, DecisionRecord]
+_WAITING: Final = frozenset({Outcome.WAIT, Outcome.BLOCKED})
+NOTHING_TOLD: Final[Mapping[str, Told]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,33 @@ class LastPlan:
         """Remember an answer."""
         self.snapshot, self.planned = snapshot, planned
 
+    def told(self, snapshot: Snapshot) -> Mapping[str, Told]:
+        """By UID, decisions on waiting jobs and their records, whose words hold if they are decided again.
+
+        Words tell of every spoke, and take far longer than the plan. Where only other jobs came, went or moved
+        since, those of the last plan stand for the rest of the slot, as of the time that is in them.
+        """
+        old, planned = self.snapshot, self.planned
+        if old is None or not _is_same(_without_queue(old), _without_queue(snapshot)):
+            return {}
+        before = {job.uid: _asked(job) for job in old.jobs}
+        return {
+            job.uid: (planned.decisions[job.uid], planned.records[job.uid])
+            for job in snapshot.jobs
+            if job.uid in planned.decisions and before.get(job.uid) == _asked(job)
+        }
+
+
+def _asked(job: QueuedJob) -> object:
+    """What of a job, beside its spec, bears on its words."""
+    under_way = job.incumbent if job.incumbent is not None and job.incumbent.is_under_way else None
+    return job.generation, job.attempt, job.remaining_fraction, job.excluded_clusters, job.stays_because, under_way
+
+
+def _without_queue(snapshot: Snapshot) -> Snapshot:
+    spokes = tuple(replace(spoke, free_gpus=None) for spoke in snapshot.spokes)
+    return replace(snapshot, jobs=(), reservations=(), spokes=spokes)
+
 
 def _is_same(old: Snapshot, new: Snapshot) -> bool:
     if old.forecasts.keys() != new.forecasts.keys():
@@ -119,27 +150,47 @@ def _says_the_same(old: Forecast, new: Forecast) -> bool:
     )
 
 
-def plan_around(snapshot: Snapshot, now: datetime, quarantine: Quarantine, planner: Planner) -> Planned:
-    """Plan the queue. Raises what the planner raises when no few jobs are to blame for it."""
+def plan_around(
+    snapshot: Snapshot,
+    now: datetime,
+    quarantine: Quarantine,
+    planner: Planner,
+    told: Mapping[str, Told] = NOTHING_TOLD,
+) -> Planned:
+    """Plan the queue. Raises what the planner raises when no few jobs are to blame for it.
+
+    A decision that is `told` already and is made again keeps its words.
+    """
     held = quarantine.faults(snapshot, now)
     healthy = _without(snapshot, held)
     try:
-        return _planned(healthy, now, planner, held)
+        return _planned(healthy, now, planner, held, told)
     except Exception:
         faults = _culprits(healthy, now, planner)
         if not faults or len(faults) == len(healthy.jobs) > FEW:
             raise
-        told = "; ".join(f"{uid}: {fault}" for uid, fault in sorted(faults.items()))
-        _log.exception("the planner fails on jobs, which are set aside: %s", told)
+        named = "; ".join(f"{uid}: {fault}" for uid, fault in sorted(faults.items()))
+        _log.exception("the planner fails on jobs, which are set aside: %s", named)
     quarantine.keep(healthy.jobs, faults, now)
-    return _planned(_without(healthy, faults), now, planner, held | faults)
+    return _planned(_without(healthy, faults), now, planner, held | faults, told)
 
 
-def _planned(snapshot: Snapshot, now: datetime, planner: Planner, faults: Mapping[str, str]) -> Planned:
+def _planned(
+    snapshot: Snapshot,
+    now: datetime,
+    planner: Planner,
+    faults: Mapping[str, str],
+    told: Mapping[str, Told] = NOTHING_TOLD,
+) -> Planned:
     plan = planner(snapshot, now) if snapshot.jobs else ()
-    decisions = {decision.uid: decision for decision in plan}
-    # Words and digests are worked out here, so that a fault in them is found here too.
-    records = {uid: record_of(decision, now) for uid, decision in decisions.items()}
+    decisions: dict[str, Decision] = {}
+    records: dict[str, DecisionRecord] = {}
+    for decision in plan:
+        uid, kept = decision.uid, told.get(decision.uid)
+        if kept is None or decision.outcome not in _WAITING or not decision.decides_as(kept[0]):
+            # Words and digests are worked out here, so that a fault in them is found here too.
+            kept = decision, record_of(decision, now)
+        decisions[uid], records[uid] = kept
     return Planned(decisions, records, faults)
 
 

@@ -136,6 +136,10 @@ class Decision:
         """`namespace/name`."""
         return f"{self.namespace}/{self.name}"
 
+    def decides_as(self, other: "Decision") -> bool:
+        """Whether the other has the same in all that needs no words: what is to be done, where, when and why."""
+        return all(getattr(self, name) == getattr(other, name) for name in _EAGER)
+
     @classmethod
     def lazily(cls, explain: Callable[["Decision"], Words], **known: object) -> "Decision":
         """A decision with all fields but those in LAZY, which `explain` gives when they are read."""
@@ -147,24 +151,27 @@ class Decision:
 
 
 LAZY: Final = frozenset({"message", "candidates", "baseline", "digest"})
+_EAGER: Final = tuple(name for name in Decision.__dataclass_fields__ if name not in LAZY)
 
 
 class _Explained(Decision):
     """A decision that still has to be put into words."""
 
     __slots__ = ("explain",)
-    explain: Callable[[Decision], Words]
+    explain: Callable[[Decision], Words] | None
+    """None once it is told: the plan's arrays are not held any longer."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - reached for slots that are not filled yet
         if name not in LAZY:
             raise AttributeError(name)
         if name == "digest":
             object.__setattr__(self, "digest", digest_of(self))
-        else:
+        elif self.explain is not None:
             words = self.explain(self)
             object.__setattr__(self, "message", words.message)
             object.__setattr__(self, "candidates", words.candidates)
             object.__setattr__(self, "baseline", words.baseline)
+            object.__setattr__(self, "explain", None)
         return getattr(self, name)
 
     def __eq__(self, other: object) -> bool:

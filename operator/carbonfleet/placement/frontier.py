@@ -33,10 +33,11 @@ class Frontier:
         self._sums = ((windows - totals[:, None, : line.starts]) * SAFETY).astype(np.float32)
         self._least = np.empty((room.level_count, len(problem.lanes), self._lengths.size), dtype=np.float32)
         self._lanes = np.arange(len(problem.lanes))
-        self._seen: list[int] = [-1] * len(problem.lanes)
+        self._seen = [[-1] * room.level_count for _ in self._lanes]
         self._split(problem)
         for lane in self._lanes.tolist():
-            self.renew(lane)
+            for level in range(room.level_count):
+                self.renew(lane, level)
 
     def _split(self, problem: Problem) -> None:
         """Each run as so many of the longest kept length, and some slots and a part; shape (jobs, lanes)."""
@@ -51,11 +52,11 @@ class Frontier:
         """Lower bounds of the carbon totals of the best free windows of some jobs, shape (jobs, lanes)."""
         return self._at(jobs[:, None], levels, self._lanes)
 
-    def column(self, jobs: IntArray, levels: IntArray, lane: int) -> FloatArray:
-        """The same for one lane, shape (jobs,); `levels` are those of the lane."""
-        return self._at(jobs, levels, lane)
+    def column(self, jobs: IntArray, level: int, lane: int) -> FloatArray:
+        """The same for jobs of one level on one lane, shape (jobs,)."""
+        return self._at(jobs, level, lane)
 
-    def _at(self, jobs: IntArray, levels: IntArray, lanes: IntArray | int) -> FloatArray:
+    def _at(self, jobs: IntArray, levels: IntArray | int, lanes: IntArray | int) -> FloatArray:
         whole = self._whole[jobs, lanes]
         low = self._least[levels, lanes, whole]
         high = self._least[levels, lanes, whole + 1]
@@ -70,14 +71,13 @@ class Frontier:
         bound[closed] = np.inf
         return bound
 
-    def is_stale(self, lane: int) -> bool:
+    def is_stale(self, lane: int, level: int) -> bool:
         """Whether windows were taken on a lane since its leasts were found: they still are lower bounds."""
-        return self._seen[lane] != self._room.version[int(self._place[lane])]
+        return self._seen[lane][level] != self._room.version[int(self._place[lane])]
 
-    def renew(self, lane: int) -> None:
-        """Find the leasts of a lane anew."""
+    def renew(self, lane: int, level: int) -> None:
+        """Find the leasts of a lane anew, for one level."""
         place = int(self._place[lane])
-        self._seen[lane] = self._room.version[place]
-        runs = self._room.all_levels(place)[:, None, : self._starts]
-        free = runs >= self._lengths[:, None]
-        self._least[:, lane] = np.where(free, self._sums[lane], np.float32(np.inf)).min(axis=2)
+        self._seen[lane][level] = self._room.version[place]
+        free = self._room.run(level, place)[: self._starts] >= self._lengths[:, None]
+        self._least[level, lane] = np.where(free, self._sums[lane], np.float32(np.inf)).min(axis=1)

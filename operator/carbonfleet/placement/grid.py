@@ -36,16 +36,10 @@ class Timeline:
     starts: int
     minutes: int
     """How far windows may reach; a multiple of slot_minutes."""
-
-    @property
-    def now_minute(self) -> int:
-        """The minute that has begun."""
-        return (self.now - self.origin) // MINUTE
-
-    @property
-    def next_minute(self) -> int:
-        """The minute that begins now or next: what starts at once is reckoned from here to its end."""
-        return -((self.origin - self.now) // MINUTE)
+    now_minute: int
+    """The minute that has begun."""
+    next_minute: int
+    """The minute that begins now or next: what starts at once is reckoned from here to its end."""
 
     @property
     def slots(self) -> int:
@@ -91,7 +85,8 @@ def timeline(now: datetime, latest: timedelta, longest: timedelta, assumptions: 
     start_room = min(max(latest, timedelta()), assumptions.horizon)
     starts = (now + start_room - origin) // (slot * MINUTE) + 1
     run_slots = -(-(longest // MINUTE + 1) // slot) + 1
-    return Timeline(origin, now, slot, starts, (starts + run_slots) * slot)
+    present = (now - origin) // MINUTE, -((origin - now) // MINUTE)
+    return Timeline(origin, now, slot, starts, (starts + run_slots) * slot, *present)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

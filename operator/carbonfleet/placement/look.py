@@ -53,9 +53,7 @@ def ranges_of(problem: Problem) -> Ranges:
 
 def plain_jobs(problem: Problem) -> BoolArray:
     """Shape (jobs,): whether a quick look says all that there is to say of a job's windows."""
-    known = np.array([problem.known[job.spec.signal] for job in problem.jobs]).reshape(problem.admitted.shape)
-    admitted = problem.admitted.any(axis=1)
-    plain: BoolArray = ~admitted | (problem.admitted & known).any(axis=1)
+    plain: BoolArray = ~problem.lost
     if problem.price_total.size:
         plain &= ~(problem.admitted & problem.has_hours).any(axis=1)
     purses = {key for key, rows in problem.purses_of.items() if rows}
@@ -125,16 +123,18 @@ class Looker:
         score[closed] = NOWHERE
         return score
 
-    def sharpen(self, bounds: FloatArray, jobs: IntArray, lane: int) -> None:
-        """Raise the bounds of some jobs on a lane on which windows were taken since they were found."""
-        if not jobs.size:
-            return
-        signal = self._signal_of(jobs)
-        frontier = self._frontiers[signal]
-        if frontier.is_stale(lane):
-            frontier.renew(lane)
-            carbon = frontier.column(jobs, self._level[jobs, lane], lane)
-            np.maximum(bounds[:, lane], self._bound(carbon, jobs, lane), out=bounds[:, lane])
+    def sharpen(self, bounds: FloatArray, jobs: IntArray, lane: int, job: int) -> None:
+        """Raise the bounds of some jobs on a lane on which windows were taken since they were found.
+
+        Only of those that take as many GPUs as `job`.
+        """
+        level = int(self._level[job, lane])
+        frontier = self._frontiers[self._signal_of(job)]
+        if jobs.size and frontier.is_stale(lane, level):
+            frontier.renew(lane, level)
+            rows = np.flatnonzero(self._level[jobs, lane] == level)
+            carbon = frontier.column(jobs[rows], level, lane)
+            bounds[rows, lane] = np.maximum(bounds[rows, lane], self._bound(carbon, jobs[rows], lane))
 
     def _unhindered_bounds(self) -> FloatArray:
         """A lower bound of every score on empty lanes, shape (jobs, lanes); infinite where a job can't go."""

@@ -61,6 +61,8 @@ class Problem:
     """Shape (jobs, lanes): no rule objects."""
     known: Mapping[SignalKind, BoolArray]
     """Shape (lanes,): the grid there is known."""
+    lost: BoolArray
+    """Shape (jobs,): the grid is known on none of the lanes that the rules leave."""
     price_total: FloatArray
     """Running total of prices that depend on the hour, PRICE_RESOLUTION per GPU; shape (lanes, minutes + 1).
 
@@ -107,7 +109,8 @@ def problem_of(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Ti
     carbons = {signal: carbon(snapshot, signal, lanes.zones, line) for signal in signals}
     purses, purses_of = _purses(snapshot, jobs, int(lanes.place.max(initial=-1)) + 1)
     quotas = [quota for purse in purses if (quota := purse.quota()) is not None]
-    admitted = [admission.admitted(job) for job in jobs]
+    admitted = np.array([admission.admitted(job) for job in jobs], dtype=np.bool_).reshape(len(jobs), len(lanes))
+    known = {signal: _known(carbons[signal], lanes) for signal in signals}
     return Problem(
         snapshot=snapshot,
         now=now,
@@ -118,8 +121,9 @@ def problem_of(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Ti
         carbon=carbons,
         terms=terms,
         admission=admission,
-        admitted=np.array(admitted, dtype=np.bool_).reshape(len(jobs), len(lanes)),
-        known={signal: _known(carbons[signal], lanes) for signal in signals},
+        admitted=admitted,
+        known=known,
+        lost=_lost(jobs, admitted, known),
         price_total=_price_total(lanes, line),
         has_hours=np.array([lane.has_hours for lane in lanes.lanes], dtype=np.bool_),
         capacity=capacity_of(snapshot, lanes, line, quotas),
@@ -131,6 +135,15 @@ def problem_of(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Ti
 def _known(grid: Carbon, lanes: Lanes) -> BoolArray:
     by_zone = np.array([forecast is not None for forecast in grid.forecasts], dtype=np.bool_)
     return by_zone[lanes.zone]
+
+
+def _lost(jobs: list[QueuedJob], admitted: BoolArray, known: Mapping[SignalKind, BoolArray]) -> BoolArray:
+    signals = np.array([job.spec.signal for job in jobs])
+    lost = np.zeros(len(jobs), dtype=np.bool_)
+    for signal, lanes in known.items():
+        rows = np.flatnonzero(signals == signal)
+        lost[rows] = admitted[rows].any(axis=1) & ~(admitted[rows] & lanes).any(axis=1)
+    return lost
 
 
 def _order(jobs: list[QueuedJob], limits: list[Limits], terms: Terms, now: datetime) -> list[int]:

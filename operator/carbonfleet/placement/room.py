@@ -41,10 +41,6 @@ class Room:
         """How many numbers of GPUs are told apart."""
         return self._gpus.size
 
-    def all_levels(self, row: int) -> Runs:
-        """The runs of one row at every level, shape (levels, slots)."""
-        return self._runs[:, row]
-
     def levels(self, gpus: IntArray) -> IntArray:
         """Which level answers for so many GPUs."""
         return np.searchsorted(self._gpus, gpus)

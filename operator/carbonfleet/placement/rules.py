@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -100,23 +101,24 @@ def price(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | None:
     )
 
 
-def _residency_key(job: QueuedJob) -> Hashable:
-    request = job.spec.residency
-    return job.namespace, request.data_class, request.allowed_regions, request.allowed_jurisdictions
+_asked = "spec.residency."
+_residency_key = attrgetter(
+    "namespace", f"{_asked}data_class", f"{_asked}allowed_regions", f"{_asked}allowed_jurisdictions"
+)
 
 
 RULES: tuple[tuple[Rule, Key], ...] = (
     (residency, _residency_key),
     (health, lambda job: None),
-    (recently_left, lambda job: job.excluded_clusters),
+    (recently_left, attrgetter("excluded_clusters")),
     (
         own_place,
         lambda job: (job.stays_because, job.incumbent.cluster) if job.stays_because and job.incumbent else None,
     ),
-    (gpu_type, lambda job: job.spec.resources.gpu_types),
-    (gpu_memory, lambda job: job.spec.resources.gpu_memory_gib),
-    (gpu_count, lambda job: (job.spec.resources.gpus, job.spec.resources.options)),
-    (spot, lambda job: job.spec.resources.spot),
+    (gpu_type, attrgetter("spec.resources.gpu_types")),
+    (gpu_memory, attrgetter("spec.resources.gpu_memory_gib")),
+    (gpu_count, attrgetter("spec.resources.gpus", "spec.resources.options")),
+    (spot, attrgetter("spec.resources.spot")),
     (price, lambda job: minds_cost(job)),
 )
 """In the order in which they are named to people; each with what of the job it looks at."""
@@ -149,7 +151,7 @@ class Admission:
 
     def admitted(self, job: QueuedJob) -> BoolArray:
         """Shape (lanes,): True where no rule objects."""
-        keys = tuple(key(job) for _, key in RULES)
+        keys = tuple([key(job) for _, key in RULES])
         known = self._by_keys.get(keys)
         if known is None:
             known = np.ones(len(self._lanes), dtype=np.bool_)

@@ -86,7 +86,7 @@ class Stretch:
                 return self._choice_of(job, found)
             score, start = self._looker.look(job, lane)
             if score > left[lane] * SLACK:
-                self._looker.sharpen(self._bounds[row + 1 :], self._jobs[row + 1 :], lane)
+                self._looker.sharpen(self._bounds[row + 1 :], self._jobs[row + 1 :], lane, job)
             found = min(found, (score, start, lane))
             left[lane] = NOWHERE
         return self._choice_of(job, everywhere(self._looker, job))

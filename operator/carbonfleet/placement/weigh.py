@@ -95,8 +95,7 @@ def fits_horizon(problem: Problem, job: int) -> BoolArray:
 
 def is_signal_lost(problem: Problem, job: int) -> bool:
     """Whether the grid is known on none of the lanes that the rules leave."""
-    admitted = problem.admitted[job]
-    return bool(admitted.any()) and not (admitted & problem.known[problem.jobs[job].spec.signal]).any()
+    return bool(problem.lost[job])
 
 
 def _allowed(problem: Problem, job: int, usd: FloatArray, grams: FloatArray) -> BoolArray:
