@@ -66,7 +66,10 @@ def test_a_forecast_miss_pauses_a_running_job_until_the_grid_clears(house):
     assert (job.status.attempt, job.status.pauses) == (1, 1)
 
 
-@pytest.mark.parametrize("forgets", [False, True], ids=["one-hub", "a-new-hub-for-each-cycle"])
+@pytest.mark.parametrize(
+    "forgets",
+    [pytest.param(False, id="one-hub"), pytest.param(True, id="a-new-hub-for-each-cycle", marks=pytest.mark.soak)],
+)
 def test_half_the_carbon_elsewhere_moves_a_running_job_once(house, forgets):
     house.forgets, name = forgets, f"moved-{int(forgets)}"
     began = begin(house, name)
@@ -82,6 +85,7 @@ def test_half_the_carbon_elsewhere_moves_a_running_job_once(house, forgets):
     assert job.status.actual.grams_co2e == pytest.approx(first.grams + second.grams, abs=0.1)
 
 
+@pytest.mark.soak
 def test_a_swing_of_five_percent_moves_neither_what_runs_nor_what_waits(house):
     now = house.clock.now().replace(minute=0, second=0, microsecond=0)
     for hour in range(96):
