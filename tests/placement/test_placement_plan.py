@@ -369,10 +369,3 @@ def test_a_queue_that_policy_refuses_as_a_whole_gets_a_reason_for_each_job_and_s
             assert decision.message
             assert [c.verdict.value for c in decision.candidates] == ["Filtered"] * 2
             assert all(candidate.reason and candidate.message for candidate in decision.candidates)
-
-
-@pytest.mark.filterwarnings("error")
-def test_runs_of_less_than_a_slot_raise_no_warning():
-    spokes = [OSLO, OHIO]
-    decisions = plan(world([job("a", hours=0.1), job("b", hours=0.2)], spokes, FLAT), NOON).decisions
-    assert {decision.window.cluster for decision in decisions} == {"oslo"}
