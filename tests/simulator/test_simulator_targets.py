@@ -68,7 +68,8 @@ def test_from_history_alone_the_yardstick_is_beaten(data_folder):
     print({key: round(value, 2) for key, value in found.items()})
     assert np.mean(list(found.values())) > np.mean(list(YARDSTICK.values()))
     assert min(found[key] - YARDSTICK[key] for key in YARDSTICK) > -0.2
-    for name, target in {"us6": 97.3, "eu9": 98.6, "hydro3": 99.75}.items():
+    # Where it stands: apac4 and hydro3 are still to reach 95 and 99.8.
+    for name, target in {"us6": 97.3, "eu9": 98.6, "apac4": 94.64, "hydro3": 99.78}.items():
         assert found[name, 4] > target - 0.005
 
 
