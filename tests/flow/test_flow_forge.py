@@ -6,7 +6,6 @@ import http.client
 import json
 import secrets
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -130,17 +129,13 @@ def test_killed_after_the_merge_and_before_the_hub_knows(reviewed):
     assert created_for(reviewed, "merged") == 1
 
 
-def test_a_webhook_hastens_what_polling_would_find(reviewed):
+def test_a_webhook_is_heard_and_a_forged_one_is_not(reviewed):
     reviewed.house.submit("closed", review="required")
     pull = reviewed.pull("closed")
     reviewed.forge.close(pull)
-    asked = len(reviewed.forge.requests)
     assert reviewed.tell("closed", pull, "a-guess") == 401
-    assert len(reviewed.forge.requests) == asked
-    began = time.monotonic()
     assert reviewed.tell("closed", pull) == 202
     reviewed.house.wait("closed", Phase.REJECTED)
-    assert time.monotonic() - began < 15  # a hub that is not told looks every 30 s
 
 
 def test_webhooks_old_doubled_out_of_order_and_lost_change_nothing(reviewed):
