@@ -37,6 +37,19 @@ def test_gpus_that_others_use_are_not_counted_on():
     assert decision.candidates[0].reason == "NoCapacity"
 
 
+@pytest.mark.parametrize("tier", ["urgent", "flexible"])
+@pytest.mark.parametrize("asked", [{}, {"max_intensity_grams_per_kwh": 900}], ids=["plain", "gated"])
+def test_how_far_free_gpus_are_looked_for_is_a_jobs_own_affair(tier, asked):
+    """Free in 30 hours: too far off for a wait of 2 hours, whether or not another job waits for days."""
+    held = Reservation("held", "ml", "oslo", "main", 1, NOON - HOUR, NOON + 30 * HOUR)
+    short = job("short", schedule={"max_delay": "2h"} | asked)
+    other = job("other", gpus=2, schedule={"tier": tier})
+    snapshot = world([short], [spoke("oslo", gpus=1)], {"NO-NO1": DAY}, reservations=(held,))
+    for queue in ((short,), (short, other)):
+        decision = next(d for d in plan(replace(snapshot, jobs=queue), NOON) if d.uid == short.uid)
+        assert (decision.window, decision.reason) == (None, "WaitingForCapacity")
+
+
 def test_a_reservation_that_the_spoke_shows_is_not_deducted_twice():
     held = Reservation("other", "ml", "oslo", "main", 4, NOON - HOUR, NOON + 9 * HOUR)
     snapshot = world(

@@ -24,12 +24,12 @@ TINY: Final = 1e-9
 def improve(problem: Problem, looker: Looker, room: Room, choices: list[Choice | None], jobs: IntArray) -> None:
     """Better the choices of a tier where its jobs crowd each other, as far as the allowed work goes.
 
-    Jobs that were promised a place keep it; a large tier is left as it is.
+    Jobs that were promised a place keep it; a large tier is left as it is, and so is one with room for all.
     """
     jobs = np.array([job for job in jobs.tolist() if problem.jobs[job].incumbent is None], dtype=np.int64)
     work = problem.snapshot.assumptions.improvement_cells
     options = min(OPTIONS, len(problem.lanes))
-    if jobs.size < 2 or jobs.size * options * problem.line.starts * FEWEST_STEPS > work:
+    if jobs.size < 2 or room.is_ample or jobs.size * options * problem.line.starts * FEWEST_STEPS > work:
         return
     bounds = looker.unhindered(jobs)
     jobs, bounds = jobs[np.isfinite(bounds).any(axis=1)], bounds[np.isfinite(bounds).any(axis=1)]

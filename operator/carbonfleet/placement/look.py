@@ -251,7 +251,8 @@ class Looker:
         if not lanes.size:
             return -1, -1
         line, minutes = self._line, self._problem.terms.minutes[job, lanes]
-        due = np.minimum((self._problem.deadline_minute(job) - minutes) // line.slot_minutes, line.starts - 1)
+        due = (self._problem.deadline_minute(job) - minutes) // line.slot_minutes
+        due = np.minimum(due, min(self._problem.last_look(job), line.starts - 1))
         runs = self._room.runs(self._level[job, lanes], self._place[lanes])
         starts = np.arange(line.starts)
         free = runs[:, : line.starts] >= self._span[job, lanes, None]

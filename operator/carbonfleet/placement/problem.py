@@ -22,7 +22,7 @@ from carbonfleet.placement.snapshot import FloatArray, QueuedJob, Snapshot
 PRICE_RESOLUTION: Final = 1e-9
 """USD per GPU and minute: prices are whole multiples of this, so that equal windows cost the same."""
 LATE_ROOM: Final = timedelta(hours=24)
-"""How far beyond the latest start free GPUs are looked for when none was free before it."""
+"""From now on; how far free GPUs are looked for beyond the latest start when none was free before it."""
 
 
 @dataclass(slots=True)
@@ -78,6 +78,13 @@ class Problem:
     def latest_start(self, job: int) -> int:
         """The last start of the job's own will, on any lane."""
         return self.line.start_at_or_before(self.line.minute(self.limits[job].latest))
+
+    def last_look(self, job: int) -> int:
+        """The last start that is looked at, where nothing was free until the latest one.
+
+        It is the job's own affair: a longer wait of another job must not change what this one finds.
+        """
+        return self.line.start_at_or_before(self.line.minute(max(self.limits[job].latest, self.now + LATE_ROOM)))
 
     def earliest_start(self, job: int) -> int:
         """The first start that is not before the job's earliest."""

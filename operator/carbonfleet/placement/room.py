@@ -37,6 +37,11 @@ class Room:
         return runs
 
     @property
+    def is_ample(self) -> bool:
+        """Whether every row has in every slot what the largest job asks for: then nobody was in another's way."""
+        return bool(self._free.min() >= self._most)
+
+    @property
     def level_count(self) -> int:
         """How many numbers of GPUs are told apart."""
         return self._gpus.size

@@ -50,7 +50,8 @@ def windows_of(problem: Problem, job: int) -> Windows:
     usd[:, 0] = _usd(problem, job, begin[:1], end[:, :1])[:, 0]
     allowed = _allowed(problem, job, usd, grams)
     on_time, forced = _on_time(problem, job, grid)
-    late = np.arange(line.starts)[None, :] > problem.latest_start(job)
+    starts = np.arange(line.starts)[None, :]
+    late = (starts > problem.latest_start(job)) & (starts <= problem.last_look(job))
     if _waits_for_signal(problem, job):
         late[:] = False
     end[:, 0] += line.next_minute - line.now_minute
