@@ -28,7 +28,7 @@ from carbonfleet.placement.assign import assign
 from carbonfleet.placement.better import better, effort_for
 from carbonfleet.placement.choice import Choice
 from carbonfleet.placement.crowd import crowd_of, windows_taken
-from carbonfleet.placement.look import Looker, ranges_of
+from carbonfleet.placement.look import Looker
 from carbonfleet.placement.policy import tiers
 from carbonfleet.placement.problem import Problem, problem_of
 from carbonfleet.placement.room import Room
@@ -98,7 +98,7 @@ def relaxation(problem: Problem) -> float | None:
             span = int(windows.span[lane, start])
             cells.append(problem.lanes.place[lane] * slots + np.arange(start, start + span))
             of_cell.append(np.full(span, len(score)))
-            gpus.append(np.full(span, problem.terms.gpus[job, lane]))
+            gpus.append(np.full(span, problem.demand.of(job).gpus[lane]))
             job_of.append(job)
             score.append(windows.scores[lane, start])
     count, free = len(score), problem.capacity.free
@@ -135,7 +135,7 @@ def measure(seed: int) -> Measured | None:
         return None
     scores, times = {"in turn, by slack": _score(choices)}, {"in turn, by slack": seconds}
     jobs = np.arange(len(choices))
-    looker = Looker(problem, ranges_of(problem), Room(problem.capacity, np.unique(problem.terms.gpus).tolist()))
+    looker = Looker(problem, Room(problem.capacity, np.unique(problem.demand.gpus_by_kind).tolist()))
     crowd = crowd_of(problem, jobs.tolist(), choices, looker.unhindered(jobs))
     effort = effort_for(crowd, HOURLY.improvement_cells)
     taken = windows_taken(crowd, choices)

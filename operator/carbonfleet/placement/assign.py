@@ -9,7 +9,7 @@ from carbonfleet.placement.careful import carefully
 from carbonfleet.placement.choice import Choice
 from carbonfleet.placement.grid import IntArray
 from carbonfleet.placement.improve import improve
-from carbonfleet.placement.look import STRETCH, Looker, plain_jobs, ranges_of
+from carbonfleet.placement.look import STRETCH, Looker, plain_jobs
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
 from carbonfleet.placement.rules import BoolArray
@@ -26,8 +26,8 @@ def assign(problem: Problem) -> list[Choice | None]:
     """
     if not problem.jobs or not len(problem.lanes):
         return [None] * len(problem.jobs)
-    room = Room(problem.capacity, np.unique(problem.terms.gpus).tolist())
-    looker = Looker(problem, ranges_of(problem), room)
+    room = Room(problem.capacity, np.unique(problem.demand.gpus_by_kind).tolist())
+    looker = Looker(problem, room)
     plain = plain_jobs(problem)
     choices: list[Choice | None] = []
     for jobs in tiers_of(problem):
@@ -48,7 +48,7 @@ def in_turn(problem: Problem, looker: Looker, room: Room, jobs: IntArray, plain:
     crowded = False
     for neighbours, quick in stretches(problem, jobs, plain):
         if quick:
-            stretch = Stretch(problem, looker, room, neighbours, crowded)
+            stretch = Stretch(problem, looker.at(neighbours), room, crowded)
             choices += stretch.choices()
             crowded = stretch.repeated > CROWDED * neighbours.size
         else:

@@ -1,4 +1,4 @@
-"""The least carbon that a run of some length can have in a zone and a block of starts: where to look first."""
+"""The least carbon that a run of some length can have in a zone by some start: where to look first."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,24 +19,31 @@ SAFETY: Final = np.float32(1 - 1e-6)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bounds:
-    """For each zone, run length and block of starts: the least carbon total of a window that starts there.
+    """For each zone, run length and block of starts: the least carbon total of a window that starts by then.
 
     `least` has shape (zones, lengths, blocks) with lengths in whole slots from 0. A length between two
-    whole slots lies between their bounds: a window's total is linear in its length within a slot, and the
-    least of a sum is at least the sum of the leasts. Start 0 counts as the begin of its slot.
+    whole slots lies between their bounds: where the grid is steady, a window's total is linear in its length
+    within a slot, and the least of a sum is at least the sum of the leasts; elsewhere it is at least that of the
+    shorter. Start 0 counts as the begin of its slot.
     """
 
     least: Float32Array
-    slot_minutes: int
+    per_minute: float
+    """The share of the way to the next whole slot's bound that a minute more goes."""
 
     def until(self, zones: IntArray, whole: IntArray, part: IntArray, last: IntArray) -> FloatArray:
         """Bounds of runs of `whole` slots and `part` minutes that start by `last`; shape (runs, lanes)."""
-        table = np.minimum.accumulate(self.least, axis=2)
-        whole, block = np.minimum(whole, table.shape[1] - 2), last // BLOCK
-        low = table[zones, whole, block]
-        high = table[zones, whole + 1, block]
-        bound: FloatArray = low + (part / self.slot_minutes) * (high - low)
+        whole, block = np.minimum(whole, self.least.shape[1] - 2), last // BLOCK
+        low = self.least[zones, whole, block]
+        high = self.least[zones, whole + 1, block]
+        bound: FloatArray = low.astype(np.float64)
+        bound += part * self.per_minute * (high - low)
         return bound
+
+
+def minute_share(grid: Carbon, line: Timeline) -> float:
+    """By how much of a slot's carbon a run grows at least with each of the slot's minutes."""
+    return 1 / line.slot_minutes if grid.is_steady else 0.0
 
 
 def bounds_of(grid: Carbon, line: Timeline, longest_minutes: int) -> Bounds:
@@ -49,4 +56,4 @@ def bounds_of(grid: Carbon, line: Timeline, longest_minutes: int) -> Bounds:
         ends = sliding_window_view(total, line.starts)[:lengths]
         least[row] = np.minimum.reduceat(ends - total[: line.starts], edges, axis=1)
     least *= SAFETY
-    return Bounds(least, line.slot_minutes)
+    return Bounds(np.minimum.accumulate(least, axis=2), minute_share(grid, line))

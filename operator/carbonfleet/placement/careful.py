@@ -74,7 +74,7 @@ def best(windows: Windows, free: BoolArray) -> Choice | None:
 
 def has_room(problem: Problem, job: int, windows: Windows, capacity: Capacity) -> BoolArray:
     """Where enough GPUs are free all along, and no quota is overdrawn; shape (lanes, starts)."""
-    gpus, starts = problem.terms.gpus[job], problem.line.starts
+    gpus, starts = problem.demand.of(job).gpus, problem.line.starts
     room: BoolArray = capacity.runs(problem.lanes.place, gpus)[:, :starts] >= windows.span
     for row in quota_rows(problem, job):
         rows = np.full(len(problem.lanes), row)
@@ -85,7 +85,7 @@ def has_room(problem: Problem, job: int, windows: Windows, capacity: Capacity) -
 def within_purse(problem: Problem, job: int, windows: Windows) -> BoolArray:
     """Where the monthly budgets of the job's policies still have room; shape (lanes, starts)."""
     within = np.ones(windows.scores.shape, dtype=np.bool_)
-    hours = problem.terms.gpus[job] * problem.terms.minutes[job] / 60.0
+    hours = problem.demand.of(job).gpus * problem.demand.of(job).minutes / 60.0
     for index in problem.purse_rows(job):
         purse = problem.purses[index]
         within &= windows.grams <= purse.carbon_kg * 1000

@@ -22,8 +22,13 @@ class Choice:
     """In minutes, for a run that is cut; left empty, the run is in one piece."""
     running: Outcome | None = None
     """What becomes of a job that runs: KEEP, PAUSE or MOVE."""
-    kept: bool = False
-    """It stays where it was planned, since the gain of another place is too small."""
+    instead: tuple[int, int] | None = None
+    """The better lane and start that it does without: it stays where it was planned, since the gain is too small."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it stays where it was planned for the sake of that."""
+        return self.instead is not None
 
 
 def segments_of(problem: Problem, job: int, choice: Choice) -> Segments:
@@ -31,7 +36,7 @@ def segments_of(problem: Problem, job: int, choice: Choice) -> Segments:
     if choice.segments:
         return choice.segments
     begin = problem.line.begin(choice.start)
-    return ((begin, begin + int(problem.terms.minutes[job, choice.lane])),)
+    return ((begin, begin + int(problem.demand.of(job).minutes[choice.lane])),)
 
 
 def slots_of(problem: Problem, job: int, choice: Choice) -> Iterator[tuple[int, int]]:
@@ -56,7 +61,7 @@ def rows_of(problem: Problem, job: int, lane: int) -> list[int]:
 
 def take(problem: Problem, job: int, choice: Choice, room: Room, sign: int = 1) -> None:
     """Reserve a choice's GPUs; sign -1 gives them back."""
-    gpus = sign * int(problem.terms.gpus[job, choice.lane])
+    gpus = sign * int(problem.demand.of(job).gpus[choice.lane])
     for first, end in slots_of(problem, job, choice):
         for row in rows_of(problem, job, choice.lane):
             room.take(row, gpus, first, end)
@@ -68,4 +73,4 @@ def spend(problem: Problem, job: int, choice: Choice, grams: float, sign: int = 
     for index in problem.purse_rows(job):
         purse = problem.purses[index]
         purse.carbon_kg -= sign * grams / 1000
-        purse.gpu_hours -= sign * int(problem.terms.gpus[job, choice.lane]) * minutes / 60
+        purse.gpu_hours -= sign * int(problem.demand.of(job).gpus[choice.lane]) * minutes / 60

@@ -7,21 +7,16 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from carbonfleet.placement.grid import Carbon, IntArray
-from carbonfleet.placement.problem import Problem
+from carbonfleet.placement.grid import MOST, Carbon, IntArray, Timeline
 
 Int32Array = npt.NDArray[np.int32]
-MOST: Final = 2**31 - 2
-CLOSED: Final = np.int32(2**31 - 1)
+CLOSED: Final = np.int32(MOST + 1)
 """Stands above every total."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compact:
-    """Carbon totals as 32-bit whole numbers, each zone in a unit of its own, laid out for quick looks.
-
-    Equal windows stay equal; others may be a few millionths off, so that what is found is scored exactly.
-    """
+    """Weighed carbon totals as 32-bit whole numbers, each zone in its unit, laid out for quick looks."""
 
     ends: Int32Array
     """A view: row r holds, for all starts, the totals at the end of windows of the length that r stands for."""
@@ -33,13 +28,9 @@ class Compact:
     slot_minutes: int
 
     @classmethod
-    def of(cls, grid: Carbon, problem: Problem) -> "Compact":
-        """The compact form of a problem's carbon."""
-        line, zone = problem.line, problem.lanes.zone
-        rates = np.diff(grid.weighed, axis=1)
-        unit = np.maximum(grid.weighed[:, -1:], 1.0) / (MOST - line.minutes)
-        totals = np.zeros(grid.weighed.shape, dtype=np.int32)
-        totals[:, 1:] = np.cumsum(np.rint(rates / unit), axis=1)
+    def of(cls, grid: Carbon, zone: IntArray, line: Timeline) -> "Compact":
+        """The compact form of a grid; `zone` is that of each lane."""
+        totals = (grid.weighed / grid.unit[:, None]).astype(np.int32)
         padding = np.repeat(totals[:, -1:], line.slot_minutes - 1, axis=1)
         phased = np.concatenate([totals, padding], axis=1).reshape(len(totals), -1, line.slot_minutes)
         stride = phased.shape[1]
@@ -48,6 +39,9 @@ class Compact:
         begins = ends[zone * line.slot_minutes * stride]
         return cls(ends, begins, stride, zone, line.slot_minutes)
 
-    def rows(self, whole: IntArray, part: IntArray) -> IntArray:
-        """The row of `ends` for runs of `whole` slots and `part` minutes; shape (jobs, lanes)."""
-        return (self.zone * self.slot_minutes + part) * self.stride + np.minimum(whole, self.stride - 1)
+    def rows(self, lanes: IntArray | int, whole: IntArray, part: IntArray) -> IntArray:
+        """The rows of `ends` for runs of `whole` slots and `part` minutes on lanes; shape as these."""
+        rows: IntArray = (self.zone[lanes] * self.slot_minutes + part) * self.stride + np.minimum(
+            whole, self.stride - 1
+        )
+        return rows

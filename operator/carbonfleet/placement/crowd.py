@@ -109,7 +109,7 @@ def crowd_of(problem: Problem, jobs: Sequence[int], choices: Sequence[Choice | N
         scores,
         lane,
         place,
-        problem.terms.gpus[rows, lane],
+        problem.demand.at(rows, lane).gpus,
         spans,
         first.reshape(shape),
         (first + spans).reshape(shape),

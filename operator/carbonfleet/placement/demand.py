@@ -1,12 +1,12 @@
-"""What each job takes on each lane: GPUs, minutes, energy, grams and money, over (job, lane)."""
+"""What each job takes on each lane: GPUs, minutes, energy, grams and money."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
-from carbonfleet.api.job import Goal
+from carbonfleet.api.job import Goal, Objective
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.grid import MINUTE, RESOLUTION, IntArray
 from carbonfleet.placement.hardware import profile
@@ -20,9 +20,9 @@ CARBON_ONLY_USD_PER_TONNE: Final = 50.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Terms:
-    """What a score is made of, for the window of a job on a lane whose carbon total is g.
+    """What a score is made of, for the windows of some jobs on some lanes whose carbon total is g.
 
-    Arrays have shape (jobs, lanes). `cost = usd` (time-of-use prices come on top),
+    Arrays of one shape, such as (jobs, lanes) or (lanes,). `cost = usd` (time-of-use prices come on top),
     `grams = operational * g + transfer * g + transfer_fixed + embodied`, and
     `score = money_weight * cost + carbon_weight * grams`.
     """
@@ -37,111 +37,205 @@ class Terms:
     transfer_fixed: FloatArray
     embodied: FloatArray
     money_weight: FloatArray
-    """Shape (jobs, 1)."""
     carbon_weight: FloatArray
-    """USD per gram, shape (jobs, 1)."""
+    """USD per gram. Weights have the shape of the jobs alone."""
+    fixed: FloatArray
+    """The part of the score that no hour changes, in USD."""
+    slope: FloatArray
+    """USD per unit of carbon total."""
 
-    def taken(self, rows: Sequence[int]) -> "Terms":
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Data:
+    """Where the jobs' data lies, and what moving it takes."""
+
+    gib: FloatArray
+    """Shape (jobs,)."""
+    region: IntArray
+    """Shape (jobs,): a row of what follows; the first is for jobs whose data lies nowhere."""
+    away: FloatArray
+    """Shape (regions, lanes): 1 where a lane is in another region, else 0."""
+    egress_usd_per_gib: FloatArray
+    grams_per_kwh: FloatArray
+    """Of the source's grid, NaN where that is not known."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Demand:
+    """The terms of all jobs on all lanes, worked out where they are asked for.
+
+    A table of them would be larger than anything else in a plan, and slower to fill and read than this.
+    Lanes on which every job takes equally long are of one kind.
+    """
+
+    lanes: Lanes
+    kind: IntArray
+    """Shape (lanes,)."""
+    gpus_by_kind: IntArray
+    minutes_by_kind: IntArray
+    """Shape (jobs, kinds)."""
+    data: Data
+    transfer_kwh_per_gib: float
+    money_weight: FloatArray
+    """Shape (jobs,), as the other."""
+    carbon_weight: FloatArray
+    latest: dict[int, Terms] = field(default_factory=dict)
+    """The job that was asked for last."""
+
+    def taken(self, rows: Sequence[int]) -> "Demand":
         """The same for some jobs, in the order of `rows`."""
         index = np.array(rows, dtype=np.int64)
-        return Terms(**{item.name: getattr(self, item.name)[index] for item in fields(self)})
+        return replace(
+            self,
+            gpus_by_kind=self.gpus_by_kind[index],
+            minutes_by_kind=self.minutes_by_kind[index],
+            data=replace(self.data, gib=self.data.gib[index], region=self.data.region[index]),
+            money_weight=self.money_weight[index],
+            carbon_weight=self.carbon_weight[index],
+            latest={},
+        )
 
-    @property
-    def fixed(self) -> FloatArray:
-        """The part of the score that no hour changes, in USD."""
-        return self.money_weight * self.usd + self.carbon_weight * (self.transfer_fixed + self.embodied)
+    def of(self, job: int) -> Terms:
+        """The terms of one job on all lanes, shape (lanes,)."""
+        found = self.latest.get(job)
+        if found is None:
+            found = self.at(np.array(job), np.arange(len(self.lanes)))
+            self.latest.clear()
+            self.latest[job] = found
+        return found
 
-    @property
-    def slope(self) -> FloatArray:
-        """USD per unit of carbon total."""
-        return self.carbon_weight * (self.operational + self.transfer)
+    def at(self, jobs: IntArray, lanes: IntArray) -> Terms:
+        """The terms of jobs on lanes; the two are broadcast against each other."""
+        where, kind = self.lanes, self.kind[lanes]
+        gpus, minutes = self.gpus_by_kind[jobs, kind], self.minutes_by_kind[jobs, kind]
+        hours = minutes / 60.0
+        usd = gpus * hours * where.usd_per_gpu_hour[lanes]
+        power = gpus * where.kw_per_gpu[lanes]
+        operational = power * where.pue[lanes] * (RESOLUTION / 60.0)
+        embodied = gpus * hours * where.embodied_grams_per_gpu_hour[lanes]
+        transfer, transfer_fixed = np.zeros(usd.shape), np.zeros(usd.shape)
+        if self.data.gib[jobs].any():
+            egress_usd, transfer, transfer_fixed = self._transfer(jobs, lanes, minutes)
+            usd = usd + egress_usd
+        money, carbon = self.money_weight[jobs], self.carbon_weight[jobs]
+        return Terms(
+            gpus=gpus,
+            minutes=minutes,
+            energy_kwh=power * hours,
+            usd=usd,
+            operational=operational,
+            transfer=transfer,
+            transfer_fixed=transfer_fixed,
+            embodied=embodied,
+            money_weight=money,
+            carbon_weight=carbon,
+            fixed=money * usd + carbon * (transfer_fixed + embodied),
+            slope=carbon * (operational + transfer),
+        )
+
+    def _transfer(
+        self, jobs: IntArray, lanes: IntArray, minutes: IntArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Egress in USD, and the carbon of the transfer: by carbon total of the run, and at the source."""
+        data, region = self.data, self.data.region[jobs]
+        gib = data.away[region, lanes] * data.gib[jobs]
+        source = data.grams_per_kwh[region]
+        at_source = np.where(np.isnan(source), 0.0, 0.5)
+        kwh = gib * self.transfer_kwh_per_gib
+        by_run = (1 - at_source) * kwh * RESOLUTION / minutes
+        return gib * data.egress_usd_per_gib[region], by_run, at_source * kwh * np.nan_to_num(source)
 
 
-def terms_of(
+def demand_of(
     jobs: Sequence[QueuedJob],
     lanes: Lanes,
     region_grams_per_kwh: Callable[[str], float | None],
     assumptions: Assumptions,
-) -> Terms:
-    """The terms of a queue. `region_grams_per_kwh` is the mean intensity of a region, None if not known."""
-    gpus, run_minutes = _work(jobs, lanes)
-    minutes = _length(jobs, run_minutes, lanes)
-    hours = minutes / 60.0
-    gib, egress_usd, source_grams = _transfer(jobs, lanes, region_grams_per_kwh, assumptions)
-    transfer_kwh = gib * assumptions.transfer_kwh_per_gib
-    energy_kwh = gpus * lanes.kw_per_gpu * hours
-    at_source = np.where(np.isnan(source_grams), 0.0, 0.5)
+) -> Demand:
+    """The demand of a queue. `region_grams_per_kwh` is the mean intensity of a region, None if not known."""
+    kind, of_kind = _kinds(lanes)
+    gpus, run_minutes = _work(jobs, lanes, of_kind)
     money, carbon = _weights(jobs)
-    return Terms(
-        gpus=gpus,
-        minutes=minutes,
-        energy_kwh=energy_kwh,
-        usd=gpus * hours * lanes.usd_per_gpu_hour + egress_usd,
-        operational=gpus * lanes.kw_per_gpu * lanes.pue * (RESOLUTION / 60.0),
-        transfer=(1 - at_source) * transfer_kwh * RESOLUTION / minutes,
-        transfer_fixed=at_source * transfer_kwh * np.nan_to_num(source_grams),
-        embodied=gpus * hours * lanes.embodied_grams_per_gpu_hour,
+    return Demand(
+        lanes=lanes,
+        kind=kind,
+        gpus_by_kind=gpus,
+        minutes_by_kind=_length(jobs, run_minutes, lanes, of_kind),
+        data=_data(jobs, lanes, region_grams_per_kwh, assumptions),
+        transfer_kwh_per_gib=assumptions.transfer_kwh_per_gib,
         money_weight=money,
         carbon_weight=carbon,
     )
 
 
-def _work(jobs: Sequence[QueuedJob], lanes: Lanes) -> tuple[IntArray, FloatArray]:
-    """GPUs and minutes of pure work that is left, shape (jobs, lanes)."""
+def _kinds(lanes: Lanes) -> tuple[IntArray, IntArray]:
+    """The kind of each lane, and a lane of each kind."""
+    found: dict[tuple[str, float, float, float], int] = {}
+    figures = zip(lanes.speed.tolist(), lanes.overhead_minutes.tolist(), lanes.reclaims_per_hour.tolist(), strict=True)
+    keys = [(lane.pool.gpu_type, *figure) for lane, figure in zip(lanes.lanes, figures, strict=True)]
+    kind = np.array([found.setdefault(key, len(found)) for key in keys], dtype=np.int64)
+    return kind, np.array([keys.index(key) for key in found], dtype=np.int64)
+
+
+def _work(jobs: Sequence[QueuedJob], lanes: Lanes, of_kind: IntArray) -> tuple[IntArray, FloatArray]:
+    """GPUs and minutes of pure work that is left, shape (jobs, kinds)."""
     resources = [job.spec.resources for job in jobs]
     speed = {name: profile(name).relative_speed for name in {r.reference_gpu for r in resources}}
     work = np.array([r.duration / MINUTE * speed[r.reference_gpu] for r in resources]).reshape(-1, 1)
-    gpus = np.repeat(np.array([r.gpus for r in resources], dtype=np.int64).reshape(-1, 1), len(lanes), axis=1)
-    minutes = work / lanes.speed
-    for row, job in enumerate(jobs):
-        for option in job.spec.resources.options:
-            same = np.array([lane.pool.gpu_type == option.gpu_type for lane in lanes.lanes])
+    gpus = np.repeat(np.array([r.gpus for r in resources], dtype=np.int64).reshape(-1, 1), of_kind.size, axis=1)
+    minutes = work / lanes.speed[of_kind]
+    types = np.array([lanes.lanes[lane].pool.gpu_type for lane in of_kind.tolist()])
+    for row, resource in enumerate(resources):
+        for option in resource.options:
+            same = types == option.gpu_type
             gpus[row, same], minutes[row, same] = option.gpus, option.duration / MINUTE
     left = np.array([job.remaining_fraction for job in jobs]).reshape(-1, 1)
     return gpus, minutes * left
 
 
-def _length(jobs: Sequence[QueuedJob], run_minutes: FloatArray, lanes: Lanes) -> IntArray:
+def _length(jobs: Sequence[QueuedJob], run_minutes: FloatArray, lanes: Lanes, of_kind: IntArray) -> IntArray:
     """Minutes with start-up and, on spot, what is expected to be lost to reclaims; at least one.
 
     A reclaim loses half a checkpoint interval on average, and a start-up.
     """
+    overhead, reclaims = lanes.overhead_minutes[of_kind], lanes.reclaims_per_hour[of_kind]
     half_interval = np.array([job.spec.workload.checkpoints.every / MINUTE / 2 for job in jobs]).reshape(-1, 1)
-    lost = lanes.reclaims_per_hour / 60.0 * (half_interval + lanes.overhead_minutes)
+    lost = reclaims / 60.0 * (half_interval + overhead)
     # A hair below, so that 84.00000001 minutes are 84.
-    return np.maximum(1, np.ceil(run_minutes * (1 + lost) + lanes.overhead_minutes - 1e-6)).astype(np.int64)
+    return np.maximum(1, np.ceil(run_minutes * (1 + lost) + overhead - 1e-6)).astype(np.int64)
 
 
 def _weights(jobs: Sequence[QueuedJob]) -> tuple[FloatArray, FloatArray]:
-    money, carbon = np.ones((len(jobs), 1)), np.zeros((len(jobs), 1))
-    for row, job in enumerate(jobs):
-        objective = job.spec.objective
-        per_gram = objective.carbon_price_usd_per_tonne / GRAMS_PER_TONNE
-        if objective.minimize is Goal.CARBON:
-            money[row], carbon[row] = 0.0, per_gram or CARBON_ONLY_USD_PER_TONNE / GRAMS_PER_TONNE
-        elif objective.minimize is Goal.COMPOSITE:
-            carbon[row] = per_gram
-    return money, carbon
+    weights = np.array([_weights_of(job.spec.objective) for job in jobs]).reshape(-1, 2)
+    return weights[:, 0], weights[:, 1]
 
 
-def _transfer(
+def _weights_of(objective: Objective) -> tuple[float, float]:
+    per_gram = objective.carbon_price_usd_per_tonne / GRAMS_PER_TONNE
+    if objective.minimize is Goal.CARBON:
+        return 0.0, per_gram or CARBON_ONLY_USD_PER_TONNE / GRAMS_PER_TONNE
+    return 1.0, per_gram if objective.minimize is Goal.COMPOSITE else 0.0
+
+
+def _data(
     jobs: Sequence[QueuedJob],
     lanes: Lanes,
     region_grams_per_kwh: Callable[[str], float | None],
     assumptions: Assumptions,
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """GiB to move and its egress price in USD, shape (jobs, lanes); the source's g/kWh, shape (jobs, 1)."""
-    gib = np.zeros((len(jobs), len(lanes)))
-    egress_usd, grams = np.zeros((len(jobs), len(lanes))), np.full((len(jobs), 1), np.nan)
-    for row, job in enumerate(jobs):
-        data = job.spec.workload.dataset
-        if data.region is not None and data.size_gib > 0:
-            away = np.array([lane.spoke.facts.region != data.region for lane in lanes.lanes])
-            gib[row] = away * data.size_gib
-            egress_usd[row] = gib[row] * _egress_price(data.region, lanes, assumptions)
-            known = region_grams_per_kwh(data.region)
-            grams[row] = np.nan if known is None else known
-    return gib, egress_usd, grams
+) -> Data:
+    """Where data lies that is neither empty nor everywhere."""
+    sets = [job.spec.workload.dataset for job in jobs]
+    held = [data.region if data.size_gib > 0 else None for data in sets]
+    rows = {region: row for row, region in enumerate(sorted({region for region in held if region is not None}), 1)}
+    known = [region_grams_per_kwh(region) for region in rows]
+    regions = [lane.spoke.facts.region for lane in lanes.lanes]
+    return Data(
+        gib=np.array([data.size_gib if region is not None else 0.0 for data, region in zip(sets, held, strict=True)]),
+        region=np.array([0 if region is None else rows[region] for region in held], dtype=np.int64),
+        away=np.array([[0.0] * len(lanes), *([float(at != region) for at in regions] for region in rows)]),
+        egress_usd_per_gib=np.array([0.0, *(_egress_price(region, lanes, assumptions) for region in rows)]),
+        grams_per_kwh=np.array([np.nan, *(np.nan if grams is None else grams for grams in known)]),
+    )
 
 
 def _egress_price(region: str, lanes: Lanes, assumptions: Assumptions) -> float:

@@ -20,6 +20,8 @@ Segments = tuple[tuple[int, int], ...]
 RESOLUTION: Final = 1e-6
 """Intensities are whole multiples of this (g/kWh), so that sums are exact and equal windows are equal."""
 DAY_MINUTES: Final = 24 * 60
+MOST: Final = 2**31 - 2
+"""The largest weighed total, in its unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,11 @@ class Carbon:
     total: FloatArray
     """What is expected."""
     weighed: FloatArray
-    """What is made small: the expected value and a share of its doubt."""
+    """What is made small: the expected value and a share of its doubt, in whole multiples of `unit`."""
+    unit: FloatArray
+    """Of each zone, a power of two: with it as the unit, its weighed totals fit into 32 bits. Shape (zones,)."""
+    is_steady: bool
+    """Whether no zone's weighed intensity changes within a slot."""
     doubt: FloatArray
     forecasts: tuple[Forecast | None, ...]
     """By row; None where the grid is not known and the stand-in of the assumptions holds."""
@@ -117,9 +123,20 @@ def carbon(snapshot: Snapshot, signal: SignalKind, zones: tuple[str, ...], line:
         if forecast is not None:
             values[row], doubts[row] = _by_minute(forecast, line)
     total, doubt = _running(values), _running(doubts)
-    weighed = total + _running(np.rint(weighed_doubt(doubts, snapshot.assumptions, line)))
+    rates = values + np.rint(weighed_doubt(doubts, snapshot.assumptions, line))
+    unit = _units(rates)
+    rates = np.rint(rates / unit[:, None]) * unit[:, None]
+    by_slot = rates.reshape(len(zones), line.slots, line.slot_minutes)
+    is_steady = bool((by_slot == by_slot[:, :, :1]).all())
     rows = {zone: row for row, zone in enumerate(zones)}
-    return Carbon(rows, total, weighed, doubt, forecasts)
+    return Carbon(rows, total, _running(rates), unit, is_steady, doubt, forecasts)
+
+
+def _units(rates: FloatArray) -> FloatArray:
+    """The least power of two, one or more, in which the total of each row's rates fits into 32 bits."""
+    room = MOST - rates.shape[1]  # each minute is rounded
+    units: FloatArray = 2.0 ** np.ceil(np.log2(np.maximum(rates.sum(axis=1) / room, 1.0)))
+    return units
 
 
 def weighed_doubt(doubts: FloatArray, assumptions: Assumptions, line: Timeline) -> FloatArray:

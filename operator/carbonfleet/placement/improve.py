@@ -12,7 +12,6 @@ from carbonfleet.placement.grid import IntArray
 from carbonfleet.placement.look import Looker
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
-from carbonfleet.placement.stretch import everywhere
 
 FEWEST_STEPS: Final = 60
 """A tier that is too large for so many steps of pricing within the allowed work is not bettered."""
@@ -68,6 +67,7 @@ def _exchange(
 
 def settle(problem: Problem, looker: Looker, room: Room, choices: list[Choice | None], jobs: IntArray) -> None:
     """Let each job in turn take a better window that is free, until none finds one."""
+    looks = {job: looker.at(np.array([job])) for job in jobs.tolist()}
     for _ in range(SETTLING):
         moved = False
         for job in jobs.tolist():
@@ -75,7 +75,7 @@ def settle(problem: Problem, looker: Looker, room: Room, choices: list[Choice | 
             if old is None or old.is_late:
                 continue
             take(problem, job, old, room, sign=-1)
-            found = everywhere(looker, job)
+            found = looks[job].everywhere(0)
             if found[0] < old.score * (1 - TINY):
                 choices[job], moved = Choice(found[2], found[1], found[0]), True
             take(problem, job, choices[job] or old, room)

@@ -33,25 +33,25 @@ class Slots:
 
 def slots_for(problem: Problem, job: int) -> Slots:
     """Weigh the slots of all lanes for a job, and say which are free and within its times and thresholds."""
-    line, terms, lanes = problem.line, problem.terms, problem.lanes
+    line, terms, lanes = problem.line, problem.demand.of(job), problem.lanes
     edges = np.arange(line.slots + 1) * line.slot_minutes
     total = problem.carbon[problem.jobs[job].spec.signal].weighed[:, edges]
-    flat = terms.gpus[job] * lanes.usd_per_gpu_hour / 60.0
-    minutes = terms.minutes[job]
-    egress = terms.usd[job] - flat * minutes
-    weight = terms.carbon_weight[job]
-    once = terms.money_weight[job] * egress + weight * terms.transfer_fixed[job]
-    steady = terms.money_weight[job] * flat + weight * terms.embodied[job] / minutes
-    score = terms.slope[job][:, None] * np.diff(total, axis=1)[lanes.zone] + (steady * line.slot_minutes)[:, None]
+    flat = terms.gpus * lanes.usd_per_gpu_hour / 60.0
+    minutes = terms.minutes
+    egress = terms.usd - flat * minutes
+    weight = terms.carbon_weight
+    once = terms.money_weight * egress + weight * terms.transfer_fixed
+    steady = terms.money_weight * flat + weight * terms.embodied / minutes
+    score = terms.slope[:, None] * np.diff(total, axis=1)[lanes.zone] + (steady * line.slot_minutes)[:, None]
     if problem.price_total.size:
-        dear = np.diff(problem.price_total[:, edges], axis=1) * PRICE_RESOLUTION * terms.gpus[job][:, None]
-        score += np.where(problem.has_hours[:, None], terms.money_weight[job] * dear, 0)
+        dear = np.diff(problem.price_total[:, edges], axis=1) * PRICE_RESOLUTION * terms.gpus[:, None]
+        score += np.where(problem.has_hours[:, None], terms.money_weight * dear, 0)
     # Whole multiples of a power of two add up exactly, so that equal cuts cost the same and the first wins.
     return Slots(np.rint(score / GRAIN_USD) * GRAIN_USD, once, _free(problem, job))
 
 
 def _free(problem: Problem, job: int) -> BoolArray:
-    line, gpus = problem.line, problem.terms.gpus[job]
+    line, gpus = problem.line, problem.demand.of(job).gpus
     free: BoolArray = problem.capacity.free[problem.lanes.place] >= gpus[:, None]
     for row in quota_rows(problem, job):
         free &= problem.capacity.free[row] >= gpus[:, None]
@@ -71,7 +71,7 @@ def end_slots(problem: Problem, job: int) -> IntArray:
 
     That is where an unbroken run would have ended that began at the latest start, or the deadline.
     """
-    line, minutes = problem.line, problem.terms.minutes[job]
+    line, minutes = problem.line, problem.demand.of(job).minutes
     overhead = problem.lanes.overhead_minutes
     whole = (minutes - overhead) / max(problem.jobs[job].remaining_fraction, 1e-9) + overhead
     latest = max(line.minute(problem.limits[job].latest), 0) + np.minimum(np.ceil(whole), NEVER)
@@ -83,7 +83,7 @@ def cut_of(problem: Problem, job: int, lane: int, extra_minutes: float = 0) -> C
     """What a job asks for on a lane, in slots."""
     asked, incumbent = problem.jobs[job].spec.schedule.interruptible, problem.jobs[job].incumbent
     slot = problem.line.slot_minutes
-    minutes = float(problem.terms.minutes[job, lane]) + problem.line.next_minute + extra_minutes
+    minutes = float(problem.demand.of(job).minutes[lane]) + problem.line.next_minute + extra_minutes
     if asked is None:
         return Cut((minutes / slot,), 1, problem.latest_start(job))
     pauses = max(0, asked.max_pauses - (incumbent.pauses_used if incumbent else 0))
@@ -116,7 +116,7 @@ def segmented(problem: Problem, job: int) -> Choice | None:
 def _least(problem: Problem, job: int, slots: Slots) -> FloatArray:
     """A lower bound on each lane: its cheapest free slots, wherever they are; infinite where too few are."""
     cost = np.sort(np.where(slots.free, slots.score, np.inf), axis=1)
-    whole = np.maximum(1, problem.terms.minutes[job] // problem.line.slot_minutes)
+    whole = np.maximum(1, problem.demand.of(job).minutes // problem.line.slot_minutes)
     short = whole > cost.shape[1]
     rows, last = np.arange(cost.shape[0]), np.minimum(whole, cost.shape[1]) - 1
     total: FloatArray = np.where(short, np.inf, np.cumsum(cost, axis=1)[rows, last] + slots.once)
@@ -156,7 +156,7 @@ def choice_of(problem: Problem, job: int, lane: int, found: Found, once: float, 
     line = problem.line
     asked = problem.jobs[job].spec.schedule.interruptible
     each = asked.overhead / MINUTE if asked else 0.0
-    left = float(problem.terms.minutes[job, lane]) if length is None else length
+    left = float(problem.demand.of(job).minutes[lane]) if length is None else length
     left += each * (len(found.segments) - 1)
     segments: list[tuple[int, int]] = []
     for first, end in found.segments:

@@ -1,6 +1,6 @@
 """Where work can go: each pool of each spoke, on demand or spot, as one row of arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,8 @@ class Lanes:
     """0 on demand."""
     memory_gib: FloatArray
     uncertainty: FloatArray
+    place_of: Mapping[tuple[str, str], int]
+    """By cluster and pool."""
 
     def __len__(self) -> int:
         return len(self.lanes)
@@ -93,6 +95,7 @@ def lanes_of(spokes: Sequence[Spoke], extra_zones: Sequence[str], assumptions: A
         reclaims_per_hour=_floats(lane.pool.spot_reclaims_per_hour if lane.spot else 0.0 for lane in lanes),
         memory_gib=_floats(lane.pool.memory_gib for lane in lanes),
         uncertainty=_floats(h.uncertainty for h in hardware),
+        place_of={(lane.cluster, lane.pool.name): lane.place for lane in lanes},
     )
 
 

@@ -1,20 +1,19 @@
-"""A quick look at some lanes for one plain job: its best windows there, with what is free now.
+"""A quick look at some lanes for plain jobs: their best windows there, with what is free now.
 
 A plain job has a range of starts and nothing that depends on the hour but carbon: no threshold, no
 segments, no budget, no hourly price. Its score on a lane is `fixed + slope * carbon total`, so the best
 window is the one with the least carbon.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.bounds import bounds_of
+from carbonfleet.placement.bounds import Bounds, bounds_of
 from carbonfleet.placement.compact import CLOSED, Compact, Int32Array
 from carbonfleet.placement.frontier import Frontier
-from carbonfleet.placement.grid import IntArray
+from carbonfleet.placement.grid import MINUTE, IntArray
 from carbonfleet.placement.limits import NEVER
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
@@ -28,29 +27,6 @@ STRETCH: Final = 256
 NOWHERE: Final = float("inf")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ranges:
-    """The starts of their own will of all jobs: from `first` (jobs, 1) to `last` (jobs, lanes); -1 is none."""
-
-    first: IntArray
-    last: IntArray
-
-
-def ranges_of(problem: Problem) -> Ranges:
-    """Earliest start, latest start and deadline as starts of the timeline."""
-    line, jobs = problem.line, range(len(problem.jobs))
-    first = np.array([problem.earliest_start(job) for job in jobs], dtype=np.int64).reshape(-1, 1)
-    latest = np.array([problem.latest_start(job) for job in jobs], dtype=np.int64).reshape(-1, 1)
-    last = np.minimum(np.maximum(latest, first), line.starts - 1)
-    due = np.array([problem.deadline_minute(job) for job in jobs], dtype=np.int64).reshape(-1, 1)
-    if (due < NEVER).any():
-        ahead = (due - problem.terms.minutes) // line.slot_minutes
-        in_time = np.where(ahead >= 1, ahead, np.where(line.next_minute + problem.terms.minutes <= due, 0, -1))
-        last = np.minimum(last, in_time)
-    last = np.where(first <= last, np.broadcast_to(last, problem.terms.minutes.shape), -1)
-    return Ranges(first, last)
-
-
 def plain_jobs(problem: Problem) -> BoolArray:
     """Shape (jobs,): whether a quick look says all that there is to say of a job's windows."""
     plain: BoolArray = ~problem.lost
@@ -59,217 +35,241 @@ def plain_jobs(problem: Problem) -> BoolArray:
     purses = {key for key, rows in problem.purses_of.items() if rows}
     for row, (job, limits) in enumerate(zip(problem.jobs, problem.limits, strict=True)):
         spec = job.spec
-        plain[row] &= not (
+        if (
             limits.is_gated
             or spec.objective.carbon_budget_kg is not None
             or spec.schedule.interruptible is not None
             or (job.incumbent is not None and job.incumbent.is_under_way)
             or (purses and (spec.residency.data_class, job.namespace) in purses)
-        )
+        ):
+            plain[row] = False
     return plain
 
 
 class Looker:
-    """Bounds and exact looks for the plain jobs of a problem, with what is free at the moment."""
+    """What quick looks of a problem's plain jobs share: the grid in handy forms, and what is free at the moment."""
 
-    def __init__(self, problem: Problem, ranges: Ranges, room: Room) -> None:
-        self._problem, self._ranges, self._room, self._line = problem, ranges, room, problem.line
-        self._fixed, self._slope = problem.terms.fixed, problem.terms.slope
-        self._whole, self._part = np.divmod(problem.terms.minutes, problem.line.slot_minutes)
-        self._span = (self._whole + (self._part > 0)).astype(np.int32)
-        span_now = -(-(problem.terms.minutes + problem.line.next_minute) // problem.line.slot_minutes)
-        self._span_now = span_now.astype(np.int32)
-        self._signals = np.array([job.spec.signal for job in problem.jobs])
-        self._compact = {kind: Compact.of(grid, problem) for kind, grid in problem.carbon.items()}
-        self._rows = np.zeros(self._whole.shape, dtype=np.int64)
-        for kind, compact in self._compact.items():
-            jobs = np.flatnonzero(self._signals == kind)
-            self._rows[jobs] = compact.rows(self._whole[jobs], self._part[jobs])
-        self._minutes, self._place = problem.terms.minutes, problem.lanes.place
-        self._zone = problem.lanes.zone.tolist()
-        self._level, self._heedless = room.levels(problem.terms.gpus), (self._slope == 0).all(axis=1)
-        self._lanes = np.arange(len(problem.lanes))
-        self._simple = bool((ranges.first == 0).all() and (ranges.last == problem.line.starts - 1).all())
-        self._open = self._open_lanes()
-        longest = int(problem.terms.minutes[self._open].max(initial=1))
-        self._tables = {kind: bounds_of(grid, problem.line, longest) for kind, grid in problem.carbon.items()}
-        self._unhindered = self._unhindered_bounds()
-        self._frontiers = {kind: Frontier(problem, grid, room) for kind, grid in problem.carbon.items()}
+    def __init__(self, problem: Problem, room: Room) -> None:
+        self.problem, self.room = problem, room
+        line = problem.line
+        self.longest = problem.snapshot.assumptions.longest_run // MINUTE
+        longest = min(int(problem.demand.minutes_by_kind.max(initial=1)), self.longest)
+        self.compact = {kind: Compact.of(grid, problem.lanes.zone, line) for kind, grid in problem.carbon.items()}
+        self.bounds: dict[SignalKind, Bounds] = {
+            kind: bounds_of(grid, line, longest) for kind, grid in problem.carbon.items()
+        }
+        self.frontiers = {kind: Frontier(problem, grid, room) for kind, grid in problem.carbon.items()}
+        self.lanes = np.arange(len(problem.lanes))
+        rows = range(len(problem.jobs))
+        self.first = np.array([problem.earliest_start(job) for job in rows], dtype=np.int64)
+        latest = np.array([problem.latest_start(job) for job in rows], dtype=np.int64)
+        self.latest = np.minimum(np.maximum(latest, self.first), line.starts - 1)
+        self.due = np.array([problem.deadline_minute(job) for job in rows], dtype=np.int64)
+        limits = [job.spec.objective.max_cost_usd for job in problem.jobs]
+        self.most_usd = np.array([NOWHERE if usd is None else usd for usd in limits])
 
-    def _open_lanes(self) -> BoolArray:
-        """Admitted, known, not too long, in time, and within the job's cost limit; shape (jobs, lanes)."""
-        problem, terms = self._problem, self._problem.terms
-        limit = np.array([job.spec.objective.max_cost_usd or NOWHERE for job in problem.jobs]).reshape(-1, 1)
-        longest = problem.snapshot.assumptions.longest_run.total_seconds() / 60
-        known = np.array([problem.known[signal] for signal in self._signals]).reshape(terms.usd.shape)
-        within: BoolArray = (terms.usd <= limit) & (terms.minutes <= longest) & known
-        return within & problem.admitted & (self._ranges.last >= 0)
-
-    def bounds(self, jobs: IntArray) -> FloatArray:
-        """A lower bound of the scores of some jobs on each lane; shape (jobs, lanes). All weigh one signal."""
-        signal = self._signal_of(jobs)
-        carbon = self._frontiers[signal].bounds(jobs, self._level[jobs])
-        return np.maximum(self._unhindered[jobs], self._bound(carbon, jobs, self._lanes))
+    def at(self, jobs: IntArray) -> "Look":
+        """Look with the eyes of some jobs, which all weigh one signal."""
+        return Look(self, jobs)
 
     def unhindered(self, jobs: IntArray) -> FloatArray:
-        """The same were all lanes empty; infinite where a job can't go."""
-        return self._unhindered[jobs]
+        """Lower bounds of the scores of jobs were all lanes empty, shape (jobs, lanes); infinite where one can't go."""
+        bounds = np.empty((jobs.size, len(self.problem.lanes)))
+        signals = np.array([self.problem.jobs[job].spec.signal for job in jobs.tolist()])
+        for signal in self.problem.carbon:
+            rows = np.flatnonzero(signals == signal)
+            if rows.size:
+                bounds[rows] = self.at(jobs[rows]).unhindered
+        return bounds
 
-    def _bound(self, carbon: FloatArray, jobs: IntArray, lanes: IntArray | int) -> FloatArray:
-        """Scores from the least carbon of free windows; infinite where there is none."""
-        closed = carbon == np.inf
-        rows = jobs[:, None] if isinstance(lanes, np.ndarray) else jobs
-        score: FloatArray = self._fixed[rows, lanes] + self._slope[rows, lanes] * np.where(closed, 0, carbon)
+
+class Look:
+    """What some jobs see: bounds and exact looks. Its arrays have shape (jobs, lanes); a row is one of the jobs."""
+
+    def __init__(self, looker: Looker, jobs: IntArray) -> None:
+        problem, self.jobs, self._line = looker.problem, jobs.tolist(), looker.problem.line
+        self._looker, self._room, self._lanes = looker, looker.room, looker.lanes
+        self.signal = problem.jobs[self.jobs[0]].spec.signal
+        grid = problem.carbon[self.signal]
+        self._compact, self._weighed = looker.compact[self.signal], grid.weighed
+        self._zone, self._place = problem.lanes.zone, problem.lanes.place
+        terms = problem.demand.at(jobs[:, None], self._lanes)
+        self._fixed, self._slope, self._minutes = terms.fixed, terms.slope, terms.minutes
+        self.gpus = terms.gpus
+        slot, kind = self._line.slot_minutes, problem.demand.kind
+        minutes = problem.demand.minutes_by_kind[jobs]
+        whole, part = np.divmod(minutes, slot)
+        self._whole, self._part = whole[:, kind], part[:, kind]
+        self._span = (whole + (part > 0)).astype(np.int32)[:, kind]
+        self._span_now = (-(-(minutes + self._line.next_minute) // slot)).astype(np.int32)[:, kind]
+        self._level = self._room.levels(problem.demand.gpus_by_kind[jobs])[:, kind]
+        self._heedless = (self._slope == 0).all(axis=1)
+        self._first, self._last = looker.first[jobs], self._last_starts(looker, jobs)
+        self._is_simple = bool((self._first == 0).all() and (self._last == self._line.starts - 1).all())
+        within = (terms.usd <= looker.most_usd[jobs, None]) & (terms.minutes <= looker.longest)
+        self._open: BoolArray = within & problem.known[self.signal] & problem.admitted[jobs] & (self._last >= 0)
+        self.unhindered = self._scores(
+            looker.bounds[self.signal].until(self._zone, self._whole, self._part, np.maximum(self._last, 0))
+        )
+        """Lower bounds of the scores were all lanes empty; infinite where a job can't go."""
+
+    def _last_starts(self, looker: Looker, jobs: IntArray) -> IntArray:
+        """The last start of a job's own will that is in time for its deadline; -1 is none."""
+        last = np.broadcast_to(looker.latest[jobs, None], self._minutes.shape)
+        due = looker.due[jobs, None]
+        if (due < NEVER).any():
+            ahead = (due - self._minutes) // self._line.slot_minutes
+            at_once = np.where(self._line.next_minute + self._minutes <= due, 0, -1)
+            last = np.minimum(last, np.where(ahead >= 1, ahead, at_once))
+        return np.where(looker.first[jobs, None] <= last, last, -1)
+
+    def _scores(self, carbon: FloatArray) -> FloatArray:
+        """Scores from the least carbon on each lane; infinite where a job can't go."""
+        closed = ~self._open | (carbon == NOWHERE)
+        score: FloatArray = self._fixed + self._slope * np.where(closed, 0, carbon)
         score[closed] = NOWHERE
         return score
 
-    def sharpen(self, bounds: FloatArray, jobs: IntArray, lane: int, job: int) -> None:
-        """Raise the bounds of some jobs on a lane on which windows were taken since they were found.
+    def bounds(self) -> FloatArray:
+        """Lower bounds of the scores with what is free now."""
+        frontier = self._looker.frontiers[self.signal]
+        carbon = frontier.bounds(self._whole, self._part, self._level, self._lanes)
+        return np.maximum(self.unhindered, self._scores(carbon))
 
-        Only of those that take as many GPUs as `job`.
+    def sharpen(self, bounds: FloatArray, row: int, lane: int) -> None:
+        """Raise the bounds of the jobs after a row on a lane on which windows were taken since they were found.
+
+        Only of those that take as many GPUs as the row.
         """
-        level = int(self._level[job, lane])
-        frontier = self._frontiers[self._signal_of(job)]
-        if jobs.size and frontier.is_stale(lane, level):
+        level = int(self._level[row, lane])
+        frontier = self._looker.frontiers[self.signal]
+        if row + 1 < len(self.jobs) and frontier.is_stale(lane, level):
             frontier.renew(lane, level)
-            rows = np.flatnonzero(self._level[jobs, lane] == level)
-            carbon = frontier.column(jobs[rows], level, lane)
-            bounds[rows, lane] = np.maximum(bounds[rows, lane], self._bound(carbon, jobs[rows], lane))
+            rows = np.flatnonzero(self._level[row + 1 :, lane] == level) + (row + 1)
+            carbon = frontier.bounds(self._whole[rows, lane], self._part[rows, lane], level, lane)
+            closed = carbon == NOWHERE
+            score = self._fixed[rows, lane] + self._slope[rows, lane] * np.where(closed, 0, carbon)
+            score[closed] = NOWHERE
+            bounds[rows, lane] = np.maximum(bounds[rows, lane], score)
 
-    def _unhindered_bounds(self) -> FloatArray:
-        """A lower bound of every score on empty lanes, shape (jobs, lanes); infinite where a job can't go."""
-        bound = np.full(self._fixed.shape, NOWHERE)
-        for signal in self._problem.carbon:
-            jobs = np.flatnonzero(self._signals == signal)
-            last = np.maximum(self._ranges.last[jobs], 0)
-            least = self._tables[signal].until(self._problem.lanes.zone, self._whole[jobs], self._part[jobs], last)
-            score = self._fixed[jobs] + self._slope[jobs] * least
-            bound[jobs] = np.where(self._open[jobs], score, NOWHERE)
-        return bound
+    def best(self, rows: IntArray | int, lanes: IntArray) -> tuple[FloatArray, IntArray]:
+        """For pairs of row and lane: the least score among the windows that are free, and its start.
 
-    def best(self, jobs: IntArray | int, lanes: IntArray) -> tuple[FloatArray, IntArray]:
-        """For pairs of job and lane: the least score among the windows that are free, and its start.
-
-        Infinite where there is none. `jobs` is one job or has the shape of `lanes`; all weigh one signal.
+        Infinite where there is none. `rows` is one row or has the shape of `lanes`.
         """
-        first, last = self._ranges.first[jobs, 0], self._ranges.last[jobs, lanes]
+        first, last = self._first[rows], self._last[rows, lanes]
         most = self._line.starts - 1  # a job may have to begin after all that is looked at
         begin = min(int(first.min()), most)
         until = min(max(int(last.max()), int(first.max())), most)
-        carbon = self._carbon(jobs, lanes, begin, until)
-        carbon |= self._closed(jobs, lanes, begin, until)
+        carbon = self._carbon(rows, lanes, begin, until)
+        carbon |= self._closed(rows, lanes, begin, until)
         start = carbon.argmin(axis=1)
         found = carbon[np.arange(start.size), start] < CLOSED
-        found &= self._open[jobs, lanes]
+        found &= self._open[rows, lanes]
         start += begin
-        return np.where(found, self._score(jobs, lanes, start), NOWHERE), start
+        return np.where(found, self._exact(rows, lanes, start), NOWHERE), start
 
-    def _closed(self, jobs: IntArray | int, lanes: IntArray, begin: int, until: int) -> Int32Array:
+    def _carbon(self, rows: IntArray | int, lanes: IntArray, begin: int, until: int) -> Int32Array:
+        """The compact carbon of the windows from `begin` to `until`; 0 where the job minds no carbon."""
+        compact = self._compact
+        ends = compact.rows(lanes, self._whole[rows, lanes], self._part[rows, lanes])
+        carbon: Int32Array = compact.ends[:, begin : until + 1][ends]
+        carbon -= compact.begins[lanes, begin : until + 1]
+        heedless = self._heedless[rows]
+        if heedless.any():
+            carbon[heedless] = 0
+        return carbon
+
+    def _closed(self, rows: IntArray | int, lanes: IntArray, begin: int, until: int) -> Int32Array:
         """CLOSED where too few slots are free or the start is out of range, 0 elsewhere; (pairs, starts)."""
-        span = self._span[jobs, lanes]
-        spare = self._room.runs(self._level[jobs, lanes], self._place[lanes])[:, begin : until + 1]
+        span = self._span[rows, lanes]
+        spare = self._room.runs(self._level[rows, lanes], self._place[lanes])[:, begin : until + 1]
         if begin == 0 and self._line.next_minute:
-            spare[:, 0] += span - self._span_now[jobs, lanes]
+            spare[:, 0] += span - self._span_now[rows, lanes]
         spare -= span[:, None]
-        if not self._simple:
-            self._keep_in_range(spare, jobs, lanes, begin, until)
+        if not self._is_simple:
+            self._keep_in_range(spare, rows, lanes, begin, until)
         # The sign bit says closed: it is spread over the whole number.
         spare >>= 31
         spare &= CLOSED
         return spare
 
-    def _keep_in_range(self, spare: Int32Array, jobs: IntArray | int, lanes: IntArray, begin: int, until: int) -> None:
-        first, last = np.reshape(self._ranges.first[jobs, 0], (-1, 1)), self._ranges.last[jobs, lanes, None]
+    def _keep_in_range(self, spare: Int32Array, rows: IntArray | int, lanes: IntArray, begin: int, until: int) -> None:
+        first, last = np.reshape(self._first[rows], (-1, 1)), self._last[rows, lanes, None]
         starts = np.arange(begin, until + 1, dtype=np.int32)
         if int(last.min()) < until:
             np.minimum(spare, last - starts, out=spare, casting="same_kind")
         if int(first.max()) > begin:
             np.minimum(spare, starts - first, out=spare, casting="same_kind")
 
-    def _carbon(self, jobs: IntArray | int, lanes: IntArray, begin: int, until: int) -> Int32Array:
-        """The compact carbon of the windows from `begin` to `until`; 0 where the job minds no carbon."""
-        compact, rows = self._compact[self._signal_of(jobs)], self._rows[jobs, lanes]
-        carbon: Int32Array = compact.ends[rows][:, begin : until + 1]
-        carbon -= compact.begins[lanes, begin : until + 1]
-        heedless = self._heedless[jobs]
-        if heedless.any():
-            carbon[heedless] = 0
-        return carbon
-
-    def _signal_of(self, jobs: IntArray | int) -> SignalKind:
-        return self._problem.jobs[jobs if isinstance(jobs, int) else int(jobs[0])].spec.signal
-
-    def _score(self, jobs: IntArray | int, lanes: IntArray, start: IntArray) -> FloatArray:
-        """The exact scores of windows."""
-        total, zones = self._problem.carbon[self._signal_of(jobs)].weighed, self._problem.lanes.zone[lanes]
-        begin = start * self._line.slot_minutes
-        end = np.minimum(begin + self._minutes[jobs, lanes], self._line.minutes)
-        score = total[zones, end]
-        score -= total[zones, begin]
-        score *= self._slope[jobs, lanes]
-        score += self._fixed[jobs, lanes]
+    def _exact(self, rows: IntArray | int, lanes: IntArray, start: IntArray) -> FloatArray:
+        """The scores of windows."""
+        zones, begin = self._zone[lanes], start * self._line.slot_minutes
+        end = np.minimum(begin + self._minutes[rows, lanes], self._line.minutes)
+        score = self._weighed[zones, end]
+        score -= self._weighed[zones, begin]
+        score *= self._slope[rows, lanes]
+        score += self._fixed[rows, lanes]
         return score  # type: ignore[no-any-return]
 
-    def best_of(self, job: int) -> tuple[FloatArray, IntArray]:
-        """`best` for one job on all lanes."""
-        if not self._simple or self._line.next_minute or self._heedless[job]:
-            return self.best(job, self._lanes)
-        compact = self._compact[self._problem.jobs[job].spec.signal]
-        carbon: Int32Array = compact.ends[self._rows[job]]
-        carbon -= compact.begins
-        spare = self._room.runs(self._level[job], self._place)[:, : self._line.starts]
-        spare -= self._span[job][:, None]
-        spare >>= 31
-        spare &= CLOSED
-        carbon |= spare
-        start = carbon.argmin(axis=1)
-        scores = self._score(job, self._lanes, start)
-        scores[(carbon[self._lanes, start] == CLOSED) | ~self._open[job]] = NOWHERE
-        return scores, start
+    def everywhere(self, row: int) -> tuple[float, int, int]:
+        """The best free window on any lane as score, start and lane: the first of equal ones."""
+        scores, starts = self.best(row, self._lanes)
+        least = float(scores.min(initial=NOWHERE))
+        if least == NOWHERE:
+            return NOWHERE, 0, 0
+        tied = np.flatnonzero(scores == least)
+        start, lane = min(zip(starts[tied].tolist(), tied.tolist(), strict=True))
+        return least, start, lane
 
-    def look(self, job: int, lane: int) -> tuple[float, int]:
-        """`best` for one job on one lane."""
-        first, last = int(self._ranges.first[job, 0]), int(self._ranges.last[job, lane])
-        if last < first or not self._open[job, lane]:
+    def look(self, row: int, lane: int) -> tuple[float, int]:
+        """`best` for one row on one lane."""
+        first, last = int(self._first[row]), int(self._last[row, lane])
+        if last < first or not self._open[row, lane]:
             return NOWHERE, -1
-        span, compact = self._span[job, lane], self._compact[self._problem.jobs[job].spec.signal]
-        spare = self._room.run(int(self._level[job, lane]), int(self._place[lane]))[first : last + 1] - span
-        carbon = compact.ends[self._rows[job, lane], first : last + 1] - compact.begins[lane, first : last + 1]
-        if self._heedless[job]:
+        span, compact = self._span[row, lane], self._compact
+        spare = self._room.run(int(self._level[row, lane]), int(self._place[lane]))[first : last + 1] - span
+        ends = compact.rows(lane, self._whole[row, lane], self._part[row, lane])
+        carbon = compact.ends[ends, first : last + 1] - compact.begins[lane, first : last + 1]
+        if self._heedless[row]:
             carbon[:] = 0
         if first == 0 and self._line.next_minute:
-            spare[0] += span - self._span_now[job, lane]
+            spare[0] += span - self._span_now[row, lane]
         spare >>= 31
         spare &= CLOSED
         carbon |= spare
         start = int(carbon.argmin())
-        return (self.score(job, lane, first + start), first + start) if carbon[start] < CLOSED else (NOWHERE, -1)
+        return (self.score(row, lane, first + start), first + start) if carbon[start] < CLOSED else (NOWHERE, -1)
 
-    def first_free(self, job: int) -> tuple[int, int]:
+    def first_free(self, row: int) -> tuple[int, int]:
         """The first free start after the job's latest that is in time for the deadline, and its lane; -1."""
-        lanes = np.flatnonzero(self._open[job])
+        lanes = np.flatnonzero(self._open[row])
         if not lanes.size:
             return -1, -1
-        line, minutes = self._line, self._problem.terms.minutes[job, lanes]
-        due = (self._problem.deadline_minute(job) - minutes) // line.slot_minutes
-        due = np.minimum(due, min(self._problem.last_look(job), line.starts - 1))
-        runs = self._room.runs(self._level[job, lanes], self._place[lanes])
+        line, minutes, job = self._line, self._minutes[row, lanes], self.jobs[row]
+        due = (self._looker.due[job] - minutes) // line.slot_minutes
+        due = np.minimum(due, min(self._looker.problem.last_look(job), line.starts - 1))
+        runs = self._room.runs(self._level[row, lanes], self._place[lanes])
         starts = np.arange(line.starts)
-        free = runs[:, : line.starts] >= self._span[job, lanes, None]
-        free = free & (starts > self._ranges.last[job, lanes, None]) & (starts <= due[:, None])
+        free = runs[:, : line.starts] >= self._span[row, lanes, None]
+        free = free & (starts > self._last[row, lanes, None]) & (starts <= due[:, None])
         if not free.any():
             return -1, -1
         start = int(free.any(axis=0).argmax())
         return start, int(lanes[free[:, start].argmax()])
 
-    def is_open(self, job: int, lane: int, start: int) -> bool:
+    def is_open(self, row: int, lane: int, start: int) -> bool:
         """Whether a start is open to a job on a lane, were it free."""
-        in_range = self._ranges.first[job, 0] <= start <= self._ranges.last[job, lane]
-        return bool(in_range and self._open[job, lane])
+        in_range = self._first[row] <= start <= self._last[row, lane]
+        return bool(in_range and self._open[row, lane])
 
-    def score(self, job: int, lane: int, start: int) -> float:
-        """The exact score of one window."""
-        total = self._problem.carbon[self._problem.jobs[job].spec.signal].weighed[self._zone[lane]]
-        begin = start * self._line.slot_minutes
-        end = min(begin + int(self._minutes[job, lane]), self._line.minutes)
-        return float(self._fixed[job, lane] + self._slope[job, lane] * (total[end] - total[begin]))
+    def slots(self, row: int, lane: int, start: int) -> tuple[int, int]:
+        """The slots that a window touches, half-open."""
+        span = self._span[row, lane] if start else self._span_now[row, lane]
+        return start, min(start + int(span), self._line.slots)
+
+    def score(self, row: int, lane: int, start: int) -> float:
+        """The score of one window."""
+        total, begin = self._weighed[self._zone[lane]], start * self._line.slot_minutes
+        end = min(begin + int(self._minutes[row, lane]), self._line.minutes)
+        return float(self._fixed[row, lane] + self._slope[row, lane] * (total[end] - total[begin]))

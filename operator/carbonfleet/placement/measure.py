@@ -6,6 +6,7 @@ from datetime import datetime
 import numpy as np
 
 from carbonfleet.placement.decision import Baseline, Window
+from carbonfleet.placement.demand import Terms
 from carbonfleet.placement.grid import EPOCH, MINUTE, RESOLUTION, IntArray, Segments, Timeline
 from carbonfleet.placement.problem import PRICE_RESOLUTION, Problem
 from carbonfleet.placement.snapshot import HOUR, FloatArray
@@ -13,22 +14,22 @@ from carbonfleet.placement.snapshot import HOUR, FloatArray
 
 def window_at(problem: Problem, job: int, lane: int, segments: Segments) -> Window:
     """The figures of a run in the given segments. Energy, overhead and price go by their total length."""
-    terms, line = problem.terms, problem.line
+    terms, line = problem.demand.of(job), problem.line
     grid = problem.carbon[problem.jobs[job].spec.signal]
     zone = int(problem.lanes.zone[lane])
     minutes = sum(end - begin for begin, end in segments)
-    share = minutes / float(terms.minutes[job, lane])
+    share = minutes / float(terms.minutes[lane])
     carbon_total = _total(grid.total[zone], segments)
-    operational = float(terms.operational[job, lane]) * carbon_total
-    transfer = float(terms.transfer[job, lane]) * carbon_total / share + float(terms.transfer_fixed[job, lane])
-    embodied = float(terms.embodied[job, lane]) * share
+    operational = float(terms.operational[lane]) * carbon_total
+    transfer = float(terms.transfer[lane]) * carbon_total / share + float(terms.transfer_fixed[lane])
+    embodied = float(terms.embodied[lane]) * share
     cost = _cost(problem, job, lane, segments, share)
     grams = operational + transfer + embodied
-    energy = float(terms.energy_kwh[job, lane]) * share
+    energy = float(terms.energy_kwh[lane]) * share
     return Window(
         cluster=problem.lanes.lanes[lane].cluster,
         pool=problem.lanes.lanes[lane].pool.name,
-        gpus=int(terms.gpus[job, lane]),
+        gpus=int(terms.gpus[lane]),
         spot=problem.lanes.lanes[lane].spot,
         segments=tuple(_times(line, begin, end) for begin, end in segments),
         energy_kwh=energy,
@@ -37,9 +38,9 @@ def window_at(problem: Problem, job: int, lane: int, segments: Segments) -> Wind
         transfer_grams=transfer,
         embodied_grams=embodied,
         cost_usd=cost,
-        score_usd=float(terms.money_weight[job, 0]) * cost + float(terms.carbon_weight[job, 0]) * grams,
+        score_usd=float(terms.money_weight) * cost + float(terms.carbon_weight) * grams,
         grams_per_kwh=carbon_total / minutes * RESOLUTION,
-        doubt_grams=float(terms.operational[job, lane]) * _total(grid.doubt[zone], segments),
+        doubt_grams=float(terms.operational[lane]) * _total(grid.doubt[zone], segments),
     )
 
 
@@ -47,23 +48,24 @@ def windows_at(problem: Problem, jobs: Sequence[int], lanes: Sequence[int], star
     """The figures of uninterrupted runs, all at once; equal to `window_at` for each."""
     if not jobs:
         return []
-    job, lane, terms, line = np.array(jobs), np.array(lanes), problem.terms, problem.line
+    job, lane, line = np.array(jobs), np.array(lanes), problem.line
+    terms = problem.demand.at(job, lane)
     begin = line.start_minutes[np.array(starts)]
-    minutes = terms.minutes[job, lane]
+    minutes = terms.minutes
     end = np.minimum(begin + minutes, line.minutes)
     total, doubt = _totals(problem, job, lane, begin, end)
-    operational = terms.operational[job, lane] * total
-    transfer = terms.transfer[job, lane] * total + terms.transfer_fixed[job, lane]
-    embodied = terms.embodied[job, lane]
-    cost = _costs(problem, job, lane, begin, end)
+    operational = terms.operational * total
+    transfer = terms.transfer * total + terms.transfer_fixed
+    embodied = terms.embodied
+    cost = _costs(problem, terms, lane, begin, end)
     grams = operational + transfer + embodied
-    score = terms.money_weight[job, 0] * cost + terms.carbon_weight[job, 0] * grams
+    score = terms.money_weight * cost + terms.carbon_weight * grams
     columns = (
-        *(terms.energy_kwh[job, lane], grams, operational, transfer, embodied, cost, score),
-        *(total / minutes * RESOLUTION, terms.operational[job, lane] * doubt),
+        *(terms.energy_kwh, grams, operational, transfer, embodied, cost, score),
+        *(total / minutes * RESOLUTION, terms.operational * doubt),
     )
     places = [(found.cluster, found.pool.name, found.spot) for found in problem.lanes.lanes]
-    heads = zip(lanes, terms.gpus[job, lane].tolist(), begin.tolist(), minutes.tolist(), strict=True)
+    heads = zip(lanes, terms.gpus.tolist(), begin.tolist(), minutes.tolist(), strict=True)
     figures = zip(*(column.tolist() for column in columns), strict=True)
     return [
         Window(*places[lane][:2], gpus, places[lane][2], (_times(line, at, at + length),), *numbers)
@@ -86,14 +88,13 @@ def _totals(
     return total, doubt
 
 
-def _costs(problem: Problem, job: IntArray, lane: IntArray, begin: IntArray, end: IntArray) -> FloatArray:
-    terms, lanes = problem.terms, problem.lanes
-    usd = terms.usd[job, lane]
-    flat = terms.gpus[job, lane] * terms.minutes[job, lane] / 60 * lanes.usd_per_gpu_hour[lane]
+def _costs(problem: Problem, terms: Terms, lane: IntArray, begin: IntArray, end: IntArray) -> FloatArray:
+    lanes, usd = problem.lanes, terms.usd
+    flat = terms.gpus * terms.minutes / 60 * lanes.usd_per_gpu_hour[lane]
     cost: FloatArray = usd - flat + flat
     if problem.price_total.size:
         dear = problem.price_total[lane, end] - problem.price_total[lane, begin]
-        hourly = usd - flat + terms.gpus[job, lane] * dear * PRICE_RESOLUTION
+        hourly = usd - flat + terms.gpus * dear * PRICE_RESOLUTION
         cost = np.where(problem.has_hours[lane], hourly, cost)
     return cost
 
@@ -105,9 +106,9 @@ def _times(line: Timeline, begin: int, end: int) -> tuple[datetime, datetime]:
 
 
 def _cost(problem: Problem, job: int, lane: int, segments: Segments, share: float) -> float:
-    terms = problem.terms
-    usd, gpus = float(terms.usd[job, lane]), float(terms.gpus[job, lane])
-    flat = gpus * float(terms.minutes[job, lane]) / 60 * float(problem.lanes.usd_per_gpu_hour[lane])
+    terms = problem.demand.of(job)
+    usd, gpus = float(terms.usd[lane]), float(terms.gpus[lane])
+    flat = gpus * float(terms.minutes[lane]) / 60 * float(problem.lanes.usd_per_gpu_hour[lane])
     egress = usd - flat
     if problem.price_total.size and problem.has_hours[lane]:
         return egress + gpus * _total(problem.price_total[lane], segments) * PRICE_RESOLUTION

@@ -11,7 +11,7 @@ import numpy as np
 from carbonfleet.api.policy import Budget, FleetPolicy, Tier
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.capacity import Capacity, Quota, capacity_of
-from carbonfleet.placement.demand import Terms, terms_of
+from carbonfleet.placement.demand import Demand, demand_of
 from carbonfleet.placement.grid import MINUTE, Carbon, Timeline, carbon, timeline
 from carbonfleet.placement.lanes import Lanes, hourly_prices, lanes_of
 from carbonfleet.placement.limits import NEVER, Limits, limits_of
@@ -55,7 +55,7 @@ class Problem:
     lanes: Lanes
     line: Timeline
     carbon: Mapping[SignalKind, Carbon]
-    terms: Terms
+    demand: Demand
     admission: Admission
     admitted: BoolArray
     """Shape (jobs, lanes): no rule objects."""
@@ -106,17 +106,17 @@ def problem_of(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Ti
     lanes = lanes_of(snapshot.spokes, _extra_zones(snapshot), snapshot.assumptions)
     admission = Admission(lanes, snapshot.policies)
     flat = _region_means(snapshot)
-    terms = terms_of(jobs, lanes, flat, snapshot.assumptions)
+    demand = demand_of(jobs, lanes, flat, snapshot.assumptions)
     limits = [limits_of(job, tiers[job.spec.schedule.tier], now) for job in jobs]
-    order = _order(jobs, limits, terms, now)
+    order = _order(jobs, limits, demand, now)
     jobs, limits = [jobs[i] for i in order], [limits[i] for i in order]
-    terms = terms.taken(order)
-    line = _timeline(limits, terms, now, snapshot)
+    demand = demand.taken(order)
+    line = _timeline(limits, demand, now, snapshot)
     signals = sorted({job.spec.signal for job in jobs})
     carbons = {signal: carbon(snapshot, signal, lanes.zones, line) for signal in signals}
     purses, purses_of = _purses(snapshot, jobs, int(lanes.place.max(initial=-1)) + 1)
     quotas = [quota for purse in purses if (quota := purse.quota()) is not None]
-    admitted = np.array([admission.admitted(job) for job in jobs], dtype=np.bool_).reshape(len(jobs), len(lanes))
+    admitted = admission.table(jobs)
     known = {signal: _known(carbons[signal], lanes) for signal in signals}
     return Problem(
         snapshot=snapshot,
@@ -126,7 +126,7 @@ def problem_of(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Ti
         lanes=lanes,
         line=line,
         carbon=carbons,
-        terms=terms,
+        demand=demand,
         admission=admission,
         admitted=admitted,
         known=known,
@@ -153,24 +153,24 @@ def _lost(jobs: list[QueuedJob], admitted: BoolArray, known: Mapping[SignalKind,
     return lost
 
 
-def _order(jobs: list[QueuedJob], limits: list[Limits], terms: Terms, now: datetime) -> list[int]:
+def _order(jobs: list[QueuedJob], limits: list[Limits], demand: Demand, now: datetime) -> list[int]:
     """Tier first, then the time that is left before the job must start, then age, then name."""
-    shortest = terms.minutes.min(axis=1, initial=NEVER)
+    shortest = demand.minutes_by_kind.min(axis=1, initial=NEVER).tolist()
 
     def key(i: int) -> tuple[int, timedelta, datetime, str, str]:
         limit, job = limits[i], jobs[i]
         must = limit.latest
         if limit.deadline is not None:
-            must = min(must, limit.deadline - min(int(shortest[i]), 10**8) * MINUTE)
+            must = min(must, limit.deadline - min(shortest[i], 10**8) * MINUTE)
         return -limit.priority, must - now, job.submitted_at, job.key, job.uid
 
     return sorted(range(len(jobs)), key=key)
 
 
-def _timeline(limits: list[Limits], terms: Terms, now: datetime, snapshot: Snapshot) -> Timeline:
+def _timeline(limits: list[Limits], demand: Demand, now: datetime, snapshot: Snapshot) -> Timeline:
     latest = max((limit.latest - now for limit in limits), default=timedelta())
     cap = snapshot.assumptions.longest_run // MINUTE
-    longest = min(int(terms.minutes.max(initial=60)), cap) * MINUTE
+    longest = min(int(demand.minutes_by_kind.max(initial=60)), cap) * MINUTE
     return timeline(now, max(latest, LATE_ROOM), longest, snapshot.assumptions)
 
 

@@ -23,16 +23,20 @@ class Room:
         self.version: list[int] = [0] * rows
         """Of each row: how often its runs have changed."""
         self._runs = np.empty((self._gpus.size, rows, slots), dtype=np.int32)
-        for row in range(rows):
-            self._renew(row)
+        self._stale = set(range(rows))
 
     def runs(self, levels: IntArray, rows: IntArray) -> Runs:
         """Slots in a row that are free from each slot on, at the levels of some rows; shape (len(rows), slots)."""
+        if self._stale:
+            for row in self._stale.intersection(rows.tolist()):
+                self._renew(row)
         runs: Runs = self._runs[levels, rows]
         return runs
 
     def run(self, level: int, row: int) -> Runs:
         """The runs of one row at one level, shape (slots,)."""
+        if row in self._stale:
+            self._renew(row)
         runs: Runs = self._runs[level, row]
         return runs
 
@@ -60,9 +64,10 @@ class Room:
         free -= gpus
         if free.min() - max(0, -gpus) < self._most:
             self.version[row] += 1
-            self._renew(row)
+            self._stale.add(row)
 
     def _renew(self, row: int) -> None:
+        self._stale.discard(row)
         free, slots = self._free[row], self._slots
         blocked = np.where(free < self._gpus[:, None], slots, np.int32(slots.size))
         self._runs[:, row] = np.minimum.accumulate(blocked[:, ::-1], axis=1)[:, ::-1] - slots

@@ -1,6 +1,6 @@
 """Where a job may not go, whatever the hour: each rule is a function, and a line in `RULES`."""
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -159,6 +159,16 @@ class Admission:
                 known = known & self._mask(index, key, job)
             self._by_keys[keys] = known
         return known
+
+    def table(self, jobs: Sequence[QueuedJob]) -> BoolArray:
+        """`admitted` of some jobs, shape (jobs, lanes)."""
+        masks: dict[int, tuple[int, BoolArray]] = {}
+        rows = []
+        for job in jobs:
+            mask = self.admitted(job)
+            rows.append(masks.setdefault(id(mask), (len(masks), mask))[0])
+        table = np.array([mask for _, mask in masks.values()], dtype=np.bool_).reshape(len(masks), len(self._lanes))
+        return table[np.array(rows, dtype=np.int64)]
 
     def refusals(self, job: QueuedJob, lane: Lane) -> Iterator[Refusal]:
         """What the rules object to on a lane, in their order."""

@@ -30,11 +30,11 @@ Fits = Callable[[int, int, int], Choice | None]
 
 def real_gain(problem: Problem, job: int, window: Window) -> float:
     """What another place must gain on a window, in score: a share of its carbon, or of its cost."""
-    objective, terms = problem.jobs[job].spec.objective, problem.terms
+    objective, terms = problem.jobs[job].spec.objective, problem.demand.of(job)
     share = problem.snapshot.assumptions.stability_share
     if objective.minimize is Goal.COST:
         return share * window.cost_usd
-    return share * float(terms.carbon_weight[job, 0]) * window.grams_co2e
+    return share * float(terms.carbon_weight) * window.grams_co2e
 
 
 def promised(problem: Problem, job: int, best: Choice | None, fits: Fits) -> Choice | None:
@@ -51,7 +51,8 @@ def promised(problem: Problem, job: int, best: Choice | None, fits: Fits) -> Cho
     if old is None or (old.lane, old.start) == (best.lane, best.start):
         return best
     window = window_at(problem, job, old.lane, segments_of(problem, job, old))
-    return best if old.score - best.score > real_gain(problem, job, window) else replace(old, kept=True)
+    gain = real_gain(problem, job, window)
+    return best if old.score - best.score > gain else replace(old, instead=(best.lane, best.start))
 
 
 def lanes_at(problem: Problem, incumbent: Incumbent) -> list[int]:
@@ -149,13 +150,13 @@ def _give_back(problem: Problem, job: int, home: int, room: Room) -> None:
 
 def _left_minutes(problem: Problem, job: int, home: int) -> int:
     """What is left to run at home, without the start-up that lies behind."""
-    left = float(problem.terms.minutes[job, home]) - float(problem.lanes.overhead_minutes[home])
+    left = float(problem.demand.of(job).minutes[home]) - float(problem.lanes.overhead_minutes[home])
     return max(1, round(left))
 
 
 def _spared(problem: Problem, job: int, home: int) -> float:
     """Minutes of start-up that home does not need again."""
-    return float(problem.terms.minutes[job, home]) - _left_minutes(problem, job, home)
+    return float(problem.demand.of(job).minutes[home]) - _left_minutes(problem, job, home)
 
 
 def going_on(problem: Problem, job: int, home: int, slots: Slots) -> Choice:
@@ -250,7 +251,7 @@ def _elsewhere(problem: Problem, job: int, home: int, slots: Slots) -> Choice | 
         if found is None:
             continue
         once = float(slots.once[lane]) + _move_usd(problem, job, home, lane)
-        choice = choice_of(problem, job, lane, found, once, float(problem.terms.minutes[job, lane]) + more)
+        choice = choice_of(problem, job, lane, found, once, float(problem.demand.of(job).minutes[lane]) + more)
         if within_limits(problem, job, choice) and (best is None or choice.score < best.score):
             best = replace(choice, running=Outcome.MOVE if choice.start == 0 else Outcome.PAUSE)
     return best
@@ -263,7 +264,7 @@ def _redone_minutes(problem: Problem, job: int, home: int, lane: int) -> float:
     shares = here.name == there.name or (here.store and here.store == there.store)
     if shares or queued.spec.workload.checkpoints.uri is not None:
         return 0.0
-    left = float(problem.terms.minutes[job, lane]) - float(problem.lanes.overhead_minutes[lane])
+    left = float(problem.demand.of(job).minutes[lane]) - float(problem.lanes.overhead_minutes[lane])
     return left / max(queued.remaining_fraction, 1e-9) - left
 
 
@@ -273,10 +274,10 @@ def _move_usd(problem: Problem, job: int, home: int, lane: int) -> float:
     if here.cluster == there.cluster:
         return 0.0
     gib = problem.jobs[job].spec.workload.checkpoints.size_gib
-    terms, grid = problem.terms, problem.carbon[problem.jobs[job].spec.signal]
+    terms, grid = problem.demand.of(job), problem.carbon[problem.jobs[job].spec.signal]
     now = problem.line.now_minute
     zones = problem.lanes.zone[[home, lane]]
     grams_per_kwh = float(np.mean(grid.total[zones, now + 1] - grid.total[zones, now])) * RESOLUTION
     grams = gib * problem.snapshot.assumptions.transfer_kwh_per_gib * grams_per_kwh
     usd = gib * here.spoke.facts.egress_usd_per_gib
-    return float(terms.money_weight[job, 0]) * usd + float(terms.carbon_weight[job, 0]) * grams
+    return float(terms.money_weight) * usd + float(terms.carbon_weight) * grams

@@ -1,12 +1,13 @@
 """Neighbours in the order, all plain: their windows are sought together and taken one by one."""
 
+from functools import partial
 from typing import Final
 
 import numpy as np
 
-from carbonfleet.placement.choice import Choice, slots_of
+from carbonfleet.placement.choice import Choice
 from carbonfleet.placement.grid import IntArray
-from carbonfleet.placement.look import FIRST_LOOK, NOWHERE, Looker
+from carbonfleet.placement.look import FIRST_LOOK, NOWHERE, Look
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
 from carbonfleet.placement.snapshot import FloatArray
@@ -26,22 +27,22 @@ class Stretch:
     makes the others worse. Otherwise the job looks again. In a crowded fleet each looks for itself.
     """
 
-    def __init__(self, problem: Problem, looker: Looker, room: Room, jobs: IntArray, crowded: bool) -> None:
-        self._problem, self._looker, self._room, self._jobs = problem, looker, room, jobs
-        self._gpus, self._places = problem.terms.gpus, problem.lanes.place
-        self._bounds = looker.bounds(jobs)
-        self._first = [None] * jobs.size if crowded else self._look()
+    def __init__(self, problem: Problem, look: Look, room: Room, crowded: bool) -> None:
+        self._problem, self._look, self._room, self._jobs = problem, look, room, look.jobs
+        self._places = problem.lanes.place.tolist()
+        self._bounds = look.bounds()
+        self._first = [None] * len(look.jobs) if crowded else self._first_look()
         self.repeated = 0
         """How many had to look again."""
 
-    def _look(self) -> list[Choice | None]:
+    def _first_look(self) -> list[Choice | None]:
         """The best window of each job on its most promising lanes; None where that does not settle it."""
         bounds = self._bounds
         count, lanes = bounds.shape
         few = min(FIRST_LOOK, lanes)
         order = np.argsort(bounds, axis=1, kind="stable")
         pairs = order[:, :few].ravel()
-        scores, starts = self._looker.best(np.repeat(self._jobs, few), pairs)
+        scores, starts = self._look.best(np.repeat(np.arange(count), few), pairs)
         rest = np.full(count, NOWHERE)
         if few < lanes:
             rest = np.take_along_axis(bounds, order[:, few : few + 1], axis=1)[:, 0]
@@ -50,65 +51,54 @@ class Stretch:
 
     def choices(self) -> list[Choice | None]:
         """A choice for each job, taken in order."""
-        return [self._choice(row, job) for row, job in enumerate(self._jobs.tolist())]
+        return [self._choice(row, job) for row, job in enumerate(self._jobs)]
 
     def _choice(self, row: int, job: int) -> Choice | None:
         choice = self._first[row]
-        if choice is None or not self._is_free(job, choice):
+        if choice is None or not self._is_free(row, choice):
             self.repeated += 1
-            choice = self._again(row, job)
+            choice = self._again(row)
         if self._problem.jobs[job].incumbent is not None:
-            choice = promised(self._problem, job, choice, self._fits)
+            choice = promised(self._problem, job, choice, partial(self._fits, row))
         if choice is not None:
-            first, end = next(slots_of(self._problem, job, choice))
-            self._room.take(int(self._places[choice.lane]), int(self._gpus[job, choice.lane]), first, end)
+            first, end = self._look.slots(row, choice.lane, choice.start)
+            self._room.take(self._places[choice.lane], int(self._look.gpus[row, choice.lane]), first, end)
         return choice
 
-    def _fits(self, job: int, lane: int, start: int) -> Choice | None:
-        if not self._looker.is_open(job, lane, start):
+    def _fits(self, row: int, job: int, lane: int, start: int) -> Choice | None:
+        if not self._look.is_open(row, lane, start):
             return None
-        choice = Choice(lane, start, self._looker.score(job, lane, start))
-        return choice if self._is_free(job, choice) else None
+        choice = Choice(lane, start, self._look.score(row, lane, start))
+        return choice if self._is_free(row, choice) else None
 
-    def _is_free(self, job: int, choice: Choice) -> bool:
-        first, end = next(slots_of(self._problem, job, choice))
-        return self._room.fits(int(self._places[choice.lane]), int(self._gpus[job, choice.lane]), first, end)
+    def _is_free(self, row: int, choice: Choice) -> bool:
+        first, end = self._look.slots(row, choice.lane, choice.start)
+        return self._room.fits(self._places[choice.lane], int(self._look.gpus[row, choice.lane]), first, end)
 
-    def _again(self, row: int, job: int) -> Choice | None:
+    def _again(self, row: int) -> Choice | None:
         """Look at lane after lane in the order of their bounds until none that is left can be better.
 
         Of equal scores the earliest start wins, then the first lane.
         """
-        left, found = self._bounds[row].copy(), NOT_FOUND
+        look, left, found = self._look, self._bounds[row].copy(), NOT_FOUND
         for _ in range(min(PATIENCE, left.size)):
             lane = int(left.argmin())
             if left[lane] > found[0] or left[lane] == NOWHERE:
-                return self._choice_of(job, found)
-            score, start = self._looker.look(job, lane)
+                return self._choice_of(row, found)
+            score, start = look.look(row, lane)
             if score > left[lane] * SLACK:
-                self._looker.sharpen(self._bounds[row + 1 :], self._jobs[row + 1 :], lane, job)
+                look.sharpen(self._bounds, row, lane)
             found = min(found, (score, start, lane))
             left[lane] = NOWHERE
-        return self._choice_of(job, everywhere(self._looker, job))
+        return self._choice_of(row, look.everywhere(row))
 
-    def _choice_of(self, job: int, found: tuple[float, int, int]) -> Choice | None:
+    def _choice_of(self, row: int, found: tuple[float, int, int]) -> Choice | None:
         """What was found, or the first time that is free after the latest start."""
         score, start, lane = found
         if score < NOWHERE:
             return Choice(lane, start, score)
-        start, lane = self._looker.first_free(job)
-        return None if start < 0 else Choice(lane, start, self._looker.score(job, lane, start), is_late=True)
-
-
-def everywhere(looker: Looker, job: int) -> tuple[float, int, int]:
-    """The best free window on any lane as score, start and lane: the first of equal ones."""
-    scores, starts = looker.best_of(job)
-    least = float(scores.min(initial=NOWHERE))
-    if least == NOWHERE:
-        return NOT_FOUND
-    tied = np.flatnonzero(scores == least)
-    start, lane = min(zip(starts[tied].tolist(), tied.tolist(), strict=True))
-    return least, start, lane
+        start, lane = self._look.first_free(row)
+        return None if start < 0 else Choice(lane, start, self._look.score(row, lane, start), is_late=True)
 
 
 def _settled(scores: FloatArray, starts: IntArray, lanes: IntArray, rest: FloatArray) -> list[Choice | None]:

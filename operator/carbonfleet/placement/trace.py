@@ -63,7 +63,7 @@ def _given_back(problem: Problem, job: int, choice: Choice | None) -> Iterator[N
         yield
         return
     taken, rows = list(slots_of(problem, job, choice)), rows_of(problem, job, choice.lane)
-    gpus = int(problem.terms.gpus[job, choice.lane])
+    gpus = int(problem.demand.of(job).gpus[choice.lane])
     purses = [problem.purses[index] for index in problem.purse_rows(job)]
     before = [(purse.carbon_kg, purse.gpu_hours) for purse in purses]
     for first, end in taken:
@@ -197,7 +197,7 @@ def refusal_of(view: View, lane: int) -> Refusal:
 
 def _deadline(view: View, lane: int) -> Refusal | None:
     problem, job = view.problem, view.job
-    minutes = int(problem.terms.minutes[job, lane])
+    minutes = int(problem.demand.of(job).minutes[lane])
     earliest = problem.line.start_minutes[min(problem.earliest_start(job), problem.line.starts - 1)]
     deadline = problem.limits[job].deadline
     if deadline is None or earliest + minutes <= problem.deadline_minute(job):
@@ -247,8 +247,8 @@ def _threshold(view: View, lane: int) -> Refusal | None:
 
 
 def _capacity(view: View, lane: int) -> Refusal:
-    name, gpus = view.problem.lanes.lanes[lane].cluster, int(view.problem.terms.gpus[view.job, lane])
-    length = phrase.hours(float(view.problem.terms.minutes[view.job, lane]))
+    name, gpus = view.problem.lanes.lanes[lane].cluster, int(view.problem.demand.of(view.job).gpus[lane])
+    length = phrase.hours(float(view.problem.demand.of(view.job).minutes[lane]))
     if ((view.windows.open | view.windows.forced | view.windows.late) & view.free)[lane].any():
         return Refusal("NotInTime", f"{name} has {phrase.gpus(gpus)} free only after the job's latest start.")
     message = f"{name} never has {phrase.gpus(gpus)} free for {length} in the time that is weighed."

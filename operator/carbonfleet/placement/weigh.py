@@ -33,20 +33,20 @@ class Windows:
 
 def windows_of(problem: Problem, job: int) -> Windows:
     """Weigh all windows of a job."""
-    line, terms, lanes = problem.line, problem.terms, problem.lanes
+    line, terms, lanes = problem.line, problem.demand.of(job), problem.lanes
     grid = problem.carbon[problem.jobs[job].spec.signal]
     # A start at once is weighed from the begin of its slot, so that choices hold for the whole slot.
     begin = np.arange(line.starts) * line.slot_minutes
-    minutes = np.minimum(terms.minutes[job], line.minutes - begin[-1])
+    minutes = np.minimum(terms.minutes, line.minutes - begin[-1])
     end = begin[None, :] + minutes[:, None]
     weighed = _between(grid.weighed, lanes.zone, begin, end)
     usd = _usd(problem, job, begin, end)
-    scores = terms.fixed[job][:, None] + terms.slope[job][:, None] * weighed
-    scores += terms.money_weight[job] * (usd - terms.usd[job][:, None])
+    scores = terms.fixed[:, None] + terms.slope[:, None] * weighed
+    scores += terms.money_weight * (usd - terms.usd[:, None])
     # Limits bind what really comes of a start now.
     begin[0], end[:, 0] = line.now_minute, np.minimum(line.now_minute + minutes, line.minutes)
-    grams = (terms.operational[job] + terms.transfer[job])[:, None] * _between(grid.total, lanes.zone, begin, end)
-    grams += (terms.transfer_fixed[job] + terms.embodied[job])[:, None]
+    grams = (terms.operational + terms.transfer)[:, None] * _between(grid.total, lanes.zone, begin, end)
+    grams += (terms.transfer_fixed + terms.embodied)[:, None]
     usd[:, 0] = _usd(problem, job, begin[:1], end[:, :1])[:, 0]
     allowed = _allowed(problem, job, usd, grams)
     on_time, forced = _on_time(problem, job, grid)
@@ -61,10 +61,12 @@ def windows_of(problem: Problem, job: int) -> Windows:
 
 def _usd(problem: Problem, job: int, begin: IntArray, end: IntArray) -> FloatArray:
     """What windows cost, by the hour where prices depend on it; shape as `end`."""
-    usd = np.repeat(problem.terms.usd[job][:, None], begin.size, axis=1)
+    usd = np.repeat(problem.demand.of(job).usd[:, None], begin.size, axis=1)
     if problem.price_total.size:
         lanes = np.arange(len(problem.lanes))
-        dear = _between(problem.price_total, lanes, begin, end) * PRICE_RESOLUTION * problem.terms.gpus[job][:, None]
+        dear = (
+            _between(problem.price_total, lanes, begin, end) * PRICE_RESOLUTION * problem.demand.of(job).gpus[:, None]
+        )
         usd = np.where(problem.has_hours[:, None], usd - _flat_usd(problem, job)[:, None] + dear, usd)
     return usd
 
@@ -75,8 +77,8 @@ def _between(total: FloatArray, rows: IntArray, begin: IntArray, end: IntArray) 
 
 def _flat_usd(problem: Problem, job: int) -> FloatArray:
     """The part of the cost that hourly prices stand in for."""
-    hours = problem.terms.minutes[job] / 60.0
-    usd: FloatArray = problem.terms.gpus[job] * hours * problem.lanes.usd_per_gpu_hour
+    hours = problem.demand.of(job).minutes / 60.0
+    usd: FloatArray = problem.demand.of(job).gpus * hours * problem.lanes.usd_per_gpu_hour
     return usd
 
 
@@ -90,7 +92,7 @@ def lanes_left(problem: Problem, job: int) -> BoolArray:
 def fits_horizon(problem: Problem, job: int) -> BoolArray:
     """Shape (lanes,): the run is short enough to be weighed."""
     longest = problem.snapshot.assumptions.longest_run.total_seconds() / 60
-    short: BoolArray = problem.terms.minutes[job] <= longest
+    short: BoolArray = problem.demand.of(job).minutes <= longest
     return short
 
 
@@ -103,7 +105,7 @@ def _allowed(problem: Problem, job: int, usd: FloatArray, grams: FloatArray) -> 
     """Lanes that are left, from the earliest start on, ended by the deadline, within the job's limits."""
     line, begin = problem.line, problem.line.start_minutes
     objective = problem.jobs[job].spec.objective
-    ends = begin[None, :] + problem.terms.minutes[job][:, None]
+    ends = begin[None, :] + problem.demand.of(job).minutes[:, None]
     ends[:, 0] += line.next_minute - line.now_minute
     allowed: BoolArray = lanes_left(problem, job)[:, None] & (ends <= problem.deadline_minute(job))
     allowed &= (np.arange(line.starts) >= problem.earliest_start(job))[None, :]
@@ -134,7 +136,7 @@ def _last_start(problem: Problem, job: int, last: int) -> IntArray:
     line = problem.line
     if problem.limits[job].deadline is None:
         return np.full(len(problem.lanes), last)
-    presses = (problem.deadline_minute(job) - problem.terms.minutes[job]) // line.slot_minutes
+    presses = (problem.deadline_minute(job) - problem.demand.of(job).minutes) // line.slot_minutes
     starts: IntArray = np.clip(np.minimum(presses, last), problem.earliest_start(job), last)
     return starts
 
