@@ -23,6 +23,7 @@ from carbonfleet.fleet.declared import read_cluster
 from carbonfleet.kube import Kube, KubeError, Object, ours, path
 from carbonfleet.local import git_daemon
 from carbonfleet.local.child import Child
+from carbonfleet.local.ports import free_port
 from carbonfleet.local.stack import HUB_NAMESPACE, kubectl
 from carbonfleet.signals.demo import ZONES, demo_value
 
@@ -119,7 +120,7 @@ class House:
         for name, content in fleet(self.spokes).items():
             (seed / "clusters" / name).mkdir(parents=True)
             (seed / "clusters" / name / "cluster.yaml").write_text(content)
-        root, port = self.folder / "git", git_daemon.free_port()
+        root, port = self.folder / "git", free_port()
         git_daemon.seed(root, seed)
         server = git_daemon.daemon(root, port, self.folder / "logs" / "git.log")
         self.children["git"] = server

@@ -3,13 +3,23 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+settings.register_profile(
+    "short", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("soak", parent=settings.get_profile("short"), derandomize=False)
 pytest_plugins = ["fixtures.kubeapi_server"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`pytest tests/flow --kubeconfig FILE` runs the flow tests against a cluster that exists already."""
     parser.addoption("--kubeconfig", type=Path, help="use this cluster in place of the embedded API (tests/flow)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Property tests take the same examples each time, on a machine of whatever speed; in a soak they explore."""
+    settings.load_profile("soak" if "soak" in config.getoption("markexpr") else "short")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

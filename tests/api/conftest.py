@@ -7,7 +7,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fixtures.kubeapi_server import KubeApi, free_port
+from carbonfleet.local.ports import free_port
+from fixtures.kubeapi_server import KubeApi
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +22,7 @@ def door(tmp_path_factory):
         done = api.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
         assert done.returncode == 0, done.stderr
         done = api.kubectl(
-            *("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"),
+            *("wait", "--for=condition=Established", "crd", "--all", "--timeout=170s"),
         )
         assert done.returncode == 0, done.stderr
         for namespace in ("team-a", "team-b", "spoke-no-osl-1"):

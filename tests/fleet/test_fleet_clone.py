@@ -23,7 +23,7 @@ with git.transaction() as transaction:
     transaction.lock_ref(sys.argv[2])
     (directory / "objects/pack/pack_git2_k1ll3d").write_bytes(b"PACK")
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -39,13 +39,13 @@ def holder(tmp_path: Path):
     assert process.stdout.readline() == b"held\n"
     yield process
     process.kill()
-    process.wait(timeout=10)
+    process.wait(timeout=60)
     process.stdout.close()
 
 
 def test_what_a_killed_process_left_locked_and_half_written_is_cleared(git_server, tmp_path, holder):
     holder.kill()
-    holder.wait(timeout=10)
+    holder.wait(timeout=60)
     assert (tmp_path / "hub" / f"{REF}.lock").exists()
     repository = hub(git_server, tmp_path)
     repository.publish([place("llama")])

@@ -76,7 +76,7 @@ def test_a_hub_killed_around_the_push_writes_one_commit_in_all(git_server, tmp_p
     (tmp_path / "pid").touch()
     process = start(git_server.url, tmp_path / "hub", "w0", 1, 1)
     (tmp_path / "pid").write_text(f"{process.pid}\n")
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     assert process.returncode == -9
     assert git_server.commits() == before + arrived
     git_server.unhook(hook)

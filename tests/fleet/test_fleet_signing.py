@@ -13,7 +13,7 @@ from fixtures.openpgp_keys import OWNER, make_openpgp_key
 @pytest.fixture
 def key(tmp_path):
     path = tmp_path / "signing"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True, timeout=30)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True, timeout=120)
     return path
 
 

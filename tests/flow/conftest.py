@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from carbonfleet.clock import VARIABLE, Clock
+from carbonfleet.local.ports import free_port
 from fixtures.hub_process import SPEED, START, House, RealApi, begin, clock_of, install_crds, open_house
-from fixtures.kubeapi_server import KubeApi, free_port
+from fixtures.kubeapi_server import KubeApi
 
 SLOW = 60.0
 """An hour of a slow house's clock in a minute."""
@@ -23,7 +24,7 @@ def _real_api(kubeconfig: Path, speed: float = SPEED) -> RealApi:
     def kubectl(*arguments: str, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
         environment = os.environ | {"KUBECONFIG": str(kubeconfig.resolve())}
         return subprocess.run(
-            [command, *arguments], input=stdin, capture_output=True, text=True, timeout=60, env=environment
+            [command, *arguments], input=stdin, capture_output=True, text=True, timeout=180, env=environment
         )
 
     clock = Clock.starting_at(datetime.now(UTC), speed)  # the cluster's own is real time

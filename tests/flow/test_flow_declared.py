@@ -69,7 +69,7 @@ def test_a_broken_cluster_file_takes_that_spoke_out_and_no_other(fleet):
     assert (ready["status"], ready["reason"]) == ("False", "Invalid")
     assert "clusters/no-osl-1/cluster.yaml:" in ready["message"]
     assert ready_of(fleet, "ca-qc-1")["status"] == "True"
-    eventually(lambda: "clusters/no-osl-1/cluster.yaml:" in spoke_events(fleet, "no-osl-1", "Invalid"), 20)
+    eventually(lambda: "clusters/no-osl-1/cluster.yaml:" in spoke_events(fleet, "no-osl-1", "Invalid"))
     fleet.edit("Mend Norway", "clusters/no-osl-1/cluster.yaml", "gpus: many", "gpus: 1024")
     fleet.submit("best-again")
     assert fleet.wait("best-again", Phase.SUCCEEDED).status.cluster == "no-osl-1"
@@ -82,7 +82,7 @@ def test_a_spoke_whose_file_vanished_still_has_its_attempt_accounted(fleet):
     fleet.remove("Forget Norway", "clusters/no-osl-1/cluster.yaml")
     fleet.spokes.finish("homeless")
     fleet.wait("homeless", Phase.SUCCEEDED)
-    (line,) = fleet.ledger("homeless")
+    (line,) = fleet.accounts("homeless")
     assert (line.cluster, line.zone) == ("no-osl-1", "NO-NO1")
 
 

@@ -13,9 +13,10 @@ import pytest
 
 from carbonfleet.api.job_status import Phase
 from carbonfleet.hub.hints import PATH
+from carbonfleet.local.ports import free_port
 from fixtures.forge_server import ForgeServer, Pull
 from fixtures.hub_process import House, begin, clock_of, condition, open_house
-from fixtures.kubeapi_server import eventually, free_port
+from fixtures.kubeapi_server import PATIENCE, eventually
 
 SECRET = "what-only-the-forge-knows"
 
@@ -36,7 +37,7 @@ class Reviewed:
 
     def deliver(self, body: bytes, headers: dict[str, str]) -> int:
         """Send a webhook; the hub's answer, 0 while it is not there."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
             connection.request("POST", PATH, body, headers)
             return connection.getresponse().status
@@ -63,7 +64,7 @@ class Reviewed:
         def pass_by(now: str, by: str, path: str) -> None:
             if (now, by) == (when, method) and path.endswith(end):
                 reached.set()
-                go_on.wait(60)
+                go_on.wait(PATIENCE)
 
         self.forge.pass_by = pass_by
         try:
@@ -103,7 +104,7 @@ def test_killed_around_the_making_of_the_pull_request(reviewed, when):
     name = f"{when}-request"
     with reviewed.held(when, "POST", "/pulls") as reached:
         reviewed.house.submit(name, review="required")
-        assert reached.wait(40)
+        assert reached.wait(PATIENCE)
         assert created_for(reviewed, name) == (1 if when == "after" else 0)
         reviewed.house.hubs[0].kill()
     reviewed.house.hubs[0].start()
@@ -119,7 +120,7 @@ def test_killed_after_the_merge_and_before_the_hub_knows(reviewed):
     reviewed.house.submit("merged", review="required")
     pull = reviewed.pull("merged")
     with reviewed.held("before", "GET", "/pulls") as reached:
-        eventually(lambda: reviewed.tell("labeled", pull) == 202 and reached.wait(0.5), 40)
+        eventually(lambda: reviewed.tell("labeled", pull) == 202 and reached.wait(0.5))
         reviewed.merge(pull)
         reviewed.house.hubs[0].kill()
     reviewed.house.hubs[0].start()
@@ -148,7 +149,7 @@ def test_webhooks_old_doubled_out_of_order_and_lost_change_nothing(reviewed):
         assert reviewed.deliver(body, headers) in (202, 401)
     eventually(lambda: reviewed.house.phase("storm") is Phase.PROPOSED)
     reviewed.merge(pull)
-    job = reviewed.house.wait("storm", Phase.SUCCEEDED, seconds=60)
+    job = reviewed.house.wait("storm", Phase.SUCCEEDED)
     assert condition(job, "Approved").reason == "Merged"
     reviewed.house.assert_run_once("storm")
     assert created_for(reviewed, "storm") == 1

@@ -15,7 +15,7 @@ def test_a_job_goes_to_the_cleanest_spoke_and_is_committed_reported_accounted_an
     job = shared_house.wait("plain", Phase.SUCCEEDED)
     assert job.status.cluster == "no-osl-1"
     shared_house.assert_run_once("plain")
-    line = shared_house.ledger("plain")[0]
+    (line,) = shared_house.accounts("plain")
     assert (line.cluster, line.phase, line.baseline_region) == ("no-osl-1", "Succeeded", "us-east-2")
     assert line.baseline_grams > line.grams > 0
     assert job.status.actual.grams_co2e == pytest.approx(line.grams, rel=1e-3)
@@ -47,22 +47,19 @@ def test_every_condition_speaks_of_the_generation_and_of_success(shared_house):
 def test_a_finished_job_lets_go_of_its_finalizer_and_can_be_deleted_at_once(shared_house):
     shared_house.submit("letgo")
     shared_house.wait("letgo", Phase.SUCCEEDED)
-    eventually(lambda: FINALIZER not in (shared_house.body("letgo")["metadata"].get("finalizers") or ()), 20)
+    eventually(lambda: FINALIZER not in (shared_house.body("letgo")["metadata"].get("finalizers") or ()))
     shared_house.delete("letgo")
-    shared_house.wait_gone("letgo", 10)
+    shared_house.wait_gone("letgo")
 
 
 def test_a_waiting_job_starts_at_its_slot_and_not_before(shared_house):
-    now = shared_house.clock.now()
-    earliest = now + timedelta(hours=3)
+    earliest = shared_house.clock.now().replace(microsecond=0) + timedelta(hours=4)
     schedule = {"maxDelay": "0s", "earliestStart": f"{earliest:%Y-%m-%dT%H:%M:%SZ}"}
     shared_house.submit("later", schedule=schedule)
-    waiting = shared_house.wait("later", Phase.WAITING)
-    assert waiting.status.start >= earliest - timedelta(seconds=1)
-    assert shared_house.placements("later") == []
     job = shared_house.wait("later", Phase.SUCCEEDED)
-    assert job.status.start >= earliest - timedelta(seconds=1)
-    assert shared_house.changes("later")[0] == "place 1"
+    assert job.status.start >= earliest
+    assert shared_house.committed_at("later", "place") >= earliest
+    shared_house.assert_run_once("later")
 
 
 def test_a_failed_job_says_why_and_is_not_tried_again(shared_house):
@@ -77,7 +74,7 @@ def test_a_refused_attempt_goes_elsewhere_as_attempt_2(shared_house):
     shared_house.submit("unwelcome", "refuse-first")
     job = shared_house.wait("unwelcome", Phase.SUCCEEDED)
     assert (job.status.cluster, job.status.attempt) == ("ca-qc-1", 2)
-    eventually(lambda: shared_house.changes("unwelcome") == ["place 1", "remove 1", "place 2", "remove 2"], 20)
+    eventually(lambda: shared_house.changes("unwelcome") == ["place 1", "remove 1", "place 2", "remove 2"])
     assert shared_house.spokes.violations == []
 
 
@@ -85,6 +82,6 @@ def test_a_stopped_attempt_resumes_as_attempt_2_from_its_checkpoint(shared_house
     shared_house.submit("reclaimed", "stop-first")
     job = shared_house.wait("reclaimed", Phase.SUCCEEDED)
     assert job.status.attempt == 2
-    eventually(lambda: shared_house.changes("reclaimed") == ["place 1", "remove 1", "place 2", "remove 2"], 20)
-    assert [line.attempt for line in shared_house.ledger("reclaimed")] == [1, 2]
+    eventually(lambda: shared_house.changes("reclaimed") == ["place 1", "remove 1", "place 2", "remove 2"])
+    assert [line.attempt for line in shared_house.accounts("reclaimed")] == [1, 2]
     assert shared_house.spokes.violations == []

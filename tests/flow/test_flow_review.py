@@ -18,7 +18,7 @@ def review(house, command: str, proposal: str, *more: str) -> str:
         env=os.environ | {VARIABLE: house.clock.encode()},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -34,7 +34,7 @@ def branch_of(house, name: str) -> str:
         found[:] = [line for line in lines if f".{name}/" in line]
         return bool(found)
 
-    eventually(look, 30)
+    eventually(look)
     return found[0]
 
 

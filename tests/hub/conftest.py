@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from carbonfleet.clock import VARIABLE, Clock
+from carbonfleet.local.ports import free_port
 from fixtures.hub_process import START, install_crds
-from fixtures.kubeapi_server import KubeApi, free_port
+from fixtures.kubeapi_server import KubeApi
 
 sys.path.insert(0, str(Path(__file__).parent))
 

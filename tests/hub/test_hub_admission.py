@@ -10,8 +10,9 @@ import yaml
 from carbonfleet.hub.admission import HANDLER
 from carbonfleet.kube import KubeError
 from carbonfleet.local.kubeapi.certificates import ensure_certificate
+from carbonfleet.local.ports import free_port
 from fixtures.hub_process import House, clock_of, job_body, open_house
-from fixtures.kubeapi_server import eventually, free_port
+from fixtures.kubeapi_server import eventually
 
 CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 
@@ -62,7 +63,7 @@ def guarded(hub_api, tmp_path_factory) -> Iterator[Guarded]:
     house.kube.create(CONFIGURATION, {"metadata": {"name": name}, "webhooks": [webhook]})
     try:
         found = Guarded(house)
-        eventually(lambda: "created" in found.create("first", "public"), 40)
+        eventually(lambda: "created" in found.create("first", "public"))
         yield found
     finally:
         house.kube.delete(f"{CONFIGURATION}/{name}")
@@ -90,7 +91,7 @@ def test_a_class_that_no_policy_knows_is_refused(guarded):
 def test_a_broken_policy_lets_nothing_new_in_and_the_jobs_that_are_there_go_on(guarded):
     assert "there created" in guarded.create("there", "public")
     guarded.house.edit("Break it", "policies/default.yaml", "anywhere: true", "anywhere: perhaps")
-    eventually(lambda: "denied" in guarded.create("after", "public"), 40, every=0.2)
+    eventually(lambda: "denied" in guarded.create("after", "public"), every=0.2)
     guarded.house.annotate("there", "example.org/note", "still mine")
 
 

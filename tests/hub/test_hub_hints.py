@@ -9,8 +9,9 @@ import pytest
 
 from carbonfleet.fleet.webhook import ForgeKind
 from carbonfleet.hub.hints import MOST_AT_ONCE, PATH, Listener, listen
+from carbonfleet.local.ports import free_port
 from fixtures.fleet_values import NOON
-from fixtures.kubeapi_server import eventually, free_port
+from fixtures.kubeapi_server import eventually
 
 SECRET = "a-long-secret"
 BODY = b'{"action": "closed"}'
@@ -37,7 +38,7 @@ def signed(body: bytes, secret: str = SECRET, delivery: str = "1") -> dict[str, 
 
 
 def post(listener: Listener, body: bytes, headers: dict[str, str], path: str = PATH) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", listener.server_address[1], timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", listener.server_address[1], timeout=60)
     try:
         connection.request("POST", path, body, headers)
         return connection.getresponse().status
@@ -72,14 +73,14 @@ def test_only_one_path_is_served(listener, hints):
 
 
 def test_what_says_that_it_is_too_large_is_not_read(listener, hints):
-    with socket.create_connection(listener.server_address[:2], timeout=10) as client:
+    with socket.create_connection(listener.server_address[:2], timeout=60) as client:
         client.sendall(b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 26214401\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.0 413")
     assert hints == []
 
 
 def test_callers_that_say_nothing_keep_out_only_so_many_others(listener, hints):
-    silent = [socket.create_connection(listener.server_address[:2], timeout=10) for _ in range(MOST_AT_ONCE)]
+    silent = [socket.create_connection(listener.server_address[:2], timeout=60) for _ in range(MOST_AT_ONCE)]
     eventually(lambda: is_turned_away(listener))
     for each in silent:
         each.close()

@@ -155,7 +155,7 @@ def test_words_that_may_have_changed_are_found_anew(remembered, change):
     new=st.lists(st.tuples(st.sampled_from([1, 2, 5]), st.integers(1, 6)), max_size=3),
     seconds=st.integers(0, 899),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_what_is_decided_is_the_same_with_and_without_words_that_were_told(gone, new, seconds):
     queue = [job(f"job-{n}", hours=1 + n % 3, gpus=1 + n % 5, schedule={"max_delay": "12h"}) for n in range(8)]
     grid = [forecast("NO-NO1", [400.0, 90, 80, 70, 60] * 12)]

@@ -14,7 +14,7 @@ def send(widgets, shared_kube_api):
 
     def post(body: bytes, media="application/json", method="POST", path="") -> tuple[int, str]:
         headers = {"Authorization": f"Bearer {shared_kube_api.token}", "Content-Type": media}
-        answer = pool.request(method, url + path, body=body, headers=headers, timeout=30, retries=False)
+        answer = pool.request(method, url + path, body=body, headers=headers, timeout=60, retries=False)
         return answer.status, json.loads(answer.data).get("message", "")
 
     yield post
@@ -68,7 +68,7 @@ def test_a_path_that_leads_nowhere_is_not_found(send, shared_kube_api):
     pool = urllib3.PoolManager(ca_certs=str(shared_kube_api.certificate))
     headers = {"Authorization": f"Bearer {shared_kube_api.token}"}
     for path in ("/nope", "/api/v2", "/apis/none.example.dev/v1/things", "/api/v1/namespaces/%2e%2e%2f/configmaps/a"):
-        assert pool.request("GET", shared_kube_api.url + path, headers=headers, timeout=10).status == 404, path
+        assert pool.request("GET", shared_kube_api.url + path, headers=headers, timeout=60).status == 404, path
 
 
 CRD = """{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition,

@@ -13,8 +13,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 HERE = Path(__file__).parent / "conformance"
 DIFFERENCES = HERE / "differences.md"
 LEAST_SAME_EXIT_CODES = 60
@@ -77,7 +75,7 @@ def run_script(kube_api, folder: Path) -> str:
     kubectl = str(Path(sys.executable).parent / "kubectl")
     environment = {**os.environ, "KUBECONFIG": str(kube_api.kubeconfig), "KUBECTL": kubectl, "HOME": str(folder)}
     done = subprocess.run(
-        ["bash", "conformance.sh"], cwd=work, env=environment, capture_output=True, text=True, timeout=240
+        ["bash", "conformance.sh"], cwd=work, env=environment, capture_output=True, text=True, timeout=600
     )
     return done.stdout
 
@@ -103,7 +101,6 @@ def section(real: Ran, ours: Ran) -> str:
     )
 
 
-@pytest.mark.timeout(300)
 def test_kubectl_gets_the_answers_of_a_real_server_but_for_the_listed_differences(kube_api, tmp_path):
     real = parse((HERE / "transcript.txt").read_text())
     ours = parse(run_script(kube_api, tmp_path))

@@ -5,7 +5,7 @@ import threading
 import urllib3
 from kubernetes import client
 
-from fixtures.kubeapi_server import eventually
+from fixtures.kubeapi_server import PATIENCE, eventually
 from fixtures.kubeapi_widgets import Widgets, client_for, install_widgets, make_namespace
 
 
@@ -31,10 +31,10 @@ def test_nothing_that_was_acknowledged_is_lost_in_a_crash(kube_api):
     writers = [threading.Thread(target=write, args=(worker,), daemon=True) for worker in range(4)]
     for writer in writers:
         writer.start()
-    eventually(lambda: len(acknowledged) >= 200, seconds=60)
+    eventually(lambda: len(acknowledged) >= 200)
     kube_api.kill()
     for writer in writers:
-        writer.join(60)
+        writer.join(PATIENCE)
     known = dict(acknowledged)
     kube_api.start()
     found = open_widgets(kube_api, widgets.namespace).list()

@@ -10,7 +10,7 @@ import pytest
 from kubernetes import client
 from kubernetes.client import ApiException
 
-from fixtures.kubeapi_server import eventually
+from fixtures.kubeapi_server import PATIENCE, eventually
 from fixtures.kubeapi_widgets import Widgets, install_widgets, make_namespace
 
 FINALIZER = "tests.example.dev/kopf"
@@ -29,7 +29,7 @@ class Operator:
         return self.seen_file.read_text().splitlines()
 
     def await_line(self, line: str, times: int = 1) -> None:
-        eventually(lambda: self.seen().count(line) >= times, seconds=60)
+        eventually(lambda: self.seen().count(line) >= times)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def run_operator(tmp_path):
     yield run
     for operator in started:
         operator.process.terminate()
-        operator.process.wait(30)
+        operator.process.wait(PATIENCE)
         operator.widgets.core.api_client.close()
 
 
@@ -102,8 +102,8 @@ def test_webhooks_that_kopf_registers_deny_and_change(kube_api, run_operator):
     operator = run_operator(kube_api, WEBHOOK_CERTIFICATE=str(kube_api.certificate))
     widgets = operator.widgets
     hooks = client.AdmissionregistrationV1Api(widgets.core.api_client)
-    eventually(lambda: [h for c in hooks.list_validating_webhook_configuration().items for h in c.webhooks or ()], 60)
-    eventually(lambda: [h for c in hooks.list_mutating_webhook_configuration().items for h in c.webhooks or ()], 60)
+    eventually(lambda: [h for c in hooks.list_validating_webhook_configuration().items for h in c.webhooks or ()])
+    eventually(lambda: [h for c in hooks.list_mutating_webhook_configuration().items for h in c.webhooks or ()])
     with pytest.raises(ApiException) as error:
         widgets.create("a", {"replicas": 13})
     assert error.value.status == 422

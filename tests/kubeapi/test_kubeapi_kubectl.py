@@ -70,7 +70,7 @@ def test_an_admission_policy_says_that_it_is_only_stored(shared_kube_api):
 def test_deleting_a_namespace_waits_until_it_is_gone(shared_kube_api):
     shared_kube_api.kubectl("create", "namespace", "short-lived")
     shared_kube_api.kubectl("-n", "short-lived", "create", "configmap", "cm")
-    assert shared_kube_api.kubectl("delete", "namespace", "short-lived", "--timeout=20s").returncode == 0
+    assert shared_kube_api.kubectl("delete", "namespace", "short-lived", "--timeout=170s").returncode == 0
     assert "NotFound" in shared_kube_api.kubectl("get", "namespace", "short-lived").stderr
 
 

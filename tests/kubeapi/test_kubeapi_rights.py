@@ -42,7 +42,7 @@ def message_of(call) -> tuple[int, str]:
 def test_nobody_gets_in_without_a_token(shared_kube_api):
     pool = urllib3.PoolManager(ca_certs=str(shared_kube_api.certificate))
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {shared_kube_api.token}"}):
-        answer = pool.request("GET", shared_kube_api.url + "/api/v1/namespaces", headers=headers, timeout=10)
+        answer = pool.request("GET", shared_kube_api.url + "/api/v1/namespaces", headers=headers, timeout=60)
         assert (answer.status, answer.json()["reason"]) == (401, "Unauthorized")
 
 
@@ -139,11 +139,11 @@ def test_a_service_account_token_stands_for_the_account(widgets, shared_kube_api
     pool = urllib3.PoolManager(ca_certs=str(shared_kube_api.certificate))
     url = f"{shared_kube_api.url}/apis/tests.example.dev/v1/namespaces/{widgets.namespace}/widgets"
     as_agent = {"Authorization": f"Bearer {token}"}
-    assert pool.request("GET", url, headers=as_agent, timeout=10).status == 200
+    assert pool.request("GET", url, headers=as_agent, timeout=60).status == 200
     forged = {"Authorization": f"Bearer {token[:-2]}xx"}
-    assert pool.request("GET", url, headers=forged, timeout=10).status == 401
+    assert pool.request("GET", url, headers=forged, timeout=60).status == 401
     widgets.core.delete_namespaced_service_account("agent", widgets.namespace)
-    assert pool.request("GET", url, headers=as_agent, timeout=10).status == 401
+    assert pool.request("GET", url, headers=as_agent, timeout=60).status == 401
 
 
 def test_kubectl_answers_whether_one_may(widgets, bob, shared_kube_api):

@@ -26,7 +26,7 @@ KUBECTL = Path(sys.executable).parent / "kubectl"
 def render(overlay: str) -> tuple[dict[str, Any], ...]:
     """The objects of an overlay."""
     folder = ROOT / "kustomize" / "overlays" / OVERLAYS[overlay]
-    done = subprocess.run([KUBECTL, "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([KUBECTL, "kustomize", str(folder)], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr.lower(), done.stderr
     return tuple(yaml.safe_load_all(done.stdout))

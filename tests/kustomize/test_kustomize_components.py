@@ -29,7 +29,7 @@ def things(tmp_path_factory) -> list[dict[str, Any]]:
             }
         )
     )
-    done = subprocess.run([KUBECTL, "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([KUBECTL, "kustomize", str(folder)], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
 

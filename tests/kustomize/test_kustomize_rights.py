@@ -13,7 +13,8 @@ from carbonfleet.spoke.join import hub_rights
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fixtures.kubeapi_server import KubeApi, free_port
+from carbonfleet.local.ports import free_port
+from fixtures.kubeapi_server import KubeApi
 
 USERS = {
     "hub": ("hub-token-for-tests-0001", "system:serviceaccount:carbonfleet-system:carbonfleet-hub"),
@@ -34,7 +35,7 @@ def api(tmp_path_factory):
         rights = [*wanted, *yaml.safe_load_all(hub_rights("no-osl-1"))]
         done = server.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(rights))
         assert done.returncode == 0, done.stderr
-        waited = server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        waited = server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=170s")
         assert waited.returncode == 0, waited.stderr
         for namespace in ("team-a", "spoke-other"):
             assert server.kubectl("create", "namespace", namespace).returncode == 0

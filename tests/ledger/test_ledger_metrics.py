@@ -14,7 +14,7 @@ from carbonfleet.ledger.report import report
 
 def scrape(port: int) -> dict[tuple[str, ...], float]:
     """Samples by name and the values of their labels."""
-    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
     families = text_string_to_metric_families(text)
     return {(each.name, *each.labels.values()): each.value for family in families for each in family.samples}
 

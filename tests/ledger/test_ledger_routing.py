@@ -62,7 +62,7 @@ def clock(log) -> HandClock:
 def signals(log, clock, tmp_path):
     (tmp_path / "token").write_text(TOKEN)
     with FakeElectricityMaps(ZONES.values(), clock.now, logged_curve(log)) as maps:
-        endpoint = Endpoint(url=maps.url, connect_seconds=2, read_seconds=10, requests_per_minute=6000)
+        endpoint = Endpoint(url=maps.url, connect_seconds=2, read_seconds=60, requests_per_minute=6000)
         settings = ElectricityMapsSettings(endpoint=endpoint, token=Key(file=tmp_path / "token"))
         room = Signals([ElectricityMaps(settings, clock)], clock, None, SignalSettings())
         yield room

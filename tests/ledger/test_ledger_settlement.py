@@ -82,7 +82,7 @@ def maps(clock):
 @pytest.fixture
 def signals(maps, clock, tmp_path):
     (tmp_path / "token").write_text(TOKEN)
-    endpoint = Endpoint(url=maps.url, connect_seconds=2, read_seconds=10, retry_seconds=0.01, requests_per_minute=6000)
+    endpoint = Endpoint(url=maps.url, connect_seconds=2, read_seconds=60, retry_seconds=0.01, requests_per_minute=6000)
     source = ElectricityMaps(ElectricityMapsSettings(endpoint=endpoint, token=Key(file=tmp_path / "token")), clock)
     room = Signals([source], clock, None, SignalSettings())
     yield room
@@ -167,7 +167,7 @@ def test_settling_runs_beside_the_cycles(ledger, signals, clock, settling):
     run_one(ledger, signals, clock)
     clock.set(LATER)
     settling.nudge()
-    settling.wait(timeout_seconds=20)
+    settling.wait(timeout_seconds=180)
 
     assert ledger.attempts()[0].settled
 

@@ -164,7 +164,7 @@ def kill_while_writing(url, folder, first: int) -> int:
     acknowledged = [int(writer.stdout.readline()) for _ in range(5)]
     writer.kill()
     acknowledged += [int(line) for line in writer.stdout.read().split()]
-    writer.wait(timeout=10)
+    writer.wait(timeout=60)
     return acknowledged[-1]
 
 

@@ -9,6 +9,6 @@ def test_the_ready_file_is_not_written_before_the_kubeconfig(tmp_path):
     kubeconfig.mkdir()  # can't be written
     command = [sys.executable, "-m", "carbonfleet.local.kubeapi", "--state", str(tmp_path / "api"), "--port", "0"]
     options = ["--plain-http", "--ready-file", str(ready), "--kubeconfig", str(kubeconfig)]
-    done = subprocess.run([*command, *options], capture_output=True, timeout=60, check=False)
+    done = subprocess.run([*command, *options], capture_output=True, timeout=180, check=False)
     assert done.returncode != 0
     assert not ready.exists()

@@ -105,7 +105,7 @@ def used(decisions, reservations, covers):
 
 
 @given(worlds())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_capacity_and_quotas_are_never_exceeded(snapshot):
     decisions = plan(snapshot, NOON).decisions
     for place in snapshot.spokes:
@@ -115,7 +115,7 @@ def test_capacity_and_quotas_are_never_exceeded(snapshot):
 
 
 @given(worlds())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_window_keeps_to_policy_times_and_limits(snapshot):
     queue = {queued.uid: queued for queued in snapshot.jobs}
     facts = {place.name: place.facts for place in snapshot.spokes}
@@ -139,7 +139,7 @@ def test_every_window_keeps_to_policy_times_and_limits(snapshot):
 
 
 @given(worlds())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_job_starts_late_only_when_no_gpus_were_free_in_time(snapshot):
     delays = {"urgent": timedelta(), "standard": 24 * HOUR, "flexible": 72 * HOUR}
     for decision in plan(snapshot, NOON):
@@ -153,7 +153,7 @@ def test_a_job_starts_late_only_when_no_gpus_were_free_in_time(snapshot):
 
 
 @given(worlds())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_job_leaves_a_better_window_free(snapshot):
     for decision in plan(snapshot, NOON):
         queued = next(q for q in snapshot.jobs if q.uid == decision.uid)
@@ -165,7 +165,7 @@ def test_no_job_leaves_a_better_window_free(snapshot):
 
 
 @given(worlds())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_lower_tier_takes_nothing_from_a_higher_one(snapshot):
     """So no job of a higher tier would rather have the window of a lower one at an equal or smaller score."""
     rank = {"urgent": 2, "standard": 1, "flexible": 0}
@@ -180,7 +180,7 @@ def test_a_lower_tier_takes_nothing_from_a_higher_one(snapshot):
 
 
 @given(worlds(), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_order_of_the_input_changes_nothing(snapshot, random):
     def shuffled(values):
         values = list(values)
@@ -200,7 +200,7 @@ def test_the_order_of_the_input_changes_nothing(snapshot, random):
 
 
 @given(worlds())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_spoke_is_accounted_for_and_every_message_is_short(snapshot):
     for decision in plan(snapshot, NOON):
         assert [c.cluster for c in sorted(decision.candidates, key=lambda c: c.cluster)] == sorted(
@@ -227,7 +227,7 @@ ALONE = (
 @pytest.mark.parametrize("check", ALONE, ids=lambda check: check.__name__)
 def test_the_same_holds_for_many_more(check):
     @given(worlds())
-    @settings(max_examples=1500, deadline=None)
+    @settings(max_examples=1500)
     def many(snapshot):
         check.hypothesis.inner_test(snapshot)
 

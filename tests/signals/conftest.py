@@ -40,10 +40,10 @@ def token_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def endpoint() -> Callable[[str], Endpoint]:
-    """Time-outs and pauses short enough for a test."""
+    """Pauses short enough for a test."""
 
     def build(url: str, **changes: object) -> Endpoint:
-        usual = {"connect_seconds": 2, "read_seconds": 10, "retry_seconds": 0.01, "requests_per_minute": 6000}
+        usual = {"connect_seconds": 2, "read_seconds": 60, "retry_seconds": 0.01, "requests_per_minute": 6000}
         return Endpoint(url=url, **(usual | changes))
 
     return build
@@ -67,7 +67,7 @@ def room(clock) -> Iterator[Callable[..., Signals]]:
     opened: list[Signals] = []
 
     def build(*sources, store=None, **settings) -> Signals:
-        opened.append(Signals(sources, clock, store, SignalSettings(**settings)))
+        opened.append(Signals(sources, clock, store, SignalSettings(**({"patience_seconds": 60} | settings))))
         return opened[-1]
 
     yield build

@@ -118,7 +118,7 @@ def simulate(room, read, clock, maps, electricitymaps, scenario, *, hours: int) 
         if hour % 6 == 0:
             fleet.submit(clock.now(), hour)
         reading = read(signals, hours=72)
-        signals.await_answers(10)
+        signals.await_answers()
         assert fleet.cycle(reading, clock.now()) == []
         clock.forward(hours=1)
     return fleet

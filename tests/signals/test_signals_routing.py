@@ -121,12 +121,12 @@ def test_all_decisions_are_as_logged_and_the_ledger_says_how_far_below_ohio(
     room, clock, maps, electricitymaps, tmp_path
 ):
     ledger = Ledger.at(tmp_path / "ledger.sqlite")
-    signals, chosen = room(electricitymaps(), patience_seconds=30), []
+    signals, chosen = room(electricitymaps(), patience_seconds=60), []
     for row in rows():
         clock.set(datetime.fromisoformat(row["timestamp_utc"]).replace(tzinfo=UTC))
         now, values = clock.now(), {zone: float(row[f"{name}_gco2_kwh"]) for name, zone in ZONES.items()}
         maps.curve = lambda zone, hour, values=values: values[zone]
-        signals.refresh([(zone, LIFECYCLE) for zone in ZONES.values()], timeout_seconds=30)
+        signals.refresh([(zone, LIFECYCLE) for zone in ZONES.values()], timeout_seconds=180)
         decision, forecasts = decide(signals, row, now)
         seen = {name: forecasts[zone, LIFECYCLE].at(now) for name, zone in ZONES.items()}
         assert seen == {name: values[zone] for name, zone in ZONES.items()}

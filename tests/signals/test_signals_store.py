@@ -125,7 +125,7 @@ def test_what_was_recorded_survives_a_kill(tmp_path):
             break
     writer.send_signal(signal.SIGKILL)
     rest = writer.stdout.read().split()
-    writer.wait(10)
+    writer.wait(60)
     acknowledged = int(rest[-1]) if rest else 20
     store = HistoryStore(url)
     found = store.readings("NO-NO1", LIFECYCLE, datetime(2025, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC))

@@ -75,7 +75,7 @@ def test_many_threads_share_one_login(source, clock, server):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(120)
     assert server.logins == 1
     assert len(server.asked("forecast")) == 8
 

@@ -78,7 +78,7 @@ def simulate(room, read, clock, maps, electricitymaps, *, days: int, seed: int, 
     for _ in range(days * 24):
         trouble.next_hour()
         reading = read(signals, hours=48)
-        signals.await_answers(10)
+        signals.await_answers()
         assert violations(reading, clock.now()) == []
         links |= {forecast.link for forecast in reading.forecasts.values()}
         clock.forward(minutes=60)
@@ -101,7 +101,7 @@ def test_a_source_dead_from_the_start_leaves_problems_and_no_forecast(room, read
     signals = room(electricitymaps(tries=1))
     for _ in range(48):
         reading = read(signals)
-        signals.await_answers(10)
+        signals.await_answers()
         assert not reading.forecasts
         assert set(reading.problems) == set(ZONES)
         clock.forward(hours=1)
@@ -113,12 +113,12 @@ def test_a_source_that_comes_back_is_used_again_within_the_hour(room, read, cloc
     maps.fault = Fault.ERROR
     for _ in range(30):
         read(signals)
-        signals.await_answers(10)
+        signals.await_answers()
         clock.forward(minutes=20)
     maps.fault = None
     for _ in range(6):
         read(signals)
-        signals.await_answers(10)
+        signals.await_answers()
         clock.forward(minutes=10)
     reading = read(signals)
     assert {forecast.link for forecast in reading.forecasts.values()} == {"forecast"}

@@ -52,7 +52,7 @@ def test_a_day_that_repeats_itself_is_forecast_as_it_is():
     leap=st.sampled_from([1.5, 3.0, 7.0]),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_after_a_leap_to_a_dirty_level_nothing_reads_clean(days, hours_since, noise, leap, seed):
     """The grid never fell by more than its noise, so no hour is forecast lower than that below the latest."""
     level = np.concatenate([np.full(days * 24, 60.0), np.full(hours_since, 60.0 * leap)])

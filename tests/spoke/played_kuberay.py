@@ -95,7 +95,7 @@ def _handler(api: KubeApi, pods: Pods) -> type[BaseHTTPRequestHandler]:
             headers = {name: self.headers[name] for name in kept if name in self.headers}
             url = api.url + self.path
             verify = str(api.certificate)
-            answer = requests.request(self.command, url, data=body, headers=headers, verify=verify, timeout=30)
+            answer = requests.request(self.command, url, data=body, headers=headers, verify=verify, timeout=60)
             self._answer(answer.status_code, answer.content)
 
         def _answer(self, status: int, body: bytes) -> None:

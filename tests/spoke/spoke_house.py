@@ -19,13 +19,14 @@ from carbonfleet.clock import Clock
 from carbonfleet.fleet import Place, Refused, Repository, object_name
 from carbonfleet.kube import Kube, ours
 from carbonfleet.local.kubeapi import write_kubeconfig
+from carbonfleet.local.ports import free_port
 from carbonfleet.local.ray_head import RayHead
 from carbonfleet.placement.record import record_of
 from carbonfleet.spoke import Agent, AgentSettings, FleetFolder, HubLink, RayJobs, RaySettings, Runtime
 from carbonfleet.spoke.join import hub_rights
 from fixtures.fleet_values import SEED, decide, job_spec, quick_settings, uid_of, window_on
 from fixtures.git_server import GitServer
-from fixtures.kubeapi_server import KubeApi, eventually, free_port
+from fixtures.kubeapi_server import PATIENCE, KubeApi, eventually
 
 SPOKE = "no-osl-1"
 ROOT = Path(__file__).parents[2]
@@ -104,7 +105,7 @@ class House:
     def ask_ray(self, method: str, where: str) -> requests.Response:
         """A request to the Ray head, past the agent."""
         headers = {"Authorization": f"Bearer {self.ray.token}"}
-        return requests.request(method, self.ray.address + where, headers=headers, timeout=30)
+        return requests.request(method, self.ray.address + where, headers=headers, timeout=60)
 
     def ray_job(self, name: str) -> dict[str, object] | None:
         """What Ray knows of a submission."""
@@ -137,12 +138,22 @@ class House:
         """The spoke as the hub has it."""
         return SpokeCluster.model_validate(self.kube.get(ours("spokeclusters", "", SPOKE)))
 
+    def hold(self, step: int = 1) -> None:
+        """Keep the training, which is to begin, at a step until `let_go`."""
+        output = self.store / uid_of(self.job)
+        output.mkdir(parents=True)
+        (output / "hold").write_text(str(step))
+
+    def let_go(self) -> None:
+        """Let it train on."""
+        (self.store / uid_of(self.job) / "hold").unlink()
+
     def starts(self) -> list[str]:
         """One line for each process that has trained for the job: attempt and pid."""
         log = self.store / uid_of(self.job) / "starts.log"
         return log.read_text().splitlines() if log.exists() else []
 
-    def cycle_until(self, agent: Agent, what: Callable[[], object], seconds: float = 40.0) -> None:
+    def cycle_until(self, agent: Agent, what: Callable[[], object], seconds: float = PATIENCE) -> None:
         """Drive an agent until something is so."""
 
         def step() -> object:

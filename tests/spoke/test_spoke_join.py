@@ -10,9 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from carbonfleet.fleet.declared import read_cluster
+from carbonfleet.local.ports import free_port
 from carbonfleet.spoke.join import cluster_file, join_text
 from carbonfleet.spoke.liveness import answer_probes
-from fixtures.kubeapi_server import free_port
 
 FILLED = {"<europe-north1>": "europe-north1", "<NO-NO1>": "NO-NO1", "<EEA>": "EEA"}
 FILLED |= {"<a100>": "a100", "<A100>": "A100", "<8>": "8", "<80>": "80", "<2.5>": "2.5"}
@@ -20,7 +20,7 @@ FILLED |= {"<a100>": "a100", "<A100>": "A100", "<8>": "8", "<80>": "80", "<2.5>"
 
 def carbonfleet(*arguments):
     command = [sys.executable, "-m", "carbonfleet", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
 @pytest.mark.parametrize("runtime", ["ray", "kuberay"])
@@ -71,10 +71,10 @@ def test_probes_are_answered_while_passes_end():
     url = f"http://127.0.0.1:{free_port()}/healthz"
     server = answer_probes(url, lambda: silent[0])
     try:
-        assert urllib.request.urlopen(url, timeout=5).status == 200
+        assert urllib.request.urlopen(url, timeout=60).status == 200
         silent[0] = 1000.0
         with pytest.raises(urllib.error.HTTPError, match="503"):
-            urllib.request.urlopen(url, timeout=5)
+            urllib.request.urlopen(url, timeout=60)
     finally:
         server.shutdown()
         server.server_close()

@@ -37,7 +37,7 @@ def agent(kube_house: House, kuberay: PlayedKubeRay) -> Agent:
 
 
 def step(agent: Agent, house: House, phase: Phase) -> None:
-    house.cycle_until(agent, lambda: house.phase(house.attempt) is phase, 20)
+    house.cycle_until(agent, lambda: house.phase(house.attempt) is phase)
 
 
 def placed(house):
@@ -69,8 +69,8 @@ def test_a_removed_placement_has_stopped_when_its_pods_are_gone(kube_house, agen
     kuberay.worker(cluster)
     step(agent, house, Phase.RUNNING)
     house.publish(Remove(placed(house), "cancelled"))
-    house.cycle_until(agent, lambda: kuberay.job(house.attempt) is None, 20)
-    house.cycle_until(agent, lambda: house.reports()[house.attempt].reason == "Stopping", 20)
+    house.cycle_until(agent, lambda: kuberay.job(house.attempt) is None)
+    house.cycle_until(agent, lambda: house.reports()[house.attempt].reason == "Stopping")
     assert house.phase(house.attempt) is Phase.RUNNING
     kuberay.pods.labels.clear()
     step(agent, house, Phase.STOPPED)
@@ -85,15 +85,15 @@ def test_suspend_is_git_s_and_is_confirmed_when_no_pod_writes(kube_house, agent,
     kuberay.says(house.attempt, "Running", "RUNNING", startTime="2026-01-31T12:00:00Z")
     step(agent, house, Phase.RUNNING)
     house.publish(Suspend(placed(house), True, "the grid says so"))
-    house.cycle_until(agent, lambda: kuberay.job(house.attempt)["spec"]["suspend"], 20)
+    house.cycle_until(agent, lambda: kuberay.job(house.attempt)["spec"]["suspend"])
     cluster = f"{house.attempt}-abcde"
     kuberay.worker(cluster)
     kuberay.says(house.attempt, "Suspended")
-    house.cycle_until(agent, lambda: house.reports()[house.attempt].reason == "Suspending", 20)
+    house.cycle_until(agent, lambda: house.reports()[house.attempt].reason == "Suspending")
     kuberay.pods.labels.clear()
     step(agent, house, Phase.SUSPENDED)
     house.publish(Suspend(placed(house), False, "the grid is clean"))
-    house.cycle_until(agent, lambda: not kuberay.job(house.attempt)["spec"]["suspend"], 20)
+    house.cycle_until(agent, lambda: not kuberay.job(house.attempt)["spec"]["suspend"])
 
 
 def test_progress_and_checkpoint_come_from_the_submitters_log(kube_house, agent, kuberay):
@@ -104,7 +104,7 @@ def test_progress_and_checkpoint_come_from_the_submitters_log(kube_house, agent,
     saved = {"step": 25, "attempt": 1, "sha256": "a" * 64, "size_bytes": 9}
     numbers = {"attempt": 1, "step": 30, "total_steps": 100, "checkpoint": saved, "energy_kwh": None}
     kuberay.submitter(house.attempt, f"starting\nLORA_PROGRESS {json.dumps(numbers)}\n")
-    house.cycle_until(agent, lambda: house.reports()[house.attempt].progress, 30)
+    house.cycle_until(agent, lambda: house.reports()[house.attempt].progress)
     report = house.reports()[house.attempt]
     assert (report.progress.step, report.progress.total_steps) == (30, 100)
     assert report.checkpoint.step == 25
@@ -171,8 +171,8 @@ def test_a_deletion_that_hangs_is_reported_as_running(kube_house, agent, kuberay
     kuberay.says(house.attempt, "Running", "RUNNING", startTime="2026-01-31T12:00:00Z")
     step(agent, house, Phase.RUNNING)
     house.publish(Remove(placed(house), "cancelled"))
-    house.cycle_until(agent, lambda: "deletionTimestamp" in kuberay.job(house.attempt)["metadata"], 20)
-    house.cycle_until(agent, lambda: house.reports()[house.attempt].reason == "Stopping", 20)
+    house.cycle_until(agent, lambda: "deletionTimestamp" in kuberay.job(house.attempt)["metadata"])
+    house.cycle_until(agent, lambda: house.reports()[house.attempt].reason == "Stopping")
     assert house.phase(house.attempt) is Phase.RUNNING
     kuberay.kube.patch(where, {"metadata": {"finalizers": None}})
     step(agent, house, Phase.STOPPED)
@@ -185,7 +185,7 @@ def test_a_namespace_that_the_agent_may_not_see_is_a_problem_and_nothing_fails(k
     agent = house.agent(KubeRay(SPOKE, Kube.connect(house.hub_kubeconfig), house.clock))
     step(agent, house, Phase.PENDING)
     assert house.reports()[house.attempt].reason == "NamespaceUnreadable"
-    house.cycle_until(agent, lambda: house.spoke().status.problems, 20)
+    house.cycle_until(agent, lambda: house.spoke().status.problems)
     assert "namespace ml" in house.spoke().status.problems[0]
 
 
@@ -202,7 +202,7 @@ def test_where_flux_applies_the_agent_only_watches(kube_house, kuberay):
     kuberay.says(house.attempt, "Running", "RUNNING", startTime="2026-01-31T12:00:00Z")
     step(agent, house, Phase.RUNNING)
     house.publish(Remove(placed(house), "cancelled"))
-    house.cycle_until(agent, lambda: house.reports()[house.attempt].reason == "Stopping", 20)
+    house.cycle_until(agent, lambda: house.reports()[house.attempt].reason == "Stopping")
     assert kuberay.job(house.attempt) is not None
     house.api.kubectl("-n", "ml", "delete", "rayjob", house.attempt)
     step(agent, house, Phase.STOPPED)

@@ -32,7 +32,7 @@ def folder(git, tmp_path, **more):
 def keypair(folder, name):
     key = folder / name
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(key)]
-    subprocess.run(command, check=True, timeout=30)
+    subprocess.run(command, check=True, timeout=120)
     return key
 
 

@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from carbonfleet.cli import app
 from carbonfleet.kube import Kube
-from fixtures.kubeapi_server import KubeApi, eventually, free_port
+from carbonfleet.local.ports import free_port
+from fixtures.kubeapi_server import KubeApi, eventually
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "workloads" / "sweep" / "qwen-coder.yaml"

@@ -193,7 +193,7 @@ def test_without_matplotlib_the_table_stands_and_the_message_says_what_to_do(hub
         [sys.executable, "-c", script, "sweep", "results", sweep, "--plot", str(tmp_path / "plot.png")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         env=os.environ | {"KUBECONFIG": str(hub.kubeconfig)},
     )
     assert done.returncode == 2

@@ -16,7 +16,7 @@ from typing import Any
 # Fork each run from a server that has imported the slow libraries: a real process, without 5 s of imports.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["workloads.lora.train", "workloads.lora.output", "transformers", "peft", "datasets"])
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 
 
 def tiny(steps: int = 12, **sections: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_wrong_settings_answer_before_anything_slow_is_imported(tmp_path):
     code = "import sys; from workloads.lora.train import main; c = main(); print(c, 'torch' in sys.modules)"
     env = {**os.environ, "LORA_CONFIG": '{"model": 1}', "LORA_OUTPUT": str(tmp_path / "job")}
     run = subprocess.run(
-        [sys.executable, "-c", code], env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=300
     )
     assert run.stdout.splitlines()[-1] == "2 False"
     assert run.stderr.startswith("BadConfig: model: Input should be a valid string; dataset: Field required")
@@ -180,7 +180,7 @@ def test_a_file_system_without_space_is_a_full_disk(tmp_path):
         "LORA_CONFIG": json.dumps(runs.tiny(lora={"rank": 16})),
         "LORA_OUTPUT": str(tmp_path / "job"),
     }
-    run = subprocess.run(command, env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
     if "mount:" in run.stderr or "unshare:" in run.stderr:
         pytest.skip(f"no private mounts here: {run.stderr.strip()}")
     assert run.returncode == 15, run.stderr

@@ -49,11 +49,11 @@ def writes(output: str, attempt: int, barrier: threading.Barrier) -> str:
     """Take the lease at the same moment as the other, then write once both had their chance."""
     try:
         store = open_store(output)
-        barrier.wait(30)
+        barrier.wait(120)
         try:
             lease = Lease.take(store, attempt, "digest")
         finally:
-            barrier.wait(30)
+            barrier.wait(120)
         lease.commit(saved(attempt), keep=9)
     except Failure as failure:
         return failure.reason
@@ -153,7 +153,7 @@ def test_a_running_attempt_stops_when_a_higher_one_starts(tmp_path):
 
 
 def test_a_run_on_s3_is_stopped_and_resumed_like_one_on_disk(s3, tmp_path):
-    settings = runs.tiny(steps=6, checkpoint={"every_steps": 2})
+    settings = runs.tiny(steps=24, checkpoint={"every_steps": 2})  # it can't get to the end before it is stopped
     run = runs.start(settings, f"{s3}/resumed")
     run.reach(3)
     run.signal(signal.SIGTERM)

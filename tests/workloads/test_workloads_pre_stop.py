@@ -33,9 +33,9 @@ def test_only_the_training_of_an_attempt_is_found_and_asked_to_stop():
         assert ours.pid in found
         assert bystander.pid not in found
         os.kill(ours.pid, signal.SIGTERM)
-        assert ours.wait(timeout=20) == 143
+        assert ours.wait(timeout=120) == 143
         assert ours.pid not in training_processes()
     finally:
         for process in (ours, bystander):
             process.kill()
-            process.wait(timeout=20)
+            process.wait(timeout=120)

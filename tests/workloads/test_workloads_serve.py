@@ -24,7 +24,7 @@ QUESTION = "What is 3 plus 4?"
 def run(name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", f"workloads.lora.{name}", *arguments]
     return subprocess.run(
-        command, cwd=REPOSITORY, env={**os.environ, **env}, capture_output=True, text=True, timeout=120
+        command, cwd=REPOSITORY, env={**os.environ, **env}, capture_output=True, text=True, timeout=600
     )
 
 
@@ -50,7 +50,7 @@ def server(outputs):
         yield line.split()[-1]
     finally:
         process.signal(signal.SIGTERM)
-        process.process.join(20)
+        process.process.join(runs.PATIENCE_SECONDS)
         assert process.process.exitcode == 0
 
 
@@ -98,12 +98,12 @@ def test_without_the_key_nobody_is_answered(server, tmp_path):
     done = CliRunner().invoke(app, ["chat", "--url", server, "--key-file", str(wrong), QUESTION])
     assert done.exit_code == 2
     assert "answered 401: the key is missing or wrong" in done.output
-    assert requests.get(f"{server}/models", timeout=10).status_code == 401
+    assert requests.get(f"{server}/models", timeout=60).status_code == 401
 
 
 def post(server: str, body: object, **more: object) -> requests.Response:
     headers = {"Authorization": f"Bearer {KEY}"}
-    return requests.post(f"{server}/chat/completions", json=body, headers=headers, timeout=60, **more)
+    return requests.post(f"{server}/chat/completions", json=body, headers=headers, timeout=300, **more)
 
 
 def asking(**changes: object) -> dict[str, object]:

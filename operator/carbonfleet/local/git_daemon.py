@@ -44,7 +44,7 @@ def daemon(root: Path, port: int, log: Path) -> Child:
     return Child("git", command, log, _ENVIRONMENT)
 
 
-def await_port(child: Child, port: int, seconds: float = 10.0) -> None:
+def await_port(child: Child, port: int, seconds: float = 30.0) -> None:
     """Wait until connections are taken. Raises ChildError."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -55,13 +55,6 @@ def await_port(child: Child, port: int, seconds: float = 10.0) -> None:
             break
         time.sleep(0.02)
     raise ChildError(f"{child.name} took no connections on port {port}: {child.last_words()}")
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def log_lines(bare: Path, since: str = "") -> list[tuple[str, str]]:

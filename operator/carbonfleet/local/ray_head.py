@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import requests
+
+from carbonfleet.local.ports import free_port
 
 _ADDRESS: Final = "127.0.0.2"
 """Ray replaces 127.0.0.1 by the machine's outer address; the rest of 127/8 it leaves alone."""
@@ -201,15 +202,11 @@ def _environment(settings: HeadSettings) -> dict[str, str]:
 
 def _free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, all different, on every address of this machine."""
-    sockets = []
-    try:
-        for _ in range(count):
-            sockets.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            sockets[-1].bind(("", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    found: list[int] = []
+    while len(found) < count:
+        if (port := free_port("")) not in found:
+            found.append(port)
+    return found
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -24,6 +24,7 @@ from carbonfleet.fleet.declared import read_cluster
 from carbonfleet.kube import Kube, KubeError, ours, path
 from carbonfleet.local import git_daemon
 from carbonfleet.local.child import Child, ChildError
+from carbonfleet.local.ports import free_port
 from carbonfleet.local.ray_head import HeadSettings, RayHead
 from carbonfleet.spoke import gpu_resource
 from carbonfleet.spoke.join import hub_rights
@@ -128,7 +129,7 @@ class Stack:
     def _start_api(self) -> None:
         ready = self._state / "api" / "ready"
         ready.unlink(missing_ok=True)
-        port = _kept(self._state / "api.port", lambda: str(git_daemon.free_port()))
+        port = _kept(self._state / "api.port", lambda: str(free_port()))
         token = _kept(self._state / "api.token", lambda: secrets.token_hex(24))
         options = ["--state", str(self._state / "api"), "--port", port, "--ready-file", str(ready)]
         options += ["--kubeconfig", str(self.kubeconfig)]
@@ -138,7 +139,7 @@ class Stack:
 
     def _start_git(self) -> None:
         git_daemon.seed(self._state / "git", self.settings.project / "fleet")
-        port = int(_kept(self._state / "git.port", lambda: str(git_daemon.free_port())))
+        port = int(_kept(self._state / "git.port", lambda: str(free_port())))
         server = git_daemon.daemon(self._state / "git", port, self._state / "logs" / "git.log")
         self._children["git"] = server
         server.start()

@@ -1,4 +1,7 @@
-"""A training that only counts: the contract of workloads/lora, a tenth of a second a step."""
+"""A training that only counts: the contract of workloads/lora, a tenth of a second a step.
+
+A file `hold` in its output names a step at which it waits until the file is gone or it is asked to stop.
+"""
 
 import json
 import os
@@ -29,6 +32,13 @@ def lease():
 def checkpoint(step):
     saved = {"step": step, "attempt": attempt, "sha256": f"{step:064x}", "size_bytes": 1}
     write("LEASE", {"attempt": attempt, "holder": str(os.getpid()), "config_digest": "", "checkpoints": [saved]})
+
+
+def held_at():
+    try:
+        return int((output / "hold").read_text())
+    except FileNotFoundError:
+        return steps
 
 
 def numbers(step):
@@ -63,6 +73,8 @@ if config["model"] == "unknown/model":
 first = lease()["checkpoints"][0]["step"] if lease()["checkpoints"] else 0
 for step in range(first + 1, steps + 1):
     time.sleep(0.1)
+    while step > held_at() and not stopping:
+        time.sleep(0.02)
     write("progress.json", numbers(step))
     print(f"LORA_PROGRESS {json.dumps(numbers(step))}", flush=True)
     if stopping or step % 5 == 0:
