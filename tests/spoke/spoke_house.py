@@ -2,6 +2,7 @@
 
 import secrets
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,8 @@ class House:
     """A name of this test's own: the Ray head and the hub are shared."""
     settings: dict[str, object] = field(default_factory=dict)
     agents: list[Agent] = field(default_factory=list)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    """Agents in processes of their own, which would prune the next test's attempts."""
 
     @property
     def kube(self) -> Kube:
@@ -251,7 +254,12 @@ def opened(root: Path, api: KubeApi, ray: RayHead | None) -> Iterator[House]:
     git.start()
     repository = Repository(quick_settings(git.url, root / "hub"), Clock())
     made = House(root, api, git, ray, Clock(), spoke_kubeconfig(api), repository)
-    yield made
-    for agent in made.agents:
-        agent.close()
-    git.stop()
+    try:
+        yield made
+    finally:
+        for process in made.processes:
+            process.kill()
+            process.wait(PATIENCE)
+        for agent in made.agents:
+            agent.close()
+        git.stop()

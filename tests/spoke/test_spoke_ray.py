@@ -74,7 +74,8 @@ def start_process(house):
     }
     command = [sys.executable, "-m", "carbonfleet", "spoke", "run"]
     command += [part for option in options.items() for part in option]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    house.processes.append(subprocess.Popen(command, env={**os.environ, "PYTHONUNBUFFERED": "1"}))
+    return house.processes[-1]
 
 
 def test_a_placement_is_trained_and_reported(house):
@@ -143,9 +144,9 @@ def test_a_killed_agent_finds_its_attempt_and_does_not_run_it_again(house):
     eventually(lambda: is_running(house))
     first.send_signal(signal.SIGKILL)
     first.wait(PATIENCE)
-    before = house.reports()[house.attempt]
+    before, killed_at = house.reports()[house.attempt], house.clock.now()
     second = start_process(house)
-    eventually(lambda: house.reports()[house.attempt].boot_id != before.boot_id)
+    eventually(lambda: house.spoke().status.heartbeat_time > killed_at)
     house.let_go()
     eventually(lambda: house.phase(house.attempt) is Phase.SUCCEEDED)
     second.send_signal(signal.SIGTERM)
