@@ -10,16 +10,17 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.grid import IntArray
 from carbonfleet.placement.regression import DAY, DIRECT_HOURS, FIRST_SAMPLE, WEEK, Ridge, View, faded_mean
 from carbonfleet.placement.snapshot import FloatArray, Forecast
+from carbonfleet.placement.weekly import Weekly
 
 HOUR: Final = timedelta(hours=1)
 LEVEL_HOURS: Final = 12.0
 """How fast a departure from the profile fades, as an e-folding time."""
 PROFILE_HALF_LIFE_DAYS: Final = 4.0
-SHARES: Final = (0.4, 0.3, 0.3)
-"""Of the regression by hour of the day, the plain one, and the profile: three that err differently err less
-together. Chosen on zones and years other than those that the targets are measured on."""
+SHARES: Final = (0.26, 0.26, 0.15, 0.33)
+"""Of the regression by hour of the day, the plain one, the hours of the week, and the profile: what errs
+differently errs less together. Chosen on zones and years other than those that the targets are measured on."""
 LOWEST: Final = 1.0
-"""g/kWh: below it the logarithm that regressions work on says nothing more."""
+"""g/kWh: below it the logarithm that forecasts are made on says nothing more."""
 BEYOND_SEEN: Final = 1.4
 """A forecast stays within this factor of what the last 28 days have seen."""
 MOST_HISTORY_HOURS: Final = 90 * DAY
@@ -100,9 +101,11 @@ def hindcast(values: FloatArray, first: int, last: int, hours: int, *, refit_day
         raise ValueError(f"issues {first} to {last} do not lie within {values.size} hours, a day after their begin")
     begin = max(DAY, min(first, FIRST_SAMPLE + 8 * DAY))
     issues = np.arange(begin, last + 1)
-    cast = _profile_cast(values, issues)
+    log = np.log(np.maximum(values, LOWEST))
+    cast = _profile_cast(log, issues)
     if last > FIRST_SAMPLE + DIRECT_HOURS:
-        _blend_regressions(values, issues, cast, refit_days)
+        _blend_learned(log, issues, cast, refit_days)
+    cast = np.exp(np.clip(cast, 0.0, 8.0))
     cast = np.maximum(_within_seen(values, issues, cast), _deepest_fall(values, issues))
     doubt = _measured_error(values, issues, cast)
     columns = _columns(hours)
@@ -117,45 +120,34 @@ def _columns(hours: int) -> IntArray:
     return columns
 
 
-def _profile_cast(values: FloatArray, issues: IntArray) -> FloatArray:
+def _profile_cast(log: FloatArray, issues: IntArray) -> FloatArray:
     """The hour-of-day profile (recent days count more) and the newest departure from it, which fades."""
-    profile = faded_mean(values, PROFILE_HALF_LIFE_DAYS)
+    profile = faded_mean(log, PROFILE_HALF_LIFE_DAYS)
     ahead = np.arange(DIRECT_HOURS)[None, :]
-    departure = (values[issues - 1] - profile[issues - 1])[:, None]
-    cast = profile[issues[:, None] - DAY + ahead % DAY] + departure * np.exp(-(ahead + 1) / LEVEL_HOURS)
-    floored: FloatArray = np.maximum(cast, LOWEST)
-    return floored
+    departure = (log[issues - 1] - profile[issues - 1])[:, None]
+    cast: FloatArray = profile[issues[:, None] - DAY + ahead % DAY] + departure * np.exp(-(ahead + 1) / LEVEL_HOURS)
+    return cast
 
 
-def _blend_regressions(values: FloatArray, issues: IntArray, cast: FloatArray, refit_days: int) -> None:
-    """Blend the regressions' forecasts into `cast` (changed in place), from where they have learned enough."""
-    log = np.log(np.maximum(values, LOWEST))
-    ridges = (Ridge(View.of(log, by_hour=True)), Ridge(View.of(log, by_hour=False)))
+def _blend_learned(log: FloatArray, issues: IntArray, cast: FloatArray, refit_days: int) -> None:
+    """Blend what is learned from weeks of history into `cast` (changed in place), from where it is enough."""
+    learners = (Ridge(View.of(log, by_hour=True)), Ridge(View.of(log, by_hour=False)), Weekly(log))
     last = int(issues[-1])
     # Days are counted back from the last issue, so that it stands on everything before it.
     ends = range(last - (last - FIRST_SAMPLE) // DAY * DAY, last + 1, DAY)
     fitted = False
     for number, end in enumerate(ends):
         if end - DAY >= FIRST_SAMPLE:
-            for ridge in ridges:
-                ridge.learn_day(end)
+            for learner in learners:
+                learner.learn_day(end)
         if (len(ends) - 1 - number) % refit_days == 0:
-            fitted = _fit(ridges)
+            done = [learner.fit() for learner in learners]
+            fitted = all(done)
         rows = np.arange(max(end, int(issues[0])), min(end + DAY, last + 1))
         if fitted and rows.size:
-            _blend(cast, rows - int(issues[0]), [ridge.forecast(rows) for ridge in ridges])
-
-
-def _fit(ridges: tuple[Ridge, Ridge]) -> bool:
-    done = [ridge.fit() for ridge in ridges]
-    return all(done)
-
-
-def _blend(cast: FloatArray, rows: IntArray, logs: list[FloatArray]) -> None:
-    mixed = SHARES[2] * np.log(cast[rows])
-    for share, log in zip(SHARES, logs, strict=False):
-        mixed += share * log
-    cast[rows] = np.exp(np.clip(mixed, 0.0, 8.0))
+            profile = cast[rows - int(issues[0])]
+            others = [*(learner.forecast(rows) for learner in learners), profile]
+            cast[rows - int(issues[0])] = np.einsum("s,sth->th", SHARES, others)
 
 
 def _within_seen(values: FloatArray, issues: IntArray, cast: FloatArray) -> FloatArray:

@@ -23,6 +23,8 @@ FAINT: Final = 1e-4
 FIRST_SAMPLE: Final = WEEK + 3 * DAY
 """Hours of history before the first issue that is learned from."""
 FEWEST_SAMPLES: Final = 48.0
+NEAR: Final = ((1, 0.607), (2, 0.135), (3, 0.011))
+"""By distance, what an hour ahead takes of the samples of those next to it: a bell of one hour's deviation."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,11 +107,11 @@ class Ridge:
         """Solve for the coefficients; False while there is too little to learn from."""
         if self._samples.min() < FEWEST_SAMPLES:
             return False
-        count = self._samples[:, None]
-        scale = np.sqrt(np.einsum("hii->hi", self._gram) / count) + FAINT
-        normal = self._gram / (scale[:, :, None] * scale[:, None, :]) / count[..., None]
+        gram, moment, count = _shared(self._gram), _shared(self._moment), _shared(self._samples)[:, None]
+        scale = np.sqrt(np.einsum("hii->hi", gram) / count) + FAINT
+        normal = gram / (scale[:, :, None] * scale[:, None, :]) / count[..., None]
         normal = normal + RIDGE * np.eye(normal.shape[1])
-        solved = np.linalg.solve(normal, (self._moment / scale / count)[..., None])[..., 0]
+        solved = np.linalg.solve(normal, (moment / scale / count)[..., None])[..., 0]
         self._weights = solved / scale
         return True
 
@@ -123,18 +125,30 @@ class Ridge:
         return base + spread * departure
 
 
-def same_hour_mean(values: FloatArray, days: int) -> FloatArray:
-    """Mean over the last `days` days, as many as there are, of each hour's hour of the day; shape as values."""
-    grid = _by_day(values)
+def _shared(sums: FloatArray) -> FloatArray:
+    """Sums over samples by hours ahead, with those of the hours next to each; shape as `sums`."""
+    shared = sums.copy()
+    for apart, weight in NEAR:
+        shared[apart:] += weight * sums[:-apart]
+        shared[:-apart] += weight * sums[apart:]
+    return shared
+
+
+def same_hour_mean(values: FloatArray, periods: int, *, period: int = DAY) -> FloatArray:
+    """Mean over the last `periods` days, as many as there are, of each hour's hour of the day; shape as values.
+
+    With another `period`, of its hour of the week.
+    """
+    grid = _by_period(values, period)
     total = np.cumsum(grid, axis=0)
-    total[days:] -= np.cumsum(grid, axis=0)[:-days]
-    count = np.minimum(np.arange(1, grid.shape[0] + 1), days)[:, None]
+    total[periods:] -= np.cumsum(grid, axis=0)[:-periods]
+    count = np.minimum(np.arange(1, grid.shape[0] + 1), periods)[:, None]
     return (total / count).reshape(-1)[: values.size]
 
 
 def faded_mean(values: FloatArray, half_life_days: float) -> FloatArray:
     """The same with weights that fade with age."""
-    grid, fade = _by_day(values), 0.5 ** (1 / half_life_days)
+    grid, fade = _by_period(values, DAY), 0.5 ** (1 / half_life_days)
     total, weight = np.zeros_like(grid), 0.0
     running = np.zeros(DAY)
     for day in range(grid.shape[0]):
@@ -143,9 +157,9 @@ def faded_mean(values: FloatArray, half_life_days: float) -> FloatArray:
     return total.reshape(-1)[: values.size]
 
 
-def _by_day(values: FloatArray) -> FloatArray:
-    """Rows of 24 hours from the first one on; the last row is filled up with zeros."""
-    return np.pad(values, (0, -values.size % DAY)).reshape(-1, DAY)
+def _by_period(values: FloatArray, period: int) -> FloatArray:
+    """Rows of a day or a week from the first hour on; the last row is filled up with zeros."""
+    return np.pad(values, (0, -values.size % period)).reshape(-1, period)
 
 
 def _spread(values: FloatArray, profile: FloatArray) -> FloatArray:
