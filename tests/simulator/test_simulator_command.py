@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,18 @@ def test_a_job_list_and_few_gpus_are_taken(trace, tmp_path):
     score = next(s for s in json.loads(result.stdout)[0]["scores"] if s["policy"] == "carbonfleet")
     assert score["jobs"] == 3
     assert score["energy_kwh"] == pytest.approx(1 + 2 * 1.5 + 0.25)
+
+
+def test_what_is_said_to_be_saved_fits_the_grams_beside_it(trace, tmp_path):
+    jobs = tmp_path / "jobs.csv"
+    jobs.write_text("arrival_time,length,cpus\n0,3600,1\n600,36000,8\n7200,900,1\n")
+    result = run("--trace", trace, "--zones", "ZB,ZA", "--jobs", jobs, "--slack", 12)
+    assert result.exit_code == 0, result.output
+    cells = {row[0]: row for line in result.output.splitlines() if (row := re.split(r"\s{2,}", line.strip()))}
+    headings, ours, plain = cells["Policy"], cells["carbonfleet"], cells["immediate at home"]
+    grams, saved, mean = (headings.index(name) for name in ("g/kWh", "saved %", "mean saved %"))
+    assert float(ours[saved]) == pytest.approx(100 * (1 - float(ours[grams]) / float(plain[grams])), abs=0.02)
+    assert float(ours[saved]) != pytest.approx(float(ours[mean]), abs=0.02)
 
 
 def test_with_perfect_forecasts_all_of_the_saving_is_got(trace):
