@@ -44,8 +44,8 @@ def test_a_proposal_is_one_branch_with_one_commit(reviews, git_server):
 
 def test_a_branchs_name_is_safe_and_short():
     long = place("a" * 63, namespace="n" * 63)
-    assert branch_of(long).startswith("carbon/" + "n" * 63 + ".")
-    assert len(branch_of(long)) <= 100
+    assert branch_of(Propose(long, IN_AN_HOUR)).startswith("carbon/" + "n" * 63 + ".")
+    assert len(branch_of(Propose(long, IN_AN_HOUR))) <= 100
 
 
 def test_a_proposal_is_found_before_it_is_made_again(reviews, git_server, tmp_path):

@@ -177,7 +177,7 @@ def test_the_status_says_why_it_is_paused_or_moves():
     assert next(c for c in status.conditions if c.type == "Ready").reason == "Moving"
 
 
-def test_policies_that_want_review_keep_a_job_under_way_in_its_place():
+def test_a_no_of_people_keeps_a_job_under_way_in_its_place_and_a_policy_alone_does_not():
     from fixtures.placement_world import policy, spoke
 
     careful = policy("careful", review={"moves": "required"}, residency={"anywhere": True})
@@ -185,14 +185,14 @@ def test_policies_that_want_review_keep_a_job_under_way_in_its_place():
     seen = under_way()
     spokes = (spoke("no-osl-1"), spoke("ca-qc-1", "CA-QC"))
     turns = {UID: Turn(False, NOON, NOON + HOUR)}
-    free = snapshot_of(scene(seen, turns=turns, spokes=spokes), "").jobs[0]
-    held = snapshot_of(scene(seen, turns=turns, spokes=spokes, tip=tip(seen.placement, policies=policies)), "").jobs[0]
-    assert free.stays_because == ""
-    why = "Policy careful wants review: of moving a job that runs. "
-    why += "So it is not moved, only paused and taken up in its place."
-    assert held.stays_because == why
-    status = status_of(Known(seen, record(), why_it_stays=why), NOON)
-    assert next(c for c in status.conditions if c.type == "Running").message.endswith(why)
+    asked = scene(seen, turns=turns, spokes=spokes, tip=tip(seen.placement, policies=policies))
+    assert snapshot_of(asked, "").jobs[0].stays_because == ""
+    why = "It is not moved: people said no (Pat: not now)."
+    refused = replace(asked, no_moves={UID: why})
+    assert snapshot_of(refused, "").jobs[0].stays_because == why
+    status = status_of(Known(seen, record(), why_it_stays=why, no_move=why), NOON)
+    running = next(c for c in status.conditions if c.type == "Running")
+    assert (running.reason, running.message.endswith(why)) == ("MoveRejected", True)
 
 
 def test_a_reclaimed_attempt_is_told_as_such_and_the_next_goes_on_from_its_checkpoint():

@@ -109,6 +109,8 @@ class Figures(Wire):
     """Energy of the machines, without PUE."""
     grams_co2e: float
     """Emissions, with PUE, data transfer and the hardware's share."""
+    doubt_grams_co2e: float | None = None
+    """Of what is expected: its standard error."""
     grams_per_kwh: float
     """Mean carbon intensity of the energy used."""
     transfer_grams_co2e: float | None = None

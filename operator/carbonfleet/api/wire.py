@@ -43,6 +43,7 @@ class ANNOTATION(StrEnum):
     DURATION_SECONDS = f"{GROUP}/duration-seconds"
     DECISION_DIGEST = f"{GROUP}/decision-digest"
     EXPIRES_AT = f"{GROUP}/expires-at"
+    APPROVED_IN = f"{GROUP}/approved-in"
     SPEC_DIGEST = f"{GROUP}/spec-digest"
     CONTENT_DIGEST = f"{GROUP}/content-digest"
     GPUS = f"{GROUP}/gpus"

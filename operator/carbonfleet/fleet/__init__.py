@@ -11,8 +11,10 @@ from carbonfleet.fleet.errors import (
 from carbonfleet.fleet.history import Vanished
 from carbonfleet.fleet.intents import (
     AlreadyThere,
+    Ask,
     Committed,
     Intent,
+    Lapse,
     Place,
     Published,
     Refused,
@@ -39,11 +41,13 @@ from carbonfleet.fleet.tip import Tip
 __all__ = [
     "AccessDenied",
     "AlreadyThere",
+    "Ask",
     "Backoff",
     "Committed",
     "FleetError",
     "Forge",
     "Intent",
+    "Lapse",
     "Limits",
     "Place",
     "Placement",

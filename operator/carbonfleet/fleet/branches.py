@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import pygit2
@@ -10,9 +10,10 @@ import pygit2
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet.errors import Failure, FleetError
-from carbonfleet.fleet.intents import Place, Refused
-from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse
-from carbonfleet.fleet.message import Change, changes_in, compose
+from carbonfleet.fleet.intents import Refused
+from carbonfleet.fleet.layout import MOVES
+from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse, parse_move
+from carbonfleet.fleet.message import FROM, Change, changes_in, compose
 from carbonfleet.fleet.repository import Repository
 from carbonfleet.fleet.review import Propose
 from carbonfleet.fleet.tip import Tip
@@ -23,6 +24,8 @@ from carbonfleet.placement.policy import residency_verdict
 
 OPEN = "carbon"
 REJECTED = "carbon-rejected"
+PLACE, MOVE = "place", "move"
+"""What a proposal's commit does, as its trailer says."""
 LONGEST_JOB = 70
 
 
@@ -46,6 +49,8 @@ class Branch:
     """The placement's file."""
     expires_at: datetime | None
     policy_digest: str
+    leaves: str = ""
+    """Of a move: the cluster on which the job runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +59,16 @@ class Proposals:
 
     tip: Tip
     branches: Mapping[str, Branch]
-    rejected: Mapping[tuple[str, int], str]
-    """By job UID and generation: by whom and why."""
+    rejected: Mapping[tuple[str, int, str], str]
+    """By job UID, generation and what was refused (place, move): by whom and why."""
 
 
-def branch_of(place: Place) -> str:
-    """The branch on which a placement is proposed; it is the proposal's identity."""
+def branch_of(wanted: Propose) -> str:
+    """The branch on which a placement or a move is proposed; it is the proposal's identity."""
+    place = wanted.place
     job = f"{place.decision.namespace}.{place.decision.name}"[:LONGEST_JOB].rstrip(".-")
-    return f"{OPEN}/{job}/{place.id[:8]}"
+    again = f"-{wanted.lapses + 1}" if wanted.lapses else ""
+    return f"{OPEN}/{job}/{place.id[:8]}{f'-{MOVE}{again}' if wanted.leaves else ''}"
 
 
 class Branches:
@@ -82,10 +89,10 @@ class Branches:
 
         return self._repository.retrying(work)
 
-    def refusal(self, place: Place) -> Refused | None:
-        """Why the placement may not be on the tip as it is now; None where it may."""
+    def refusal(self, wanted: Propose) -> Refused | None:
+        """Why the placement, or the move, may not be on the tip as it is now; None where it may."""
         with self._bench.lock:
-            result = self._bench.prepare([place]).results.get(place.id)
+            result = self._bench.prepare([wanted.intent]).results.get(wanted.intent.id)
         return result if isinstance(result, Refused) else None
 
     def propose(self, wanted: Propose, present: Branch | None) -> Branch | Refused | None:
@@ -95,14 +102,14 @@ class Branches:
         """
 
         def work(_attempt: int) -> Branch | Refused | None:
-            batch = self._bench.prepare([replace(wanted.place, expires_at=wanted.expires_at)])
+            batch = self._bench.prepare([wanted.intent])
             refusal = batch.results.get(wanted.place.id)
             if refusal is not None:
                 return refusal if isinstance(refusal, Refused) else None
             message = compose(batch.accepted, self._bench.tip.policies.digest)
             commit = self._bench.commit([self._bench.head.id], batch.changes, message)
             expected = pygit2.Oid(hex=present.head) if present else None
-            return self._write(branch_of(wanted.place), commit, expected)
+            return self._write(branch_of(wanted), commit, expected)
 
         return self._repository.retrying(work)
 
@@ -167,7 +174,10 @@ class Branches:
         ruling = residency_verdict(tip.policies, placement.data_class, placement.namespace, request, facts)
         if not ruling.allowed:
             raise ReviewRefused(f"{branch.name}: {ruling.message}")
-        if tip.index.attempts.get(placement.uid):
+        attempts = [live.attempt for live in tip.index.attempts.get(placement.uid, ())]
+        if branch.leaves and attempts != [placement.attempt - 1]:
+            raise ReviewRefused(f"attempt {placement.attempt - 1} of {placement.key} is over: there is nothing to move")
+        if attempts and not branch.leaves:
             raise ReviewRefused(f"{placement.key} is on the main branch already")
         return placement
 
@@ -198,20 +208,25 @@ class Branches:
             content=content,
             expires_at=placement.expires_at if placement else None,
             policy_digest=_trailer(commit.message, "CTJ-Policy-Digest"),
+            leaves=_trailer(_said_by(commit, change), FROM),
         )
 
     def _placement(self, commit: pygit2.Commit, change: Change | None) -> tuple[Placement | None, bytes]:
-        path = f"clusters/{change.spoke}/jobs/{change.job}.yaml" if change else ""
-        content = blob(commit.tree, path) if path else None
+        if change is None:
+            return None, b""
+        is_move = change.action == MOVE
+        path = f"{MOVES}/{change.job}.yaml" if is_move else f"clusters/{change.spoke}/jobs/{change.job}.yaml"
+        content = blob(commit.tree, path)
+        read = parse_move if is_move else parse
         try:
-            return (parse(path, content), content) if content is not None else (None, b"")
+            return (read(path, content), content) if content is not None else (None, b"")
         except PlacementInvalid:
             return None, content or b""
 
-    def _rejection(self, commit: pygit2.Commit) -> list[tuple[tuple[str, int], str]]:
+    def _rejection(self, commit: pygit2.Commit) -> list[tuple[tuple[str, int, str], str]]:
         why = " ".join(commit.message.partition("\n\n")[2].split())
         return [
-            ((change.uid, change.generation), f"{commit.author.name}: {why}")
+            ((change.uid, change.generation, change.action), f"{commit.author.name}: {why}")
             for parent in commit.parents
             for change in changes_in(parent.message)
         ]
@@ -235,6 +250,12 @@ class Branches:
                 return False
             raise
         return True
+
+
+def _said_by(commit: pygit2.Commit, change: Change | None) -> str:
+    """The message that made a proposal, also where a person has added a commit."""
+    messages = (each.message for each in (commit, *commit.parents))
+    return next((said for said in messages if change is not None and change in changes_in(said)), "")
 
 
 def _trailer(message: str, key: str) -> str:

@@ -1,10 +1,11 @@
 """What a batch of intents changes on a tip: a function of values that refuses what must not be."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from carbonfleet.fleet.history import History, Vanished
-from carbonfleet.fleet.intents import AlreadyThere, Intent, Place, Refused, Remove, Result, Suspend
+from carbonfleet.fleet.intents import AlreadyThere, Ask, Intent, Lapse, Place, Refused, Remove, Result, Suspend
 from carbonfleet.fleet.layout import check_uid
 from carbonfleet.fleet.manifest import Placement, render, with_suspend
 from carbonfleet.fleet.tip import Tip
@@ -30,6 +31,9 @@ class _World:
     leaving: frozenset[str]
     history: History
     vanished: Callable[[str], Vanished]
+
+
+Rule = Callable[[Place, _World], Refused | None]
 
 
 def prepare(
@@ -71,9 +75,11 @@ def deletion_guard(intents: Sequence[Intent], tip: Tip) -> Refused | None:
     )
 
 
+_RANKS: Final = {Remove: 0, Lapse: 1, Suspend: 2, Place: 3, Ask: 4}
+
+
 def _order(intent: Intent) -> tuple[int, str]:
-    rank = 0 if isinstance(intent, Remove) else 1 if isinstance(intent, Suspend) else 2
-    return rank, intent.decision.key if isinstance(intent, Place) else intent.placement.path
+    return _RANKS[type(intent)], intent.decision.key if isinstance(intent, Place) else intent.placement.path
 
 
 def _decide(intent: Intent, world: _World, batch: Batch) -> None:
@@ -84,6 +90,10 @@ def _decide(intent: Intent, world: _World, batch: Batch) -> None:
             _remove(intent, world, batch)
         case Suspend():
             _suspend(intent, world, batch)
+        case Ask():
+            _ask(intent, world, batch)
+        case Lapse():
+            _lapse(intent, world, batch)
 
 
 def _place(intent: Place, world: _World, batch: Batch) -> None:
@@ -91,20 +101,50 @@ def _place(intent: Place, world: _World, batch: Batch) -> None:
     if present is not None and not (intent.replace and present.edited):
         batch.results[intent.id] = AlreadyThere(world.tip.commit, present)
         return
-    for rule in _RULES:
-        refusal = rule(intent, world)
-        if refusal is not None:
-            batch.results[intent.id] = refusal
-            return
-    facts = world.tip.clusters[intent.window.cluster]
-    try:
-        content = render(intent.decision, intent.spec, intent.record, facts, intent.expires_at)
-    except ValueError as error:
-        batch.results[intent.id] = Refused("NotRenderable", str(error))
+    content = _rendered(intent, _RULES, world)
+    if isinstance(content, Refused):
+        batch.results[intent.id] = content
         return
     if present is not None and present.path != intent.path:
         batch.changes[present.path] = None
+    if (agreed := world.tip.moves.get(intent.decision.uid)) is not None:
+        batch.changes[agreed.path] = None  # the move is made, or another attempt overtook it
     batch.changes[intent.path] = content
+    batch.accepted.append(intent)
+
+
+def _rendered(place: Place, rules: Iterable[Rule], world: _World) -> bytes | Refused:
+    """A placement's file, if no rule is against it."""
+    for rule in rules:
+        if (refusal := rule(place, world)) is not None:
+            return refusal
+    facts = world.tip.clusters[place.window.cluster]
+    try:
+        return render(place.decision, place.spec, place.record, facts, place.expires_at, place.approved_in)
+    except ValueError as error:
+        return Refused("NotRenderable", str(error))
+
+
+def _ask(intent: Ask, world: _World, batch: Batch) -> None:
+    content = _rendered(intent.place, _ASK_RULES, world)
+    present = world.tip.moves.get(intent.placement.uid)
+    if isinstance(content, Refused):
+        batch.results[intent.id] = content
+    elif present is not None and present.placement_id == intent.id:
+        batch.results[intent.id] = AlreadyThere(world.tip.commit, present)
+    elif present is not None or intent.path in world.tip.problems:
+        batch.results[intent.id] = _edited(intent.path)
+    else:
+        batch.changes[intent.path] = content
+        batch.accepted.append(intent)
+
+
+def _lapse(intent: Lapse, world: _World, batch: Batch) -> None:
+    present = world.tip.moves.get(intent.placement.uid)
+    if present is None or present.placement_id != intent.placement.placement_id:
+        batch.results[intent.id] = AlreadyThere(world.tip.commit)
+        return
+    batch.changes[present.path] = None
     batch.accepted.append(intent)
 
 
@@ -197,6 +237,30 @@ def _path_is_free(intent: Place, world: _World) -> Refused | None:
     return None
 
 
+def _is_still_agreed(intent: Place, world: _World) -> Refused | None:
+    """What people agreed to stands on the tip, and is this very place."""
+    if not intent.approved_in:
+        return None
+    agreed, window = world.tip.moves.get(intent.decision.uid), intent.window
+    if agreed is not None and (agreed.placement_id, agreed.cluster, agreed.pool) == (
+        intent.id,
+        window.cluster,
+        window.pool,
+    ):
+        return None
+    return Refused(
+        "ApprovalWithdrawn", f"the move to {window.cluster} was agreed to, and is not on the branch any more"
+    )
+
+
+def _leaves_the_live_attempt(intent: Place, world: _World) -> Refused | None:
+    """A move follows the attempt that is in Git, and no other."""
+    attempts = [placed.attempt for placed in world.tip.index.attempts.get(intent.decision.uid, ())]
+    if attempts == [intent.decision.attempt - 1]:
+        return None
+    return Refused("NotInGit", f"attempt {intent.decision.attempt - 1} is not on the branch, or not alone there")
+
+
 def _edited(path: str) -> Refused:
     return Refused(
         "EditedByHuman",
@@ -204,11 +268,13 @@ def _edited(path: str) -> Refused:
     )
 
 
-_RULES: tuple[Callable[[Place, _World], Refused | None], ...] = (
+_RULES: tuple[Rule, ...] = (
     _is_well_formed,
+    _is_still_agreed,
     _cluster_takes_work,
     _policy_allows,
     _nobody_took_it_away,
     _no_other_attempt,
     _path_is_free,
 )
+_ASK_RULES: tuple[Rule, ...] = (_is_well_formed, _cluster_takes_work, _policy_allows, _leaves_the_live_attempt)

@@ -15,12 +15,13 @@ from carbonfleet.fleet.layout import (
     CLUSTER_FILE,
     CLUSTERS,
     JOBS,
+    MOVES,
     POLICIES,
     SERVING,
     cluster_path,
     is_policy_file,
 )
-from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse
+from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse, parse_move
 from carbonfleet.fleet.serving import ServingRefused, read_serving
 from carbonfleet.fleet.source import Problem, SourceInvalid
 from carbonfleet.placement.policy import Ruling, applicable, residency_verdict
@@ -51,7 +52,9 @@ def read_checkout(files: Files) -> Checkout:
     placements, placement_problems = _read_placements(files)
     problems += cluster_problems + placement_problems
     problems += _copies(placements.values())
-    for path, placement in placements.items():
+    moves, move_problems = _read_moves(files)
+    problems += move_problems
+    for path, placement in (*placements.items(), *moves.items()):
         problems += _placement_problems(placement, policies, clusters, files[path])
     problems += _serving_problems(files, policies, clusters)
     return Checkout(policies, clusters, placements, tuple(sorted(problems, key=lambda p: (p.path, p.line))))
@@ -76,7 +79,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
     Raises FileNotFoundError where the folder is no checkout of a fleet repository.
     """
-    roots = [folder / POLICIES, folder / CLUSTERS, folder / SERVING]
+    roots = [folder / POLICIES, folder / CLUSTERS, folder / MOVES, folder / SERVING]
     if not any(root.is_dir() for root in roots[:2]):
         raise FileNotFoundError(f"{folder} has neither {POLICIES}/ nor {CLUSTERS}/: give the fleet repository")
     files = {}
@@ -134,6 +137,17 @@ def _read_placements(files: Files) -> tuple[dict[str, Placement], list[Problem]]
             except PlacementInvalid as error:
                 problems.append(Problem(path, 1, str(error).removeprefix(f"{path}: ")))
     return placements, problems
+
+
+def _read_moves(files: Files) -> tuple[dict[str, Placement], list[Problem]]:
+    moves, problems = {}, []
+    for path, content in sorted(files.items()):
+        if path.startswith(f"{MOVES}/"):
+            try:
+                moves[path] = parse_move(path, content)
+            except PlacementInvalid as error:
+                problems.append(Problem(path, 1, str(error).removeprefix(f"{path}: ")))
+    return moves, problems
 
 
 def _copies(placements: Iterable[Placement]) -> list[Problem]:

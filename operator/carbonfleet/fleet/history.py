@@ -1,5 +1,6 @@
 """What the branch's history says of placements: which were ever there, and who took them away."""
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -38,6 +39,7 @@ class History:
         self._placed: dict[str, str] = {}
         self._removed: dict[str, str] = {}
         self._decided: dict[tuple[str, int], dict[str, str]] = {}
+        self._lapsed: Counter[str] = Counter()
         self._head: pygit2.Oid | None = None
 
     def advance(self, repository: pygit2.Repository, tip: pygit2.Oid) -> None:
@@ -63,6 +65,10 @@ class History:
         """The paths, by placement id, that were written for one generation of a job."""
         return dict(self._decided.get((uid, generation), {}))
 
+    def lapses(self, placement_id: str) -> int:
+        """How often people's word on a move to this placement came to nothing."""
+        return self._lapsed[placement_id]
+
     def _read(self, commit: pygit2.Commit) -> None:
         if "CTJ-" not in commit.message:
             return
@@ -75,6 +81,8 @@ class History:
                 self._removed.pop(change.placement_id, None)
             elif change.action == "remove" and ours:
                 self._removed[change.placement_id] = str(commit.id)
+            elif change.action == "lapse" and ours:
+                self._lapsed[change.placement_id] += 1
 
 
 def arrival(repository: pygit2.Repository, tip: pygit2.Oid, path: str, placement_id: str) -> pygit2.Commit | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from carbonfleet.api.job import DecisionRecord, JobSpec
-from carbonfleet.fleet.layout import job_path, object_name, placement_id
+from carbonfleet.fleet.layout import job_path, move_path, object_name, placement_id
 from carbonfleet.fleet.manifest import Placement
 from carbonfleet.placement.decision import Decision, Window
 
@@ -22,6 +22,8 @@ class Place:
     """A person asked for it (annotation `replace`): also where someone removed or edited the file."""
     expires_at: datetime | None = None
     """Of a placement that people review: merged later than this, it is not valid any more."""
+    approved_in: str = ""
+    """Of a move that people agreed to: the commit with which they did; it is not written without their word."""
 
     @property
     def window(self) -> Window:
@@ -76,7 +78,41 @@ class Suspend:
         return self.placement.placement_id
 
 
-Intent = Place | Remove | Suspend
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Write down, where no spoke reads it, that a job under way is to go elsewhere: what merging a move does."""
+
+    place: Place
+    """The next attempt."""
+    placement: Placement
+    """The live one, which this leaves as it is."""
+
+    @property
+    def id(self) -> str:
+        """The id of the placement that it would lead to."""
+        return self.place.id
+
+    @property
+    def path(self) -> str:
+        """Where people's word is kept until the move is made or lapses."""
+        return move_path(self.place.decision.namespace, self.place.decision.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Lapse:
+    """Take away people's word on a move that can't be made any more."""
+
+    placement: Placement
+    """As it is under `moves/`."""
+    why: str
+
+    @property
+    def id(self) -> str:
+        """Not the placement's own id, which may be written in the same commit."""
+        return f"move/{self.placement.placement_id}"
+
+
+Intent = Place | Remove | Suspend | Ask | Lapse
 
 
 @dataclass(frozen=True, slots=True)

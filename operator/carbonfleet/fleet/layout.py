@@ -9,6 +9,7 @@ POLICIES: Final = "policies"
 CLUSTERS: Final = "clusters"
 CLUSTER_FILE: Final = "cluster.yaml"
 JOBS: Final = "jobs"
+MOVES: Final = "moves"
 SERVING: Final = "serving"
 LONGEST_OBJECT_NAME: Final = 47
 """KubeRay appends to a RayJob's name and refuses longer ones."""
@@ -47,6 +48,24 @@ def read_job_path(path: str) -> JobPath | None:
         return None
     found = JobPath(parts[1], parts[3], parts[4].removesuffix(".yaml"))
     return found if all(is_label(part) for part in found) else None
+
+
+def move_path(namespace: str, name: str) -> str:
+    """The one place for what people agreed to of moving a job: beside the clusters, so that no spoke reads it.
+
+    Raises ValueError for a name that is no label.
+    """
+    _check_labels(namespace=namespace, job=name)
+    return f"{MOVES}/{namespace}/{name}.yaml"
+
+
+def read_move_path(path: str) -> tuple[str, str] | None:
+    """The namespace and name of the job that a file under `moves/` is about; None where `path` is any other."""
+    parts = path.split("/")
+    if len(parts) != 3 or parts[0] != MOVES or not parts[2].endswith(".yaml"):
+        return None
+    namespace, name = parts[1], parts[2].removesuffix(".yaml")
+    return (namespace, name) if is_label(namespace) and is_label(name) else None
 
 
 def serving_path(cluster: str, namespace: str, name: str) -> str:

@@ -14,7 +14,7 @@ import yaml
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.api.job import DecisionRecord, JobSpec
 from carbonfleet.api.wire import ANNOTATION, LABEL, format_time
-from carbonfleet.fleet.layout import JobPath, check_uid, object_name, placement_id, read_job_path
+from carbonfleet.fleet.layout import check_uid, object_name, placement_id, read_job_path, read_move_path
 from carbonfleet.fleet.source import SourceInvalid, check_shape
 from carbonfleet.fleet.template import Block, Scalar, Template
 from carbonfleet.fleet.workload import config_of, output_of
@@ -50,6 +50,8 @@ class Placement:
     content_digest: str
     expires_at: datetime | None = None
     """Merged later than this, it is not valid; None where nobody reviews it."""
+    approved_in: str = ""
+    """Of a move that people agreed to: the commit with which they did."""
     edited: bool = False
     """Someone changed the file after the hub wrote it."""
 
@@ -80,8 +82,10 @@ def render(
     record: DecisionRecord,
     facts: ClusterFacts,
     expires_at: datetime | None = None,
+    approved_in: str = "",
 ) -> bytes:
-    """The file for a decision: equal inputs give equal bytes. `expires_at` is for what people review.
+    """The file for a decision: equal inputs give equal bytes. `expires_at` is for what people review, and
+    `approved_in` for a move that they agreed to.
 
     Raises ValueError where the decision has no window, the cluster lacks its pool, or a name is unfit.
     """
@@ -99,6 +103,7 @@ def render(
         "image": spec.workload.image,
         "suspend": False,
         "expires_at": format_time(expires_at) if expires_at else "",
+        "approved_in": approved_in,
         "content_digest": NO_DIGEST,
     }
     return sealed(_template().fill(values))
@@ -112,12 +117,35 @@ def parse(path: str, content: bytes) -> Placement:
     place = read_job_path(path)
     if place is None:
         raise PlacementInvalid(f"{path}: not a placement's path, clusters/<cluster>/jobs/<namespace>/<job>.yaml")
+    found = _parsed(path, content)
+    if (found.cluster, found.namespace, found.name) != place:
+        raise PlacementInvalid(
+            f"{path}: its labels say {found.cluster}, {found.namespace}/{found.name}; put it where they say"
+        )
+    return found
+
+
+def parse_move(path: str, content: bytes) -> Placement:
+    """What a file under `moves/` says: the placement that its job is to have once the attempt before has stopped.
+
+    Raises PlacementInvalid.
+    """
+    place = read_move_path(path)
+    if place is None:
+        raise PlacementInvalid(f"{path}: not a move's path, moves/<namespace>/<job>.yaml")
+    found = _parsed(path, content)
+    if (found.namespace, found.name) != place:
+        raise PlacementInvalid(f"{path}: its labels say {found.namespace}/{found.name}; put it where they say")
+    return found
+
+
+def _parsed(path: str, content: bytes) -> Placement:
     text = content.decode("utf-8", "replace")
     edited = was_edited(content)
     ray_job = text[text.find("\nkind: RayJob\n") :]
     in_full = edited or "\\" in ray_job
     found = _as_any(path, content) if in_full else _as_written(ray_job)
-    return _placement(path, place, *found, edited=edited)
+    return _placement(path, *found, edited=edited)
 
 
 def manifests(path: str, content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -251,11 +279,9 @@ def _as_any(path: str, content: bytes) -> tuple[dict[str, Any], str, bool]:
         raise PlacementInvalid(f"{path}: the RayJob lacks {error}") from error
 
 
-def _placement(
-    path: str, place: JobPath, values: dict[str, Any], name: str, suspended: bool, *, edited: bool
-) -> Placement:
+def _placement(path: str, values: dict[str, Any], name: str, suspended: bool, *, edited: bool) -> Placement:
     try:
-        found = Placement(
+        return Placement(
             path=path,
             uid=check_uid(str(values[LABEL.UID])),
             namespace=str(values[LABEL.NAMESPACE]),
@@ -275,17 +301,13 @@ def _placement(
             spec_digest=str(values.get(ANNOTATION.SPEC_DIGEST, "")),
             content_digest=str(values.get(ANNOTATION.CONTENT_DIGEST, "")),
             expires_at=_time(expiry) if (expiry := str(values.get(ANNOTATION.EXPIRES_AT, ""))) else None,
+            approved_in=str(values.get(ANNOTATION.APPROVED_IN, "")),
             edited=edited,
         )
     except KeyError as error:
         raise PlacementInvalid(f"{path}: the RayJob has no label or annotation {error}") from error
     except (ValueError, TypeError, OverflowError) as error:
         raise PlacementInvalid(f"{path}: {error}") from error
-    if (found.cluster, found.namespace, found.name) != place:
-        raise PlacementInvalid(
-            f"{path}: its labels say {found.cluster}, {found.namespace}/{found.name}; put it where they say"
-        )
-    return found
 
 
 def _time(text: str) -> datetime:

@@ -7,11 +7,14 @@ from datetime import timedelta
 from typing import Final
 
 from carbonfleet.api.wire import format_time
-from carbonfleet.fleet.intents import Intent, Place, Remove, Suspend
+from carbonfleet.fleet.intents import Ask, Intent, Lapse, Place, Remove, Suspend
+from carbonfleet.fleet.manifest import Placement
 from carbonfleet.placement.phrase import figures, gpus, grams, shortened, time
 
 LONGEST_SUBJECT: Final = 72
 LONGEST_LINE: Final = 160
+FROM: Final = "CTJ-From"
+"""The trailer that names the cluster which a move leaves."""
 MOST_EXPLAINED: Final = 10
 """Of a large batch, so many are explained in the body; all are in the trailers."""
 
@@ -21,7 +24,7 @@ class Change:
     """One block of trailers: what a commit did with a placement."""
 
     action: str
-    """place, remove, suspend or resume."""
+    """place, remove, suspend or resume; move where people are asked, lapse where their word came to nothing."""
     job: str
     uid: str
     generation: int
@@ -69,6 +72,10 @@ def _subject(intents: Sequence[Intent]) -> str:
             text = f"remove: {first.placement.key} from {first.placement.cluster}"
         case Suspend():
             text = f"{_action(first)}: {first.placement.key} on {first.placement.cluster}"
+        case Ask():
+            text = f"move: {first.placement.key} -> {first.place.window.cluster}"
+        case Lapse():
+            text = f"lapse: the move of {first.placement.key} to {first.placement.cluster}"
     room = LONGEST_SUBJECT - len(more)
     return (text if len(text) <= room else text[: room - 1] + "…") + more
 
@@ -76,11 +83,20 @@ def _subject(intents: Sequence[Intent]) -> str:
 def _explain(intent: Intent, one_of_many: bool) -> list[str]:
     """Two lines: why there and then, and when at what cost."""
     head = f"{_job(intent)}: " if one_of_many else ""
+    if isinstance(intent, Ask):
+        return [_told(intent.place.decision.message), _told(_from(intent.placement))]
     if not isinstance(intent, Place):
         return [_told(head + intent.why)]
     # The first of several sentences says when and where, which the second line says too.
     what, _, why = intent.decision.message.partition(". ")
     return [_told(head + (why or what)), _told(_figures(intent))]
+
+
+def _from(placement: Placement) -> str:
+    return (
+        f"Attempt {placement.attempt} runs on in {placement.cluster}: this alone stops and starts nothing. The hub "
+        "moves it in two steps."
+    )
 
 
 def _figures(intent: Place) -> str:
@@ -95,15 +111,22 @@ def _told(text: str) -> str:
 
 
 def _trailers(intent: Intent) -> list[str]:
-    if not isinstance(intent, Place):
-        placement = intent.placement
-        return _identity(intent, placement.uid, placement.generation, placement.attempt, placement.cluster)
-    decision = intent.decision
-    return [
-        *_identity(intent, decision.uid, decision.generation, decision.attempt, intent.window.cluster),
-        f"CTJ-Decision-Digest: {_one_line(decision.digest or 'none')}",
-        f"CTJ-Carbon-Source: {_one_line(_carbon_source(intent))}",
-    ]
+    if isinstance(intent, Ask):
+        return [*_placing(intent, intent.place), f"{FROM}: {_one_line(intent.placement.cluster)}"]
+    if isinstance(intent, Place):
+        return _placing(intent, intent)
+    placement = intent.placement
+    return _identity(intent, placement.uid, placement.generation, placement.attempt, placement.cluster)
+
+
+def _placing(intent: Place | Ask, place: Place) -> list[str]:
+    decision = place.decision
+    lines = _identity(intent, decision.uid, decision.generation, decision.attempt, place.window.cluster)
+    lines.append(f"CTJ-Decision-Digest: {_one_line(decision.digest or 'none')}")
+    lines.append(f"CTJ-Carbon-Source: {_one_line(_carbon_source(place))}")
+    if place.approved_in:
+        lines.append(f"CTJ-Approved-In: {_one_line(place.approved_in)}")
+    return lines
 
 
 def _identity(intent: Intent, uid: str, generation: int, attempt: int, spoke: str) -> list[str]:
@@ -114,7 +137,7 @@ def _identity(intent: Intent, uid: str, generation: int, attempt: int, spoke: st
         f"CTJ-Generation: {generation}",
         f"CTJ-Attempt: {attempt}",
         f"CTJ-Spoke: {_one_line(spoke)}",
-        f"CTJ-Placement-Id: {intent.id}",
+        f"CTJ-Placement-Id: {intent.placement.placement_id if isinstance(intent, Lapse) else intent.id}",
     ]
 
 
@@ -128,7 +151,10 @@ def _carbon_source(intent: Place) -> str:
 def _action(intent: Intent) -> str:
     if isinstance(intent, Suspend):
         return "suspend" if intent.suspended else "resume"
-    return "place" if isinstance(intent, Place) else "remove"
+    return _ACTIONS[type(intent)]
+
+
+_ACTIONS: Final = {Place: "place", Remove: "remove", Ask: "move", Lapse: "lapse"}
 
 
 def _job(intent: Intent) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from carbonfleet.api.wire import format_time
@@ -16,6 +17,8 @@ def title_of(branch: Branch) -> str:
     """One line: the job and where it is to go."""
     if branch.placement is None:
         return branch.name
+    if branch.leaves:
+        return f"Move {branch.placement.key} from {branch.leaves} to {branch.placement.cluster}"[:LONGEST_TITLE]
     return f"Place {branch.placement.key} on {branch.placement.cluster}"[:LONGEST_TITLE]
 
 
@@ -37,24 +40,45 @@ def body_of(branch: Branch) -> str:
     expected = record.get("expected") or {}
     until = format_time(branch.expires_at) if branch.expires_at else "a time that can't be read"
     lines = [
+        *_about_the_move(branch),
         plain(str(record.get("message", ""))),
         "",
-        f"Expected: **{_number(expected.get('gramsCo2e'))} gCO2e** at {_number(expected.get('gramsPerKwh'))} "
-        f"gCO2e/kWh and {_number(expected.get('costUsd'), 2)} USD, start {plain(str(record.get('start', '')))}; "
-        f"the baseline would emit {_number(expected.get('baselineGramsCo2e'))} gCO2e.",
+        f"Expected: **{_number(expected.get('gramsCo2e'))}{_doubt(expected)} gCO2e** at "
+        f"{_number(expected.get('gramsPerKwh'))} gCO2e/kWh and {_number(expected.get('costUsd'), 2)} USD, "
+        f"start {plain(str(record.get('start', '')))}; the baseline would emit "
+        f"{_number(expected.get('baselineGramsCo2e'))} gCO2e.",
         "",
         "| Cluster | Verdict | Start | gCO2e | gCO2e/kWh now | in its window | USD | Why |",
         "|---|---|---|---|---|---|---|---|",
         *(_row(candidate) for candidate in record.get("candidates", ())),
         "",
-        f"Good until {until}; later it is closed and proposed anew. Closing it without merging is a no that "
-        "holds until the job's spec changes.",
+        f"Good until {until}; later it is closed and proposed anew. Closing it without merging is a no "
+        f"{'to moving it ' if branch.leaves else ''}that holds until the job's spec changes.",
         f"Policies: `{branch.policy_digest}`",
         "",
     ]
     # Three backticks in the record would end the block; as JSON they may be written otherwise.
     text = json.dumps(record, indent=1).replace("`", "\\u0060")
     return _fitted("\n".join(lines), f"```yaml carbon-placement\n{text}\n```")
+
+
+def _about_the_move(branch: Branch) -> list[str]:
+    """What merging a move does, and what it does not."""
+    placed = branch.placement
+    if placed is None or not branch.leaves:
+        return []
+    before = f"Attempt {placed.attempt - 1}"
+    return [
+        f"**Moves a job that runs**, from {plain(branch.leaves)} to {plain(placed.cluster)}. {before} runs on until "
+        f"this is merged; then the hub has it saved and stopped, and only when its spoke has said so, attempt "
+        f"{placed.attempt} is placed and goes on from the checkpoint. Merging alone stops and starts nothing.",
+        "",
+    ]
+
+
+def _doubt(expected: Mapping[str, Any]) -> str:
+    doubt = expected.get("doubtGramsCo2e")
+    return f" ± {_number(doubt)}" if doubt else ""
 
 
 def plain(text: str) -> str:

@@ -2,12 +2,14 @@
 
 import logging
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Final
 
 from carbonfleet.api.wire import format_time
-from carbonfleet.fleet.branches import Branch, Branches, Proposals, branch_of
+from carbonfleet.fleet.branches import MOVE, PLACE, Branch, Branches, Proposals, branch_of
 from carbonfleet.fleet.intents import Place, Refused
 from carbonfleet.fleet.manifest import spec_digest
 from carbonfleet.fleet.proposal_text import body_of, title_of
@@ -30,6 +32,7 @@ from carbonfleet.fleet.review import (
 )
 
 logger = logging.getLogger(__name__)
+NOTHING_OVER: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +58,32 @@ class Reviews:
         self.has_open = True
         """Whether any proposal may be open: unknown at first."""
 
-    def advance(self, wanted: Sequence[Propose], now: datetime, *, hint: bool = False) -> dict[str, Proposal]:
+    def advance(
+        self,
+        wanted: Sequence[Propose],
+        now: datetime,
+        *,
+        hint: bool = False,
+        undecided: Collection[tuple[str, int]] = (),
+        over: Mapping[str, str] = NOTHING_OVER,
+    ) -> dict[str, Proposal]:
         """Propose what is wanted, look after what is open, take back what is not wanted any more.
 
         By placement id. `hint` (a webhook came) polls the forge at once, but not more often than every two
-        seconds. Raises FleetError where the repository can't be reached; the forge's own failures leave
-        proposals as they are.
+        seconds. Moves of jobs (UID, attempt) that are `undecided` now stay as they are; `over` says of others, by
+        UID, why they are not wanted any more. Raises FleetError where the repository can't be reached; the forge's
+        own failures leave proposals as they are.
         """
         self._listen(hint, now)
         found = self._branches.read()
-        all_gone = self._take_back_unwanted({branch_of(propose.place) for propose in wanted}, found, now)
+        names = {branch_of(propose) for propose in wanted} | _moves_of(undecided, found)
+        all_gone = self._take_back_unwanted(names, found, over, now)
         self.has_open = bool(wanted) or not all_gone
         order = sorted(wanted, key=lambda propose: (propose.expires_at, propose.place.id))
-        return {propose.place.id: self._one(propose, found, now) for propose in order}
+        return {
+            propose.place.id: replace(self._one(propose, found, now), cluster=propose.place.window.cluster)
+            for propose in order
+        }
 
     def _one(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
         """What Git says of it; and where that leaves something to do, what the forge says."""
@@ -85,7 +101,7 @@ class Reviews:
             return _held(wanted, error.reason, f"{error}; the proposal stays as it is")
 
     def _advanced(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
-        branch = found.branches.get(branch_of(wanted.place))
+        branch = found.branches.get(branch_of(wanted))
         if branch is None:
             return self._missing(wanted, found, now)
         if not branch.ours:
@@ -103,14 +119,15 @@ class Reviews:
             self._polled.clear()
             self._hinted, self._listened_at = False, now
 
-    def _take_back_unwanted(self, wanted: set[str], found: Proposals, now: datetime) -> bool:
+    def _take_back_unwanted(self, wanted: set[str], found: Proposals, over: Mapping[str, str], now: datetime) -> bool:
         """Whether all went; what did not is still a branch, which a later call takes back."""
         unwanted = [branch for name, branch in found.branches.items() if name not in wanted and branch.ours]
         for branch in unwanted:
             if self._wait_until is not None and now < self._wait_until:
                 return False
             try:
-                self._take_back(branch, "it is not wanted any more", now)
+                why = over.get(branch.change.uid) if branch.change else None
+                self._take_back(branch, why or "it is not wanted any more", now)
             except ForgeRateLimited as error:
                 self._wait_until = now + timedelta(seconds=error.retry_after_seconds)
                 return False
@@ -121,7 +138,7 @@ class Reviews:
 
     def _missing(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
         """No branch: it was never proposed, or a person took it away."""
-        place, name = wanted.place, branch_of(wanted.place)
+        place, name = wanted.place, branch_of(wanted)
         request = self._forge.find(name) if self._forge else None
         if request is not None and request.rejected:
             return Proposal(place.id, name, Stage.REJECTED, "it was closed on the forge", url=request.url)
@@ -152,7 +169,7 @@ class Reviews:
 
     def _open(self, wanted: Propose, branch: Branch, found: Proposals, now: datetime) -> Proposal:
         """Keep it as decided now on the tip as it is now, then look at the forge."""
-        refused = self._branches.refusal(wanted.place)
+        refused = self._branches.refusal(wanted)
         if refused is not None:
             self._take_back(branch, refused.message, now)
             return _refused(wanted, branch.name, refused)
@@ -262,13 +279,21 @@ HINT_PAUSE = timedelta(seconds=2)
 
 def _settled(wanted: Propose, found: Proposals) -> Proposal | None:
     """What needs no forge: a no that was kept in Git, or the placement on the main branch."""
-    decision, name = wanted.place.decision, branch_of(wanted.place)
-    said_no = found.rejected.get((decision.uid, decision.generation))
+    decision, name = wanted.place.decision, branch_of(wanted)
+    said_no = found.rejected.get((decision.uid, decision.generation, MOVE if wanted.leaves else PLACE))
     if said_no is not None:
         return Proposal(wanted.place.id, name, Stage.REJECTED, said_no)
-    if wanted.place.id in found.tip.index.by_id:
+    agreed = found.tip.moves.get(decision.uid)
+    if wanted.place.id in found.tip.index.by_id or (agreed is not None and agreed.placement_id == wanted.place.id):
         return Proposal(wanted.place.id, name, Stage.MERGED, commit=found.tip.commit)
     return None
+
+
+def _moves_of(jobs: Collection[tuple[str, int]], found: Proposals) -> set[str]:
+    """The branches on which moves to these attempts are proposed."""
+    changes = {name: branch.change for name, branch in found.branches.items()}
+    moves = {name: (change.uid, change.attempt) for name, change in changes.items() if change and change.action == MOVE}
+    return {name for name, job in moves.items() if job in jobs}
 
 
 def _same_place(place: Place, branch: Branch) -> bool:
@@ -288,4 +313,4 @@ def _refused(wanted: Propose, branch: str, refused: Refused) -> Proposal:
 
 
 def _held(wanted: Propose, reason: str, message: str) -> Proposal:
-    return Proposal(wanted.place.id, branch_of(wanted.place), Stage.HELD, message, reason=reason)
+    return Proposal(wanted.place.id, branch_of(wanted), Stage.HELD, message, reason=reason)

@@ -79,6 +79,19 @@ class Repository:
             commit = self._bench.arrival(placement.path, placement.placement_id)
         return datetime.fromtimestamp(commit.commit_time, UTC) if commit else None
 
+    def agreed_in(self, move: Placement) -> str:
+        """The commit with which people agreed to a move that stands on the tip; empty if it can't be told."""
+        self.known()
+        with self._bench.lock:
+            commit = self._bench.arrival(move.path, move.placement_id)
+        return str(commit.id) if commit else ""
+
+    def lapses(self, placement_id: str) -> int:
+        """How often people's word on a move to this placement came to nothing."""
+        self.known()
+        with self._bench.lock:
+            return self._bench.history.lapses(placement_id)
+
     def saw_removal(self, placement_id: str, path: str, commit: str) -> bool:
         """Whether who has read the branch at `commit` knows that a placement was taken away. Raises as `known`."""
         if commit == self.known().commit:

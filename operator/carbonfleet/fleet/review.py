@@ -1,12 +1,13 @@
 """What review of placements is about: proposals, and one small door to every forge."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 from carbonfleet.fleet.errors import FleetError
-from carbonfleet.fleet.intents import Place
+from carbonfleet.fleet.intents import Ask, Place
+from carbonfleet.fleet.manifest import Placement
 
 LABEL = "carbon/placement"
 SUPERSEDED = "carbon/superseded"
@@ -20,11 +21,21 @@ FRESH_CHECK = "carbonfleet/fresh"
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """A placement that a person must agree to."""
+    """A placement, or the move of a job under way, that a person must agree to."""
 
     place: Place
     expires_at: datetime
     """Merged later, it is not valid any more."""
+    leaves: Placement | None = None
+    """Of a move: the live placement, which merging leaves as it is until the hub has stopped it."""
+    lapses: int = 0
+    """Of a move: how often people's word on it came to nothing; then they are asked on another branch."""
+
+    @property
+    def intent(self) -> Place | Ask:
+        """What the proposal's commit does."""
+        place = replace(self.place, expires_at=self.expires_at)
+        return place if self.leaves is None else Ask(place, self.leaves)
 
 
 class Stage(StrEnum):
@@ -33,7 +44,7 @@ class Stage(StrEnum):
     OPEN = "Open"
     MERGED = "Merged"
     REJECTED = "Rejected"
-    """A person said no; it holds for the generation."""
+    """A person said no; it holds for the generation: a no to a placement, or to moves."""
     HUMAN_EDITED = "HumanEdited"
     """A person pushed to the branch; it is not touched any more."""
     SUPERSEDED = "Superseded"
@@ -56,6 +67,8 @@ class Proposal:
     url: str = ""
     reason: str = ""
     """Of a refusal or hold, in CamelCase."""
+    cluster: str = ""
+    """Where the job would go."""
 
 
 class Mergeable(StrEnum):

@@ -9,8 +9,17 @@ import pygit2
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.fleet.declared import read_cluster, read_policies
-from carbonfleet.fleet.layout import CLUSTER_FILE, CLUSTERS, JOBS, POLICIES, cluster_path, is_label, is_policy_file
-from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse
+from carbonfleet.fleet.layout import (
+    CLUSTER_FILE,
+    CLUSTERS,
+    JOBS,
+    MOVES,
+    POLICIES,
+    cluster_path,
+    is_label,
+    is_policy_file,
+)
+from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse, parse_move
 from carbonfleet.fleet.placements import NO_PLACEMENTS, Placements
 from carbonfleet.fleet.source import SourceInvalid
 from carbonfleet.fleet.trees import blob, subtree, walk_blobs
@@ -26,11 +35,13 @@ class Tip:
     index: Placements = field(repr=False)
     """All placements, by path, job UID and id."""
     problems: Mapping[str, str]
-    """Files among the placements that are none, by path: what is wrong."""
+    """Files among the placements and moves that are none, by path: what is wrong."""
     clusters: Mapping[str, ClusterFacts]
     cluster_problems: Mapping[str, str]
     """By cluster: why its facts can't be used."""
     policies: PolicySet
+    moves: Mapping[str, Placement] = field(default_factory=dict)
+    """By job UID: the moves that people agreed to and that are not made yet, as the placements that they lead to."""
     _tree: pygit2.Tree | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -77,6 +88,7 @@ class TipReader:
     def __init__(self) -> None:
         self._clusters: Mapping[str, _Cluster] = {}
         self._policies: tuple[pygit2.Oid | None, PolicySet] | None = None
+        self._moves: tuple[pygit2.Oid | None, Mapping[str, Placement | str]] = None, {}
         self._last: Tip | None = None
 
     def read(self, commit: pygit2.Commit) -> Tip:
@@ -91,8 +103,15 @@ class TipReader:
         }
         index = self._last.index if self._last else NO_PLACEMENTS
         index = index.changed(*_differences(before, self._clusters))
-        self._last = _tip(commit, index, self._clusters, self._read_policies(subtree(commit.tree, POLICIES)))
+        policies = self._read_policies(subtree(commit.tree, POLICIES))
+        self._last = _tip(commit, index, self._clusters, policies, self._read_moves(subtree(commit.tree, MOVES)))
         return self._last
+
+    def _read_moves(self, tree: pygit2.Tree | None) -> Mapping[str, Placement | str]:
+        oid = tree.id if tree is not None else None
+        if self._moves[0] != oid:
+            self._moves = oid, {path: _read_move(path, data) for path, data in walk_blobs(tree, MOVES, _data)}
+        return self._moves[1]
 
     def _read_policies(self, tree: pygit2.Tree | None) -> PolicySet:
         oid = tree.id if tree is not None else None
@@ -107,15 +126,23 @@ def _data(found: pygit2.Blob) -> bytes:
     return found.data
 
 
-def _tip(commit: pygit2.Commit, index: Placements, clusters: Mapping[str, _Cluster], policies: PolicySet) -> Tip:
+def _tip(
+    commit: pygit2.Commit,
+    index: Placements,
+    clusters: Mapping[str, _Cluster],
+    policies: PolicySet,
+    moves: Mapping[str, Placement | str],
+) -> Tip:
+    strays = dict(chain.from_iterable(cluster.strays.items() for cluster in clusters.values()))
     return Tip(
         commit=str(commit.id),
         time=datetime.fromtimestamp(commit.commit_time, UTC),
         index=index,
-        problems=dict(chain.from_iterable(cluster.strays.items() for cluster in clusters.values())),
+        problems=strays | {path: found for path, found in moves.items() if isinstance(found, str)},
         clusters={name: found.facts for name, found in clusters.items() if found.facts is not None},
         cluster_problems={name: found.problem for name, found in clusters.items() if found.problem},
         policies=policies,
+        moves={found.uid: found for _, found in sorted(moves.items(), reverse=True) if isinstance(found, Placement)},
         _tree=commit.tree,
     )
 
@@ -190,6 +217,13 @@ def _read_namespace(tree: pygit2.Tree, path: str, last: _Namespace) -> _Namespac
         before = last.files.get(file)
         files[file] = before if before and before[0] == entry.id else (entry.id, _read_placement(file, entry))
     return _Namespace(tree.id, files)
+
+
+def _read_move(path: str, data: bytes) -> Placement | str:
+    try:
+        return parse_move(path, data)
+    except PlacementInvalid as error:
+        return str(error)
 
 
 def _read_placement(path: str, entry: pygit2.Object) -> Placement | str:

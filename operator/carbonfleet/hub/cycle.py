@@ -8,7 +8,7 @@ from typing import Final
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.fleet import Committed, FleetError, Intent, Place, Published, Remove, Tip
-from carbonfleet.hub import books, declared, leftovers, reviewing, steering
+from carbonfleet.hub import books, declared, leftovers, moving, reviewing, steering
 from carbonfleet.hub.finalizers import claim, release
 from carbonfleet.hub.intentions import intents_of
 from carbonfleet.hub.known import Trouble
@@ -48,14 +48,18 @@ def run(world: World) -> Outcome:
         declared.mirror_clusters(world.kube, scene.tip, world.mirror)
     declared.show_health(world, scene)
     figures, unbooked = books.close(world, scene)
-    scene = replace(scene, holds={**reviewing.late(world, scene), **unbooked})
+    scene = moving.recalled(world, replace(scene, holds={**reviewing.late(world, scene), **unbooked}))
     scene, planned = decide(world, steering.watch(world, scene))
-    intents = claim(world, scene, intents_of(scene, planned.decisions, planned.records))
+    planned, asking = moving.ask_first(world, scene, planned)
+    intents = claim(world, scene, [*intents_of(scene, planned.decisions, planned.records), *moving.lapses(scene)])
     announced = announce(world, scene, planned.records, intents)
     published, trouble = publish(world, intents)
     trouble = trouble or scene.trouble
     after = with_result(world, with_statuses(world, scene, announced), published)
-    proposals = reviewing.advance(world, after, claim(world, after, reviewing.proposals_of(after, planned)))
+    wanted = claim(world, after, [*reviewing.proposals_of(after, planned), *asking.wanted])
+    proposals = reviewing.advance(world, after, wanted, asking)
+    refused = moving.heard(world, proposals, after)
+    proposals = {**world.moves, **proposals}
     written = write_statuses(world, after, planned.records, intents, published, trouble, figures, proposals)
     release(world, after)
     leftovers.forget_reports(world, after)
@@ -63,7 +67,7 @@ def run(world: World) -> Outcome:
     books.forget(world, after)
     due = [decision.recheck_at for decision in planned.decisions.values()]
     due += [scene.next_look] if scene.next_look else []
-    go_on = _calls_for_more(after, written, planned, intents, published)
+    go_on = refused or _calls_for_more(after, written, planned, intents, published)
     return Outcome(len(planned.decisions), len(intents), len(written), min(due, default=None), trouble, go_on)
 
 
@@ -100,6 +104,7 @@ def observe(world: World) -> Scene:
         refusals=refusals(reports, now),
         unseen=leftovers.unseen(world, views, spokes),
         orphans=leftovers.orphans(world, views),
+        stray_moves=leftovers.stray_moves(world, views),
     )
 
 

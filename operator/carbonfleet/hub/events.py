@@ -25,6 +25,8 @@ _TOLD_AS: Final = {
     Phase.MOVING: "Moving",
 }
 """Where the roll-up's reason would tell of what is still to come."""
+_OF_MOVES: Final = frozenset({"MoveProposed", "MoveRejected", "MoveHeld"})
+"""What people are asked, or have said, of moving a job whose phase stays as it is."""
 _WARNINGS: Final = frozenset({Phase.BLOCKED, Phase.FAILED, Phase.REJECTED})
 
 
@@ -39,7 +41,9 @@ class Happening:
 
 def happening(old: JobStatus, new: JobStatus) -> Happening | None:
     """What is worth telling about a change of status: a new phase, or a new reason for being stuck."""
-    before, after = _ready_reason(old), _ready_reason(new)
+    if (asked := _reason(new, "Running")) in _OF_MOVES and asked != _reason(old, "Running"):
+        return Happening(asked, new.summary, is_warning=False)
+    before, after = _reason(old, "Ready"), _reason(new, "Ready")
     if old.phase is new.phase and (before == after or new.phase not in _WARNINGS):
         return None
     if old.phase is Phase.PAUSED and new.phase is Phase.RUNNING:
@@ -55,8 +59,8 @@ def _message(new: JobStatus) -> str:
     return told or new.phase.value
 
 
-def _ready_reason(status: JobStatus) -> str:
-    return next((c.reason for c in status.conditions if c.type == "Ready"), "")
+def _reason(status: JobStatus, kind: str) -> str:
+    return next((c.reason for c in status.conditions if c.type == kind), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,14 @@ def intents_of(scene: Scene, decisions: Mapping[str, Decision], records: Mapping
         return []
     intents: list[Intent] = []
     for view in scene.views:
-        if (intent := _intent(view, decisions.get(view.uid), records)) is not None:
+        if (intent := _intent(view, decisions.get(view.uid), records, scene)) is not None:
             intents.append(intent)
     return intents + _late(scene) + _orphans(scene, scene.tip)
 
 
-def _intent(view: JobView, decision: Decision | None, records: Mapping[str, DecisionRecord]) -> Intent | None:
+def _intent(
+    view: JobView, decision: Decision | None, records: Mapping[str, DecisionRecord], scene: Scene
+) -> Intent | None:
     placed = view.placement
     if placed is not None and view.stage is Stage.LEAVING:
         return Remove(placed, "the job was deleted", finished=_has_ended(view) or is_confirmed(view))
@@ -32,8 +34,15 @@ def _intent(view: JobView, decision: Decision | None, records: Mapping[str, Deci
     if decision is not None and decision.outcome is Outcome.START and view.job is not None:
         if decision.review_required:
             return None
-        return Place(decision, view.job.spec, records[view.uid], replace=asks_to_replace(view))
+        replace, approved_in = asks_to_replace(view), _approved_in(scene, decision)
+        return Place(decision, view.job.spec, records[view.uid], replace=replace, approved_in=approved_in)
     return None
+
+
+def _approved_in(scene: Scene, decision: Decision) -> str:
+    """The commit with which people agreed to the move that this placement ends; empty where there is none."""
+    agreed, window = scene.agreed.get(decision.uid), decision.window
+    return agreed.commit if agreed and window and agreed.place == (window.cluster, window.pool) else ""
 
 
 def _late(scene: Scene) -> list[Intent]:

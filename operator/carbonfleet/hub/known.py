@@ -34,13 +34,17 @@ class Known:
     actual: Figures | None = None
     """What the ledger says once an attempt has ended."""
     proposal: Proposal | None = None
-    """Where the review of the placement stands, when people must agree."""
+    """Where the review of the placement, or of a move, stands when people must agree."""
     is_overdue: bool = False
     """It trains, and was expected to have ended by now."""
     is_spoke_lost: bool = False
     """The spoke that must report a stop has not been heard of for a while, or is no longer declared."""
     why_it_stays: str = ""
     """Why it is not moved though it may be interrupted."""
+    agreed: str = ""
+    """The cluster to which people agreed that it moves."""
+    no_move: str = ""
+    """People's no to moving it."""
     turn: DecisionRecord | None = None
     """This cycle's decision on a job under way: to go on, pause, or move."""
 
@@ -110,7 +114,8 @@ def in_full(known: Known, phase: Phase) -> str:
     if phase is Phase.FAILED and report is not None:
         return f"{report.reason or 'Failed'} on {report.spoke}: {report.message or 'no more is known'}"
     if record is not None and phase is Phase.RUNNING and report is not None and report.start_time:
-        return _trains(known, report.spoke, report.start_time)
+        trains = _trains(known, report.spoke, report.start_time)
+        return f"{asked_of(known)[1]} {trains}".strip()
     if view.stage is Stage.ENDED and report is not None and may_try_again(report):
         return _interrupted(report)
     if known.proposal is not None:
@@ -138,6 +143,27 @@ def _trains(known: Known, spoke: str, since: datetime) -> str:
         return f"{text}, overdue since {until(since, end)}: {grams(figures.grams_co2e)} were expected."
     saved = f", saves {saved_text(figures, measured=False)}" if figures.saved_grams_co2e is not None else ""
     return f"{text}, to end about {until(since, end)}: {grams(figures.grams_co2e)} expected{saved}."
+
+
+def asked_of(known: Known) -> tuple[str, str]:
+    """What people are asked, or have said, of moving a job under way: the reason and the words; empty if nothing."""
+    proposal = known.proposal
+    goes_on = "stays paused" if known.view.placement and known.view.placement.suspended else "runs on"
+    if known.agreed:
+        return "MoveAgreed", f"Moves to {known.agreed}, as people agreed, once that can take it; {goes_on} until then."
+    if known.no_move:
+        return "MoveRejected", known.no_move
+    if proposal is None or known.view.placement is None:
+        return "", ""
+    match proposal.stage:
+        case ReviewStage.OPEN | ReviewStage.HUMAN_EDITED:
+            where = proposal.url or proposal.branch
+            return "MoveProposed", f"Moves to {proposal.cluster} once {where} is merged; {goes_on} until then."
+        case ReviewStage.REJECTED:
+            return "MoveRejected", f"It is not moved: people said no ({proposal.message})."
+        case ReviewStage.HELD | ReviewStage.REFUSED:
+            return "MoveHeld", f"A move to {proposal.cluster} is not proposed yet: {proposal.message}."
+    return "", ""
 
 
 def _ended(known: Known, report: ReportSpec) -> str:

@@ -60,6 +60,15 @@ def orphans(world: World, views: Sequence[JobView]) -> tuple[Placement, ...]:
     return tuple(placed for placed in strangers if _is_ours(world, world.tip, placed))
 
 
+def stray_moves(world: World, views: Sequence[JobView]) -> tuple[Placement, ...]:
+    """What people agreed to of moving jobs that this hub's cluster had and has no more."""
+    if world.tip is None or not world.mirror.synced or not world.tip.moves:
+        return ()
+    known = {view.uid for view in views}
+    strangers = [move for uid, move in world.tip.moves.items() if uid not in known]
+    return tuple(move for move in strangers if _is_ours(world, world.tip, move))
+
+
 def _is_ours(world: World, tip: Tip, placed: Placement) -> bool:
     key = (placed.path, placed.content_digest)
     if key not in world.authors:

@@ -9,6 +9,7 @@ from carbonfleet.api.job_status import Phase
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet import FleetError, Place, Placement, Proposal, Propose
 from carbonfleet.hub.known import MERGED_LATE, Trouble
+from carbonfleet.hub.moving import Asking
 from carbonfleet.hub.planning import Planned
 from carbonfleet.hub.scene import Scene, asks_to_replace
 from carbonfleet.hub.view import JobView, Stage
@@ -70,14 +71,14 @@ def _lateness(world: World, placed: Placement, expires_at: datetime) -> str:
     )
 
 
-def advance(world: World, scene: Scene, wanted: list[Propose]) -> Mapping[str, Proposal]:
-    """Bring all proposals a step further; where each stands, by job UID."""
+def advance(world: World, scene: Scene, wanted: list[Propose], asking: Asking) -> Mapping[str, Proposal]:
+    """Bring all proposals, of placements and moves, a step further; where each stands, by job UID."""
     if scene.tip is None or not scene.tip_is_fresh or not (wanted or world.reviews.has_open):
         return {}
     hint = world.hinted.is_set()
     world.hinted.clear()
     try:
-        found = world.reviews.advance(wanted, scene.now, hint=hint)
+        found = world.reviews.advance(wanted, scene.now, hint=hint, undecided=asking.undecided, over=asking.over)
     except FleetError as error:
         _log.warning("proposals were not looked after: %s", error)
         return {}

@@ -1,6 +1,6 @@
 """What one cycle sees, as frozen values, and the snapshot that it plans with."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -17,12 +17,26 @@ from carbonfleet.hub.turns import Turn, has_same_spec, is_paused, reserved_until
 from carbonfleet.hub.view import IN_GIT, JobView, Stage
 from carbonfleet.kube import Object
 from carbonfleet.placement.phrase import time
-from carbonfleet.placement.policy import review_verdict
 from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Reservation, Snapshot, Spoke
 from carbonfleet.signals import zone_of
 
 STOP_SLACK = timedelta(minutes=5)
 """A run that outlives its expected end is taken to need its GPUs for so much longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """A move that people agreed to and that can be made."""
+
+    move: Placement
+    """The placement that it leads to, as it stands under `moves/`."""
+    commit: str
+    """With which they agreed."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Cluster and pool."""
+        return self.move.cluster, self.move.pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,12 @@ class Scene:
     """UIDs of jobs whose last placement left Git before its spoke can have seen it."""
     orphans: tuple[Placement, ...] = ()
     """What this hub wrote to Git for jobs that the API no longer has."""
+    stray_moves: tuple[Placement, ...] = ()
+    """What people agreed to of moving this hub's jobs that the API no longer has."""
+    agreed: Mapping[str, Agreed] = field(default_factory=dict)
+    """By job UID: moves that people agreed to."""
+    no_moves: Mapping[str, str] = field(default_factory=dict)
+    """By job UID: people's no to moving it."""
     holds: Mapping[str, Trouble] = field(default_factory=dict)
     """By job UID: what keeps a job where it is for now, through no fault of its surroundings."""
 
@@ -71,15 +91,10 @@ class Scene:
         return any(spoke.name == name and (spoke.healthy or spoke.facts.maintenance) for spoke in self.spokes)
 
     def why_it_stays(self, view: JobView) -> str:
-        """Why a job under way is never moved by itself; empty where it may be.
-
-        A proposal to move would stand beside an attempt that runs on, so what people must agree to is left to them.
-        """
-        if view.job is None or self.tip is None or not has_same_spec(view):
+        """Why a job under way is never moved, only paused and taken up in its place; empty where it may be moved."""
+        if view.job is None or not has_same_spec(view):
             return "Its spec was changed since it was placed, so it goes on in its place."
-        namespace, policies = view.job.metadata.namespace, self.tip.policies
-        review = review_verdict(policies, view.job.spec, namespace, cost_usd=None, saving_percent=None, moving=True)
-        return f"{review.message} So it is not moved, only paused and taken up in its place." if review.required else ""
+        return self.no_moves.get(view.uid, "")
 
     def has_stopped(self, view: JobView) -> bool:
         """Nothing of the job stands in Git or runs: its last attempt said so, or its spoke never saw it."""
@@ -180,21 +195,30 @@ def snapshot_of(scene: Scene, default_baseline_region: str) -> Snapshot:
     tip = scene.tip
     reports = {view.uid: view.report for view in scene.views if view.report is not None}
     jobs = (
-        *(_queued(view, scene) for view in scene.queued()),
+        *(_between(view, scene) for view in scene.queued()),
         *(_under_way(view, scene, scene.turns[view.uid]) for view in scene.views if view.uid in scene.turns),
     )
     return Snapshot(
         jobs=jobs,
         spokes=scene.spokes,
         policies=tip.policies if tip else Snapshot().policies,
-        reservations=tuple(
-            _reservation(placed, reports.get(placed.uid), scene.now)
-            for placed in (tip.files.values() if tip else ())
-            if not _holds_nothing(placed, reports.get(placed.uid))
+        reservations=(
+            *(
+                _reservation(placed, reports.get(placed.uid), scene.now)
+                for placed in (tip.files.values() if tip else ())
+                if not _holds_nothing(placed, reports.get(placed.uid))
+            ),
+            *_kept_for_moves(scene, {job.uid for job in jobs}),
         ),
         default_baseline_region=default_baseline_region,
         region_zones=_zones_without_spoke(jobs, scene.spokes, default_baseline_region),
     )
+
+
+def _kept_for_moves(scene: Scene, planned: Collection[str]) -> list[Reservation]:
+    """While an attempt stops for a move that people agreed to, the place that it goes to is kept."""
+    moves = [agreed.move for uid, agreed in scene.agreed.items() if uid not in planned]
+    return [_reservation(move, None, scene.now) for move in moves if move.uid not in scene.turns]
 
 
 def _zones_without_spoke(jobs: Iterable[QueuedJob], spokes: Iterable[Spoke], baseline: str) -> dict[str, str]:
@@ -220,7 +244,23 @@ def _queued(view: JobView, scene: Scene) -> QueuedJob:
         remaining_fraction=_remaining(view),
         incumbent=_promised(view),
         excluded_clusters=scene.refusals.get(view.uid, frozenset()),
+        moves_from=_left(view, scene),
     )
+
+
+def _between(view: JobView, scene: Scene) -> QueuedJob:
+    """A job that waits to be placed; where people agreed to its move, there and nowhere else."""
+    queued, agreed = _queued(view, scene), scene.agreed.get(view.uid)
+    if agreed is None:
+        return queued
+    incumbent = Incumbent(*agreed.place, agreed.move.start, agreed=agreed.place)
+    return replace(queued, incumbent=incumbent, stays_because=f"People agreed to its move to {agreed.move.cluster}.")
+
+
+def _left(view: JobView, scene: Scene) -> str:
+    """The cluster that a job has left, or is to leave, for a move that people were asked about."""
+    moves, placed = scene.tip.moves if scene.tip else {}, view.status.placement
+    return placed.cluster if placed is not None and view.uid in moves and view.placement is None else ""
 
 
 def _promised(view: JobView) -> Incumbent | None:
@@ -248,6 +288,7 @@ def _under_way(view: JobView, scene: Scene, turn: Turn) -> QueuedJob:
         pauses_used=turn.pauses_used,
         pause_is_due=turn.pause_is_due,
         surprise=turn.surprise,
+        agreed=scene.agreed[view.uid].place if view.uid in scene.agreed else None,
     )
     return replace(_queued(view, scene), incumbent=incumbent, stays_because=scene.why_it_stays(view))
 

@@ -22,6 +22,7 @@ from carbonfleet.hub.known import (
     NOT_ACCOUNTED,
     WAITING_FOR_STOP,
     Known,
+    asked_of,
     change_of,
     expected_end,
     in_full,
@@ -202,6 +203,9 @@ def _approved(known: Known, phase: Phase) -> Rung | None:
     if known.trouble is not None and known.trouble.reason == MERGED_LATE:
         return Rung("Approved", FALSE, MERGED_LATE, known.trouble.message)
     if known.view.placement is not None:
+        if known.view.placement.approved_in:
+            agreed = f"a person agreed to its move in commit {known.view.placement.approved_in[:12]}"
+            return Rung("Approved", TRUE, "Merged", agreed)
         if known.view.placement.expires_at is not None:
             return Rung("Approved", TRUE, "Merged", "a person merged the proposal")
         return Rung("Approved", TRUE, "AutoApproved", "policy and job ask for no review")
@@ -243,14 +247,17 @@ def _running(known: Known, phase: Phase) -> Rung | None:
         return Rung("Running", FALSE if report.phase.is_terminal else TRUE, "Moving", f"{change_of(known, phase)}")
     if phase is Phase.PAUSED and placed is not None and not placed.suspended:
         return Rung("Running", FALSE, "Resuming", f"{placed.cluster} was asked to go on from {done}")
+    asked, words = asked_of(known)
     if phase is Phase.PAUSED:
-        return Rung("Running", FALSE, "Paused", f"{change_of(known, phase)} ({done})")
+        said = f"{words} {change_of(known, phase)}".strip()
+        return Rung("Running", FALSE, asked or "Paused", f"{said} ({done})")
     if report.phase is AttemptPhase.RUNNING and placed is not None and placed.suspended:
         return Rung("Running", TRUE, "Pausing", f"{placed.cluster} was asked to save it and give up its GPUs; {done}")
     if report.phase is AttemptPhase.RUNNING:
         if known.is_overdue and (end := expected_end(known)) is not None:
             return Rung("Running", TRUE, "Overdue", f"{done}; it was expected to end by {time(end)}")
-        return Rung("Running", TRUE, "Training", f"{done}. {known.why_it_stays}" if known.why_it_stays else done)
+        stays = words or known.why_it_stays
+        return Rung("Running", TRUE, asked or "Training", f"{done}. {stays}" if stays else done)
     reason = report.reason or report.phase.value
     return Rung("Running", FALSE, reason, report.message or f"attempt {report.attempt}: {report.phase.value.lower()}")
 

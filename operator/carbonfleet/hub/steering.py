@@ -29,7 +29,8 @@ def watch(world: World, scene: Scene) -> Scene:
     ahead = [next_quarter(scene.now)]
     for view in open_ones:
         record = books.record_in_git(world, scene, view)
-        turn = turn_of(view, record, world.looked.get(view.uid), scene.now)
+        looked = None if view.uid in scene.agreed else world.looked.get(view.uid)
+        turn = turn_of(view, record, looked, scene.now)
         if turn is not None:
             turns[view.uid] = replace(turn, surprise=_remembered(world, scene, view, record, turn))
         if (look := next_look(view, record, scene.now)) is not None:

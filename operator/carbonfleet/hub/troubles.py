@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 
 from carbonfleet.api import ANNOTATION
-from carbonfleet.fleet import Intent, Place, Published, Refused, Remove
+from carbonfleet.fleet import Intent, Lapse, Place, Published, Refused, Remove
 from carbonfleet.hub.known import WAITING_FOR_STOP, Trouble, still_runs
 from carbonfleet.hub.scene import Scene
 from carbonfleet.hub.view import JobView, Stage
@@ -19,6 +19,8 @@ def troubles_of(
     found = {view.uid: stuck for view in scene.views if (stuck := _before_publishing(view, scene))}
     told = {view.uid for view in scene.views if view.stage is Stage.ENDED or scene.is_late(view)}
     for intent in intents:
+        if isinstance(intent, Lapse):
+            continue  # that an old word still stands there keeps the job from nothing
         uid = intent.decision.uid if isinstance(intent, Place) else intent.placement.uid
         stuck = trouble or _refusal(intent, published)
         if stuck is not None and uid not in told:  # how it ended, or was late, is what people want to know

@@ -8,7 +8,7 @@ from typing import Final
 
 from carbonfleet.api.job_status import DecisionRecord, Figures
 from carbonfleet.clock import Clock
-from carbonfleet.fleet import Repository, Reviews, Tip
+from carbonfleet.fleet import Proposal, Propose, Repository, Reviews, Tip
 from carbonfleet.hub.events import Teller
 from carbonfleet.hub.known import Known
 from carbonfleet.hub.mirror import Mirror
@@ -53,6 +53,12 @@ class World:
     """By job UID: when a running job was looked at last, and found best left as it is."""
     surprises: dict[str, tuple[datetime, float]] = field(default_factory=dict)
     """By job UID: until when its grid was compared with what was expected, and what came of it."""
+    asked: dict[str, Propose] = field(default_factory=dict)
+    """By UID of a job under way: the move about which people are asked."""
+    moves: dict[str, Proposal] = field(default_factory=dict)
+    """Of the same: where that stood last."""
+    no_moves: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """By job UID: the generation that people did not want to be moved, and what they said."""
     told: dict[str, Known] = field(default_factory=dict)
     """By job UID: what its status says in full, so that it need not be worked out again."""
     hub_id: str = ""

@@ -10,7 +10,7 @@ from carbonfleet.placement.grid import MINUTE
 from carbonfleet.placement.measure import at_submission, baseline_of, window_at
 from carbonfleet.placement.policy import POLICY_REASONS
 from carbonfleet.placement.problem import Problem
-from carbonfleet.placement.stay import unbroken
+from carbonfleet.placement.stay import own_cost, unbroken
 from carbonfleet.placement.trace import View, candidates_of, piece, view_of
 from carbonfleet.placement.weigh import gate_of, is_signal_lost
 
@@ -48,7 +48,7 @@ def _what(view: View, choice: Choice, outcome: Outcome, window: Window) -> str:
             return f"{verb}; goes on {phrase.time(window.start)} on {here}, {end}"
         case Outcome.MOVE:
             when = "" if paused else " at its next checkpoint"
-            return f"Moves to {here}{when}, ends {phrase.time(window.end)}: {phrase.figures(window)}."
+            return f"Moves to {here}{when}, ends {phrase.time(window.end)}: {phrase.doubted(window)}."
     when = phrase.time(window.start)
     return f"Starts {f'now ({when})' if choice.start == 0 else when} on {here}, {end}"
 
@@ -63,15 +63,23 @@ def _why_change(view: View, choice: Choice, window: Window) -> str:
     surprised = f"The grid was {100 * incumbent.surprise:.0f} % above what was expected. "
     note = surprised if incumbent.surprise > share else ""
     stay = unbroken(problem, job)
-    if stay is None or stay.segments == window.segments:
+    if stay is None or (stay.cluster, stay.pool, stay.segments) == (window.cluster, window.pool, window.segments):
         return note.strip()
     saved = stay.grams_co2e - window.grams_co2e
     percent = f" ({100 * saved / stay.grams_co2e:.0f} %)" if stay.grams_co2e else ""
     gain = f"This saves {phrase.grams(saved)}{percent}" if saved > 0 else f"This emits {phrase.grams(-saved)} more"
-    return (
-        f"{note}{gain}: to go on at once and without a pause on {stay.cluster} would be "
-        f"{phrase.grams(stay.grams_co2e)} at {stay.grams_per_kwh:.0f} gCO2e/kWh."
-    )
+    then = f"to go on at once and without a pause on {stay.cluster} would be"
+    if choice.running is Outcome.MOVE:
+        return f"{note}{gain}: {then} {phrase.doubted(stay)}. {_cost_of_moving(view, choice, window)}"
+    return f"{note}{gain}: {then} {phrase.grams(stay.grams_co2e)} at {stay.grams_per_kwh:.0f} gCO2e/kWh."
+
+
+def _cost_of_moving(view: View, choice: Choice, window: Window) -> str:
+    """How much is done already, and what the move itself takes of what is left."""
+    done = 100 * (1 - view.problem.jobs[view.job].remaining_fraction)
+    minutes, grams, usd = own_cost(view.problem, view.job, choice.lane, window)
+    took = f"{phrase.hours(minutes)}, {phrase.grams(grams)} and {usd:,.2f} USD"
+    return f"{done:.0f} % of it is done; the move itself takes {took} of what follows."
 
 
 def _signal_note(view: View) -> str:

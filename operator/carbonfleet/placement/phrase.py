@@ -21,6 +21,13 @@ def figures(window: Window) -> str:
     return f"{grams(window.grams_co2e)} at {intensity(window.grams_per_kwh)}, {window.cost_usd:,.2f} USD"
 
 
+def doubted(window: Window) -> str:
+    """The same with the doubt in its carbon, where there is any."""
+    doubt = f" ± {grams(window.doubt_grams)}" if window.doubt_grams >= 0.0005 else ""
+    at = f"{intensity(window.grams_per_kwh)}, {window.cost_usd:,.2f} USD"
+    return f"{grams(window.grams_co2e)}{doubt} at {at}"
+
+
 def beside(window: Window, chosen: Window, objective: Objective) -> str:
     """How much more or less a window would emit and cost than the chosen one, by what the job minds."""
     carbon, cost = window.grams_co2e - chosen.grams_co2e, round(window.cost_usd - chosen.cost_usd, 2)

@@ -19,14 +19,14 @@ from carbonfleet.placement.decision import (
 )
 from carbonfleet.placement.explain import words_for
 from carbonfleet.placement.grid import EPOCH
-from carbonfleet.placement.measure import baseline_of, window_at, windows_at
+from carbonfleet.placement.leave import leave_for
+from carbonfleet.placement.measure import window_at, windows_at
 from carbonfleet.placement.policy import (
     NO_REVIEW,
     ReviewRuling,
     is_reviewed,
     policies_verdict,
     residency_verdict,
-    review_verdict,
     tiers,
 )
 from carbonfleet.placement.problem import Problem, problem_of
@@ -164,12 +164,7 @@ class _Reviews:
             self._reviewed[key] = is_reviewed(policies, *key)
         if choice.running in _AT_HOME or (not self._reviewed[key] and job.spec.review is ReviewMode.AUTO):
             return NO_REVIEW
-        moving = choice.running is Outcome.MOVE
-        baseline = baseline_of(self._problem, row, choice.lane, window)
-        saving = 100 * (1 - window.grams_co2e / baseline.grams_co2e) if baseline and baseline.grams_co2e else None
-        return review_verdict(
-            policies, job.spec, job.namespace, cost_usd=window.cost_usd, saving_percent=saving, moving=moving
-        )
+        return leave_for(self._problem, row, choice.lane, window, moving=choice.running is Outcome.MOVE)
 
 
 def _decided(

@@ -47,6 +47,7 @@ def figures_of(window: Window, baseline: Baseline | None) -> Figures:
     return Figures(
         energy_kwh=rounded(window.energy_kwh),
         grams_co2e=rounded(window.grams_co2e),
+        doubt_grams_co2e=rounded(window.doubt_grams, 2) or None,
         grams_per_kwh=rounded(window.grams_per_kwh, 3),
         transfer_grams_co2e=rounded(window.transfer_grams) or None,
         baseline_grams_co2e=maybe_rounded(base),

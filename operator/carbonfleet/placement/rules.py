@@ -53,7 +53,7 @@ def recently_left(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | 
 
 
 def own_place(job: QueuedJob, lane: Lane, policies: PolicySet) -> Refusal | None:
-    """A job under way that may not be moved goes on where it is."""
+    """A job that may not be moved goes on where it is, or where people agreed that it goes."""
     if not job.stays_because or job.incumbent is None or lane.cluster == job.incumbent.cluster:
         return None
     return Refusal("StaysInPlace", job.stays_because)

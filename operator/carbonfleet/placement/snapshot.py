@@ -128,6 +128,8 @@ class Incumbent:
     """The plan that it was started with has it pause now."""
     surprise: float = 0.0
     """By how much the grid of late was above what its decision expected: 0.3 is 30 %."""
+    agreed: tuple[str, str] | None = None
+    """Cluster and pool to which people agreed that it moves; there it goes if that can be."""
 
     @property
     def is_under_way(self) -> bool:
@@ -151,7 +153,9 @@ class QueuedJob:
     """Of the whole run's length, what is still to do."""
     incumbent: Incumbent | None = None
     stays_because: str = ""
-    """Why a job under way may go on in its own place only; empty where it may move."""
+    """Why a job may go on in its incumbent's place only; empty where it may move."""
+    moves_from: str = ""
+    """The cluster that it has just left for a place to which people agreed: to any other it would be a move again."""
     excluded_clusters: frozenset[str] = frozenset()
     """Places that just failed or were left, for a while."""
 

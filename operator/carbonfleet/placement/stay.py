@@ -18,6 +18,7 @@ from carbonfleet.placement.interrupt import (
     slots_for,
     within_limits,
 )
+from carbonfleet.placement.leave import leave_for
 from carbonfleet.placement.measure import window_at
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
@@ -69,7 +70,8 @@ def stay_or_go(problem: Problem, job: int, room: Room) -> Choice | None:
 
     It may leave only with a checkpoint, after the minimum dwell, while it has pauses left, and for a gain
     on the remaining work that exceeds what leaving costs: so not where the grid at home is not known. Where
-    policy no longer allows its place it must leave. None where it must, and nothing else is open.
+    policy no longer allows its place it must leave. None where it must, and nothing else is open. Where people
+    agreed that it goes, it goes if there is room now.
     """
     incumbent = problem.jobs[job].incumbent
     lanes = [] if incumbent is None else lanes_at(problem, incumbent)
@@ -79,28 +81,42 @@ def stay_or_go(problem: Problem, job: int, room: Room) -> Choice | None:
     _give_back(problem, job, home, room)
     slots = slots_for(problem, job)
     keep = going_on(problem, job, home, slots)
+    if (agreed := _as_agreed(problem, job, incumbent, home, slots)) is not None:
+        return agreed
     if _is_forbidden(problem, job, home):
-        return _elsewhere(problem, job, home, slots)
+        there = _elsewhere(problem, job, home, slots)
+        return None if there is not None and needs_leave(problem, job, there) else there
     if not (_may_leave(problem, job, incumbent) and problem.known[problem.jobs[job].spec.signal][home]):
         return keep
     window = window_at(problem, job, home, keep.segments)
     here, there = _cut_at_home(problem, job, home, slots), _elsewhere(problem, job, home, slots)
+    if incumbent.agreed is not None:
+        there = None  # people are not asked again while their word stands
+    elif there is not None and there.running is Outcome.PAUSE and needs_leave(problem, job, there):
+        there = _elsewhere(problem, job, home, slots, at_once=True)  # it never pauses in the hope of a yes
     options = [(here, _gain_here(problem, job, window)), (there, _gain_there(problem, job, window))]
     good = [option for option, gain in options if option is not None and keep.score - option.score > gain]
     return min(good, key=lambda option: (option.score, option.lane), default=keep)
 
 
 def taken_up(problem: Problem, job: int) -> Choice | None:
-    """When a paused job goes on: where it was, or elsewhere for a real gain. None where nothing is free in time."""
+    """When a paused job goes on: where it was, or elsewhere for a real gain. None where nothing is free in time.
+
+    Elsewhere people may have to agree, and it holds no GPUs meanwhile: so only where it can't go on at home.
+    """
     incumbent = problem.jobs[job].incumbent
     lanes = [] if incumbent is None else lanes_at(problem, incumbent)
     if incumbent is None or not lanes:
         return None
     home, slots = _home(problem, lanes), slots_for(problem, job)
+    if (agreed := _as_agreed(problem, job, incumbent, home, slots)) is not None:
+        return agreed
     here = _later_at_home(problem, job, home, slots)
     there = _elsewhere(problem, job, home, slots)
     if here is None or there is None:
         return here or there
+    if needs_leave(problem, job, there):
+        return here
     window = window_at(problem, job, home, here.segments)
     return there if here.score - there.score > real_gain(problem, job, window) else here
 
@@ -113,6 +129,19 @@ def as_paused(problem: Problem, job: int, choice: Choice | None) -> Choice | Non
     at_home = choice.lane in lanes_at(problem, incumbent)
     now = Outcome.KEEP if at_home else Outcome.MOVE
     return replace(choice, running=now if choice.start == 0 else Outcome.PAUSE)
+
+
+def needs_leave(problem: Problem, job: int, there: Choice) -> bool:
+    """Whether a person must agree before a job under way goes there."""
+    window = window_at(problem, job, there.lane, there.segments)
+    return leave_for(problem, job, there.lane, window, moving=True).required
+
+
+def _as_agreed(problem: Problem, job: int, incumbent: Incumbent, home: int, slots: Slots) -> Choice | None:
+    """The move that people agreed to, where there is room for it now and nothing else is against it."""
+    if incumbent.agreed is None:
+        return None
+    return _elsewhere(problem, job, home, slots, at_once=True, only=incumbent.agreed)
 
 
 def _home(problem: Problem, lanes: list[int]) -> int:
@@ -231,14 +260,25 @@ def _later_at_home(problem: Problem, job: int, home: int, slots: Slots) -> Choic
     return replace(choice, running=outcome) if within_limits(problem, job, choice) else None
 
 
-def _elsewhere(problem: Problem, job: int, home: int, slots: Slots) -> Choice | None:
-    """The best place on another lane, with checkpoint, transfer and start-up counted."""
+def _elsewhere(
+    problem: Problem,
+    job: int,
+    home: int,
+    slots: Slots,
+    *,
+    at_once: bool = False,
+    only: tuple[str, str] | None = None,
+) -> Choice | None:
+    """The best place on another lane, or on the `only` cluster and pool, with checkpoint, transfer and start-up."""
     asked, incumbent = problem.jobs[job].spec.schedule.interruptible, problem.jobs[job].incumbent
     extra = asked.overhead / MINUTE if asked else 0.0
     runs = incumbent is not None and incumbent.running
     best: Choice | None = None
     ends = end_slots(problem, job)
     for lane in range(len(problem.lanes)):
+        place = problem.lanes.lanes[lane]
+        if only is not None and only != (place.cluster, place.pool.name):
+            continue
         same = problem.lanes.place[lane] == problem.lanes.place[home]
         if same or not slots.free[lane].any() or ends[lane] <= 0:
             continue
@@ -246,7 +286,9 @@ def _elsewhere(problem: Problem, job: int, home: int, slots: Slots) -> Choice | 
         cut = cut_of(problem, job, lane, more)
         lengths = (cut.slots[:-1] if runs else ()) or cut.slots  # leaving uses up one of the pauses
         found = cheapest_cut(
-            slots.score[[lane]], slots.free[[lane]], replace(cut, slots=lengths, latest_begin=ends[lane])
+            slots.score[[lane]],
+            slots.free[[lane]],
+            replace(cut, slots=lengths, latest_begin=0 if at_once else ends[lane]),
         )
         if found is None:
             continue
@@ -270,14 +312,38 @@ def _redone_minutes(problem: Problem, job: int, home: int, lane: int) -> float:
 
 def _move_usd(problem: Problem, job: int, home: int, lane: int) -> float:
     """What carrying the checkpoint to another spoke costs, in score."""
+    grams, usd = _carried(problem, job, home, lane)
+    terms = problem.demand.of(job)
+    return float(terms.money_weight) * usd + float(terms.carbon_weight) * grams
+
+
+def _carried(problem: Problem, job: int, home: int, lane: int) -> tuple[float, float]:
+    """The carbon (grams) and the price (USD) of carrying the checkpoint to another spoke."""
     here, there = problem.lanes.lanes[home], problem.lanes.lanes[lane]
     if here.cluster == there.cluster:
-        return 0.0
+        return 0.0, 0.0
     gib = problem.jobs[job].spec.workload.checkpoints.size_gib
-    terms, grid = problem.demand.of(job), problem.carbon[problem.jobs[job].spec.signal]
+    grid = problem.carbon[problem.jobs[job].spec.signal]
     now = problem.line.now_minute
     zones = problem.lanes.zone[[home, lane]]
     grams_per_kwh = float(np.mean(grid.total[zones, now + 1] - grid.total[zones, now])) * RESOLUTION
     grams = gib * problem.snapshot.assumptions.transfer_kwh_per_gib * grams_per_kwh
-    usd = gib * here.spoke.facts.egress_usd_per_gib
-    return float(terms.money_weight) * usd + float(terms.carbon_weight) * grams
+    return grams, gib * here.spoke.facts.egress_usd_per_gib
+
+
+def own_cost(problem: Problem, job: int, lane: int, window: Window) -> tuple[float, float, float]:
+    """What moving a job to a window costs by itself, and what the window would not cost without: minutes, grams, USD.
+
+    To save, start up and do again what can't be carried, and to carry the checkpoint and the data.
+    """
+    asked, incumbent = problem.jobs[job].spec.schedule.interruptible, problem.jobs[job].incumbent
+    lanes = [] if incumbent is None else lanes_at(problem, incumbent)
+    if not lanes:
+        return 0.0, 0.0, 0.0
+    home, saving = _home(problem, lanes), asked.overhead / MINUTE if asked else 0.0
+    minutes = saving + float(problem.lanes.overhead_minutes[lane]) + _redone_minutes(problem, job, home, lane)
+    whole = sum((end - start) / MINUTE for start, end in window.segments)
+    share = min(1.0, minutes / whole) if whole else 0.0
+    grams, usd = _carried(problem, job, home, lane)
+    grams += window.transfer_grams + share * (window.grams_co2e - window.transfer_grams)
+    return minutes, grams, usd + share * window.cost_usd

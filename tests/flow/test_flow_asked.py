@@ -1,0 +1,123 @@
+"""Moves to which people must agree, with a real hub: killed at each step, refused, and overtaken by the job's end."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from carbonfleet.api.job_status import Phase
+from fixtures.hub_process import condition
+from fixtures.kubeapi_server import eventually
+from fixtures.reviewed import LONG, Reviewed, agree_until, reviewed_house
+
+pytestmark = pytest.mark.speed(240.0)
+PATIENT = {"maxDelay": "24h", "interruptible": {"minimumRun": "1h", "overhead": "10m", "maxPauses": 4}}
+SHARED = {
+    "model": "acme/base",
+    "dataset": {"name": "acme/instructions"},
+    "checkpoints": {"uri": "s3://lora/checkpoints"},
+}
+OSLO, EEA = "clusters/no-osl-1/cluster.yaml", "jurisdictions: [EEA]"
+CLOSED = f"{EEA}\n    maintenance: true"
+ASKS = """\
+apiVersion: carbonfleet.dev/v1alpha1
+kind: FleetPolicy
+metadata: {name: careful}
+spec:
+  review: {moves: required}
+"""
+OTHERS = [pytest.param(kind, marks=pytest.mark.soak) for kind in ("gitlab", "gitea")]
+
+
+@pytest.fixture(params=["github", *OTHERS])
+def reviewed(request, own_api, tmp_path) -> Iterator[Reviewed]:
+    """Jobs are under way in Quebec, and Oslo, which is cleaner, has just been opened."""
+    with reviewed_house(tmp_path / "house", own_api, request.param) as made:
+        made.house.change("Ask before moving", lambda work: (work / "policies/careful.yaml").write_text(ASKS))
+        made.house.edit("Close Oslo", OSLO, EEA, CLOSED)
+        yield made
+
+
+def under_way(reviewed: Reviewed, *names: str) -> None:
+    """Jobs that run in Quebec, and would be cleaner in Oslo."""
+    for name in names:
+        reviewed.house.submit(name, "train", duration="12h", schedule=PATIENT, workload=SHARED)
+    for name in names:
+        assert reviewed.house.wait(name, Phase.RUNNING).status.cluster == "ca-qc-1"
+    reviewed.house.edit("Open Oslo", OSLO, CLOSED, EEA)
+
+
+def starts(reviewed: Reviewed, name: str) -> list[tuple[int, str]]:
+    return [(attempt, cluster) for job, attempt, cluster in reviewed.house.spokes.starts if job == name]
+
+
+def moved_once(reviewed: Reviewed, name: str) -> None:
+    """One attempt at a time, in order; people may have been asked again where the clock was faster than they."""
+    assert starts(reviewed, name) == [(1, "ca-qc-1"), (2, "no-osl-1")]
+    assert reviewed.house.spokes.violations == []
+    changes = [change for change in reviewed.house.changes(name) if change not in ("move 2", "lapse 2")]
+    assert changes == ["place 1", "remove 1", "place 2"]
+    assert reviewed.house.changes(name).count("move 2") == reviewed.house.changes(name).count("lapse 2") + 1
+    assert condition(reviewed.house.job(name), "Approved").reason == "Merged"
+
+
+def runs_in_oslo(reviewed: Reviewed, name: str) -> bool:
+    job = reviewed.house.job(name)
+    return job is not None and (job.status.attempt, job.status.phase) == (2, Phase.RUNNING)
+
+
+@pytest.mark.timeout(600)
+def test_a_hub_killed_at_each_step_of_a_move_that_people_agree_to_moves_the_job_once(reviewed):
+    under_way(reviewed, "asked")
+    with reviewed.held("after", "POST") as reached:
+        assert reached.wait(LONG)
+        reviewed.kill()
+    assert (reviewed.house.phase("asked"), reviewed.created_for("asked")) == (Phase.RUNNING, 1)
+    reviewed.start()
+    eventually(lambda: condition(reviewed.house.job("asked"), "Running").reason == "MoveProposed", LONG)
+    with reviewed.held_push("post-receive") as reached:
+        agree_until(reviewed, "asked", reached.exists)
+        reviewed.kill()
+    with reviewed.held_push("pre-receive") as reached:
+        reviewed.start()
+        agree_until(reviewed, "asked", reached.exists)
+        reviewed.kill()
+        (reached.parent / "abort").touch()
+    reviewed.start()
+    agree_until(reviewed, "asked", lambda: runs_in_oslo(reviewed, "asked"))
+    moved_once(reviewed, "asked")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_people_say_yes_and_no_and_come_too_late_while_jobs_run(reviewed):
+    under_way(reviewed, "yes", "no", "ends")
+    eventually(lambda: all(reviewed.open_pull(name) for name in ("yes", "no", "ends")), LONG)
+    refused, overtaken = reviewed.open_pull("no"), reviewed.open_pull("ends")
+    reviewed.forge.close(refused)
+    reviewed.house.spokes.plays["ends"] = "succeed"
+    agree_until(reviewed, "yes", lambda: runs_in_oslo(reviewed, "yes"))
+    moved_once(reviewed, "yes")
+    reviewed.house.wait_reason("no", "Running", "MoveRejected", seconds=LONG)
+    reviewed.house.wait("ends", Phase.SUCCEEDED)
+    eventually(lambda: overtaken.state == "closed", LONG)
+    assert overtaken.said == ["Superseded: the job has ended."]
+    reviewed.kill()
+    reviewed.start()
+    eventually(lambda: reviewed.house.log().count("leading as") == 2, LONG)
+    reviewed.house.spokes.plays["no"] = "succeed"
+    reviewed.house.wait("no", Phase.SUCCEEDED, seconds=LONG)
+    assert (starts(reviewed, "no"), starts(reviewed, "ends")) == ([(1, "ca-qc-1")], [(1, "ca-qc-1")])
+    assert reviewed.created_for("no") == 1
+    assert reviewed.house.spokes.violations == []
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_move_that_nobody_agrees_to_in_time_is_asked_for_anew(reviewed):
+    under_way(reviewed, "slow")
+    eventually(lambda: reviewed.open_pull("slow"), LONG)
+    first = reviewed.open_pull("slow")
+    eventually(lambda: reviewed.open_pull("slow") not in (None, first), LONG)
+    assert first.said == ["Superseded: the hours it was made for have passed."]
+    agree_until(reviewed, "slow", lambda: runs_in_oslo(reviewed, "slow"))
+    moved_once(reviewed, "slow")

@@ -1,0 +1,226 @@
+"""Moves to which people must agree: asked while the job runs on, made once after a yes, and never after a no."""
+
+import pytest
+
+from carbonfleet.api.job_status import Phase
+from fixtures.forge_server import Pull
+from fixtures.hub_process import condition
+from fixtures.review_house import ReviewHouse
+
+PATIENT = {"maxDelay": "24h", "interruptible": {"minimumRun": "1h", "overhead": "10m", "maxPauses": 4}}
+OSLO, EEA = "clusters/no-osl-1/cluster.yaml", "jurisdictions: [EEA]"
+CLOSED = f"{EEA}\n    maintenance: true"
+ASKS = """\
+apiVersion: carbonfleet.dev/v1alpha1
+kind: FleetPolicy
+metadata: {name: careful}
+spec:
+  review: {moves: required}
+"""
+SHARED = {
+    "model": "acme/base",
+    "dataset": {"name": "acme/instructions"},
+    "checkpoints": {"uri": "s3://lora/checkpoints"},
+}
+ONCE = ["place 1", "move 2", "remove 1", "place 2", "remove 2"]
+
+
+@pytest.fixture
+def desk(request, hub_api, tmp_path):
+    """A hub and a forge, where Oslo is under maintenance until a job runs in Quebec."""
+    made = ReviewHouse.open(tmp_path / "house", hub_api, getattr(request, "param", "github"))
+    made.house.change("Ask before moving", lambda work: (work / "policies/careful.yaml").write_text(ASKS))
+    made.house.edit("Close Oslo", OSLO, EEA, CLOSED)
+    yield made
+    made.close()
+
+
+every_forge = pytest.mark.parametrize("desk", ["github", "gitlab", "gitea"], indirect=True)
+
+
+def run(desk: ReviewHouse, name: str) -> None:
+    """A job that runs in Quebec; Oslo is open again."""
+    desk.house.submit(name, "train", duration="8h", schedule=PATIENT, workload=SHARED)
+    desk.step(times=2)
+    assert (desk.phase(name), desk.house.job(name).status.cluster) == (Phase.RUNNING, "ca-qc-1")
+    desk.house.edit("Open Oslo", OSLO, CLOSED, EEA)
+
+
+def ask(desk: ReviewHouse, name: str) -> Pull:
+    """The pull request about moving a job that has run for an hour."""
+    run(desk, name)
+    desk.step(hours=1, minutes=15)
+    return desk.pull(name)
+
+
+def starts(desk: ReviewHouse, name: str) -> list[tuple[int, str]]:
+    return [(attempt, cluster) for job, attempt, cluster in desk.house.spokes.starts if job == name]
+
+
+def moved_once(desk: ReviewHouse, name: str) -> None:
+    desk.step(times=4)
+    assert starts(desk, name) == [(1, "ca-qc-1"), (2, "no-osl-1")]
+    job = desk.house.job(name)
+    assert (job.status.phase, job.status.attempt, job.status.cluster) == (Phase.RUNNING, 2, "no-osl-1")
+    assert condition(job, "Approved").reason == "Merged"
+    assert desk.house.spokes.violations == []
+    assert desk.house.git.git("ls-tree", "-r", "--name-only", "main", "moves") == ""
+    desk.step(times=3, hours=8)
+    assert desk.phase(name) is Phase.SUCCEEDED
+    assert desk.house.changes(name) == ONCE
+    assert desk.house.git.git("branch", "--list", "carbon/*") == ""
+
+
+@every_forge
+def test_a_job_runs_on_while_people_are_asked_and_moves_once_when_they_agree(desk):
+    pull = ask(desk, "asked")
+    job = desk.house.job("asked")
+    assert pull.title == f"Move {desk.house.namespace}/asked from ca-qc-1 to no-osl-1"
+    assert (job.status.phase, condition(job, "Running").reason) == (Phase.RUNNING, "MoveProposed")
+    assert job.status.summary.startswith("Moves to no-osl-1 once http")
+    assert job.status.summary.split(" is merged;")[0].endswith(f"/{pull.number}")
+    desk.step(times=2, minutes=10)
+    assert (desk.house.changes("asked"), desk.forge.created) == (["place 1"], 1)
+    desk.merge(pull)
+    moved_once(desk, "asked")
+    assert (pull.said, desk.forge.created) == ([], 1)
+
+
+def test_what_people_are_asked_says_what_is_done_what_is_left_and_what_the_move_costs(desk):
+    body = ask(desk, "told").body.replace("\\", "")
+    assert "**Moves a job that runs**, from ca-qc-1 to no-osl-1." in body
+    assert "Merging alone stops and starts nothing" in body
+    assert "to go on at once and without a pause on ca-qc-1 would be" in body
+    assert "% of it is done; the move itself takes 15 min, " in body
+    assert "Policy careful wants review: of moving a job that runs." in body
+    assert "Good until 2025-12-16T" in body
+    assert '"outcome": "Move"' in body
+
+
+def test_a_proposal_to_move_touches_no_file_that_a_spoke_reads(desk):
+    pull = ask(desk, "apart")
+    files = desk.house.git.git("diff", "--name-only", f"main...{pull.branch}").split()
+    assert files == [f"moves/{desk.house.namespace}/apart.yaml"]
+
+
+@every_forge
+def test_a_no_to_a_move_holds_for_the_generation_and_the_job_runs_on(desk):
+    pull = ask(desk, "stays")
+    desk.forge.close(pull)
+    desk.step(times=2, minutes=1)
+    job = desk.house.job("stays")
+    assert (job.status.phase, condition(job, "Running").reason) == (Phase.RUNNING, "MoveRejected")
+    desk.restart()
+    desk.step(times=3, hours=1)
+    assert condition(desk.house.job("stays"), "Running").reason == "MoveRejected"
+    desk.step(times=3, hours=8)
+    assert desk.phase("stays") is Phase.SUCCEEDED
+    assert (desk.house.changes("stays"), desk.forge.created) == (["place 1", "remove 1"], 1)
+
+
+def test_a_no_to_a_move_is_no_no_to_the_next_placement(desk):
+    pull = ask(desk, "lost")
+    desk.forge.close(pull)
+    desk.step(times=2, minutes=1)
+    desk.house.spokes.plays["lost"] = "stop-first"
+    desk.step(times=5, minutes=1)
+    assert [attempt for attempt, _ in starts(desk, "lost")] == [1, 2]
+    assert desk.house.spokes.violations == []
+
+
+def test_a_proposal_to_move_whose_time_passed_is_closed_with_one_word_and_made_anew(desk):
+    first = ask(desk, "slow")
+    desk.step(times=4, hours=2, minutes=15)
+    assert (first.state, first.said) == ("closed", ["Superseded: the hours it was made for have passed."])
+    again = desk.pull("slow")
+    assert (again.state, desk.forge.created) == ("open", 2)
+    desk.merge(again)
+    moved_once(desk, "slow")
+
+
+def test_a_move_that_is_merged_too_late_lapses_and_is_asked_for_anew(desk):
+    first = ask(desk, "late")
+    desk.clock.forward(hours=2, minutes=30)
+    desk.merge(first)
+    desk.restart()
+    desk.step(times=2)
+    assert desk.house.changes("late") == ["place 1", "move 2", "lapse 2"]
+    assert desk.phase("late") is Phase.RUNNING
+    desk.step(times=2, hours=1)
+    again = desk.pull("late")
+    assert (again.state, again.branch == first.branch, desk.forge.created) == ("open", False, 2)
+    desk.merge(again)
+    desk.step(times=4)
+    assert starts(desk, "late") == [(1, "ca-qc-1"), (2, "no-osl-1")]
+    assert desk.house.spokes.violations == []
+
+
+@pytest.mark.parametrize("end", ["succeed", "fail", "delete"])
+def test_a_job_that_ends_first_has_its_proposal_closed_with_one_word(desk, end):
+    pull = ask(desk, "ends")
+    if end == "delete":
+        desk.house.delete("ends")
+    else:
+        desk.house.spokes.plays["ends"] = end
+    desk.step(times=4, minutes=1)
+    said = "the job was deleted" if end == "delete" else "the job has ended"
+    assert (pull.state, pull.said) == ("closed", [f"Superseded: {said}."])
+    assert desk.house.git.git("branch", "--list", "carbon/*") == ""
+    assert desk.house.changes("ends") == ["place 1", "remove 1"]
+
+
+def test_a_move_that_is_merged_when_the_job_has_ended_is_taken_away(desk):
+    pull = ask(desk, "gone")
+    desk.merge(pull)
+    desk.house.spokes.plays["gone"] = "succeed"
+    desk.house.spokes.look()
+    desk.house.spokes.look()
+    desk.step(times=3, minutes=1)
+    assert desk.phase("gone") is Phase.SUCCEEDED
+    assert desk.house.changes("gone") == ["place 1", "move 2", "remove 1", "lapse 2"]
+    assert starts(desk, "gone") == [(1, "ca-qc-1")]
+
+
+def test_what_can_not_go_where_people_agreed_runs_on_where_it_is(desk):
+    pull = ask(desk, "blocked")
+    desk.house.edit("Close Oslo again", OSLO, EEA, CLOSED)
+    desk.merge(pull)
+    desk.step(times=4, minutes=1)
+    assert (desk.phase("blocked"), starts(desk, "blocked")) == (Phase.RUNNING, [(1, "ca-qc-1")])
+    desk.house.edit("Open Oslo again", OSLO, CLOSED, EEA)
+    moved_once(desk, "blocked")
+
+
+def test_where_the_place_is_gone_once_it_has_stopped_the_job_goes_on_at_home(desk):
+    pull = ask(desk, "back")
+    desk.house.spokes.slow_to_stop.add("back")
+    desk.merge(pull)
+    desk.step(times=3)
+    assert (desk.phase("back"), desk.house.placements("back")) == (Phase.MOVING, [])
+    desk.house.edit("Close Oslo again", OSLO, EEA, CLOSED)
+    desk.house.spokes.slow_to_stop.remove("back")
+    desk.step(times=4, minutes=1)
+    assert starts(desk, "back") == [(1, "ca-qc-1"), (2, "ca-qc-1")]
+    assert desk.house.spokes.violations == []
+    assert desk.house.git.git("ls-tree", "-r", "--name-only", "main", "moves") == ""
+
+
+def test_a_move_of_a_kind_that_nobody_wants_to_see_is_made_at_once(desk):
+    desk.house.remove("Ask no more", "policies/careful.yaml")
+    run(desk, "free")
+    desk.step(hours=1, minutes=15)
+    desk.step(times=4)
+    assert starts(desk, "free") == [(1, "ca-qc-1"), (2, "no-osl-1")]
+    assert desk.forge.created == 0
+
+
+def test_a_hub_killed_after_each_cycle_moves_the_job_once(desk):
+    pull = ask(desk, "frail")
+    for _ in range(8):
+        desk.restart()
+        desk.step()
+        if pull.state == "open" and desk.restarts > 4:
+            desk.merge(pull)
+    assert starts(desk, "frail") == [(1, "ca-qc-1"), (2, "no-osl-1")]
+    assert desk.house.changes("frail") == ONCE[:-1]
+    assert (desk.forge.created, desk.house.spokes.violations) == (1, [])
