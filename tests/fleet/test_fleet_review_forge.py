@@ -4,14 +4,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from typer.testing import CliRunner
 
+from carbonfleet.cli.review import app
 from carbonfleet.fleet import Repository
 from carbonfleet.fleet.forge_http import ForgeSettings
 from carbonfleet.fleet.gitea import Gitea
 from carbonfleet.fleet.github import GitHub
 from carbonfleet.fleet.gitlab import GitLab
 from carbonfleet.fleet.proposals import Reviews
-from carbonfleet.fleet.review import FRESH_CHECK, HUMAN_EDITED, SUPERSEDED, MergeOutcome, Propose, Stage
+from carbonfleet.fleet.review import FRESH_CHECK, HUMAN_EDITED, SUPERSEDED, Propose, Stage
 from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
 from fixtures.forge_server import ForgeServer, Injected
 
@@ -113,21 +115,40 @@ def test_a_persons_merge_is_seen_on_the_main_branch(start, forge_server, reposit
     assert set(repository.fetch().placements) == {uid_of("llama")}
 
 
-def test_the_hub_merges_what_was_evaluated_and_once(start, forge_server, repository):
-    reviews = start()
-    proposal = advance(reviews)
-    reviews.merge(proposal, NOW)
-    outcomes = {reviews.merge(proposal, NOW) for _ in range(3)}
-    assert outcomes <= {MergeOutcome.MERGED, MergeOutcome.ALREADY_MERGED}
+@pytest.fixture
+def approve(forge_server, git_server, tmp_path):
+    """What a person runs: `carbonfleet review approve` against the forge."""
+
+    def run(proposal):
+        token = tmp_path / "token-of-pat"
+        token.write_text(forge_server.token)
+        place = ["--forge", forge_server.kind, "--forge-api", forge_server.url, "--forge-repository", "acme/fleet"]
+        place += ["--forge-token-file", str(token), "--fleet-url", git_server.url, "--at", proposal.commit]
+        return CliRunner().invoke(app, ["approve", proposal.branch, *place])
+
+    return run
+
+
+def test_people_merge_what_they_looked_at_on_the_forge_and_once(start, forge_server, repository, approve):
+    proposal = advance(start())
+    for _ in range(3):
+        done = approve(proposal)
+        assert (done.exit_code, proposal.url in done.output.replace("\n", "")) == (0, True), done.output
     assert forge_server.merges == 1
     assert set(repository.fetch().placements) == {uid_of("llama")}
 
 
-def test_a_hub_killed_after_the_merge_finds_it(start, forge_server):
-    reviews = start()
-    proposal = advance(reviews)
-    reviews.merge(proposal, NOW)
-    reviews.merge(proposal, NOW)
+def test_the_forge_s_no_is_people_s_answer(start, forge_server, approve):
+    proposal = advance(start())
+    forge_server.choose = lambda _method, path: Injected(403, {"message": "owners"}) if "/merge" in path[-7:] else None
+    refused = approve(proposal)
+    assert (refused.exit_code, forge_server.merges) == (2, 0)
+    assert "was not merged" in refused.output.replace("\n", " ")
+
+
+def test_a_hub_killed_after_the_merge_finds_it(start, forge_server, approve):
+    proposal = advance(start())
+    approve(proposal)
     assert advance(start("restarted"), now=NOW + MINUTE).stage is Stage.MERGED
     assert (forge_server.created, forge_server.merges) == (1, 1)
 
@@ -144,12 +165,13 @@ def test_who_looked_before_is_told_of_a_change_in_one_comment(start, forge_serve
     assert (first.url, forge_server.comment_edits) == (later.url, 1)
 
 
-def test_a_head_that_moved_is_not_merged(start, forge_server):
+def test_a_head_that_moved_is_not_merged(start, forge_server, approve):
     reviews = start()
     seen = advance(reviews)
     advance(reviews, replace(WANTED, place=place("llama", "ca-qc-1")), NOW + MINUTE)
-    assert reviews.merge(seen, NOW) is MergeOutcome.HEAD_MOVED
-    assert forge_server.merges == 0
+    refused = approve(seen)
+    assert (refused.exit_code, forge_server.merges) == (2, 0)
+    assert "look at it again" in refused.output.replace("\n", " ")
 
 
 def test_a_passed_window_fails_fresh_closes_once_and_is_proposed_anew(start, forge_server, git_server):

@@ -5,26 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from carbonfleet.api.job_status import Phase
+from fixtures.asked_moves import PATIENT, SHARED, ask_before_moving, close_oslo, open_oslo
 from fixtures.hub_process import condition
 from fixtures.kubeapi_server import eventually
 from fixtures.reviewed import LONG, Reviewed, agree_until, reviewed_house
 
 pytestmark = pytest.mark.speed(240.0)
-PATIENT = {"maxDelay": "24h", "interruptible": {"minimumRun": "1h", "overhead": "10m", "maxPauses": 4}}
-SHARED = {
-    "model": "acme/base",
-    "dataset": {"name": "acme/instructions"},
-    "checkpoints": {"uri": "s3://lora/checkpoints"},
-}
-OSLO, EEA = "clusters/no-osl-1/cluster.yaml", "jurisdictions: [EEA]"
-CLOSED = f"{EEA}\n    maintenance: true"
-ASKS = """\
-apiVersion: carbonfleet.dev/v1alpha1
-kind: FleetPolicy
-metadata: {name: careful}
-spec:
-  review: {moves: required}
-"""
 OTHERS = [pytest.param(kind, marks=pytest.mark.soak) for kind in ("gitlab", "gitea")]
 
 
@@ -32,18 +18,18 @@ OTHERS = [pytest.param(kind, marks=pytest.mark.soak) for kind in ("gitlab", "git
 def reviewed(request, own_api, tmp_path) -> Iterator[Reviewed]:
     """Jobs are under way in Quebec, and Oslo, which is cleaner, has just been opened."""
     with reviewed_house(tmp_path / "house", own_api, request.param) as made:
-        made.house.change("Ask before moving", lambda work: (work / "policies/careful.yaml").write_text(ASKS))
-        made.house.edit("Close Oslo", OSLO, EEA, CLOSED)
+        ask_before_moving(made.house)
+        close_oslo(made.house)
         yield made
 
 
 def under_way(reviewed: Reviewed, *names: str) -> None:
     """Jobs that run in Quebec, and would be cleaner in Oslo."""
     for name in names:
-        reviewed.house.submit(name, "train", duration="12h", schedule=PATIENT, workload=SHARED)
+        reviewed.house.submit(name, "train", duration="48h", schedule=PATIENT, workload=SHARED)
     for name in names:
         assert reviewed.house.wait(name, Phase.RUNNING).status.cluster == "ca-qc-1"
-    reviewed.house.edit("Open Oslo", OSLO, CLOSED, EEA)
+    open_oslo(reviewed.house)
 
 
 def starts(reviewed: Reviewed, name: str) -> list[tuple[int, str]]:

@@ -3,25 +3,11 @@
 import pytest
 
 from carbonfleet.api.job_status import Phase
+from fixtures.asked_moves import PATIENT, SHARED, ask_before_moving, close_oslo, open_oslo
 from fixtures.forge_server import Pull
 from fixtures.hub_process import condition
 from fixtures.review_house import ReviewHouse
 
-PATIENT = {"maxDelay": "24h", "interruptible": {"minimumRun": "1h", "overhead": "10m", "maxPauses": 4}}
-OSLO, EEA = "clusters/no-osl-1/cluster.yaml", "jurisdictions: [EEA]"
-CLOSED = f"{EEA}\n    maintenance: true"
-ASKS = """\
-apiVersion: carbonfleet.dev/v1alpha1
-kind: FleetPolicy
-metadata: {name: careful}
-spec:
-  review: {moves: required}
-"""
-SHARED = {
-    "model": "acme/base",
-    "dataset": {"name": "acme/instructions"},
-    "checkpoints": {"uri": "s3://lora/checkpoints"},
-}
 ONCE = ["place 1", "move 2", "remove 1", "place 2", "remove 2"]
 
 
@@ -29,8 +15,8 @@ ONCE = ["place 1", "move 2", "remove 1", "place 2", "remove 2"]
 def desk(request, hub_api, tmp_path):
     """A hub and a forge, where Oslo is under maintenance until a job runs in Quebec."""
     made = ReviewHouse.open(tmp_path / "house", hub_api, getattr(request, "param", "github"))
-    made.house.change("Ask before moving", lambda work: (work / "policies/careful.yaml").write_text(ASKS))
-    made.house.edit("Close Oslo", OSLO, EEA, CLOSED)
+    ask_before_moving(made.house)
+    close_oslo(made.house)
     yield made
     made.close()
 
@@ -43,7 +29,7 @@ def run(desk: ReviewHouse, name: str) -> None:
     desk.house.submit(name, "train", duration="8h", schedule=PATIENT, workload=SHARED)
     desk.step(times=2)
     assert (desk.phase(name), desk.house.job(name).status.cluster) == (Phase.RUNNING, "ca-qc-1")
-    desk.house.edit("Open Oslo", OSLO, CLOSED, EEA)
+    open_oslo(desk.house)
 
 
 def ask(desk: ReviewHouse, name: str) -> Pull:
@@ -183,11 +169,11 @@ def test_a_move_that_is_merged_when_the_job_has_ended_is_taken_away(desk):
 
 def test_what_can_not_go_where_people_agreed_runs_on_where_it_is(desk):
     pull = ask(desk, "blocked")
-    desk.house.edit("Close Oslo again", OSLO, EEA, CLOSED)
+    close_oslo(desk.house)
     desk.merge(pull)
     desk.step(times=4, minutes=1)
     assert (desk.phase("blocked"), starts(desk, "blocked")) == (Phase.RUNNING, [(1, "ca-qc-1")])
-    desk.house.edit("Open Oslo again", OSLO, CLOSED, EEA)
+    open_oslo(desk.house)
     moved_once(desk, "blocked")
 
 
@@ -197,7 +183,7 @@ def test_where_the_place_is_gone_once_it_has_stopped_the_job_goes_on_at_home(des
     desk.merge(pull)
     desk.step(times=3)
     assert (desk.phase("back"), desk.house.placements("back")) == (Phase.MOVING, [])
-    desk.house.edit("Close Oslo again", OSLO, EEA, CLOSED)
+    close_oslo(desk.house)
     desk.house.spokes.slow_to_stop.remove("back")
     desk.step(times=4, minutes=1)
     assert starts(desk, "back") == [(1, "ca-qc-1"), (2, "ca-qc-1")]

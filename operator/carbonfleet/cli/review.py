@@ -1,4 +1,4 @@
-"""`carbonfleet review`: say yes or no to proposed placements where no forge does it."""
+"""`carbonfleet review`: say yes or no to proposed placements and moves from the command line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +11,9 @@ from carbonfleet.cli.person import person
 
 if TYPE_CHECKING:
     from carbonfleet.fleet.branches import Branch, Branches
+    from carbonfleet.fleet.review import Forge
 
-app = typer.Typer(no_args_is_help=True, help="Proposed placements, where no forge shows them.")
+app = typer.Typer(no_args_is_help=True, help="Proposed placements and moves.")
 
 
 def _option(help_text: str, variable: str) -> Any:  # noqa: ANN401  what Typer says it is
@@ -27,12 +28,18 @@ Hosts = Annotated[Path | None, _option("The SSH server's keys.", "FLEET_KNOWN_HO
 Authority = Annotated[Path | None, _option("Certificates to trust for https, in place of the system's.", "CA_FILE")]
 Signing = Annotated[Path | None, _option("Sign the merge with this SSH key.", "SIGNING_KEY")]
 Person = Annotated[str, _option("Who you are: NAME <EMAIL>; as in git's own settings if left out.", "REVIEWER")]
+ForgeKind = Annotated[str, _option("github, gitlab or gitea, where that shows the proposals: merge there.", "FORGE")]
+Api = Annotated[str, _option("Its API's address.", "FORGE_API")]
+Repository = Annotated[str, _option("owner/name there.", "FORGE_REPOSITORY")]
+ForgeToken = Annotated[
+    Path | None, _option("Your own token for it; --fleet-token-file if left out.", "FORGE_TOKEN_FILE")
+]
 Which = Annotated[str, typer.Argument(help="The proposal, or the beginning of its name, as `list` shows it.")]
 
 
 @app.callback()
 def review() -> None:
-    """Proposed placements, where no forge shows them."""
+    """Proposed placements and moves."""
 
 
 @app.command("list")
@@ -98,15 +105,25 @@ def approve(
     ca_file: Authority = None,
     signing_key: Signing = None,
     reviewer: Person = "",
+    forge: ForgeKind = "",
+    forge_api: Api = "https://api.github.com",
+    forge_repository: Repository = "",
+    forge_token_file: ForgeToken = None,
 ) -> None:
-    """Merge a proposal, if policy and time still allow it."""
+    """Merge a proposal, if policy and time still allow it: on the forge, where there is one, or else in Git."""
     from carbonfleet.clock import Clock
+    from carbonfleet.fleet.approval import merge_on_forge
 
     with _branches(
         fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file, signing_key
     ) as branches:
         branch = _one(branches, proposal)
         now = Clock.from_environment().now()
+        if forge:
+            place = (forge, forge_api, forge_repository, forge_token_file or fleet_token_file, fleet_branch, ca_file)
+            request = merge_on_forge(branches, _open_forge(*place), branch.name, at or branch.head, now)
+            print(f"{branch.name} is merged: {request.url}")
+            return
         commit = branches.approve(branch.name, at or branch.head, person(reviewer), now)
         print(f"{branch.name} is merged as {commit}")
 
@@ -128,6 +145,13 @@ def reject(
         branch = _one(branches, proposal)
         branches.reject(branch, person(reviewer), why)
         print(f"{branch.name} is rejected")
+
+
+def _open_forge(kind: str, api: str, repository: str, token: Path | None, base: str, authority: Path | None) -> "Forge":
+    from carbonfleet.hub.settings import ReviewSettings
+
+    given = {"kind": kind, "api": api, "repository": repository, "token_file": token}
+    return ReviewSettings.model_validate(given | {"base": base, "ca_file": authority}).open()
 
 
 @contextmanager

@@ -144,11 +144,7 @@ class Branches:
         """
 
         def work(_attempt: int) -> str:
-            self._bench.fetch((OPEN, REJECTED))
-            branch = {n: self._branch(n, commit) for n, commit in self._refs(OPEN)}.get(name)
-            if branch is None or branch.head != head:
-                raise ReviewRefused(f"{name} is not at {head[:10]} any more: look at it again")
-            placement = self._fit_to_merge(branch, now)
+            branch, placement = self._fit_to_merge(name, head, now)
             parents = [self._bench.head.id, pygit2.Oid(hex=head)]
             message = f"Merge {name}\n\nApproved by {person[0]}.\n"
             commit = self._bench.commit(parents, {placement.path: branch.content}, message, person)
@@ -159,7 +155,15 @@ class Branches:
 
         return self._repository.retrying(work)
 
-    def _fit_to_merge(self, branch: Branch, now: datetime) -> Placement:
+    def check(self, name: str, head: str, now: datetime) -> None:
+        """See that a proposal may be merged now. Raises ReviewRefused as `approve` does."""
+        self._repository.retrying(lambda _attempt: self._fit_to_merge(name, head, now))
+
+    def _fit_to_merge(self, name: str, head: str, now: datetime) -> tuple[Branch, Placement]:
+        self._bench.fetch((OPEN, REJECTED))
+        branch = {n: self._branch(n, commit) for n, commit in self._refs(OPEN)}.get(name)
+        if branch is None or branch.head != head:
+            raise ReviewRefused(f"{name} is not at {head[:10]} any more: look at it again")
         placement, tip = branch.placement, self._bench.tip
         if placement is None:
             raise ReviewRefused(f"{branch.name} holds no placement that can be read")
@@ -179,7 +183,7 @@ class Branches:
             raise ReviewRefused(f"attempt {placement.attempt - 1} of {placement.key} is over: there is nothing to move")
         if attempts and not branch.leaves:
             raise ReviewRefused(f"{placement.key} is on the main branch already")
-        return placement
+        return branch, placement
 
     def _refs(self, prefix: str) -> list[tuple[str, pygit2.Commit]]:
         start = f"refs/remotes/origin/{prefix}/"

@@ -23,7 +23,6 @@ from carbonfleet.fleet.review import (
     Forge,
     ForgeError,
     ForgeRateLimited,
-    MergeOutcome,
     Proposal,
     Propose,
     PullRequest,
@@ -210,23 +209,6 @@ class Reviews:
         until = f"Good until {branch.expires_at:%Y-%m-%d %H:%M} UTC."
         self._check(branch.head, FRESH_CHECK, ok=True, description=until)
         return Proposal(place.id, branch.name, Stage.OPEN, "awaits review", branch.head, request.url)
-
-    def merge(self, proposal: Proposal, now: datetime) -> MergeOutcome:
-        """Merge an open proposal on the forge, at exactly the commit that was evaluated.
-
-        Never twice: after any doubt the request is read again before anything else is done.
-        """
-        if self._forge is None:
-            return MergeOutcome.NOT_READY
-        request = self._forge.find(proposal.branch)
-        if request is None:
-            return MergeOutcome.GONE
-        if request.state is PullState.MERGED:
-            return MergeOutcome.ALREADY_MERGED
-        if request.head_sha != proposal.commit:
-            return MergeOutcome.HEAD_MOVED
-        self._polled.pop(proposal.branch, None)
-        return self._forge.merge(request.number, proposal.commit, request.title).outcome
 
     def _take_back(self, branch: Branch, why: str, now: datetime) -> None:
         """Fail `fresh` first, so that nobody merges what is being closed; one comment, close, delete."""
