@@ -71,6 +71,8 @@ def test_a_hub_killed_at_each_step_of_a_move_that_people_agree_to_moves_the_job_
     reviewed.start()
     agree_until(reviewed, "asked", lambda: runs_in_oslo(reviewed, "asked"))
     moved_once(reviewed, "asked")
+    assert reviewed.house.told("asked", "MoveProposed")
+    assert reviewed.house.told("asked", "Moving")
 
 
 @pytest.mark.soak

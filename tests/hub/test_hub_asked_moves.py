@@ -8,6 +8,7 @@ from fixtures.forge_server import Pull
 from fixtures.hub_process import condition
 from fixtures.review_house import ReviewHouse
 
+CLOSED_QUEBEC = "jurisdictions: [CA]\n    maintenance: true"
 ONCE = ["place 1", "move 2", "remove 1", "place 2", "remove 2"]
 
 
@@ -21,7 +22,8 @@ def desk(request, hub_api, tmp_path):
     made.close()
 
 
-every_forge = pytest.mark.parametrize("desk", ["github", "gitlab", "gitea"], indirect=True)
+OTHERS = [pytest.param(kind, marks=pytest.mark.soak) for kind in ("gitlab", "gitea")]
+every_forge = pytest.mark.parametrize("desk", ["github", *OTHERS], indirect=True)
 
 
 def run(desk: ReviewHouse, name: str) -> None:
@@ -105,12 +107,12 @@ def test_a_no_to_a_move_holds_for_the_generation_and_the_job_runs_on(desk):
 
 
 def test_a_no_to_a_move_is_no_no_to_the_next_placement(desk):
-    pull = ask(desk, "lost")
+    pull = ask(desk, "reclaimed")
     desk.forge.close(pull)
     desk.step(times=2, minutes=1)
-    desk.house.spokes.plays["lost"] = "stop-first"
+    desk.house.spokes.plays["reclaimed"] = "stop-first"
     desk.step(times=5, minutes=1)
-    assert [attempt for attempt, _ in starts(desk, "lost")] == [1, 2]
+    assert [attempt for attempt, _ in starts(desk, "reclaimed")] == [1, 2]
     assert desk.house.spokes.violations == []
 
 
@@ -189,6 +191,25 @@ def test_where_the_place_is_gone_once_it_has_stopped_the_job_goes_on_at_home(des
     assert starts(desk, "back") == [(1, "ca-qc-1"), (2, "ca-qc-1")]
     assert desk.house.spokes.violations == []
     assert desk.house.git.git("ls-tree", "-r", "--name-only", "main", "moves") == ""
+
+
+def test_where_home_is_closed_too_people_are_asked_about_the_next_place(desk):
+    pull = ask(desk, "lost")
+    desk.house.spokes.slow_to_stop.add("lost")
+    desk.merge(pull)
+    desk.step(times=3)
+    close_oslo(desk.house)
+    desk.house.edit("Close Quebec", "clusters/ca-qc-1/cluster.yaml", "jurisdictions: [CA]", CLOSED_QUEBEC)
+    desk.house.spokes.slow_to_stop.remove("lost")
+    desk.step(times=3, hours=3)  # until Ohio is clean
+    again = desk.pull("lost")
+    assert (desk.phase("lost"), again.state, again.branch == pull.branch) == (Phase.PROPOSED, "open", False)
+    assert again.title == f"Place {desk.house.namespace}/lost on us-oh-1"
+    desk.merge(again)
+    desk.step(times=4)
+    assert starts(desk, "lost") == [(1, "ca-qc-1"), (2, "us-oh-1")]
+    assert desk.house.git.git("ls-tree", "-r", "--name-only", "main", "moves") == ""
+    assert desk.house.spokes.violations == []
 
 
 def test_a_move_of_a_kind_that_nobody_wants_to_see_is_made_at_once(desk):

@@ -265,7 +265,7 @@ def _settled(wanted: Propose, found: Proposals) -> Proposal | None:
     said_no = found.rejected.get((decision.uid, decision.generation, MOVE if wanted.leaves else PLACE))
     if said_no is not None:
         return Proposal(wanted.place.id, name, Stage.REJECTED, said_no)
-    agreed = found.tip.moves.get(decision.uid)
+    agreed = found.tip.moves.get(decision.uid) if wanted.leaves else None
     if wanted.place.id in found.tip.index.by_id or (agreed is not None and agreed.placement_id == wanted.place.id):
         return Proposal(wanted.place.id, name, Stage.MERGED, commit=found.tip.commit)
     return None
