@@ -4,8 +4,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from carbonfleet.cli.explain import explain
 from carbonfleet.cli.review import app
 from carbonfleet.fleet import AlreadyThere, Committed, Lapse, Refused, Remove
 from carbonfleet.fleet.branches import Branches, ReviewRefused, branch_of
@@ -16,6 +18,8 @@ from fixtures.fleet_values import CLOCK, place, uid_of
 
 SOON = CLOCK.now() + timedelta(hours=1)
 PAT = ("Pat Person", "pat@example.org")
+explain_app = typer.Typer()
+explain_app.command()(explain)
 FILE = "moves/ml/llama.yaml"
 
 
@@ -178,5 +182,8 @@ def test_people_list_show_and_approve_a_move_from_the_command_line(reviews, live
     shown = run("show", "ml.llama").output
     assert shown.startswith("Move ml/llama from us-oh-1 to no-osl-1\n")
     assert "Merging alone stops and starts nothing." in shown
+    told = CliRunner().invoke(explain_app, ["-"], input=shown)
+    assert told.exit_code == 0
+    assert told.output.startswith("The proposal: Start (Placed)\nno-osl-1 has the cleanest electricity")
     assert run("approve", "ml.llama").exit_code == 0
     assert live.uid in repository.fetch().moves

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from test_flow_crashes import held_push
 
 from carbonfleet.api.job_status import Phase
 from fixtures.asked_moves import PATIENT, SHARED, ask_before_moving, close_oslo, open_oslo
 from fixtures.hub_process import condition
-from fixtures.kubeapi_server import eventually
-from fixtures.reviewed import LONG, Reviewed, agree_until, reviewed_house
+from fixtures.kubeapi_server import PATIENCE, eventually
+from fixtures.reviewed import Reviewed, agree_until, reviewed_house
 
 pytestmark = pytest.mark.speed(240.0)
 OTHERS = [pytest.param(kind, marks=pytest.mark.soak) for kind in ("gitlab", "gitea")]
@@ -55,15 +56,15 @@ def runs_in_oslo(reviewed: Reviewed, name: str) -> bool:
 def test_a_hub_killed_at_each_step_of_a_move_that_people_agree_to_moves_the_job_once(reviewed):
     under_way(reviewed, "asked")
     with reviewed.held("after", "POST") as reached:
-        assert reached.wait(LONG)
+        assert reached.wait(PATIENCE)
         reviewed.kill()
     assert (reviewed.house.phase("asked"), reviewed.created_for("asked")) == (Phase.RUNNING, 1)
     reviewed.start()
-    eventually(lambda: condition(reviewed.house.job("asked"), "Running").reason == "MoveProposed", LONG)
-    with reviewed.held_push("post-receive") as reached:
+    eventually(lambda: condition(reviewed.house.job("asked"), "Running").reason == "MoveProposed")
+    with held_push(reviewed.house, "post-receive", "remove") as reached:
         agree_until(reviewed, "asked", reached.exists)
         reviewed.kill()
-    with reviewed.held_push("pre-receive") as reached:
+    with held_push(reviewed.house, "pre-receive", "place") as reached:
         reviewed.start()
         agree_until(reviewed, "asked", reached.exists)
         reviewed.kill()
@@ -79,21 +80,21 @@ def test_a_hub_killed_at_each_step_of_a_move_that_people_agree_to_moves_the_job_
 @pytest.mark.timeout(600)
 def test_people_say_yes_and_no_and_come_too_late_while_jobs_run(reviewed):
     under_way(reviewed, "yes", "no", "ends")
-    eventually(lambda: all(reviewed.open_pull(name) for name in ("yes", "no", "ends")), LONG)
+    eventually(lambda: all(reviewed.open_pull(name) for name in ("yes", "no", "ends")))
     refused, overtaken = reviewed.open_pull("no"), reviewed.open_pull("ends")
     reviewed.forge.close(refused)
     reviewed.house.spokes.plays["ends"] = "succeed"
     agree_until(reviewed, "yes", lambda: runs_in_oslo(reviewed, "yes"))
     moved_once(reviewed, "yes")
-    reviewed.house.wait_reason("no", "Running", "MoveRejected", seconds=LONG)
+    reviewed.house.wait_reason("no", "Running", "MoveRejected")
     reviewed.house.wait("ends", Phase.SUCCEEDED)
-    eventually(lambda: overtaken.state == "closed", LONG)
+    eventually(lambda: overtaken.state == "closed")
     assert overtaken.said == ["Superseded: the job has ended."]
     reviewed.kill()
     reviewed.start()
-    eventually(lambda: reviewed.house.log().count("leading as") == 2, LONG)
+    eventually(lambda: reviewed.house.log().count("leading as") == 2)
     reviewed.house.spokes.plays["no"] = "succeed"
-    reviewed.house.wait("no", Phase.SUCCEEDED, seconds=LONG)
+    reviewed.house.wait("no", Phase.SUCCEEDED)
     assert (starts(reviewed, "no"), starts(reviewed, "ends")) == ([(1, "ca-qc-1")], [(1, "ca-qc-1")])
     assert reviewed.created_for("no") == 1
     assert reviewed.house.spokes.violations == []
@@ -103,9 +104,9 @@ def test_people_say_yes_and_no_and_come_too_late_while_jobs_run(reviewed):
 @pytest.mark.timeout(600)
 def test_a_move_that_nobody_agrees_to_in_time_is_asked_for_anew(reviewed):
     under_way(reviewed, "slow")
-    eventually(lambda: reviewed.open_pull("slow"), LONG)
+    eventually(lambda: reviewed.open_pull("slow"))
     first = reviewed.open_pull("slow")
-    eventually(lambda: reviewed.open_pull("slow") not in (None, first), LONG)
+    eventually(lambda: reviewed.open_pull("slow") not in (None, first))
     assert first.said == ["Superseded: the hours it was made for have passed."]
     agree_until(reviewed, "slow", lambda: runs_in_oslo(reviewed, "slow"))
     moved_once(reviewed, "slow")

@@ -6,7 +6,7 @@ import pytest
 
 from carbonfleet.api.job_status import Phase
 from fixtures.hub_process import condition
-from fixtures.kubeapi_server import eventually
+from fixtures.kubeapi_server import PATIENCE, eventually
 from fixtures.reviewed import Reviewed, reviewed_house
 
 OTHERS = [pytest.param(kind, marks=pytest.mark.soak) for kind in ("gitlab", "gitea")]
@@ -23,7 +23,7 @@ def test_killed_around_the_making_of_the_pull_request(reviewed, when):
     name = f"{when}-request"
     with reviewed.held(when, "POST") as reached:
         reviewed.house.submit(name, review="required")
-        assert reached.wait(40)
+        assert reached.wait(PATIENCE)
         assert reviewed.created_for(name) == (1 if when == "after" else 0)
         reviewed.kill()
     reviewed.start()
@@ -39,7 +39,7 @@ def test_killed_after_the_merge_and_before_the_hub_knows(reviewed):
     reviewed.house.submit("merged", review="required")
     pull = reviewed.pull("merged")
     with reviewed.held("before", "GET") as reached:
-        eventually(lambda: reviewed.tell("labeled", pull) == 202 and reached.wait(0.5), 40)
+        eventually(lambda: reviewed.tell("labeled", pull) == 202 and reached.wait(0.5))
         reviewed.merge(pull)
         reviewed.kill()
     reviewed.start()
@@ -68,7 +68,7 @@ def test_webhooks_old_doubled_out_of_order_and_lost_change_nothing(reviewed):
         assert reviewed.deliver(body, headers) in (202, 401)
     eventually(lambda: reviewed.house.phase("storm") is Phase.PROPOSED)
     reviewed.merge(pull)
-    job = reviewed.house.wait("storm", Phase.SUCCEEDED, seconds=60)
+    job = reviewed.house.wait("storm", Phase.SUCCEEDED)
     assert condition(job, "Approved").reason == "Merged"
     reviewed.house.assert_run_once("storm")
     assert reviewed.created_for("storm") == 1

@@ -1,5 +1,6 @@
 """`carbonfleet explain`: why a job goes where it goes, from the same plan, with or without a cluster."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def explain(
-    what: Annotated[str, typer.Argument(help="A job's manifest, or namespace/name of a job on the hub.")],
+    what: Annotated[
+        str, typer.Argument(help="A job's manifest, namespace/name of a job on the hub, or - for a proposal's text.")
+    ],
     fleet: Annotated[Path, typer.Option(help="For a manifest: a checkout of the fleet repository.")] = Path("fleet"),
     signals: Annotated[
         Path | None,
@@ -27,20 +30,34 @@ def explain(
     """Show the candidate table: each spoke, at what score, or why not.
 
     For a manifest nothing is applied: it is planned as if every spoke were up and free. For a job on the hub
-    the table is the decision that the hub wrote down.
+    the table is the decision that the hub wrote down. A proposal's text, with its block of the decision, is read from
+    the standard input: carbonfleet review show PROPOSAL | carbonfleet explain -
     """
     from rich.console import Console
 
     from carbonfleet.api.wire import format_time
     from carbonfleet.local.screen import candidate_table
 
-    job, record = _offline(Path(what), fleet, signals, demo) if Path(what).exists() else _recorded(what, kubeconfig)
+    if what == "-":
+        key, record = "The proposal", _proposed(sys.stdin.read())
+    else:
+        known = _offline(Path(what), fleet, signals, demo) if Path(what).exists() else _recorded(what, kubeconfig)
+        key, record = known[0].key, known[1]
     console = Console() if Console().is_terminal else Console(width=160)
-    console.print(f"[bold]{job.key}[/bold]: {record.outcome} ({record.reason})", highlight=False)
+    console.print(f"[bold]{key}[/bold]: {record.outcome} ({record.reason})", highlight=False)
     console.print(record.message, highlight=False, markup=False)
     console.print(candidate_table(record.candidates))
     if record.recheck_at is not None and record.outcome in ("Wait", "Blocked"):
         console.print(f"Looked at again at {format_time(record.recheck_at)} at the latest.", highlight=False)
+
+
+def _proposed(text: str) -> "DecisionRecord":
+    from carbonfleet.fleet.proposal_text import decision_of
+
+    record = decision_of(text)
+    if record is None:
+        fail("this is no proposal's text with the block of its decision: give what `carbonfleet review show` prints")
+    return record
 
 
 def _offline(

@@ -5,11 +5,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet.branches import Branch
 from carbonfleet.fleet.manifest import PlacementInvalid, manifests
 
 LONGEST_TITLE: Final = 120
+_BLOCK: Final = re.compile(r"(?ms)^```yaml carbon-placement\n(.*?)\n```$")
 LONGEST_BODY: Final = 60_000
 
 
@@ -79,6 +81,15 @@ def _about_the_move(branch: Branch) -> list[str]:
 def _doubt(expected: Mapping[str, Any]) -> str:
     doubt = expected.get("doubtGramsCo2e")
     return f" ± {_number(doubt)}" if doubt else ""
+
+
+def decision_of(text: str) -> DecisionRecord | None:
+    """The record in a proposal's text, as a forge shows it; None where there is none, or it is not whole."""
+    found = _BLOCK.search(text.replace("\r\n", "\n"))
+    try:
+        return DecisionRecord.model_validate_json(found[1]) if found else None
+    except ValueError:
+        return None
 
 
 def plain(text: str) -> str:
