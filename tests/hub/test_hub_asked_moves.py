@@ -91,6 +91,40 @@ def test_a_proposal_to_move_touches_no_file_that_a_spoke_reads(desk):
     assert files == [f"moves/{desk.house.namespace}/apart.yaml"]
 
 
+def join(desk: ReviewHouse, pull: Pull, message: str, **who: str) -> None:
+    """The forge writes the proposal's change on the main branch, without the proposal's own commit."""
+    git = desk.house.git
+    tree = git.git("merge-tree", "--write-tree", "main", pull.branch).splitlines()[0]
+    dates = {"GIT_COMMITTER_DATE": desk.clock.now().isoformat()}
+    git.git("update-ref", "refs/heads/main", git.git("commit-tree", tree, "-p", "main", "-m", message, **dates, **who))
+    pull.merged, pull.state = True, "closed"
+
+
+@pytest.mark.parametrize("how", ["squash", "rebase"])
+def test_it_does_not_matter_how_a_move_is_merged(desk, how):
+    pull = ask(desk, "joined")
+    hub = {"GIT_AUTHOR_NAME": "carbonfleet", "GIT_AUTHOR_EMAIL": "hub@carbonfleet.dev"}
+    message = desk.house.git.git("log", "-1", "--format=%B", pull.branch)
+    join(desk, pull, "Move it (#1)") if how == "squash" else join(desk, pull, message, **hub)
+    desk.step(times=4)
+    assert starts(desk, "joined") == [(1, "ca-qc-1"), (2, "no-osl-1")]
+    assert (desk.forge.created, pull.said, desk.house.spokes.violations) == (1, [], [])
+    assert desk.house.git.git("branch", "--list", "carbon/*") == ""
+    assert desk.house.git.git("ls-tree", "-r", "--name-only", "main", "moves") == ""
+
+
+def test_a_proposal_is_closed_while_its_place_takes_nothing_and_opened_again(desk):
+    pull = ask(desk, "held")
+    close_oslo(desk.house)
+    desk.step(minutes=1)
+    why = "no-osl-1 takes nothing new while maintenance is true"
+    assert (pull.state, pull.said) == ("closed", [f"Superseded: {why}."])
+    assert condition(desk.house.job("held"), "Running").reason == "MoveHeld"
+    open_oslo(desk.house)
+    desk.step(minutes=1)
+    assert (desk.pull("held").state, desk.forge.created) == ("open", 2)
+
+
 @every_forge
 def test_a_no_to_a_move_holds_for_the_generation_and_the_job_runs_on(desk):
     pull = ask(desk, "stays")

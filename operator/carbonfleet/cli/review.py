@@ -65,7 +65,7 @@ def show_all(
             table.add_row(
                 branch.name,
                 placement.key if placement else "?",
-                placement.cluster if placement else "?",
+                " to ".join(filter(None, (branch.leaves, placement.cluster))) if placement else "?",
                 format_time(placement.start) if placement else "?",
                 str(expected.get("gramsCo2e", "")),
                 str(expected.get("costUsd", "")),
