@@ -147,13 +147,15 @@ def _trains(known: Known, spoke: str, since: datetime) -> str:
 
 def asked_of(known: Known) -> tuple[str, str]:
     """What people are asked, or have said, of moving a job under way: the reason and the words; empty if nothing."""
-    proposal = known.proposal
-    goes_on = "stays paused" if known.view.placement and known.view.placement.suspended else "runs on"
+    proposal, placed = known.proposal, known.view.placement
+    if placed is None:
+        return "", ""
+    goes_on = "stays paused" if placed.suspended else "runs on"
     if known.agreed:
         return "MoveAgreed", f"Moves to {known.agreed}, as people agreed, once that can take it; {goes_on} until then."
     if known.no_move:
         return "MoveRejected", known.no_move
-    if proposal is None or known.view.placement is None:
+    if proposal is None:
         return "", ""
     match proposal.stage:
         case ReviewStage.OPEN | ReviewStage.HUMAN_EDITED:

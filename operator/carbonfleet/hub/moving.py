@@ -30,6 +30,8 @@ _OVER: Final = {
 
 def recalled(world: World, scene: Scene) -> Scene:
     """The scene with what people said of moves: yes, on the branch; no, as far as it was heard."""
+    if not world.no_moves and not (scene.tip and scene.tip.moves):
+        return scene
     refusals = {view.uid: said for view in scene.views if (said := _refusal(world, view))}
     if scene.tip is None or not scene.tip.moves:
         return replace(scene, no_moves=refusals)
@@ -76,9 +78,11 @@ def _in_the_way(view: JobView, move: Placement, scene: Scene) -> bool:
 
 def lapses(scene: Scene) -> list[Lapse]:
     """People's word on moves that can't be made any more; of a job that has stopped it is kept until it is placed."""
+    if scene.tip is None or not scene.tip_is_fresh or not scene.tip.moves:
+        return []
     found = [Lapse(move, "its job is no more") for move in scene.stray_moves]
     for view in scene.views:
-        move = scene.tip.moves.get(view.uid) if scene.tip else None
+        move = scene.tip.moves.get(view.uid)
         if move is None or view.stage is Stage.ENDED:
             continue
         if not _is_next(view, move):
@@ -101,6 +105,8 @@ class Asking:
 
 def ask_first(world: World, scene: Scene, planned: Planned) -> tuple[Planned, Asking]:
     """Moves to which people must agree, taken out of what was planned: until they have, the job is left as it is."""
+    if not (world.asked or world.reviews.has_open or any(map(_must_be_asked, planned.decisions.values()))):
+        return planned, Asking()
     live = {view.uid: view for view in scene.views if view.stage is Stage.LIVE and has_same_spec(view)}
     asked = {uid for uid, decision in planned.decisions.items() if _must_be_asked(decision) and uid in live}
     decided = planned.decisions.keys() - asked

@@ -82,10 +82,10 @@ def write_statuses(
             actual = figures.get(view.uid)
             turn = records.get(view.uid) if view.uid in scene.turns else None
             known = Known(view, record, troubles.get(view.uid), commit, actual, proposals.get(view.uid), turn=turn)
-            if placed is not None:
-                agreed = scene.agreed.get(view.uid)
-                known = replace(known, no_move=scene.no_moves.get(view.uid, ""))
-                known = replace(known, agreed=agreed.move.cluster if agreed else "")
+            if view.uid in scene.agreed:
+                known = replace(known, agreed=scene.agreed[view.uid].move.cluster)
+            if view.uid in scene.no_moves:
+                known = replace(known, no_move=scene.no_moves[view.uid])
             if may_turn(view):
                 known = replace(known, why_it_stays=scene.why_it_stays(view))
             known = replace(known, is_overdue=scene.is_overdue(known), is_spoke_lost=scene.is_spoke_lost(view))

@@ -85,14 +85,14 @@ def stay_or_go(problem: Problem, job: int, room: Room) -> Choice | None:
         return agreed
     if _is_forbidden(problem, job, home):
         there = _elsewhere(problem, job, home, slots)
-        return None if there is not None and needs_leave(problem, job, there) else there
+        return None if there is not None and _needs_leave(problem, job, there) else there
     if not (_may_leave(problem, job, incumbent) and problem.known[problem.jobs[job].spec.signal][home]):
         return keep
     window = window_at(problem, job, home, keep.segments)
     here, there = _cut_at_home(problem, job, home, slots), _elsewhere(problem, job, home, slots)
     if incumbent.agreed is not None:
         there = None  # people are not asked again while their word stands
-    elif there is not None and there.running is Outcome.PAUSE and needs_leave(problem, job, there):
+    elif there is not None and there.running is Outcome.PAUSE and _needs_leave(problem, job, there):
         there = _elsewhere(problem, job, home, slots, at_once=True)  # it never pauses in the hope of a yes
     options = [(here, _gain_here(problem, job, window)), (there, _gain_there(problem, job, window))]
     good = [option for option, gain in options if option is not None and keep.score - option.score > gain]
@@ -115,7 +115,7 @@ def taken_up(problem: Problem, job: int) -> Choice | None:
     there = _elsewhere(problem, job, home, slots)
     if here is None or there is None:
         return here or there
-    if needs_leave(problem, job, there):
+    if _needs_leave(problem, job, there):
         return here
     window = window_at(problem, job, home, here.segments)
     return there if here.score - there.score > real_gain(problem, job, window) else here
@@ -131,7 +131,7 @@ def as_paused(problem: Problem, job: int, choice: Choice | None) -> Choice | Non
     return replace(choice, running=now if choice.start == 0 else Outcome.PAUSE)
 
 
-def needs_leave(problem: Problem, job: int, there: Choice) -> bool:
+def _needs_leave(problem: Problem, job: int, there: Choice) -> bool:
     """Whether a person must agree before a job under way goes there."""
     window = window_at(problem, job, there.lane, there.segments)
     return leave_for(problem, job, there.lane, window, moving=True).required
