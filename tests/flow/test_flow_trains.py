@@ -1,37 +1,78 @@
-"""A training on a real Ray head, paused when the grid turns out dirtier and taken up from its checkpoint."""
+"""Trainings on a real Ray head under a real hub: paused, moved and left alone as the grid turns out."""
 
+import csv
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
 from fake_electricitymaps import TOKEN, FakeElectricityMaps, hour_of
 
 from carbonfleet.api.job_status import Phase
-from carbonfleet.api.report import AttemptPhase, ReportSpec
-from carbonfleet.clock import VARIABLE
-from carbonfleet.kube import ours
-from carbonfleet.local.child import Child
+from carbonfleet.api.report import AttemptPhase
+from carbonfleet.api.workload import Workload
+from carbonfleet.fleet.workload import config_of
 from fixtures.grid import Grid, write_settings
 from fixtures.hub_process import GRAMS, ROOT, House, clock_of, condition, open_house
 from fixtures.kubeapi_server import eventually
+from fixtures.real_training import IN_OSLO, OSLO, QUEBEC, agent_of, all_heard, report_of, reports_of, tiny, trains
 
 pytest_plugins = ["fixtures.ray_head"]
-pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.timeout(900), pytest.mark.speed(120.0)]
+pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.timeout(2400), pytest.mark.speed(120.0)]
 
 HOUR = timedelta(hours=1)
-TINY = {
-    "model": "carbonfleet/tiny-qwen2",
-    "dataset": {"name": "carbonfleet/tiny-instructions"},
-    "lora": {"rank": 8, "alpha": 16},
-    "training": {"learningRate": 2e-3, "steps": 300, "batchSize": 8, "sequenceLength": 128},
-    "checkpoints": {"everySteps": 50},
-}
+CPU_SECONDS = 80
+"""What the training takes at least when it is let alone: over two and a half hours of the house's clock."""
 SCHEDULE = {"maxDelay": "24h", "interruptible": {"minimumRun": "1h", "overhead": "10m"}}
+
+
+def workload_of(steps: int) -> dict[str, Any]:
+    return tiny(steps, every=50)
+
+
+def losses(output: Path) -> list[float]:
+    """Every loss of a run, step by step."""
+    with (output / "loss.csv").open() as file:
+        rows = [(row["train_loss"], row["validation_loss"]) for row in csv.DictReader(file)]
+    return [float(value) for row in rows for value in row if value]
+
+
+def train_alone(output: Path, steps: int) -> dict[str, Any]:
+    """The training by itself, in a process with one thread, as Ray runs it; its metrics."""
+    config = config_of(Workload.model_validate(workload_of(steps)), gpus=1)
+    told = {"LORA_CONFIG": config, "LORA_OUTPUT": str(output), "LORA_ATTEMPT": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "workloads.lora.train"]
+    subprocess.run(command, cwd=ROOT, env=os.environ | told, check=True, capture_output=True, timeout=1200)
+    return json.loads((output / "metrics.json").read_text())
+
+
+@dataclass(frozen=True)
+class Unbroken:
+    """A run that nobody stopped: what the others must come to."""
+
+    steps: int
+    losses: list[float]
+    digest: str
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> Unbroken:
+    """As many steps as this machine does in CPU_SECONDS, which a load beside it does not stretch."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    quick = train_alone(folder / "quick", 30)
+    steps = max(200, round(CPU_SECONDS / quick["step_cpu_seconds"]))
+    metrics = train_alone(folder / "whole", steps)
+    return Unbroken(steps, losses(folder / "whole"), metrics["config_digest"])
 
 
 @pytest.fixture
@@ -41,83 +82,131 @@ def grid() -> Grid:
 
 @pytest.fixture
 def house(own_api, grid, ray_head, tmp_path) -> Iterator[House]:
-    """A hub, and a real agent with a Ray head in Oslo; the other spokes are played."""
+    """A hub, and real agents with a Ray head and one store in Oslo and Quebec; Ohio is played."""
     clock = clock_of(own_api)
     with FakeElectricityMaps(list(GRAMS), clock.now, grid.value) as maps:
         made = open_house(tmp_path / "house", own_api, clock)
         made.signals = write_settings(made.root, maps.url, TOKEN)
-        facts = "clusters/no-osl-1/cluster.yaml"
-        made.edit("Eight simulated GPUs", facts, "gpus: 1024, gpusPerNode: 8", "gpus: 8, simulated: true")
-        made.spokes.silent.add("no-osl-1")
-        agent = agent_of(made, ray_head)
+        agents = [agent_of(made, ray_head, cluster, made.root) for cluster in (OSLO, QUEBEC)]
         try:
             made.start_hub()
             made.spokes.start()
-            agent.start()
+            for agent in agents:
+                agent.start()
+            eventually(lambda: all_heard(made), 60)
             yield made
         finally:
-            agent.kill()
+            for agent in agents:
+                agent.kill()
             made.close()
             made.git.stop()
 
 
-def agent_of(house: House, ray_head) -> Child:
-    """`carbonfleet spoke run` with the real training."""
-    token = house.root / "ray-token"
-    token.write_text(ray_head.token)
-    options = {
-        "--name": "no-osl-1",
-        "--fleet-url": house.git.url,
-        "--hub-kubeconfig": str(house.api.kubeconfig),
-        "--runtime": "ray",
-        "--ray-address": ray_head.address,
-        "--ray-token-file": str(token),
-        "--workload": str(ROOT),
-        "--state": str(house.root / "agent"),
-        "--store": str(house.root / "store"),
-        "--poll-seconds": "0.5",
-        "--sync-seconds": "0.5",
-        "--progress-seconds": "1",
-    }
-    command = [sys.executable, "-m", "carbonfleet", "spoke", "run"]
-    command += [part for option in options.items() for part in option]
-    return Child("agent", command, house.root / "logs" / "agent.log", {VARIABLE: house.clock.encode()})
+def start(house: House, steps: int, **given: Any) -> datetime:
+    """A training under way in Oslo; the hour in which it began."""
+    house.submit("real", duration="4h", schedule=SCHEDULE, workload=workload_of(steps), **given)
+    eventually(lambda: trains(house, "real"), 120)
+    return hour_of(report_of(house, "real").start_time)
 
 
-def report_of(house: House) -> ReportSpec | None:
-    items, _ = house.kube.list(ours("trainingreports", "spoke-no-osl-1"))
-    return ReportSpec.model_validate(items[0]["spec"]) if items else None
+def output_of(house: House) -> Path:
+    return house.root / "store" / house.body("real")["metadata"]["uid"]
 
 
-def trains(house: House) -> bool:
-    report = report_of(house)
-    return report is not None and report.phase is AttemptPhase.RUNNING and report.progress is not None
+def first_progress(ray_head, submission: str) -> dict[str, Any]:
+    """The first thing that a run said of itself, as Ray logged it."""
+    headers = {"Authorization": f"Bearer {ray_head.token}"}
+    answer = requests.get(f"{ray_head.address}/api/jobs/{submission}/logs", headers=headers, timeout=30)
+    lines = [line for line in answer.json()["logs"].splitlines() if line.startswith("LORA_PROGRESS ")]
+    return json.loads(lines[0].removeprefix("LORA_PROGRESS "))
 
 
-def test_a_forecast_miss_pauses_a_real_training_which_goes_on_from_its_checkpoint(house, grid):
-    in_oslo = {"dataClass": "public", "allowedRegions": ["europe-north1"]}
-    house.submit("real", duration="4h", schedule=SCHEDULE, residency=in_oslo, workload=TINY)
-    eventually(lambda: trains(house), 120)
-    began = hour_of(report_of(house).start_time)
+def assert_ended_as_unbroken(house: House, unbroken: Unbroken) -> None:
+    output = output_of(house)
+    assert json.loads((output / "metrics.json").read_text())["config_digest"] == unbroken.digest
+    found = losses(output)
+    apart = max(abs(ours - theirs) for ours, theirs in zip(found, unbroken.losses, strict=True))
+    print(f"{len(found)} losses, at most {apart:.1e} from the unbroken run's; the last is {found[-1]:.6f}")
+    assert found == pytest.approx(unbroken.losses, abs=1e-5)
+
+
+def test_a_forecast_miss_pauses_a_real_training_which_goes_on_from_its_checkpoint(house, grid, unbroken):
+    began = start(house, unbroken.steps, residency=IN_OSLO)
     grid.becomes("NO-NO1", began, 1.3 * GRAMS["NO-NO1"])
     grid.becomes("NO-NO1", began + 4 * HOUR, GRAMS["NO-NO1"])
     job = house.wait("real", Phase.PAUSED, seconds=180)
-    paused = report_of(house)
+    paused = report_of(house, "real")
     assert "30 % above what was expected" in job.status.summary
-    assert 0 < paused.checkpoint.step == paused.progress.step < 300
+    assert 0 < paused.checkpoint.step == paused.progress.step < unbroken.steps
     print(f"\n{house.clock.now()} {job.status.summary}\n{condition(job, 'Running').message}")
     print(f"paused at {paused.progress}, {paused.checkpoint}")
     house.wait("real", Phase.RUNNING, seconds=240)
-    eventually(lambda: report_of(house).progress.step > paused.checkpoint.step, 120)
-    print(f"{house.clock.now()} goes on: {report_of(house).progress}, {report_of(house).stints}")
-    job = house.wait("real", Phase.SUCCEEDED, seconds=400)
-    assert job.status.progress.step == 300
+    eventually(lambda: report_of(house, "real").progress.step > paused.checkpoint.step, 120)
+    print(f"{house.clock.now()} goes on: {report_of(house, 'real').progress}, {report_of(house, 'real').stints}")
+    job = house.wait("real", Phase.SUCCEEDED, seconds=700)
+    assert job.status.progress.step == unbroken.steps
     assert job.status.progress.validation_loss < job.status.progress.initial_validation_loss
     assert (job.status.attempt, job.status.pauses) == (1, 1)
     eventually(lambda: house.changes("real") == ["place 1", "suspend 1", "resume 1", "remove 1"], 30)
     (line,) = house.ledger("real")
-    stints = report_of(house).stints
+    stints = report_of(house, "real").stints
     held = sum((stint.end - stint.start for stint in stints), timedelta())
     print(f"{job.status.summary}\n{stints}\n{line.energy_kwh:.3f} kWh over {held} of {line.end - line.start}")
     assert len(stints) == 2
     assert line.energy_kwh == pytest.approx(0.4 * held / HOUR, rel=0.1)
+    assert_ended_as_unbroken(house, unbroken)
+
+
+def test_half_the_intensity_elsewhere_moves_a_real_training_once(house, grid, ray_head, unbroken):
+    began = start(house, unbroken.steps)
+    grid.becomes("CA-QC", began, GRAMS["CA-QC"] / 2)
+    job = house.wait("real", Phase.MOVING, seconds=180)
+    print(f"\n{house.clock.now()} {job.status.summary}")
+    eventually(lambda: trains(house, "real", 2), 240)
+    first = report_of(house, "real")
+    print(f"{first.phase} in Oslo at {first.progress}, {first.checkpoint}")
+    assert (first.phase, first.reason) == (AttemptPhase.STOPPED, "Removed")
+    assert 0 < first.checkpoint.step == first.progress.step < unbroken.steps
+    job = house.wait("real", Phase.SUCCEEDED, seconds=700)
+    eventually(lambda: house.changes("real") == ["place 1", "remove 1", "place 2", "remove 2"], 30)
+    second = report_of(house, "real", 2)
+    assert (first.spoke, second.spoke, job.status.attempt, job.status.pauses) == (OSLO, QUEBEC, 2, 1)
+    assert first.end_time <= second.start_time
+    resumed = first_progress(ray_head, list(reports_of(house, "real"))[1])
+    print(f"attempt 2 began after step {resumed['checkpoint']['step']} and first told of step {resumed['step']}")
+    assert f"sha256:{resumed['checkpoint']['sha256']}" == first.checkpoint.digest
+    assert resumed["step"] in (first.checkpoint.step, first.checkpoint.step + 1)
+    assert_ended_as_unbroken(house, unbroken)
+    assert_accounts_add_up(house, job)
+
+
+def assert_accounts_add_up(house: House, job) -> None:
+    """One line for each attempt, of the time in which it held its GPU and of the grid that it stood in."""
+    lines = house.ledger("real")
+    for line, report in zip(lines, reports_of(house, "real").values(), strict=True):
+        (stint,) = report.stints
+        held = stint.end - stint.start
+        at = f"{line.energy_kwh:.3f} kWh at {line.grams_per_kwh:.1f} g/kWh"
+        print(f"{line.cluster}: {held}, {at}, {line.grams:.2f} g with building and embodied")
+        assert line.energy_kwh == pytest.approx(0.4 * held / HOUR, rel=0.1)
+    assert [line.cluster for line in lines] == [OSLO, QUEBEC]
+    assert [line.grams_per_kwh for line in lines] == pytest.approx([GRAMS["NO-NO1"], GRAMS["CA-QC"] / 2], rel=0.02)
+    actual = job.status.actual
+    print(f"together {actual.energy_kwh} kWh, {actual.grams_co2e} g: {job.status.summary}")
+    assert actual.attempts == 2
+    assert actual.energy_kwh == pytest.approx(sum(line.energy_kwh for line in lines), rel=1e-3)
+    assert actual.grams_co2e == pytest.approx(sum(line.grams for line in lines), rel=1e-3)
+
+
+def test_five_percent_up_and_down_leaves_a_real_training_alone(house, grid, unbroken):
+    began = start(house, unbroken.steps)
+    for hour in range(24):
+        up, down = (1.05, 0.95) if hour % 2 else (0.95, 1.05)
+        grid.becomes("NO-NO1", began + hour * HOUR, up * GRAMS["NO-NO1"])
+        grid.becomes("CA-QC", began + hour * HOUR, down * GRAMS["NO-NO1"])
+    job = house.wait("real", Phase.SUCCEEDED, seconds=700)
+    eventually(lambda: house.changes("real") == ["place 1", "remove 1"], 30)
+    assert (job.status.attempt, job.status.pauses, job.status.cluster) == (1, 0, OSLO)
+    (line,) = house.ledger("real")
+    print(f"\nran {line.end - line.start} at {line.grams_per_kwh:.1f} g/kWh: {job.status.summary}")
+    assert line.end - line.start > 2 * HOUR

@@ -22,6 +22,11 @@ def conditions(status):
     return {c.type: (c.status.value, c.reason) for c in status.conditions}
 
 
+def message(status, kind):
+    """What a condition says."""
+    return next(c.message for c in status.conditions if c.type == kind)
+
+
 def test_a_waiting_job_says_what_it_waits_for():
     status = status_of(Known(view(), record("Wait", "WaitingForCleanWindow", "Starts at two.")), NOON)
     assert (status.phase, status.summary, status.cluster) == (Phase.WAITING, "Starts at two.", "no-osl-1")
@@ -137,6 +142,30 @@ def test_a_result_is_said_in_one_line_and_in_full_in_its_condition():
     (finished,) = [c.message for c in status.conditions if c.type == "Finished"]
     assert "1.00 kWh (profile estimate)" in finished
     assert "the baseline would have emitted 500 gCO2e" in finished
+
+
+def test_a_failure_says_what_is_kept_and_how_it_is_tried_again():
+    saved = {"uri": "/store/u", "step": 20}
+    words = {"reason": "DiskFull", "message": "no room. Free some", "end_time": NOON + timedelta(hours=1)}
+    failed = report("Failed", checkpoint=saved, **words)
+    status = status_of(Known(view({"attempt": 1}, placed=placement(), said=failed), record()), NOON)
+    assert message(status, "Finished") == (
+        "no room. Free some. To try it again from step 20, its last good checkpoint: kubectl annotate ctj -n ml train "
+        'carbonfleet.dev/replace="$(date +%s)" --overwrite; or change the job.'
+    )
+    lost = failed.model_copy(update={"reason": "CorruptCheckpoint", "message": "none is left " * 75})
+    status = status_of(Known(view({"attempt": 1}, placed=placement(), said=lost), record()), NOON)
+    assert "To try it again from the start: kubectl annotate" in message(status, "Finished")
+
+
+def test_what_a_training_warns_of_is_said_while_it_runs_and_when_it_is_done():
+    warning = "skipped the checkpoint of step 6: its file is gone"
+    at = {"progress": {"step": 4, "total_steps": 9}, "message": warning}
+    runs = status_of(Known(view(placed=placement(), said=report(**at)), record()), NOON)
+    assert message(runs, "Running") == f"step 4 of 9. S{warning[1:]}"
+    done = report("Succeeded", end_time=NOON + timedelta(hours=2), **at)
+    over = status_of(Known(view(placed=placement(), said=done), record()), NOON)
+    assert message(over, "Finished").endswith(f". The training says: {warning}.")
 
 
 def test_a_long_decision_is_in_full_in_its_condition_and_short_in_the_summary():

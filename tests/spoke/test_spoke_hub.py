@@ -222,6 +222,26 @@ def test_memory_that_can_not_be_read_is_set_aside(kube_house, runtime):
     assert (state / "attempts.broken").exists()
 
 
+def test_an_agent_that_cannot_write_tells_the_hub_and_starts_nothing_new_until_it_can(kube_house, runtime):
+    house = kube_house
+    agent, second = house.agent(runtime), name_of("zz-" + house.job)
+    house.publish(intent(house.job))
+    runtime.phase[house.attempt] = Phase.RUNNING
+    step(agent, house, Phase.RUNNING)
+    in_the_way = house.agent_settings().state / "attempts.new"
+    in_the_way.mkdir()
+    runtime.phase[house.attempt] = Phase.SUCCEEDED
+    step(agent, house, Phase.SUCCEEDED)
+    house.publish(intent("zz-" + house.job))
+    house.cycle_until(agent, lambda: second in house.reports(), 20)
+    assert house.reports()[second].reason == "StateNotWritable"
+    assert second not in runtime.started
+    house.cycle_until(agent, lambda: any("attempts.json: Is a directory" in p for p in house.spoke().status.problems))
+    in_the_way.rmdir()
+    house.cycle_until(agent, lambda: second in runtime.started, 20)
+    house.cycle_until(agent, lambda: house.spoke().status.problems == (), 20)
+
+
 def test_a_pass_that_fails_does_not_end_the_agent(kube_house, runtime):
     house = kube_house
     house.publish(intent(house.job))

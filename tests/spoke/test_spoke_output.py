@@ -101,6 +101,14 @@ def test_without_a_meter_the_energy_is_an_estimate_for_the_hub_to_make():
     assert found.energy == Energy(method=EnergyMethod.ESTIMATE)
 
 
+def test_what_a_training_warns_of_is_found_in_its_output_and_in_its_log():
+    warned = {**NUMBERS, "warnings": ["skipped one", "skipped another"]}
+    text = json.dumps(warned)
+    seen = read_findings(lambda name: text.encode() if name == "progress.json" else None, 2, "", REAL_TIME)
+    heard = findings_in_log(f"LORA_PROGRESS {text}\n", 2, "", REAL_TIME)
+    assert seen.warning == heard.warning == "skipped one; skipped another"
+
+
 @pytest.mark.parametrize(
     "junk", [b"", b"{", b"[]", b"null", b'{"attempt": "x"}', b'{"attempt": 9, "step": -1}', b"\xff\xfe", b"7"]
 )

@@ -62,7 +62,20 @@ def test_an_output_of_another_configuration_is_refused(tmp_path):
     started.reach(3)
     started.signal(signal.SIGTERM)
     started.wait()
-    failed(runs.train(runs.tiny(steps=1001), tmp_path / "job", 2), "BadConfig", 2, "another configuration")
+    failed(runs.train(runs.tiny(steps=1001), tmp_path / "job", 1), "BadConfig", 2, "another configuration")
+
+
+def test_a_higher_attempt_with_mended_settings_begins_anew_and_what_was_saved_is_found_again(tmp_path):
+    stopped_at(7, tmp_path / "job")
+    mended = runs.start(runs.tiny(training={"learning_rate": 1e-3}), tmp_path / "job", 2)
+    first = mended.reach(3)
+    assert first["step"] == 3
+    assert "begins anew" in mended.progress[0]["warnings"][0]
+    mended.signal(signal.SIGKILL)
+    mended.wait()
+    back = runs.start(runs.tiny(), tmp_path / "job", 3)
+    assert back.reach(7)["checkpoint"]["step"] == 6
+    assert back.wait() == 0
 
 
 @pytest.mark.parametrize("model", ["nobody/has-this-model", "/no/such/folder", "../../etc", "a b\n$(id)"])
@@ -92,7 +105,33 @@ def test_a_dataset_that_cannot_be_used_says_why(source, content, words, tmp_path
 
 def test_too_little_memory_is_told_apart(tmp_path):
     settings = runs.tiny(dataset={"samples": 2000}, training={"batch_size": 1600})
-    failed(runs.train(settings, tmp_path / "job", memory_bytes=200_000_000), "OutOfMemory", 12, "batch_size")
+    run = runs.train(settings, tmp_path / "job", memory_bytes=200_000_000)
+    failed(run, "OutOfMemory", 12, "memory ran out: can't allocate memory: you tried to", "Lower the batch size")
+
+
+def test_a_model_that_does_not_fit_into_memory_is_not_an_unknown_one(tmp_path):
+    from workloads.lora.tiny import tiny_model, tiny_tokenizer
+
+    tiny_model(0).save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    weights = tmp_path / "model/model.safetensors"
+    grow(weights, 8_000_000_000)
+    settings = {**runs.tiny(), "model": str(tmp_path / "model")}
+    run = runs.train(settings, tmp_path / "job", memory_bytes=1_000_000_000)
+    failed(run, "OutOfMemory", 12, str(tmp_path / "model"), "does not fit into memory", "smaller model")
+
+
+def grow(weights: Path, size: int) -> None:
+    """Put one more tensor into a file of weights; its zeros take no room on the disk."""
+    data = weights.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    last = len(data) - end
+    header["more"] = {"dtype": "F32", "shape": [size // 4], "data_offsets": [last, last + size]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    weights.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
+    os.truncate(weights, 8 + len(text) + last + size)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
@@ -184,4 +223,4 @@ def test_a_file_system_without_space_is_a_full_disk(tmp_path):
     if "mount:" in run.stderr or "unshare:" in run.stderr:
         pytest.skip(f"no private mounts here: {run.stderr.strip()}")
     assert run.returncode == 15, run.stderr
-    assert "DiskFull: no space left to write: [Errno 28]" in run.stderr
+    assert f"DiskFull: cannot write 2.2 MB to {tmp_path}/job, where 1.0 MB are free: No space left" in run.stderr

@@ -116,6 +116,7 @@ def test_a_model_by_path_and_a_dataset_by_path_train_too(finished, tmp_path):
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     dataset = {"path": str(tmp_path / "data.jsonl"), "minimum_helpfulness": 2}
     settings = {**runs.tiny(steps=4), "model": str(model), "dataset": dataset}
+    del settings["lora"]  # the baseline's, by default
     run = runs.train(settings, tmp_path / "job")
     assert run.process.exitcode == 0, run.text
     config = json.loads((tmp_path / "job/adapter/adapter_config.json").read_text())

@@ -58,18 +58,20 @@ def save(run: Run, rngs: list[list[torch.Tensor]], store: Store, lease: Lease, k
 
 
 def newest_good(store: Store, lease: Lease) -> tuple[Saved | None, list[str]]:
-    """The newest checkpoint whose bytes are what was written, and why newer ones were passed over.
+    """The newest checkpoint whose bytes are what was written, and why it is not the newest of all.
 
     Raises `CorruptCheckpoint` if there were some and none is good: starting over is for a person to say.
     """
     skipped: list[str] = []
+    if not lease.record.checkpoints and lease.record.earlier:
+        return None, ["begins anew, for its settings are not those of the attempts before; what they saved is kept"]
     for saved in lease.record.checkpoints:
         fault = _fault(store, saved)
         if fault is None:
             return saved, skipped
         skipped.append(f"skipped the checkpoint of step {saved.step}: {fault}")
     if skipped:
-        raise Failure("CorruptCheckpoint", f"{'; '.join(skipped)}. None is left: clear the output to start over")
+        raise Failure("CorruptCheckpoint", f"{'; '.join(skipped)}. None is left: to start over, remove {store.place}")
     return None, skipped
 
 
@@ -93,7 +95,7 @@ def restore(run: Run, store: Store, saved: Saved, rank: int) -> None:
 
 def sweep(store: Store, lease: Lease) -> None:
     """Remove what killed processes left in the folder: files that the lease does not name."""
-    named = {saved.file for saved in lease.record.checkpoints}
+    named = {saved.file for saved in lease.record.kept}
     for name in store.names("checkpoints"):
         if f"checkpoints/{name}" not in named:
             store.remove(f"checkpoints/{name}")

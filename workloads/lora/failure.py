@@ -1,6 +1,7 @@
 """Why a run ended early: a reason for machines, a sentence for people, an exit code of its own."""
 
 import errno
+import re
 from typing import Literal
 
 Reason = Literal[
@@ -30,7 +31,10 @@ EXIT_CODES: dict[Reason, int] = {
     "Fenced": 42,
     "Stopped": 143,  # as a shell says it: 128 + SIGTERM
 }
+MORE_ROOM = "Free some, or give it a larger disk; the last checkpoint is safe"
+LESS_MEMORY = "Lower the batch size or the sequence length, or give it more memory"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_MEMORY = re.compile(r"(can't|cannot) allocate memory|bad_alloc", re.IGNORECASE)
 
 
 class Failure(Exception):  # noqa: N818  # not every reason is an error: Stopped is a wish
@@ -58,12 +62,9 @@ def explain(error: BaseException) -> Failure:
         if isinstance(cause, Failure):
             return cause
         if is_full_disk(cause):
-            return Failure("DiskFull", f"no space left to write: {cause}. Free some; the last checkpoint is safe")
+            return Failure("DiskFull", f"no space left to write: {cause}. {MORE_ROOM}")
         if is_out_of_memory(cause):
-            return Failure(
-                "OutOfMemory",
-                f"{_first_line(cause)}. Lower training.batch_size or sequence_length",
-            )
+            return Failure("OutOfMemory", f"memory ran out{_plain(cause)}. {LESS_MEMORY}")
         if type(cause).__module__.startswith(("botocore", "aiobotocore")):
             return Failure("StoreUnavailable", f"the object store did not do its part: {_first_line(cause)}")
     return Failure("Unexpected", f"{type(error).__name__}: {_first_line(error)}")
@@ -75,10 +76,12 @@ def is_full_disk(error: BaseException) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on the accelerator or the host; torch says the latter only in words."""
+    """Whether memory ran out, on the accelerator or the host; torch and safetensors say the latter only in words."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    return isinstance(error, RuntimeError | OSError) and _NO_MEMORY.search(str(error)) is not None
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -88,6 +91,12 @@ def _chain(error: BaseException) -> list[BaseException]:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
     return chain
+
+
+def _plain(error: BaseException) -> str:
+    """Its words, if any, without where in torch's source it happened."""
+    words = _first_line(error).rpartition("DefaultCPUAllocator: ")[2].rstrip(".")
+    return f": {words}" if words else ""
 
 
 def _first_line(error: BaseException) -> str:

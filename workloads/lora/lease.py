@@ -43,6 +43,20 @@ class Record(BaseModel):
     holder: str
     config_digest: str
     checkpoints: tuple[Saved, ...] = ()
+    earlier: dict[str, tuple[Saved, ...]] = {}
+    """What attempts with other settings saved, by their digest: settings that come back find it again."""
+
+    @property
+    def kept(self) -> tuple[Saved, ...]:
+        """Every checkpoint that is not to be removed."""
+        return (*self.checkpoints, *(saved for others in self.earlier.values() for saved in others))
+
+    def under(self, config_digest: str) -> Self:
+        """The record for other settings, which go on from what they saved themselves."""
+        earlier = {**self.earlier, self.config_digest: self.checkpoints}
+        own = earlier.pop(config_digest, ())
+        kept = {digest: saved for digest, saved in earlier.items() if saved}
+        return self.model_copy(update={"config_digest": config_digest, "checkpoints": own, "earlier": kept})
 
 
 class Lease:
@@ -55,10 +69,11 @@ class Lease:
 
     @classmethod
     def take(cls, store: Store, attempt: int, config_digest: str) -> Self:
-        """Take the lease for `attempt`; raise `Fenced` if another is ahead, `BadConfig` if it is another job.
+        """Take the lease for `attempt`; raise `Fenced` if another is ahead, `BadConfig` if it has other settings.
 
         A process started again with the same number takes over from the one before it. Of two that start
-        at once with the same number the one whose write loses is fenced.
+        at once with the same number the one whose write loses is fenced. A higher attempt may have other
+        settings: somebody mended them. It begins anew, and what was saved before stays.
         """
         holder = f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
         lost = False
@@ -68,7 +83,9 @@ class Lease:
             if current.attempt > attempt or (lost and current.attempt == attempt):
                 raise _fenced(attempt, current)
             if current.config_digest != config_digest:
-                raise Failure("BadConfig", "this output holds another configuration's run; give each its own")
+                if current.attempt == attempt:
+                    raise Failure("BadConfig", "this output holds another configuration's run; give each its own")
+                current = current.under(config_digest)
             record = current.model_copy(update={"attempt": attempt, "holder": holder})
             try:
                 return cls(store, record, store.swap(NAME, _encode(record), found[1] if found else None))

@@ -4,9 +4,11 @@ from typing import Any
 
 import torch
 
-from .failure import Failure, explain
+from .failure import Failure, explain, is_out_of_memory
 from .settings import TINY_MODEL, Settings
 from .tiny import CHATML, tiny_model, tiny_tokenizer
+
+_TOO_BIG = "Take a smaller model, or give it more memory"
 
 
 def load_base(name: str, seed: int, device: torch.device) -> tuple[Any, Any]:
@@ -19,7 +21,11 @@ def load_base(name: str, seed: int, device: torch.device) -> tuple[Any, Any]:
     try:
         model, tokenizer = _pretrained(name, device)
     except Exception as error:  # the hub client's, the file system's and the config's errors all mean the same here
-        if explain(error).reason in {"DiskFull", "OutOfMemory"}:
+        if is_out_of_memory(error):
+            raise Failure(
+                "OutOfMemory", f"model {name[:200]!r} does not fit into memory: {_brief(error)}. {_TOO_BIG}"
+            ) from error
+        if explain(error).reason == "DiskFull":
             raise
         raise Failure("UnknownModel", f"cannot load model {name[:200]!r}: {_brief(error)}") from error
     tokenizer.pad_token_id = next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)

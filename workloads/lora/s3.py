@@ -20,6 +20,7 @@ class S3Store:
         waits = {"connect_timeout": 10, "read_timeout": 60}
         retries = {"max_attempts": 5, "mode": "standard"}
         self._root = root
+        self.place = f"s3://{root}"
         self._bucket, _, self._prefix = root.partition("/")
         try:
             config = Config(**waits, retries=retries)

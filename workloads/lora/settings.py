@@ -44,7 +44,7 @@ class Lora(Strict):
     """The adapter; the defaults are the baseline configuration."""
 
     rank: int = Field(16, ge=1, le=1024)
-    alpha: float = Field(32, gt=0, le=4096)
+    alpha: float = Field(32.0, gt=0, le=4096)
     dropout: float = Field(0.1, ge=0, lt=1)
     target_modules: tuple[Text, ...] = Field(ALL_PROJECTIONS, min_length=1, max_length=64)
 

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 
 import fsspec
 
-from .failure import Failure
+from .failure import MORE_ROOM, Failure, is_full_disk
 
 
 class Conflict(Exception):  # noqa: N818  # an answer, not an error
@@ -21,6 +22,8 @@ class Conflict(Exception):  # noqa: N818  # an answer, not an error
 class Store(Protocol):
     """Files of one job by name (`/` separates folders). A write is there whole or not at all."""
 
+    place: str
+    """The path or URL, for people."""
     report_seconds: float
     """How long to wait between two small writes of mere news."""
 
@@ -70,6 +73,7 @@ class LocalStore:
     def __init__(self, fs: Any, root: str) -> None:  # noqa: ANN401  # fsspec ships no types
         self._fs = fs
         self._root = Path(root)
+        self.place = root
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -80,8 +84,17 @@ class LocalStore:
         return bytes(self._fs.cat_file(str(self._root / name)))
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
-        """See `Store`: a temporary file beside it, flushed, then renamed over it."""
-        path = self._root / name
+        """See `Store`: a temporary file beside it, flushed, then renamed over it; `DiskFull` where there is no room."""
+        try:
+            self._write(self._root / name, data, durable=durable)
+        except OSError as error:
+            if not is_full_disk(error):
+                raise
+            free = shutil.disk_usage(self._root).free
+            what = f"cannot write {_size(len(data))} to {self.place}, where {_size(free)} are free: {error.strerror}"
+            raise Failure("DiskFull", f"{what}. {MORE_ROOM}") from error
+
+    def _write(self, path: Path, data: bytes, *, durable: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
@@ -128,6 +141,10 @@ class LocalStore:
         with (self._root / ".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count} bytes"
 
 
 def _digest(data: bytes) -> str:

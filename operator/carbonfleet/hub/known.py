@@ -6,6 +6,7 @@ from typing import Final
 
 from carbonfleet.api.job_status import DecisionRecord, Figures, Phase
 from carbonfleet.api.report import ReportSpec, stints_of
+from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.fleet import Proposal, object_name
 from carbonfleet.fleet.review import Stage as ReviewStage
 from carbonfleet.hub.turns import reserved_until
@@ -56,6 +57,8 @@ MERGED_LATE: Final = "Superseded"
 """A person merged the proposal after its time: it is taken out of Git again."""
 LONGEST_TROUBLE: Final = 400
 """Characters: what a person must do comes last, and is not to be cut off."""
+LONGEST_MESSAGE: Final = 1000
+"""Characters of a condition's message, with some to spare."""
 NOT_ACCOUNTED: Final = "NotAccounted"
 """The attempt ended, and its line of the ledger is not written yet: until then the job has not."""
 
@@ -206,7 +209,18 @@ def outcome_of(known: Known, report: ReportSpec) -> str:
         if figures.baseline_grams_co2e is not None:
             text += f"; the baseline would have emitted {grams(figures.baseline_grams_co2e)}, so it saved "
             text += saved_text(figures, measured=True)
-    return f"{text}."
+    return f"{text}. The training says: {report.message}." if report.message else f"{text}."
+
+
+def failure_of(known: Known, report: ReportSpec) -> str:
+    """Why a training ended without a result, what of it is kept, and how it is tried again."""
+    said = report.message or f"the attempt ended as {report.phase.value}"
+    good = report.checkpoint if report.reason != "CorruptCheckpoint" else None
+    saved = f"from step {good.step}, its last good checkpoint" if good else "from the start"
+    metadata = known.view.body["metadata"]
+    ask = f'kubectl annotate ctj -n {metadata["namespace"]} {metadata["name"]} {ANNOTATION.REPLACE}="$(date +%s)"'
+    again = f"To try it again {saved}: {ask} --overwrite; or change the job."
+    return f"{shortened(said, LONGEST_MESSAGE - len(again)).rstrip('.')}. {again}"
 
 
 def _losses(report: ReportSpec) -> str:

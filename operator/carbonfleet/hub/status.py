@@ -25,6 +25,7 @@ from carbonfleet.hub.known import (
     asked_of,
     change_of,
     expected_end,
+    failure_of,
     in_full,
     outcome_of,
     saved_text,
@@ -254,6 +255,7 @@ def _running(known: Known, phase: Phase) -> Rung | None:
     if report.phase is AttemptPhase.RUNNING and placed is not None and placed.suspended:
         return Rung("Running", TRUE, "Pausing", f"{placed.cluster} was asked to save it and give up its GPUs; {done}")
     if report.phase is AttemptPhase.RUNNING:
+        done += "" if report.reason or not report.message else f". {_capitalised(report.message)}"
         if known.is_overdue and (end := expected_end(known)) is not None:
             return Rung("Running", TRUE, "Overdue", f"{done}; it was expected to end by {time(end)}")
         stays = words or known.why_it_stays
@@ -262,14 +264,17 @@ def _running(known: Known, phase: Phase) -> Rung | None:
     return Rung("Running", FALSE, reason, report.message or f"attempt {report.attempt}: {report.phase.value.lower()}")
 
 
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _finished(known: Known, phase: Phase) -> Rung | None:
     report = known.view.current_report
     if not phase.is_terminal or report is None or not report.phase.is_terminal:
         return None
     if report.phase is AttemptPhase.SUCCEEDED:
         return Rung("Finished", TRUE, "Succeeded", outcome_of(known, report))
-    said = f"the attempt ended as {report.phase.value}"
-    return Rung("Finished", TRUE, report.reason or report.phase.value, report.message or said)
+    return Rung("Finished", TRUE, report.reason or report.phase.value, failure_of(known, report))
 
 
 _LADDER: Final = (

@@ -175,6 +175,7 @@ class Agent:
             *(link.problem for link in (self._git, self._runtime_link)),
             *(self._wanted.problems if self._wanted else ()),
             *(self._view.observed.blind.values() if self._view.observed else ()),
+            self._memory.problem,
             self._executor.allow_list_problem(),
             *self._outbox.rejected.values(),
         )

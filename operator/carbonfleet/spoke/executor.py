@@ -65,6 +65,8 @@ class Executor:
         placement, runs = wanted.placement, view.observed.runs.values() if view.observed else ()
         if any(run.is_live and run.job.uid == placement.uid and run.name != wanted.name for run in runs):
             return Refusal("WaitingForStop", "another attempt of this job still runs here", is_final=False)
+        if self.memory.problem:
+            return Refusal("StateNotWritable", self.memory.problem, is_final=False)
         facts, path = view.wanted.facts if view.wanted else None, self.settings.allow_list
         try:
             return refusal_of(placement, facts, read_allow_list(path) if path else None, held)
@@ -96,7 +98,9 @@ class Executor:
             return
         if not self._may_ask(sight.run.name):
             return
-        logger.info("Spoke %s: %s %s", self.settings.spoke, action.value.lower(), sight.run.name)
+        # Of what is over there may be many, and it is asked for until it is gone.
+        level = logging.DEBUG if action is Action.PRUNE else logging.INFO
+        logger.log(level, "Spoke %s: %s %s", self.settings.spoke, action.value.lower(), sight.run.name)
         try:
             if action is Action.SUSPEND and sight.wanted is not None:
                 self.runtime.suspend(sight.wanted)

@@ -42,6 +42,8 @@ class Memory(Mapping[str, Known]):
         loaded = _load(self._path)
         self.is_new = loaded is None
         """Nothing is remembered: only the hub knows what ran here before."""
+        self.problem = ""
+        """Why it can't be saved, if it can't: until then nothing may be started that must not be forgotten."""
         self._known = loaded or {}
         self._dirty = self.is_new
 
@@ -61,13 +63,20 @@ class Memory(Mapping[str, Known]):
         self._dirty = self._dirty or before is None or _lasting(before) != _lasting(known)
 
     def save(self, keep: Iterable[str] = ()) -> None:
-        """Write the file if something that lasts has changed; the names in `keep` are never forgotten."""
+        """Write the file if something that lasts has changed; the names in `keep` are never forgotten.
+
+        Where it can't be written, `problem` says so, and the next call tries again: the hub must hear of it.
+        """
         if not self._dirty:
             return
         self._forget(frozenset(keep))
         entries = {name: _entry(known) for name, known in self._known.items()}
-        _replace(self._path, _File(attempts=entries).model_dump_json(by_alias=True, indent=1))
-        self._dirty = False
+        try:
+            _replace(self._path, _File(attempts=entries).model_dump_json(by_alias=True, indent=1))
+        except OSError as error:
+            self.problem = f"cannot write {self._path}: {error.strerror}; what runs goes on, and nothing is started"
+            return
+        self._dirty, self.problem = False, ""
 
     def close(self) -> None:
         """Let another agent have it."""

@@ -60,6 +60,7 @@ class _Numbers(BaseModel):
     updated_at: AwareDatetime | None = None
     """These two in real time."""
     checkpoint: _Saved | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class Failure(BaseModel):
@@ -85,6 +86,8 @@ class Findings:
     progress: Progress | None = None
     checkpoint: Checkpoint | None = None
     energy: Energy | None = None
+    warning: str = ""
+    """What a person should know of it though it goes on, such as a checkpoint that was passed over."""
     is_done: bool = False
     """The training has finished, in this very attempt."""
 
@@ -132,6 +135,7 @@ def read_findings(read: Read, attempt: int, place: str, clock: Clock) -> Finding
         progress=_progress(numbers, clock) if numbers else None,
         checkpoint=_checkpoint(read(LEASE), place),
         energy=_energy(numbers, clock, is_whole=last is not None) if numbers else None,
+        warning="; ".join(numbers.warnings) if numbers else "",
         is_done=_attempt_of(read(DONE)) == attempt,
     )
 
@@ -147,7 +151,7 @@ def findings_in_log(log: str, attempt: int, place: str, clock: Clock) -> Finding
         return Findings()
     samples = thinned([sample for one in found if one for sample in _energy(one, clock).samples])
     energy = _energy(last, clock).model_copy(update={"samples": samples})
-    return Findings(_progress(last, clock), _as_checkpoint(last.checkpoint, place), energy)
+    return Findings(_progress(last, clock), _as_checkpoint(last.checkpoint, place), energy, "; ".join(last.warnings))
 
 
 def failure_in(log: str) -> Failure | None:

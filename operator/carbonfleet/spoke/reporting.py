@@ -41,7 +41,7 @@ def report_of(sight: Sight, standing: Standing, found: Findings, context: Contex
         spoke=context.spoke,
         phase=standing.phase,
         reason=standing.reason,
-        message=standing.message[:1024],
+        message=(standing.message or found.warning)[:1024],
         observed_commit=context.commit,
         start_time=started,
         end_time=ended,
