@@ -4,9 +4,9 @@ import pytest
 
 from carbonfleet.fleet import Repository
 from fixtures.fleet_values import CLOCK, quick_settings
-from fixtures.git_server import git_server, http_git_server
+from fixtures.git_server import git_server, http_git_server, https_git_server
 
-__all__ = ["git_server", "http_git_server"]
+__all__ = ["git_server", "http_git_server", "https_git_server"]
 
 
 @pytest.fixture

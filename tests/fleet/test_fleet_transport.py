@@ -1,7 +1,6 @@
 """Servers that refuse, vanish or want a token: each failure has one meaning, and none loses a placement."""
 
 import os
-import shutil
 import socket
 import stat
 import subprocess
@@ -27,7 +26,6 @@ from carbonfleet.fleet import (
 )
 from carbonfleet.fleet.errors import Failure, classify
 from fixtures.fleet_values import CLOCK, place, quick_settings
-from fixtures.git_server import HttpGitServer
 
 
 def hub(url, directory, tries=3, sleep=time.sleep, **more):
@@ -199,41 +197,13 @@ def test_a_token_file_is_read_anew_each_time(http_git_server, tmp_path):
     assert repository.fetch().clusters
 
 
-@pytest.fixture
-def https_git_server(tmp_path):
-    """Behind a certificate that only its own file vouches for."""
-    certificate = tmp_path / "server.pem"
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    command += [*subject, "-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "certificate")]
-    subprocess.run(command, check=True, capture_output=True, timeout=180)
-    certificate.write_text((tmp_path / "key").read_text() + (tmp_path / "certificate").read_text())
-    server = HttpGitServer(tmp_path / "https-server", token="let-me-in", certificate=certificate)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.mark.skipif(not shutil.which("openssl"), reason="makes its certificate with openssl")
 def test_https_trusts_only_what_it_is_told_to(https_git_server, tmp_path):
     with pytest.raises(AccessDenied, match="certificate"):
         hub(https_git_server.url, tmp_path / "stranger", token="let-me-in").fetch()
-    known = hub(https_git_server.url, tmp_path / "hub", token="let-me-in", ca_file=tmp_path / "certificate")
+    known = hub(https_git_server.url, tmp_path / "hub", token="let-me-in", ca_file=https_git_server.authority)
     assert isinstance(known.publish([place("llama")]).results[place("llama").id], Committed)
 
 
-@pytest.mark.skipif(not shutil.which("openssl"), reason="makes its certificate with openssl")
 def test_a_command_trusts_the_certificate_that_it_is_given(https_git_server, tmp_path):
     (tmp_path / "token").write_text("let-me-in")
     options = ["--fleet-url", https_git_server.url, "--fleet-token-file", str(tmp_path / "token")]
@@ -243,7 +213,7 @@ def test_a_command_trusts_the_certificate_that_it_is_given(https_git_server, tmp
         return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
     assert "certificate" in listed().stderr
-    done = listed("--ca-file", str(tmp_path / "certificate"))
+    done = listed("--ca-file", str(https_git_server.authority))
     assert (done.returncode, done.stdout.strip()) == (0, "No proposal is open."), done.stderr
 
 

@@ -14,9 +14,9 @@ from carbonfleet.api.report import Checkpoint, Progress
 from carbonfleet.api.wire import API_VERSION
 from carbonfleet.kube import ours
 from carbonfleet.sweep import SWEEP, Endpoint, SweepError, Wishes, best_of
-from fixtures.git_server import git_server
+from fixtures.git_server import git_server, https_git_server
 
-__all__ = ["git_server"]
+__all__ = ["git_server", "https_git_server"]
 NAMESPACE = "serving"
 SPEC = {
     "workload": {"model": "acme/base", "dataset": {"name": "acme/data"}, "image": "carbonfleet/lora:0.1.0"},
@@ -135,6 +135,17 @@ def test_it_goes_to_git_with_the_image_that_was_asked_for(hub, command, sweep, g
     before = git_server.commits()
     assert "already in serving/no-osl-1" in serve(command, hub, *written).output
     assert git_server.commits() == before
+
+
+def test_a_git_server_with_an_authority_of_its_own_is_trusted_when_that_is_given(
+    hub, command, sweep, https_git_server, tmp_path
+):
+    (tmp_path / "token").write_text("let-me-in")
+    where = ("--fleet-url", https_git_server.url, "--fleet-token-file", str(tmp_path / "token"))
+    author = ("--author", "Pat Person <pat@example.org>")
+    assert "certificate" in serve(command, hub, *where, *author).output
+    done = serve(command, hub, *where, *author, "--ca-file", str(https_git_server.authority))
+    assert (done.exit_code, "written to serving/no-osl-1" in done.output) == (0, True), done.output
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ import yaml
 from carbonfleet.cli import app
 from carbonfleet.clock import Clock
 from carbonfleet.local.demo import write_signals
+from carbonfleet.local.ray_head import RayHead
 from carbonfleet.local.stack import Stack, StackSettings
+from fixtures.kubeapi_server import eventually
 
 pytestmark = [pytest.mark.soak, pytest.mark.ray]
 ROOT = Path(__file__).parents[2]
@@ -79,6 +82,22 @@ def trained(stack, tmp_path_factory):
             return found
         time.sleep(2)
     raise AssertionError({name: job.get("status", {}).get("phase") for name, job in jobs(stack).items()})
+
+
+def test_a_training_whose_ray_head_is_killed_goes_on_from_its_checkpoint(stack, trained):
+    body = broken("unknown-data")
+    body["metadata"]["name"] = "orphan"
+    body["spec"]["workload"] |= {"dataset": {"name": "carbonfleet/tiny-instructions"}}
+    body["spec"]["workload"]["training"] |= {"steps": 600}
+    body["spec"]["workload"]["checkpoints"] = {"everySteps": 20}
+    assert stack.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(body)).returncode == 0
+    eventually(lambda: "lastGoodCheckpoint" in jobs(stack)["orphan"].get("status", {}), PATIENCE_SECONDS)
+    folder = Path((stack.settings.state / "ray.directory").read_text().strip())
+    os.kill(RayHead.find(folder).pid, signal.SIGKILL)
+    eventually(lambda: jobs(stack)["orphan"]["status"]["phase"] in ("Succeeded", "Failed"), PATIENCE_SECONDS)
+    status = jobs(stack)["orphan"]["status"]
+    assert (status["phase"], status["attempt"], status["progress"]["step"]) == ("Succeeded", 1, 600), status
+    stack.check()
 
 
 def test_four_jobs_reach_the_leaderboard_and_each_has_learnt(command, stack, trained, tmp_path):

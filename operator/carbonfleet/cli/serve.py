@@ -36,6 +36,9 @@ def serve(
     fleet_token_file: Annotated[Path | None, _option("A token, for https.", "FLEET_TOKEN_FILE")] = None,
     fleet_ssh_key: Annotated[Path | None, _option("A key, for ssh.", "FLEET_SSH_KEY")] = None,
     fleet_known_hosts: Annotated[Path | None, _option("The SSH server's keys.", "FLEET_KNOWN_HOSTS")] = None,
+    ca_file: Annotated[
+        Path | None, _option("Certificates to trust for https, in place of the system's.", "CA_FILE")
+    ] = None,
     signing_key: Annotated[Path | None, _option("Sign the commit with this SSH key.", "SIGNING_KEY")] = None,
     author: Annotated[str, typer.Option(help="Who you are: NAME <EMAIL>; as in git's own settings if left out.")] = "",
 ) -> None:
@@ -56,10 +59,8 @@ def serve(
         _write(serving, out)
         return
     keys = {"token_file": fleet_token_file, "ssh_key": fleet_ssh_key, "known_hosts": fleet_known_hosts}
-    written = _publish(
-        serving, author, {"url": fleet_url, "branch": fleet_branch, "signing_key": signing_key} | keys, replace=replace
-    )
-    _tell(serving, written)
+    where = {"url": fleet_url, "branch": fleet_branch, "ca_file": ca_file, "signing_key": signing_key}
+    _tell(serving, _publish(serving, author, where | keys, replace=replace))
 
 
 def _chosen(jobs: "tuple[CarbonTrainingJob, ...]", wishes: "Wishes") -> "Serving":

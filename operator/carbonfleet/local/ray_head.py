@@ -86,6 +86,7 @@ class RayHead:
         if running is not None and running.answers():
             return running
         _check(settings.directory)
+        end_leftovers(settings.directory)
         token = secrets.token_hex(24)
         _write_private(settings.directory / "token", token)
         ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
@@ -98,12 +99,16 @@ class RayHead:
     @classmethod
     def find(cls, directory: Path) -> Self | None:
         """The head that was started in `directory` and still runs, if any."""
+        head = cls.recorded(directory)
+        return head if head is not None and head.runs() else None
+
+    @classmethod
+    def recorded(cls, directory: Path) -> Self | None:
+        """The head that was last started in `directory`, whether or not it runs."""
         try:
-            record = json.loads((directory / "head.json").read_text())
-            head = cls(**record)
+            return cls(**json.loads((directory / "head.json").read_text()))
         except (OSError, ValueError, TypeError):
             return None
-        return head if head.runs() else None
 
     def record(self) -> dict[str, Any]:
         """What `find` reads."""
@@ -215,6 +220,16 @@ def _write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
     temporary.replace(path)
+
+
+def end_leftovers(directory: Path) -> None:
+    """End what a head that was killed has left running in its session: trainings too, which nobody follows."""
+    head = RayHead.recorded(directory)
+    if head is None or ticks(head.pid):  # it runs, or its number is another process's by now
+        return
+    for pid in _session(head.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _session(leader: int) -> dict[int, int]:

@@ -25,13 +25,16 @@ from carbonfleet.kube import Kube, KubeError, ours, path
 from carbonfleet.local import git_daemon
 from carbonfleet.local.child import Child, ChildError
 from carbonfleet.local.ports import free_port
-from carbonfleet.local.ray_head import HeadSettings, RayHead
+from carbonfleet.local.ray_head import HeadSettings, RayHead, RayHeadError
 from carbonfleet.spoke import gpu_resource
 from carbonfleet.spoke.join import hub_rights
 
 HUB_NAMESPACE: Final = "carbonfleet-system"
 TOKEN_SECONDS: Final = 10 * 365 * 86_400
 """The house's clock may run fast, and tokens of an embedded stack are worth nothing elsewhere."""
+MOST_RAY_STARTS: Final = 5
+"""A head that keeps ending is given up."""
+_LONGEST_START_SECONDS: Final = 120.0
 Say = Callable[[str], None]
 
 
@@ -65,7 +68,11 @@ class Stack:
         self._children: dict[str, Child] = {}
         self._ray: RayHead | None = None
         self._watch_over = threading.Event()
-        self._beyond_help: ChildError | None = None
+        self._beyond_help: ChildError | RayHeadError | None = None
+        self._keeper: threading.Thread | None = None
+        self._ray_starts = 0
+        self._behind: set[str] = set()
+        """Spokes that were started with an earlier Ray head's address."""
         self.git_url = ""
 
     def up(self) -> None:
@@ -80,12 +87,15 @@ class Stack:
             ray.result()
         for cluster in self.clusters():
             self._start_spoke(cluster)
-        threading.Thread(target=self._keep_alive, name="keep-alive", daemon=True).start()
+        self._keeper = threading.Thread(target=self._keep_alive, name="keep-alive", daemon=True)
+        self._keeper.start()
         self._await_spokes(seconds=60)
 
     def down(self) -> None:
         """End what was started, the last first."""
         self._watch_over.set()
+        if self._keeper is not None:
+            self._keeper.join(_LONGEST_START_SECONDS)
         for child in reversed(self._children.values()):
             child.stop()
         if self._ray is not None:
@@ -93,7 +103,7 @@ class Stack:
         self._forget_ray()
 
     def check(self) -> None:
-        """Raises ChildError when a process ended again and again, and is not started any more."""
+        """Raises ChildError or RayHeadError when a process ended again and again, and is not started any more."""
         if self._beyond_help is not None:
             raise self._beyond_help
 
@@ -157,6 +167,7 @@ class Stack:
         python_path = os.pathsep.join([str(self.settings.project / "workloads"), os.environ.get("PYTHONPATH", "")])
         environment = {"PYTHONPATH": python_path, "HF_HUB_OFFLINE": "1"}
         # Kept at once: when something else fails to start, `down` must find it.
+        self._ray_starts += 1
         self._ray = RayHead.start(HeadSettings(short, resources, self.settings.cpus, environment=environment))
         self._say(f"Ray head for all spokes at {self._ray.address}")
 
@@ -243,21 +254,37 @@ class Stack:
         self._say("every spoke has reported to the hub")
 
     def wait(self) -> None:
-        """Stay until Ctrl-C. Raises ChildError when a process can't be kept running."""
+        """Stay until Ctrl-C. Raises ChildError or RayHeadError when a process can't be kept running."""
         while not self._watch_over.wait(1.0):
             self.check()
 
     def _keep_alive(self) -> None:
         """What Kubernetes would do: start a process again that ended by itself."""
         while not self._watch_over.wait(1.0):
-            for child in self._children.values():
-                if not child.is_alive and not self._watch_over.is_set():
-                    self._say(f"{child.name} ended; starting it again ({os.path.relpath(child.log)} says why)")
-                    try:
+            try:
+                self._revive_ray()
+                for child in self._children.values():
+                    if not child.is_alive and not self._watch_over.is_set():
+                        self._say(f"{child.name} ended; starting it again ({os.path.relpath(child.log)} says why)")
                         child.revive()
-                    except ChildError as error:
-                        self._beyond_help = error
-                        return
+            except KubeError:
+                continue  # the API is being started too
+            except (ChildError, RayHeadError) as error:
+                self._beyond_help = error
+                return
+
+    def _revive_ray(self) -> None:
+        """A new head has another address, which the spokes are told when they are started."""
+        if self._ray is not None and not self._ray.runs() and not self._watch_over.is_set():
+            if self._ray_starts >= MOST_RAY_STARTS:
+                raise RayHeadError("the Ray head keeps ending")
+            self._say("the Ray head ended; starting it and the spokes again, which take their attempts up")
+            self._start_ray()
+            self._behind = set(self.clusters())
+        for cluster in sorted(self._behind):
+            self._children[cluster].stop()
+            self._start_spoke(cluster)
+            self._behind.discard(cluster)
 
 
 def kubectl() -> Path:

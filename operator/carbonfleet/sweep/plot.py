@@ -1,4 +1,4 @@
-"""A plot of validation loss against carbon, a mark for each tier, and a line along the best of both."""
+"""A plot of validation loss against carbon, a mark for each tier, and a line with rings along the best of both."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,13 +32,16 @@ def write_plot(file: Path, title: str, places: Iterable[Place]) -> int:
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.add_subplot()
     front = _front(drawn)
-    axes.plot(*zip(*front, strict=True), color="0.75", zorder=0, label="none is both better and cleaner")
+    (line,) = axes.plot(*zip(*front, strict=True), color="0.75", zorder=0, label="none is both better and cleaner")
+    line.set(marker="o", markersize=14, markerfacecolor="none")
     for tier, marker in zip(sorted({dot.tier for dot in drawn}), cycle("os^Dv"), strict=False):
         ours = [dot for dot in drawn if dot.tier == tier]
         grams, losses = [dot.grams_co2e for dot in ours], [dot.loss for dot in ours]
         axes.scatter(grams, losses, marker=marker, label=tier or "no tier")
     for dot in drawn:
-        axes.annotate(dot.text, (dot.grams_co2e, dot.loss), (4, 4), textcoords="offset points", fontsize=8)
+        axes.annotate(dot.text, (dot.grams_co2e, dot.loss), (9, 4), textcoords="offset points", fontsize=8)
+    # From zero, so that near ones look near; on the right there is room for a label.
+    axes.set_xlim(0, 1.12 * max(dot.grams_co2e for dot in drawn) or 1)
     axes.set_xlabel("gCO2e of the run")
     axes.set_ylabel("validation loss")
     axes.set_title(f"{title}: numbers are places on the leaderboard", fontsize=10, loc="left")
