@@ -17,6 +17,7 @@ from carbonfleet.fleet.serving import (
     ServingRefused,
     check_allowed,
     publish_serving,
+    read_serving,
     render_serving,
 )
 from fixtures.fleet_values import SEED
@@ -55,6 +56,17 @@ def check_by_kubernetes(found: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kind", ["ConfigMap", "Deployment", "Service"])
 def test_every_object_satisfies_the_kubernetes_api(kind):
     check_by_kubernetes(documents()[kind])
+
+
+def test_the_file_says_how_many_gpus_of_which_pool_it_takes_whatever_a_person_changed():
+    text = render_serving(replace(SERVING, gpus=2)).decode()
+    served = read_serving(SERVING.path, text.encode())
+    assert (served.cluster, served.namespace, served.data_class) == ("no-osl-1", "ml", "public")
+    assert (served.pool, served.gpus) == ("a100", 2)
+    more = text.replace("replicas: 1", "replicas: 3")
+    assert read_serving(SERVING.path, more.encode()).gpus == 6
+    none = text.replace("nodeSelector:", "notASelector:")
+    assert read_serving(SERVING.path, none.encode()).pool == ""
 
 
 def test_that_check_finds_what_is_wrong():

@@ -10,9 +10,11 @@ from played_runtime import PlayedRuntime
 from spoke_house import FACTS, SPOKE, intent, name_of, register
 from spoke_values import report
 
+from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.report import AttemptPhase as Phase
 from carbonfleet.api.report import Progress
 from carbonfleet.fleet import Remove
+from carbonfleet.fleet.serving import Adapter, Serving, render_serving
 from carbonfleet.kube import Kube, KubeError, ours
 from carbonfleet.spoke import HubLink
 from carbonfleet.spoke.join import hub_rights
@@ -240,6 +242,37 @@ def test_an_agent_that_cannot_write_tells_the_hub_and_starts_nothing_new_until_i
     in_the_way.rmdir()
     house.cycle_until(agent, lambda: second in runtime.started, 20)
     house.cycle_until(agent, lambda: house.spoke().status.problems == (), 20)
+
+
+def test_gpus_that_serve_adapters_are_not_free(kube_house, agent, runtime):
+    house = kube_house
+    person = house.git.checkout()
+    adapters = (Adapter("best", "/checkpoints/best", 16),)
+    residency = ResidencyRequest(data_class="public")
+    serving = Serving("best", "ml", SPOKE, "sim", "acme/base", adapters, residency, "acme/lora:1", gpus=7)
+    file = person.pull() / serving.path
+    file.parent.mkdir(parents=True)
+    file.write_bytes(render_serving(serving))
+    person.push("Serve the best")
+    house.publish(intent(house.job))
+    house.cycle_until(agent, lambda: house.attempt in house.reports(), 20)
+    waiting = house.reports()[house.attempt]
+    assert (waiting.reason, waiting.message) == ("WaitingForGpus", "sim has 1 of 8 GPUs free, 2 wanted")
+    house.cycle_until(agent, lambda: house.spoke().status.free == "1/8 sim", 20)
+    (person.pull() / serving.path).unlink()
+    person.push("Serve no more")
+    house.cycle_until(agent, lambda: house.attempt in runtime.started, 20)
+
+
+def test_a_file_of_what_is_served_that_can_not_be_read_is_a_problem(kube_house, agent):
+    house = kube_house
+    person = house.git.checkout()
+    file = person.pull() / f"serving/{SPOKE}/ml/best.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("{ not: [a, deployment")
+    person.push("Serve something")
+    house.cycle_until(agent, lambda: house.spoke().status.problems, 20)
+    assert "best.yaml: not readable as what is served" in house.spoke().status.problems[0]
 
 
 def test_a_pass_that_fails_does_not_end_the_agent(kube_house, runtime):

@@ -3,16 +3,17 @@
 import hashlib
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import ResidencyRequest
-from carbonfleet.api.wire import LABEL
+from carbonfleet.api.wire import ANNOTATION, LABEL
 from carbonfleet.fleet.layout import SERVING, serving_path
 from carbonfleet.fleet.manifest import CPUS_PER_GPU, MEMORY_GIB_PER_GPU, NO_DIGEST, sealed, was_edited
 from carbonfleet.fleet.repository import Repository
@@ -26,6 +27,7 @@ VLLM_IMAGE: Final = "vllm/vllm-openai:v0.12.0"
 MOST_ADAPTERS: Final = 64
 _RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM's `--max-lora-rank` may be."""
+_GPU: Final = "nvidia.com/gpu"
 _LONGEST_NAME: Final = 57
 """With `serve-` before it, a label of 63 characters."""
 
@@ -80,11 +82,15 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a file says that policy must know of it."""
+    """What a file says that policy and the planner must know of it."""
 
     cluster: str
     namespace: str
     data_class: str
+    pool: str
+    """Whose GPUs its pods take; empty where a person took the selector away."""
+    gpus: int
+    """Of all its pods together."""
 
 
 def read_serving(path: str, content: bytes) -> Served:
@@ -101,12 +107,21 @@ def read_serving(path: str, content: bytes) -> Served:
             raise ServingRefused(
                 f"must hold one ConfigMap, Deployment and Service in namespace {namespace}, nothing else"
             )
-        labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
-        return Served(cluster, namespace, str(labels[LABEL.DATA_CLASS]))
+        spec = found["Deployment"]["spec"]
+        data_class = str(spec["template"]["metadata"]["labels"][LABEL.DATA_CLASS])
+        return Served(cluster, namespace, data_class, *_taken(spec))
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         if isinstance(error, ServingRefused):
             raise
         raise ServingRefused(f"not readable as what is served: {error!r:.200}") from error
+
+
+def _taken(spec: Mapping[str, Any]) -> tuple[str, int]:
+    """The pool and how many of its GPUs a Deployment takes."""
+    pod = spec["template"]["spec"]
+    limits = (container["resources"]["limits"] for container in pod["containers"])
+    each = sum(int(limit.get(_GPU, 0)) for limit in limits)
+    return str((pod.get("nodeSelector") or {}).get(ANNOTATION.POOL, "")), max(0, int(spec.get("replicas", 1)) * each)
 
 
 def render_serving(serving: Serving) -> bytes:

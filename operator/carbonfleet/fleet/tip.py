@@ -15,6 +15,7 @@ from carbonfleet.fleet.layout import (
     JOBS,
     MOVES,
     POLICIES,
+    SERVING,
     cluster_path,
     is_label,
     is_policy_file,
@@ -57,6 +58,10 @@ class Tip:
     def folder(self, cluster: str) -> Mapping[str, bytes]:
         """Every file of one cluster's folder by its path from the root; empty where there is none."""
         return dict(walk_blobs(subtree(self._tree, f"{CLUSTERS}/{cluster}"), f"{CLUSTERS}/{cluster}", _data))
+
+    def serving(self, cluster: str) -> Mapping[str, bytes]:
+        """What people want served on a cluster, by path; empty where that is nothing."""
+        return dict(walk_blobs(subtree(self._tree, f"{SERVING}/{cluster}"), f"{SERVING}/{cluster}", _data))
 
     def file(self, path: str) -> bytes | None:
         """The content of one file; None where there is none."""

@@ -35,8 +35,8 @@ class View:
         return {name: self._sight(name) for name in sorted(wanted | runs | open_ones)}
 
     def held(self) -> Counter[str]:
-        """GPUs that our attempts hold, by pool."""
-        held = Counter[str]()
+        """GPUs that our attempts hold and that serve adapters, by pool."""
+        held = Counter[str](self.wanted.serving if self.wanted else {})
         for run in self.observed.runs.values() if self.observed else ():
             held[run.pool] += run.gpus if run.is_live else 0
         return held

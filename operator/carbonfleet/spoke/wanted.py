@@ -1,5 +1,6 @@
 """What Git wants of this spoke: its own folder, read file by file, each checked before anything runs."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -10,6 +11,7 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
 from carbonfleet.fleet.layout import LONGEST_OBJECT_NAME, is_label, read_job_path
 from carbonfleet.fleet.manifest import Placement, PlacementInvalid, manifests, parse
+from carbonfleet.fleet.serving import ServingRefused, read_serving
 
 TRAINING_VARIABLES: Final = ("LORA_CONFIG", "LORA_OUTPUT", "LORA_ATTEMPT")
 """All that a placement may tell the training script."""
@@ -51,6 +53,8 @@ class Folder:
     files: Mapping[str, bytes]
     is_there: bool = True
     """The cluster's own file is there. Where it is gone, so may be the rest, and nothing is pruned."""
+    serving: Mapping[str, bytes] = field(default_factory=dict)
+    """`serving/<name>/**` by path: whoever applies that, its pods hold GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class WantedSet:
     """What is wrong with a file; what it may have asked for goes on as it is."""
     problem: str = ""
     is_there: bool = True
+    serving: Mapping[str, int] = field(default_factory=dict)
+    """GPUs that serve, by pool."""
 
     def leaves(self, path: str) -> bool:
         """Whether what the file at `path` asked for goes on: the file is broken, or all of them are gone."""
@@ -91,7 +97,21 @@ def read_folder(cluster: str, folder: Folder) -> WantedSet:
             broken[path] = f"{path}: {wanted.name} is already in {placements[wanted.name].placement.path}"
         else:
             placements[wanted.name] = wanted
-    return WantedSet(folder.commit, folder.facts, placements, broken, folder.problem, folder.is_there)
+    serving = _serving(folder, broken)
+    return WantedSet(folder.commit, folder.facts, placements, broken, folder.problem, folder.is_there, serving)
+
+
+def _serving(folder: Folder, broken: dict[str, str]) -> Mapping[str, int]:
+    """GPUs that serve, by pool; what can't be read is added to `broken`."""
+    found = Counter[str]()
+    for path, content in folder.serving.items():
+        try:
+            served = read_serving(path, content)
+        except ServingRefused as error:
+            broken[path] = f"{path}: {error}; the GPUs that it takes are not known"
+            continue
+        found[served.pool] += served.gpus
+    return found
 
 
 def read_wanted(cluster: str, path: str, content: bytes) -> Wanted:
