@@ -6,6 +6,8 @@ import pytest
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job_status import Phase
+from carbonfleet.fleet.branches import Branches
+from fixtures.asked_moves import SHARED
 from fixtures.hand_house import HOUR, HandHouse, open_hand_house
 from fixtures.hub_process import GRAMS, START, condition
 
@@ -83,6 +85,53 @@ def test_half_the_carbon_elsewhere_moves_a_running_job_once(house, forgets):
     assert first.end == began + HOUR
     assert job.status.actual.energy_kwh == pytest.approx(first.energy_kwh + second.energy_kwh, abs=1e-4)
     assert job.status.actual.grams_co2e == pytest.approx(first.grams + second.grams, abs=0.1)
+
+
+def agree(house: HandHouse, name: str) -> str:
+    """A person approves what is proposed for a job where no forge shows it; the branch."""
+    branches = Branches(house.world.repository)
+    [branch] = [branch for branch in branches.read().branches.values() if f".{name}/" in branch.name]
+    branches.approve(branch.name, branch.head, ("Pat Person", "pat@example.org"), house.clock.now())
+    house.settle()
+    return branch.name
+
+
+def test_a_job_that_wants_review_moves_without_a_forge_once_a_person_agrees(house):
+    now, name = house.clock.now(), "agreed"
+    house.clock.set(now.replace(minute=0, second=0, microsecond=0) + HOUR)
+    house.submit(name, duration="6h", schedule=PATIENT, review="required", workload=SHARED)
+    house.until(name, Phase.PROPOSED, hours=1)
+    agree(house, name)
+    house.until(name, Phase.RUNNING, hours=1)
+    house.grid.becomes(QUEBEC, house.clock.now().replace(minute=0), GRAMS[OSLO] / 2)
+    for _ in range(2):
+        house.forward()
+    running = condition(house.job(name), "Running")
+    assert (running.reason, house.changes(name)) == ("MoveProposed", ["place 1"])
+    branch = agree(house, name)
+    assert f"Moves to ca-qc-1 once {branch} is merged; runs on until then." in running.message
+    job = end(house, name)
+    assert house.changes(name) == ["place 1", "move 2", "remove 1", "place 2", "remove 2"]
+    assert [start for start in house.spokes.starts if start[0] == name] == [(name, 1, "no-osl-1"), (name, 2, "ca-qc-1")]
+    assert (job.status.attempt, job.status.pauses) == (2, 1)
+
+
+def test_a_move_that_gains_too_little_by_now_is_asked_about_no_longer(house):
+    now, name = house.clock.now(), "fading"
+    house.clock.set(now.replace(minute=0, second=0, microsecond=0) + HOUR)
+    house.submit(name, duration="6h", schedule=PATIENT, review="required")
+    agree(house, name)
+    house.until(name, Phase.RUNNING, hours=1)
+    house.grid.becomes(QUEBEC, house.clock.now().replace(minute=0), GRAMS[OSLO] / 2)
+    seen = []
+    for _ in range(4):
+        house.forward()
+        seen.append(
+            (condition(house.job(name), "Running").reason, len(Branches(house.world.repository).read().branches))
+        )
+    assert seen == [("Training", 0), ("MoveProposed", 1), ("MoveProposed", 1), ("Training", 0)]
+    end(house, name)
+    assert house.changes(name) == ["place 1", "remove 1"]
 
 
 @pytest.mark.soak
