@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Final
 
 
@@ -140,6 +141,10 @@ class Decision:
         """Whether the other has the same in all that needs no words: what is to be done, where, when and why."""
         return all(getattr(self, name) == getattr(other, name) for name in _EAGER)
 
+    def told_apart(self) -> "Decision":
+        """The same decision, to be put into words that this one does not hold."""
+        return self
+
     @classmethod
     def lazily(cls, explain: Callable[["Decision"], Words], **known: object) -> "Decision":
         """A decision with all fields but those in LAZY, which `explain` gives when they are read."""
@@ -147,6 +152,14 @@ class Decision:
         for name, value in known.items():
             object.__setattr__(decision, name, value)
         object.__setattr__(decision, "explain", explain)
+        return decision
+
+    def retold(self, explain: Callable[["Decision"], Words]) -> "Decision":
+        """The same decision in another plan, to be put into words from that plan's arrays."""
+        decision = _Explained.__new__(_Explained)
+        for put, value in zip(_PUT, _eager(self)):  # noqa: B905 - one for each; this is done for whole queues
+            put(decision, value)
+        _put_explain(decision, explain)
         return decision
 
 
@@ -160,6 +173,9 @@ class _Explained(Decision):
     __slots__ = ("explain",)
     explain: Callable[[Decision], Words] | None
     """None once it is told: the plan's arrays are not held any longer."""
+
+    def told_apart(self) -> Decision:
+        return self if self.explain is None else self.retold(self.explain)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - reached for slots that are not filled yet
         if name not in LAZY:
@@ -184,6 +200,11 @@ class _Explained(Decision):
 
     def __reduce__(self) -> tuple[type[Decision], tuple[Any, ...]]:
         return Decision, _values(self)
+
+
+_eager = attrgetter(*_EAGER)
+_PUT: Final = tuple(getattr(Decision, name).__set__ for name in _EAGER)
+_put_explain: Final = _Explained.explain.__set__  # type: ignore[union-attr]
 
 
 def _values(decision: Decision) -> tuple[Any, ...]:
