@@ -73,6 +73,7 @@ def moved_once(house: House, name: str) -> CarbonTrainingJob:
     return job
 
 
+@pytest.mark.soak
 def test_a_hub_killed_between_the_steps_of_a_move_ends_in_one_live_attempt(house, grid):
     began = train(house, "killed", "8h", workload=SHARED)
     with held_push(house, "post-receive") as reached:

@@ -17,7 +17,7 @@ from carbonfleet.placement.decision import Decision, Outcome
 from carbonfleet.placement.policy import residency_verdict
 
 GOOD_FOR: Final = timedelta(hours=2)
-"""So long people may agree to a move; then it is asked for anew, if it still is the best."""
+"""After its start a proposal, of a placement or a move, can be merged for so long; then it is made anew."""
 STOP_GRACE: Final = timedelta(hours=1)
 """What has been begun in time may take so much longer to stop where it ran."""
 _OVER: Final = {

@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from carbonfleet.api.job_status import Phase
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet import FleetError, Place, Placement, Proposal, Propose
 from carbonfleet.hub.known import MERGED_LATE, Trouble
-from carbonfleet.hub.moving import Asking
+from carbonfleet.hub.moving import GOOD_FOR, Asking
 from carbonfleet.hub.planning import Planned
 from carbonfleet.hub.scene import Scene, asks_to_replace
 from carbonfleet.hub.view import JobView, Stage
@@ -17,8 +16,6 @@ from carbonfleet.hub.world import World
 from carbonfleet.placement.decision import Outcome
 
 _log = logging.getLogger(__name__)
-GOOD_FOR: Final = timedelta(hours=2)
-"""After its start a proposal can still be merged for so long; then it is made anew."""
 
 
 def proposals_of(scene: Scene, planned: Planned) -> list[Propose]:
