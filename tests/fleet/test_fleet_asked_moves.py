@@ -89,6 +89,16 @@ def test_the_next_attempt_takes_the_word_away_and_names_it(reviews, repository, 
     assert f"CTJ-Approved-In: {word}" in git_server.git("log", "-1", "--format=%B", "main")
 
 
+def test_an_attempt_is_not_stopped_on_a_word_that_was_taken_back(reviews, repository, live, person):
+    agreed(reviews, repository, live)
+    person.pull()
+    (person.path / FILE).unlink()
+    person.push("Not now")
+    stop = Remove(live, "it moves", finished=True, agreed=move(live).place.id)
+    assert repository.publish([stop]).results[stop.id].reason == "ApprovalWithdrawn"
+    assert repository.fetch().placements == {live.uid: live}
+
+
 def test_an_attempt_is_not_placed_on_a_word_that_was_taken_back(reviews, repository, live, person):
     tip = agreed(reviews, repository, live)
     word = repository.agreed_in(tip.moves[live.uid])

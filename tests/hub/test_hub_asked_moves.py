@@ -113,6 +113,21 @@ def test_it_does_not_matter_how_a_move_is_merged(desk, how):
     assert desk.house.git.git("ls-tree", "-r", "--name-only", "main", "moves") == ""
 
 
+def test_a_word_on_another_namespaces_job_is_none(desk):
+    pull = ask(desk, "theirs")
+    said = desk.house.git.git("show", f"{pull.branch}:moves/{desk.house.namespace}/theirs.yaml")
+
+    def slip_in(work) -> None:
+        (work / "moves/mallory").mkdir(parents=True)
+        (work / "moves/mallory/theirs.yaml").write_text(said.replace(f'"{desk.house.namespace}"', '"mallory"') + "\n")
+
+    desk.house.change("Just a file", slip_in)
+    desk.step(times=3, minutes=1)
+    assert (desk.phase("theirs"), starts(desk, "theirs")) == (Phase.RUNNING, [(1, "ca-qc-1")])
+    assert desk.house.git.git("ls-tree", "-r", "--name-only", "main", "moves") == ""
+    assert pull.state == "open"
+
+
 def test_a_proposal_is_closed_while_its_place_takes_nothing_and_opened_again(desk):
     pull = ask(desk, "held")
     close_oslo(desk.house)

@@ -153,6 +153,10 @@ def _remove(intent: Remove, world: _World, batch: Batch) -> None:
     if present is None:
         batch.results[intent.id] = AlreadyThere(world.tip.commit)
         return
+    word = world.tip.moves.get(present.uid)
+    if intent.agreed and (word is None or word.placement_id != intent.agreed):
+        batch.results[intent.id] = _withdrawn(f"{present.key} stays")
+        return
     batch.changes[present.path] = None
     batch.accepted.append(intent)
 
@@ -242,15 +246,10 @@ def _is_still_agreed(intent: Place, world: _World) -> Refused | None:
     if not intent.approved_in:
         return None
     agreed, window = world.tip.moves.get(intent.decision.uid), intent.window
-    if agreed is not None and (agreed.placement_id, agreed.cluster, agreed.pool) == (
-        intent.id,
-        window.cluster,
-        window.pool,
-    ):
+    wanted = (intent.id, window.cluster, window.pool)
+    if agreed is not None and (agreed.placement_id, agreed.cluster, agreed.pool) == wanted:
         return None
-    return Refused(
-        "ApprovalWithdrawn", f"the move to {window.cluster} was agreed to, and is not on the branch any more"
-    )
+    return _withdrawn(f"nothing is placed on {window.cluster}")
 
 
 def _leaves_the_live_attempt(intent: Place, world: _World) -> Refused | None:
@@ -259,6 +258,10 @@ def _leaves_the_live_attempt(intent: Place, world: _World) -> Refused | None:
     if attempts == [intent.decision.attempt - 1]:
         return None
     return Refused("NotInGit", f"attempt {intent.decision.attempt - 1} is not on the branch, or not alone there")
+
+
+def _withdrawn(so: str) -> Refused:
+    return Refused("ApprovalWithdrawn", f"what people agreed to of its move is not on the branch any more: {so}")
 
 
 def _edited(path: str) -> Refused:

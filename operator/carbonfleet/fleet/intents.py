@@ -57,6 +57,8 @@ class Remove:
     finished: bool = False
     """Its terminal report is stored, a person confirmed its removal, it moves or was merged too late: no work for the
     deletion guard."""
+    agreed: str = ""
+    """Of a move that people agreed to: the id of the placement that it leads to; without their word it stays."""
 
     @property
     def id(self) -> str:

@@ -57,8 +57,8 @@ def _agreed_in(world: World, scene: Scene, move: Placement) -> str:
 
 
 def _is_next(view: JobView, move: Placement) -> bool:
-    """It is about the attempt that follows, and about the spec as it is."""
-    if view.stage not in (Stage.LIVE, Stage.QUEUED, Stage.ENDED):
+    """It is about this very job, the attempt that follows, and the spec as it is."""
+    if view.stage not in (Stage.LIVE, Stage.QUEUED, Stage.ENDED) or move.key != view.key:
         return False
     same_spec = view.body["metadata"].get("generation") == move.generation
     return same_spec and move.attempt == (view.placement.attempt if view.placement else view.last_attempt) + 1
