@@ -323,6 +323,13 @@ def test_a_forecast_s_doubt_is_carried_and_weighed():
     assert careful.window.grams_co2e == pytest.approx(100)
 
 
+def test_a_later_start_must_gain_more_than_a_tenth_of_an_issued_forecast_s_doubt():
+    """One from history is low already where it is in doubt."""
+    for link, begin in (("forecast", NOON), ("cached", NOON), ("forecast+profile", NOON), ("profile", NOON + HOUR)):
+        grid = forecast("NO-NO1", [100, 99] + [100] * 40, doubt=[0, 20] + [20] * 40, link=link)
+        assert only(world([job()], [OSLO], [grid])).window.start == begin
+
+
 def test_a_start_within_a_slot_begins_now():
     now = NOON + timedelta(minutes=20, seconds=30)
     decision = only(

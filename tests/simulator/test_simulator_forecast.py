@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.correction import combined, extend, level_corrected
+from carbonfleet.placement.correction import combined, extend
 from carbonfleet.placement.forecast import complete, hindcast, profile_forecast
 from carbonfleet.placement.snapshot import Forecast
 from carbonfleet.placement.weekly import Weekly
@@ -192,12 +192,6 @@ def test_a_forecast_is_not_carried_on_by_another_zones_or_across_a_gap():
 def test_a_forecast_long_enough_stays_as_it_is():
     whole = issue([1, 2, 3])
     assert extend(whole, issue([1, 2], link="profile")) is whole
-
-
-def test_the_newest_error_fades():
-    corrected = level_corrected(np.full(48, 200.0), 50)
-    assert corrected[0] == pytest.approx(200 + 50 * np.exp(-1 / 12))
-    assert corrected[47] == pytest.approx(200, abs=1)
 
 
 def test_of_two_forecasts_the_one_that_erred_less_weighs_more():

@@ -98,6 +98,9 @@ def test_over_all_zones_corrected_forecasts_lose_less_often_and_save_no_less(dat
     for case in preset("recorded", data_folder):
         result = run_backtest(case.backtest, only_ours=True)
         ours, trusted = result.of(OURS), result.of(f"{OURS}, forecast trusted")
+        print(case.title, ours.worse_than_immediate, trusted.worse_than_immediate)
+        if case.backtest.home == "DE":
+            assert ours.worse_than_immediate < trusted.worse_than_immediate
         worse += ours.worse_than_immediate - trusted.worse_than_immediate
         saved += ours.mean_saving_percent - trusted.mean_saving_percent
         assert ours.mean_saving_percent >= trusted.mean_saving_percent

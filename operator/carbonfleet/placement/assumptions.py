@@ -28,8 +28,9 @@ class Assumptions:
     """Stands in where no source knows the grid: the world's mean in 2023 (Ember, 2024)."""
     maximum_signal_age: timedelta = timedelta(hours=24)
     """A last defence behind the sources' own, tighter limits."""
-    doubt_weight: float = 0.0
-    """How many standard errors of the forecast a later start must gain on top: see `grid.weighed`."""
+    doubt_weight: float = 0.1
+    """How many standard errors of an issued forecast a later or farther start must gain on top: with recorded
+    forecasts this leaves fewer jobs worse off than an immediate start and saves as much. See `grid.weighed_doubt`."""
     stability_share: float = 0.12
     """A move must gain this share of the job's carbon: more than two spokes that swing by ±5 % can show."""
     surprise_share: float = 0.2

@@ -40,13 +40,6 @@ def extend(issued: Forecast, profile: Forecast) -> Forecast:
     )
 
 
-def level_corrected(issued: FloatArray, newest_error: float) -> FloatArray:
-    """The issued values, shape (hours,), moved by the error of the newest hour (measured less issued), which fades."""
-    ahead = np.arange(issued.size) + 1
-    corrected: FloatArray = np.maximum(issued + newest_error * np.exp(-ahead / LEVEL_HOURS), 0.0)
-    return corrected
-
-
 def combined(values: FloatArray, first: int, issued: FloatArray, own: FloatArray) -> Hindcast:
     """Issued forecasts and our own from history, each weighed by the errors they made before the issue.
 

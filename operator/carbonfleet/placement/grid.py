@@ -133,7 +133,7 @@ def carbon(snapshot: Snapshot, signal: SignalKind, zones: tuple[str, ...], line:
         if forecast is not None:
             values[row], doubts[row] = _by_minute(forecast, line)
     total, doubt = _running(values), _running(doubts)
-    rates = values + np.rint(weighed_doubt(doubts, snapshot.assumptions, line))
+    rates = values + np.rint(weighed_doubt(doubts, forecasts, snapshot.assumptions))
     unit = _units(rates)
     rates = np.rint(rates / unit[:, None]) * unit[:, None]
     by_slot = rates.reshape(len(zones), line.slots, line.slot_minutes)
@@ -149,9 +149,14 @@ def _units(rates: FloatArray) -> FloatArray:
     return units
 
 
-def weighed_doubt(doubts: FloatArray, assumptions: Assumptions, line: Timeline) -> FloatArray:
-    """What doubt adds to an intensity when places and times are compared, shape as `doubts`."""
-    return assumptions.doubt_weight * doubts
+def weighed_doubt(doubts: FloatArray, forecasts: tuple[Forecast | None, ...], assumptions: Assumptions) -> FloatArray:
+    """What doubt adds to an intensity when places and times are compared, shape as `doubts`.
+
+    Only that of issued forecasts counts, which are means. Those from history are means of logarithms, which lie
+    lower the greater the doubt: as much as a wait is worth, since it can still be thought over.
+    """
+    weights = [assumptions.doubt_weight if forecast and forecast.is_issued else 0.0 for forecast in forecasts]
+    return np.array(weights).reshape(-1, 1) * doubts
 
 
 def usable(forecast: Forecast | None, line: Timeline, assumptions: Assumptions) -> Forecast | None:

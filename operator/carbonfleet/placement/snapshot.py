@@ -53,6 +53,11 @@ class Forecast:
         """The end of the last slot."""
         return self.start + self.step * self.grams_per_kwh.size
 
+    @property
+    def is_issued(self) -> bool:
+        """Whether somebody issued it, though it may be carried on from history."""
+        return self.link.startswith(("forecast", "cached"))
+
     def at(self, moment: datetime) -> float | None:
         """The value of the slot that holds `moment`; None outside the forecast."""
         index = (moment - self.start) // self.step

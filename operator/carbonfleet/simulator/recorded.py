@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.correction import combined, level_corrected
+from carbonfleet.placement.correction import combined
 from carbonfleet.placement.forecast import hindcast
 from carbonfleet.placement.snapshot import FloatArray, Forecast
 from carbonfleet.simulator.feeds import Forecasts
@@ -108,7 +108,7 @@ class Trusted:
 
 
 class Corrected:
-    """The newest issue, corrected by its newest error and weighed against history by what both got wrong so far."""
+    """The newest issue and a forecast from history, weighed by what both got wrong so far."""
 
     name = "recorded"
 
@@ -118,23 +118,17 @@ class Corrected:
         if first < self._first:
             raise ReplayError(f"the first job comes {first} hours after the recording begins; it needs {self._first}")
         self._casts = [
-            combined(row, self._first, self._levelled(index, last), self._own(row, last))
+            combined(row, self._first, self._issued(index, last), self._own(row, last))
             for index, row in enumerate(values)
         ]
 
     def _own(self, values: FloatArray, last: int) -> FloatArray:
         return hindcast(values, self._first, last, AHEAD).grams_per_kwh
 
-    def _levelled(self, row: int, last: int) -> FloatArray:
-        """The newest issue at each hour, moved by the error of the hour before; shape (issues, AHEAD)."""
-        values, issued = self._recording.grid.grams_per_kwh[row], self._recording.issued[row]
-        found = []
-        for hour in range(self._first, last + 1):
-            day, offset = divmod(hour, DAY)
-            before_day, before = divmod(hour - 1, DAY)
-            error = float(values[hour - 1] - issued[before_day, before])
-            found.append(level_corrected(issued[day, offset : offset + AHEAD], error))
-        return np.array(found)
+    def _issued(self, row: int, last: int) -> FloatArray:
+        """The newest issue at each hour, shape (issues, AHEAD)."""
+        days = (divmod(hour, DAY) for hour in range(self._first, last + 1))
+        return np.array([self._recording.issued[row, day, offset : offset + AHEAD] for day, offset in days])
 
     def at(self, hour: int) -> Forecasts:
         """What could have been made of it."""
