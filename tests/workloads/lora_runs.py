@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import io
 import json
 import multiprocessing
 import os
@@ -9,9 +10,14 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+from fixtures.kubeapi_server import eventually
 
 # Fork each run from a server that has imported the slow libraries: a real process, without 5 s of imports.
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -46,6 +52,8 @@ class Attempt:
 
     process: Any
     output: Any
+    halts: int = 0
+    """How often it still stops by itself."""
     lines: list[str] = field(default_factory=list)
     progress: list[dict[str, Any]] = field(default_factory=list)
 
@@ -65,7 +73,13 @@ class Attempt:
         raise AssertionError(f"ended before step {step}: {self.text}")
 
     def signal(self, number: signal.Signals) -> None:
+        """Send a signal; a run that halts does so first, and goes on with it."""
+        if self.halts:
+            self.halts -= 1
+            eventually(lambda: psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED)
         os.kill(self.process.pid, number)
+        with suppress(ProcessLookupError):  # where that was its end
+            os.kill(self.process.pid, signal.SIGCONT)
 
     def wait(self) -> int:
         """Read to the end; the exit code, negative for a signal that killed it."""
@@ -91,11 +105,15 @@ def start(
     output: str | Path,
     attempt: int = 1,
     *,
+    halt: tuple[int, ...] = (),
     memory_bytes: int | None = None,
     file_bytes: int | None = None,
     **env: str,
 ) -> Attempt:
-    """Start a run, with a limit to the memory it may take or the size of the files it may write."""
+    """Start a run, with a limit to the memory it may take or the size of the files it may write.
+
+    When it has told of a step in `halt` it stops, and awaits a signal however late that comes.
+    """
     text = settings if isinstance(settings, str) else json.dumps(settings)
     variables = {
         **os.environ,
@@ -105,7 +123,9 @@ def start(
         "LORA_REPORT_SECONDS": "0",
         **env,
     }
-    return _spawn(_train, variables, memory_bytes, file_bytes)
+    started = _spawn(_train, variables, halt, memory_bytes, file_bytes)
+    started.halts = len(halt)
+    return started
 
 
 def _spawn(work: Callable[..., None], *arguments: Any) -> Attempt:
@@ -131,8 +151,29 @@ def _write_to(writer: Any) -> None:
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
 
 
-def _train(writer: Any, variables: dict[str, str], memory_bytes: int | None, file_bytes: int | None) -> None:
+class _Halting(io.TextIOWrapper):
+    """An output that stops its process when it has told of certain steps."""
+
+    steps: tuple[int, ...] = ()
+
+    def write(self, text: str) -> int:
+        step = json.loads(text.partition(" ")[2])["step"] if text.startswith("LORA_PROGRESS ") else None
+        if step not in self.steps:
+            return super().write(text)
+        self.steps = tuple(each for each in self.steps if each != step)
+        written = super().write(f"{text}\n")
+        self.flush()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return written
+
+
+def _train(
+    writer: Any, variables: dict[str, str], halt: tuple[int, ...], memory_bytes: int | None, file_bytes: int | None
+) -> None:
     _write_to(writer)
+    if halt:
+        sys.stdout = _Halting(sys.stdout.detach())
+        sys.stdout.steps = halt
     os.environ.update(variables)
     if memory_bytes is not None:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -1,6 +1,7 @@
 """Energy counters: read where the machine has them, and never made up."""
 
 import json
+import signal
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -98,8 +99,9 @@ class Hand:
 
 def package(root, name: str, energy_uj: int) -> None:
     (root / name).mkdir(exist_ok=True)
-    (root / name / "energy_uj").write_text(f"{energy_uj}\n")
     (root / name / "max_energy_range_uj").write_text("999999999\n")
+    (root / "next").write_text(f"{energy_uj}\n")
+    (root / "next").replace(root / name / "energy_uj")  # at once, for who reads it meanwhile
 
 
 def test_rapl_adds_up_the_packages_and_their_wraps(tmp_path):
@@ -169,21 +171,22 @@ def test_an_earlier_process_of_the_attempt_counts_and_nothing_else_does(junk):
 
 def test_a_run_counts_the_energy_of_all_processes_of_its_attempt(tmp_path):
     """Three watt hours while the first process trains, and two more after it was killed and came back."""
-    counters, store, steps = tmp_path / "powercap", tmp_path / "job", runs.tiny(60, checkpoint={"every_steps": 20})
+    counters, store, steps = tmp_path / "powercap", tmp_path / "job", runs.tiny(8, checkpoint={"every_steps": 2})
     counters.mkdir()
     package(counters, "intel-rapl:0", 5_000)
-    first = runs.start(steps, store, LORA_POWERCAP=str(counters))
-    first.reach(3)
+    first = runs.start(steps, store, halt=(3, 5), LORA_POWERCAP=str(counters))
+    assert first.reach(3)["energy_kwh"] == 0
     package(counters, "intel-rapl:0", 5_000 + 3 * 3_600_000)
-    before = first.reach(first.progress[-1]["step"] + 3)
-    assert before["energy_kwh"] == pytest.approx(3e-6)
-    first.process.kill()
+    first.signal(signal.SIGCONT)
+    assert first.reach(5)["energy_kwh"] == pytest.approx(3e-6)
+    first.signal(signal.SIGKILL)
     first.wait()
 
     package(counters, "intel-rapl:0", 900_000_000)  # of others, while nothing of ours ran
-    again = runs.start(steps, store, LORA_POWERCAP=str(counters))
-    again.reach(first.progress[-1]["step"] + 2)
+    again = runs.start(steps, store, halt=(6,), LORA_POWERCAP=str(counters))
+    assert again.reach(6)["energy_kwh"] == pytest.approx(3e-6)
     package(counters, "intel-rapl:0", 900_000_000 + 2 * 3_600_000)
+    again.signal(signal.SIGCONT)
     assert again.wait() == 0
     assert runs.metrics(store)["energy_source"] == "rapl"
     assert runs.metrics(store)["energy_kwh"] == pytest.approx(5e-6)

@@ -154,7 +154,7 @@ def test_a_model_that_is_broken_already_is_noticed_before_the_first_step(tmp_pat
 
 
 def stopped_at(step: int, output: Path) -> None:
-    run = runs.start(runs.tiny(), output)
+    run = runs.start(runs.tiny(), output, halt=(step,))
     run.reach(step)
     run.signal(signal.SIGKILL)
     run.wait()

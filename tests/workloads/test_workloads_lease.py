@@ -153,8 +153,8 @@ def test_a_running_attempt_stops_when_a_higher_one_starts(tmp_path):
 
 
 def test_a_run_on_s3_is_stopped_and_resumed_like_one_on_disk(s3, tmp_path):
-    settings = runs.tiny(steps=24, checkpoint={"every_steps": 2})  # it can't get to the end before it is stopped
-    run = runs.start(settings, f"{s3}/resumed")
+    settings = runs.tiny(steps=6, checkpoint={"every_steps": 2})
+    run = runs.start(settings, f"{s3}/resumed", halt=(3,))
     run.reach(3)
     run.signal(signal.SIGTERM)
     assert run.wait() == 143

@@ -89,7 +89,7 @@ class Stack:
             self._start_spoke(cluster)
         self._keeper = threading.Thread(target=self._keep_alive, name="keep-alive", daemon=True)
         self._keeper.start()
-        self._await_spokes(seconds=60)
+        self._await_spokes(seconds=120)
 
     def down(self) -> None:
         """End what was started, the last first."""
@@ -144,7 +144,7 @@ class Stack:
         options = ["--state", str(self._state / "api"), "--port", port, "--ready-file", str(ready)]
         options += ["--kubeconfig", str(self.kubeconfig)]
         api = self._start("api", "carbonfleet.local.kubeapi", *options, CARBONFLEET_API_TOKEN=token)
-        url = api.await_file(ready, seconds=30)
+        url = api.await_file(ready, seconds=60)
         self._say(f"Kubernetes API (embedded) at {url}")
 
     def _start_git(self) -> None:
