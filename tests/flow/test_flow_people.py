@@ -123,6 +123,7 @@ def test_a_reverted_attempt_that_has_not_stopped_keeps_the_next_from_being_place
     shared_house.submit("tenacious", "hold-first")
     shared_house.wait("tenacious", Phase.RUNNING)
     shared_house.remove("Elsewhere, please", *shared_house.placements("tenacious"))
+    shared_house.annotate("tenacious", "example.org/note", "look")  # or else the hub looks after half a minute
     shared_house.wait("tenacious", Phase.REJECTED)
     shared_house.annotate("tenacious", "carbonfleet.dev/replace", "1")
     job = shared_house.wait_reason("tenacious", "Committed", "WaitingForStop")

@@ -51,7 +51,7 @@ def test_a_week_over_norway_quebec_and_ohio_gets_nearly_all_there_is(data_folder
 
 def test_two_months_of_sweeps_save_more_than_tiers(data_folder):
     (case,) = preset("sweep", data_folder)
-    result = run_backtest(replace(case.backtest, scenarios=case.backtest.scenarios[:24:4]))
+    result = run_backtest(replace(case.backtest, scenarios=case.backtest.scenarios[:24:8]))
     ours = result.of(OURS)
     assert ours.mean_saving_percent > result.of("absolute tiers").mean_saving_percent
     assert ours.mean_saving_percent > result.of("percentile tiers").mean_saving_percent
