@@ -67,7 +67,7 @@ def test_an_output_of_another_configuration_is_refused(tmp_path):
 
 def test_a_higher_attempt_with_mended_settings_begins_anew_and_what_was_saved_is_found_again(tmp_path):
     stopped_at(7, tmp_path / "job")
-    mended = runs.start(runs.tiny(training={"learning_rate": 1e-3}), tmp_path / "job", 2)
+    mended = runs.start(runs.tiny(training={"learning_rate": 1e-3}), tmp_path / "job", 2, halt=(3,))
     first = mended.reach(3)
     assert first["step"] == 3
     assert "begins anew" in mended.progress[0]["warnings"][0]
