@@ -50,7 +50,7 @@ def test_metrics_say_what_was_run_and_what_came_out(finished):
     metrics = runs.metrics(finished[0])
     assert (metrics["attempt"], metrics["step"], metrics["total_steps"]) == (1, 60, 60)
     assert metrics["tokens_per_second"] > 0
-    assert 0 < metrics["first_step_seconds"] < 120
+    assert 0 < metrics["first_step_seconds"] < 3600
     assert (metrics["energy_kwh"] is None) == (metrics["energy_source"] is None)
     assert metrics["settings"]["training"]["learning_rate"] == 2e-3
     done = json.loads((finished[0] / "DONE").read_text())
