@@ -138,6 +138,7 @@ class Look:
         grid = problem.carbon[self.signal]
         self._compact, self._weighed = looker.compact[self.signal], grid.weighed
         self._zone, self._place = problem.lanes.zone, problem.lanes.place
+        self._places: list[int] = self._place.tolist()
         terms = problem.demand.at(jobs[:, None], self._lanes)
         self._fixed, self._slope, self._minutes = terms.fixed, terms.slope, terms.minutes
         self.gpus = terms.gpus
@@ -145,6 +146,8 @@ class Look:
         minutes = problem.demand.minutes_by_kind[jobs]
         whole, part = np.divmod(minutes, slot)
         self._whole, self._part = whole[:, kind], part[:, kind]
+        self._ends = self._compact.rows(self._lanes, self._whole, self._part)
+        self._unit = grid.unit[self._zone].tolist()
         self._span = (whole + (part > 0)).astype(np.int32)[:, kind]
         self._span_now = (-(-(minutes + self._line.next_minute) // slot)).astype(np.int32)[:, kind]
         self._level = self._room.levels(problem.demand.gpus_by_kind[jobs])[:, kind]
@@ -217,8 +220,7 @@ class Look:
     def _carbon(self, rows: IntArray | int, lanes: IntArray, begin: int, until: int) -> Int32Array:
         """The compact carbon of the windows from `begin` to `until`; 0 where the job minds no carbon."""
         compact = self._compact
-        ends = compact.rows(lanes, self._whole[rows, lanes], self._part[rows, lanes])
-        carbon: Int32Array = compact.ends[:, begin : until + 1][ends]
+        carbon: Int32Array = compact.ends[:, begin : until + 1][self._ends[rows, lanes]]
         carbon -= compact.begins[lanes, begin : until + 1]
         heedless = self._heedless[rows]
         if heedless.any():
@@ -272,10 +274,9 @@ class Look:
         first, last = int(self._first[row]), int(self._last[row, lane])
         if last < first or not self._open[row, lane]:
             return NOWHERE, -1
-        span, compact = self._span[row, lane], self._compact
-        spare = self._room.run(int(self._level[row, lane]), int(self._place[lane]))[first : last + 1] - span
-        ends = compact.rows(lane, self._whole[row, lane], self._part[row, lane])
-        carbon = compact.ends[ends, first : last + 1] - compact.begins[lane, first : last + 1]
+        span, compact, starts = self._span[row, lane], self._compact, slice(first, last + 1)
+        spare = self._room.run(int(self._level[row, lane]), self._places[lane])[starts] - span
+        carbon = compact.ends[self._ends[row, lane], starts] - compact.begins[lane, starts]
         if self._heedless[row]:
             carbon[:] = 0
         if first == 0 and self._line.next_minute:
@@ -284,7 +285,12 @@ class Look:
         spare &= CLOSED
         carbon |= spare
         start = int(carbon.argmin())
-        return (self.score(row, lane, first + start), first + start) if carbon[start] < CLOSED else (NOWHERE, -1)
+        least = int(carbon[start])
+        if least == CLOSED:
+            return NOWHERE, -1
+        # A whole number of units, so that this is the very score of the window.
+        score = float(self._fixed[row, lane]) + float(self._slope[row, lane]) * (least * self._unit[lane])
+        return score, first + start
 
     def first_free(self, row: int) -> tuple[int, int]:
         """The first free start after the job's latest that is in time for the deadline, and its lane; -1."""
