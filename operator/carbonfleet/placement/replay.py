@@ -210,8 +210,13 @@ class Replay:
         while self._heap:
             seat = self._heap[0][0]
             wanted = self._reasons(seat)
-            if wanted is not None:
-                self._visit(seat, wanted, is_new=seat in new, is_gone=seat in gone)
+            if wanted is None:
+                continue
+            gains = [self._gains[row] for row in wanted]
+            self._visit(seat, wanted, is_new=seat in new, is_gone=seat in gone)
+            for row, before in zip(wanted, gains, strict=True):
+                if self._gains[row] == before:
+                    self._push_wanting(row)
         self._capacity.free[:] = self._end
 
     def _reasons(self, seat: int) -> list[int] | None:
@@ -226,10 +231,9 @@ class Replay:
                 self._search(row, seat)
                 continue
             if kind == WANTED:
-                still = self._who_gains(row, self._wanting[row][:1]).size
-                self._wanting[row] = self._wanting[row][1:]
-                self._push_wanting(row)
-                if not still:
+                first, self._wanting[row] = self._wanting[row][:1], self._wanting[row][1:]
+                if not self._who_gains(row, first).size:
+                    self._push_wanting(row)
                     continue
                 rows.append(row)
             is_called = True
