@@ -15,14 +15,13 @@ import numpy as np
 from carbonfleet.placement.capacity import Capacity
 from carbonfleet.placement.careful import carefully
 from carbonfleet.placement.choice import Choice, take
-from carbonfleet.placement.compact import CLOSED
+from carbonfleet.placement.chunk import Chunk
 from carbonfleet.placement.grid import IntArray
 from carbonfleet.placement.lineup import Lineup, Takes, takes_of
 from carbonfleet.placement.look import NOWHERE, Looker
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room, Runs
 from carbonfleet.placement.rules import BoolArray
-from carbonfleet.placement.snapshot import FloatArray
 from carbonfleet.placement.stretch import Returned
 
 AHEAD: Final = 1024
@@ -97,66 +96,6 @@ def _around(blocked: IntArray, first: int, last: int, slots: int) -> tuple[int, 
     """The run of free slots around some that are free, half-open; blocked ones between these are passed over."""
     before, after = np.searchsorted(blocked, (first, last)).tolist()
     return int(blocked[before - 1]) + 1 if before else 0, int(blocked[after]) if after < blocked.size else slots
-
-
-class Chunk:
-    """Some seats beside each other with the eyes on one lane: what their windows there are at best."""
-
-    def __init__(
-        self, lookers: Sequence[Looker], lineup: Lineup, lane: int, seats: slice, levels: Sequence[int]
-    ) -> None:
-        self.begin, self._lane, self._looker = seats.start, lane, lookers[0]
-        problem, parts, rows = lookers[0].problem, lineup.part[seats], lineup.row[seats]
-        count, kind = rows.size, problem.demand.kind[lane]
-        self._fixed, self._slope = np.zeros(count), np.zeros(count)
-        self._signal, self._is_open = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.bool_)
-        for part, looker in enumerate(lookers):
-            of = np.flatnonzero(parts == part)
-            if of.size:
-                terms = looker.problem.demand.at(rows[of], np.array(lane))
-                self._fixed[of], self._slope[of] = terms.fixed, terms.slope
-                self._is_open[of] = looker.problem.admitted[rows[of], lane]
-                self._signal[of] = looker.signal[rows[of]]
-        line = problem.line
-        self._whole, self._part = np.divmod(lineup.minutes[seats, kind], line.slot_minutes)
-        self._span = self._whole + (self._part > 0)
-        self._level = np.searchsorted(levels, lineup.gpus[seats, kind])
-        self._level[~self._is_open] = -1
-
-    def bound(self, level: int, part: slice, first: int, end: int, run: tuple[int, int], bound: FloatArray) -> None:
-        """Lower bounds of the scores of those of a level whose windows touch [first, end) within a free run."""
-        of = np.flatnonzero((self._level[part] == level) & (self._span[part] <= run[1] - run[0]))
-        if not of.size:
-            return
-        at, looker = of + part.start, self._looker
-        carbon = looker.least_within(self._signal[at], self._lane, self._whole[at], self._part[at], (first, end), run)
-        closed = carbon == NOWHERE
-        carbon[closed] = 0
-        score = self._fixed[at] + self._slope[at] * carbon
-        score[closed] = NOWHERE
-        bound[of] = np.minimum(bound[of], score)
-
-    def best(self, at: IntArray, room: Room, cells: IntArray) -> tuple[FloatArray, IntArray]:
-        """The least scores of some of the seats among the free windows that may touch some slots, and their starts."""
-        looker, lane, level, span = self._looker, self._lane, self._level[at], self._span[at]
-        begin = max(0, int(cells[0]) - int(span.max()) + 1)
-        starts = slice(begin, min(int(cells[-1]) + 1, looker.problem.line.starts))
-        runs = room.runs(level, np.full(at.size, looker.problem.lanes.place[lane]))[:, starts]
-        score, start = np.full(at.size, NOWHERE), np.zeros(at.size, dtype=np.int64)
-        for signal, kind in enumerate(looker.problem.carbon):
-            of = np.flatnonzero((self._signal[at] == signal) & (level >= 0))
-            if of.size and runs.shape[1]:
-                seats, compact = at[of], looker.compact[kind]
-                ends = compact.rows(lane, self._whole[seats], self._part[seats])
-                carbon = compact.ends[:, starts][ends] - compact.begins[lane, starts]
-                carbon[self._slope[seats] == 0] = 0
-                carbon[runs[of] < span[of, None]] = CLOSED
-                found = carbon.argmin(axis=1)
-                least = carbon[np.arange(of.size), found]
-                unit = looker.problem.carbon[kind].unit[looker.problem.lanes.zone[lane]]
-                score[of] = np.where(least < CLOSED, self._fixed[seats] + self._slope[seats] * (least * unit), NOWHERE)
-                start[of] = found + begin
-        return score, start
 
 
 class Replay:
@@ -361,7 +300,7 @@ class Replay:
         found: IntArray = seats[gains]
         return found
 
-    def _chunk(self, lane: int, begin: int) -> "Chunk":
+    def _chunk(self, lane: int, begin: int) -> Chunk:
         found = self._chunks.get((lane, begin))
         if found is None:
             seats = slice(begin, min(begin + AHEAD, len(self._lineup)))
