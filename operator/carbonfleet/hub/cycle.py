@@ -19,6 +19,7 @@ from carbonfleet.hub.telling import announce, with_statuses, write_statuses
 from carbonfleet.hub.view import Stage, latest_reports, refusals
 from carbonfleet.hub.world import World
 from carbonfleet.kube import Object
+from carbonfleet.placement import plan
 from carbonfleet.placement.decision import Outcome as Decided
 from carbonfleet.placement.snapshot import Snapshot, Spoke
 from carbonfleet.signals import Market, price_sources, repriced
@@ -156,7 +157,7 @@ def _plan(world: World, scene: Scene) -> Planned:
     )
     if (known := world.last_plan.recall(complete, scene.now)) is not None:
         return known
-    planned = plan_around(complete, scene.now, world.quarantine, world.planner, world.last_plan.told(complete))
+    planned = plan_around(complete, scene.now, world.quarantine, plan, world.last_plan.told(complete))
     records = {**planned.records, **steering.expecting(planned, scene, reading.forecasts)}
     signed = {uid: record.model_copy(update={"hub": world.hub_id}) for uid, record in records.items()}
     world.last_plan.keep(complete, replace(planned, records=signed))

@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
+import numpy as np
+
 from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.placement.decision import Decision, Outcome, Plan
 from carbonfleet.placement.record import record_of
-from carbonfleet.placement.same import is_same, is_same_ground
-from carbonfleet.placement.snapshot import QueuedJob, Snapshot
+from carbonfleet.placement.snapshot import Forecast, QueuedJob, Snapshot
 
 _log = logging.getLogger(__name__)
 MOST_PLANS: Final = 1000
@@ -78,8 +79,8 @@ class LastPlan:
         due = [decision.recheck_at for decision in self.planned.decisions.values()]
         if self.snapshot is None or self.planned.faults or now >= min(due, default=now):
             return None
-        if not is_same(self.snapshot, snapshot):
-            if not is_same(self.snapshot, self._before_it_was_told(self.snapshot, snapshot)):
+        if not _is_same(self.snapshot, snapshot):
+            if not _is_same(self.snapshot, self._before_it_was_told(self.snapshot, snapshot)):
                 return None
             self.snapshot = snapshot
         return self.planned
@@ -109,7 +110,7 @@ class LastPlan:
         since, those of the last plan stand for the rest of the slot, as of the time that is in them.
         """
         old, planned = self.snapshot, self.planned
-        if old is None or not is_same_ground(old, snapshot):
+        if old is None or not _is_same(_without_queue(old), _without_queue(snapshot)):
             return {}
         before = {job.uid: _asked(job) for job in old.jobs}
         return {
@@ -123,6 +124,30 @@ def _asked(job: QueuedJob) -> object:
     """What of a job, beside its spec, bears on its words."""
     under_way = job.incumbent if job.incumbent is not None and job.incumbent.is_under_way else None
     return job.generation, job.attempt, job.remaining_fraction, job.excluded_clusters, job.stays_because, under_way
+
+
+def _without_queue(snapshot: Snapshot) -> Snapshot:
+    spokes = tuple(replace(spoke, free_gpus=None) for spoke in snapshot.spokes)
+    return replace(snapshot, jobs=(), reservations=(), spokes=spokes)
+
+
+def _is_same(old: Snapshot, new: Snapshot) -> bool:
+    if old.forecasts.keys() != new.forecasts.keys():
+        return False
+    same_grid = all(_says_the_same(old.forecasts[key], forecast) for key, forecast in new.forecasts.items())
+    return same_grid and replace(old, forecasts={}) == replace(new, forecasts={})
+
+
+def _says_the_same(old: Forecast, new: Forecast) -> bool:
+    """The figures and where they come from; that the same was measured again does not matter."""
+    if old is new:
+        return True
+    same_slots = (old.start, old.step, old.source, old.link) == (new.start, new.step, new.source, new.link)
+    return (
+        same_slots
+        and np.array_equal(old.grams_per_kwh, new.grams_per_kwh)
+        and np.array_equal(old.doubt_grams_per_kwh, new.doubt_grams_per_kwh)
+    )
 
 
 def plan_around(

@@ -17,7 +17,6 @@ from carbonfleet.hub.settings import HubSettings
 from carbonfleet.hub.view import Views
 from carbonfleet.kube import Kube
 from carbonfleet.ledger import Ledger
-from carbonfleet.placement import Planner
 from carbonfleet.signals import Market, Signals
 
 WRITERS: Final = 8
@@ -50,7 +49,6 @@ class World:
     hinted: Event = field(default_factory=Event)
     """The forge said that something has happened there."""
     last_plan: LastPlan = field(default_factory=LastPlan)
-    planner: Planner = field(default_factory=Planner)
     looked: dict[str, datetime] = field(default_factory=dict)
     """By job UID: when a running job was looked at last, and found best left as it is."""
     surprises: dict[str, tuple[datetime, float]] = field(default_factory=dict)

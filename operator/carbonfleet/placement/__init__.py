@@ -3,7 +3,6 @@
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.decision import Baseline, Candidate, Decision, Outcome, Plan, Verdict, Window
 from carbonfleet.placement.plan import plan
-from carbonfleet.placement.planner import Planner
 from carbonfleet.placement.policy import residency_verdict, review_verdict
 from carbonfleet.placement.snapshot import (
     Forecast,
@@ -27,7 +26,6 @@ __all__ = [
     "Incumbent",
     "Outcome",
     "Plan",
-    "Planner",
     "PolicySet",
     "QueuedJob",
     "Reservation",

@@ -20,21 +20,14 @@ CROWDED: Final = 0.3
 
 
 def assign(problem: Problem) -> list[Choice | None]:
-    """A choice for each job in the problem's order; None where nothing is open and free."""
-    return assigned(looker_for(problem)) if problem.jobs and len(problem.lanes) else [None] * len(problem.jobs)
-
-
-def looker_for(problem: Problem) -> Looker:
-    """What looks for all jobs of a problem need."""
-    return Looker(problem, Room(problem.capacity, np.unique(problem.demand.gpus_by_kind).tolist()))
-
-
-def assigned(looker: Looker) -> list[Choice | None]:
-    """The choices of a problem with jobs and lanes.
+    """A choice for each job in the problem's order; None where nothing is open and free.
 
     Tier after tier: a lower one takes what the higher ones leave.
     """
-    problem, room = looker.problem, looker.room
+    if not problem.jobs or not len(problem.lanes):
+        return [None] * len(problem.jobs)
+    room = Room(problem.capacity, np.unique(problem.demand.gpus_by_kind).tolist())
+    looker = Looker(problem, room)
     plain = plain_jobs(problem)
     choices: list[Choice | None] = []
     for jobs in tiers_of(problem):
@@ -55,7 +48,7 @@ def in_turn(problem: Problem, looker: Looker, room: Room, jobs: IntArray, plain:
     crowded = False
     for neighbours, quick in stretches(problem, jobs, plain):
         if quick:
-            stretch = Stretch(problem, looker.at(neighbours), room, crowded=crowded)
+            stretch = Stretch(problem, looker.at(neighbours), room, crowded)
             choices += stretch.choices()
             crowded = stretch.repeated > CROWDED * neighbours.size
         else:

@@ -63,9 +63,8 @@ def capacity_of(snapshot: Snapshot, lanes: Lanes, line: Timeline, quotas: Sequen
         if row is not None:
             rows.append(row)
         capacity.take(rows, reservation.gpus, *slots_of(reservation, line))
-    reported = {spoke.name: spoke.free_gpus for spoke in snapshot.spokes}
     for lane in lanes.lanes:
-        _deduct_others(reported[lane.cluster], lane.pool.name, free[lane.place])
+        _deduct_others(lane.spoke.free_gpus, lane.pool.name, free[lane.place])
     return capacity
 
 

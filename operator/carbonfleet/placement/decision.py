@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from operator import attrgetter
 from typing import Any, Final
 
 
@@ -154,14 +153,6 @@ class Decision:
         object.__setattr__(decision, "explain", explain)
         return decision
 
-    def retold(self, explain: Callable[["Decision"], Words]) -> "Decision":
-        """The same decision in another plan, to be put into words from that plan's arrays."""
-        decision = _Explained.__new__(_Explained)
-        for put, value in zip(_PUT, _eager(self)):  # noqa: B905 - one for each; this is done for whole queues
-            put(decision, value)
-        _put_explain(decision, explain)
-        return decision
-
 
 LAZY: Final = frozenset({"message", "candidates", "baseline", "digest"})
 _EAGER: Final = tuple(name for name in Decision.__dataclass_fields__ if name not in LAZY)
@@ -175,7 +166,10 @@ class _Explained(Decision):
     """None once it is told: the plan's arrays are not held any longer."""
 
     def told_apart(self) -> Decision:
-        return self if self.explain is None else self.retold(self.explain)
+        return self if self.explain is None else Decision.lazily(self.explain, **self._known())
+
+    def _known(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in _EAGER}
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - reached for slots that are not filled yet
         if name not in LAZY:
@@ -200,11 +194,6 @@ class _Explained(Decision):
 
     def __reduce__(self) -> tuple[type[Decision], tuple[Any, ...]]:
         return Decision, _values(self)
-
-
-_eager = attrgetter(*_EAGER)
-_PUT: Final = tuple(getattr(Decision, name).__set__ for name in _EAGER)
-_put_explain: Final = _Explained.explain.__set__  # type: ignore[union-attr]
 
 
 def _values(decision: Decision) -> tuple[Any, ...]:

@@ -20,8 +20,6 @@ Segments = tuple[tuple[int, int], ...]
 RESOLUTION: Final = 1e-6
 """Intensities are whole multiples of this (g/kWh), so that sums are exact and equal windows are equal."""
 DAY_MINUTES: Final = 24 * 60
-STEP_MINUTES: Final = 3 * 60
-"""A timeline is as long as so many whole times this."""
 MOST: Final = 2**31 - 2
 """The largest weighed total, in its unit."""
 
@@ -83,22 +81,14 @@ class Timeline:
 
 
 def timeline(now: datetime, latest: timedelta, longest: timedelta, assumptions: Assumptions) -> Timeline:
-    """A timeline with starts up to `now + latest` (within the horizon) and room for the longest run.
-
-    Both are rounded up, so that a job more or less seldom makes another timeline.
-    """
+    """A timeline with starts up to `now + latest` (within the horizon) and room for the longest run."""
     slot = max(1, assumptions.slot // MINUTE)
     origin = now - (now - EPOCH) % (slot * MINUTE)
-    step = max(1, STEP_MINUTES // slot)
-    most = (now + assumptions.horizon - origin) // (slot * MINUTE) + 1
-    starts = min(_up((now + max(latest, timedelta()) - origin) // (slot * MINUTE) + 1, step), most)
-    run_slots = _up(-(-(longest // MINUTE + 1) // slot) + 1, step)
+    start_room = min(max(latest, timedelta()), assumptions.horizon)
+    starts = (now + start_room - origin) // (slot * MINUTE) + 1
+    run_slots = -(-(longest // MINUTE + 1) // slot) + 1
     present = (now - origin) // MINUTE, -((origin - now) // MINUTE)
     return Timeline(origin, now, slot, starts, (starts + run_slots) * slot, *present)
-
-
-def _up(count: int, step: int) -> int:
-    return -(-count // step) * step
 
 
 @dataclass(frozen=True, slots=True, eq=False)

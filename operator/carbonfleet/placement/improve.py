@@ -20,12 +20,6 @@ SETTLING: Final = 5
 TINY: Final = 1e-9
 
 
-def may_better(problem: Problem, count: int) -> bool:
-    """Whether so many jobs of a tier are few enough to be bettered with the allowed work."""
-    cells = count * min(OPTIONS, len(problem.lanes)) * problem.line.starts
-    return count >= 2 and cells * FEWEST_STEPS <= problem.snapshot.assumptions.improvement_cells
-
-
 def improve(problem: Problem, looker: Looker, room: Room, choices: list[Choice | None], jobs: IntArray) -> None:
     """Better the choices of a tier where its jobs crowd each other, as far as the allowed work goes.
 
@@ -33,7 +27,8 @@ def improve(problem: Problem, looker: Looker, room: Room, choices: list[Choice |
     """
     jobs = np.array([job for job in jobs.tolist() if problem.jobs[job].incumbent is None], dtype=np.int64)
     work = problem.snapshot.assumptions.improvement_cells
-    if room.is_ample or not may_better(problem, jobs.size):
+    options = min(OPTIONS, len(problem.lanes))
+    if jobs.size < 2 or room.is_ample or jobs.size * options * problem.line.starts * FEWEST_STEPS > work:
         return
     bounds = looker.unhindered(jobs)
     jobs, bounds = jobs[np.isfinite(bounds).any(axis=1)], bounds[np.isfinite(bounds).any(axis=1)]

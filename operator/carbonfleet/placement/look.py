@@ -5,13 +5,12 @@ segments, no budget, no hourly price. Its score on a lane is `fixed + slope * ca
 window is the one with the least carbon.
 """
 
-from copy import copy
 from typing import Final
 
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.bounds import Bounds, bounds_of, minute_share
+from carbonfleet.placement.bounds import Bounds, bounds_of
 from carbonfleet.placement.compact import CLOSED, Compact, Int32Array
 from carbonfleet.placement.frontier import Frontier
 from carbonfleet.placement.grid import MINUTE, IntArray
@@ -50,23 +49,17 @@ def plain_jobs(problem: Problem) -> BoolArray:
 class Looker:
     """What quick looks of a problem's plain jobs share: the grid in handy forms, and what is free at the moment."""
 
-    def __init__(self, problem: Problem, room: Room, like: "Looker | None" = None) -> None:
-        """`like` is one of a problem on the same grid, whose forms of it are shared; it has no frontiers then."""
+    def __init__(self, problem: Problem, room: Room) -> None:
         self.problem, self.room = problem, room
-        line, grids = problem.line, problem.carbon.items()
+        line = problem.line
         self.longest = problem.snapshot.assumptions.longest_run // MINUTE
+        longest = min(int(problem.demand.minutes_by_kind.max(initial=1)), self.longest)
+        self.compact = {kind: Compact.of(grid, problem.lanes.zone, line) for kind, grid in problem.carbon.items()}
+        self.bounds: dict[SignalKind, Bounds] = {
+            kind: bounds_of(grid, line, longest) for kind, grid in problem.carbon.items()
+        }
+        self.frontiers = {kind: Frontier(problem, grid, room) for kind, grid in problem.carbon.items()}
         self.lanes = np.arange(len(problem.lanes))
-        self.frontiers: dict[SignalKind, Frontier] = {}
-        if like is None:
-            longest = min(int(problem.demand.minutes_by_kind.max(initial=1)), self.longest)
-            self.compact = {kind: Compact.of(grid, problem.lanes.zone, line) for kind, grid in grids}
-            self.bounds: dict[SignalKind, Bounds] = {kind: bounds_of(grid, line, longest) for kind, grid in grids}
-            self.frontiers |= {kind: Frontier(problem, grid, room) for kind, grid in grids}
-        else:
-            self.compact, self.bounds = like.compact, like.bounds
-        numbers = {signal: number for number, signal in enumerate(problem.carbon)}
-        self.signal = np.array([numbers[job.spec.signal] for job in problem.jobs], dtype=np.int64)
-        """Of each job, as its number among the problem's."""
         rows = range(len(problem.jobs))
         self.first = np.array([problem.earliest_start(job) for job in rows], dtype=np.int64)
         latest = np.array([problem.latest_start(job) for job in rows], dtype=np.int64)
@@ -75,12 +68,6 @@ class Looker:
         limits = [job.spec.objective.max_cost_usd for job in problem.jobs]
         self.most_usd = np.array([NOWHERE if usd is None else usd for usd in limits])
 
-    def later(self, problem: Problem, room: Room) -> "Looker":
-        """The same jobs at a later moment of the same slot."""
-        looker = copy(self)
-        looker.problem, looker.room, looker.frontiers = problem, room, {}
-        return looker
-
     def at(self, jobs: IntArray) -> "Look":
         """Look with the eyes of some jobs, which all weigh one signal."""
         return Look(self, jobs)
@@ -88,44 +75,12 @@ class Looker:
     def unhindered(self, jobs: IntArray) -> FloatArray:
         """Lower bounds of the scores of jobs were all lanes empty, shape (jobs, lanes); infinite where one can't go."""
         bounds = np.empty((jobs.size, len(self.problem.lanes)))
-        for signal in range(len(self.problem.carbon)):
-            rows = np.flatnonzero(self.signal[jobs] == signal)
+        signals = np.array([self.problem.jobs[job].spec.signal for job in jobs.tolist()])
+        for signal in self.problem.carbon:
+            rows = np.flatnonzero(signals == signal)
             if rows.size:
                 bounds[rows] = self.at(jobs[rows]).unhindered
         return bounds
-
-    def least_within(
-        self, signal: IntArray, lane: int, whole: IntArray, part: IntArray, cells: tuple[int, int], run: tuple[int, int]
-    ) -> FloatArray:
-        """Lower bounds of the carbon totals of runs on a lane that touch some slots, within a run of free ones.
-
-        Both are half-open. The runs last `whole` slots and `part` minutes; infinite where one does not fit in.
-        """
-        line, found = self.problem.line, np.full(whole.size, NOWHERE)
-        for number, grid in enumerate(self.problem.carbon.values()):
-            of = np.flatnonzero(signal == number)
-            if of.size:
-                total = grid.weighed[self.problem.lanes.zone[lane], :: line.slot_minutes]
-                least = _least_by_length(total, min(cells[1], line.starts), cells[0], run, int(whole[of].max()) + 1)
-                low = least[whole[of]]
-                high = np.where(part[of] > 0, least[whole[of] + 1], low)
-                fits = np.isfinite(high) & np.isfinite(low)
-                share = part[of] * minute_share(grid, line)
-                found[of[fits]] = low[fits] + share[fits] * (high[fits] - low[fits])
-        return found
-
-
-def _least_by_length(total: FloatArray, until: int, touched: int, run: tuple[int, int], longest: int) -> FloatArray:
-    """The least difference of a running total over n slots, for n up to `longest`; infinite where none fits.
-
-    Over those that start before `until` and reach the slot `touched`, within a run.
-    """
-    starts, lengths = np.arange(max(run[0], touched - longest), until), np.arange(longest + 1)
-    ends = starts[:, None] + lengths
-    sums = total[np.minimum(ends, total.size - 1)] - total[starts][:, None]
-    sums[(ends < touched) | (ends > run[1])] = NOWHERE
-    least: FloatArray = sums.min(axis=0, initial=NOWHERE)
-    return least
 
 
 class Look:

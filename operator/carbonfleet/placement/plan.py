@@ -1,9 +1,8 @@
 """The door: decide for the whole queue at once, as a function of values."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from operator import attrgetter
 from typing import Final
 
 from carbonfleet.api.policy import ReviewMode, Tier
@@ -44,24 +43,15 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     `now` is aware UTC. Only jobs whose outcome is START are to be committed; the others are decided again
     next time. Decisions come in the order of `namespace/name`.
     """
-    refused = refusals_of(snapshot)
-    problem = problem_for(snapshot, refused, now)
-    decisions = decisions_of(problem, range(len(problem.jobs)), assign(problem))
-    return plan_of([*decisions, *denials_of(snapshot, refused, now)], now)
-
-
-def problem_for(snapshot: Snapshot, refused: Mapping[str, Refusal], now: datetime) -> Problem:
-    """The problem of the jobs that can be planned for."""
+    refused = _refusals(snapshot)
     jobs = [job for job in snapshot.jobs if job.uid not in refused]
-    return problem_of(snapshot, jobs, tiers(snapshot.policies), now)
+    problem = problem_of(snapshot, jobs, tiers(snapshot.policies), now)
+    decisions = _decisions(problem, assign(problem))
+    decisions += [_denied(job, refused[job.uid], snapshot, now) for job in snapshot.jobs if job.uid in refused]
+    return Plan(tuple(sorted(decisions, key=lambda d: (d.namespace, d.name, d.uid))), now)
 
 
-def plan_of(decisions: Iterable[Decision], now: datetime) -> Plan:
-    """Decisions in their order."""
-    return Plan(tuple(sorted(decisions, key=attrgetter("namespace", "name", "uid"))), now)
-
-
-def refusals_of(snapshot: Snapshot) -> dict[str, Refusal]:
+def _refusals(snapshot: Snapshot) -> dict[str, Refusal]:
     """By UID, jobs that can't be planned for: no policy, a broken one, or a tier that does not exist."""
     known = tiers(snapshot.policies)
     found: dict[tuple[str, str, str], Refusal | None] = {}
@@ -87,11 +77,6 @@ def _refusal(
     return Refusal("UnknownTier", f'There is no tier "{tier}"; the policies define {names}.')
 
 
-def denials_of(snapshot: Snapshot, refused: Mapping[str, Refusal], now: datetime) -> list[Decision]:
-    """What to say to the jobs that can't be planned for."""
-    return [_denied(job, refused[job.uid], snapshot, now) for job in snapshot.jobs if job.uid in refused]
-
-
 def _denied(job: QueuedJob, refusal: Refusal, snapshot: Snapshot, now: datetime) -> Decision:
     candidates = []
     for spoke in sorted(snapshot.spokes, key=lambda spoke: spoke.name):
@@ -107,20 +92,21 @@ def _denied(job: QueuedJob, refusal: Refusal, snapshot: Snapshot, now: datetime)
         refusal.reason,
         None,
         snapshot,
-        next_look(snapshot, now),
+        _next_look(snapshot, now),
         explain=lambda _: words,
     )
 
 
-def decisions_of(problem: Problem, rows: Sequence[int], choices: Sequence[Choice | None]) -> list[Decision]:
-    """What to do with some jobs of the problem, from their choices."""
-    placed = [(row, choice) for row, choice in zip(rows, choices, strict=True) if choice is not None]
-    windows = iter(_windows(problem, placed))
-    look, reviews = next_look(problem.snapshot, problem.now), Reviews(problem)
-    return [
-        _unplaced(problem, row, look) if choice is None else _placed(problem, row, choice, next(windows), look, reviews)
-        for row, choice in zip(rows, choices, strict=True)
+def _decisions(problem: Problem, choices: list[Choice | None]) -> list[Decision]:
+    """What to do with each job of the problem, from its choice."""
+    placed = [(job, choice) for job, choice in enumerate(choices) if choice is not None]
+    windows = _windows(problem, placed)
+    look, reviews = _next_look(problem.snapshot, problem.now), _Reviews(problem)
+    decisions = [
+        _placed(problem, job, choice, window, look, reviews)
+        for (job, choice), window in zip(placed, windows, strict=True)
     ]
+    return decisions + [_unplaced(problem, job, look) for job, choice in enumerate(choices) if choice is None]
 
 
 def _windows(problem: Problem, placed: list[tuple[int, Choice]]) -> list[Window]:
@@ -140,7 +126,9 @@ def _unplaced(problem: Problem, row: int, look: datetime) -> Decision:
     return _decided(problem.jobs[row], outcome, reason, None, problem.snapshot, look, explain=explain)
 
 
-def _placed(problem: Problem, row: int, choice: Choice, window: Window, look: datetime, reviews: "Reviews") -> Decision:
+def _placed(
+    problem: Problem, row: int, choice: Choice, window: Window, look: datetime, reviews: "_Reviews"
+) -> Decision:
     review = reviews.of(row, choice, window)
     lead = problem.snapshot.assumptions.review_lead if review.required else NO_TIME
     outcome = choice.running or (Outcome.START if window.start <= problem.now + lead else Outcome.WAIT)
@@ -161,23 +149,20 @@ _AT_HOME: Final = frozenset({Outcome.KEEP, Outcome.PAUSE})
 """What a running job does in the place that it was given needs nobody's leave."""
 
 
-class Reviews:
+class _Reviews:
     """Whether a person must agree; most jobs are in the scope of no review rule."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._reviewed: dict[tuple[str, str], bool] = {}
 
-    def may_want(self, job: QueuedJob) -> bool:
-        """Whether any rule may ask for a review of the job."""
-        key = job.spec.residency.data_class, job.namespace
-        if key not in self._reviewed:
-            self._reviewed[key] = is_reviewed(self._problem.snapshot.policies, *key)
-        return self._reviewed[key] or job.spec.review is not ReviewMode.AUTO
-
     def of(self, row: int, choice: Choice, window: Window) -> ReviewRuling:
         """The ruling on a placement."""
-        if choice.running in _AT_HOME or not self.may_want(self._problem.jobs[row]):
+        job, policies = self._problem.jobs[row], self._problem.snapshot.policies
+        key = job.spec.residency.data_class, job.namespace
+        if key not in self._reviewed:
+            self._reviewed[key] = is_reviewed(policies, *key)
+        if choice.running in _AT_HOME or (not self._reviewed[key] and job.spec.review is ReviewMode.AUTO):
             return NO_REVIEW
         return leave_for(self._problem, row, choice.lane, window, moving=choice.running is Outcome.MOVE)
 
@@ -210,7 +195,7 @@ def _decided(
     )
 
 
-def next_look(snapshot: Snapshot, now: datetime) -> datetime:
+def _next_look(snapshot: Snapshot, now: datetime) -> datetime:
     """When to decide again at the latest: at the next full slot, or recheck interval if that is longer."""
     step = max(snapshot.assumptions.slot, snapshot.assumptions.recheck)
     return now - (now - EPOCH) % step + step

@@ -1,7 +1,7 @@
 """The whole of what one plan decides on, as arrays: jobs in their order, lanes, times, carbon, capacity."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -10,7 +10,6 @@ import numpy as np
 
 from carbonfleet.api.policy import Budget, FleetPolicy, Tier
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.capacity import Capacity, Quota, capacity_of
 from carbonfleet.placement.demand import Demand, demand_of
 from carbonfleet.placement.grid import MINUTE, Carbon, Timeline, carbon, timeline
@@ -22,7 +21,6 @@ from carbonfleet.placement.snapshot import FloatArray, QueuedJob, Snapshot
 
 PRICE_RESOLUTION: Final = 1e-9
 """USD per GPU and minute: prices are whole multiples of this, so that equal windows cost the same."""
-OrderKey = tuple[int, datetime, datetime, str, str]
 LATE_ROOM: Final = timedelta(hours=24)
 """From now on; how far free GPUs are looked for beyond the latest start when none was free before it."""
 
@@ -105,16 +103,15 @@ class Problem:
 
 def problem_of(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Tier], now: datetime) -> Problem:
     """Put a snapshot into arrays. `jobs` are those whose tier and policies are in order."""
-    lanes = lanes_of(snapshot.spokes, extra_zones(snapshot), snapshot.assumptions)
+    lanes = lanes_of(snapshot.spokes, _extra_zones(snapshot), snapshot.assumptions)
     admission = Admission(lanes, snapshot.policies)
     flat = _region_means(snapshot)
     demand = demand_of(jobs, lanes, flat, snapshot.assumptions)
     limits = [limits_of(job, tiers[job.spec.schedule.tier], now) for job in jobs]
-    order = _order(jobs, limits, demand)
+    order = _order(jobs, limits, demand, now)
     jobs, limits = [jobs[i] for i in order], [limits[i] for i in order]
     demand = demand.taken(order)
-    latest = max((limit.latest for limit in limits), default=now)
-    line = timeline_for(latest, int(demand.minutes_by_kind.max(initial=60)), now, snapshot.assumptions)
+    line = _timeline(limits, demand, now, snapshot)
     signals = sorted({job.spec.signal for job in jobs})
     carbons = {signal: carbon(snapshot, signal, lanes.zones, line) for signal in signals}
     purses, purses_of = _purses(snapshot, jobs, int(lanes.place.max(initial=-1)) + 1)
@@ -142,29 +139,6 @@ def problem_of(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Ti
     )
 
 
-def beside(problem: Problem, jobs: list[QueuedJob], tiers: Mapping[str, Tier]) -> Problem:
-    """A problem of other jobs on the same ground: with a problem's lanes, times, grid and capacity.
-
-    The jobs weigh no other signals and draw on no purses.
-    """
-    snapshot, now = problem.snapshot, problem.now
-    demand = demand_of(jobs, problem.lanes, _region_means(snapshot), snapshot.assumptions)
-    limits = [limits_of(job, tiers[job.spec.schedule.tier], now) for job in jobs]
-    order = _order(jobs, limits, demand)
-    jobs, limits = [jobs[i] for i in order], [limits[i] for i in order]
-    admitted = problem.admission.table(jobs)
-    keys = {(job.spec.residency.data_class, job.namespace) for job in jobs}
-    return replace(
-        problem,
-        jobs=tuple(jobs),
-        limits=tuple(limits),
-        demand=demand.taken(order),
-        admitted=admitted,
-        lost=_lost(jobs, admitted, problem.known),
-        purses_of={**dict.fromkeys(keys, ()), **problem.purses_of},
-    )
-
-
 def _known(grid: Carbon, lanes: Lanes) -> BoolArray:
     by_zone = np.array([forecast is not None for forecast in grid.forecasts], dtype=np.bool_)
     return by_zone[lanes.zone]
@@ -179,31 +153,28 @@ def _lost(jobs: list[QueuedJob], admitted: BoolArray, known: Mapping[SignalKind,
     return lost
 
 
-def _order(jobs: list[QueuedJob], limits: list[Limits], demand: Demand) -> list[int]:
-    keys = order_keys(jobs, limits, demand)
-    return sorted(range(len(jobs)), key=keys.__getitem__)
-
-
-def order_keys(jobs: Sequence[QueuedJob], limits: Sequence[Limits], demand: Demand) -> list[OrderKey]:
-    """What jobs are ordered by: tier first, then when the job must start, then age, then name."""
+def _order(jobs: list[QueuedJob], limits: list[Limits], demand: Demand, now: datetime) -> list[int]:
+    """Tier first, then the time that is left before the job must start, then age, then name."""
     shortest = demand.minutes_by_kind.min(axis=1, initial=NEVER).tolist()
-    keys = []
-    for job, limit, minutes in zip(jobs, limits, shortest, strict=True):
+
+    def key(i: int) -> tuple[int, timedelta, datetime, str, str]:
+        limit, job = limits[i], jobs[i]
         must = limit.latest
         if limit.deadline is not None:
-            must = min(must, limit.deadline - min(minutes, 10**8) * MINUTE)
-        keys.append((-limit.priority, must, job.submitted_at, job.key, job.uid))
-    return keys
+            must = min(must, limit.deadline - min(shortest[i], 10**8) * MINUTE)
+        return -limit.priority, must - now, job.submitted_at, job.key, job.uid
+
+    return sorted(range(len(jobs)), key=key)
 
 
-def timeline_for(latest: datetime, longest_minutes: int, now: datetime, assumptions: Assumptions) -> Timeline:
-    """The timeline of a queue whose last latest start and longest run are these."""
-    longest = min(longest_minutes, assumptions.longest_run // MINUTE) * MINUTE
-    return timeline(now, max(latest - now, LATE_ROOM), longest, assumptions)
+def _timeline(limits: list[Limits], demand: Demand, now: datetime, snapshot: Snapshot) -> Timeline:
+    latest = max((limit.latest - now for limit in limits), default=timedelta())
+    cap = snapshot.assumptions.longest_run // MINUTE
+    longest = min(int(demand.minutes_by_kind.max(initial=60)), cap) * MINUTE
+    return timeline(now, max(latest, LATE_ROOM), longest, snapshot.assumptions)
 
 
-def extra_zones(snapshot: Snapshot) -> list[str]:
-    """Zones of baseline regions, by the jobs of a snapshot."""
+def _extra_zones(snapshot: Snapshot) -> list[str]:
     wanted = {job.spec.baseline_region or snapshot.default_baseline_region for job in snapshot.jobs}
     return sorted({snapshot.region_zones[region] for region in wanted if region in snapshot.region_zones})
 

@@ -15,7 +15,7 @@ class Room:
     """Runs of free slots for each number of GPUs that is asked for, over a capacity."""
 
     def __init__(self, capacity: Capacity, gpus: Iterable[int]) -> None:
-        self._free: IntArray = capacity.free
+        self._free = capacity.free
         self._gpus = np.array(sorted(set(gpus)) or [1], dtype=np.int64)
         rows, slots = capacity.free.shape
         self._slots = np.arange(slots, dtype=np.int32)

@@ -27,8 +27,8 @@ class Stretch:
     makes the others worse. Otherwise the job looks again. In a crowded fleet each looks for itself.
     """
 
-    def __init__(self, problem: Problem, look: Look, room: Room, *, crowded: bool) -> None:
-        self._problem, self._look, self._room, self.jobs = problem, look, room, look.jobs
+    def __init__(self, problem: Problem, look: Look, room: Room, crowded: bool) -> None:
+        self._problem, self._look, self._room, self._jobs = problem, look, room, look.jobs
         self._places = problem.lanes.place.tolist()
         self._bounds = look.bounds()
         self._first = [None] * len(look.jobs) if crowded else self._first_look()
@@ -51,33 +51,27 @@ class Stretch:
 
     def choices(self) -> list[Choice | None]:
         """A choice for each job, taken in order."""
-        return [self._choice(row, job) for row, job in enumerate(self.jobs)]
+        return [self._choice(row, job) for row, job in enumerate(self._jobs)]
 
     def _choice(self, row: int, job: int) -> Choice | None:
-        choice = self.chosen(row, job)
-        if choice is not None:
-            first, end = self._look.slots(row, choice.lane, choice.start)
-            self._room.take(self._places[choice.lane], int(self._look.gpus[row, choice.lane]), first, end)
-        return choice
-
-    def chosen(self, row: int, job: int) -> Choice | None:
-        """What a job takes when its turn comes."""
         choice = self._first[row]
-        if choice is None or not self.is_free(row, choice):
+        if choice is None or not self._is_free(row, choice):
             self.repeated += 1
             choice = self._again(row)
         if self._problem.jobs[job].incumbent is not None:
             choice = promised(self._problem, job, choice, partial(self._fits, row))
+        if choice is not None:
+            first, end = self._look.slots(row, choice.lane, choice.start)
+            self._room.take(self._places[choice.lane], int(self._look.gpus[row, choice.lane]), first, end)
         return choice
 
     def _fits(self, row: int, job: int, lane: int, start: int) -> Choice | None:
         if not self._look.is_open(row, lane, start):
             return None
         choice = Choice(lane, start, self._look.score(row, lane, start))
-        return choice if self.is_free(row, choice) else None
+        return choice if self._is_free(row, choice) else None
 
-    def is_free(self, row: int, choice: Choice) -> bool:
-        """Whether enough GPUs are free now all along."""
+    def _is_free(self, row: int, choice: Choice) -> bool:
         first, end = self._look.slots(row, choice.lane, choice.start)
         return self._room.fits(self._places[choice.lane], int(self._look.gpus[row, choice.lane]), first, end)
 
@@ -93,14 +87,10 @@ class Stretch:
                 return self._choice_of(row, found)
             score, start = look.look(row, lane)
             if score > left[lane] * SLACK:
-                self._sharpen(row, lane)
+                look.sharpen(self._bounds, row, lane)
             found = min(found, (score, start, lane))
             left[lane] = NOWHERE
         return self._choice_of(row, look.everywhere(row))
-
-    def _sharpen(self, row: int, lane: int) -> None:
-        """Windows were taken there since the bounds were found: those who come next need not look."""
-        self._look.sharpen(self._bounds, row, lane)
 
     def _choice_of(self, row: int, found: tuple[float, int, int]) -> Choice | None:
         """What was found, or the first time that is free after the latest start."""
@@ -109,23 +99,6 @@ class Stretch:
             return Choice(lane, start, score)
         start, lane = self._look.first_free(row)
         return None if start < 0 else Choice(lane, start, self._look.score(row, lane, start), is_late=True)
-
-
-class Returned(Stretch):
-    """Jobs of a plan that is there already, which may each be asked at any time: nobody comes next."""
-
-    def __init__(self, problem: Problem, look: Look, room: Room) -> None:
-        self._problem, self._look, self._room, self.jobs = problem, look, room, look.jobs
-        self._places = problem.lanes.place.tolist()
-        self._bounds, self._first, self.repeated = look.unhindered, [None] * len(look.jobs), 0
-
-    def _sharpen(self, row: int, lane: int) -> None:
-        """The bounds stay those of empty lanes."""
-
-    def found(self, row: int, lane: int) -> tuple[float, int, int]:
-        """The best free window of a job on one lane as score, start and lane."""
-        score, start = self._look.look(row, lane)
-        return score, start, lane
 
 
 def _settled(scores: FloatArray, starts: IntArray, lanes: IntArray, rest: FloatArray) -> list[Choice | None]:
