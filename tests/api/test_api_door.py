@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from fixtures.kubeapi_server import eventually
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "crds" / "examples"
 VALID = sorted(path.stem for path in EXAMPLES.glob("*.yaml") if path.stem != "invalid")
@@ -241,5 +243,6 @@ def test_kubectl_explain_tells_what_a_field_is_for(door):
 
 
 def test_all_of_ours_are_one_category(door):
-    done = door.kubectl("get", "carbon", "-A", "-o", "name")
+    assert door.kubectl("apply", "-f", str(EXAMPLES / "minimal.yaml")).returncode == 0
+    done = eventually(lambda: (found := door.kubectl("get", "carbon", "-A", "-o", "name")).returncode == 0 and found)
     assert "carbontrainingjob.carbonfleet.dev/minimal" in done.stdout
