@@ -306,6 +306,7 @@ def test_a_job_under_review_is_proposed_ahead_of_its_start():
     later = only(snapshot, NOON + HOUR)
     assert (later.outcome, later.window.start) == (Outcome.START, NOON + 3 * HOUR)
     assert "Policy default wants review" in later.message
+    assert later.recheck_at > NOON + HOUR  # people take their time: it is not decided on again and again
 
 
 def test_what_lies_beyond_the_forecast_repeats_its_last_day():

@@ -31,6 +31,8 @@ from carbonfleet.signals import Market, Signals
 _log = logging.getLogger(__name__)
 LONGEST_REST: Final = 30.0
 """Real seconds between two cycles when nothing happens."""
+REVIEW_REST: Final = 3.0
+"""The same while a proposal is open: what people do on its branch, or to the base, wakes nobody."""
 SHORTEST_REST: Final = 0.02
 STUCK_AFTER: Final = 300.0
 """Real seconds without a finished cycle after which the liveness probe fails."""
@@ -235,7 +237,7 @@ def _rest(world: World, outcome: cycle.Outcome, failures: int) -> float:
         return _backoff(failures)
     if outcome.go_on:
         return SHORTEST_REST
-    due = LONGEST_REST
+    due = REVIEW_REST if world.reviews.has_open else LONGEST_REST
     if outcome.recheck_at is not None:
         ahead = outcome.recheck_at - world.clock.now()
         due = min(due, world.clock.real_seconds(max(ahead, timedelta(0))))

@@ -132,14 +132,17 @@ def _placed(
     review = reviews.of(row, choice, window)
     lead = problem.snapshot.assumptions.review_lead if review.required else NO_TIME
     outcome = choice.running or (Outcome.START if window.start <= problem.now + lead else Outcome.WAIT)
-    at_once = outcome in (Outcome.START, Outcome.MOVE)
+    if outcome in (Outcome.START, Outcome.MOVE):
+        due = look if review.required else problem.now  # people take their time
+    else:
+        due = look if choice.running else min(window.start - lead, look)
     return _decided(
         problem.jobs[row],
         outcome,
         reason_of(problem, row, choice, outcome),
         window,
         problem.snapshot,
-        problem.now if at_once else look if choice.running else min(window.start - lead, look),
+        due,
         explain=partial(words_for, problem, row, choice),
         review=review,
     )
