@@ -96,10 +96,6 @@ class PlacementStatus(Wire):
     """The file in the fleet repository."""
     commit: Annotated[str, Field(max_length=64)] = ""
     """The commit that holds it."""
-    branch: Annotated[str, Field(max_length=128)] = ""
-    """The branch that was pushed."""
-    review_url: Annotated[str, Field(max_length=512)] = ""
-    """The pull request, where people review."""
 
 
 class Figures(Wire):
