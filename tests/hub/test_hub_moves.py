@@ -195,3 +195,11 @@ def test_a_job_that_can_not_be_interrupted_is_left_alone(house):
     house.grid.becomes(OSLO, began + 6 * HOUR, GRAMS[OSLO])
     end(house, "firm")
     assert house.changes("firm") == ["place 1", "remove 1"]
+
+
+def test_what_git_refuses_on_a_tip_is_not_tried_again_at_once_on_the_same(house):
+    house.submit("dotted.name")
+    job = house.job("dotted.name")
+    assert condition(job, "Committed").reason == "InvalidName"
+    due = house.cycle().recheck_at
+    assert due is None or due > house.clock.now()

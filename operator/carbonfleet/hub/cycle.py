@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from carbonfleet.api.cluster import ClusterFacts
-from carbonfleet.fleet import Committed, FleetError, Intent, Place, Published, Remove, Tip
+from carbonfleet.fleet import Committed, FleetError, Intent, Place, Published, Refused, Remove, Tip
 from carbonfleet.hub import books, declared, leftovers, moving, reviewing, steering
 from carbonfleet.hub.finalizers import claim, release
 from carbonfleet.hub.intentions import intents_of
@@ -65,10 +65,19 @@ def run(world: World) -> Outcome:
     leftovers.forget_reports(world, after)
     steering.remember(world, scene, planned)
     books.forget(world, after)
-    due = [decision.recheck_at for decision in planned.decisions.values()]
+    in_vain = _tried_in_vain(scene, intents, published)
+    due = [decision.recheck_at for uid, decision in planned.decisions.items() if uid not in in_vain]
     due += [scene.next_look] if scene.next_look else []
     go_on = refused or _calls_for_more(after, written, planned, intents, published)
     return Outcome(len(planned.decisions), len(intents), len(written), min(due, default=None), trouble, go_on)
+
+
+def _tried_in_vain(scene: Scene, intents: Iterable[Intent], published: Published | None) -> set[str]:
+    """Jobs that Git took no placement of, on the very tip that they were planned on: it will not until one changes."""
+    if published is None or scene.tip is None or published.commit != scene.tip.commit:
+        return set()
+    places = (intent for intent in intents if isinstance(intent, Place))
+    return {place.decision.uid for place in places if isinstance(published.results.get(place.id), Refused)}
 
 
 def _calls_for_more(
