@@ -1,6 +1,5 @@
 """The one clock of the house: real time by default, faster for demos and soak tests."""
 
-import asyncio
 import os
 import threading
 import time
@@ -62,10 +61,6 @@ class Clock:
     def sleep(self, span: timedelta) -> None:
         """Wait for `span` of the house's time."""
         time.sleep(self.real_seconds(span))
-
-    async def sleep_async(self, span: timedelta) -> None:
-        """Wait for `span` of the house's time without holding the event loop."""
-        await asyncio.sleep(self.real_seconds(span))
 
     def wait(self, event: threading.Event, span: timedelta) -> bool:
         """Wait until `event` is set, at most `span` of the house's time; whether it was set."""

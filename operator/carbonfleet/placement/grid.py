@@ -19,7 +19,6 @@ Segments = tuple[tuple[int, int], ...]
 """Half-open, in minutes of a timeline."""
 RESOLUTION: Final = 1e-6
 """Intensities are whole multiples of this (g/kWh), so that sums are exact and equal windows are equal."""
-DAY_MINUTES: Final = 24 * 60
 MOST: Final = 2**31 - 2
 """The largest weighed total, in its unit."""
 

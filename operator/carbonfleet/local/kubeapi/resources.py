@@ -206,10 +206,6 @@ class Registry:
             found[0] if found else None,
         )
 
-    def by_reference(self, api_version: str, kind: str) -> Resource | None:
-        """The resource that an owner reference names."""
-        return next((r for r in self._resources.values() if r.api_version == api_version and r.kind == kind), None)
-
     def register(self, crd: Obj) -> None:
         """Serve a CRD's versions in place of those that it had before."""
         self.unregister(crd)
