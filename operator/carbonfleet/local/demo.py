@@ -44,7 +44,7 @@ class DemoSettings:
     speed: float = 240.0
     """The house's hours in real time: 240 is an hour in 15 seconds."""
     keep: bool = False
-    limit: timedelta = timedelta(minutes=10)
+    limit: timedelta = timedelta(minutes=5)
     """Real time, from `kubectl apply` on."""
 
 
