@@ -28,7 +28,7 @@ from carbonfleet.placement.assign import assign
 from carbonfleet.placement.better import better, effort_for
 from carbonfleet.placement.choice import Choice
 from carbonfleet.placement.crowd import crowd_of, windows_taken
-from carbonfleet.placement.look import Looker
+from carbonfleet.placement.look import Looker, forms_of
 from carbonfleet.placement.policy import tiers
 from carbonfleet.placement.problem import Problem, problem_of
 from carbonfleet.placement.room import Room
@@ -130,12 +130,13 @@ def measure(seed: int) -> Measured | None:
     if bound is None:
         return None
     problem = _problem(replace(problem.snapshot, assumptions=replace(HOURLY, improvement_cells=0)))
-    choices, seconds = _timed(lambda: assign(problem))
+    forms = forms_of(problem)
+    choices, seconds = _timed(lambda: assign(problem, forms))
     if any(choice is None or choice.is_late for choice in choices):
         return None
     scores, times = {"in turn, by slack": _score(choices)}, {"in turn, by slack": seconds}
     jobs = np.arange(len(choices))
-    looker = Looker(problem, Room(problem.capacity, np.unique(problem.demand.gpus_by_kind).tolist()))
+    looker = Looker(problem, Room(problem.capacity, np.unique(problem.demand.gpus_by_kind).tolist()), forms)
     crowd = crowd_of(problem, jobs.tolist(), choices, looker.unhindered(jobs))
     effort = effort_for(crowd, HOURLY.improvement_cells)
     taken = windows_taken(crowd, choices)

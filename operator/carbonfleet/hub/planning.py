@@ -7,12 +7,11 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-import numpy as np
-
 from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.placement.decision import Decision, Outcome, Plan
 from carbonfleet.placement.record import record_of
-from carbonfleet.placement.snapshot import Forecast, QueuedJob, Snapshot
+from carbonfleet.placement.same import is_same, without_queue
+from carbonfleet.placement.snapshot import QueuedJob, Snapshot
 
 _log = logging.getLogger(__name__)
 MOST_PLANS: Final = 1000
@@ -34,6 +33,8 @@ class Planned:
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     records: Mapping[str, DecisionRecord] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
+    plan: Plan | None = None
+    """Which the next one may amend."""
 
 
 @dataclass(slots=True)
@@ -79,8 +80,8 @@ class LastPlan:
         due = [decision.recheck_at for decision in self.planned.decisions.values()]
         if self.snapshot is None or self.planned.faults or now >= min(due, default=now):
             return None
-        if not _is_same(self.snapshot, snapshot):
-            if not _is_same(self.snapshot, self._before_it_was_told(self.snapshot, snapshot)):
+        if not is_same(self.snapshot, snapshot):
+            if not is_same(self.snapshot, self._before_it_was_told(self.snapshot, snapshot)):
                 return None
             self.snapshot = snapshot
         return self.planned
@@ -110,7 +111,7 @@ class LastPlan:
         since, those of the last plan stand for the rest of the slot, as of the time that is in them.
         """
         old, planned = self.snapshot, self.planned
-        if old is None or not _is_same(_without_queue(old), _without_queue(snapshot)):
+        if old is None or not is_same(without_queue(old), without_queue(snapshot)):
             return {}
         before = {job.uid: _asked(job) for job in old.jobs}
         return {
@@ -124,30 +125,6 @@ def _asked(job: QueuedJob) -> object:
     """What of a job, beside its spec, bears on its words."""
     under_way = job.incumbent if job.incumbent is not None and job.incumbent.is_under_way else None
     return job.generation, job.attempt, job.remaining_fraction, job.excluded_clusters, job.stays_because, under_way
-
-
-def _without_queue(snapshot: Snapshot) -> Snapshot:
-    spokes = tuple(replace(spoke, free_gpus=None) for spoke in snapshot.spokes)
-    return replace(snapshot, jobs=(), reservations=(), spokes=spokes)
-
-
-def _is_same(old: Snapshot, new: Snapshot) -> bool:
-    if old.forecasts.keys() != new.forecasts.keys():
-        return False
-    same_grid = all(_says_the_same(old.forecasts[key], forecast) for key, forecast in new.forecasts.items())
-    return same_grid and replace(old, forecasts={}) == replace(new, forecasts={})
-
-
-def _says_the_same(old: Forecast, new: Forecast) -> bool:
-    """The figures and where they come from; that the same was measured again does not matter."""
-    if old is new:
-        return True
-    same_slots = (old.start, old.step, old.source, old.link) == (new.start, new.step, new.source, new.link)
-    return (
-        same_slots
-        and np.array_equal(old.grams_per_kwh, new.grams_per_kwh)
-        and np.array_equal(old.doubt_grams_per_kwh, new.doubt_grams_per_kwh)
-    )
 
 
 def plan_around(
@@ -182,7 +159,7 @@ def _planned(
     faults: Mapping[str, str],
     told: Mapping[str, Told] = NOTHING_TOLD,
 ) -> Planned:
-    plan = planner(snapshot, now) if snapshot.jobs else ()
+    plan = planner(snapshot, now) if snapshot.jobs else Plan((), now)
     decisions: dict[str, Decision] = {}
     records: dict[str, DecisionRecord] = {}
     for decision in plan:
@@ -195,7 +172,7 @@ def _planned(
         else:
             records[uid] = kept[1]
         decisions[uid] = decision
-    return Planned(decisions, records, faults)
+    return Planned(decisions, records, faults, plan)
 
 
 def _culprits(snapshot: Snapshot, now: datetime, planner: Planner) -> dict[str, str]:

@@ -3,10 +3,13 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from carbonfleet.placement.amend import Standing
 
 
 class Outcome(StrEnum):
@@ -138,7 +141,7 @@ class Decision:
 
     def decides_as(self, other: "Decision") -> bool:
         """Whether the other has the same in all that needs no words: what is to be done, where, when and why."""
-        return all(getattr(self, name) == getattr(other, name) for name in _EAGER)
+        return self is other or all(getattr(self, name) == getattr(other, name) for name in _EAGER)
 
     def told_apart(self) -> "Decision":
         """The same decision, to be put into words that this one does not hold."""
@@ -223,6 +226,8 @@ class Plan:
 
     decisions: tuple[Decision, ...]
     now: datetime
+    standing: "Standing | None" = field(default=None, compare=False, repr=False)
+    """What it stands on, so that it can be amended."""
 
     def __iter__(self) -> Iterator[Decision]:
         return iter(self.decisions)

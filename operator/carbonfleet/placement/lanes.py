@@ -1,6 +1,6 @@
 """Where work can go: each pool of each spoke, on demand or spot, as one row of arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,10 +72,10 @@ class Lanes:
         return len(self.lanes)
 
 
-def lanes_of(spokes: Sequence[Spoke], extra_zones: Sequence[str], assumptions: Assumptions) -> Lanes:
+def lanes_of(spokes: Sequence[Spoke], extra_zones: Iterable[str], assumptions: Assumptions) -> Lanes:
     """The lanes of all spokes; `extra_zones` are zones without a spoke that baselines need."""
     lanes = tuple(_lanes(spokes))
-    zones = tuple(sorted({lane.spoke.facts.zone for lane in lanes} | set(extra_zones)))
+    zones = tuple(sorted({lane.spoke.facts.zone for lane in lanes} | {*extra_zones}))
     hardware = [pool_profile(lane.pool) for lane in lanes]
     life_hours = assumptions.hardware_life.total_seconds() / 3600
     return Lanes(

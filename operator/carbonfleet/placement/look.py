@@ -5,6 +5,8 @@ segments, no budget, no hourly price. Its score on a lane is `fixed + slope * ca
 window is the one with the least carbon.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -46,19 +48,35 @@ def plain_jobs(problem: Problem) -> BoolArray:
     return plain
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Forms:
+    """The grid of one signal in handy forms; what jobs there are does not matter to them."""
+
+    compact: Compact
+    bounds: Bounds
+
+
+def forms_of(problem: Problem) -> dict[SignalKind, Forms]:
+    """The forms for each signal of a problem, for runs up to its longest; none without lanes."""
+    if not len(problem.lanes):
+        return {}
+    line = problem.line
+    cap = problem.snapshot.assumptions.longest_run // MINUTE
+    longest = min(int(problem.demand.minutes_by_kind.max(initial=1)), cap)
+    return {
+        kind: Forms(Compact.of(grid, problem.lanes.zone, line), bounds_of(grid, line, longest))
+        for kind, grid in problem.carbon.items()
+    }
+
+
 class Looker:
     """What quick looks of a problem's plain jobs share: the grid in handy forms, and what is free at the moment."""
 
-    def __init__(self, problem: Problem, room: Room) -> None:
-        self.problem, self.room = problem, room
+    def __init__(self, problem: Problem, room: Room, forms: Mapping[SignalKind, Forms]) -> None:
+        self.problem, self.room, self.forms = problem, room, forms
         line = problem.line
         self.longest = problem.snapshot.assumptions.longest_run // MINUTE
-        longest = min(int(problem.demand.minutes_by_kind.max(initial=1)), self.longest)
-        self.compact = {kind: Compact.of(grid, problem.lanes.zone, line) for kind, grid in problem.carbon.items()}
-        self.bounds: dict[SignalKind, Bounds] = {
-            kind: bounds_of(grid, line, longest) for kind, grid in problem.carbon.items()
-        }
-        self.frontiers = {kind: Frontier(problem, grid, room) for kind, grid in problem.carbon.items()}
+        self._frontiers: dict[SignalKind, Frontier] = {}
         self.lanes = np.arange(len(problem.lanes))
         rows = range(len(problem.jobs))
         self.first = np.array([problem.earliest_start(job) for job in rows], dtype=np.int64)
@@ -67,6 +85,12 @@ class Looker:
         self.due = np.array([problem.deadline_minute(job) for job in rows], dtype=np.int64)
         limits = [job.spec.objective.max_cost_usd for job in problem.jobs]
         self.most_usd = np.array([NOWHERE if usd is None else usd for usd in limits])
+
+    def frontier(self, signal: SignalKind) -> Frontier:
+        """How clean free windows still are."""
+        if signal not in self._frontiers:
+            self._frontiers[signal] = Frontier(self.problem, self.problem.carbon[signal], self.room)
+        return self._frontiers[signal]
 
     def at(self, jobs: IntArray) -> "Look":
         """Look with the eyes of some jobs, which all weigh one signal."""
@@ -91,7 +115,7 @@ class Look:
         self._looker, self._room, self._lanes = looker, looker.room, looker.lanes
         self.signal = problem.jobs[self.jobs[0]].spec.signal
         grid = problem.carbon[self.signal]
-        self._compact, self._weighed = looker.compact[self.signal], grid.weighed
+        self._compact, self._weighed = looker.forms[self.signal].compact, grid.weighed
         self._zone, self._place = problem.lanes.zone, problem.lanes.place
         self._places: list[int] = self._place.tolist()
         terms = problem.demand.at(jobs[:, None], self._lanes)
@@ -112,7 +136,7 @@ class Look:
         within = (terms.usd <= looker.most_usd[jobs, None]) & (terms.minutes <= looker.longest)
         self._open: BoolArray = within & problem.known[self.signal] & problem.admitted[jobs] & (self._last >= 0)
         self.unhindered = self._scores(
-            looker.bounds[self.signal].until(self._zone, self._whole, self._part, np.maximum(self._last, 0))
+            looker.forms[self.signal].bounds.until(self._zone, self._whole, self._part, np.maximum(self._last, 0))
         )
         """Lower bounds of the scores were all lanes empty; infinite where a job can't go."""
 
@@ -135,7 +159,7 @@ class Look:
 
     def bounds(self) -> FloatArray:
         """Lower bounds of the scores with what is free now."""
-        frontier = self._looker.frontiers[self.signal]
+        frontier = self._looker.frontier(self.signal)
         carbon = frontier.bounds(self._whole, self._part, self._level, self._lanes)
         return np.maximum(self.unhindered, self._scores(carbon))
 
@@ -145,7 +169,7 @@ class Look:
         Only of those that take as many GPUs as the row.
         """
         level = int(self._level[row, lane])
-        frontier = self._looker.frontiers[self.signal]
+        frontier = self._looker.frontier(self.signal)
         if row + 1 < len(self.jobs) and frontier.is_stale(lane, level):
             frontier.renew(lane, level)
             rows = np.flatnonzero(self._level[row + 1 :, lane] == level) + (row + 1)

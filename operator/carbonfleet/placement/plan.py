@@ -1,204 +1,91 @@
 """The door: decide for the whole queue at once, as a function of values."""
 
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from functools import partial
-from typing import Final
+from dataclasses import replace
+from datetime import datetime
 
-from carbonfleet.api.policy import ReviewMode, Tier
+import numpy as np
+
+from carbonfleet.placement.amend import Amendment, Standing, amend, good_until, held_by
 from carbonfleet.placement.assign import assign
-from carbonfleet.placement.choice import Choice, segments_of
-from carbonfleet.placement.decision import (
-    Candidate,
-    Decision,
-    Outcome,
-    Plan,
-    Verdict,
-    Window,
-    Words,
-)
-from carbonfleet.placement.explain import words_for
-from carbonfleet.placement.grid import EPOCH
-from carbonfleet.placement.leave import leave_for
-from carbonfleet.placement.measure import window_at, windows_at
-from carbonfleet.placement.policy import (
-    NO_REVIEW,
-    ReviewRuling,
-    is_reviewed,
-    policies_verdict,
-    residency_verdict,
-    tiers,
-)
+from carbonfleet.placement.deciding import decisions_on, denied, refusals
+from carbonfleet.placement.decision import Plan
+from carbonfleet.placement.grid import IntArray
+from carbonfleet.placement.look import forms_of
+from carbonfleet.placement.policy import tiers
 from carbonfleet.placement.problem import Problem, problem_of
-from carbonfleet.placement.reasons import reason_of, without_window
-from carbonfleet.placement.rules import Refusal
-from carbonfleet.placement.snapshot import QueuedJob, Snapshot
-
-NO_TIME: Final = timedelta()
+from carbonfleet.placement.snapshot import Snapshot
 
 
-def plan(snapshot: Snapshot, now: datetime) -> Plan:
+def plan(snapshot: Snapshot, now: datetime, last: Plan | None = None) -> Plan:
     """Decide for every queued job: start, wait, or blocked and why. Nothing but the arguments is looked at.
 
     `now` is aware UTC. Only jobs whose outcome is START are to be committed; the others are decided again
     next time. Decisions come in the order of `namespace/name`.
+
+    Given the `last` plan, its word holds until its slot ends, where only a few jobs came, went or changed since:
+    these take the best that the others leave. That costs a fraction of a whole plan, which is made everywhere else.
     """
-    refused = _refusals(snapshot)
+    if last is not None and last.standing is not None:
+        amendment = amend(last.standing, snapshot, now)
+        if amendment is not None:
+            return _amended(last.standing, amendment, snapshot, now)
+    return _whole(snapshot, now)
+
+
+def _whole(snapshot: Snapshot, now: datetime) -> Plan:
+    refused = refusals(snapshot, snapshot.jobs)
     jobs = [job for job in snapshot.jobs if job.uid not in refused]
     problem = problem_of(snapshot, jobs, tiers(snapshot.policies), now)
-    decisions = _decisions(problem, assign(problem))
-    decisions += [_denied(job, refused[job.uid], snapshot, now) for job in snapshot.jobs if job.uid in refused]
-    return Plan(tuple(sorted(decisions, key=lambda d: (d.namespace, d.name, d.uid))), now)
-
-
-def _refusals(snapshot: Snapshot) -> dict[str, Refusal]:
-    """By UID, jobs that can't be planned for: no policy, a broken one, or a tier that does not exist."""
-    known = tiers(snapshot.policies)
-    found: dict[tuple[str, str, str], Refusal | None] = {}
-    refused = {}
-    for job in snapshot.jobs:
-        key = job.spec.residency.data_class, job.namespace, job.spec.schedule.tier
-        if key not in found:
-            found[key] = _refusal(snapshot, known, *key)
-        if (refusal := found[key]) is not None:
-            refused[job.uid] = refusal
-    return refused
-
-
-def _refusal(
-    snapshot: Snapshot, known: Mapping[str, Tier], data_class: str, namespace: str, tier: str
-) -> Refusal | None:
-    ruling = policies_verdict(snapshot.policies, data_class, namespace)
-    if not ruling.allowed:
-        return Refusal(ruling.reason, ruling.message)
-    if tier in known:
-        return None
-    names = ", ".join(sorted(known)) or "none"
-    return Refusal("UnknownTier", f'There is no tier "{tier}"; the policies define {names}.')
-
-
-def _denied(job: QueuedJob, refusal: Refusal, snapshot: Snapshot, now: datetime) -> Decision:
-    candidates = []
-    for spoke in sorted(snapshot.spokes, key=lambda spoke: spoke.name):
-        ruling = residency_verdict(
-            snapshot.policies, job.spec.residency.data_class, job.namespace, job.spec.residency, spoke.facts
-        )
-        said = refusal if ruling.allowed else Refusal(ruling.reason, ruling.message)
-        candidates.append(Candidate(spoke.name, Verdict.FILTERED, said.reason, said.message))
-    words = Words(refusal.message, tuple(candidates))
-    return _decided(
-        job,
-        Outcome.BLOCKED,
-        refusal.reason,
-        None,
-        snapshot,
-        _next_look(snapshot, now),
-        explain=lambda _: words,
+    base, forms = problem.capacity.free.copy(), forms_of(problem)
+    choices = assign(problem, forms)
+    out = [job for job in snapshot.jobs if job.uid in refused]
+    decided = (*decisions_on(problem, choices), *(denied(job, refused[job.uid], snapshot, now) for job in out))
+    queue = (*problem.jobs, *out)
+    standing = Standing(
+        snapshot=snapshot,
+        now=now,
+        ground=problem,
+        forms=forms,
+        base=base,
+        jobs=queue,
+        decisions=decided,
+        priority=_priorities(problem, len(out)),
+        good_until=good_until(queue, decided, now),
+        held=held_by(problem, choices),
     )
+    return _in_order(standing)
 
 
-def _decisions(problem: Problem, choices: list[Choice | None]) -> list[Decision]:
-    """What to do with each job of the problem, from its choice."""
-    placed = [(job, choice) for job, choice in enumerate(choices) if choice is not None]
-    windows = _windows(problem, placed)
-    look, reviews = _next_look(problem.snapshot, problem.now), _Reviews(problem)
-    decisions = [
-        _placed(problem, job, choice, window, look, reviews)
-        for (job, choice), window in zip(placed, windows, strict=True)
-    ]
-    return decisions + [_unplaced(problem, job, look) for job, choice in enumerate(choices) if choice is None]
-
-
-def _windows(problem: Problem, placed: list[tuple[int, Choice]]) -> list[Window]:
-    """The figures of all choices: unbroken runs together, the others one by one."""
-    whole = [(job, choice) for job, choice in placed if not choice.segments]
-    jobs, lanes, starts = ([job for job, _ in whole], [c.lane for _, c in whole], [c.start for _, c in whole])
-    together = iter(windows_at(problem, jobs, lanes, starts))
-    return [
-        window_at(problem, job, choice.lane, segments_of(problem, job, choice)) if choice.segments else next(together)
-        for job, choice in placed
-    ]
-
-
-def _unplaced(problem: Problem, row: int, look: datetime) -> Decision:
-    outcome, reason = without_window(problem, row)
-    explain = partial(words_for, problem, row, None)
-    return _decided(problem.jobs[row], outcome, reason, None, problem.snapshot, look, explain=explain)
-
-
-def _placed(
-    problem: Problem, row: int, choice: Choice, window: Window, look: datetime, reviews: "_Reviews"
-) -> Decision:
-    review = reviews.of(row, choice, window)
-    lead = problem.snapshot.assumptions.review_lead if review.required else NO_TIME
-    outcome = choice.running or (Outcome.START if window.start <= problem.now + lead else Outcome.WAIT)
-    if outcome in (Outcome.START, Outcome.MOVE):
-        due = look if review.required else problem.now  # people take their time
-    else:
-        due = look if choice.running else min(window.start - lead, look)
-    return _decided(
-        problem.jobs[row],
-        outcome,
-        reason_of(problem, row, choice, outcome),
-        window,
-        problem.snapshot,
-        due,
-        explain=partial(words_for, problem, row, choice),
-        review=review,
+def _amended(last: Standing, amendment: Amendment, snapshot: Snapshot, now: datetime) -> Plan:
+    problem, choices, kept, refused = amendment.problem, amendment.choices, amendment.rows, amendment.refused
+    out = [job for job in snapshot.jobs if job.uid in refused]
+    decided = (*decisions_on(problem, choices), *(denied(job, refused[job.uid], snapshot, now) for job in out))
+    queue = (*problem.jobs, *out)
+    new_rows = np.full(len(last.jobs), -1)
+    new_rows[kept] = np.arange(kept.size)
+    added = held_by(problem, choices).renumbered(kept.size + np.arange(len(problem.jobs)))
+    standing = replace(
+        last,
+        snapshot=snapshot,
+        now=now,
+        base=amendment.base,
+        jobs=(*amendment.jobs, *queue),
+        decisions=(*[last.decisions[row] for row in kept.tolist()], *decided),
+        priority=np.concatenate([last.priority[kept], _priorities(problem, len(out))]),
+        good_until=np.concatenate([last.good_until[kept], good_until(queue, decided, now)]),
+        held=amendment.held.renumbered(new_rows).beside(added),
+        amended=last.amended + max(1, len(queue)),
     )
+    return _in_order(standing)
 
 
-_AT_HOME: Final = frozenset({Outcome.KEEP, Outcome.PAUSE})
-"""What a running job does in the place that it was given needs nobody's leave."""
+def _priorities(problem: Problem, others: int) -> IntArray:
+    """Of a problem's jobs, and of others that hold nothing."""
+    return np.array([*(limits.priority for limits in problem.limits), *[0] * others], dtype=np.int64)
 
 
-class _Reviews:
-    """Whether a person must agree; most jobs are in the scope of no review rule."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        self._reviewed: dict[tuple[str, str], bool] = {}
-
-    def of(self, row: int, choice: Choice, window: Window) -> ReviewRuling:
-        """The ruling on a placement."""
-        job, policies = self._problem.jobs[row], self._problem.snapshot.policies
-        key = job.spec.residency.data_class, job.namespace
-        if key not in self._reviewed:
-            self._reviewed[key] = is_reviewed(policies, *key)
-        if choice.running in _AT_HOME or (not self._reviewed[key] and job.spec.review is ReviewMode.AUTO):
-            return NO_REVIEW
-        return leave_for(self._problem, row, choice.lane, window, moving=choice.running is Outcome.MOVE)
-
-
-def _decided(
-    job: QueuedJob,
-    outcome: Outcome,
-    reason: str,
-    window: Window | None,
-    snapshot: Snapshot,
-    recheck_at: datetime,
-    *,
-    explain: Callable[[Decision], Words],
-    review: ReviewRuling = NO_REVIEW,
-) -> Decision:
-    return Decision.lazily(
-        explain,
-        uid=job.uid,
-        namespace=job.namespace,
-        name=job.name,
-        generation=job.generation,
-        attempt=job.attempt,
-        outcome=outcome,
-        reason=reason,
-        window=window,
-        recheck_at=recheck_at,
-        review_required=review.required,
-        review_reason=review.message,
-        policy_digest=snapshot.policies.digest,
-    )
-
-
-def _next_look(snapshot: Snapshot, now: datetime) -> datetime:
-    """When to decide again at the latest: at the next full slot, or recheck interval if that is longer."""
-    step = max(snapshot.assumptions.slot, snapshot.assumptions.recheck)
-    return now - (now - EPOCH) % step + step
+def _in_order(standing: Standing) -> Plan:
+    """The plan, with all rows by `namespace/name`."""
+    keys = [(decision.namespace, decision.name, decision.uid) for decision in standing.decisions]
+    ordered = standing.rearranged(np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64))
+    return Plan(ordered.decisions, standing.now, ordered)

@@ -1,7 +1,7 @@
 """The whole of what one plan decides on, as arrays: jobs in their order, lanes, times, carbon, capacity."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -12,7 +12,7 @@ from carbonfleet.api.policy import Budget, FleetPolicy, Tier
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.capacity import Capacity, Quota, capacity_of
 from carbonfleet.placement.demand import Demand, demand_of
-from carbonfleet.placement.grid import MINUTE, Carbon, Timeline, carbon, timeline
+from carbonfleet.placement.grid import MINUTE, Carbon, Timeline, carbon, timeline, usable
 from carbonfleet.placement.lanes import Lanes, hourly_prices, lanes_of
 from carbonfleet.placement.limits import NEVER, Limits, limits_of
 from carbonfleet.placement.policy import budgets, covers_namespace
@@ -103,14 +103,10 @@ class Problem:
 
 def problem_of(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Tier], now: datetime) -> Problem:
     """Put a snapshot into arrays. `jobs` are those whose tier and policies are in order."""
-    lanes = lanes_of(snapshot.spokes, _extra_zones(snapshot), snapshot.assumptions)
+    lanes = lanes_of(snapshot.spokes, _extra_zones(snapshot, jobs), snapshot.assumptions)
     admission = Admission(lanes, snapshot.policies)
-    flat = _region_means(snapshot)
-    demand = demand_of(jobs, lanes, flat, snapshot.assumptions)
-    limits = [limits_of(job, tiers[job.spec.schedule.tier], now) for job in jobs]
-    order = _order(jobs, limits, demand, now)
-    jobs, limits = [jobs[i] for i in order], [limits[i] for i in order]
-    demand = demand.taken(order)
+    demand = demand_of(jobs, lanes, _region_means(snapshot), snapshot.assumptions)
+    jobs, limits, demand = _in_order(jobs, tiers, demand, now)
     line = _timeline(limits, demand, now, snapshot)
     signals = sorted({job.spec.signal for job in jobs})
     carbons = {signal: carbon(snapshot, signal, lanes.zones, line) for signal in signals}
@@ -137,6 +133,64 @@ def problem_of(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Ti
         purses=purses,
         purses_of=purses_of,
     )
+
+
+def problem_like(
+    last: Problem, snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Tier], now: datetime
+) -> Problem | None:
+    """The problem of other jobs in the slot of the last one, with the same policies and the same facts and grid.
+
+    What the last one worked out of the grid is taken over. None where these jobs look farther ahead, weigh
+    another signal or draw on a budget.
+    """
+    lanes = lanes_of(snapshot.spokes, last.lanes.zones, snapshot.assumptions)
+    demand = demand_of(jobs, lanes, _region_means(snapshot), snapshot.assumptions)
+    jobs, limits, demand = _in_order(jobs, tiers, demand, now)
+    own = _timeline(limits, demand, now, snapshot)
+    line = replace(last.line, now=now, now_minute=own.now_minute, next_minute=own.next_minute)
+    purses, purses_of = _purses(snapshot, jobs, 0)
+    fits = own.origin == line.origin and own.starts <= line.starts
+    fits = fits and own.slots - own.starts <= line.slots - line.starts
+    if not fits or purses or last.purses or not _extra_zones(snapshot, jobs) <= set(last.lanes.zones):
+        return None
+    if not {job.spec.signal for job in jobs} <= last.carbon.keys() or not _is_still_known(last, snapshot, line):
+        return None
+    admission = Admission(lanes, snapshot.policies)
+    admitted = admission.table(jobs)
+    return replace(
+        last,
+        snapshot=snapshot,
+        now=now,
+        jobs=tuple(jobs),
+        limits=tuple(limits),
+        lanes=lanes,
+        line=line,
+        demand=demand,
+        admission=admission,
+        admitted=admitted,
+        lost=_lost(jobs, admitted, last.known),
+        capacity=capacity_of(snapshot, lanes, line, ()),
+        purses_of=purses_of,
+    )
+
+
+def _is_still_known(last: Problem, snapshot: Snapshot, line: Timeline) -> bool:
+    """No forecast has become too old since."""
+    return all(
+        (usable(snapshot.forecasts.get((zone, signal)), line, snapshot.assumptions) is None)
+        == (grid.forecasts[row] is None)
+        for signal, grid in last.carbon.items()
+        for zone, row in grid.zones.items()
+    )
+
+
+def _in_order(
+    jobs: list[QueuedJob], tiers: Mapping[str, Tier], demand: Demand, now: datetime
+) -> tuple[list[QueuedJob], list[Limits], Demand]:
+    """Jobs, their limits and their demand in the order in which they choose."""
+    limits = [limits_of(job, tiers[job.spec.schedule.tier], now) for job in jobs]
+    order = _order(jobs, limits, demand, now)
+    return [jobs[i] for i in order], [limits[i] for i in order], demand.taken(order)
 
 
 def _known(grid: Carbon, lanes: Lanes) -> BoolArray:
@@ -174,9 +228,9 @@ def _timeline(limits: list[Limits], demand: Demand, now: datetime, snapshot: Sna
     return timeline(now, max(latest, LATE_ROOM), longest, snapshot.assumptions)
 
 
-def _extra_zones(snapshot: Snapshot) -> list[str]:
-    wanted = {job.spec.baseline_region or snapshot.default_baseline_region for job in snapshot.jobs}
-    return sorted({snapshot.region_zones[region] for region in wanted if region in snapshot.region_zones})
+def _extra_zones(snapshot: Snapshot, jobs: Iterable[QueuedJob]) -> set[str]:
+    wanted = {job.spec.baseline_region or snapshot.default_baseline_region for job in jobs}
+    return {snapshot.region_zones[region] for region in wanted if region in snapshot.region_zones}
 
 
 def _region_means(snapshot: Snapshot) -> Callable[[str], float | None]:

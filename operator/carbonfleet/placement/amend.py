@@ -1,0 +1,296 @@
+"""Amend the last plan for the few jobs that changed since; within its slot, the others keep what they were told."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement.assign import in_turn, tiers_of
+from carbonfleet.placement.choice import Choice, slots_of
+from carbonfleet.placement.deciding import refusals
+from carbonfleet.placement.decision import Decision
+from carbonfleet.placement.grid import IntArray
+from carbonfleet.placement.look import Forms, Looker, plain_jobs
+from carbonfleet.placement.policy import tiers
+from carbonfleet.placement.problem import Problem, problem_like
+from carbonfleet.placement.room import Room
+from carbonfleet.placement.rules import BoolArray, Refusal
+from carbonfleet.placement.same import is_same, is_same_job, without_queue
+from carbonfleet.placement.snapshot import FloatArray, Incumbent, QueuedJob, Snapshot
+from carbonfleet.placement.weigh import lanes_left
+
+MOST_TRIES: Final = 8
+"""Rounds in which jobs of lower tiers make way for those that changed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """GPUs that jobs hold. Arrays of shape (pieces,): a run in one piece has one, a cut run several."""
+
+    job: IntArray
+    """The row of the job."""
+    place: IntArray
+    gpus: IntArray
+    first: IntArray
+    """The first slot of the piece, and the one after its last."""
+    end: IntArray
+
+    def of(self, jobs: BoolArray) -> "Held":
+        """The pieces of some jobs, shape (jobs,)."""
+        pieces = jobs[self.job]
+        return Held(*(column[pieces] for column in self._columns()))
+
+    def renumbered(self, rows: IntArray) -> "Held":
+        """The same with other rows: job i becomes rows[i]."""
+        return Held(rows[self.job], *self._columns()[1:])
+
+    def beside(self, others: "Held") -> "Held":
+        """All pieces of both."""
+        return Held(*(np.concatenate(pair) for pair in zip(self._columns(), others._columns(), strict=True)))
+
+    def rows_in(self, slots: BoolArray) -> set[int]:
+        """The rows of the jobs that hold any of some slots, shape (places, slots)."""
+        before = np.zeros((slots.shape[0], slots.shape[1] + 1), dtype=np.int64)
+        np.cumsum(slots, axis=1, out=before[:, 1:])
+        touching = before[self.place, self.end] > before[self.place, self.first]
+        return set(self.job[touching].tolist())
+
+    def taken(self, shape: tuple[int, int]) -> IntArray:
+        """GPUs that are held in each slot, shape (places, slots)."""
+        change = np.zeros((shape[0], shape[1] + 1), dtype=np.int64)
+        np.add.at(change, (self.place, self.first), self.gpus)
+        np.subtract.at(change, (self.place, self.end), self.gpus)
+        return np.cumsum(change[:, :-1], axis=1)
+
+    def _columns(self) -> tuple[IntArray, ...]:
+        return self.job, self.place, self.gpus, self.first, self.end
+
+
+def held_by(problem: Problem, choices: Sequence[Choice | None]) -> Held:
+    """What the choices of a problem's jobs hold."""
+    line, pieces = problem.line, []
+    rows = [row for row, choice in enumerate(choices) if choice is not None]
+    lanes = np.array([choice.lane for choice in choices if choice is not None], dtype=np.int64)
+    terms = problem.demand.at(np.array(rows, dtype=np.int64), lanes)
+    for row, gpus, minutes in zip(rows, terms.gpus.tolist(), terms.minutes.tolist(), strict=True):
+        choice = choices[row]
+        if choice is None:
+            continue
+        place = int(problem.lanes.place[choice.lane])
+        if choice.segments or choice.start == 0:
+            pieces += [(row, place, gpus, *slots) for slots in slots_of(problem, row, choice)]
+        else:
+            end = choice.start + -(-minutes // line.slot_minutes)
+            pieces.append((row, place, gpus, choice.start, min(end, line.slots)))
+    return Held(*np.array(pieces, dtype=np.int64).reshape(-1, 5).T)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """What a plan stands on, by which it can be amended. Rows are in the plan's order."""
+
+    snapshot: Snapshot
+    now: datetime
+    ground: Problem
+    """Of the last whole plan: its grid, lanes and timeline."""
+    forms: Mapping[SignalKind, Forms]
+    base: IntArray
+    """What was free before any of the queue was placed, shape (places, slots)."""
+    jobs: tuple[QueuedJob, ...]
+    decisions: tuple[Decision, ...]
+    priority: IntArray
+    """Shape (jobs,): of the jobs' tiers."""
+    good_until: FloatArray
+    """Shape (jobs,), seconds since 1970: the last moment at which a decision holds."""
+    held: Held
+    amended: int = 0
+    """Jobs that were decided on again since the last whole plan."""
+
+    def is_open_to(self, snapshot: Snapshot, now: datetime) -> bool:
+        """Whether nothing but the queue changed, and the slot is still the same."""
+        same_slot = self.now <= now and self.ground.line.minute(now) < self.ground.line.slot_minutes
+        return same_slot and is_same(without_queue(self.snapshot), without_queue(snapshot))
+
+    def asks_the_same(self, row: int, job: QueuedJob) -> bool:
+        """Whether a job asks the same as before; that it was told its place since then is nothing new."""
+        window = self.decisions[row].window
+        told = None if window is None else Incumbent(window.cluster, window.pool, window.start)
+        return is_same_job(self.jobs[row], job, told)
+
+    def rearranged(self, order: IntArray) -> "Standing":
+        """The same with its rows in another order."""
+        rows, places = order.tolist(), np.empty(order.size, dtype=np.int64)
+        places[order] = np.arange(order.size)
+        return replace(
+            self,
+            jobs=tuple([self.jobs[row] for row in rows]),
+            decisions=tuple([self.decisions[row] for row in rows]),
+            priority=self.priority[order],
+            good_until=self.good_until[order],
+            held=self.held.renumbered(places),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Amendment:
+    """The jobs that keep their decisions, and those that are decided on again."""
+
+    rows: IntArray
+    """Of the last plan: who keeps the decision."""
+    jobs: list[QueuedJob]
+    """The same jobs, as they are now."""
+    problem: Problem
+    """Of the others; its capacity is what all leave."""
+    choices: list[Choice | None]
+    refused: Mapping[str, Refusal]
+    """By UID: jobs that can't be planned for."""
+    base: IntArray
+    held: Held
+    """By those who keep theirs."""
+
+
+def amend(last: Standing, snapshot: Snapshot, now: datetime) -> Amendment | None:
+    """Give windows to the jobs that changed, around the others'. None where the whole queue must be planned anew.
+
+    That is where more than the queue changed, GPUs came free that no job of the queue held, many jobs changed, a
+    running one is to be thought over, or a job that changed finds no window in time. Those of a lower tier make way.
+    """
+    if not len(last.ground.lanes) or not last.is_open_to(snapshot, now):
+        return None
+    return _Amending(last, snapshot, now).result()
+
+
+class _Amending:
+    """One amendment in the making."""
+
+    def __init__(self, last: Standing, snapshot: Snapshot, now: datetime) -> None:
+        self._last, self._snapshot, self._now = last, snapshot, now
+        self._most = snapshot.assumptions.amended_share * len(snapshot.jobs) - last.amended
+        self._jobs = list(last.jobs)
+        """By row of the last plan: each job as it is now."""
+        self._kept = np.zeros(len(last.jobs), dtype=np.bool_)
+        """Shape (jobs,): who keeps the decision."""
+        self._changed = self._sorted_out()
+        self._refused = refusals(snapshot, self._changed)
+        self._changed = [job for job in self._changed if job.uid not in self._refused]
+        self._wanting: set[str] = set()
+        """UIDs of jobs that found no room in time before."""
+
+    def _sorted_out(self) -> list[QueuedJob]:
+        """The jobs that are to be decided on again; the others keep their decisions."""
+        last, jobs = self._last, self._snapshot.jobs
+        row_of = {job.uid: row for row, job in enumerate(last.jobs)}
+        rows = [row_of.get(job.uid, -1) for job in jobs]
+        good = [*(last.good_until >= self._now.timestamp()).tolist(), False]  # row -1 is of jobs that are new
+        kept, changed, old = [], [], [*last.jobs, None]
+        for row, job in zip(rows, jobs, strict=True):
+            if good[row] and (old[row] is job or last.asks_the_same(row, job)):
+                kept.append(row)
+                self._jobs[row] = job
+            else:
+                changed.append(job)
+        self._kept[kept] = True
+        return changed
+
+    def result(self) -> Amendment | None:
+        """Try, and let others make way, until all fits."""
+        for _ in range(MOST_TRIES):
+            if len(self._changed) > self._most or any(_is_under_way(job) for job in self._changed):
+                return None
+            problem = problem_like(
+                self._last.ground, self._snapshot, self._changed, tiers(self._snapshot.policies), self._now
+            )
+            if problem is None or (problem.capacity.free > self._last.base).any():
+                return None
+            base, held = problem.capacity.free.copy(), self._last.held.of(self._kept)
+            free = base - held.taken(base.shape)
+            if (free < 0).any():
+                return None
+            if self._look_again(free):
+                continue
+            choices, in_the_way = self._choices(problem, free, held)
+            if not in_the_way.size:
+                if self._are_lost(problem, choices):
+                    return None
+                rows = np.flatnonzero(self._kept)
+                jobs = [self._jobs[row] for row in rows.tolist()]
+                return Amendment(rows, jobs, problem, choices, self._refused, base, held)
+            self._change(in_the_way)
+        return None
+
+    def _change(self, rows: IntArray) -> None:
+        self._kept[rows] = False
+        self._changed += [self._jobs[row] for row in rows.tolist()]
+
+    def _look_again(self, free: IntArray) -> bool:
+        """Where GPUs came free, jobs that found no room in time look again."""
+        last = self._last
+        if not (free > last.base - last.held.taken(last.base.shape)).any():
+            return False
+        wanting = np.array([decision.reason == "WaitingForCapacity" for decision in last.decisions], dtype=np.bool_)
+        rows = np.flatnonzero(wanting & self._kept)
+        self._wanting |= {self._jobs[row].uid for row in rows.tolist()}
+        self._change(rows)
+        return rows.size > 0
+
+    def _choices(self, problem: Problem, free: IntArray, held: Held) -> tuple[list[Choice | None], IntArray]:
+        """Choices tier after tier; or the rows of the jobs of lower tiers that are in the way of one."""
+        capacity, plain, gpus = problem.capacity, plain_jobs(problem), np.unique(problem.demand.gpus_by_kind).tolist()
+        choices: list[Choice | None] = []
+        for jobs in tiers_of(problem) if problem.jobs else ():
+            lower = held.of(self._last.priority < problem.limits[int(jobs[0])].priority)
+            taken = lower.taken(free.shape)
+            capacity.free[:] = free + taken
+            room = Room(capacity, gpus)
+            choices += in_turn(problem, Looker(problem, room, self._last.forms), room, jobs, plain, few=True)
+            free = capacity.free - taken
+            if (free < 0).any():
+                return [], self._in_the_way(free, lower)
+        capacity.free[:] = free
+        return choices, np.array([], dtype=np.int64)
+
+    def _in_the_way(self, free: IntArray, lower: Held) -> IntArray:
+        """Jobs of lower tiers that must make way: first of the lowest tier, then of those that came last."""
+        free, rows = free.copy(), []
+        for row in sorted(lower.rows_in(free < 0), key=self._makes_way):
+            mine = lower.job == row
+            pieces = np.stack([lower.place, lower.first, lower.end, lower.gpus], axis=1)[mine].tolist()
+            if any(free[place, first:end].min() < 0 for place, first, end, _ in pieces):
+                rows.append(row)
+                for place, first, end, gpus in pieces:
+                    free[place, first:end] += gpus
+        return np.array(rows, dtype=np.int64)
+
+    def _makes_way(self, row: int) -> tuple[int, float, int]:
+        return int(self._last.priority[row]), -self._jobs[row].submitted_at.timestamp(), row
+
+    def _are_lost(self, problem: Problem, choices: Sequence[Choice | None]) -> bool:
+        """Whether a job finds no window in time that did not lack one before: a whole plan may have one."""
+        return any(
+            (choice is None or choice.is_late) and job.uid not in self._wanting and lanes_left(problem, row).any()
+            for row, (job, choice) in enumerate(zip(problem.jobs, choices, strict=True))
+        )
+
+
+def good_until(jobs: Iterable[QueuedJob], decisions: Iterable[Decision], now: datetime) -> FloatArray:
+    """The last moments at which decisions made now hold, in seconds since 1970: what is due now holds only now.
+
+    One on a job that is under way holds for its cycle alone.
+    """
+    present = now.timestamp()
+
+    def last_moment(job: QueuedJob, decision: Decision) -> float:
+        if _is_under_way(job):
+            return -np.inf
+        window = decision.window
+        due = decision.recheck_at if window is None else min(window.start, decision.recheck_at)
+        return present if due <= now else due.timestamp() - 1e-6
+
+    return np.array([last_moment(*pair) for pair in zip(jobs, decisions, strict=True)], dtype=np.float64)
+
+
+def _is_under_way(job: QueuedJob) -> bool:
+    return job.incumbent is not None and job.incumbent.is_under_way

@@ -1,0 +1,46 @@
+"""Whether two snapshots ask the same."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from carbonfleet.placement.snapshot import Forecast, Incumbent, QueuedJob, Snapshot
+
+
+def without_queue(snapshot: Snapshot) -> Snapshot:
+    """The snapshot without what changes as jobs come and go."""
+    spokes = tuple(replace(spoke, free_gpus=None) for spoke in snapshot.spokes)
+    return replace(snapshot, jobs=(), reservations=(), spokes=spokes)
+
+
+def is_same(old: Snapshot, new: Snapshot) -> bool:
+    """Whether both ask the same, though forecasts may have been fetched again."""
+    if old.forecasts.keys() != new.forecasts.keys():
+        return False
+    same_grid = all(_says_the_same(old.forecasts[key], forecast) for key, forecast in new.forecasts.items())
+    return same_grid and replace(old, forecasts={}) == replace(new, forecasts={})
+
+
+def is_same_job(old: QueuedJob, new: QueuedJob, told: Incumbent | None) -> bool:
+    """Whether a job asks the same as before; that it was `told` its place since then changes nothing."""
+    if old is new:
+        return True
+    return (
+        old.generation == new.generation
+        and old.attempt == new.attempt
+        and (new.incumbent in (old.incumbent, told))
+        and (old.spec is new.spec or old.spec == new.spec)
+        and replace(old, spec=new.spec, incumbent=new.incumbent) == new
+    )
+
+
+def _says_the_same(old: Forecast, new: Forecast) -> bool:
+    """The figures and where they come from; that the same was measured again does not matter."""
+    if old is new:
+        return True
+    same_slots = (old.start, old.step, old.source, old.link) == (new.start, new.step, new.source, new.link)
+    return (
+        same_slots
+        and np.array_equal(old.grams_per_kwh, new.grams_per_kwh)
+        and np.array_equal(old.doubt_grams_per_kwh, new.doubt_grams_per_kwh)
+    )
