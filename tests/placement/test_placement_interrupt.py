@@ -146,3 +146,15 @@ def test_the_cut_is_the_cheapest_of_all(cost, taken, length, overhead, pauses, m
     if found is not None:
         assert found.cost == pytest.approx(expected)
         assert all(free[begin:end].all() for begin, end in found.segments)
+
+
+def test_what_begins_within_a_minute_is_over_when_its_last_slot_is():
+    held = Reservation("other", "ml", "oslo", "main", 1, NOON + 5 * HOUR, NOON + 6 * HOUR)
+    cut = {"overhead": "10m", "minimum_run": "1h", "max_pauses": 2}
+    queued = job(hours=5, schedule={"interruptible": cut, "max_delay": "12h"})
+    snapshot = world([queued], [spoke("oslo", gpus=1)], {"NO-NO1": [1.0] * 6 + [9.0] * 60}, reservations=(held,))
+    (decision,) = plan(snapshot, NOON + timedelta(seconds=7))
+    (_, first_end), *rest = decision.window.segments
+    assert rest
+    assert first_end <= held.start
+    assert sum((end - begin for begin, end in decision.window.segments), timedelta()) == timedelta(hours=5, minutes=10)

@@ -106,6 +106,9 @@ class Planned:
         return POLICIES[2] in self.snapshot.policies.policies
 
 
+moments = st.sampled_from([0, 0, 7, 90]).map(lambda seconds: NOON + seconds * SECOND)
+
+
 @st.composite
 def amended(draw):
     """A plan that amends another: some jobs came, some went."""
@@ -114,12 +117,16 @@ def amended(draw):
     before = replace(whole, jobs=tuple(queued for row, queued in enumerate(whole.jobs) if row not in came))
     went = draw(st.sets(st.integers(0, len(whole.jobs) - 1)))
     after = replace(whole, jobs=tuple(queued for row, queued in enumerate(whole.jobs) if row not in went))
-    now = NOON + draw(st.sampled_from([0, 0, 7, 90])) * SECOND
+    now = draw(moments)
     last = plan(before, NOON)
     return Planned(after, now, plan(after, now, last), last)
 
 
-plans = worlds().map(lambda snapshot: Planned(snapshot, NOON, plan(snapshot, NOON))) | amended()
+def planned_whole(snapshot, now):
+    return Planned(snapshot, now, plan(snapshot, now))
+
+
+plans = st.builds(planned_whole, worlds(), moments) | amended()
 
 
 def used(decisions, reservations, covers):

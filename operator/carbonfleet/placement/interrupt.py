@@ -152,7 +152,10 @@ def cheapest_slots(score: FloatArray, free: BoolArray, cut: Cut) -> Found | None
 
 
 def choice_of(problem: Problem, job: int, lane: int, found: Found, once: float, length: float | None = None) -> Choice:
-    """Slots as minutes: what begins in slot 0 begins now, and the end is cut off when the work is done."""
+    """Slots as minutes: what begins in slot 0 begins now, and the end is cut off when the work is done.
+
+    What begins now within a minute ends within one: it must be over when its last slot is.
+    """
     line = problem.line
     asked = problem.jobs[job].spec.schedule.interruptible
     each = asked.overhead / MINUTE if asked else 0.0
@@ -161,7 +164,8 @@ def choice_of(problem: Problem, job: int, lane: int, found: Found, once: float, 
     segments: list[tuple[int, int]] = []
     for first, end in found.segments:
         begin = line.begin(first)
-        stop = min(end * line.slot_minutes, begin + int(np.ceil(left - 1e-9)))
+        late = line.next_minute - line.now_minute if first == 0 else 0
+        stop = min(end * line.slot_minutes - late, begin + int(np.ceil(left - 1e-9)))
         left -= stop - begin
         segments.append((begin, stop))
     kept: Segments = tuple(segment for segment in segments if segment[0] < segment[1])
