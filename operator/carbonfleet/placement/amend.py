@@ -1,8 +1,10 @@
 """Amend the last plan for the few jobs that changed since; within its slot, the others keep what they were told."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import compress, repeat
+from operator import attrgetter, is_
 from typing import Final
 
 import numpy as np
@@ -19,11 +21,12 @@ from carbonfleet.placement.problem import Problem, problem_like
 from carbonfleet.placement.room import Room
 from carbonfleet.placement.rules import BoolArray, Refusal
 from carbonfleet.placement.same import is_same, is_same_job, without_queue
-from carbonfleet.placement.snapshot import FloatArray, Incumbent, QueuedJob, Snapshot
+from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Snapshot
 from carbonfleet.placement.weigh import lanes_left
 
 MOST_TRIES: Final = 8
 """Rounds in which jobs of lower tiers make way for those that changed."""
+_uid = attrgetter("uid")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,21 +74,21 @@ class Held:
 
 def held_by(problem: Problem, choices: Sequence[Choice | None]) -> Held:
     """What the choices of a problem's jobs hold."""
-    line, pieces = problem.line, []
-    rows = [row for row, choice in enumerate(choices) if choice is not None]
-    lanes = np.array([choice.lane for choice in choices if choice is not None], dtype=np.int64)
-    terms = problem.demand.at(np.array(rows, dtype=np.int64), lanes)
-    for row, gpus, minutes in zip(rows, terms.gpus.tolist(), terms.minutes.tolist(), strict=True):
-        choice = choices[row]
-        if choice is None:
-            continue
-        place = int(problem.lanes.place[choice.lane])
-        if choice.segments or choice.start == 0:
-            pieces += [(row, place, gpus, *slots) for slots in slots_of(problem, row, choice)]
-        else:
-            end = choice.start + -(-minutes // line.slot_minutes)
-            pieces.append((row, place, gpus, choice.start, min(end, line.slots)))
-    return Held(*np.array(pieces, dtype=np.int64).reshape(-1, 5).T)
+    chosen = [(row, choice) for row, choice in enumerate(choices) if choice is not None]
+    whole = [(row, choice.lane, choice.start) for row, choice in chosen if not choice.segments]
+    row, lane, first = np.array(whole, dtype=np.int64).reshape(-1, 3).T
+    line, place, kind = problem.line, problem.lanes.place, problem.demand.kind[lane]
+    # What begins now ends by the full minute after.
+    begin = np.where(first == 0, line.next_minute, first * line.slot_minutes)
+    end = -(-(begin + problem.demand.minutes_by_kind[row, kind]) // line.slot_minutes)
+    held = Held(row, place[lane], problem.demand.gpus_by_kind[row, kind], first, np.minimum(end, line.slots))
+    pieces = [
+        (row, place[choice.lane], problem.demand.of(row).gpus[choice.lane], *slots)
+        for row, choice in chosen
+        if choice.segments
+        for slots in slots_of(problem, row, choice)
+    ]
+    return held.beside(Held(*np.array(pieces, dtype=np.int64).reshape(-1, 5).T))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,8 +106,6 @@ class Standing:
     decisions: tuple[Decision, ...]
     priority: IntArray
     """Shape (jobs,): of the jobs' tiers."""
-    good_until: FloatArray
-    """Shape (jobs,), seconds since 1970: the last moment at which a decision holds."""
     held: Held
     amended: int = 0
     """Jobs that were decided on again since the last whole plan."""
@@ -113,6 +114,16 @@ class Standing:
         """Whether nothing but the queue changed, and the slot is still the same."""
         same_slot = self.now <= now and self.ground.line.minute(now) < self.ground.line.slot_minutes
         return same_slot and is_same(without_queue(self.snapshot), without_queue(snapshot))
+
+    def good(self, now: datetime) -> list[bool]:
+        """By row: whether a decision is not due again, and what it says of the time still holds."""
+        if now == self.now:
+            return [True] * len(self.decisions)
+        return [
+            decision.recheck_at > now
+            and not (decision.review_required and decision.window is not None and decision.window.start <= now)
+            for decision in self.decisions
+        ]
 
     def asks_the_same(self, row: int, job: QueuedJob) -> bool:
         """Whether a job asks the same as before; that it was told its place since then is nothing new."""
@@ -126,10 +137,9 @@ class Standing:
         places[order] = np.arange(order.size)
         return replace(
             self,
-            jobs=tuple([self.jobs[row] for row in rows]),
-            decisions=tuple([self.decisions[row] for row in rows]),
+            jobs=tuple(map(self.jobs.__getitem__, rows)),
+            decisions=tuple(map(self.decisions.__getitem__, rows)),
             priority=self.priority[order],
-            good_until=self.good_until[order],
             held=self.held.renumbered(places),
         )
 
@@ -160,6 +170,8 @@ def amend(last: Standing, snapshot: Snapshot, now: datetime) -> Amendment | None
     """
     if not len(last.ground.lanes) or not last.is_open_to(snapshot, now):
         return None
+    if any(job.incumbent is not None and job.incumbent.is_under_way for job in snapshot.jobs):
+        return None
     return _Amending(last, snapshot, now).result()
 
 
@@ -182,12 +194,13 @@ class _Amending:
     def _sorted_out(self) -> list[QueuedJob]:
         """The jobs that are to be decided on again; the others keep their decisions."""
         last, jobs = self._last, self._snapshot.jobs
-        row_of = {job.uid: row for row, job in enumerate(last.jobs)}
-        rows = [row_of.get(job.uid, -1) for job in jobs]
-        good = [*(last.good_until >= self._now.timestamp()).tolist(), False]  # row -1 is of jobs that are new
-        kept, changed, old = [], [], [*last.jobs, None]
-        for row, job in zip(rows, jobs, strict=True):
-            if good[row] and (old[row] is job or last.asks_the_same(row, job)):
+        row_of = dict(zip(map(_uid, last.jobs), range(len(last.jobs)), strict=True))
+        rows = list(map(row_of.get, map(_uid, jobs), repeat(-1)))
+        good, before = [*last.good(self._now), False], [*last.jobs, None]  # row -1 is of jobs that are new
+        same = map(is_, map(before.__getitem__, rows), jobs)
+        kept, changed = [], []
+        for row, is_known, job in zip(rows, same, jobs, strict=True):
+            if good[row] and (is_known or last.asks_the_same(row, job)):
                 kept.append(row)
                 self._jobs[row] = job
             else:
@@ -198,7 +211,7 @@ class _Amending:
     def result(self) -> Amendment | None:
         """Try, and let others make way, until all fits."""
         for _ in range(MOST_TRIES):
-            if len(self._changed) > self._most or any(_is_under_way(job) for job in self._changed):
+            if len(self._changed) > self._most:
                 return None
             problem = problem_like(
                 self._last.ground, self._snapshot, self._changed, tiers(self._snapshot.policies), self._now
@@ -215,9 +228,8 @@ class _Amending:
             if not in_the_way.size:
                 if self._are_lost(problem, choices):
                     return None
-                rows = np.flatnonzero(self._kept)
-                jobs = [self._jobs[row] for row in rows.tolist()]
-                return Amendment(rows, jobs, problem, choices, self._refused, base, held)
+                jobs = list(compress(self._jobs, self._kept))
+                return Amendment(np.flatnonzero(self._kept), jobs, problem, choices, self._refused, base, held)
             self._change(in_the_way)
         return None
 
@@ -273,24 +285,3 @@ class _Amending:
             (choice is None or choice.is_late) and job.uid not in self._wanting and lanes_left(problem, row).any()
             for row, (job, choice) in enumerate(zip(problem.jobs, choices, strict=True))
         )
-
-
-def good_until(jobs: Iterable[QueuedJob], decisions: Iterable[Decision], now: datetime) -> FloatArray:
-    """The last moments at which decisions made now hold, in seconds since 1970: what is due now holds only now.
-
-    One on a job that is under way holds for its cycle alone.
-    """
-    present = now.timestamp()
-
-    def last_moment(job: QueuedJob, decision: Decision) -> float:
-        if _is_under_way(job):
-            return -np.inf
-        window = decision.window
-        due = decision.recheck_at if window is None else min(window.start, decision.recheck_at)
-        return present if due <= now else due.timestamp() - 1e-6
-
-    return np.array([last_moment(*pair) for pair in zip(jobs, decisions, strict=True)], dtype=np.float64)
-
-
-def _is_under_way(job: QueuedJob) -> bool:
-    return job.incumbent is not None and job.incumbent.is_under_way

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from datetime import datetime
+from itertools import compress
+from operator import attrgetter
 
 import numpy as np
 
-from carbonfleet.placement.amend import Amendment, Standing, amend, good_until, held_by
+from carbonfleet.placement.amend import Amendment, Standing, amend, held_by
 from carbonfleet.placement.assign import assign
 from carbonfleet.placement.deciding import decisions_on, denied, refusals
 from carbonfleet.placement.decision import Plan
@@ -14,6 +16,8 @@ from carbonfleet.placement.look import forms_of
 from carbonfleet.placement.policy import tiers
 from carbonfleet.placement.problem import Problem, problem_of
 from carbonfleet.placement.snapshot import Snapshot
+
+_key = attrgetter("namespace", "name", "uid")
 
 
 def plan(snapshot: Snapshot, now: datetime, last: Plan | None = None) -> Plan:
@@ -50,7 +54,6 @@ def _whole(snapshot: Snapshot, now: datetime) -> Plan:
         jobs=queue,
         decisions=decided,
         priority=_priorities(problem, len(out)),
-        good_until=good_until(queue, decided, now),
         held=held_by(problem, choices),
     )
     return _in_order(standing)
@@ -70,9 +73,8 @@ def _amended(last: Standing, amendment: Amendment, snapshot: Snapshot, now: date
         now=now,
         base=amendment.base,
         jobs=(*amendment.jobs, *queue),
-        decisions=(*[last.decisions[row] for row in kept.tolist()], *decided),
+        decisions=(*compress(last.decisions, new_rows >= 0), *decided),
         priority=np.concatenate([last.priority[kept], _priorities(problem, len(out))]),
-        good_until=np.concatenate([last.good_until[kept], good_until(queue, decided, now)]),
         held=amendment.held.renumbered(new_rows).beside(added),
         amended=last.amended + max(1, len(queue)),
     )
@@ -86,6 +88,6 @@ def _priorities(problem: Problem, others: int) -> IntArray:
 
 def _in_order(standing: Standing) -> Plan:
     """The plan, with all rows by `namespace/name`."""
-    keys = [(decision.namespace, decision.name, decision.uid) for decision in standing.decisions]
+    keys = list(map(_key, standing.decisions))
     ordered = standing.rearranged(np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64))
     return Plan(ordered.decisions, standing.now, ordered)

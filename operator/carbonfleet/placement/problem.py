@@ -13,7 +13,7 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.capacity import Capacity, Quota, capacity_of
 from carbonfleet.placement.demand import Demand, demand_of
 from carbonfleet.placement.grid import MINUTE, Carbon, Timeline, carbon, timeline, usable
-from carbonfleet.placement.lanes import Lanes, hourly_prices, lanes_of
+from carbonfleet.placement.lanes import Lanes, hourly_prices, lanes_as_now, lanes_of
 from carbonfleet.placement.limits import NEVER, Limits, limits_of
 from carbonfleet.placement.policy import budgets, covers_namespace
 from carbonfleet.placement.rules import Admission, BoolArray
@@ -143,7 +143,7 @@ def problem_like(
     What the last one worked out of the grid is taken over. None where these jobs look farther ahead, weigh
     another signal or draw on a budget.
     """
-    lanes = lanes_of(snapshot.spokes, last.lanes.zones, snapshot.assumptions)
+    lanes = lanes_as_now(last.lanes, snapshot.spokes)
     demand = demand_of(jobs, lanes, _region_means(snapshot), snapshot.assumptions)
     jobs, limits, demand = _in_order(jobs, tiers, demand, now)
     own = _timeline(limits, demand, now, snapshot)
@@ -155,8 +155,7 @@ def problem_like(
         return None
     if not {job.spec.signal for job in jobs} <= last.carbon.keys() or not _is_still_known(last, snapshot, line):
         return None
-    admission = Admission(lanes, snapshot.policies)
-    admitted = admission.table(jobs)
+    admitted = last.admission.table(jobs)
     return replace(
         last,
         snapshot=snapshot,
@@ -166,7 +165,6 @@ def problem_like(
         lanes=lanes,
         line=line,
         demand=demand,
-        admission=admission,
         admitted=admitted,
         lost=_lost(jobs, admitted, last.known),
         capacity=capacity_of(snapshot, lanes, line, ()),
