@@ -80,6 +80,8 @@ class LastPlan:
         due = [decision.recheck_at for decision in self.planned.decisions.values()]
         if self.snapshot is None or self.planned.faults or now >= min(due, default=now):
             return None
+        if len(snapshot.jobs) != len(self.snapshot.jobs):
+            return None
         if not is_same(self.snapshot, snapshot):
             if not is_same(self.snapshot, self._before_it_was_told(self.snapshot, snapshot)):
                 return None

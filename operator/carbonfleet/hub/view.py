@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 from pydantic import ValidationError
@@ -39,9 +40,12 @@ class Stage(StrEnum):
     """The job is being deleted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JobView:
-    """A job, its placement on the tip of the fleet repository, and the latest report on it."""
+    """A job, its placement on the tip of the fleet repository, and the latest report on it.
+
+    What follows from these is worked out once: a cycle asks for it many times.
+    """
 
     body: Object
     job: CarbonTrainingJob | None
@@ -50,12 +54,12 @@ class JobView:
     placement: Placement | None
     report: ReportSpec | None
 
-    @property
+    @cached_property
     def uid(self) -> str:
         """The job's UID."""
         return str(self.body["metadata"]["uid"])
 
-    @property
+    @cached_property
     def key(self) -> str:
         """`namespace/name`."""
         return f"{self.body['metadata']['namespace']}/{self.body['metadata']['name']}"
@@ -77,7 +81,7 @@ class JobView:
             return self.report if self.placement is None else None
         return self.report if self.report.attempt == self.placement.attempt else None
 
-    @property
+    @cached_property
     def status(self) -> JobStatus:
         """What was last written; an empty one where that can't be read."""
         if self.job is not None:
@@ -92,7 +96,7 @@ class JobView:
         job = self.job.model_copy(update={"status": status}) if self.job is not None else None
         return replace(self, body={**self.body, "status": status.to_wire()}, job=job)
 
-    @property
+    @cached_property
     def last_attempt(self) -> int:
         """The highest attempt number that was ever used."""
         known = [self.status.attempt]
@@ -102,7 +106,7 @@ class JobView:
             known.append(self.report.attempt)
         return max(known)
 
-    @property
+    @cached_property
     def stage(self) -> Stage:
         """What is to be done, from the truth outside: spec, Git and report, in that order."""
         if self.is_deleted:
@@ -167,10 +171,10 @@ def refusals(bodies: Iterable[Object], now: datetime) -> dict[str, frozenset[str
 
 
 class Views:
-    """Makes views, and parses a job only when its object changed."""
+    """Makes views: a job is parsed only when its object changed, and what did not change keeps its view."""
 
     def __init__(self) -> None:
-        self._parsed: dict[str, tuple[str, CarbonTrainingJob | None, str]] = {}
+        self._known: dict[str, JobView] = {}
 
     def of(
         self,
@@ -179,16 +183,18 @@ class Views:
         reports: Mapping[str, ReportSpec],
     ) -> list[JobView]:
         """A view of each job, in the order of `namespace/name`."""
-        views = []
-        parsed: dict[str, tuple[str, CarbonTrainingJob | None, str]] = {}
-        for body in bodies:
-            uid, version = body["metadata"]["uid"], body["metadata"]["resourceVersion"]
-            known = self._parsed.get(uid)
-            parsed[uid] = known if known and known[0] == version else (version, *_parse(body))
-            job, problem = parsed[uid][1:]
-            views.append(JobView(body, job, problem, placements.get(uid), reports.get(uid)))
-        self._parsed = parsed
+        views = [self._view(body, placements, reports) for body in bodies]
+        self._known = {view.uid: view for view in views}
         return sorted(views, key=lambda view: view.key)
+
+    def _view(self, body: Object, placements: Mapping[str, Placement], reports: Mapping[str, ReportSpec]) -> JobView:
+        uid, version = body["metadata"]["uid"], body["metadata"]["resourceVersion"]
+        placement, report, known = placements.get(uid), reports.get(uid), self._known.get(uid)
+        if known is None or known.body["metadata"]["resourceVersion"] != version:
+            return JobView(body, *_parse(body), placement, report)
+        if (known.body, known.placement, known.report) == (body, placement, report):
+            return known
+        return replace(known, body=body, placement=placement, report=report)
 
 
 def _parse(body: Object) -> tuple[CarbonTrainingJob | None, str]:
