@@ -140,7 +140,7 @@ def test_the_cut_is_the_cheapest_of_all(cost, taken, length, overhead, pauses, m
     cut = Cut(lengths, minimum_run, latest, is_running)
     prices = np.array(cost, dtype=float)
     free = np.array([slot not in taken for slot in range(len(cost))])
-    found = cheapest_cut(prices[None], free[None], cut)
+    found = cheapest_cut(prices, free, cut)
     expected = brute_force(cost, free, cut)
     assert (found is None) == (expected == float("inf"))
     if found is not None:

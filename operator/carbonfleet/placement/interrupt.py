@@ -1,5 +1,6 @@
 """Jobs that may be cut into segments: where and when each of them runs."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,12 +12,12 @@ from carbonfleet.placement.limits import NEVER
 from carbonfleet.placement.measure import window_at
 from carbonfleet.placement.problem import PRICE_RESOLUTION, Problem
 from carbonfleet.placement.rules import BoolArray
-from carbonfleet.placement.segments import Cut, Found, cheapest_cut
+from carbonfleet.placement.segments import Cut, Found, cheapest_cut, cheapest_cuts
 from carbonfleet.placement.snapshot import FloatArray
 from carbonfleet.placement.weigh import gate_of, lanes_left
 
 GRAIN_USD: Final = 2.0**-40
-LANES_AT_ONCE: Final = 4
+LANES_AT_ONCE: Final = 16
 """Lanes that are solved together, in the order of their bounds."""
 
 
@@ -125,30 +126,47 @@ def _least(problem: Problem, job: int, slots: Slots) -> FloatArray:
 
 def on_lanes(problem: Problem, job: int, slots: Slots, lanes: IntArray) -> list[Choice]:
     """The best cut on each of some lanes, where there is one within the job's limits."""
-    choices = []
-    for lane in lanes.tolist():
-        cut = cut_of(problem, job, lane)
-        found = cheapest_slots(slots.score[lane], slots.free[lane], cut)
-        if found is None:
-            found = cheapest_cut(slots.score[[lane]], slots.free[[lane]], cut)
-        if found is not None:
-            choice = choice_of(problem, job, lane, found, float(slots.once[lane]))
-            choices += [choice] if within_limits(problem, job, choice) else []
-    return choices
+    found = cheapest_on(slots, {lane: cut_of(problem, job, lane) for lane in lanes.tolist()})
+    choices = (choice_of(problem, job, lane, found[lane], float(slots.once[lane])) for lane in sorted(found))
+    return [choice for choice in choices if within_limits(problem, job, choice)]
+
+
+def cheapest_on(slots: Slots, cuts: Mapping[int, Cut]) -> dict[int, Found]:
+    """By lane, the best of the cuts that are asked for, where there is one: lanes that ask for the same together."""
+    alike: dict[Cut, list[int]] = {}
+    for lane, cut in cuts.items():
+        alike.setdefault(cut, []).append(lane)
+    best: dict[int, Found | None] = {}
+    for cut, lanes in alike.items():
+        best |= dict(zip(lanes, _cheapest(slots.score[lanes], slots.free[lanes], cut), strict=True))
+    return {lane: found for lane, found in best.items() if found is not None}
+
+
+def _cheapest(score: FloatArray, free: BoolArray, cut: Cut) -> Iterable[Found | None]:
+    """The best cut of each row."""
+    if not pauses_are_free(cut):
+        return cheapest_cuts(score, free, cut)
+    return [cheapest_slots(*row, cut) or cheapest_cut(*row, cut) for row in zip(score, free, strict=True)]
+
+
+def pauses_are_free(cut: Cut) -> bool:
+    """Whether any slots will do."""
+    need = round(cut.slots[0])
+    costly = cut.slots[-1] != cut.slots[0] or cut.minimum_run > 1 or cut.is_running
+    return not costly and abs(cut.slots[0] - need) <= 1e-9 and len(cut.slots) >= need
 
 
 def cheapest_slots(score: FloatArray, free: BoolArray, cut: Cut) -> Found | None:
-    """The cheapest cut where pauses cost nothing: the cheapest slots. None where that is not so simple."""
+    """The cheapest slots, where pauses are free. None where that is not so simple."""
     need = round(cut.slots[0])
-    costly = cut.slots[-1] != cut.slots[0] or cut.minimum_run > 1 or cut.is_running
-    if costly or abs(cut.slots[0] - need) > 1e-9 or len(cut.slots) < need or free.sum() < need:
+    if free.sum() < need:
         return None
     chosen = np.sort(np.argsort(np.where(free, score, np.inf), kind="stable")[:need])
     if chosen[0] > cut.latest_begin:
         return None
     breaks = np.flatnonzero(np.diff(chosen) > 1) + 1
     parts = [(int(part[0]), int(part[-1]) + 1) for part in np.split(chosen, breaks)]
-    return Found(0, float(score[chosen].sum()), tuple(parts))
+    return Found(float(score[chosen].sum()), tuple(parts))
 
 
 def choice_of(problem: Problem, job: int, lane: int, found: Found, once: float, length: float | None = None) -> Choice:

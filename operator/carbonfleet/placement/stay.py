@@ -12,6 +12,7 @@ from carbonfleet.placement.decision import Outcome, Window
 from carbonfleet.placement.grid import MINUTE, RESOLUTION
 from carbonfleet.placement.interrupt import (
     Slots,
+    cheapest_on,
     choice_of,
     cut_of,
     end_slots,
@@ -227,8 +228,7 @@ def _cut_at_home(problem: Problem, job: int, home: int, slots: Slots) -> Choice 
     """The best way to go on at home with pauses, the first of which may be now."""
     cut, spared = cut_of(problem, job, home), _spared(problem, job, home)
     lengths = tuple(max(1e-6, length - spared / problem.line.slot_minutes) for length in cut.slots)
-    free = slots.free[[home]].copy()
-    found = cheapest_cut(slots.score[[home]], free, Cut(lengths, cut.minimum_run, cut.latest_begin, True))
+    found = cheapest_cut(slots.score[home], slots.free[home], Cut(lengths, cut.minimum_run, cut.latest_begin, True))
     if found is None:
         return None
     length = float(_left_minutes(problem, job, home))
@@ -252,7 +252,7 @@ def _later_at_home(problem: Problem, job: int, home: int, slots: Slots) -> Choic
     )
     end = int(end_slots(problem, job)[home])
     shortest = cut_of(problem, job, home).minimum_run
-    found = cheapest_cut(slots.score[[home]], slots.free[[home]], Cut(lengths, shortest, end))
+    found = cheapest_cut(slots.score[home], slots.free[home], Cut(lengths, shortest, end))
     if found is None:
         return None
     choice = choice_of(problem, job, home, found, 0.0, _left_minutes(problem, job, home) + extra)
@@ -272,31 +272,25 @@ def _elsewhere(
     """The best place on another lane, or on the `only` cluster and pool, with checkpoint, transfer and start-up."""
     asked, incumbent = problem.jobs[job].spec.schedule.interruptible, problem.jobs[job].incumbent
     extra = asked.overhead / MINUTE if asked else 0.0
-    runs = incumbent is not None and incumbent.running
-    best: Choice | None = None
-    ends = end_slots(problem, job)
-    for lane in range(len(problem.lanes)):
-        place = problem.lanes.lanes[lane]
-        if only is not None and only != (place.cluster, place.pool.name):
-            continue
-        same = problem.lanes.place[lane] == problem.lanes.place[home]
-        if same or not slots.free[lane].any() or ends[lane] <= 0:
-            continue
-        more = extra + _redone_minutes(problem, job, home, lane)
-        cut = cut_of(problem, job, lane, more)
-        lengths = (cut.slots[:-1] if runs else ()) or cut.slots  # leaving uses up one of the pauses
-        found = cheapest_cut(
-            slots.score[[lane]],
-            slots.free[[lane]],
-            replace(cut, slots=lengths, latest_begin=0 if at_once else ends[lane]),
-        )
-        if found is None:
-            continue
+    runs, ends = incumbent is not None and incumbent.running, end_slots(problem, job)
+    more: dict[int, float] = {}
+    cuts: dict[int, Cut] = {}
+    for lane, place in enumerate(problem.lanes.lanes):
+        is_meant = only is None or only == (place.cluster, place.pool.name)
+        is_home = problem.lanes.place[lane] == problem.lanes.place[home]
+        if is_meant and not is_home and slots.free[lane].any() and ends[lane] > 0:
+            more[lane] = extra + _redone_minutes(problem, job, home, lane)
+            cut = cut_of(problem, job, lane, more[lane])
+            lengths = (cut.slots[:-1] if runs else ()) or cut.slots  # leaving uses up one of the pauses
+            cuts[lane] = replace(cut, slots=lengths, latest_begin=0 if at_once else int(ends[lane]))
+    choices = []
+    for lane, found in cheapest_on(slots, cuts).items():
         once = float(slots.once[lane]) + _move_usd(problem, job, home, lane)
-        choice = choice_of(problem, job, lane, found, once, float(problem.demand.of(job).minutes[lane]) + more)
-        if within_limits(problem, job, choice) and (best is None or choice.score < best.score):
-            best = replace(choice, running=Outcome.MOVE if choice.start == 0 else Outcome.PAUSE)
-    return best
+        length = float(problem.demand.of(job).minutes[lane]) + more[lane]
+        choice = choice_of(problem, job, lane, found, once, length)
+        choices += [choice] if within_limits(problem, job, choice) else []
+    best = min(choices, key=lambda choice: (choice.score, choice.lane), default=None)
+    return best and replace(best, running=Outcome.MOVE if best.start == 0 else Outcome.PAUSE)
 
 
 def _redone_minutes(problem: Problem, job: int, home: int, lane: int) -> float:
