@@ -1,16 +1,21 @@
 """The best choice for one job, whatever it asks for, by weighing all its windows."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from carbonfleet.placement.capacity import Capacity
 from carbonfleet.placement.choice import Choice, quota_rows, segments_of, spend, take
+from carbonfleet.placement.grid import IntArray
 from carbonfleet.placement.interrupt import segmented
 from carbonfleet.placement.measure import window_at
 from carbonfleet.placement.problem import Problem
-from carbonfleet.placement.room import Room
+from carbonfleet.placement.room import Room, Runs
 from carbonfleet.placement.rules import BoolArray
 from carbonfleet.placement.stay import as_paused, promised, stay_or_go, taken_up
 from carbonfleet.placement.weigh import Windows, windows_of
+
+RunsOf = Callable[[IntArray, IntArray], IntArray | Runs]
+"""For rows of capacity and GPUs: from each slot on, how many slots have these free."""
 
 
 def carefully(problem: Problem, job: int, room: Room) -> Choice | None:
@@ -20,12 +25,12 @@ def carefully(problem: Problem, job: int, room: Room) -> Choice | None:
     if queued.incumbent is not None and queued.incumbent.running:
         choice = stay_or_go(problem, job, room)
     elif queued.incumbent is not None and queued.incumbent.paused:
-        choice = taken_up(problem, job) or as_paused(problem, job, in_one_piece(problem, job))
+        choice = taken_up(problem, job) or as_paused(problem, job, in_one_piece(problem, job, room))
     else:
         if queued.spec.schedule.interruptible is not None:
             choice = segmented(problem, job)
         if choice is None:
-            choice = in_one_piece(problem, job)
+            choice = in_one_piece(problem, job, room)
     if choice is not None:
         take(problem, job, choice, room)
         if problem.purse_rows(job):
@@ -34,10 +39,10 @@ def carefully(problem: Problem, job: int, room: Room) -> Choice | None:
     return choice
 
 
-def in_one_piece(problem: Problem, job: int) -> Choice | None:
+def in_one_piece(problem: Problem, job: int, room: Room) -> Choice | None:
     """The best window, or where the job was planned already."""
     windows = windows_of(problem, job)
-    free = has_room(problem, job, windows, problem.capacity) & within_purse(problem, job, windows)
+    free = has_room(problem, job, windows, room.runs_of) & within_purse(problem, job, windows)
 
     usable = usable_of(windows, free)
 
@@ -62,7 +67,8 @@ def best(windows: Windows, free: BoolArray) -> Choice | None:
     on_time = usable_of(windows, free)
     if on_time.any():
         masked = np.where(on_time, windows.scores, np.inf)
-        start, lane = divmod(int(np.argmin(masked.T)), masked.shape[0])
+        start = int(masked.min(axis=0).argmin())
+        lane = int(masked[:, start].argmin())
         return Choice(lane, start, float(masked[lane, start]))
     late = windows.late & free
     if not late.any():
@@ -72,13 +78,13 @@ def best(windows: Windows, free: BoolArray) -> Choice | None:
     return Choice(lane, start, float(windows.scores[lane, start]), is_late=True)
 
 
-def has_room(problem: Problem, job: int, windows: Windows, capacity: Capacity) -> BoolArray:
+def has_room(problem: Problem, job: int, windows: Windows, runs_of: RunsOf) -> BoolArray:
     """Where enough GPUs are free all along, and no quota is overdrawn; shape (lanes, starts)."""
     gpus, starts = problem.demand.of(job).gpus, problem.line.starts
-    room: BoolArray = capacity.runs(problem.lanes.place, gpus)[:, :starts] >= windows.span
+    room: BoolArray = runs_of(problem.lanes.place, gpus)[:, :starts] >= windows.span
     for row in quota_rows(problem, job):
         rows = np.full(len(problem.lanes), row)
-        room &= capacity.runs(rows, gpus)[:, :starts] >= windows.span
+        room &= runs_of(rows, gpus)[:, :starts] >= windows.span
     return room
 
 

@@ -74,6 +74,8 @@ class Problem:
     purses_of: Mapping[tuple[str, str], tuple[int, ...]]
     """By data class and namespace: the purses that a job draws on."""
     gates: dict[tuple[SignalKind, float], FloatArray] = field(default_factory=dict)
+    """Thresholds and intensities that were asked for before, by lane."""
+    intensity: dict[SignalKind, FloatArray] = field(default_factory=dict)
 
     def latest_start(self, job: int) -> int:
         """The last start of the job's own will, on any lane."""
@@ -169,6 +171,7 @@ def problem_like(
         lost=_lost(jobs, admitted, last.known),
         capacity=capacity_of(snapshot, lanes, line, ()),
         purses_of=purses_of,
+        intensity={},
     )
 
 

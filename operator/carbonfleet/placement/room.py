@@ -33,6 +33,10 @@ class Room:
         runs: Runs = self._runs[levels, rows]
         return runs
 
+    def runs_of(self, rows: IntArray, gpus: IntArray) -> Runs:
+        """The same for each row and the GPUs that are asked for there."""
+        return self.runs(self.levels(gpus), rows)
+
     def run(self, level: int, row: int) -> Runs:
         """The runs of one row at one level, shape (slots,)."""
         if row in self._stale:

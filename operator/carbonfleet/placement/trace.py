@@ -39,7 +39,7 @@ def view_of(problem: Problem, job: int, choice: Choice | None) -> View:
     """Look at the plan with a job's eyes: its own GPUs count as free to it."""
     windows = windows_of(problem, job)
     with _given_back(problem, job, choice):
-        free = has_room(problem, job, windows, problem.capacity)
+        free = has_room(problem, job, windows, problem.capacity.runs)
         affordable = within_purse(problem, job, windows)
         cuts = _cuts(problem, job) if _is_cut(problem, job) else {}
     return View(problem, job, choice, windows, free & affordable, affordable, cuts)

@@ -6,7 +6,7 @@ import numpy as np
 
 from carbonfleet.api.job import SignalLossAction
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.grid import RESOLUTION, Carbon, IntArray
+from carbonfleet.placement.grid import RESOLUTION, IntArray, Timeline
 from carbonfleet.placement.localtime import minutes_at_local_hour
 from carbonfleet.placement.problem import PRICE_RESOLUTION, Problem
 from carbonfleet.placement.rules import BoolArray
@@ -35,44 +35,62 @@ def windows_of(problem: Problem, job: int) -> Windows:
     """Weigh all windows of a job."""
     line, terms, lanes = problem.line, problem.demand.of(job), problem.lanes
     grid = problem.carbon[problem.jobs[job].spec.signal]
+    minutes = np.minimum(terms.minutes, line.minutes - (line.starts - 1) * line.slot_minutes)
     # A start at once is weighed from the begin of its slot, so that choices hold for the whole slot.
-    begin = np.arange(line.starts) * line.slot_minutes
-    minutes = np.minimum(terms.minutes, line.minutes - begin[-1])
-    end = begin[None, :] + minutes[:, None]
-    weighed = _between(grid.weighed, lanes.zone, begin, end)
-    usd = _usd(problem, job, begin, end)
-    scores = terms.fixed[:, None] + terms.slope[:, None] * weighed
+    usd = _usd(problem, job, minutes)
+    scores = terms.slope[:, None] * totals_of(grid.weighed, lanes.zone, minutes, line)
+    scores += terms.fixed[:, None]
     scores += terms.money_weight * (usd - terms.usd[:, None])
     # Limits bind what really comes of a start now.
-    begin[0], end[:, 0] = line.now_minute, np.minimum(line.now_minute + minutes, line.minutes)
-    grams = (terms.operational + terms.transfer)[:, None] * _between(grid.total, lanes.zone, begin, end)
-    grams += (terms.transfer_fixed + terms.embodied)[:, None]
-    usd[:, 0] = _usd(problem, job, begin[:1], end[:, :1])[:, 0]
-    allowed = _allowed(problem, job, usd, grams)
-    on_time, forced = _on_time(problem, job, grid)
-    starts = np.arange(line.starts)[None, :]
+    at_once = np.minimum(line.now_minute + minutes, line.minutes)
+    total = totals_of(grid.total, lanes.zone, minutes, line)
+    total[:, 0] = grid.total[lanes.zone, at_once] - grid.total[lanes.zone, line.now_minute]
+    total *= (terms.operational + terms.transfer)[:, None]
+    total += (terms.transfer_fixed + terms.embodied)[:, None]
+    _price_at_once(problem, job, at_once, usd)
+    allowed = _allowed(problem, job, usd, total)
+    on_time, forced = _on_time(problem, job)
+    starts = np.arange(line.starts)
     late = (starts > problem.latest_start(job)) & (starts <= problem.last_look(job))
     if _waits_for_signal(problem, job):
         late[:] = False
-    end[:, 0] += line.next_minute - line.now_minute
-    span = -(-end // line.slot_minutes) - (begin // line.slot_minutes)[None, :]
-    return Windows(scores, grams, usd, allowed & on_time, allowed & forced, allowed & late, span)
+    span = np.repeat(-(-minutes // line.slot_minutes)[:, None], line.starts, axis=1)
+    span[:, 0] = -(-(at_once + line.next_minute - line.now_minute) // line.slot_minutes)
+    return Windows(scores, total, usd, allowed & on_time, allowed & forced, allowed & late, span)
 
 
-def _usd(problem: Problem, job: int, begin: IntArray, end: IntArray) -> FloatArray:
-    """What windows cost, by the hour where prices depend on it; shape as `end`."""
-    usd = np.repeat(problem.demand.of(job).usd[:, None], begin.size, axis=1)
+def totals_of(total: FloatArray, rows: IntArray, minutes: IntArray, line: Timeline) -> FloatArray:
+    """What running totals grow by over the windows of all starts, each from the begin of its slot.
+
+    `minutes` has the shape (lanes,) of `rows`; the result has shape (lanes, starts).
+    """
+    slot, last = line.slot_minutes, (line.starts - 1) * line.slot_minutes + 1
+    found = np.empty((rows.size, line.starts))
+    for length in np.unique(minutes).tolist():
+        alike = np.flatnonzero(minutes == length)
+        found[alike] = total[rows[alike], length : length + last : slot]
+    found -= total[rows, 0:last:slot]
+    return found
+
+
+def _usd(problem: Problem, job: int, minutes: IntArray) -> FloatArray:
+    """What windows cost, by the hour where prices depend on it; shape (lanes, starts)."""
+    terms = problem.demand.of(job)
+    usd = np.repeat(terms.usd[:, None], problem.line.starts, axis=1)
     if problem.price_total.size:
-        lanes = np.arange(len(problem.lanes))
-        dear = (
-            _between(problem.price_total, lanes, begin, end) * PRICE_RESOLUTION * problem.demand.of(job).gpus[:, None]
-        )
+        total = totals_of(problem.price_total, np.arange(minutes.size), minutes, problem.line)
+        dear = total * PRICE_RESOLUTION * terms.gpus[:, None]
         usd = np.where(problem.has_hours[:, None], usd - _flat_usd(problem, job)[:, None] + dear, usd)
     return usd
 
 
-def _between(total: FloatArray, rows: IntArray, begin: IntArray, end: IntArray) -> FloatArray:
-    return np.take_along_axis(total[rows], end, axis=1) - total[rows][:, begin]
+def _price_at_once(problem: Problem, job: int, end: IntArray, usd: FloatArray) -> None:
+    """Set what a start now costs in its true minutes; `end` has shape (lanes,)."""
+    if problem.price_total.size:
+        terms, lanes = problem.demand.of(job), np.arange(end.size)
+        total = problem.price_total[lanes, end] - problem.price_total[:, problem.line.now_minute]
+        dear = terms.usd - _flat_usd(problem, job) + total * PRICE_RESOLUTION * terms.gpus
+        usd[:, 0] = np.where(problem.has_hours, dear, terms.usd)
 
 
 def _flat_usd(problem: Problem, job: int) -> FloatArray:
@@ -116,7 +134,7 @@ def _allowed(problem: Problem, job: int, usd: FloatArray, grams: FloatArray) -> 
     return allowed
 
 
-def _on_time(problem: Problem, job: int, grid: Carbon) -> tuple[BoolArray, BoolArray]:
+def _on_time(problem: Problem, job: int) -> tuple[BoolArray, BoolArray]:
     """Starts of the job's own will, below its threshold; and the last one before its delay is used up."""
     starts = np.arange(problem.line.starts)
     last = min(max(problem.latest_start(job), problem.earliest_start(job)), problem.line.starts - 1)
@@ -126,7 +144,7 @@ def _on_time(problem: Problem, job: int, grid: Carbon) -> tuple[BoolArray, BoolA
     open_starts = np.broadcast_to(starts <= last, never.shape)
     if not problem.limits[job].is_gated:
         return open_starts, never
-    clean = intensity_at_starts(problem, grid) <= gate_of(problem, job)[:, None]
+    clean = intensity_at_starts(problem, problem.jobs[job].spec.signal) <= gate_of(problem, job)[:, None]
     forced: BoolArray = starts == _last_start(problem, job, last)[:, None]
     return open_starts & clean, forced
 
@@ -141,10 +159,12 @@ def _last_start(problem: Problem, job: int, last: int) -> IntArray:
     return starts
 
 
-def intensity_at_starts(problem: Problem, grid: Carbon) -> FloatArray:
+def intensity_at_starts(problem: Problem, signal: SignalKind) -> FloatArray:
     """g/kWh in the minute of each start, shape (lanes, starts)."""
-    begin = problem.line.start_minutes
-    return (grid.total[:, begin + 1] - grid.total[:, begin])[problem.lanes.zone] * RESOLUTION
+    if signal not in problem.intensity:
+        total, begin = problem.carbon[signal].total, problem.line.start_minutes
+        problem.intensity[signal] = ((total[:, begin + 1] - total[:, begin]) * RESOLUTION)[problem.lanes.zone]
+    return problem.intensity[signal]
 
 
 def gate_of(problem: Problem, job: int) -> FloatArray:
