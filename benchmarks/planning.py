@@ -11,6 +11,8 @@ each size has a process of its own, so that its peak of memory is its own.
 Where ten jobs left and ten came since, the last plan is amended: at the same instant, and five seconds later when
 what was to start holds its GPUs. How much more an amended plan costs than a whole one is said beside it.
 
+Then jobs that ask for more than a window, each kind alone: below a threshold, under a budget, with pauses.
+
 A last row is the hub's: it puts each decision into words, with every spoke's part.
 """
 
@@ -33,7 +35,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from carbonfleet.api.cluster import ClusterFacts
-from carbonfleet.api.job import JobSpec
+from carbonfleet.api.job import Interruptible, JobSpec
 from carbonfleet.api.policy import FleetPolicy
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.hub.planning import LastPlan, Quarantine, plan_around
@@ -174,6 +176,35 @@ def measure(jobs: int, spokes: int, runs: int) -> list[dict[str, object]]:
     return rows
 
 
+def measure_kinds(jobs: int, spokes: int) -> dict[str, object]:
+    """What a job of each kind takes of a plan, in ms."""
+    world = snapshot(jobs, spokes, FLEETS["roomy"])
+    budget = FleetPolicy.model_validate(
+        {"metadata": {"name": "budget"}, "spec": {"budget": {"carbon_kg_per_month": 1e9, "running_gpus": 10**6}}}
+    )
+    cut = {"max_pauses": 3, "minimum_run": timedelta(hours=1), "overhead": timedelta(minutes=5)}
+    worlds = {
+        "plain": world,
+        "gated": _asking(world, max_intensity_grams_per_kwh=150),
+        "budgeted": replace(world, policies=PolicySet((POLICY, budget))),
+        "cut": _asking(world, interruptible=Interruptible.model_validate(cut)),
+    }
+    found = {kind: 1000 * plan_seconds(asked) / jobs for kind, asked in worlds.items()}
+    told = ", ".join(f"{kind} {milliseconds:.2f}" for kind, milliseconds in found.items())
+    print(f"kinds    {jobs:7} jobs x {spokes} spokes, ms a job: {told}", flush=True)
+    return {"fleet": "kinds", "jobs": jobs, "spokes": spokes} | found
+
+
+def _asking(world: Snapshot, **schedule: object) -> Snapshot:
+    """The same with something more in each job's schedule."""
+
+    def asking(job: QueuedJob) -> QueuedJob:
+        asked = job.spec.schedule.model_copy(update=schedule)
+        return replace(job, spec=job.spec.model_copy(update={"schedule": asked}))
+
+    return replace(world, jobs=tuple(map(asking, world.jobs)))
+
+
 def measure_words(jobs: int, spokes: int) -> dict[str, object]:
     """A hub's planning with all words, at first and after ten jobs have changed a few seconds later."""
     world, later = snapshot(jobs, spokes, FLEETS["roomy"]), NOW + timedelta(seconds=5)
@@ -211,6 +242,7 @@ def main() -> int:
     rows: list[dict[str, object]] = []
     for jobs, spokes in sizes:
         rows += alone.submit(measure, jobs, spokes, asked.runs if jobs < 100_000 else 1).result()
+    rows.append(alone.submit(measure_kinds, min(asked.jobs, 200), asked.spokes).result())
     rows.append(alone.submit(measure_words, min(asked.jobs, 1_000), asked.spokes).result())
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=1))
