@@ -69,4 +69,4 @@ class Frontier:
         place = int(self._place[lane])
         self._seen[lane][level] = self._room.version[place]
         free = self._room.run(level, place)[: self._starts] >= self._lengths[:, None]
-        self._least[level, lane] = np.where(free, self._sums[lane], np.float32(np.inf)).min(axis=1)
+        self._least[level, lane] = np.minimum.reduce(self._sums[lane], axis=1, where=free, initial=np.inf)
