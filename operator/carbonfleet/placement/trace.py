@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from carbonfleet.placement.choice import Choice, rows_of, segments_of, slots_of,
 from carbonfleet.placement.decision import Candidate, Verdict, Window
 from carbonfleet.placement.grid import RESOLUTION, Segments
 from carbonfleet.placement.interrupt import on_lanes, slots_for
-from carbonfleet.placement.measure import window_at
+from carbonfleet.placement.measure import window_at, windows_at
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.rules import BoolArray, Refusal
 from carbonfleet.placement.weigh import Windows, fits_horizon, gate_of, windows_of
@@ -83,7 +84,8 @@ def candidates_of(view: View) -> tuple[Candidate, ...]:
     by_cluster: dict[str, list[int]] = {}
     for row, lane in enumerate(view.problem.lanes.lanes):
         by_cluster.setdefault(lane.cluster, []).append(row)
-    ranked = sorted((_candidate(view, lanes) for lanes in by_cluster.values()), key=_rank)
+    windows = _best_windows(view, list(by_cluster.values()))
+    ranked = sorted(map(_candidate, repeat(view), by_cluster.values(), windows), key=_rank)
     return tuple(_compared(view, candidate, ranked) for candidate in ranked)
 
 
@@ -116,43 +118,38 @@ def _rank(candidate: Candidate) -> tuple[int, float, str]:
     return order[candidate.verdict], score, candidate.cluster
 
 
-def _candidate(view: View, lanes: list[int]) -> Candidate:
+def _candidate(view: View, lanes: list[int], best: tuple[int, Window] | None) -> Candidate:
     choice = view.choice
     if choice is not None and choice.lane in lanes:
-        segments = segments_of(view.problem, view.job, choice)
-        return _window(view, choice.lane, segments, Verdict.CHOSEN, "Chosen")
-    if view.cuts:
-        cuts = [view.cuts[lane] for lane in lanes if lane in view.cuts]
-        if cuts:
-            cut = min(cuts, key=lambda c: (c.score, c.start, c.lane))
-            return _window(view, cut.lane, cut.segments, Verdict.FEASIBLE, "HigherScore")
-    found = _best_of(view, lanes)
-    if found is not None:
-        return _window(view, found[0], piece(view, *found), Verdict.FEASIBLE, "HigherScore")
+        window = window_at(view.problem, view.job, choice.lane, segments_of(view.problem, view.job, choice))
+        return _seen(view, choice.lane, Verdict.CHOSEN, "Chosen", phrase.describe(window), window)
+    cuts = [view.cuts[lane] for lane in lanes if lane in view.cuts]
+    if cuts:
+        cut = min(cuts, key=lambda c: (c.score, c.start, c.lane))
+        best = cut.lane, window_at(view.problem, view.job, cut.lane, cut.segments)
+    if best is not None:
+        lane, window = best
+        return _seen(view, lane, Verdict.FEASIBLE, "HigherScore", phrase.describe(window), window)
     refusal = min((refusal_of(view, lane) for lane in lanes), key=_least_general)
     return _seen(view, lanes[0], Verdict.FILTERED, refusal.reason, refusal.message, None)
 
 
-def _best_of(view: View, lanes: list[int]) -> tuple[int, int] | None:
-    """The lane and start of the best free window of a spoke that does not begin too late."""
-    windows = view.windows
-    is_late = view.choice is not None and view.choice.is_late
-    usable = (windows.late & view.free if is_late else usable_of(windows, view.free))[lanes]
-    if not usable.any():
-        return None
-    masked = np.where(usable, windows.scores[lanes], np.inf)
-    start, row = divmod(int(np.argmin(masked.T)), len(lanes))
-    return lanes[row], start
+def _best_windows(view: View, spokes: list[list[int]]) -> list[tuple[int, Window] | None]:
+    """For the lanes of each spoke: the best of the free unbroken windows that do not begin too late, and its lane."""
+    windows, is_late = view.windows, view.choice is not None and view.choice.is_late
+    usable = windows.late & view.free if is_late else usable_of(windows, view.free)
+    masked = np.where(usable, windows.scores, np.inf)
+    starts, least = masked.argmin(axis=1).tolist(), masked.min(axis=1, initial=np.inf).tolist()
+    best = [min(lanes, key=lambda lane: (least[lane], starts[lane], lane)) for lanes in spokes]
+    open_lanes = [lane for lane in best if least[lane] < np.inf]
+    jobs, begins = [view.job] * len(open_lanes), [starts[lane] for lane in open_lanes]
+    found = dict(zip(open_lanes, windows_at(view.problem, jobs, open_lanes, begins), strict=True))
+    return [(lane, found[lane]) if lane in found else None for lane in best]
 
 
 def piece(view: View, lane: int, start: int) -> Segments:
     """The minutes of an unbroken run."""
     return segments_of(view.problem, view.job, Choice(lane, start, 0.0))
-
-
-def _window(view: View, lane: int, segments: Segments, verdict: Verdict, reason: str) -> Candidate:
-    window = window_at(view.problem, view.job, lane, segments)
-    return _seen(view, lane, verdict, reason, phrase.describe(window), window)
 
 
 def _seen(view: View, lane: int, verdict: Verdict, reason: str, message: str, window: Window | None) -> Candidate:
