@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from carbonfleet.placement import Incumbent, Outcome, Reservation, plan
+from carbonfleet.placement.amend import MOST_TIMES
 from fixtures.placement_world import ANYWHERE, BARE, HOUR, NOON, TIERS, forecast, job, policy, spoke, world
 
 MINUTE = timedelta(minutes=1)
@@ -104,6 +105,18 @@ def test_a_job_that_starts_elsewhere_is_not_counted_twice():
     made = plan(queue(second, reservations=(held,)), NOON + MINUTE, last)
     assert is_amended(made)
     assert made.decisions[0] is last.decisions[1]
+
+
+def test_a_plan_is_not_amended_for_ever():
+    """What each amendment found is held until the next whole plan."""
+    jobs = [patient(f"job-{number}") for number in range(3)]
+    large = replace(ALWAYS, amended_share=1e6)
+    made, times = plan(replace(queue(*jobs), assumptions=large), NOON), []
+    for number in range(MOST_TIMES + 2):
+        jobs = [*jobs[1:], patient(f"more-{number}")]
+        made = plan(replace(queue(*jobs), assumptions=large), NOON, made)
+        times.append(made.standing.times)
+    assert times == [*range(1, MOST_TIMES + 1), 0, 1]
 
 
 def later_slot(snapshot, new):

@@ -26,6 +26,8 @@ from carbonfleet.placement.weigh import lanes_left
 
 MOST_TRIES: Final = 8
 """Rounds in which jobs of lower tiers make way for those that changed."""
+MOST_TIMES: Final = 100
+"""Amendments of one plan: what they found is held until it is made anew, some tenths of a MiB each."""
 _uid = attrgetter("uid")
 
 
@@ -109,6 +111,8 @@ class Standing:
     held: Held
     amended: int = 0
     """Jobs that were decided on again since the last whole plan."""
+    times: int = 0
+    """Amendments since then."""
 
     def is_open_to(self, snapshot: Snapshot, now: datetime) -> bool:
         """Whether nothing but the queue changed, and the slot is still the same."""
@@ -168,7 +172,7 @@ def amend(last: Standing, snapshot: Snapshot, now: datetime) -> Amendment | None
     That is where more than the queue changed, GPUs came free that no job of the queue held, many jobs changed, a
     running one is to be thought over, or a job that changed finds no window in time. Those of a lower tier make way.
     """
-    if not len(last.ground.lanes) or not last.is_open_to(snapshot, now):
+    if last.times >= MOST_TIMES or not len(last.ground.lanes) or not last.is_open_to(snapshot, now):
         return None
     if any(job.incumbent is not None and job.incumbent.is_under_way for job in snapshot.jobs):
         return None

@@ -77,6 +77,7 @@ def _amended(last: Standing, amendment: Amendment, snapshot: Snapshot, now: date
         priority=np.concatenate([last.priority[kept], _priorities(problem, len(out))]),
         held=amendment.held.renumbered(new_rows).beside(added),
         amended=last.amended + max(1, len(queue)),
+        times=last.times + 1,
     )
     return _in_order(standing)
 
