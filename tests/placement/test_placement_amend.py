@@ -1,11 +1,12 @@
 """Within a slot a plan is amended for the few jobs that changed, and made anew where that is not enough."""
 
+import gc
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from carbonfleet.placement import Incumbent, Outcome, Reservation, plan
+from carbonfleet.placement import Incumbent, Outcome, QueuedJob, Reservation, plan
 from carbonfleet.placement.amend import MOST_TIMES
 from fixtures.placement_world import ANYWHERE, BARE, HOUR, NOON, TIERS, forecast, job, policy, spoke, world
 
@@ -204,3 +205,28 @@ def test_a_job_that_policy_refuses_is_told_so_beside_the_others():
     }
     again = plan(after, NOON + 2 * MINUTE, made)
     assert [a is b for a, b in zip(again, made, strict=True)] == [True] * 3
+
+
+def test_in_whatever_order_spokes_are_given_they_are_the_same():
+    def fleet(*names):
+        spokes = [spoke(name, gpus=1) for name in names]
+        return [world(jobs, spokes, {"NO-NO1": CLEAN_AT_TWO}, assumptions=ALWAYS) for jobs in before_and_after]
+
+    before_and_after = [patient("old")], [patient("old"), patient("new")]
+    last = plan(fleet("oslo", "bergen")[0], NOON)
+    made = [plan(fleet(*names)[1], NOON + MINUTE, last) for names in (("oslo", "bergen"), ("bergen", "oslo"))]
+    assert [is_amended(one) for one in made] == [True, True]
+    assert made[0] == made[1]
+
+
+def test_decisions_that_wait_for_words_do_not_hold_each_queue_that_was():
+    """A hub reads its jobs anew in each cycle, and a slot has hundreds of cycles."""
+    olds, cycles = [patient(f"old-{number}") for number in range(20)], 10
+    made = plan(queue(*olds, gpus=90), NOON)
+    for number in range(cycles):
+        olds = [*map(replace, olds), patient(f"new-{number}")]
+        made = plan(queue(*olds, gpus=90), NOON + number * MINUTE, made)
+        assert is_amended(made)
+    gc.collect()
+    alive = [one for one in gc.get_objects() if isinstance(one, QueuedJob) and one.name == "old-7"]
+    assert len(alive) <= 3  # of the whole plan, the last one and now

@@ -143,7 +143,8 @@ def problem_like(
     """The problem of other jobs in the slot of the last one, with the same policies and the same facts and grid.
 
     What the last one worked out of the grid is taken over. None where these jobs look farther ahead, weigh
-    another signal or draw on a budget.
+    another signal or draw on a budget. Its snapshot is without the queue: decisions hold the problem until
+    they are put into words, and a slot has many.
     """
     lanes = lanes_as_now(last.lanes, snapshot.spokes)
     demand = demand_of(jobs, lanes, _region_means(snapshot), snapshot.assumptions)
@@ -160,7 +161,7 @@ def problem_like(
     admitted = last.admission.table(jobs)
     return replace(
         last,
-        snapshot=snapshot,
+        snapshot=replace(snapshot, jobs=(), reservations=()),
         now=now,
         jobs=tuple(jobs),
         limits=tuple(limits),

@@ -1,15 +1,18 @@
 """Whether two snapshots ask the same."""
 
 from dataclasses import replace
+from operator import attrgetter
 
 import numpy as np
 
 from carbonfleet.placement.snapshot import Forecast, Incumbent, QueuedJob, Snapshot
 
+_name = attrgetter("name")
+
 
 def without_queue(snapshot: Snapshot) -> Snapshot:
-    """The snapshot without what changes as jobs come and go."""
-    spokes = tuple(replace(spoke, free_gpus=None) for spoke in snapshot.spokes)
+    """The snapshot without what changes as jobs come and go, in whatever order the spokes are given."""
+    spokes = tuple(replace(spoke, free_gpus=None) for spoke in sorted(snapshot.spokes, key=_name))
     return replace(snapshot, jobs=(), reservations=(), spokes=spokes)
 
 
