@@ -64,6 +64,29 @@ def test_only_those_make_way_that_must():
     assert [hour_of(made, name) for name in ("early", "late", "new")] == [2, 3, 2]
 
 
+def test_what_came_free_is_offered_to_the_higher_tier_first():
+    dirty_later = [20.0, 300.0] + [400.0] * 60
+    gone, high = job("gone", review="required", submitted=NOON - HOUR), patient("high", hours=0.5)
+    low = job("low", hours=0.5, schedule={"tier": "flexible", "max_delay": "12h"})
+    last = plan(queue(gone, high, values=dirty_later), NOON)
+    assert (hour_of(last, "gone"), hour_of(last, "high")) == (0, 1)
+    after = queue(high, low, values=dirty_later)
+    made = plan(after, NOON + MINUTE, last)
+    assert (next(d for d in made if d.name == "high").outcome, hour_of(made, "low")) == (Outcome.START, 1)
+    # Nor does it matter that a plan lies between.
+    between = plan(queue(high, values=dirty_later), NOON + MINUTE, last)
+    assert is_amended(between)
+    assert plan(after, NOON + 2 * MINUTE, between) == plan(after, NOON + 2 * MINUTE)
+
+
+def test_a_lower_tier_takes_what_its_own_left():
+    gone, new = (job(name, schedule={"tier": "flexible"}) for name in ("gone", "new"))
+    last = plan(queue(patient("high"), gone), NOON)
+    made = plan(queue(patient("high"), new), NOON + MINUTE, last)
+    assert is_amended(made)
+    assert hour_of(made, "new") == hour_of(last, "gone") == 3
+
+
 def test_what_is_to_start_starts_at_the_new_time():
     made = plan(queue(job("now"), values=[1.0] * 60), NOON + MINUTE, plan(queue(job("now"), values=[1.0] * 60), NOON))
     (decision,) = made

@@ -94,6 +94,21 @@ def held_by(problem: Problem, choices: Sequence[Choice | None]) -> Held:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Shares:
+    """Who held what in the last whole plan; rows are in an order of its own."""
+
+    base: IntArray
+    """What was free before any of the queue was placed, shape (places, slots)."""
+    held: Held
+    priority: IntArray
+    """Shape (jobs,)."""
+
+    def left_to(self, priority: int) -> IntArray:
+        """What higher tiers left to one, shape (places, slots)."""
+        return self.base - self.held.of(self.priority > priority).taken(self.base.shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Standing:
     """What a plan stands on, by which it can be amended. Rows are in the plan's order."""
 
@@ -109,6 +124,7 @@ class Standing:
     priority: IntArray
     """Shape (jobs,): of the jobs' tiers."""
     held: Held
+    whole: Shares
     amended: int = 0
     """Jobs that were decided on again since the last whole plan."""
     times: int = 0
@@ -230,7 +246,7 @@ class _Amending:
                 continue
             choices, in_the_way = self._choices(problem, free, held)
             if not in_the_way.size:
-                if self._are_lost(problem, choices):
+                if self._are_lost(problem, choices) or self._go_before(problem, choices, base, held):
                     return None
                 jobs = list(compress(self._jobs, self._kept))
                 return Amendment(np.flatnonzero(self._kept), jobs, problem, choices, self._refused, base, held)
@@ -289,3 +305,16 @@ class _Amending:
             (choice is None or choice.is_late) and job.uid not in self._wanting and lanes_left(problem, row).any()
             for row, (job, choice) in enumerate(zip(problem.jobs, choices, strict=True))
         )
+
+    def _go_before(self, problem: Problem, choices: Sequence[Choice | None], base: IntArray, held: Held) -> bool:
+        """Whether a job takes what came free above its tier since the last whole plan: a higher one may want it."""
+        last, priority = self._last, np.array([limits.priority for limits in problem.limits], dtype=np.int64)
+        taken = held_by(problem, choices)
+        for tier in np.unique(priority).tolist():
+            higher = last.priority > tier
+            if (higher & self._kept).any():
+                above = held.of(higher).beside(taken.of(priority > tier))
+                came_free = base - above.taken(base.shape) > last.whole.left_to(tier)
+                if taken.of(priority == tier).rows_in(came_free):
+                    return True
+        return False

@@ -7,7 +7,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from carbonfleet.placement.amend import Amendment, Standing, amend, held_by
+from carbonfleet.placement.amend import Amendment, Shares, Standing, amend, held_by
 from carbonfleet.placement.assign import assign
 from carbonfleet.placement.deciding import decisions_on, denied, refusals
 from carbonfleet.placement.decision import Plan
@@ -45,6 +45,7 @@ def _whole(snapshot: Snapshot, now: datetime) -> Plan:
     out = [job for job in snapshot.jobs if job.uid in refused]
     decided = (*decisions_on(problem, choices), *(denied(job, refused[job.uid], snapshot, now) for job in out))
     queue = (*problem.jobs, *out)
+    shares = Shares(base, held_by(problem, choices), _priorities(problem, len(out)))
     standing = Standing(
         snapshot=snapshot,
         now=now,
@@ -53,8 +54,9 @@ def _whole(snapshot: Snapshot, now: datetime) -> Plan:
         base=base,
         jobs=queue,
         decisions=decided,
-        priority=_priorities(problem, len(out)),
-        held=held_by(problem, choices),
+        priority=shares.priority,
+        held=shares.held,
+        whole=shares,
     )
     return _in_order(standing)
 
