@@ -9,20 +9,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from carbonfleet.cli import app
-from fixtures.made_grids import made_grid
+from fixtures.made_grids import made_grid, write_long
 
 
 @pytest.fixture
 def trace(tmp_path: Path) -> Path:
-    grid, path = made_grid(zones=2, days=33), tmp_path / "trace.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["datetime_utc", "zone", "gco2_per_kwh", "signal"])
-        for row, zone in enumerate(grid.zones):
-            for hour in range(grid.hours):
-                value = round(float(grid.grams_per_kwh[row, hour]), 2)
-                writer.writerow([f"{grid.moment(hour):%Y-%m-%dT%H:%M:%SZ}", zone, value, "average_lifecycle"])
-    return path
+    return write_long(made_grid(zones=2, days=33), tmp_path / "trace.csv")
 
 
 def run(*arguments: object) -> Result:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from carbonfleet.simulator.backtest import FORESIGHT, OURS, Backtest, run_backtest
+from carbonfleet.simulator.crew import cores
 from carbonfleet.simulator.jobs import ReplayJob
 from carbonfleet.simulator.presets import HALF_YEAR, RECORDED, ZONE_SETS, preset, recorded_backtest
 from carbonfleet.simulator.stage import pools_of
@@ -80,7 +81,7 @@ def test_from_history_alone_the_yardstick_is_beaten(data_folder):
 @pytest.mark.parametrize("name", ["sweep", "sweep-mixed"])
 def test_sweeps_save_31_percent_and_15_in_the_worst_twentieth(data_folder, name):
     (case,) = preset(name, data_folder)
-    result = run_backtest(case.backtest, only_ours=True)
+    result = run_backtest(case.backtest, only_ours=True, workers=cores())
     ours, foresight = result.of(OURS), result.of(FORESIGHT)
     plain = np.array([sum(sweep.grams) for sweep in result.scenarios["immediate at home"]])
     bound = np.array([relaxed_grams(case.backtest, jobs) for jobs in case.backtest.scenarios])

@@ -1,6 +1,7 @@
 """`carbonfleet backtest`: replay a recorded grid and a job list through the planner, beside other policies."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from carbonfleet.simulator.backtest import Result
+    from carbonfleet.simulator.crew import Progress
     from carbonfleet.simulator.presets import Case
 
 
@@ -43,6 +45,7 @@ def backtest(
     out: Annotated[
         Path | None, typer.Option(help="Write scores.csv, runs.csv and backtest.png into this folder.")
     ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that share the replays; 0: one for each core.")] = 0,
 ) -> None:
     """Replay a recorded grid and jobs through the planner.
 
@@ -79,9 +82,12 @@ def backtest(
                 fill_gaps=fill_gaps,
             )
             cases = (request.case(),)
-        _run(cases, as_json, out)
+        _run(cases, as_json, out, workers)
     except (ReplayError, TraceError, ValueError) as error:
         fail(error)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted{'' if out is None else f': nothing was written into {out}'}", err=True)
+        raise typer.Exit(130) from None
 
 
 def _folder(data: Path | None) -> Path:
@@ -94,14 +100,16 @@ def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def _run(cases: "Sequence[Case]", as_json: bool, out: Path | None) -> None:
+def _run(cases: "Sequence[Case]", as_json: bool, out: Path | None, workers: int) -> None:
     from carbonfleet.simulator import report
     from carbonfleet.simulator.backtest import run_backtest
+    from carbonfleet.simulator.crew import cores
     from carbonfleet.simulator.trace import ReplayError
 
     results = []
     for case in cases:
-        results.append((case, run_backtest(case.backtest)))
+        with _progress(case) as progress:
+            results.append((case, run_backtest(case.backtest, workers=workers or cores(), progress=progress)))
         if not as_json:
             _print_table(*results[-1])
     if as_json:
@@ -113,6 +121,25 @@ def _run(cases: "Sequence[Case]", as_json: bool, out: Path | None) -> None:
         except ReplayError as error:
             typer.echo(str(error), err=True)
         typer.echo(f"wrote {', '.join(map(str, written))}", err=True)
+
+
+@contextmanager
+def _progress(case: "Case") -> "Iterator[Progress]":
+    """A bar on a terminal, while it lasts; nothing elsewhere."""
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    columns = progress.BarColumn(20), progress.TimeElapsedColumn(), "{task.description}"
+    with progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"reading the past of {case.title}", total=None)
+
+        def tell(done: int, total: int) -> None:
+            left = bar.tasks[0].time_remaining
+            words = "" if left is None else f", about {-(-left // 60):.0f} min to go"
+            bar.update(task, completed=done, total=total, description=f"{done} of {total} replays{words}: {case.title}")
+
+        yield tell
 
 
 def _print_table(case: "Case", result: "Result") -> None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
+from carbonfleet.simulator.crew import Progress, Row, replay_all
 from carbonfleet.simulator.feeds import Feed, FromHistory, Perfect
 from carbonfleet.simulator.jobs import ReplayJob, span
 from carbonfleet.simulator.loop import Policy, replay
@@ -48,24 +50,32 @@ class Result:
         return next(score for score in self.scores if score.policy == policy)
 
 
-def run_backtest(backtest: Backtest, *, only_ours: bool = False) -> Result:
+def run_backtest(
+    backtest: Backtest, *, only_ours: bool = False, workers: int = 1, progress: Progress = lambda done, total: None
+) -> Result:
     """Replay all policies; `only_ours` leaves others out, apart from at once at home and perfect foresight.
 
-    Raises ReplayError for jobs that don't fit the trace or the pools.
+    `workers` processes share the replays, which changes no result. Raises ReplayError for jobs that don't fit
+    the trace or the pools.
     """
+    grid, rows = backtest.grid, _rows(backtest, only_ours)
+    replayed = replay_all(rows, backtest.scenarios, workers, progress)
+    found = {name: tuple(Scenario.of(runs, grid) for runs in each) for name, each in replayed.items()}
+    base, best = found[next(iter(rows))], found[FORESIGHT]
+    scores = tuple(score(name, scenarios, base, best) for name, scenarios in found.items())
+    return Result(scores, found)
+
+
+def _rows(backtest: Backtest, only_ours: bool) -> dict[str, Row]:
+    """How each row of the table is replayed: others' policies, the planner, and the planner told the future."""
     grid, stage = backtest.grid, _stage(backtest)
     first, last = _span(backtest)
     ahead = _hours_ahead(backtest)
-    found: dict[str, tuple[Scenario, ...]] = {}
     others = rivals(grid, backtest.home, first)
-    for rule in others[:1] if only_ours else others:
-        found[rule.name] = _replay_all(backtest, rule)
-    for name, make in backtest.feeds:
-        found[name] = _replay_all(backtest, Planner(name, stage, grid, make(grid, first, last, ahead)))
-    found[FORESIGHT] = _foresight(backtest, stage)
-    base, best = found[others[0].name], found[FORESIGHT]
-    scores = tuple(score(name, scenarios, base, best) for name, scenarios in found.items())
-    return Result(scores, found)
+    policies: list[Policy] = [*(others[:1] if only_ours else others)]
+    policies += [Planner(name, stage, grid, make(grid, first, last, ahead)) for name, make in backtest.feeds]
+    rows = {policy.name: _row(backtest, policy) for policy in policies}
+    return {**rows, FORESIGHT: _foresight(backtest, stage)}
 
 
 def _stage(backtest: Backtest) -> Stage:
@@ -93,21 +103,17 @@ def _hours_ahead(backtest: Backtest) -> int:
     )
 
 
-def _replay_all(backtest: Backtest, policy: Policy) -> tuple[Scenario, ...]:
-    grid = backtest.grid
-    return tuple(
-        Scenario.of(replay(grid, jobs, policy, backtest.pools, cycle_minutes=backtest.cycle_minutes), grid)
-        for jobs in backtest.scenarios
-    )
+def _row(backtest: Backtest, policy: Policy) -> Row:
+    return partial(replay, backtest.grid, policy=policy, pools=backtest.pools, cycle_minutes=backtest.cycle_minutes)
 
 
-def _foresight(backtest: Backtest, stage: Stage) -> tuple[Scenario, ...]:
+def _foresight(backtest: Backtest, stage: Stage) -> Row:
     """The planner told the future: all at once without a limit on GPUs, in time with one."""
     grid = backtest.grid
     feed = Perfect(grid, FORESEEN_HOURS)
     if not all(pool.is_endless for pool in backtest.pools):
-        return _replay_all(backtest, Planner(FORESIGHT, stage, grid, feed))
-    return tuple(Scenario.of(_foreseen_runs(stage, grid, feed, jobs), grid) for jobs in backtest.scenarios)
+        return _row(backtest, Planner(FORESIGHT, stage, grid, feed))
+    return partial(_foreseen_runs, stage, grid, feed)
 
 
 def _foreseen_runs(stage: Stage, grid: Grid, feed: Feed, jobs: Sequence[ReplayJob]) -> tuple[Run, ...]:

@@ -70,6 +70,11 @@ class _State:
             run = heapq.heappop(self.running)[2]
             free[run.pool.name] += run.job.gpus
 
+    def may_start(self, free: dict[str, int]) -> bool:
+        """Whether a waiting job fits the free GPUs; if none does, nothing can start before some come free."""
+        most = max(free.values())
+        return any(job.gpus <= most for job in self.waiting.values())
+
     def record(self, run: Run) -> None:
         del self.waiting[run.job.name]
         self.runs.append(run)
@@ -80,7 +85,8 @@ class _State:
 def replay(
     grid: Grid, jobs: Sequence[ReplayJob], policy: Policy, pools: tuple[Pool, ...], *, cycle_minutes: int = 60
 ) -> tuple[Run, ...]:
-    """Let a policy run the jobs on the pools; it is asked at every multiple of the cycle and when GPUs come free.
+    """Let a policy run the jobs on the pools; it is asked at every multiple of the cycle and when GPUs come free,
+    unless no waiting job fits the GPUs that are free then.
 
     Raises ReplayError when a job fits no pool or the trace ends before all have started.
     """
@@ -92,7 +98,7 @@ def replay(
         wake = None
         state.release(now, free)
         state.admit(now)
-        if state.waiting:
+        if state.may_start(free):
             moment = Moment(
                 now, grid.hour(now), tuple(state.waiting.values()), tuple(r for *_, r in state.running), free, pools
             )
