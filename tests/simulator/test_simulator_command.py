@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from carbonfleet.cli import app
+from carbonfleet.simulator.presets import PRESETS
 from fixtures.made_grids import made_grid, write_long
 
 
@@ -88,6 +89,13 @@ def test_with_perfect_forecasts_all_of_the_saving_is_got(trace):
         (["--zones", "ZA", "--forecast", "tarot", "--trace"], "--forecast tarot"),
         (["--zones", "ZA", "--signal", "nonsense", "--trace"], "nonsense"),
         (["--zones", "ZA", "--start", "2031-01-01", "--trace"], "no hour in common"),
+        (["--zones", "ZA", "--start", "2023-12-31", "--trace"], "first common hour in the trace, 2024-01-01"),
+        (["--zones", "ZA", "--start", "2024-01-01", "--trace"], "at least 24 are needed"),
+        (["--zones", "ZA", "--start", "2024-02-02", "--end", "2024-02-01", "--trace"], "is not before --end"),
+        (["--zones", "ZA", "--start", "2024-02-01", "--gpus", "2", "--trace"], "48 h for the queue to empty"),
+        (["--zones", "ZA", "--forecast", "recorded", "--trace"], "take --forecast none"),
+        (["--zones", "ZA", "--forecast", "recorded", "--trace", "missing.csv"], "missing.csv: "),
+        (["--zones", "ZA", "--home", "ZB", "--forecast", "recorded", "--trace", "x.csv"], "home zone ZB"),
         (["--preset", "nothing", "--data", "."], "no preset nothing; there is sweep"),
         (["--preset", "us6", "--data", "."], "not there"),
     ],
@@ -109,8 +117,43 @@ def test_a_preset_without_its_folder_says_what_to_give(monkeypatch):
     assert "CARBONFLEET_DATA_DIR" in result.stderr
 
 
-def test_presets_can_be_listed():
-    result = run("--preset", "list")
-    assert result.stdout.split() == [
-        "sweep", "sweep-mixed", "routing", "hydro3", "us6", "eu9", "apac4", "thousand-jobs", "recorded",
-    ]  # fmt: skip
+def test_presets_can_be_listed_each_with_what_it_is():
+    lines = run("--preset", "list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(PRESETS)
+    assert all(20 < len(line) <= 120 for line in lines)
+
+
+@pytest.mark.parametrize("option", ["--gpus=2", "--hours=4", "--zones=DE", "--fill-gaps", "--forecast=none"])
+def test_an_option_that_a_preset_would_pass_over_is_refused(option):
+    result = run("--preset", "routing", "--data", ".", option)
+    assert result.exit_code == 2
+    assert f"leave {option.split('=')[0]} away" in result.stderr
+
+
+def test_a_preset_is_cut_to_a_span(data_folder):
+    def jobs(*span: str) -> int:
+        result = run("--preset", "routing", "--data", data_folder, "--json", *span)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)[0]["scores"][0]["jobs"]
+
+    whole, one = jobs(), jobs("--start", "2025-12-16", "--end", "2025-12-17")
+    assert (whole, jobs("--end", "2025-12-16") + one + jobs("--start", "2025-12-17")) == (21, 21)
+    result = run("--preset", "routing", "--data", data_folder, "--start", "2026-01-01")
+    assert result.exit_code == 2
+    assert "no job comes" in result.stderr
+
+
+@pytest.mark.parametrize("below", ["file", "file/deep"])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_replay(trace, tmp_path, below):
+    (tmp_path / "file").touch()
+    result = run("--trace", trace, "--zones", "ZA", "--out", tmp_path / below)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"can't write into --out {tmp_path / below}" in result.stderr
+
+
+def test_a_start_with_less_history_than_four_weeks_is_taken_as_said(trace):
+    result = run("--trace", trace, "--zones", "ZA", "--start", "2024-01-11T12:30:00", "--end", "2024-01-13", "--json")
+    assert result.exit_code == 0, result.output
+    (first, *_) = json.loads(result.stdout)[0]["scores"]
+    # From 12:30 to 19:30: the last one waits until 20:00 of the next day, and ends with the trace.
+    assert first["jobs"] == 8

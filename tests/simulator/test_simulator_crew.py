@@ -100,7 +100,7 @@ def test_an_interrupted_backtest_ends_at_once_with_all_its_processes(long_backte
     assert process.wait(30) == 130
     assert has_ended(process.pid)
     assert "Traceback" not in shown
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_killed_backtest_leaves_no_process_behind(long_backtest):

@@ -19,7 +19,9 @@ def test_a_job_list_counts_seconds_from_the_start_and_rounds_up_to_minutes(tmp_p
     assert second.latest == START + timedelta(hours=24, minutes=2)
 
 
-@pytest.mark.parametrize("line", ["-1,60,1", "0,0,1", "0,nan,1", "x,60,1", "0,inf,1", "0,60,-2", "0,60,1e9", "0,,1"])
+@pytest.mark.parametrize(
+    "line", ["-1,60,1", "0,0,1", "0,nan,1", "x,60,1", "0,inf,1", "0,60,-2", "0,60,1e9", "0,,1", "1e300,60,1"]
+)
 def test_a_line_that_makes_no_sense_is_named(tmp_path, line):
     path = tmp_path / "jobs.csv"
     path.write_text(f"arrival_time,length,cpus\n0,60,1\n{line}\n")
@@ -31,6 +33,9 @@ def test_an_empty_or_foreign_job_list_is_refused(tmp_path):
     path = tmp_path / "jobs.csv"
     path.write_text("when,what\n1,2\n")
     with pytest.raises(ReplayError, match="first line"):
+        read_jobs(path, START, 24)
+    path.write_text("arrival_time,length,cpus\n")
+    with pytest.raises(ReplayError, match="no job below"):
         read_jobs(path, START, 24)
     with pytest.raises(ReplayError, match="missing"):
         read_jobs(tmp_path / "missing.csv", START, 24)

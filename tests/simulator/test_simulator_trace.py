@@ -74,14 +74,30 @@ def test_a_value_that_cannot_be_believed_is_refused_and_named(tmp_path, value, w
 
 def test_a_duplicate_hour_is_refused(tmp_path):
     rows = [*good_rows(), (2, "DE", "555", "average_lifecycle")]
-    with pytest.raises(ReplayError, match="has a value already"):
-        open_grid([long_file(tmp_path / "t.csv", rows)], ["DE"])
+    for fill in (False, True):
+        with pytest.raises(ReplayError, match="has a value already") as refused:
+            open_grid([long_file(tmp_path / "t.csv", rows)], ["DE"], fill=fill)
+        assert "--fill-gaps" not in str(refused.value)
+
+
+def test_a_zone_without_one_value_that_can_be_believed_is_named_with_the_first(tmp_path):
+    rows = [(h, "DE", "0", "average_lifecycle") for h in range(3)]
+    with pytest.raises(ReplayError, match="no average-lifecycle value of zone DE can be believed; the first, at 2024"):
+        open_grid([long_file(tmp_path / "t.csv", [*rows, *good_rows("FR")])], ["DE"], fill=True)
+
+
+def test_a_file_that_was_cut_off_is_refused(tmp_path):
+    whole = gzip.compress(long_file(tmp_path / "t.csv", good_rows(hours=400)).read_bytes())
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TraceError, match=r"t\.csv\.gz"):
+        open_grid([path], ["DE"])
 
 
 def test_a_gap_is_refused_with_its_first_hour(tmp_path):
     rows = good_rows()
     del rows[2]
-    with pytest.raises(ReplayError, match=r"no value in 1 hours, the first at 2024-03-01 02:00"):
+    with pytest.raises(ReplayError, match=r"no value in 1 hour, the first at 2024-03-01 02:00"):
         open_grid([long_file(tmp_path / "t.csv", rows)], ["DE"])
 
 

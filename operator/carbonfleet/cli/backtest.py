@@ -1,5 +1,6 @@
 """`carbonfleet backtest`: replay a recorded grid and a job list through the planner, beside other policies."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def backtest(
+    context: typer.Context,
     trace: Annotated[
         list[Path] | None, typer.Option(help="Hourly CSV (or .gz) in the portal's or the long format; repeatable.")
     ] = None,
@@ -27,9 +29,14 @@ def backtest(
     ] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="GPUs in each zone; without it as many as wanted.")] = None,
     start: Annotated[
-        datetime | None, typer.Option(help="When the first job comes (UTC); 28 days into the trace by default.")
+        datetime | None,
+        typer.Option(
+            help="When the first job comes (UTC); 28 days into the trace by default. With a preset: jobs from then on."
+        ),
     ] = None,
-    end: Annotated[datetime | None, typer.Option(help="Where the trace is cut (UTC).")] = None,
+    end: Annotated[
+        datetime | None, typer.Option(help="Where the trace is cut (UTC). With a preset: its jobs until then.")
+    ] = None,
     forecast: Annotated[
         str, typer.Option(help="What the planner knows: none (history alone), perfect, recorded.")
     ] = "none",
@@ -54,17 +61,18 @@ def backtest(
     from carbonfleet.api.signal import SignalKind
     from carbonfleet.cli.failure import fail
     from carbonfleet.signals.trace import TraceError
-    from carbonfleet.simulator.presets import PRESETS
+    from carbonfleet.simulator.presets import DESCRIPTIONS
     from carbonfleet.simulator.presets import preset as named
-    from carbonfleet.simulator.request import Request
+    from carbonfleet.simulator.request import Request, within
     from carbonfleet.simulator.trace import ReplayError
 
     if preset == "list":
-        typer.echo("\n".join(PRESETS))
+        typer.echo("\n".join(f"{name:14} {what}" for name, what in DESCRIPTIONS.items()))
         return
     try:
         if preset:
-            cases = named(preset, _folder(data))
+            _refuse_beside_preset(context)
+            cases = tuple(within(case, _utc(start), _utc(end)) for case in named(preset, _folder(data)))
         else:
             names = tuple(zone.strip() for zone in zones.split(",") if zone.strip())
             request = Request(
@@ -82,12 +90,35 @@ def backtest(
                 fill_gaps=fill_gaps,
             )
             cases = (request.case(),)
+        if out is not None:
+            _make(out)
         _run(cases, as_json, out, workers)
-    except (ReplayError, TraceError, ValueError) as error:
+    except (ReplayError, TraceError, ValueError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
         typer.echo(f"interrupted{'' if out is None else f': nothing was written into {out}'}", err=True)
         raise typer.Exit(130) from None
+
+
+def _refuse_beside_preset(context: typer.Context) -> None:
+    """An option that a preset would pass over in silence."""
+    for name in ("trace", "zones", "home", "hours", "slack", "jobs", "gpus", "forecast", "signal", "fill_gaps"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = name.replace("_", "-")
+            raise ValueError(
+                f"a preset says that by itself: leave --{option} away, or give --trace and --zones instead"
+            )
+
+
+def _make(out: Path) -> None:
+    """Before the replay, which may take long."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ValueError(f"can't write into --out {out}: {error.strerror}") from error
 
 
 def _folder(data: Path | None) -> Path:

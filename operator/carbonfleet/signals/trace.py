@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -91,7 +92,7 @@ def read_trace(*paths: Path) -> Trace:
         try:
             with _open(path) as lines:
                 _read_rows(csv.reader(lines), reader)
-        except (OSError, UnicodeDecodeError, csv.Error, TraceError) as error:
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, TraceError) as error:
             raise TraceError(f"trace {path}: {error}") from error
     if not reader.values:
         raise TraceError(f"no usable value in {', '.join(map(str, paths))}")

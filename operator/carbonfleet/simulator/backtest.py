@@ -90,7 +90,10 @@ def _span(backtest: Backtest) -> tuple[int, int]:
     first, last = span(job for jobs in backtest.scenarios for job in jobs)
     grid = backtest.grid
     if first < grid.start or last > grid.end:
-        raise ReplayError(f"the jobs need the grid from {first} to {last}; the trace covers {grid.start} to {grid.end}")
+        raise ReplayError(
+            f"the jobs need the grid from {first} to {last}; the trace covers {grid.start} to {grid.end}: "
+            "give a longer trace, or jobs that come sooner (--start)"
+        )
     return grid.hour(first), grid.hours - 1
 
 

@@ -14,6 +14,8 @@ from carbonfleet.simulator.trace import HOUR, MINUTE, ReplayError
 SWEEP: Final = ((8, 84, 24.0, "tier-1"), (4, 96, 48.0, "tier-2"), (9, 96, 96.0, "tier-3"))
 """Jobs, minutes, hours of slack and tier of the sweep on two GPUs."""
 LONGEST_MINUTES: Final = 30 * 24 * 60
+LATEST_ARRIVAL: Final = 1e9
+"""Seconds: thirty years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,14 @@ def read_jobs(path: Path, start: datetime, slack_hours: float) -> tuple[ReplayJo
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines))
+            reader = csv.DictReader(lines)
+            names, rows = reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReplayError(f"job list {path}: {error}") from error
-    if not rows or not {"arrival_time", "length"} <= set(rows[0]):
+    if not {"arrival_time", "length"} <= set(names):
         raise ReplayError(f"job list {path}: the first line must name arrival_time, length and cpus")
+    if not rows:
+        raise ReplayError(f"job list {path}: there is no job below the first line")
     return tuple(_read_job(path, number, row, start, slack_hours) for number, row in enumerate(rows, 2))
 
 
@@ -80,11 +85,11 @@ def _read_job(path: Path, number: int, row: dict[str, str], start: datetime, sla
     except (TypeError, ValueError):
         raise ReplayError(f"job list {path}, line {number}: arrival_time, length and cpus must be numbers") from None
     minutes = -(-length // 60)
-    sound = arrival >= 0 and 0 < minutes <= LONGEST_MINUTES and 1 <= gpus <= 4096
+    sound = 0 <= arrival <= LATEST_ARRIVAL and 0 < minutes <= LONGEST_MINUTES and 1 <= gpus <= 4096
     if not (np.isfinite([arrival, length, gpus]).all() and sound):
         raise ReplayError(
-            f"job list {path}, line {number}: arrival must not be negative, the length lie within 30 days "
-            "and cpus between 1 and 4096"
+            f"job list {path}, line {number}: the arrival must lie between 0 and {LATEST_ARRIVAL:g} s, "
+            "the length within 30 days and cpus between 1 and 4096"
         )
     submitted = start + timedelta(seconds=arrival)
     submitted = submitted.replace(second=0, microsecond=0) + (MINUTE if submitted.second else timedelta())

@@ -115,7 +115,7 @@ def _check(jobs: Sequence[ReplayJob], pools: Sequence[Pool]) -> None:
     most = max(pool.gpus for pool in pools)
     for job in jobs:
         if job.gpus > most:
-            raise ReplayError(f"{job.name} wants {job.gpus} GPUs; the largest pool has {most}")
+            raise ReplayError(f"{job.name} wants {job.gpus} GPUs; the largest pool has {most}: give more (--gpus)")
     if len({job.name for job in jobs}) < len(jobs):
         raise ReplayError("two jobs have the same name")
     if not jobs:

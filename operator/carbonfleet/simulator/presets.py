@@ -164,3 +164,17 @@ PRESETS: Final[Mapping[str, Callable[[Path], tuple[Case, ...]]]] = MappingProxyT
     }
 )
 """By name."""
+DESCRIPTIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "sweep": "204 sweeps of 21 jobs on two GPUs in California, 2021-01 to 2022-06 (about 20 min on one core)",
+        "sweep-mixed": "the same on an RTX 3090 and an A5000",
+        "routing": "a log of 21 jobs routed over Norway, Quebec and Ohio",
+        **{
+            name: f"jobs over {len(zones)} zones from {zones[0]}, 1, 4 and 24 h long, February to June 2022"
+            for name, zones in ZONE_SETS.items()
+        },
+        "thousand-jobs": "1,000 jobs of a GPU cluster over the zones of us6",
+        "recorded": "forecasts as they were issued in 2021 with their real errors, in seven zones",
+    }
+)
+"""What each preset is, in a line."""

@@ -2,9 +2,10 @@
 
 import csv
 import gzip
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -32,23 +33,40 @@ class Recording:
 
 def open_recording(path: Path, zones: Sequence[str]) -> Recording:
     """Read a file with one row for each zone, issue and hour. Raises ReplayError for gaps and bad values."""
-    wanted, measured, issued = set(zones), dict[tuple[str, datetime], float](), dict[tuple[str, datetime, int], float]()
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
-        if not set(reader.fieldnames or ()) >= COLUMNS:
-            raise ReplayError(f"{path}: the first line must name {', '.join(sorted(COLUMNS))}")
-        for row in reader:
-            if row["zone"] in wanted:
-                at, target = _time(row["issued_at"]), _time(row["datetime_utc"])
-                ahead = (target - at) // HOUR
-                issued[row["zone"], at, ahead] = _value(path, row, "forecast_gco2_per_kwh")
-                if ahead < DAY:
-                    measured[row["zone"], target] = _value(path, row, "actual_gco2_per_kwh")
+    measured, issued = dict[tuple[str, datetime], float](), dict[tuple[str, datetime, int], float]()
+    for row in _rows(path):
+        if row["zone"] in zones:
+            at, target = _time(path, row, "issued_at"), _time(path, row, "datetime_utc")
+            ahead = (target - at) // HOUR
+            if (row["zone"], at, ahead) in issued:
+                raise ReplayError(f"{path}: two rows of {row['zone']} for {target}, issued at {at}")
+            issued[row["zone"], at, ahead] = _value(path, row, "forecast_gco2_per_kwh")
+            if ahead < DAY:
+                measured[row["zone"], target] = _value(path, row, "actual_gco2_per_kwh")
     return _recording(path, zones, measured, issued)
 
 
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+            reader = csv.DictReader(lines)
+            if not set(reader.fieldnames or ()) >= COLUMNS:
+                raise ReplayError(
+                    f"{path} is no file of recorded forecasts, whose first line names {', '.join(sorted(COLUMNS))}; "
+                    "for a trace without forecasts take --forecast none"
+                )
+            yield from reader
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise ReplayError(f"recorded forecasts {path}: {error}") from error
+
+
+def _time(path: Path, row: dict[str, str], column: str) -> datetime:
+    """Times without a zone are UTC."""
+    try:
+        moment = datetime.fromisoformat(row[column])
+    except (TypeError, ValueError):
+        raise ReplayError(f"{path}: {column} of a row of {row['zone']} is {row[column]!r}, not a time") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _value(path: Path, row: dict[str, str], column: str) -> float:
@@ -56,8 +74,10 @@ def _value(path: Path, row: dict[str, str], column: str) -> float:
         value = float(row[column])
     except (TypeError, ValueError):
         value = float("nan")
-    if not 0 <= value <= 2000:
-        raise ReplayError(f"{path}: {column} of {row['zone']} at {row['datetime_utc']} is {row[column]!r}")
+    if not 0 < value <= 2000:
+        raise ReplayError(
+            f"{path}: {column} of {row['zone']} at {row['datetime_utc']} is {row[column]!r}, not within 0 and 2000"
+        )
     return value
 
 
@@ -69,24 +89,21 @@ def _recording(
 ) -> Recording:
     missing = [zone for zone in zones if not any(key[0] == zone for key in measured)]
     if missing:
-        raise ReplayError(f"{path} has no zone {', '.join(missing)}; it has {', '.join(sorted(_zones(path)))}")
+        there = sorted({row["zone"] for row in _rows(path)})
+        raise ReplayError(f"{path} has no zone {', '.join(missing)}; it has {', '.join(there)}")
     days = sorted({at for _, at, _ in issued})
     hours = 1 + max(ahead for *_, ahead in issued)
     try:
         values = [[measured[zone, day + HOUR * h] for day in days for h in range(DAY)] for zone in zones]
         casts = [[[issued[zone, day, h] for h in range(hours)] for day in days] for zone in zones]
     except KeyError as error:
-        raise ReplayError(f"{path}: there is no row for {error.args[0]}") from None
+        zone, *rest = error.args[0]
+        raise ReplayError(f"{path}: there is no row of {zone} for {', '.join(map(str, rest))}") from None
     if days != [days[0] + timedelta(days=i) for i in range(len(days))]:
         raise ReplayError(f"{path}: a day has no issue")
     # The file does not name its kind; figures such as Sweden's 36 g/kWh are those of life cycles.
     grid = Grid(tuple(zones), SignalKind.AVERAGE_LIFECYCLE, days[0], np.array(values), {})
     return Recording(grid, np.array(casts))
-
-
-def _zones(path: Path) -> set[str]:
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        return {row["zone"] for row in csv.DictReader(lines)}
 
 
 class Trusted:

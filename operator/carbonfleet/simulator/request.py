@@ -1,6 +1,6 @@
 """A backtest of any trace, as asked for on the command line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from math import gcd
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Final
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.simulator.backtest import OURS, Backtest, FeedMaker
 from carbonfleet.simulator.feeds import FromHistory, Perfect
-from carbonfleet.simulator.jobs import ReplayJob, every_hour, read_jobs
+from carbonfleet.simulator.jobs import ReplayJob, every_hour, read_jobs, span
 from carbonfleet.simulator.presets import HISTORY_HOURS, Case, recorded_backtest
 from carbonfleet.simulator.stage import pools_of
 from carbonfleet.simulator.trace import HOUR, Grid, ReplayError, open_grid
@@ -44,17 +44,24 @@ class Request:
             raise ReplayError("give --trace FILE and --zones A,B,C, or a --preset")
         if self.forecast not in FORECASTS:
             raise ReplayError(f"--forecast {self.forecast} is none of {', '.join(FORECASTS)}")
-        title = f"{', '.join(self.zones)} from {self.home or self.zones[0]}"
+        if self.start is not None and self.end is not None and self.start >= self.end:
+            raise ReplayError(f"--start {self.start} is not before --end {self.end}")
+        home = self.home or self.zones[0]
+        if home not in self.zones:
+            raise ReplayError(f"the home zone {home} is not among {', '.join(self.zones)}")
+        title = f"{', '.join(self.zones)} from {home}"
         if self.forecast == "recorded":
-            return Case(title, recorded_backtest(self._only_trace(), self._home_first(), self.hours, self.slack_hours))
+            return Case(
+                title, recorded_backtest(self._only_trace(), self._home_first(home), self.hours, self.slack_hours)
+            )
         begin = None if self.start is None else self.start - HISTORY_HOURS * HOUR
         grid = self._grid(begin)
-        jobs = self._jobs(grid, max(grid.moment(min(HISTORY_HOURS, grid.hours // 2)), self.start or grid.start))
+        jobs = self._jobs(grid, self.start or grid.moment(min(HISTORY_HOURS, grid.hours // 2)))
         make: FeedMaker = FromHistory
         if self.forecast == "perfect":
             make = lambda grid, first, last, ahead: Perfect(grid, ahead)  # noqa: E731
         slot = 60 if self.gpus is None else _slot(jobs)
-        pools, home = pools_of(self.zones, self.gpus), self.home or self.zones[0]
+        pools = pools_of(self.zones, self.gpus)
         return Case(title, Backtest(grid, (jobs,), pools, home, ((OURS, make),), slot_minutes=slot))
 
     def _grid(self, begin: datetime | None) -> Grid:
@@ -62,12 +69,20 @@ class Request:
         return open_grid(self.traces, self.zones, self.signal, start=begin, end=self.end, fill=self.fill_gaps)
 
     def _jobs(self, grid: Grid, start: datetime) -> tuple[ReplayJob, ...]:
+        if start < grid.start:
+            raise ReplayError(f"--start {start} is before the zones' first common hour in the trace, {grid.start}")
         if self.jobs is not None:
             return read_jobs(self.jobs, start, self.slack_hours)
-        room = -(-round(self.hours * 60) // 60) + round(self.slack_hours) + (QUEUE_HOURS if self.gpus else 0)
-        count = grid.hours - grid.hour(start) - room + 1
+        # A wait ends at a full hour, when the policies are asked.
+        latest = grid.start - (grid.start - start - HOUR * self.slack_hours) // HOUR * HOUR
+        room = HOUR * self.hours + HOUR * (QUEUE_HOURS if self.gpus else 0)
+        count = (grid.end - latest - room) // HOUR + 1
         if count < 1:
-            raise ReplayError(f"from {start} to the trace's end at {grid.end} no job of {self.hours:g} h fits")
+            queue = f" and {QUEUE_HOURS} h for the queue to empty" if self.gpus else ""
+            raise ReplayError(
+                f"from {start} to {grid.end} there is no room for a job of {self.hours:g} h "
+                f"with {self.slack_hours:g} h of slack{queue}: begin sooner, end later, or give a longer trace"
+            )
         return every_hour(start, count, self.hours, self.slack_hours)
 
     def _only_trace(self) -> Path:
@@ -77,8 +92,7 @@ class Request:
             raise ReplayError("--forecast recorded goes with --zones, --home, --hours and --slack alone")
         return self.traces[0]
 
-    def _home_first(self) -> tuple[str, ...]:
-        home = self.home or self.zones[0]
+    def _home_first(self, home: str) -> tuple[str, ...]:
         return (home, *(zone for zone in self.zones if zone != home))
 
 
@@ -86,3 +100,18 @@ def _slot(jobs: tuple[ReplayJob, ...]) -> int:
     """The planner's slot: short enough that runs fill whole slots, or a quarter of an hour."""
     common = gcd(*{job.minutes for job in jobs}, 60)
     return next((slot for slot in SLOTS if common % slot == 0), SLOTS[-1])
+
+
+def within(case: Case, start: datetime | None, end: datetime | None) -> Case:
+    """A case with the jobs that come in [start, end) alone. Raises ReplayError when there are none."""
+    backtest = case.backtest
+    kept = [
+        tuple(job for job in jobs if (start is None or start <= job.submitted) and (end is None or job.submitted < end))
+        for jobs in backtest.scenarios
+    ]
+    if not any(kept):
+        first, last = span(job for jobs in backtest.scenarios for job in jobs)
+        raise ReplayError(
+            f"{case.title}: no job comes from --start to --end; the first comes {first}, all end by {last}"
+        )
+    return replace(case, backtest=replace(backtest, scenarios=tuple(filter(None, kept))))

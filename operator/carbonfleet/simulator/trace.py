@@ -11,6 +11,7 @@ import numpy as np
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.snapshot import FloatArray
+from carbonfleet.signals.reading import Reason
 from carbonfleet.signals.trace import Trace, read_trace
 
 HOUR: Final = timedelta(hours=1)
@@ -78,7 +79,8 @@ def open_grid(
     """Read the zones' common span, cut to [start, end) where given.
 
     Raises ReplayError for unknown zones and signals, rows that can't be believed, and missing hours; with
-    `fill` a missing or refused hour takes the value of the hour before it, and is counted.
+    `fill` a missing or refused hour takes the value of the hour before it, and is counted. Which of two values
+    of an hour is right nobody knows: that is refused in any case.
     """
     if not zones:
         raise ReplayError("name at least one zone")
@@ -86,12 +88,14 @@ def open_grid(
         raise ReplayError(f"a zone is named twice: {', '.join(zones)}")
     trace = read_trace(*paths)
     series = [_series(trace, zone, signal) for zone in zones]
-    if not fill:
-        _refuse_bad_rows(trace, zones, signal)
+    _refuse_bad_rows(trace, zones, fill)
     first = max([min(hours) for hours in series] + ([start] if start else []))
     last = min([max(hours) + HOUR for hours in series] + ([end] if end else []))
     if last <= first:
-        raise ReplayError(f"the zones {', '.join(zones)} have no hour in common between {first} and {last}")
+        raise ReplayError(
+            f"the zones {', '.join(zones)} have no hour in common: together they begin at {first} and end at {last} "
+            "(--start and --end, less four weeks of history, cut them too)"
+        )
     rows, filled = [], {}
     for zone, hours in zip(zones, series, strict=True):
         values, missing = _values(hours, first, (last - first) // HOUR)
@@ -107,6 +111,10 @@ def _series(trace: Trace, zone: str, signal: SignalKind) -> Mapping[datetime, tu
     if found:
         return found
     kinds = sorted(kind.value for name, kind in trace.values if name == zone)
+    if signal.value in kinds:
+        rows = (row for row in trace.rejected if row.zone == zone)
+        why = next((f"; the first, at {row.at}: {row.message} ({row.value!r})" for row in rows), "")
+        raise ReplayError(f"no {signal.value} value of zone {zone} can be believed{why}")
     if kinds:
         raise ReplayError(f"zone {zone} has no {signal.value} values, only {', '.join(kinds)}; kinds never mix")
     names = sorted({name for name, _ in trace.values})
@@ -114,14 +122,17 @@ def _series(trace: Trace, zone: str, signal: SignalKind) -> Mapping[datetime, tu
     raise ReplayError(f"there is no zone {zone} in the trace; there is {', '.join(near)}")
 
 
-def _refuse_bad_rows(trace: Trace, zones: Sequence[str], signal: SignalKind) -> None:
-    bad = [row for row in trace.rejected if row.zone in zones]
-    if bad:
-        row = bad[0]
-        raise ReplayError(
-            f"{len(bad)} values can't be believed, the first of {row.zone} at {row.at}: {row.message} "
-            f"({row.value!r}). Mend the trace, or fill such hours from the hour before (--fill-gaps)"
-        )
+def _refuse_bad_rows(trace: Trace, zones: Sequence[str], fill: bool) -> None:
+    bad = [row for row in trace.rejected if row.zone in zones and not (fill and row.reason is not Reason.DUPLICATE)]
+    if not bad:
+        return
+    row = bad[0]
+    way = "" if row.reason is Reason.DUPLICATE else ", or fill such hours from the hour before (--fill-gaps)"
+    count = "one value" if len(bad) == 1 else f"{len(bad)} values"
+    raise ReplayError(
+        f"{count} can't be believed, the first of {row.zone} at {row.at}: {row.message} ({row.value!r}). "
+        f"Mend the trace{way}"
+    )
 
 
 def _values(hours: Mapping[datetime, tuple[float, bool]], first: datetime, count: int) -> tuple[FloatArray, int]:
@@ -139,6 +150,6 @@ def _values(hours: Mapping[datetime, tuple[float, bool]], first: datetime, count
 def _gap_words(zone: str, hours: Mapping[datetime, object], first: datetime, last: datetime, missing: int) -> str:
     gap = next(first + HOUR * i for i in range((last - first) // HOUR) if first + HOUR * i not in hours)
     return (
-        f"zone {zone} has no value in {missing} hours, the first at {gap}. Cut the span (--start, --end), "
-        "or fill such hours from the hour before (--fill-gaps)"
+        f"zone {zone} has no value in {missing} hour{'s' * (missing > 1)}, the first at {gap}. "
+        "Cut the span (--start, --end), or fill such hours from the hour before (--fill-gaps)"
     )
