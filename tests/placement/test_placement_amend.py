@@ -64,19 +64,28 @@ def test_only_those_make_way_that_must():
     assert [hour_of(made, name) for name in ("early", "late", "new")] == [2, 3, 2]
 
 
-def test_what_came_free_is_offered_to_the_higher_tier_first():
+def test_what_came_free_above_a_tier_is_kept_for_those_above():
+    """They look at it in the next slot; a lower one that began there at once would be before them."""
     dirty_later = [20.0, 300.0] + [400.0] * 60
     gone, high = job("gone", review="required", submitted=NOON - HOUR), patient("high", hours=0.5)
     low = job("low", hours=0.5, schedule={"tier": "flexible", "max_delay": "12h"})
     last = plan(queue(gone, high, values=dirty_later), NOON)
     assert (hour_of(last, "gone"), hour_of(last, "high")) == (0, 1)
-    after = queue(high, low, values=dirty_later)
-    made = plan(after, NOON + MINUTE, last)
-    assert (next(d for d in made if d.name == "high").outcome, hour_of(made, "low")) == (Outcome.START, 1)
-    # Nor does it matter that a plan lies between.
     between = plan(queue(high, values=dirty_later), NOON + MINUTE, last)
-    assert is_amended(between)
-    assert plan(after, NOON + 2 * MINUTE, between) == plan(after, NOON + 2 * MINUTE)
+    for before in (last, between):
+        made = plan(queue(high, low, values=dirty_later), NOON + 2 * MINUTE, before)
+        assert is_amended(made)
+        assert (hour_of(made, "high"), hour_of(made, "low")) == (1, 2)
+
+
+def test_where_a_lower_tier_needs_what_came_free_all_look_again():
+    dirty_later = [20.0, 300.0] + [400.0] * 60
+    gone, high = job("gone", review="required", submitted=NOON - HOUR), patient("high", hours=0.5)
+    low = job("low", hours=0.5, schedule={"tier": "flexible", "max_delay": "0s"})
+    last = plan(queue(gone, high, low, values=dirty_later), NOON)
+    assert {d.name: d.reason for d in last if d.name == "low"} == {"low": "WaitingForCapacity"}
+    made = plan(queue(high, low, values=dirty_later), NOON + MINUTE, last)
+    assert not is_amended(made)
 
 
 def test_a_lower_tier_takes_what_its_own_left():

@@ -210,6 +210,8 @@ class _Amending:
         self._changed = [job for job in self._changed if job.uid not in self._refused]
         self._wanting: set[str] = set()
         """UIDs of jobs that found no room in time before."""
+        self._withheld: IntArray
+        """What came free above a tier that chooses, shape (places, slots)."""
 
     def _sorted_out(self) -> list[QueuedJob]:
         """The jobs that are to be decided on again; the others keep their decisions."""
@@ -246,7 +248,7 @@ class _Amending:
                 continue
             choices, in_the_way = self._choices(problem, free, held)
             if not in_the_way.size:
-                if self._are_lost(problem, choices) or self._go_before(problem, choices, base, held):
+                if self._are_lost(problem, choices):
                     return None
                 jobs = list(compress(self._jobs, self._kept))
                 return Amendment(np.flatnonzero(self._kept), jobs, problem, choices, self._refused, base, held)
@@ -272,16 +274,19 @@ class _Amending:
         """Choices tier after tier; or the rows of the jobs of lower tiers that are in the way of one."""
         capacity, plain, gpus = problem.capacity, plain_jobs(problem), np.unique(problem.demand.gpus_by_kind).tolist()
         choices: list[Choice | None] = []
+        self._withheld = np.zeros_like(free)
         for jobs in tiers_of(problem) if problem.jobs else ():
-            lower = held.of(self._last.priority < problem.limits[int(jobs[0])].priority)
-            taken = lower.taken(free.shape)
+            priority = problem.limits[int(jobs[0])].priority
+            lower, above = held.of(self._last.priority < priority), self._came_free_above(priority, free, held)
+            taken = lower.taken(free.shape) - above
+            self._withheld = np.maximum(self._withheld, above)
             capacity.free[:] = free + taken
             room = Room(capacity, gpus)
             choices += in_turn(problem, Looker(problem, room, self._last.forms), room, jobs, plain, few=True)
             free = capacity.free - taken
             if (free < 0).any():
                 return [], self._in_the_way(free, lower)
-        capacity.free[:] = free
+        capacity.free[:] = free - self._withheld  # so that words name nothing else as free
         return choices, np.array([], dtype=np.int64)
 
     def _in_the_way(self, free: IntArray, lower: Held) -> IntArray:
@@ -301,20 +306,17 @@ class _Amending:
 
     def _are_lost(self, problem: Problem, choices: Sequence[Choice | None]) -> bool:
         """Whether a job finds no window in time that did not lack one before: a whole plan may have one."""
+        before = set() if self._withheld.any() else self._wanting
         return any(
-            (choice is None or choice.is_late) and job.uid not in self._wanting and lanes_left(problem, row).any()
+            (choice is None or choice.is_late) and job.uid not in before and lanes_left(problem, row).any()
             for row, (job, choice) in enumerate(zip(problem.jobs, choices, strict=True))
         )
 
-    def _go_before(self, problem: Problem, choices: Sequence[Choice | None], base: IntArray, held: Held) -> bool:
-        """Whether a job takes what came free above its tier since the last whole plan: a higher one may want it."""
-        last, priority = self._last, np.array([limits.priority for limits in problem.limits], dtype=np.int64)
-        taken = held_by(problem, choices)
-        for tier in np.unique(priority).tolist():
-            higher = last.priority > tier
-            if (higher & self._kept).any():
-                above = held.of(higher).beside(taken.of(priority > tier))
-                came_free = base - above.taken(base.shape) > last.whole.left_to(tier)
-                if taken.of(priority == tier).rows_in(came_free):
-                    return True
-        return False
+    def _came_free_above(self, priority: int, free: IntArray, held: Held) -> IntArray:
+        """What higher tiers hold no more since the last whole plan: until the next it is theirs, shape as `free`."""
+        last = self._last
+        if not ((last.priority > priority) & self._kept).any():
+            return np.zeros_like(free)
+        left = free + held.of(last.priority <= priority).taken(free.shape)
+        came_free: IntArray = np.maximum(left - last.whole.left_to(priority), 0)
+        return came_free
