@@ -7,11 +7,12 @@ from operator import attrgetter
 
 import numpy as np
 
-from carbonfleet.placement.amend import Amendment, Shares, Standing, amend, held_by
+from carbonfleet.placement.amend import Amendment, Standing, amend
 from carbonfleet.placement.assign import assign
 from carbonfleet.placement.deciding import decisions_on, denied, refusals
 from carbonfleet.placement.decision import Plan
 from carbonfleet.placement.grid import IntArray
+from carbonfleet.placement.held import Shares, held_by
 from carbonfleet.placement.look import forms_of
 from carbonfleet.placement.policy import tiers
 from carbonfleet.placement.problem import Problem, problem_of
