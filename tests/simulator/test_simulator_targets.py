@@ -60,7 +60,7 @@ def test_two_months_of_sweeps_save_more_than_tiers(data_folder):
 
 def test_recorded_forecasts_are_corrected_to_more_saving_and_fewer_regrets(data_folder):
     result = run_backtest(recorded_backtest(data_folder / RECORDED, ("SE",), 4, 24), only_ours=True)
-    trusted = result.of(f"{OURS}, forecast trusted")
+    trusted = result.of(f"{OURS}, trusting")
     assert result.of(OURS).worse_than_immediate < trusted.worse_than_immediate
     assert result.of(OURS).mean_saving_percent > trusted.mean_saving_percent
 
@@ -98,7 +98,7 @@ def test_over_all_zones_corrected_forecasts_lose_less_often_and_save_no_less(dat
     worse = saved = 0.0
     for case in preset("recorded", data_folder):
         result = run_backtest(case.backtest, only_ours=True)
-        ours, trusted = result.of(OURS), result.of(f"{OURS}, forecast trusted")
+        ours, trusted = result.of(OURS), result.of(f"{OURS}, trusting")
         print(case.title, ours.worse_than_immediate, trusted.worse_than_immediate)
         if case.backtest.home == "DE":
             assert ours.worse_than_immediate < trusted.worse_than_immediate

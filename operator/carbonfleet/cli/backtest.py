@@ -60,11 +60,8 @@ def backtest(
     """
     from carbonfleet.api.signal import SignalKind
     from carbonfleet.cli.failure import fail
-    from carbonfleet.signals.trace import TraceError
     from carbonfleet.simulator.presets import DESCRIPTIONS
-    from carbonfleet.simulator.presets import preset as named
-    from carbonfleet.simulator.request import Request, within
-    from carbonfleet.simulator.trace import ReplayError
+    from carbonfleet.simulator.request import Request
 
     if preset == "list":
         typer.echo("\n".join(f"{name:14} {what}" for name, what in DESCRIPTIONS.items()))
@@ -72,12 +69,11 @@ def backtest(
     try:
         if preset:
             _refuse_beside_preset(context)
-            cases = tuple(within(case, _utc(start), _utc(end)) for case in named(preset, _folder(data)))
+            cases = _preset(preset, _folder(data), _utc(start), _utc(end))
         else:
-            names = tuple(zone.strip() for zone in zones.split(",") if zone.strip())
             request = Request(
                 traces=tuple(trace or ()),
-                zones=names,
+                zones=tuple(zone.strip() for zone in zones.split(",") if zone.strip()),
                 home=home,
                 hours=hours,
                 slack_hours=slack,
@@ -90,14 +86,19 @@ def backtest(
                 fill_gaps=fill_gaps,
             )
             cases = (request.case(),)
-        if out is not None:
-            _make(out)
         _run(cases, as_json, out, workers)
-    except (ReplayError, TraceError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
         typer.echo(f"interrupted{'' if out is None else f': nothing was written into {out}'}", err=True)
         raise typer.Exit(130) from None
+
+
+def _preset(name: str, data: Path, start: datetime | None, end: datetime | None) -> "tuple[Case, ...]":
+    from carbonfleet.simulator.presets import preset
+    from carbonfleet.simulator.request import within
+
+    return tuple(within(case, start, end) for case in preset(name, data))
 
 
 def _refuse_beside_preset(context: typer.Context) -> None:
@@ -137,14 +138,15 @@ def _run(cases: "Sequence[Case]", as_json: bool, out: Path | None, workers: int)
     from carbonfleet.simulator.crew import cores
     from carbonfleet.simulator.trace import ReplayError
 
+    if out is not None:
+        _make(out)
     results = []
     for case in cases:
         with _progress(case) as progress:
             results.append((case, run_backtest(case.backtest, workers=workers or cores(), progress=progress)))
         if not as_json:
             _print_table(*results[-1])
-    if as_json:
-        typer.echo(report.as_json(results))
+    typer.echo(report.as_json(results) if as_json else report.LEGEND)
     if out is not None:
         written = [*report.write_csv(out, results)]
         try:
@@ -174,21 +176,16 @@ def _progress(case: "Case") -> "Iterator[Progress]":
 
 
 def _print_table(case: "Case", result: "Result") -> None:
-    from rich.box import HEAVY_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    from carbonfleet.simulator.report import HEADINGS, table_row
+    from carbonfleet.simulator.report import HEADINGS, table_row, title
 
-    console = Console()
-    box = HEAVY_HEAD if console.is_terminal else None
-    if box is None:
-        console = Console(width=160)
-    filled = sum(case.backtest.grid.filled.values())
-    note = f"; {filled} missing hours filled from the hour before" if filled else ""
-    table = Table(title=f"{case.title} ({result.scores[0].jobs:,} jobs{note})", title_justify="left", box=box)
+    # Wider than a narrow terminal rather than with digits cut off.
+    console = Console(width=max(120, Console().width))
+    table = Table(title=title(case, result), title_justify="left", title_style="italic", box=None, pad_edge=False)
     for number, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="right" if number else "left")
     for line in result.scores:
         table.add_row(*table_row(line), style="bold" if line.policy.startswith("carbonfleet") else None)
-    console.print(table)
+    console.print(table, "")

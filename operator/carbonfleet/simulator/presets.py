@@ -132,7 +132,7 @@ def _recorded_case(path: Path, zone: str) -> Case:
 
 
 def recorded_backtest(path: Path, zones: tuple[str, ...], hours: float, slack: float) -> Backtest:
-    """Jobs at every hour from four weeks into a recording on: trusted, corrected, and from history alone."""
+    """Jobs at every hour from four weeks into a recording on: trusting what was issued, corrected, and from history."""
     recording = open_recording(path, zones)
     grid = recording.grid
     count = grid.hours - HISTORY_HOURS - 24 - round(hours + slack)
@@ -140,7 +140,7 @@ def recorded_backtest(path: Path, zones: tuple[str, ...], hours: float, slack: f
         raise ReplayError(f"{path} is too short: {grid.hours} hours")
     jobs = every_hour(grid.moment(HISTORY_HOURS), count, hours, slack)
     feeds = (
-        (f"{OURS}, forecast trusted", lambda grid, first, last, ahead: Trusted(recording)),
+        (f"{OURS}, trusting", lambda grid, first, last, ahead: Trusted(recording)),
         (OURS, lambda grid, first, last, ahead: Corrected(recording, first, last)),
         (f"{OURS}, from history", FromHistory),
     )

@@ -14,10 +14,24 @@ from carbonfleet.simulator.stage import Run
 from carbonfleet.simulator.trace import ReplayError
 
 HEADINGS: Final = (
-    "Policy", "g/kWh", "kg", "saved %", "of achievable %", "mean saved %", "5th %", "delay h", "95th h", "makespan h",
+    "Policy", "g/kWh", "total g", "saved %", "share %", "mean %", "5th %", "delay h", "95th h", "makespan h",
     "forced", "worse",
 )  # fmt: skip
-"""Saved: of all grams. Mean and 5th percentile: of what each job saved, or each replay where there are several."""
+LEGEND: Final = """\
+saved %: of all grams, against starting at once at home. share %: of what perfect foresight saves.
+mean %, 5th %: mean and 5th percentile of what each job saves, or each replay where there are several.
+delay h, 95th h: mean and 95th percentile of waits. makespan h: from the first submission to the last end.
+forced: starts because the wait was over. worse: jobs that emitted more than at once at home."""
+
+
+def title(case: Case, result: Result) -> str:
+    """What was replayed, and what was mended in its trace."""
+    count, filled = result.scores[0].jobs, sum(case.backtest.grid.filled.values())
+    replays = len(case.backtest.scenarios)
+    words = f"{count:,} job{'s' * (count != 1)}" + (f" in {replays} replays" if replays > 1 else "")
+    if filled:
+        words += f"; {filled} missing hour{'s' * (filled > 1)} filled from the hour before"
+    return f"{case.title} ({words})"
 
 
 def table_row(score: Score) -> tuple[str, ...]:
@@ -26,7 +40,7 @@ def table_row(score: Score) -> tuple[str, ...]:
     return (
         score.policy,
         f"{score.grams_per_kwh:.2f}",
-        f"{score.grams_co2e / 1000:,.1f}",
+        f"{score.grams_co2e:,.0f}",
         f"{score.saving_percent:.2f}",
         share,
         f"{score.mean_saving_percent:.2f}",

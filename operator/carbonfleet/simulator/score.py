@@ -69,7 +69,7 @@ def score(
         saving_percent=float(100 * (1 - grams.sum() / max(plain.sum(), 1e-12))),
         mean_saving_percent=float(savings.mean()),
         p5_saving_percent=float(np.percentile(savings, 5)),
-        share_percent=None if not reachable else float(100 * (plain.sum() - grams.sum()) / reachable),
+        share_percent=None if not reachable else float(100 * (plain.sum() - grams.sum()) / reachable) + 0.0,
         delay_mean_hours=float(delays.mean()),
         delay_p95_hours=float(np.percentile(delays, 95)),
         makespan_hours=float(np.mean([_makespan(scenario) for scenario in scenarios])),
