@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from itertools import compress, repeat
 from operator import attrgetter, is_
 from typing import Final
@@ -20,7 +21,7 @@ from carbonfleet.placement.look import Forms, Looker, plain_jobs
 from carbonfleet.placement.policy import tiers
 from carbonfleet.placement.problem import Problem, problem_like
 from carbonfleet.placement.room import Room
-from carbonfleet.placement.rules import Refusal
+from carbonfleet.placement.rules import BoolArray, Refusal
 from carbonfleet.placement.same import is_same, is_same_job, without_queue
 from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Snapshot
 from carbonfleet.placement.weigh import lanes_left
@@ -142,17 +143,14 @@ class _Amending:
         last, jobs = self._last, self._snapshot.jobs
         row_of = dict(zip(map(_uid, last.jobs), range(len(last.jobs)), strict=True))
         rows = list(map(row_of.get, map(_uid, jobs), repeat(-1)))
-        good, before = [*last.good(self._now), False], [*last.jobs, None]  # row -1 is of jobs that are new
-        same = map(is_, map(before.__getitem__, rows), jobs)
-        kept, changed = [], []
-        for row, is_known, job in zip(rows, same, jobs, strict=True):
-            if good[row] and (is_known or last.asks_the_same(row, job)):
-                kept.append(row)
-                self._jobs[row] = job
-            else:
-                changed.append(job)
-        self._kept[kept] = True
-        return changed
+        good, before = np.array([*last.good(self._now), False]), [*last.jobs, None]  # row -1 is of jobs that are new
+        known = np.fromiter(map(is_, map(before.__getitem__, rows), jobs), np.bool_, len(jobs))
+        stays = good[rows] & known
+        for index in np.flatnonzero(good[rows] & ~known).tolist():
+            stays[index] = last.asks_the_same(rows[index], jobs[index])
+            self._jobs[rows[index]] = jobs[index]
+        self._kept[np.array(rows, dtype=np.int64)[stays]] = True
+        return list(compress(jobs, ~stays))
 
     def result(self) -> Amendment | None:
         """Try, and let others make way, until all fits."""
@@ -183,13 +181,21 @@ class _Amending:
         self._kept[rows] = False
         self._changed += [self._jobs[row] for row in rows.tolist()]
 
+    @cached_property
+    def _left(self) -> IntArray:
+        """What the last plan left, shape (places, slots)."""
+        return self._last.base - self._last.held.taken(self._last.base.shape)
+
+    @cached_property
+    def _lacked_room(self) -> BoolArray:
+        """Shape (jobs,): who found no GPUs in time before."""
+        return np.array([d.reason == "WaitingForCapacity" for d in self._last.decisions], dtype=np.bool_)
+
     def _look_again(self, free: IntArray) -> bool:
         """Where GPUs came free, jobs that found no room in time look again."""
-        last = self._last
-        if not (free > last.base - last.held.taken(last.base.shape)).any():
+        if not (free > self._left).any():
             return False
-        wanting = np.array([decision.reason == "WaitingForCapacity" for decision in last.decisions], dtype=np.bool_)
-        rows = np.flatnonzero(wanting & self._kept)
+        rows = np.flatnonzero(self._lacked_room & self._kept)
         self._wanting |= {self._jobs[row].uid for row in rows.tolist()}
         self._change(rows)
         return rows.size > 0
@@ -215,13 +221,11 @@ class _Amending:
 
     def _in_the_way(self, free: IntArray, lower: Held) -> IntArray:
         """Jobs of lower tiers that must make way: first of the lowest tier, then of those that came last."""
-        free, rows = free.copy(), []
-        for row in sorted(lower.rows_in(free < 0), key=self._makes_way):
-            mine = lower.job == row
-            pieces = np.stack([lower.place, lower.first, lower.end, lower.gpus], axis=1)[mine].tolist()
-            if any(free[place, first:end].min() < 0 for place, first, end, _ in pieces):
+        free, rows, pieces = free.copy(), [], lower.pieces_in(free < 0)
+        for row in sorted(pieces, key=self._makes_way):
+            if any(free[place, first:end].min() < 0 for place, _, first, end in pieces[row]):
                 rows.append(row)
-                for place, first, end, gpus in pieces:
+                for place, gpus, first, end in pieces[row]:
                     free[place, first:end] += gpus
         return np.array(rows, dtype=np.int64)
 

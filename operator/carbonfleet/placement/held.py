@@ -36,12 +36,19 @@ class Held:
         """All pieces of both."""
         return Held(*(np.concatenate(pair) for pair in zip(self._columns(), others._columns(), strict=True)))
 
-    def rows_in(self, slots: BoolArray) -> set[int]:
-        """The rows of the jobs that hold any of some slots, shape (places, slots)."""
+    def pieces_in(self, slots: BoolArray) -> dict[int, list[tuple[int, int, int, int]]]:
+        """All pieces of the jobs that hold any of some slots, by row: place, GPUs, first slot, and the one after.
+
+        `slots` has shape (places, slots).
+        """
         before = np.zeros((slots.shape[0], slots.shape[1] + 1), dtype=np.int64)
         np.cumsum(slots, axis=1, out=before[:, 1:])
-        touching = before[self.place, self.end] > before[self.place, self.first]
-        return set(self.job[touching].tolist())
+        touching = self.job[before[self.place, self.end] > before[self.place, self.first]]
+        mine = np.isin(self.job, touching)
+        found: dict[int, list[tuple[int, int, int, int]]] = {}
+        for row, *piece in zip(*(column[mine].tolist() for column in self._columns()), strict=True):
+            found.setdefault(row, []).append(tuple(piece))
+        return found
 
     def taken(self, shape: tuple[int, int]) -> IntArray:
         """GPUs that are held in each slot, shape (places, slots)."""

@@ -1,5 +1,7 @@
 """The door: decide for the whole queue at once, as a function of values."""
 
+from bisect import bisect
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import compress
@@ -59,7 +61,8 @@ def _whole(snapshot: Snapshot, now: datetime) -> Plan:
         held=shares.held,
         whole=shares,
     )
-    return _in_order(standing)
+    keys = list(map(_key, decided))
+    return _in_order(standing, sorted(range(len(keys)), key=keys.__getitem__))
 
 
 def _amended(last: Standing, amendment: Amendment, snapshot: Snapshot, now: datetime) -> Plan:
@@ -82,7 +85,10 @@ def _amended(last: Standing, amendment: Amendment, snapshot: Snapshot, now: date
         amended=last.amended + max(1, len(queue)),
         times=last.times + 1,
     )
-    return _in_order(standing)
+    # Who keeps the decision is in order already.
+    added_rows = sorted(range(kept.size, kept.size + len(decided)), key=lambda row: _key(standing.decisions[row]))
+    places = [bisect(standing.decisions, _key(standing.decisions[row]), 0, kept.size, key=_key) for row in added_rows]
+    return _in_order(standing, np.insert(np.arange(kept.size), places, added_rows))
 
 
 def _priorities(problem: Problem, others: int) -> IntArray:
@@ -90,8 +96,7 @@ def _priorities(problem: Problem, others: int) -> IntArray:
     return np.array([*(limits.priority for limits in problem.limits), *[0] * others], dtype=np.int64)
 
 
-def _in_order(standing: Standing) -> Plan:
-    """The plan, with all rows by `namespace/name`."""
-    keys = list(map(_key, standing.decisions))
-    ordered = standing.rearranged(np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64))
+def _in_order(standing: Standing, order: Sequence[int] | IntArray) -> Plan:
+    """The plan, with all rows by `namespace/name`, which is the order that is given."""
+    ordered = standing.rearranged(np.array(order, dtype=np.int64))
     return Plan(ordered.decisions, standing.now, ordered)
