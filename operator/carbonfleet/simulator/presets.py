@@ -166,7 +166,7 @@ PRESETS: Final[Mapping[str, Callable[[Path], tuple[Case, ...]]]] = MappingProxyT
 """By name."""
 DESCRIPTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "sweep": "204 sweeps of 21 jobs on two GPUs in California, 2021-01 to 2022-06 (about 20 min on one core)",
+        "sweep": "204 sweeps of 21 jobs on two GPUs in California, 2021-01 to 2022-06 (half an hour on one core)",
         "sweep-mixed": "the same on an RTX 3090 and an A5000",
         "routing": "a log of 21 jobs routed over Norway, Quebec and Ohio",
         **{
