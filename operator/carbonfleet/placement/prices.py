@@ -33,17 +33,14 @@ class Prices:
 
 def reduced(crowd: Crowd, prices: FloatArray) -> FloatArray:
     """Scores with the price of the slots that a window takes; shape (jobs, options, starts)."""
-    return _priced(crowd, prices).reshape(crowd.score.shape)
-
-
-def _priced(crowd: Crowd, prices: FloatArray) -> FloatArray:
     total = np.zeros((prices.shape[0], prices.shape[1] + 1))
     np.cumsum(prices, axis=1, out=total[:, 1:])
     flat = total.ravel()
-    priced = flat[crowd.end]
-    priced -= flat[crowd.first]
-    priced *= np.repeat(crowd.gpus, crowd.starts, axis=1)
-    priced += crowd.score.reshape(priced.shape)
+    taken = flat[crowd.end]
+    taken -= flat[crowd.first]
+    priced: FloatArray = taken.reshape(crowd.score.shape)
+    priced *= crowd.gpus[:, :, None]
+    priced += crowd.score
     return priced
 
 
@@ -76,13 +73,13 @@ def find_prices(
 
 def _respond(crowd: Crowd, free: IntArray, prices: FloatArray) -> tuple[float, FloatArray]:
     """Each job takes what is best for it at these prices: the bound, and what is wanted above what is free."""
-    priced = np.nan_to_num(_priced(crowd, prices), posinf=NEVER)
-    jobs = np.arange(priced.shape[0])
+    jobs = np.arange(crowd.score.shape[0])
+    priced = reduced(crowd, prices).reshape(jobs.size, -1)
     window = priced.argmin(axis=1)
     option, start = np.divmod(window, crowd.starts)
     place, gpus = crowd.place[jobs, option], crowd.gpus[jobs, option]
     use = np.zeros((free.shape[0], free.shape[1] + 1))
     np.add.at(use, (place, start), gpus)
     np.add.at(use, (place, start + crowd.span[jobs, option, start]), -gpus)
-    bound = float(priced[jobs, window].sum() - (prices * free).sum())
+    bound = float(np.minimum(priced[jobs, window], NEVER).sum() - (prices * free).sum())
     return bound, np.cumsum(use, axis=1)[:, :-1] - free
