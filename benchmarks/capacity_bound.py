@@ -142,7 +142,7 @@ def measure(seed: int) -> Measured | None:
     taken = windows_taken(crowd, choices)
     for name, rounds in (("rebuilt by price", 0), ("and in parts", effort.rounds)):
         (windows, _), seconds = _timed(
-            lambda r=rounds: better(crowd, problem.capacity.free, taken, replace(effort, rounds=r))
+            lambda r=rounds: better(crowd, problem.capacity.free[:, : crowd.slots], taken, replace(effort, rounds=r))
         )
         scores[name] = float(crowd.score.reshape(jobs.size, -1)[jobs, windows].sum())
         times[name] = times["in turn, by slack"] + seconds

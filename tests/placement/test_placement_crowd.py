@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from carbonfleet.placement import Assumptions, Incumbent, Outcome, Reservation, plan
-from fixtures.placement_world import BARE, HOUR, NOON, job, spoke, world
+from fixtures.placement_world import BARE, HOUR, NOON, job, policy, spoke, world
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import capacity_bound
@@ -147,3 +147,23 @@ def test_a_quick_look_finds_what_weighing_all_windows_finds(seed):
         assert (one.window is None) == (other.window is None)
         if one.window is not None:
             assert one.window.score_usd == pytest.approx(other.window.score_usd, rel=1e-5)
+
+
+def test_a_gated_job_takes_what_others_leave_when_a_crowd_is_bettered():
+    tiers = [{"name": name, "priority": rank, "max_delay": delay} for name, rank, delay in TIERS]
+    short = {"hours": 0.4}
+    jobs = [
+        job("a", **short),
+        *[job(f"c{n}", gpus=3, **short) for n in range(3)],
+        job("gated", gpus=2, schedule={"max_intensity_grams_per_kwh": 300}, **short),
+        *[job(f"u{n}", gpus=3, schedule={"tier": "urgent"}, **short) for n in range(2)],
+        job("long", hours=1, gpus=2),
+    ]
+    grid = [1, 301, 301, 301, 2, *[1] * 7] * 24
+    anywhere = policy("default", residency={"anywhere": True}, tiers=tiers)
+    made = plan(world(jobs, [spoke("oslo", gpus=7)], {"NO-NO1": grid}, policies=(anywhere,)), NOON)
+    (gated,) = (decision for decision in made if decision.name == "gated")
+    assert (gated.reason, gated.window.start) == ("WaitingForCleanWindow", NOON + 4 * HOUR)
+
+
+TIERS = (("urgent", 100, "0h"), ("standard", 50, "4h"))

@@ -7,7 +7,7 @@ import numpy as np
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.careful import carefully
-from carbonfleet.placement.choice import Choice
+from carbonfleet.placement.choice import Choice, take
 from carbonfleet.placement.grid import IntArray
 from carbonfleet.placement.improve import improve
 from carbonfleet.placement.look import STRETCH, Forms, Looker, plain_jobs
@@ -33,8 +33,19 @@ def assign(problem: Problem, forms: Mapping[SignalKind, Forms]) -> list[Choice |
     choices: list[Choice | None] = []
     for jobs in tiers_of(problem):
         choices += in_turn(problem, looker, room, jobs, plain)
-        improve(problem, looker, room, choices, jobs[plain[jobs]])
+        if improve(problem, looker, room, choices, jobs[plain[jobs]]):
+            look_again(problem, room, choices, jobs[~plain[jobs]])
     return choices
+
+
+def look_again(problem: Problem, room: Room, choices: list[Choice | None], jobs: IntArray) -> None:
+    """Jobs that found nothing in time may find it where others have moved."""
+    for job in jobs.tolist():
+        old = choices[job]
+        if (old is None or old.is_late) and not problem.purse_rows(job):
+            if old is not None:
+                take(problem, job, old, room, sign=-1)
+            choices[job] = carefully(problem, job, room)
 
 
 def tiers_of(problem: Problem) -> list[IntArray]:

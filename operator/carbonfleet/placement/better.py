@@ -82,7 +82,8 @@ def effort_for(crowd: Crowd, work: int) -> Effort:
 def better(crowd: Crowd, free: IntArray, window: IntArray, effort: Effort) -> tuple[IntArray, float]:
     """Windows of the same jobs with a score that is no worse, and a lower bound of any such score.
 
-    `free` is what the crowd may use beside the windows that it has now.
+    `free` is what the crowd may use beside the windows that it has now, for as many slots as the crowd has: that
+    other jobs look farther ahead must not change what is found.
     """
     board = Board(crowd, free.copy(), window.copy())
     whole = free.copy()

@@ -102,7 +102,8 @@ def crowd_of(problem: Problem, jobs: Sequence[int], choices: Sequence[Choice | N
     scores, spans = np.array(score), np.array(span)
     starts = int(np.flatnonzero(np.isfinite(scores).any(axis=(0, 1))).max(initial=0)) + 1
     scores, spans = np.ascontiguousarray(scores[:, :, :starts]), np.ascontiguousarray(spans[:, :, :starts])
-    place, slots = problem.lanes.place[lane], problem.line.slots
+    place = problem.lanes.place[lane]
+    slots = min(problem.line.slots, starts + int(spans.max(initial=0)))  # as far as its windows reach
     first = place[:, :, None] * (slots + 1) + np.arange(starts)
     shape = len(rows), -1
     return Crowd(

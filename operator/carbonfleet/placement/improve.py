@@ -9,7 +9,7 @@ from carbonfleet.placement.careful import carefully
 from carbonfleet.placement.choice import Choice, take
 from carbonfleet.placement.crowd import OPTIONS, Crowd, crowd_of, windows_taken
 from carbonfleet.placement.grid import IntArray
-from carbonfleet.placement.look import Looker
+from carbonfleet.placement.look import NOWHERE, Looker
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
 
@@ -20,30 +20,36 @@ SETTLING: Final = 5
 TINY: Final = 1e-9
 
 
-def improve(problem: Problem, looker: Looker, room: Room, choices: list[Choice | None], jobs: IntArray) -> None:
-    """Better the choices of a tier where its jobs crowd each other, as far as the allowed work goes.
+def improve(problem: Problem, looker: Looker, room: Room, choices: list[Choice | None], jobs: IntArray) -> bool:
+    """Better the choices of a tier where its jobs crowd each other, as far as the allowed work goes; whether it tried.
 
     Jobs that were promised a place keep it; a large tier is left as it is, and so is one with room for all.
     """
     jobs = np.array([job for job in jobs.tolist() if problem.jobs[job].incumbent is None], dtype=np.int64)
     work = problem.snapshot.assumptions.improvement_cells
     options = min(OPTIONS, len(problem.lanes))
-    if jobs.size < 2 or room.is_ample or jobs.size * options * problem.line.starts * FEWEST_STEPS > work:
-        return
+    if jobs.size < 2 or room.is_ample:
+        return False
+    starts = 1 + max(min(problem.last_look(job), problem.line.starts - 1) for job in jobs.tolist())
+    if jobs.size * options * starts * FEWEST_STEPS > work:
+        return False
     bounds = looker.unhindered(jobs)
     jobs, bounds = jobs[np.isfinite(bounds).any(axis=1)], bounds[np.isfinite(bounds).any(axis=1)]
     chosen = [choices[job] for job in jobs.tolist()]
     score = sum(choice.score if choice and not choice.is_late else MISSED for choice in chosen)
     if not jobs.size or score <= float(bounds.min(axis=1).sum()) * CLOSE:
-        return
+        return False
     crowd = crowd_of(problem, jobs.tolist(), chosen, bounds)
     places = int(problem.lanes.place.max()) + 1
     for job, choice in zip(jobs.tolist(), chosen, strict=True):
         if choice is not None and choice.is_late:
             take(problem, job, choice, room, sign=-1)
-    windows, _ = better(crowd, problem.capacity.free[:places], windows_taken(crowd, chosen), effort_for(crowd, work))
+    windows, _ = better(
+        crowd, problem.capacity.free[:places, : crowd.slots], windows_taken(crowd, chosen), effort_for(crowd, work)
+    )
     _exchange(problem, room, choices, jobs, crowd, windows)
     settle(problem, looker, room, choices, jobs)
+    return True
 
 
 def _exchange(
@@ -72,12 +78,12 @@ def settle(problem: Problem, looker: Looker, room: Room, choices: list[Choice | 
         moved = False
         for job in jobs.tolist():
             old = choices[job]
-            if old is None or old.is_late:
-                continue
-            take(problem, job, old, room, sign=-1)
-            found = looks[job].everywhere(0)
-            if found[0] < old.score * (1 - TINY):
-                choices[job], moved = Choice(found[2], found[1], found[0]), True
-            take(problem, job, choices[job] or old, room)
+            if old is not None:
+                take(problem, job, old, room, sign=-1)
+            score, start, lane = looks[job].everywhere(0)
+            if score < (NOWHERE if old is None or old.is_late else old.score * (1 - TINY)):
+                choices[job], moved = Choice(lane, start, score), True
+            if (new := choices[job]) is not None:
+                take(problem, job, new, room)
         if not moved:
             return
