@@ -149,21 +149,41 @@ def test_a_quick_look_finds_what_weighing_all_windows_finds(seed):
             assert one.window.score_usd == pytest.approx(other.window.score_usd, rel=1e-5)
 
 
-def test_a_gated_job_takes_what_others_leave_when_a_crowd_is_bettered():
+SHORT = {"hours": 0.4}
+TIERS = (("urgent", 100, "0h"), ("standard", 50, "4h"), ("flexible", 10, "8h"))
+
+
+def bettered(*more, **surroundings):
+    """A spoke of seven GPUs with one clean hour, and a crowd that betters its plan for it."""
     tiers = [{"name": name, "priority": rank, "max_delay": delay} for name, rank, delay in TIERS]
-    short = {"hours": 0.4}
-    jobs = [
-        job("a", **short),
-        *[job(f"c{n}", gpus=3, **short) for n in range(3)],
-        job("gated", gpus=2, schedule={"max_intensity_grams_per_kwh": 300}, **short),
-        *[job(f"u{n}", gpus=3, schedule={"tier": "urgent"}, **short) for n in range(2)],
+    crowd = [
+        job("a", **SHORT),
+        *[job(f"c{number}", gpus=3, **SHORT) for number in range(3)],
+        *[job(f"u{number}", gpus=3, schedule={"tier": "urgent"}, **SHORT) for number in range(2)],
         job("long", hours=1, gpus=2),
     ]
     grid = [1, 301, 301, 301, 2, *[1] * 7] * 24
-    anywhere = policy("default", residency={"anywhere": True}, tiers=tiers)
-    made = plan(world(jobs, [spoke("oslo", gpus=7)], {"NO-NO1": grid}, policies=(anywhere,)), NOON)
-    (gated,) = (decision for decision in made if decision.name == "gated")
-    assert (gated.reason, gated.window.start) == ("WaitingForCleanWindow", NOON + 4 * HOUR)
+    policies = (
+        policy("default", residency={"anywhere": True}, tiers=tiers),
+        policy("swiss", scope={"data_classes": ["swiss"]}, residency={"jurisdictions": ["CH"]}),
+    )
+    return world([*crowd, *more], [spoke("oslo", gpus=7)], {"NO-NO1": grid}, policies=policies, **surroundings)
 
 
-TIERS = (("urgent", 100, "0h"), ("standard", 50, "4h"))
+def test_a_gated_job_takes_what_others_leave_when_a_crowd_is_bettered():
+    gated = job("gated", gpus=2, schedule={"max_intensity_grams_per_kwh": 300}, **SHORT)
+    (decision,) = (decision for decision in plan(bettered(gated), NOON) if decision.name == "gated")
+    assert (decision.reason, decision.window.start) == ("WaitingForCleanWindow", NOON + 4 * HOUR)
+
+
+def test_a_job_that_must_leave_gives_back_its_gpus_once_where_a_crowd_is_bettered():
+    runs = Incumbent("oslo", "main", NOON - HOUR, running=True, since=NOON - 3 * HOUR)
+    interruptible = {"overhead": "1m", "minimum_run": "1h", "max_pauses": 3}
+    leaving = job("leaving", gpus=3, data_class="swiss", incumbent=runs, schedule={"interruptible": interruptible})
+    held = Reservation(leaving.uid, "ml", "oslo", "main", 3, NOON - HOUR, NOON + 9 * HOUR)
+    waits = [job(f"w{number}", gpus=3, schedule={"tier": "flexible"}, **SHORT) for number in range(4)]
+    made = plan(bettered(leaving, *waits, reservations=(held,)), NOON)
+    windows = [decision.window for decision in made if decision.window is not None]
+    for hour in range(12):
+        begin, end = NOON + hour * HOUR, NOON + (hour + 1) * HOUR
+        assert sum(window.gpus for window in windows if window.start < end and window.end > begin) <= 7

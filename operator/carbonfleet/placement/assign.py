@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.careful import carefully
-from carbonfleet.placement.choice import Choice, take
+from carbonfleet.placement.careful import carefully, hold
+from carbonfleet.placement.choice import Choice
 from carbonfleet.placement.grid import IntArray
 from carbonfleet.placement.improve import improve
 from carbonfleet.placement.look import STRETCH, Forms, Looker, plain_jobs
@@ -39,12 +39,12 @@ def assign(problem: Problem, forms: Mapping[SignalKind, Forms]) -> list[Choice |
 
 
 def look_again(problem: Problem, room: Room, choices: list[Choice | None], jobs: IntArray) -> None:
-    """Jobs that found nothing in time may find it where others have moved."""
+    """Jobs that found nothing in time may find it where others have moved; one that runs has given back its GPUs."""
     for job in jobs.tolist():
-        old = choices[job]
-        if (old is None or old.is_late) and not problem.purse_rows(job):
+        old, incumbent = choices[job], problem.jobs[job].incumbent
+        if (old is None or old.is_late) and not (incumbent is not None and incumbent.running):
             if old is not None:
-                take(problem, job, old, room, sign=-1)
+                hold(problem, job, old, room, sign=-1)
             choices[job] = carefully(problem, job, room)
 
 

@@ -8,7 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from carbonfleet.placement.crowd import Crowd, Left, runs
+from carbonfleet.placement.capacity import runs
+from carbonfleet.placement.compact import Int32Array
+from carbonfleet.placement.crowd import Crowd
 from carbonfleet.placement.grid import IntArray
 from carbonfleet.placement.prices import Prices, find_prices, reduced
 from carbonfleet.placement.snapshot import FloatArray
@@ -192,7 +194,7 @@ def _beam(crowd: Crowd, priced: FloatArray, free: IntArray, count: int) -> IntAr
     Partial plans are ranked by priced score; of the finished ones the one with the least is taken. None
     where some job finds no window.
     """
-    frees: Left = free[None].astype(np.int32)
+    frees: Int32Array = free[None].astype(np.int32)
     score = np.zeros(1)
     chosen: IntArray = np.zeros((1, 0), dtype=np.int64)
     slot = np.arange(crowd.slots)
@@ -218,7 +220,7 @@ def _beam(crowd: Crowd, priced: FloatArray, free: IntArray, count: int) -> IntAr
     return first
 
 
-def _distinct(frees: Left, score: FloatArray, chosen: IntArray) -> tuple[Left, FloatArray, IntArray]:
+def _distinct(frees: Int32Array, score: FloatArray, chosen: IntArray) -> tuple[Int32Array, FloatArray, IntArray]:
     """Of partial plans that leave the same free, the best one; they come sorted by score."""
     first: dict[bytes, int] = {}
     for row, left in enumerate(frees):

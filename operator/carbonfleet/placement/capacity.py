@@ -4,10 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from carbonfleet.placement.grid import IntArray, Timeline
 from carbonfleet.placement.lanes import Lanes
 from carbonfleet.placement.snapshot import Reservation, Snapshot
+
+Runs = npt.NDArray[np.int32]
+"""How many slots from each on are free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +29,23 @@ class Capacity:
 
     free: IntArray
 
-    def runs(self, rows: IntArray, gpus: IntArray) -> IntArray:
+    def runs(self, rows: IntArray, gpus: IntArray) -> Runs:
         """For each row and slot, how many slots from there on have `gpus` free; shape (rows, slots)."""
-        free = self.free[rows]
-        slots = free.shape[1]
-        index = np.arange(slots, dtype=np.int64)
-        blocked = np.where(free < gpus[:, None], index, slots)
-        return np.minimum.accumulate(blocked[:, ::-1], axis=1)[:, ::-1] - index
-
-    def fits(self, rows: Iterable[int], gpus: int, first: int, end: int) -> bool:
-        """Whether `gpus` are free on all rows in the slots [first, end)."""
-        return all(self.free[row, first:end].min() >= gpus for row in rows)
+        return runs(self.free[rows], gpus[:, None])
 
     def take(self, rows: Iterable[int], gpus: int, first: int, end: int) -> None:
         """Reserve GPUs; a negative number gives them back."""
         for row in rows:
             self.free[row, first:end] -= gpus
+
+
+def runs(free: IntArray | npt.NDArray[np.int32], gpus: int | IntArray) -> Runs:
+    """From each slot on, how many slots have `gpus` free; any shape (..., slots)."""
+    slots = free.shape[-1]
+    index = np.arange(slots, dtype=np.int32)
+    blocked = np.where(free < gpus, index, np.int32(slots))
+    found: Runs = np.minimum.accumulate(blocked[..., ::-1], axis=-1)[..., ::-1] - index
+    return found
 
 
 def capacity_of(snapshot: Snapshot, lanes: Lanes, line: Timeline, quotas: Sequence[Quota]) -> Capacity:

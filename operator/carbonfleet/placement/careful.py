@@ -4,17 +4,18 @@ from collections.abc import Callable
 
 import numpy as np
 
+from carbonfleet.placement.capacity import Runs
 from carbonfleet.placement.choice import Choice, quota_rows, segments_of, spend, take
 from carbonfleet.placement.grid import IntArray
 from carbonfleet.placement.interrupt import segmented
 from carbonfleet.placement.measure import window_at
 from carbonfleet.placement.problem import Problem
-from carbonfleet.placement.room import Room, Runs
+from carbonfleet.placement.room import Room
 from carbonfleet.placement.rules import BoolArray
 from carbonfleet.placement.stay import as_paused, promised, stay_or_go, taken_up
 from carbonfleet.placement.weigh import Windows, windows_of
 
-RunsOf = Callable[[IntArray, IntArray], IntArray | Runs]
+RunsOf = Callable[[IntArray, IntArray], Runs]
 """For rows of capacity and GPUs: from each slot on, how many slots have these free."""
 
 
@@ -32,11 +33,16 @@ def carefully(problem: Problem, job: int, room: Room) -> Choice | None:
         if choice is None:
             choice = in_one_piece(problem, job, room)
     if choice is not None:
-        take(problem, job, choice, room)
-        if problem.purse_rows(job):
-            window = window_at(problem, job, choice.lane, segments_of(problem, job, choice))
-            spend(problem, job, choice, window.grams_co2e)
+        hold(problem, job, choice, room)
     return choice
+
+
+def hold(problem: Problem, job: int, choice: Choice, room: Room, sign: int = 1) -> None:
+    """Reserve a choice's GPUs and draw on the budgets; sign -1 gives both back."""
+    take(problem, job, choice, room, sign)
+    if problem.purse_rows(job):
+        window = window_at(problem, job, choice.lane, segments_of(problem, job, choice))
+        spend(problem, job, choice, window.grams_co2e, sign)
 
 
 def in_one_piece(problem: Problem, job: int, room: Room) -> Choice | None:

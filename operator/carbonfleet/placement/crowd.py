@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from carbonfleet.placement.capacity import runs
 from carbonfleet.placement.choice import Choice
 from carbonfleet.placement.grid import IntArray
 from carbonfleet.placement.problem import Problem
@@ -14,7 +14,6 @@ from carbonfleet.placement.rules import BoolArray
 from carbonfleet.placement.snapshot import FloatArray
 from carbonfleet.placement.weigh import windows_of
 
-Left = npt.NDArray[np.int32]
 OPTIONS: Final = 8
 """Lanes that are weighed for each job: those with the least scores, were they empty."""
 
@@ -74,15 +73,6 @@ class Crowd:
         option, start = self.split(window)
         end = start + self.span[job, option, start]
         free[self.place[job, option], start:end] -= sign * self.gpus[job, option]
-
-
-def runs(free: IntArray | Left, gpus: int | IntArray) -> Left:
-    """From each slot on, how many slots have `gpus` free; any shape (..., slots)."""
-    slots = free.shape[-1]
-    index = np.arange(slots, dtype=np.int32)
-    blocked = np.where(free < gpus, index, np.int32(slots))
-    found: Left = np.minimum.accumulate(blocked[..., ::-1], axis=-1)[..., ::-1] - index
-    return found
 
 
 def crowd_of(problem: Problem, jobs: Sequence[int], choices: Sequence[Choice | None], bounds: FloatArray) -> Crowd:

@@ -3,12 +3,9 @@
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
-from carbonfleet.placement.capacity import Capacity
+from carbonfleet.placement.capacity import Capacity, Runs, runs
 from carbonfleet.placement.grid import IntArray
-
-Runs = npt.NDArray[np.int32]
 
 
 class Room:
@@ -18,7 +15,6 @@ class Room:
         self._free = capacity.free
         self._gpus = np.array(sorted(set(gpus)) or [1], dtype=np.int64)
         rows, slots = capacity.free.shape
-        self._slots = np.arange(slots, dtype=np.int32)
         self._most = int(self._gpus[-1])
         self.version: list[int] = [0] * rows
         """Of each row: how often its runs have changed."""
@@ -72,6 +68,4 @@ class Room:
 
     def _renew(self, row: int) -> None:
         self._stale.discard(row)
-        free, slots = self._free[row], self._slots
-        blocked = np.where(free < self._gpus[:, None], slots, np.int32(slots.size))
-        self._runs[:, row] = np.minimum.accumulate(blocked[:, ::-1], axis=1)[:, ::-1] - slots
+        self._runs[:, row] = runs(self._free[row], self._gpus[:, None])

@@ -43,12 +43,12 @@ def windows_of(problem: Problem, job: int) -> Windows:
     scores += terms.money_weight * (usd - terms.usd[:, None])
     # Limits bind what really comes of a start now.
     at_once = np.minimum(line.now_minute + minutes, line.minutes)
-    total = totals_of(grid.total, lanes.zone, minutes, line)
-    total[:, 0] = grid.total[lanes.zone, at_once] - grid.total[lanes.zone, line.now_minute]
-    total *= (terms.operational + terms.transfer)[:, None]
-    total += (terms.transfer_fixed + terms.embodied)[:, None]
+    grams = totals_of(grid.total, lanes.zone, minutes, line)
+    grams[:, 0] = grid.total[lanes.zone, at_once] - grid.total[lanes.zone, line.now_minute]
+    grams *= (terms.operational + terms.transfer)[:, None]
+    grams += (terms.transfer_fixed + terms.embodied)[:, None]
     _price_at_once(problem, job, at_once, usd)
-    allowed = _allowed(problem, job, usd, total)
+    allowed = _allowed(problem, job, usd, grams)
     on_time, forced = _on_time(problem, job)
     starts = np.arange(line.starts)
     late = (starts > problem.latest_start(job)) & (starts <= problem.last_look(job))
@@ -56,7 +56,7 @@ def windows_of(problem: Problem, job: int) -> Windows:
         late[:] = False
     span = np.repeat(-(-minutes // line.slot_minutes)[:, None], line.starts, axis=1)
     span[:, 0] = -(-(at_once + line.next_minute - line.now_minute) // line.slot_minutes)
-    return Windows(scores, total, usd, allowed & on_time, allowed & forced, allowed & late, span)
+    return Windows(scores, grams, usd, allowed & on_time, allowed & forced, allowed & late, span)
 
 
 def totals_of(total: FloatArray, rows: IntArray, minutes: IntArray, line: Timeline) -> FloatArray:
