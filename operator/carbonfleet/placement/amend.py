@@ -42,14 +42,11 @@ class Standing:
     ground: Problem
     """Of the last whole plan: its grid, lanes and timeline."""
     forms: Mapping[SignalKind, Forms]
-    base: IntArray
-    """What was free before any of the queue was placed, shape (places, slots)."""
     jobs: tuple[QueuedJob, ...]
     decisions: tuple[Decision, ...]
-    priority: IntArray
-    """Shape (jobs,): of the jobs' tiers."""
-    held: Held
+    shares: Shares
     whole: Shares
+    """Those of the last whole plan, whose rows are others."""
     amended: int = 0
     """Jobs that were decided on again since the last whole plan."""
     times: int = 0
@@ -78,14 +75,12 @@ class Standing:
 
     def rearranged(self, order: IntArray) -> "Standing":
         """The same with its rows in another order."""
-        rows, places = order.tolist(), np.empty(order.size, dtype=np.int64)
-        places[order] = np.arange(order.size)
+        rows = order.tolist()
         return replace(
             self,
             jobs=tuple(map(self.jobs.__getitem__, rows)),
             decisions=tuple(map(self.decisions.__getitem__, rows)),
-            priority=self.priority[order],
-            held=self.held.renumbered(places),
+            shares=self.shares.reordered(order),
         )
 
 
@@ -160,9 +155,9 @@ class _Amending:
             problem = problem_like(
                 self._last.ground, self._snapshot, self._changed, tiers(self._snapshot.policies), self._now
             )
-            if problem is None or (problem.capacity.free > self._last.base).any():
+            if problem is None or (problem.capacity.free > self._last.shares.base).any():
                 return None
-            base, held = problem.capacity.free.copy(), self._last.held.of(self._kept)
+            base, held = problem.capacity.free.copy(), self._last.shares.held.of(self._kept)
             free = base - held.taken(base.shape)
             if (free < 0).any():
                 return None
@@ -184,7 +179,7 @@ class _Amending:
     @cached_property
     def _left(self) -> IntArray:
         """What the last plan left, shape (places, slots)."""
-        return self._last.base - self._last.held.taken(self._last.base.shape)
+        return self._last.shares.left
 
     @cached_property
     def _lacked_room(self) -> BoolArray:
@@ -207,7 +202,7 @@ class _Amending:
         self._withheld = np.zeros_like(free)
         for jobs in tiers_of(problem) if problem.jobs else ():
             priority = problem.limits[int(jobs[0])].priority
-            lower, above = held.of(self._last.priority < priority), self._came_free_above(priority, free, held)
+            lower, above = held.of(self._last.shares.priority < priority), self._came_free_above(priority, free, held)
             taken = lower.taken(free.shape) - above
             self._withheld = np.maximum(self._withheld, above)
             capacity.free[:] = free + taken
@@ -230,7 +225,7 @@ class _Amending:
         return np.array(rows, dtype=np.int64)
 
     def _makes_way(self, row: int) -> tuple[int, float, int]:
-        return int(self._last.priority[row]), -self._jobs[row].submitted_at.timestamp(), row
+        return int(self._last.shares.priority[row]), -self._jobs[row].submitted_at.timestamp(), row
 
     def _are_lost(self, problem: Problem, choices: Sequence[Choice | None]) -> bool:
         """Whether a job finds no window in time that did not lack one before: a whole plan may have one."""
@@ -242,9 +237,9 @@ class _Amending:
 
     def _came_free_above(self, priority: int, free: IntArray, held: Held) -> IntArray:
         """What higher tiers hold no more since the last whole plan: until the next it is theirs, shape as `free`."""
-        last = self._last
-        if not ((last.priority > priority) & self._kept).any():
+        tier = self._last.shares.priority
+        if not ((tier > priority) & self._kept).any():
             return np.zeros_like(free)
-        left = free + held.of(last.priority <= priority).taken(free.shape)
-        came_free: IntArray = np.maximum(left - last.whole.left_to(priority), 0)
+        left = free + held.of(tier <= priority).taken(free.shape)
+        came_free: IntArray = np.maximum(left - self._last.whole.left_to(priority), 0)
         return came_free

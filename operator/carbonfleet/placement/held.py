@@ -82,14 +82,25 @@ def held_by(problem: Problem, choices: Sequence[Choice | None]) -> Held:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shares:
-    """Who held what in the last whole plan; rows are in an order of its own."""
+    """Who of a queue holds what."""
 
     base: IntArray
     """What was free before any of the queue was placed, shape (places, slots)."""
     held: Held
     priority: IntArray
-    """Shape (jobs,)."""
+    """Of the jobs' tiers, shape (jobs,)."""
+
+    @property
+    def left(self) -> IntArray:
+        """What all leave, shape (places, slots)."""
+        return self.base - self.held.taken(self.base.shape)
 
     def left_to(self, priority: int) -> IntArray:
-        """What higher tiers left to one, shape (places, slots)."""
+        """What higher tiers leave to one, shape (places, slots)."""
         return self.base - self.held.of(self.priority > priority).taken(self.base.shape)
+
+    def reordered(self, order: IntArray) -> "Shares":
+        """The same with the jobs in another order."""
+        places = np.empty(order.size, dtype=np.int64)
+        places[order] = np.arange(order.size)
+        return Shares(self.base, self.held.renumbered(places), self.priority[order])

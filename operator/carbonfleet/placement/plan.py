@@ -1,7 +1,7 @@
 """The door: decide for the whole queue at once, as a function of values."""
 
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import compress
@@ -11,14 +11,16 @@ import numpy as np
 
 from carbonfleet.placement.amend import Amendment, Standing, amend
 from carbonfleet.placement.assign import assign
+from carbonfleet.placement.choice import Choice
 from carbonfleet.placement.deciding import decisions_on, denied, refusals
-from carbonfleet.placement.decision import Plan
+from carbonfleet.placement.decision import Decision, Plan
 from carbonfleet.placement.grid import IntArray
 from carbonfleet.placement.held import Shares, held_by
 from carbonfleet.placement.look import forms_of
 from carbonfleet.placement.policy import tiers
 from carbonfleet.placement.problem import Problem, problem_of
-from carbonfleet.placement.snapshot import Snapshot
+from carbonfleet.placement.rules import Refusal
+from carbonfleet.placement.snapshot import QueuedJob, Snapshot
 
 _key = attrgetter("namespace", "name", "uid")
 
@@ -45,55 +47,51 @@ def _whole(snapshot: Snapshot, now: datetime) -> Plan:
     problem = problem_of(snapshot, jobs, tiers(snapshot.policies), now)
     base, forms = problem.capacity.free.copy(), forms_of(problem)
     choices = assign(problem, forms)
-    out = [job for job in snapshot.jobs if job.uid in refused]
-    decided = (*decisions_on(problem, choices), *(denied(job, refused[job.uid], snapshot, now) for job in out))
-    queue = (*problem.jobs, *out)
-    shares = Shares(base, held_by(problem, choices), _priorities(problem, len(out)))
-    standing = Standing(
-        snapshot=snapshot,
-        now=now,
-        ground=problem,
-        forms=forms,
-        base=base,
-        jobs=queue,
-        decisions=decided,
-        priority=shares.priority,
-        held=shares.held,
-        whole=shares,
-    )
-    keys = list(map(_key, decided))
-    return _in_order(standing, sorted(range(len(keys)), key=keys.__getitem__))
+    queue, decisions = _decided(problem, choices, snapshot, refused)
+    shares = Shares(base, held_by(problem, choices), _priorities(problem, len(queue)))
+    keys = list(map(_key, decisions))
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return _in_order(Standing(snapshot, now, problem, forms, queue, decisions, shares, whole=shares), order)
 
 
 def _amended(last: Standing, amendment: Amendment, snapshot: Snapshot, now: datetime) -> Plan:
-    problem, choices, kept, refused = amendment.problem, amendment.choices, amendment.rows, amendment.refused
-    out = [job for job in snapshot.jobs if job.uid in refused]
-    decided = (*decisions_on(problem, choices), *(denied(job, refused[job.uid], snapshot, now) for job in out))
-    queue = (*problem.jobs, *out)
-    new_rows = np.full(len(last.jobs), -1)
-    new_rows[kept] = np.arange(kept.size)
-    added = held_by(problem, choices).renumbered(kept.size + np.arange(len(problem.jobs)))
+    problem, kept = amendment.problem, amendment.rows
+    queue, decided = _decided(problem, amendment.choices, snapshot, amendment.refused)
+    rows = np.full(len(last.jobs), -1)
+    rows[kept] = np.arange(kept.size)
+    added = held_by(problem, amendment.choices).renumbered(kept.size + np.arange(len(queue)))
+    priority = np.concatenate([last.shares.priority[kept], _priorities(problem, len(queue))])
+    decisions = (*compress(last.decisions, rows >= 0), *decided)
     standing = replace(
         last,
         snapshot=snapshot,
         now=now,
-        base=amendment.base,
         jobs=(*amendment.jobs, *queue),
-        decisions=(*compress(last.decisions, new_rows >= 0), *decided),
-        priority=np.concatenate([last.priority[kept], _priorities(problem, len(out))]),
-        held=amendment.held.renumbered(new_rows).beside(added),
+        decisions=decisions,
+        shares=Shares(amendment.base, amendment.held.renumbered(rows).beside(added), priority),
         amended=last.amended + max(1, len(queue)),
         times=last.times + 1,
     )
     # Who keeps the decision is in order already.
-    added_rows = sorted(range(kept.size, kept.size + len(decided)), key=lambda row: _key(standing.decisions[row]))
-    places = [bisect(standing.decisions, _key(standing.decisions[row]), 0, kept.size, key=_key) for row in added_rows]
-    return _in_order(standing, np.insert(np.arange(kept.size), places, added_rows))
+    new = sorted(range(kept.size, len(decisions)), key=lambda row: _key(decisions[row]))
+    places = [bisect(decisions, _key(decisions[row]), 0, kept.size, key=_key) for row in new]
+    return _in_order(standing, np.insert(np.arange(kept.size), places, new))
 
 
-def _priorities(problem: Problem, others: int) -> IntArray:
-    """Of a problem's jobs, and of others that hold nothing."""
-    return np.array([*(limits.priority for limits in problem.limits), *[0] * others], dtype=np.int64)
+def _decided(
+    problem: Problem, choices: list[Choice | None], snapshot: Snapshot, refused: Mapping[str, Refusal]
+) -> tuple[tuple[QueuedJob, ...], tuple[Decision, ...]]:
+    """Jobs and their decisions: first those of the problem, then those that can't be planned for."""
+    out = [job for job in snapshot.jobs if job.uid in refused]
+    denials = (denied(job, refused[job.uid], snapshot, problem.now) for job in out)
+    return (*problem.jobs, *out), (*decisions_on(problem, choices), *denials)
+
+
+def _priorities(problem: Problem, count: int) -> IntArray:
+    """Of so many jobs, of which the problem's are the first and the others hold nothing."""
+    priorities = np.zeros(count, dtype=np.int64)
+    priorities[: len(problem.limits)] = [limits.priority for limits in problem.limits]
+    return priorities
 
 
 def _in_order(standing: Standing, order: Sequence[int] | IntArray) -> Plan:
