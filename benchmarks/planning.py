@@ -27,7 +27,6 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -213,7 +212,7 @@ def measure_words(jobs: int, spokes: int) -> dict[str, object]:
     last.keep(world, plan_around(world, NOW, Quarantine(), plan))
     whole = time.process_time() - begin
     begin = time.process_time()
-    plan_around(changed, later, Quarantine(), partial(plan, last=last.planned.plan), last.told(changed))
+    plan_around(changed, later, Quarantine(), plan, last.told(changed), last.planned.plan)
     again = time.process_time() - begin
     print(
         f"hub      {jobs:7} jobs x {spokes} spokes: plan and words {whole:.2f} s; "

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import Final
 
 from carbonfleet.api.cluster import ClusterFacts
@@ -15,7 +14,7 @@ from carbonfleet.hub.finalizers import claim, release
 from carbonfleet.hub.intentions import intents_of
 from carbonfleet.hub.known import Trouble
 from carbonfleet.hub.mirror import JOBS, REPORTS, SPOKES
-from carbonfleet.hub.planning import LastPlan, Planned, plan_around
+from carbonfleet.hub.planning import Planned, plan_around
 from carbonfleet.hub.scene import Scene, last_known_facts, snapshot_of, spokes_of
 from carbonfleet.hub.telling import announce, with_statuses, write_statuses
 from carbonfleet.hub.view import Stage, latest_reports, refusals
@@ -135,7 +134,6 @@ def decide(world: World, scene: Scene) -> tuple[Scene, Planned]:
         planned = _plan(world, scene)
     except Exception:  # noqa: BLE001 - whatever it is, it must not stop the cycle
         _log.exception("planning failed")
-        world.last_plan = LastPlan()  # whatever it is in it, the next plan does not build on it
         return replace(scene, trouble=_PLANNER_FAILS), Planned()
     return replace(scene, holds={**scene.holds, **dict.fromkeys(planned.faults, _JOB_FAILS_PLANNER)}), planned
 
@@ -169,8 +167,8 @@ def _plan(world: World, scene: Scene) -> Planned:
     )
     if (known := world.last_plan.recall(complete, scene.now)) is not None:
         return known
-    amending = partial(plan, last=world.last_plan.planned.plan)
-    planned = plan_around(complete, scene.now, world.quarantine, amending, world.last_plan.told(complete))
+    last = world.last_plan
+    planned = plan_around(complete, scene.now, world.quarantine, plan, last.told(complete), last.planned.plan)
     records = {**planned.records, **steering.expecting(planned, scene, reading.forecasts)}
     signed = {uid: _signed(record, world.hub_id) for uid, record in records.items()}
     world.last_plan.keep(complete, replace(planned, records=signed))

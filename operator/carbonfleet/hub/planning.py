@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -20,7 +21,8 @@ FEW: Final = 8
 """When so few jobs are all that there are, and each makes the planner fail, it may still be their own fault."""
 POISON_REST: Final = timedelta(minutes=2)
 """So long a job that made the planner fail is left out, unless its spec, a policy or a cluster file changes."""
-Planner = Callable[[Snapshot, datetime], Plan]
+Planner = Callable[..., Plan]
+"""`plan`, or one like it: of a snapshot, the time, and a last plan if there is one."""
 Told = tuple[Decision, DecisionRecord]
 _WAITING: Final = frozenset({Outcome.WAIT, Outcome.BLOCKED})
 NOTHING_TOLD: Final[Mapping[str, Told]] = MappingProxyType({})
@@ -135,13 +137,20 @@ def plan_around(
     quarantine: Quarantine,
     planner: Planner,
     told: Mapping[str, Told] = NOTHING_TOLD,
+    last: Plan | None = None,
 ) -> Planned:
     """Plan the queue. Raises what the planner raises when no few jobs are to blame for it.
 
-    A decision that is `told` already and is made again keeps its words.
+    A decision that is `told` already and is made again keeps its words. The `last` plan may be amended; where that
+    fails, the whole one is made.
     """
     held = quarantine.faults(snapshot, now)
     healthy = _without(snapshot, held)
+    if last is not None:
+        try:
+            return _planned(healthy, now, partial(planner, last=last), held, told)
+        except Exception:  # noqa: BLE001 - whatever it is, a whole plan does without the last one
+            _log.exception("the last plan can't be amended, so the whole plan is made anew")
     try:
         return _planned(healthy, now, planner, held, told)
     except Exception:
