@@ -14,44 +14,45 @@ if TYPE_CHECKING:
     from carbonfleet.simulator.crew import Progress
     from carbonfleet.simulator.presets import Case
 
+Traces = Annotated[
+    list[Path] | None, typer.Option(help="Hourly CSV (or .gz) in the portal's or the long format; repeatable.")
+]
+JobList = Annotated[
+    Path | None, typer.Option(help="A list with arrival_time, length (s) and cpus, in place of one job an hour.")
+]
+Start = Annotated[
+    datetime | None,
+    typer.Option(
+        help="When the first job comes (UTC); 28 days into the trace by default. With a preset: jobs from then on."
+    ),
+]
+End = Annotated[datetime | None, typer.Option(help="Where the trace is cut (UTC). With a preset: its jobs until then.")]
+Knows = Annotated[str, typer.Option(help="What the planner knows: none (history alone), perfect, recorded.")]
+Data = Annotated[
+    Path | None, typer.Option(envvar="CARBONFLEET_DATA_DIR", help="The folder of recorded grids, for presets.")
+]
+FillGaps = Annotated[bool, typer.Option("--fill-gaps", help="Take the hour before for a missing or bad one.")]
+Out = Annotated[Path | None, typer.Option(help="Write scores.csv, runs.csv and backtest.png into this folder.")]
+
 
 def backtest(
     context: typer.Context,
-    trace: Annotated[
-        list[Path] | None, typer.Option(help="Hourly CSV (or .gz) in the portal's or the long format; repeatable.")
-    ] = None,
+    trace: Traces = None,
     zones: Annotated[str, typer.Option(help="Zones that jobs may run in, with commas between.")] = "",
     home: Annotated[str, typer.Option(help="The zone that savings are measured from; the first one by default.")] = "",
     hours: Annotated[float, typer.Option(min=0.1, max=720, help="Length of each job.")] = 4,
     slack: Annotated[float, typer.Option(min=0, max=336, help="The longest wait of each job, in hours.")] = 24,
-    jobs: Annotated[
-        Path | None, typer.Option(help="A list with arrival_time, length (s) and cpus, in place of one job an hour.")
-    ] = None,
+    jobs: JobList = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="GPUs in each zone; without it as many as wanted.")] = None,
-    start: Annotated[
-        datetime | None,
-        typer.Option(
-            help="When the first job comes (UTC); 28 days into the trace by default. With a preset: jobs from then on."
-        ),
-    ] = None,
-    end: Annotated[
-        datetime | None, typer.Option(help="Where the trace is cut (UTC). With a preset: its jobs until then.")
-    ] = None,
-    forecast: Annotated[
-        str, typer.Option(help="What the planner knows: none (history alone), perfect, recorded.")
-    ] = "none",
+    start: Start = None,
+    end: End = None,
+    forecast: Knows = "none",
     signal: Annotated[str, typer.Option(help="average-lifecycle, average-direct or marginal.")] = "average-lifecycle",
     preset: Annotated[str, typer.Option(help="A backtest by name; --preset list names them.")] = "",
-    data: Annotated[
-        Path | None, typer.Option(envvar="CARBONFLEET_DATA_DIR", help="The folder of recorded grids, for presets.")
-    ] = None,
-    fill_gaps: Annotated[
-        bool, typer.Option("--fill-gaps", help="Take the hour before for a missing or bad one.")
-    ] = False,
+    data: Data = None,
+    fill_gaps: FillGaps = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Write scores.csv, runs.csv and backtest.png into this folder.")
-    ] = None,
+    out: Out = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that share the replays; 0: one for each core.")] = 0,
 ) -> None:
     """Replay a recorded grid and jobs through the planner.
@@ -60,12 +61,10 @@ def backtest(
     """
     from carbonfleet.api.signal import SignalKind
     from carbonfleet.cli.failure import fail
-    from carbonfleet.simulator.presets import DESCRIPTIONS
     from carbonfleet.simulator.request import Request
 
     if preset == "list":
-        typer.echo("\n".join(f"{name:14} {what}" for name, what in DESCRIPTIONS.items()))
-        return
+        return _list_presets()
     try:
         if preset:
             _refuse_beside_preset(context)
@@ -92,6 +91,12 @@ def backtest(
     except KeyboardInterrupt:
         typer.echo(f"interrupted{'' if out is None else f': nothing was written into {out}'}", err=True)
         raise typer.Exit(130) from None
+
+
+def _list_presets() -> None:
+    from carbonfleet.simulator.presets import DESCRIPTIONS
+
+    typer.echo("\n".join(f"{name:14} {what}" for name, what in DESCRIPTIONS.items()))
 
 
 def _preset(name: str, data: Path, start: datetime | None, end: datetime | None) -> "tuple[Case, ...]":
@@ -164,13 +169,16 @@ def _progress(case: "Case") -> "Iterator[Progress]":
 
     console = Console(stderr=True)
     columns = progress.BarColumn(20), progress.TimeElapsedColumn(), "{task.description}"
-    with progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    silent = not console.is_terminal
+    # Without a thread that draws: the processes that replay are forked from this one.
+    with progress.Progress(*columns, console=console, transient=True, disable=silent, auto_refresh=False) as bar:
         task = bar.add_task(f"reading the past of {case.title}", total=None)
 
         def tell(done: int, total: int) -> None:
             left = bar.tasks[0].time_remaining
             words = "" if left is None else f", about {-(-left // 60):.0f} min to go"
-            bar.update(task, completed=done, total=total, description=f"{done} of {total} replays{words}: {case.title}")
+            shown = f"{done} of {total} replays{words}: {case.title}"
+            bar.update(task, completed=done, total=total, description=shown, refresh=True)
 
         yield tell
 
