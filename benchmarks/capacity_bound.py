@@ -23,7 +23,8 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import JobSpec
 from carbonfleet.api.policy import FleetPolicy
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement import Assumptions, Forecast, PolicySet, QueuedJob, Snapshot, Spoke, plan
+from carbonfleet.forecast import Forecast
+from carbonfleet.placement import Assumptions, PolicySet, QueuedJob, Snapshot, Spoke, plan
 from carbonfleet.placement.assign import assign
 from carbonfleet.placement.better import better, effort_for
 from carbonfleet.placement.choice import Choice

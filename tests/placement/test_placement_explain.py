@@ -2,10 +2,11 @@
 
 import pytest
 
+from carbonfleet.forecast import History
 from carbonfleet.placement import phrase, plan
 from carbonfleet.placement.decision import Outcome
 from carbonfleet.placement.record import rounded
-from carbonfleet.placement.snapshot import History, Reservation
+from carbonfleet.placement.snapshot import Reservation
 from fixtures.placement_world import ANYWHERE, HOUR, LIFECYCLE, NOON, job, policy, spoke, world
 
 OSLO, OHIO, QUEBEC = (

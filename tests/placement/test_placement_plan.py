@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement import Assumptions, History, Outcome, Reservation, plan
+from carbonfleet.forecast import History
+from carbonfleet.placement import Assumptions, Outcome, Reservation, plan
 from fixtures.placement_world import ANYWHERE, BARE, HOUR, LIFECYCLE, NOON, TIERS, forecast, job, policy, spoke, world
 
 OSLO, OHIO = spoke("oslo"), spoke("ohio", "US-MIDA-PJM", jurisdictions=("US",), price=1.0)

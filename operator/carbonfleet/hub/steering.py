@@ -6,6 +6,7 @@ from datetime import datetime
 
 from carbonfleet.api.job_status import MOST_HOURS, DecisionRecord
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.forecast import Forecast
 from carbonfleet.hub import books
 from carbonfleet.hub.planning import Planned
 from carbonfleet.hub.scene import Scene
@@ -13,7 +14,6 @@ from carbonfleet.hub.turns import LOOK_EVERY, Turn, may_turn, next_look, next_qu
 from carbonfleet.hub.view import JobView
 from carbonfleet.hub.world import World
 from carbonfleet.placement.decision import Outcome
-from carbonfleet.placement.snapshot import Forecast
 from carbonfleet.signals.trace import floor_hour
 
 

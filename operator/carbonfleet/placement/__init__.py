@@ -5,8 +5,6 @@ from carbonfleet.placement.decision import Baseline, Candidate, Decision, Outcom
 from carbonfleet.placement.plan import plan
 from carbonfleet.placement.policy import residency_verdict, review_verdict
 from carbonfleet.placement.snapshot import (
-    Forecast,
-    History,
     Incumbent,
     PolicySet,
     QueuedJob,
@@ -21,8 +19,6 @@ __all__ = [
     "Baseline",
     "Candidate",
     "Decision",
-    "Forecast",
-    "History",
     "Incumbent",
     "Outcome",
     "Plan",

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.forecast import Forecast
 from carbonfleet.placement.assumptions import Assumptions
-from carbonfleet.placement.snapshot import FloatArray, Forecast, Snapshot
+from carbonfleet.placement.snapshot import FloatArray, Snapshot
 
 IntArray = npt.NDArray[np.int64]
 MINUTE: Final = timedelta(minutes=1)

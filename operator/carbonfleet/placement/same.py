@@ -5,7 +5,8 @@ from operator import attrgetter
 
 import numpy as np
 
-from carbonfleet.placement.snapshot import Forecast, Incumbent, QueuedJob, Snapshot
+from carbonfleet.forecast import Forecast
+from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Snapshot
 
 _name = attrgetter("name")
 

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.snapshot import History
+from carbonfleet.forecast import History
 from carbonfleet.signals.accuracy import Accuracy
 from carbonfleet.signals.archive import family
 from carbonfleet.signals.chain import Known, Measured

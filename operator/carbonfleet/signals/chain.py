@@ -9,8 +9,8 @@ import numpy as np
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import format_duration
-from carbonfleet.placement.correction import extend
-from carbonfleet.placement.snapshot import FloatArray, Forecast
+from carbonfleet.forecast import Forecast, extend
+from carbonfleet.placement.snapshot import FloatArray
 from carbonfleet.signals.issue import Issue
 from carbonfleet.signals.reading import HOUR
 from carbonfleet.signals.settings import Limits

@@ -9,7 +9,7 @@ from typing import Final
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.clock import Clock
-from carbonfleet.placement.snapshot import Forecast, History
+from carbonfleet.forecast import Forecast, History
 from carbonfleet.signals.archive import Archive
 from carbonfleet.signals.chain import Span
 from carbonfleet.signals.errand import Errand, Messenger

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.snapshot import Forecast
+from carbonfleet.forecast import Forecast
 from carbonfleet.signals.chain import Span
 from carbonfleet.signals.reading import Rejection
 from carbonfleet.signals.zonedesk import ZoneDesk

@@ -6,8 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.forecast import profile_forecast
-from carbonfleet.placement.snapshot import Forecast
+from carbonfleet.forecast import Forecast, profile_forecast
 from carbonfleet.signals.chain import Measured
 from carbonfleet.signals.reading import HOUR
 

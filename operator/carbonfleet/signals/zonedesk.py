@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.snapshot import Forecast
+from carbonfleet.forecast import Forecast
 from carbonfleet.signals.archive import Archive
 from carbonfleet.signals.book import KEPT, Page
 from carbonfleet.signals.chain import Span, forecast

@@ -7,8 +7,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.forecast import Hindcast, hindcast
-from carbonfleet.placement.snapshot import Forecast
+from carbonfleet.forecast import Forecast, Hindcast, hindcast
 from carbonfleet.simulator.trace import HOUR, Grid, ReplayError
 
 Forecasts = Mapping[tuple[str, SignalKind], Forecast]

@@ -12,9 +12,8 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.correction import combined
-from carbonfleet.placement.forecast import hindcast
-from carbonfleet.placement.snapshot import FloatArray, Forecast
+from carbonfleet.forecast import Forecast, combined, hindcast
+from carbonfleet.placement.snapshot import FloatArray
 from carbonfleet.simulator.feeds import Forecasts
 from carbonfleet.simulator.trace import HOUR, Grid, ReplayError
 

@@ -20,8 +20,8 @@ from carbonfleet.api.job import (
 )
 from carbonfleet.api.policy import FleetPolicy, PolicyMetadata, PolicySpec, Residency, Tier
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.forecast import Forecast
 from carbonfleet.placement import Assumptions, PolicySet, QueuedJob, Reservation, Snapshot, Spoke
-from carbonfleet.placement.snapshot import Forecast
 from carbonfleet.simulator.jobs import ReplayJob
 from carbonfleet.simulator.trace import HOUR, MINUTE, Grid
 

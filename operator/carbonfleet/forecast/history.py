@@ -7,12 +7,10 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.grid import IntArray
-from carbonfleet.placement.regression import DAY, DIRECT_HOURS, FIRST_SAMPLE, WEEK, Ridge, View, faded_mean
-from carbonfleet.placement.snapshot import FloatArray, Forecast
-from carbonfleet.placement.weekly import Weekly
+from carbonfleet.forecast.regression import DAY, DIRECT_HOURS, FIRST_SAMPLE, WEEK, Departures, Ridge, faded_mean
+from carbonfleet.forecast.seasonal import Seasonal
+from carbonfleet.forecast.values import HOUR, FloatArray, Forecast, IntArray
 
-HOUR: Final = timedelta(hours=1)
 LEVEL_HOURS: Final = 12.0
 """How fast a departure from the profile fades, as an e-folding time."""
 PROFILE_HALF_LIFE_DAYS: Final = 4.0
@@ -131,7 +129,7 @@ def _profile_cast(log: FloatArray, issues: IntArray) -> FloatArray:
 
 def _blend_learned(log: FloatArray, issues: IntArray, cast: FloatArray, refit_days: int) -> None:
     """Blend what is learned from weeks of history into `cast` (changed in place), from where it is enough."""
-    learners = (Ridge(View.of(log, by_hour=True)), Ridge(View.of(log, by_hour=False)), Weekly(log))
+    learners = (Ridge(Departures.of(log, by_hour=True)), Ridge(Departures.of(log, by_hour=False)), Seasonal(log))
     last = int(issues[-1])
     # Days are counted back from the last issue, so that it stands on everything before it.
     ends = range(last - (last - FIRST_SAMPLE) // DAY * DAY, last + 1, DAY)

@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.correction import combined, extend
-from carbonfleet.placement.forecast import complete, hindcast, profile_forecast
-from carbonfleet.placement.snapshot import Forecast
-from carbonfleet.placement.weekly import Weekly
+from carbonfleet.forecast import Forecast, combined, complete, extend, hindcast, profile_forecast
+from carbonfleet.forecast.seasonal import Seasonal
 from carbonfleet.simulator.rivals import level_profile
 from fixtures.made_grids import START, made_grid
 
@@ -49,10 +47,10 @@ def test_a_day_that_repeats_itself_is_forecast_as_it_is():
 def test_weeks_that_repeat_themselves_are_forecast_as_they_are():
     hours = np.arange(42 * 24)
     values = 5 + 0.3 * np.cos(2 * np.pi * hours / 24) - 0.4 * (hours % 168 >= 120)
-    weekly = Weekly(values)
+    seasonal = Seasonal(values)
     issues = np.arange(38 * 24, 39 * 24)
     expected = values[issues[:, None] + np.arange(72)]
-    assert weekly.forecast(issues) == pytest.approx(expected)
+    assert seasonal.forecast(issues) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("stays", "ahead"), [(0.999, 24), (0.0, 6)], ids=["for weeks", "for an hour"])
@@ -61,13 +59,13 @@ def test_how_long_a_departure_from_the_week_lasts_is_learned(stays, ahead):
     values = rng.normal(0, 0.1, 120 * 24)
     for hour in range(1, values.size):
         values[hour] += stays * values[hour - 1]
-    learned, guessed = Weekly(values), Weekly(values)
+    learned, guessed = Seasonal(values), Seasonal(values)
     for end in range(11 * 24, 90 * 24 + 1, 24):
         learned.learn_day(end)
     assert learned.fit()
     assert guessed.fit()
     issues = np.arange(90 * 24, 116 * 24)
-    errors = [weekly.forecast(issues)[:, ahead] - values[issues + ahead] for weekly in (learned, guessed)]
+    errors = [seasonal.forecast(issues)[:, ahead] - values[issues + ahead] for seasonal in (learned, guessed)]
     assert np.square(errors[0]).mean() < 0.95 * np.square(errors[1]).mean()
 
 

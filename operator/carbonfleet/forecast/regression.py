@@ -5,8 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from carbonfleet.placement.grid import IntArray
-from carbonfleet.placement.snapshot import FloatArray
+from carbonfleet.forecast.values import FloatArray, IntArray
 
 DAY: Final = 24
 WEEK: Final = 168
@@ -28,7 +27,7 @@ NEAR: Final = ((1, 0.607), (2, 0.135), (3, 0.011))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class Departures:
     """A zone's hours as departures from its profile. Arrays have shape (hours,), in the scale of `values`.
 
     Entry u of each array stands on hours up to u alone. `profile[u]` is the mean of the hour of the day of u
@@ -45,7 +44,7 @@ class View:
     """Mean departure of the last 24 hours."""
 
     @classmethod
-    def of(cls, values: FloatArray, *, by_hour: bool) -> "View":
+    def of(cls, values: FloatArray, *, by_hour: bool) -> "Departures":
         """`by_hour`: departures are measured by how far each hour of the day usually strays from its profile."""
         profile = same_hour_mean(values, 7)
         spread = _spread(values, profile) if by_hour else np.ones_like(values)
@@ -80,8 +79,8 @@ class View:
 class Ridge:
     """Coefficients for each hour ahead, learned day by day; old days fade."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self, departures: Departures) -> None:
+        self._departures = departures
         self._hours = np.arange(DIRECT_HOURS)[:, None]
         count = LAGS.size + 13
         self._gram = np.zeros((DIRECT_HOURS, count, count))
@@ -95,9 +94,9 @@ class Ridge:
         issue = end - DAY + np.arange(DAY)[None, :] - self._hours
         valid = issue >= FIRST_SAMPLE
         issue = np.maximum(issue, FIRST_SAMPLE)
-        x = self._view.features(issue, self._hours) * valid[..., None]
-        base, spread = self._view.base(issue, np.broadcast_to(self._hours, issue.shape))
-        y = (self._view.values[np.minimum(issue + self._hours, end - 1)] - base) / spread * valid
+        x = self._departures.features(issue, self._hours) * valid[..., None]
+        base, spread = self._departures.base(issue, np.broadcast_to(self._hours, issue.shape))
+        y = (self._departures.values[np.minimum(issue + self._hours, end - 1)] - base) / spread * valid
         transposed = x.transpose(0, 2, 1)
         self._gram = fade * self._gram + transposed @ x
         self._moment = fade * self._moment + (transposed @ y[..., None])[..., 0]
@@ -120,8 +119,8 @@ class Ridge:
         if self._weights is None:
             raise ValueError("nothing has been fitted yet")
         rows, hours = issue[:, None], np.arange(DIRECT_HOURS)[None, :]
-        base, spread = self._view.base(rows, hours)
-        departure: FloatArray = np.einsum("thf,hf->th", self._view.features(rows, hours), self._weights)
+        base, spread = self._departures.base(rows, hours)
+        departure: FloatArray = np.einsum("thf,hf->th", self._departures.features(rows, hours), self._weights)
         return base + spread * departure
 
 

@@ -4,9 +4,8 @@ from typing import Final
 
 import numpy as np
 
-from carbonfleet.placement.grid import IntArray
-from carbonfleet.placement.regression import DAY, DIRECT_HOURS, WEEK, same_hour_mean
-from carbonfleet.placement.snapshot import FloatArray
+from carbonfleet.forecast.regression import DAY, DIRECT_HOURS, WEEK, same_hour_mean
+from carbonfleet.forecast.values import FloatArray, IntArray
 
 WEEKS: Final = 3
 """Whose same hour is looked at, as far as there are as many."""
@@ -20,7 +19,7 @@ HALF_LIFE_DAYS: Final = 30.0
 """How fast old days lose weight."""
 
 
-class Weekly:
+class Seasonal:
     """For each hour ahead, how much is left of the newest departure and of the last day's; learned day by day."""
 
     def __init__(self, values: FloatArray) -> None:

@@ -5,9 +5,9 @@ from typing import Final
 
 import numpy as np
 
-from carbonfleet.placement.forecast import ERROR_HALF_LIFE_DAYS, LEVEL_HOURS, Hindcast
-from carbonfleet.placement.regression import DAY
-from carbonfleet.placement.snapshot import FloatArray, Forecast
+from carbonfleet.forecast.history import ERROR_HALF_LIFE_DAYS, LEVEL_HOURS, Hindcast
+from carbonfleet.forecast.regression import DAY
+from carbonfleet.forecast.values import FloatArray, Forecast
 
 PRIOR_DAYS: Final = 3.0
 """How many days of evidence the first guess of the shares weighs."""

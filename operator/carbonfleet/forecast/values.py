@@ -1,0 +1,79 @@
+"""Measured history and forecasts of a zone's carbon intensity, as plain values."""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from carbonfleet.api.signal import SignalKind
+
+HOUR: Final = timedelta(hours=1)
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forecast:
+    """Carbon intensity of one zone over consecutive slots of equal length.
+
+    `grams_per_kwh` and `doubt_grams_per_kwh` have shape (slots,); slot i covers
+    [start + i*step, start + (i+1)*step). Doubt is the standard error of each slot's value, 0 where it is
+    known. All values are finite and not negative (ValueError otherwise): what is missing is not a number
+    to plan with, so a source leaves it out.
+    """
+
+    zone: str
+    signal: SignalKind
+    start: datetime
+    step: timedelta
+    grams_per_kwh: FloatArray
+    doubt_grams_per_kwh: FloatArray
+    source: str
+    """Where it comes from, such as `electricitymaps/v3`."""
+    link: str
+    """Which link of the fallback chain it stands on: forecast, cached, profile, last, static."""
+    observed_at: datetime
+    """When the newest measured value in it was measured."""
+
+    def __post_init__(self) -> None:
+        values, doubt = self.grams_per_kwh, self.doubt_grams_per_kwh
+        if values.ndim != 1 or values.shape != doubt.shape or not values.size:
+            raise ValueError(f"forecast of {self.zone}: values and doubt must be equally long, one or more slots")
+        if not (np.isfinite(values).all() and np.isfinite(doubt).all()) or min(values.min(), doubt.min()) < 0:
+            raise ValueError(f"forecast of {self.zone}: values and doubt must be finite and not negative")
+
+    @property
+    def end(self) -> datetime:
+        """The end of the last slot."""
+        return self.start + self.step * self.grams_per_kwh.size
+
+    @property
+    def is_issued(self) -> bool:
+        """Whether somebody issued it, though it may be carried on from history."""
+        return self.link.startswith(("forecast", "cached"))
+
+    def at(self, moment: datetime) -> float | None:
+        """The value of the slot that holds `moment`; None outside the forecast."""
+        index = (moment - self.start) // self.step
+        return float(self.grams_per_kwh[index]) if 0 <= index < self.grams_per_kwh.size else None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The last 28 days of one zone, for percentiles and baselines: oldest first, without hours that nobody measured."""
+
+    zone: str
+    signal: SignalKind
+    grams_per_kwh: tuple[float, ...]
+    hours: tuple[datetime, ...] = ()
+    """When each of the values began to hold; empty where that is not known."""
+
+    def at(self, moment: datetime) -> float | None:
+        """The value of the hour that holds `moment`; None where it was not measured."""
+        index = bisect_right(self.hours, moment) - 1
+        if index < 0 or moment - self.hours[index] >= HOUR:
+            return None
+        return self.grams_per_kwh[index]
