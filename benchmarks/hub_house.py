@@ -132,7 +132,7 @@ class House:
         kubeconfig = self.folder / "kubeconfig"
         options = ["--state", str(self.folder / "api"), "--kubeconfig", str(kubeconfig)]
         token = secrets.token_hex(24)
-        api = self._start("api", "carbonfleet.local.kubeapi", *options, CARBONFLEET_API_TOKEN=token)
+        api = self._start("api", "kubeapi", *options, CARBONFLEET_API_TOKEN=token)
         api.await_file(kubeconfig, seconds=60)
 
     def _install(self) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from carbonfleet.api.job_status import Phase
 from carbonfleet.kube import ours, path
-from carbonfleet.local.kubeapi import write_kubeconfig
 from fixtures.hub_process import begin, clock_of, condition, open_house
 from fixtures.kubeapi_server import eventually
 from fixtures.tcp_proxy import TcpProxy
+from kubeapi import write_kubeconfig
 
 
 def cpu_seconds(pid: int) -> float:

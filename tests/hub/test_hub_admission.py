@@ -9,10 +9,10 @@ import yaml
 
 from carbonfleet.hub.admission import HANDLER
 from carbonfleet.kube import KubeError
-from carbonfleet.local.kubeapi.certificates import ensure_certificate
 from carbonfleet.local.ports import free_port
 from fixtures.hub_process import House, clock_of, job_body, open_house
 from fixtures.kubeapi_server import eventually
+from kubeapi.certificates import ensure_certificate
 
 CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 

@@ -155,7 +155,7 @@ def test_kubectl_answers_whether_one_may(widgets, bob, shared_kube_api):
 
 
 def test_the_api_listens_on_loopback_only(tmp_path):
-    from carbonfleet.local.kubeapi import ApiSettings, StaticToken
+    from kubeapi import ApiSettings, StaticToken
 
     token = StaticToken.model_validate({"token": "x" * 16, "user": "admin"})
     for host in ("0.0.0.0", "192.168.1.1", "::", "example.com"):  # noqa: S104

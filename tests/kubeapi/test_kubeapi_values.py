@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonfleet.local.kubeapi import protobuf
-from carbonfleet.local.kubeapi.errors import ApiError
-from carbonfleet.local.kubeapi.fields import changes, difference, intersection, paths, set_of, union
-from carbonfleet.local.kubeapi.jsonpath import find
-from carbonfleet.local.kubeapi.patch import apply_json_patch, apply_merge_patch, apply_strategic_patch
-from carbonfleet.local.kubeapi.schema import compile_pattern, compile_schema
-from carbonfleet.local.kubeapi.selectors import all_of, parse_labels
-from carbonfleet.local.kubeapi.table import human_duration
+from kubeapi import protobuf
+from kubeapi.errors import ApiError
+from kubeapi.fields import changes, difference, intersection, paths, set_of, union
+from kubeapi.jsonpath import find
+from kubeapi.patch import apply_json_patch, apply_merge_patch, apply_strategic_patch
+from kubeapi.schema import compile_pattern, compile_schema
+from kubeapi.selectors import all_of, parse_labels
+from kubeapi.table import human_duration
 
 LEAF: dict = {}
 TRIES = st.dictionaries(

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 
 from carbonfleet.kube import Kube, KubeError, path
-from carbonfleet.local.kubeapi import write_kubeconfig
 from fixtures.kubeapi_server import KubeApi
+from kubeapi import write_kubeconfig
 
 RAY = "apis/ray.io/v1"
 

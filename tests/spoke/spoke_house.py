@@ -19,7 +19,6 @@ from carbonfleet.api.spoke import SpokeCluster
 from carbonfleet.clock import Clock
 from carbonfleet.fleet import Place, Refused, Repository, object_name
 from carbonfleet.kube import Kube, ours
-from carbonfleet.local.kubeapi import write_kubeconfig
 from carbonfleet.local.ports import free_port
 from carbonfleet.local.ray_head import RayHead
 from carbonfleet.placement.record import record_of
@@ -28,6 +27,7 @@ from carbonfleet.spoke.join import hub_rights
 from fixtures.fleet_values import SEED, decide, job_spec, quick_settings, uid_of, window_on
 from fixtures.git_server import GitServer
 from fixtures.kubeapi_server import PATIENCE, KubeApi, eventually
+from kubeapi import write_kubeconfig
 
 SPOKE = "no-osl-1"
 ROOT = Path(__file__).parents[2]

@@ -143,7 +143,7 @@ class Stack:
         token = _kept(self._state / "api.token", lambda: secrets.token_hex(24))
         options = ["--state", str(self._state / "api"), "--port", port, "--ready-file", str(ready)]
         options += ["--kubeconfig", str(self.kubeconfig)]
-        api = self._start("api", "carbonfleet.local.kubeapi", *options, CARBONFLEET_API_TOKEN=token)
+        api = self._start("api", "kubeapi", *options, CARBONFLEET_API_TOKEN=token)
         url = api.await_file(ready, seconds=60)
         self._say(f"Kubernetes API (embedded) at {url}")
 
