@@ -54,7 +54,7 @@ def test_defaults_are_filled_in_down_to_the_last_level(door):
         "interruptible": {"maxPauses": 4, "minimumRun": "1h", "overhead": "10m"},
         "onSignalLoss": {"action": "latest-start", "localHour": 2},
     }
-    assert spec["objective"] == {"minimize": "composite", "carbonPriceUsdPerTonne": 50}
+    assert spec["objective"] == {"minimize": "carbon", "carbonPriceUsdPerTonne": 50}
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,12 @@ def test_explain_needs_no_cluster():
     assert "us-oh-1" in told.output
 
 
+def test_the_least_that_a_job_can_say_runs_at_once_where_it_is_clean():
+    told = run("explain", EXAMPLES / "minimal.yaml", "--demo", "--fleet", ROOT / "fleet")
+    assert "team-a/minimal: Start (Placed)" in told.output
+    assert "on 1 GPU of no-osl-1/a100" in told.output
+
+
 def test_explain_names_the_spokes_that_policy_forbids():
     told = run("explain", EXAMPLES / "blocked.yaml", "--demo", "--fleet", ROOT / "fleet")
     assert "policy allows none of 3 spokes" in told.output

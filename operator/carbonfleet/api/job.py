@@ -201,12 +201,12 @@ class Goal(StrEnum):
 
 
 class Objective(Wire):
-    """Cost plus carbon price times carbon, or one of the two alone, within limits."""
+    """The least carbon, the least cost, or the least of both by a carbon price; within limits."""
 
-    minimize: Goal = Goal.COMPOSITE
-    """Cost plus carbon price times carbon (composite), or one of the two alone."""
+    minimize: Goal = Goal.CARBON
+    """Carbon; cost; or composite: cost plus carbon price times carbon."""
     carbon_price_usd_per_tonne: Annotated[float, Field(ge=0, le=100_000)] = 50.0
-    """What a tonne of CO2e is worth, in US dollars."""
+    """For composite, what a tonne of CO2e is worth, in US dollars."""
     max_cost_usd: Annotated[float, Field(gt=0, le=1_000_000_000)] | None = None
     """The job is blocked where it would cost more."""
     carbon_budget_kg: Annotated[float, Field(gt=0, le=1_000_000_000)] | None = None
@@ -236,7 +236,7 @@ class JobSpec(
     schedule: Schedule = Schedule()
     """When the job may run. What is written here stands over the tier's figures."""
     objective: Objective = Objective()
-    """Cost plus carbon price times carbon, or one of the two alone, within limits."""
+    """The least carbon, the least cost, or the least of both by a carbon price; within limits."""
     review: ReviewMode = ReviewMode.AUTO
     """Whether people must agree before the placement is committed; a stricter policy wins."""
     baseline_region: RegionName | None = None

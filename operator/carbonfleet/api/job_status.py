@@ -51,7 +51,7 @@ class CandidateStatus(Wire):
     start: Time | None = None
     """When its best window begins."""
     score_usd: float | None = None
-    """Cost plus carbon price times carbon, of the best window here."""
+    """Of the best window here, what the choice makes small: cost, carbon at its price, or both."""
     cost_usd: float | None = None
     """Expected price of the GPUs and of moving data."""
     grams_co2e: float | None = None
