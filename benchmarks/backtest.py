@@ -16,10 +16,10 @@ from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
 from carbonfleet.simulator.backtest import FORESIGHT, OURS, Backtest, run_backtest
-from carbonfleet.simulator.crew import cores
-from carbonfleet.simulator.jobs import ReplayJob
+from carbonfleet.simulator.grid import MINUTE
 from carbonfleet.simulator.presets import preset
-from carbonfleet.simulator.trace import MINUTE
+from carbonfleet.simulator.replay import ReplayJob
+from carbonfleet.simulator.replay.workers import cores
 
 
 def relaxed_grams(backtest: Backtest, jobs: tuple[ReplayJob, ...]) -> float:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Forecast, combined, complete, extend, hindcast, profile_forecast
 from carbonfleet.forecast.seasonal import Seasonal
-from carbonfleet.simulator.rivals import level_profile
+from carbonfleet.simulator.replay.baselines import level_profile
 from fixtures.made_grids import START, made_grid
 
 HOUR = timedelta(hours=1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from carbonfleet.simulator.trace import Grid
+from carbonfleet.simulator.grid import Grid
 from fixtures.made_grids import made_grid
 
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from carbonfleet.simulator.jobs import every_hour, read_jobs, sweep, sweep_starts
-from carbonfleet.simulator.trace import ReplayError
+from carbonfleet.simulator.grid import ReplayError
+from carbonfleet.simulator.replay import every_hour, read_jobs, sweep, sweep_starts
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 

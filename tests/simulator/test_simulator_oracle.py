@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 
 from carbonfleet.api.job import Interruptible
-from carbonfleet.simulator.feeds import Perfect
-from carbonfleet.simulator.jobs import every_hour
-from carbonfleet.simulator.planner import foreseen
+from carbonfleet.simulator.grid import Grid, Perfect, open_grid
 from carbonfleet.simulator.presets import HALF_YEAR, ZONE_SETS
-from carbonfleet.simulator.stage import pools_of, stage_of
-from carbonfleet.simulator.trace import Grid, open_grid
+from carbonfleet.simulator.replay import every_hour, foreseen, pools_of, replay_fleet
 
 PIECES = Interruptible(max_pauses=100, minimum_run="1h", overhead="0s")
 
@@ -25,9 +22,9 @@ def rows(folder: Path, name: str) -> list[dict[str, str]]:
 
 def best_mean(grid: Grid, row: dict[str, str], interruptible: Interruptible | None = None) -> float:
     """Mean g/kWh that the planner gets, told the future, over all starts of a case."""
-    stage = stage_of(pools_of(grid.zones, None), grid.zones[0], 60)
+    fleet = replay_fleet(pools_of(grid.zones, None), grid.zones[0], 60)
     jobs = every_hour(grid.start, int(row["n_starts"]), float(row["job_h"]), float(row["slack_h"]))
-    windows = foreseen(stage, grid, Perfect(grid, 16 * 24), jobs, interruptible)
+    windows = foreseen(fleet, grid, Perfect(grid, 16 * 24), jobs, interruptible)
     assert len(windows) == len(jobs)
     return float(np.mean([window.grams_per_kwh for window in windows.values()]))
 

@@ -1,4 +1,4 @@
-"""The replay: what the planner may know, what GPUs allow, and what the rivals do."""
+"""The replay: what the planner may know, what GPUs allow, and what the baselines do."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -9,32 +9,40 @@ import pytest
 
 from carbonfleet.placement import plan
 from carbonfleet.simulator.backtest import FORESIGHT, OURS, Backtest, run_backtest
-from carbonfleet.simulator.feeds import FromHistory, Perfect
-from carbonfleet.simulator.jobs import ReplayJob, every_hour, sweep
-from carbonfleet.simulator.loop import replay
-from carbonfleet.simulator.planner import Planner, foreseen
-from carbonfleet.simulator.rivals import best_static, rivals
-from carbonfleet.simulator.stage import Pool, pools_of, queued, stage_of
-from carbonfleet.simulator.trace import HOUR, Grid, ReplayError
+from carbonfleet.simulator.grid import HOUR, FromHistory, Grid, Perfect, ReplayError
+from carbonfleet.simulator.replay import (
+    Planner,
+    Pool,
+    ReplayJob,
+    baselines,
+    every_hour,
+    foreseen,
+    pools_of,
+    replay,
+    replay_fleet,
+    sweep,
+)
+from carbonfleet.simulator.replay.baselines import best_static
+from carbonfleet.simulator.replay.fleet import queued
 from fixtures.made_grids import START, made_grid
 
 FIRST = 28 * 24
 
 
 def planned(grid: Grid, jobs, pools, feed):
-    stage = stage_of(pools, grid.zones[0], 60)
-    return replay(grid, jobs, Planner(OURS, stage, grid, feed), pools)
+    fleet = replay_fleet(pools, grid.zones[0], 60)
+    return replay(grid, jobs, Planner(OURS, fleet, grid, feed), pools)
 
 
 def policies(grid: Grid, pools, slot_minutes: int):
-    """All rivals and the planner, each made when it is called."""
+    """All baselines and the planner, each made when it is called."""
     home = grid.zones[0]
 
     def ours():
         feed = FromHistory(grid, FIRST, grid.hours - 1, 99)
-        return Planner(OURS, stage_of(pools, home, slot_minutes), grid, feed)
+        return Planner(OURS, replay_fleet(pools, home, slot_minutes), grid, feed)
 
-    return [*(lambda rule=rule: rule for rule in rivals(grid, home, FIRST)), ours]
+    return [*(lambda rule=rule: rule for rule in baselines(grid, home, FIRST)), ours]
 
 
 def with_other_future(grid: Grid, hour: int) -> Grid:
@@ -47,13 +55,13 @@ def with_other_future(grid: Grid, hour: int) -> Grid:
 def test_a_corrupted_future_changes_no_decision(grid):
     """The whole plan is compared, trace included, at every hour up to the one where the futures part."""
     part, jobs = FIRST + 30, every_hour(grid.moment(FIRST), 60, 4, 24)
-    stage = stage_of(pools_of(grid.zones, None), grid.zones[0], 60)
+    fleet = replay_fleet(pools_of(grid.zones, None), grid.zones[0], 60)
     digests = []
     for world in (grid, with_other_future(grid, part)):
         feed = FromHistory(world, FIRST, world.hours - 1, 30)
         waiting = [queued(job, world.signal) for job in jobs[:20]]
         hours = range(FIRST + 20, part + 1)
-        plans = [plan(stage.snapshot(waiting, feed.at(hour)), world.moment(hour)) for hour in hours]
+        plans = [plan(fleet.snapshot(waiting, feed.at(hour)), world.moment(hour)) for hour in hours]
         digests.append([[decision.digest for decision in made] for made in plans])
     assert digests[0] == digests[1]
 
@@ -81,8 +89,8 @@ def test_a_forecast_does_look_at_the_past(grid):
 
 def test_with_the_future_known_each_job_gets_the_best_window_of_all(grid):
     jobs = every_hour(grid.moment(FIRST), 40, 4, 24)
-    stage = stage_of(pools_of(grid.zones, None), grid.zones[0], 60)
-    windows = foreseen(stage, grid, Perfect(grid, 240), jobs)
+    fleet = replay_fleet(pools_of(grid.zones, None), grid.zones[0], 60)
+    windows = foreseen(fleet, grid, Perfect(grid, 240), jobs)
     for job in jobs:
         begin = grid.hour(job.submitted)
         means = [grid.grams_per_kwh[:, b : b + 4].mean(axis=1).min() for b in range(begin, begin + 25)]
@@ -92,9 +100,9 @@ def test_with_the_future_known_each_job_gets_the_best_window_of_all(grid):
 def test_asking_hour_by_hour_with_the_future_known_is_as_good_as_planning_at_once(grid):
     jobs = every_hour(grid.moment(FIRST), 40, 4, 24)
     pools = pools_of(grid.zones, None)
-    stage = stage_of(pools, grid.zones[0], 60)
+    fleet = replay_fleet(pools, grid.zones[0], 60)
     runs = planned(grid, jobs, pools, Perfect(grid, 240))
-    windows = foreseen(stage, grid, Perfect(grid, 240), jobs)
+    windows = foreseen(fleet, grid, Perfect(grid, 240), jobs)
     assert [(run.pool.name, run.begin) for run in runs] == [
         (windows[run.job.name].cluster, windows[run.job.name].start) for run in runs
     ]
@@ -175,7 +183,7 @@ def test_gpus_too_few_for_the_jobs_end_in_an_error_and_not_in_a_loop():
     grid = made_grid(zones=1, days=31)
     jobs = every_hour(grid.moment(FIRST), 30, 6, 2)
     with pytest.raises(ReplayError, match="too few"):
-        replay(grid, jobs, rivals(grid, "ZA", FIRST)[0], pools_of(("ZA",), 1))
+        replay(grid, jobs, baselines(grid, "ZA", FIRST)[0], pools_of(("ZA",), 1))
 
 
 def test_a_job_larger_than_every_pool_is_refused(grid):

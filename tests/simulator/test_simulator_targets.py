@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from carbonfleet.simulator.backtest import FORESIGHT, OURS, Backtest, run_backtest
-from carbonfleet.simulator.crew import cores
-from carbonfleet.simulator.jobs import ReplayJob
+from carbonfleet.simulator.grid import open_grid
 from carbonfleet.simulator.presets import HALF_YEAR, RECORDED, ZONE_SETS, preset, recorded_backtest
-from carbonfleet.simulator.stage import pools_of
-from carbonfleet.simulator.trace import open_grid
+from carbonfleet.simulator.replay import ReplayJob, pools_of
+from carbonfleet.simulator.replay.workers import cores
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from backtest import relaxed_grams

@@ -9,7 +9,7 @@ import pytest
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.signals.trace import TraceError
-from carbonfleet.simulator.trace import Grid, ReplayError, open_grid
+from carbonfleet.simulator.grid import Grid, ReplayError, open_grid
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 

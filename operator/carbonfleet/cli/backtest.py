@@ -11,8 +11,8 @@ import typer
 
 if TYPE_CHECKING:
     from carbonfleet.simulator.backtest import Result
-    from carbonfleet.simulator.crew import Progress
     from carbonfleet.simulator.presets import Case
+    from carbonfleet.simulator.replay import Progress
 
 Traces = Annotated[
     list[Path] | None, typer.Option(help="Hourly CSV (or .gz) in the portal's or the long format; repeatable.")
@@ -140,8 +140,8 @@ def _utc(moment: datetime | None) -> datetime | None:
 def _run(cases: "Sequence[Case]", as_json: bool, out: Path | None, workers: int) -> None:
     from carbonfleet.simulator import report
     from carbonfleet.simulator.backtest import run_backtest
-    from carbonfleet.simulator.crew import cores
-    from carbonfleet.simulator.trace import ReplayError
+    from carbonfleet.simulator.grid import ReplayError
+    from carbonfleet.simulator.replay.workers import cores
 
     if out is not None:
         _make(out)

@@ -1,10 +1,8 @@
 """Replay of recorded grids and queues through the same plan."""
 
 from carbonfleet.simulator.backtest import Backtest, Result, run_backtest
-from carbonfleet.simulator.jobs import ReplayJob, read_jobs
-from carbonfleet.simulator.loop import Policy, replay
-from carbonfleet.simulator.stage import Pool, Run, pools_of
-from carbonfleet.simulator.trace import Grid, ReplayError, open_grid
+from carbonfleet.simulator.grid import Grid, ReplayError, open_grid
+from carbonfleet.simulator.replay import Policy, Pool, ReplayJob, Run, pools_of, read_jobs, replay
 
 __all__ = [
     "Backtest",

@@ -5,15 +5,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from carbonfleet.simulator.crew import Progress, Row, replay_all
-from carbonfleet.simulator.feeds import Feed, FromHistory, Perfect
-from carbonfleet.simulator.jobs import ReplayJob, span
-from carbonfleet.simulator.loop import Policy, replay
-from carbonfleet.simulator.planner import Planner, foreseen
-from carbonfleet.simulator.rivals import rivals
-from carbonfleet.simulator.score import Scenario, Score, score
-from carbonfleet.simulator.stage import Pool, Run, Stage, stage_of
-from carbonfleet.simulator.trace import HOUR, Grid, ReplayError
+from carbonfleet.simulator.grid import HOUR, Feed, FromHistory, Grid, Perfect, ReplayError
+from carbonfleet.simulator.replay import (
+    Planner,
+    Policy,
+    Pool,
+    Progress,
+    ReplayFleet,
+    ReplayJob,
+    Row,
+    Run,
+    Scenario,
+    Score,
+    baselines,
+    foreseen,
+    replay,
+    replay_all,
+    replay_fleet,
+    score,
+    span,
+)
 
 OURS: Final = "carbonfleet"
 FORESIGHT: Final = "perfect foresight"
@@ -68,21 +79,21 @@ def run_backtest(
 
 def _rows(backtest: Backtest, only_ours: bool) -> dict[str, Row]:
     """How each row of the table is replayed: others' policies, the planner, and the planner told the future."""
-    grid, stage = backtest.grid, _stage(backtest)
+    grid, fleet = backtest.grid, _fleet(backtest)
     first, last = _span(backtest)
     ahead = _hours_ahead(backtest)
-    others = rivals(grid, backtest.home, first)
+    others = baselines(grid, backtest.home, first)
     policies: list[Policy] = [*(others[:1] if only_ours else others)]
-    policies += [Planner(name, stage, grid, make(grid, first, last, ahead)) for name, make in backtest.feeds]
+    policies += [Planner(name, fleet, grid, make(grid, first, last, ahead)) for name, make in backtest.feeds]
     rows = {policy.name: _row(backtest, policy) for policy in policies}
-    return {**rows, FORESIGHT: _foresight(backtest, stage)}
+    return {**rows, FORESIGHT: _foresight(backtest, fleet)}
 
 
-def _stage(backtest: Backtest) -> Stage:
+def _fleet(backtest: Backtest) -> ReplayFleet:
     if backtest.home not in backtest.grid.zones:
         raise ReplayError(f"the home zone {backtest.home} is not among {', '.join(backtest.grid.zones)}")
     weight = backtest.doubt_weight
-    return stage_of(backtest.pools, backtest.home, backtest.slot_minutes, doubt_weight=weight)
+    return replay_fleet(backtest.pools, backtest.home, backtest.slot_minutes, doubt_weight=weight)
 
 
 def _span(backtest: Backtest) -> tuple[int, int]:
@@ -110,17 +121,17 @@ def _row(backtest: Backtest, policy: Policy) -> Row:
     return partial(replay, backtest.grid, policy=policy, pools=backtest.pools, cycle_minutes=backtest.cycle_minutes)
 
 
-def _foresight(backtest: Backtest, stage: Stage) -> Row:
+def _foresight(backtest: Backtest, fleet: ReplayFleet) -> Row:
     """The planner told the future: all at once without a limit on GPUs, in time with one."""
     grid = backtest.grid
     feed = Perfect(grid, FORESEEN_HOURS)
     if not all(pool.is_endless for pool in backtest.pools):
-        return _row(backtest, Planner(FORESIGHT, stage, grid, feed))
-    return partial(_foreseen_runs, stage, grid, feed)
+        return _row(backtest, Planner(FORESIGHT, fleet, grid, feed))
+    return partial(_foreseen_runs, fleet, grid, feed)
 
 
-def _foreseen_runs(stage: Stage, grid: Grid, feed: Feed, jobs: Sequence[ReplayJob]) -> tuple[Run, ...]:
-    windows = foreseen(stage, grid, feed, jobs)
-    pools = {pool.name: pool for pool in stage.pools}
+def _foreseen_runs(fleet: ReplayFleet, grid: Grid, feed: Feed, jobs: Sequence[ReplayJob]) -> tuple[Run, ...]:
+    windows = foreseen(fleet, grid, feed, jobs)
+    pools = {pool.name: pool for pool in fleet.pools}
     by_name = sorted(jobs, key=lambda job: job.name)
     return tuple(Run(job, pools[windows[job.name].cluster], windows[job.name].start) for job in by_name)

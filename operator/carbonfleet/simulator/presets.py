@@ -12,11 +12,18 @@ import numpy as np
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.simulator.backtest import OURS, Backtest
-from carbonfleet.simulator.feeds import FromHistory, Perfect
-from carbonfleet.simulator.jobs import ReplayJob, every_hour, read_jobs, sweep, sweep_starts
-from carbonfleet.simulator.recorded import Corrected, Trusted, open_recording
-from carbonfleet.simulator.stage import Pool, pools_of
-from carbonfleet.simulator.trace import HOUR, Grid, ReplayError, open_grid
+from carbonfleet.simulator.grid import (
+    HOUR,
+    Corrected,
+    FromHistory,
+    Grid,
+    Perfect,
+    ReplayError,
+    Trusted,
+    open_grid,
+    open_recording,
+)
+from carbonfleet.simulator.replay import Pool, ReplayJob, every_hour, pools_of, read_jobs, sweep, sweep_starts
 
 HALF_YEAR: Final = "em_lca_2022H1_35zones.csv.gz"
 PORTAL: Final = "em_portal_2021_2022H1_NO_ES_BR_CISO.csv.gz"

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from carbonfleet.simulator.backtest import Result
+from carbonfleet.simulator.grid import ReplayError
 from carbonfleet.simulator.presets import Case
-from carbonfleet.simulator.score import Score
-from carbonfleet.simulator.stage import Run
-from carbonfleet.simulator.trace import ReplayError
+from carbonfleet.simulator.replay import Run, Score
 
 HEADINGS: Final = (
     "Policy", "g/kWh", "total g", "saved %", "share %", "mean %", "5th %", "delay h", "95th h", "makespan h",

@@ -8,11 +8,9 @@ from typing import Final
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.simulator.backtest import OURS, Backtest, FeedMaker
-from carbonfleet.simulator.feeds import FromHistory, Perfect
-from carbonfleet.simulator.jobs import ReplayJob, every_hour, read_jobs, span
+from carbonfleet.simulator.grid import HOUR, FromHistory, Grid, Perfect, ReplayError, open_grid
 from carbonfleet.simulator.presets import HISTORY_HOURS, Case, recorded_backtest
-from carbonfleet.simulator.stage import pools_of
-from carbonfleet.simulator.trace import HOUR, Grid, ReplayError, open_grid
+from carbonfleet.simulator.replay import ReplayJob, every_hour, pools_of, read_jobs, span
 
 FORECASTS: Final = ("none", "perfect", "recorded")
 SLOTS: Final = (60, 30, 20, 15)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from carbonfleet.simulator.stage import Run
-from carbonfleet.simulator.trace import HOUR, Grid
+from carbonfleet.simulator.grid import HOUR, Grid
+from carbonfleet.simulator.replay.fleet import Run
 
 
 @dataclass(frozen=True, slots=True)

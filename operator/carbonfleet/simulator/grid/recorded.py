@@ -14,8 +14,8 @@ import numpy as np
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Forecast, combined, hindcast
 from carbonfleet.placement.snapshot import FloatArray
-from carbonfleet.simulator.feeds import Forecasts
-from carbonfleet.simulator.trace import HOUR, Grid, ReplayError
+from carbonfleet.simulator.grid.feeds import Forecasts
+from carbonfleet.simulator.grid.trace import HOUR, Grid, ReplayError
 
 COLUMNS: Final = {"issued_at", "datetime_utc", "zone", "forecast_gco2_per_kwh", "actual_gco2_per_kwh"}
 DAY: Final = 24

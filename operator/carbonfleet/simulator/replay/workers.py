@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Final
 
-from carbonfleet.simulator.jobs import ReplayJob
-from carbonfleet.simulator.stage import Run
-from carbonfleet.simulator.trace import ReplayError
+from carbonfleet.simulator.grid import ReplayError
+from carbonfleet.simulator.replay.fleet import Run
+from carbonfleet.simulator.replay.jobs import ReplayJob
 
 Runs = tuple[Run, ...]
 Row = Callable[[Sequence[ReplayJob]], Runs]

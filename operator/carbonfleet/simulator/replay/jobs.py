@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from carbonfleet.simulator.trace import HOUR, MINUTE, ReplayError
+from carbonfleet.simulator.grid import HOUR, MINUTE, ReplayError
 
 SWEEP: Final = ((8, 84, 24.0, "tier-1"), (4, 96, 48.0, "tier-2"), (9, 96, 96.0, "tier-3"))
 """Jobs, minutes, hours of slack and tier of the sweep on two GPUs."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
-from carbonfleet.simulator.jobs import ReplayJob
-from carbonfleet.simulator.stage import Pool, Run
-from carbonfleet.simulator.trace import MINUTE, Grid, ReplayError
+from carbonfleet.simulator.grid import MINUTE, Grid, ReplayError
+from carbonfleet.simulator.replay.fleet import Pool, Run
+from carbonfleet.simulator.replay.jobs import ReplayJob
 
 MOST_TICKS: Final = 10_000_000
 

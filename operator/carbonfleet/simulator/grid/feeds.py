@@ -8,7 +8,7 @@ import numpy as np
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Forecast, Hindcast, hindcast
-from carbonfleet.simulator.trace import HOUR, Grid, ReplayError
+from carbonfleet.simulator.grid.trace import HOUR, Grid, ReplayError
 
 Forecasts = Mapping[tuple[str, SignalKind], Forecast]
 FEWEST_HOURS: Final = 24

@@ -1,4 +1,4 @@
-"""Other people's policies, to compare with: what routers and thresholds do, and what simple forecasts give."""
+"""Other schedulers' policies, to compare with: what routers and thresholds do, and what simple forecasts give."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -6,10 +6,10 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.placement.snapshot import FloatArray
-from carbonfleet.simulator.jobs import ReplayJob
-from carbonfleet.simulator.loop import Moment
-from carbonfleet.simulator.stage import Pool, Run
-from carbonfleet.simulator.trace import Grid
+from carbonfleet.simulator.grid import Grid
+from carbonfleet.simulator.replay.fleet import Pool, Run
+from carbonfleet.simulator.replay.jobs import ReplayJob
+from carbonfleet.simulator.replay.loop import Moment
 
 DAY: Final = 24
 MONTH: Final = 28 * DAY
@@ -168,7 +168,7 @@ def best_static(grid: Grid, hour: int) -> str:
     return grid.zones[int(past.mean(axis=1).argmin())]
 
 
-def rivals(grid: Grid, home: str, first_hour: int) -> tuple[Rule, ...]:
+def baselines(grid: Grid, home: str, first_hour: int) -> tuple[Rule, ...]:
     """All of them, the first being what savings are measured from; those that forecast need a day of history."""
     rules: tuple[Rule, ...] = (
         AtHome("immediate at home", grid, home),

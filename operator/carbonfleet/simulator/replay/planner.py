@@ -6,20 +6,19 @@ from datetime import timedelta
 from carbonfleet.api.job import Interruptible
 from carbonfleet.placement import Outcome, QueuedJob, plan
 from carbonfleet.placement.decision import Window
-from carbonfleet.simulator.feeds import Feed, Forecasts
-from carbonfleet.simulator.jobs import ReplayJob
-from carbonfleet.simulator.loop import Moment
-from carbonfleet.simulator.stage import Run, Stage, queued
-from carbonfleet.simulator.trace import Grid
+from carbonfleet.simulator.grid import Feed, Forecasts, Grid
+from carbonfleet.simulator.replay.fleet import ReplayFleet, Run, queued
+from carbonfleet.simulator.replay.jobs import ReplayJob
+from carbonfleet.simulator.replay.loop import Moment
 
 
 class Planner:
     """The same `plan` as the hub's, on the replay's snapshots."""
 
-    def __init__(self, name: str, stage: Stage, grid: Grid, feed: Feed) -> None:
+    def __init__(self, name: str, fleet: ReplayFleet, grid: Grid, feed: Feed) -> None:
         self.name = name
-        self._stage, self._grid, self._feed = stage, grid, feed
-        self._pools = {pool.name: pool for pool in stage.pools}
+        self._fleet, self._grid, self._feed = fleet, grid, feed
+        self._pools = {pool.name: pool for pool in fleet.pools}
         self._queued: dict[ReplayJob, QueuedJob] = {}
         self._hour = -1
         self._forecasts: Forecasts = {}
@@ -29,7 +28,7 @@ class Planner:
         if self._hour != moment.hour:
             self._hour, self._forecasts = moment.hour, self._feed.at(moment.hour)
         jobs = {job.name: job for job in moment.waiting}
-        snapshot = self._stage.snapshot(map(self._as_queued, moment.waiting), self._forecasts, moment.running)
+        snapshot = self._fleet.snapshot(map(self._as_queued, moment.waiting), self._forecasts, moment.running)
         found = []
         for decision in plan(snapshot, moment.now):
             if decision.outcome is Outcome.START and decision.window is not None:
@@ -47,7 +46,7 @@ class Planner:
 
 
 def foreseen(
-    stage: Stage,
+    fleet: ReplayFleet,
     grid: Grid,
     feed: Feed,
     jobs: Sequence[ReplayJob],
@@ -65,7 +64,7 @@ def foreseen(
         now = left[0].submitted
         chosen = [job for job in left if job.submitted < now + batch]
         left = left[len(chosen) :]
-        snapshot = stage.snapshot(
+        snapshot = fleet.snapshot(
             (queued(job, grid.signal, interruptible, ahead=True) for job in chosen), feed.at(grid.hour(now))
         )
         for decision in plan(snapshot, now):

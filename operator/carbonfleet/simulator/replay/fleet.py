@@ -1,4 +1,4 @@
-"""The stage of a replay: a spoke for each pool of GPUs, and jobs and reservations as the planner sees them."""
+"""The fleet of a replay: a spoke for each pool of GPUs, and jobs and reservations as the planner sees them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +22,8 @@ from carbonfleet.api.policy import FleetPolicy, PolicyMetadata, PolicySpec, Resi
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Forecast
 from carbonfleet.placement import Assumptions, PolicySet, QueuedJob, Reservation, Snapshot, Spoke
-from carbonfleet.simulator.jobs import ReplayJob
-from carbonfleet.simulator.trace import HOUR, MINUTE, Grid
+from carbonfleet.simulator.grid import HOUR, MINUTE, Grid
+from carbonfleet.simulator.replay.jobs import ReplayJob
 
 ENDLESS: Final = 100_000
 """GPUs of a pool without a limit on capacity."""
@@ -86,7 +86,7 @@ def pools_of(zones: Sequence[str], gpus: int | None) -> tuple[Pool, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class ReplayFleet:
     """What stays the same in all plans of a replay: spokes, policy and assumptions.
 
     PUE is 1, nothing is transferred, making the hardware is left out: grams are energy times intensity.
@@ -116,13 +116,15 @@ class Stage:
         )
 
 
-def stage_of(pools: tuple[Pool, ...], home: str, slot_minutes: int, *, doubt_weight: float | None = None) -> Stage:
-    """The stage for some pools. `doubt_weight` stands over the planner's own."""
+def replay_fleet(
+    pools: tuple[Pool, ...], home: str, slot_minutes: int, *, doubt_weight: float | None = None
+) -> ReplayFleet:
+    """The fleet for some pools. `doubt_weight` stands over the planner's own."""
     slot = slot_minutes * MINUTE
     assumptions = Assumptions(slot=slot, recheck=slot, embodied_share=0.0, maximum_signal_age=OLDEST_SIGNAL)
     if doubt_weight is not None:
         assumptions = replace(assumptions, doubt_weight=doubt_weight)
-    return Stage(
+    return ReplayFleet(
         pools=pools,
         home=home,
         spokes=tuple(Spoke(_facts(pool)) for pool in pools),

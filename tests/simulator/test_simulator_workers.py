@@ -12,11 +12,10 @@ from dataclasses import replace
 import pytest
 
 from carbonfleet.simulator.backtest import Backtest, run_backtest
-from carbonfleet.simulator.crew import Runs, replay_all
-from carbonfleet.simulator.jobs import ReplayJob, every_hour, sweep
-from carbonfleet.simulator.loop import Moment, replay
-from carbonfleet.simulator.stage import Run, pools_of
-from carbonfleet.simulator.trace import ReplayError
+from carbonfleet.simulator.grid import ReplayError
+from carbonfleet.simulator.replay import ReplayJob, Run, every_hour, pools_of, replay, replay_all, sweep
+from carbonfleet.simulator.replay.loop import Moment
+from carbonfleet.simulator.replay.workers import Runs
 from fixtures.made_grids import made_grid, write_long
 
 FIRST = 28 * 24

@@ -1,0 +1,21 @@
+"""Recorded grids, and what a planner is told of them at each hour of a replay."""
+
+from carbonfleet.simulator.grid.feeds import Feed, Forecasts, FromHistory, Perfect
+from carbonfleet.simulator.grid.recorded import Corrected, Recording, Trusted, open_recording
+from carbonfleet.simulator.grid.trace import HOUR, MINUTE, Grid, ReplayError, open_grid
+
+__all__ = [
+    "HOUR",
+    "MINUTE",
+    "Corrected",
+    "Feed",
+    "Forecasts",
+    "FromHistory",
+    "Grid",
+    "Perfect",
+    "Recording",
+    "ReplayError",
+    "Trusted",
+    "open_grid",
+    "open_recording",
+]

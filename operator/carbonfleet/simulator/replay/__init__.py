@@ -1,0 +1,34 @@
+"""Jobs replayed hour by hour on a fleet of GPUs, by carbonfleet's planner or another policy, and their scores."""
+
+from carbonfleet.simulator.replay.baselines import baselines
+from carbonfleet.simulator.replay.fleet import Pool, ReplayFleet, Run, pools_of, replay_fleet
+from carbonfleet.simulator.replay.jobs import ReplayJob, every_hour, read_jobs, span, sweep, sweep_starts
+from carbonfleet.simulator.replay.loop import Policy, replay
+from carbonfleet.simulator.replay.planner import Planner, foreseen
+from carbonfleet.simulator.replay.score import Scenario, Score, score
+from carbonfleet.simulator.replay.workers import Progress, Row, replay_all
+
+__all__ = [
+    "Planner",
+    "Policy",
+    "Pool",
+    "Progress",
+    "ReplayFleet",
+    "ReplayJob",
+    "Row",
+    "Run",
+    "Scenario",
+    "Score",
+    "baselines",
+    "every_hour",
+    "foreseen",
+    "pools_of",
+    "read_jobs",
+    "replay",
+    "replay_all",
+    "replay_fleet",
+    "score",
+    "span",
+    "sweep",
+    "sweep_starts",
+]
