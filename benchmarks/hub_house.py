@@ -25,7 +25,7 @@ from carbonfleet.local import git_daemon
 from carbonfleet.local.child import Child
 from carbonfleet.local.ports import free_port
 from carbonfleet.local.stack import HUB_NAMESPACE, kubectl
-from carbonfleet.signals.demo import ZONES, demo_value
+from carbonfleet.signals.sources.demo import ZONES, demo_value
 
 PROJECT = Path(__file__).parents[1]
 TEAM = "team-a"

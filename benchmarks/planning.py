@@ -37,19 +37,9 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import Interruptible, JobSpec
 from carbonfleet.api.policy import FleetPolicy
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.forecast import Forecast
 from carbonfleet.hub.planning import LastPlan, Quarantine, plan_around
-from carbonfleet.placement import (
-    Assumptions,
-    Forecast,
-    Outcome,
-    Plan,
-    PolicySet,
-    QueuedJob,
-    Reservation,
-    Snapshot,
-    Spoke,
-    plan,
-)
+from carbonfleet.placement import Assumptions, Outcome, Plan, PolicySet, QueuedJob, Reservation, Snapshot, Spoke, plan
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

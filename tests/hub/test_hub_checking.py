@@ -11,10 +11,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
 from carbon_servers import TOKEN, FakeElectricityMaps, HandClock
 
+from carbonfleet.http import Endpoint, Key
 from carbonfleet.hub.checking import AGAIN, Checking
-from carbonfleet.signals import Signals
-from carbonfleet.signals.electricitymaps import ElectricityMaps
-from carbonfleet.signals.settings import ElectricityMapsSettings, Endpoint, Key
+from carbonfleet.signals import ElectricityMapsSettings, Signals
+from carbonfleet.signals.sources.electricitymaps import ElectricityMaps
 from fixtures.fleet_values import facts_of
 from fixtures.kubeapi_server import eventually
 

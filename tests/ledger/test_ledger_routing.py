@@ -11,6 +11,7 @@ from placement_world import BARE, LIFECYCLE, job, spoke, world
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.report import ReportSpec
+from carbonfleet.http import Endpoint, Key
 from carbonfleet.hub.accounting import Attempt, account
 from carbonfleet.hub.past import KnownPast
 from carbonfleet.hub.settling import Settling
@@ -19,9 +20,8 @@ from carbonfleet.ledger.report import report
 from carbonfleet.placement import plan
 from carbonfleet.placement.decision import Outcome
 from carbonfleet.placement.record import record_of
-from carbonfleet.signals import Signals, SignalSettings
-from carbonfleet.signals.electricitymaps import ElectricityMaps
-from carbonfleet.signals.settings import ElectricityMapsSettings, Endpoint, Key
+from carbonfleet.signals import ElectricityMapsSettings, Signals, SignalSettings
+from carbonfleet.signals.sources.electricitymaps import ElectricityMaps
 
 ZONES = {"norway": "NO-NO1", "quebec": "CA-QC", "ohio": "US-MIDA-PJM"}
 COLUMNS = {zone: f"{place}_gco2_kwh" for place, zone in ZONES.items()}

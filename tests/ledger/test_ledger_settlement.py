@@ -8,6 +8,7 @@ from carbon_servers import TOKEN, FakeElectricityMaps, Fault, wave
 from ledger_values import HOUR, NOON, entry
 
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.http import Endpoint, Key
 from carbonfleet.hub.past import FinalPast, KnownPast
 from carbonfleet.hub.settling import AT_ONCE, Settling
 from carbonfleet.ledger import (
@@ -19,9 +20,8 @@ from carbonfleet.ledger import (
     energy_use,
     settlement,
 )
-from carbonfleet.signals import Signals, SignalSettings
-from carbonfleet.signals.electricitymaps import ElectricityMaps
-from carbonfleet.signals.settings import ElectricityMapsSettings, Endpoint, Key
+from carbonfleet.signals import ElectricityMapsSettings, Signals, SignalSettings
+from carbonfleet.signals.sources.electricitymaps import ElectricityMaps
 
 LIFECYCLE = SignalKind.AVERAGE_LIFECYCLE
 LATER = NOON + timedelta(days=3)

@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from carbon_servers import TOKEN, FakeElectricityMaps, HandClock
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.signals import SignalReading, Signals
-from carbonfleet.signals.electricitymaps import ElectricityMaps
-from carbonfleet.signals.settings import ElectricityMapsSettings, Endpoint, Key, SignalSettings
+from carbonfleet.http import Endpoint, Key
+from carbonfleet.signals import ElectricityMapsSettings, SignalReading, Signals, SignalSettings
+from carbonfleet.signals.sources.electricitymaps import ElectricityMaps
 
 LIFECYCLE = SignalKind.AVERAGE_LIFECYCLE
 ZONES = ("NO-NO1", "CA-QC", "US-MIDA-PJM")

@@ -6,10 +6,9 @@ import pytest
 from carbon_servers import FakeCarbonAwareSdk, wave
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.signals.carbonawaresdk import CarbonAwareSdk
-from carbonfleet.signals.reading import Reason
-from carbonfleet.signals.settings import CarbonAwareSdkSettings
+from carbonfleet.signals import Reason
 from carbonfleet.signals.source import Ask, Feed, MistrustedError, RefusedError, UnknownZoneError
+from carbonfleet.signals.sources.carbonawaresdk import CarbonAwareSdk, CarbonAwareSdkSettings
 
 LIFECYCLE = SignalKind.AVERAGE_LIFECYCLE
 ZONE, LOCATION = "US-MIDA-PJM", "eastus"

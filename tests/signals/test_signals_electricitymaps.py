@@ -7,7 +7,8 @@ import pytest
 from carbon_servers import TOKEN, FakeElectricityMaps, Fault, wave
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.signals.reading import PriceKind, Reason, Unit
+from carbonfleet.signals import PriceKind, Reason, SourceError
+from carbonfleet.signals.reading import Unit
 from carbonfleet.signals.source import (
     Ask,
     BadKeyError,
@@ -15,7 +16,6 @@ from carbonfleet.signals.source import (
     MistrustedError,
     NoDataError,
     RefusedError,
-    SourceError,
     ThrottledError,
     UnavailableError,
     UnknownZoneError,

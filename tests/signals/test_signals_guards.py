@@ -38,10 +38,10 @@ class Guard:
         return HERE.parent / name.split("_")[1] / f"{name}.py"
 
 
-MAPS, WEB, SCREEN = "signals/electricitymaps.py", "signals/web.py", "signals/screen.py"
-CHAIN, WATT = "signals/chain.py", "signals/watttime.py"
+MAPS, WEB, SCREEN = "signals/sources/electricitymaps.py", "http/client.py", "signals/validation.py"
+CHAIN, WATT = "forecast/fallback.py", "signals/sources/watttime.py"
 EM, TRAPS = "test_signals_electricitymaps", "test_signals_traps"
-DESK, WT = "test_signals_desk", "test_signals_watttime"
+DESK, WT = "test_signals_service", "test_signals_watttime"
 REFUSED = f"{TRAPS}::test_a_value_that_no_grid_has_is_refused_with_its_reason"
 WRONG_TIME = f"{TRAPS}::test_a_time_that_cannot_be_is_refused"
 FAILURE = f"{EM}::test_each_failure_has_its_own_error"
@@ -62,7 +62,7 @@ GUARDS = {
         f"{EM}::test_a_feed_outside_the_plan_is_not_asked_for",
     ),
     "refusal for good, asked again": Guard(
-        "signals/errand.py",
+        "signals/poller.py",
         "{RefusedError: _REFUSAL_REMEMBERED, BadKeyError",
         "{BadKeyError",
         f"{DESK}::test_a_refusal_is_remembered_for_a_day",
@@ -90,7 +90,7 @@ GUARDS = {
         f"{EM}::test_an_unknown_zone_is_refused_before_it_is_asked_for",
     ),
     "SDK's answer of another location": Guard(
-        "signals/carbonawaresdk.py",
+        "signals/sources/carbonawaresdk.py",
         "if item.location == location]",
         "]",
         "test_signals_carbonawaresdk::test_another_location_is_not_believed",
@@ -100,7 +100,7 @@ GUARDS = {
         MAPS, "about_zone = any(words in said.lower()", "about_zone = any(False and words", FAILURE
     ),
     "429 and no pause": Guard(
-        WEB, "self._gate.hold(error.retry_at)", "pass", f"{EM}::test_the_wait_that_the_server_names_is_kept"
+        WEB, "self._limiter.hold(error.retry_at)", "pass", f"{EM}::test_the_wait_that_the_server_names_is_kept"
     ),
     "Retry-After not heeded": Guard(
         WEB,
@@ -138,7 +138,7 @@ GUARDS = {
         f"{EM}::test_the_token_is_in_no_message_and_no_log",
     ),
     "dead server hammered": Guard(
-        "signals/gate.py",
+        "http/rate_limit.py",
         "if self._failures >= _FAILURES_TO_OPEN:",
         "if False:",
         f"{EM}::test_a_server_that_keeps_failing_is_left_alone_then_tried_once",
@@ -166,13 +166,13 @@ GUARDS = {
         REFUSED,
     ),
     "clean in a fossil zone": Guard(
-        "signals/zonedesk.py",
-        "batch = like_its_zone(batch, self.page.measured())",
+        "signals/zone.py",
+        "batch = like_its_zone(batch, self.history.measured())",
         "pass",
         f"{TRAPS}::test_a_direct_zero_in_a_fossil_zone_is_not_clean",
     ),
     "forecast unlike its zone": Guard(
-        "signals/plausible.py",
+        "signals/validation.py",
         "if 2 * len(unlike) > len(batch.readings):",
         "if False:",
         f"{TRAPS}::test_an_answer_that_is_mostly_unlike_its_zone_is_left_alone",
@@ -217,7 +217,7 @@ GUARDS = {
         MAPS, "not item.is_estimated", "True", f"{EM}::test_estimates_are_marked_and_settled_values_too"
     ),
     "estimate over the settled value": Guard(
-        "signals/archive.py",
+        "signals/store.py",
         "reading.settled, reading.fetched_at",
         "reading.fetched_at, reading.settled",
         "test_signals_store::test_an_estimate_that_comes_late_does_not_displace_the_settled_value",
@@ -247,20 +247,20 @@ GUARDS = {
         f"{TRAPS}::test_kinds_never_mix",
     ),
     "SDK's -1 for null": Guard(
-        "signals/carbonawaresdk.py",
+        "signals/sources/carbonawaresdk.py",
         "return None if value == _NULL else value",
         "return abs(value * 50)",
         "test_signals_carbonawaresdk::test_minus_one_stands_for_null_and_is_refused",
     ),
     # 5: how often
     "request for each job": Guard(
-        "signals/zonedesk.py",
+        "signals/zone.py",
         "if self._pending is not None or (self._due is not None and span.now < self._due):",
         "if self._pending is not None:",
         f"{DESK}::test_ten_thousand_jobs_cost_one_request_per_zone_and_refresh",
     ),
     "above the plan's rate": Guard(
-        "signals/gate.py", "if self._tokens < 1:", "if False:", f"{EM}::test_our_own_limit_holds_requests_back"
+        "http/rate_limit.py", "if self._tokens < 1:", "if False:", f"{EM}::test_our_own_limit_holds_requests_back"
     ),
     "ETag not sent": Guard(
         WEB,
@@ -301,25 +301,25 @@ GUARDS = {
     ),
     # 7: Great Britain
     "times with seconds": Guard(
-        "signals/ukcarbon.py",
+        "signals/sources/ukcarbon.py",
         '"%Y-%m-%dT%H:%MZ"',
         '"%Y-%m-%dT%H:%M:%SZ"',
         "test_signals_ukcarbon::test_the_forecast_begins_with_the_half_hour_that_holds_now",
     ),
     "slot before the asked one": Guard(
-        "signals/ukcarbon.py",
+        "signals/sources/ukcarbon.py",
         "if start is None or start > first:",
         "if True:",
         "test_signals_ukcarbon::test_the_slot_before_the_asked_one_is_left_out",
     ),
     "actual: null": Guard(
-        "signals/ukcarbon.py",
+        "signals/sources/ukcarbon.py",
         "else values.actual)",
         "else values.actual or values.forecast)",
         "test_signals_ukcarbon::test_measured_values_end_where_actual_is_null",
     ),
     "direct values as lifecycle": Guard(
-        "signals/ukcarbon.py",
+        "signals/sources/ukcarbon.py",
         "kind is SignalKind.AVERAGE_DIRECT and",
         "",
         "test_signals_ukcarbon::test_only_direct_values_of_great_britain_are_offered",

@@ -12,13 +12,13 @@ from carbonfleet.api.job import SignalLossAction
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement import plan
 from carbonfleet.placement.decision import Decision, Outcome
-from carbonfleet.signals.settings import Limits
+from carbonfleet.signals.settings import AgeLimits
 
 LIFECYCLE = SignalKind.AVERAGE_LIFECYCLE
 ZONES = {"oslo": "NO-NO1", "quebec": "CA-QC", "ohio": "US-MIDA-PJM"}
 SPOKES = [spoke(name, zone, gpus=64) for name, zone in ZONES.items()]
 DELAY = timedelta(hours=24)
-LIMITS = Limits()
+LIMITS = AgeLimits()
 OLDEST = {"forecast": LIMITS.forecast, "cached": LIMITS.cached, "profile": LIMITS.profile, "last": LIMITS.last}
 ERRORS = (None, -5, 0, 2, 9e6, "NaN", True)
 

@@ -9,13 +9,10 @@ from carbon_servers import FakePrices, Fault
 from carbonfleet.api import ClusterFacts
 from carbonfleet.api.cluster import PriceHours
 from carbonfleet.placement.lanes import hourly_prices
-from carbonfleet.signals import Market, PriceKind, TraceError, price_sources, repriced
-from carbonfleet.signals.clusterprices import ClusterPrices
-from carbonfleet.signals.httpprices import HttpPrices
-from carbonfleet.signals.market import Quotes
-from carbonfleet.signals.pricefile import PriceFile
-from carbonfleet.signals.reading import Reason
-from carbonfleet.signals.settings import HttpPriceSettings
+from carbonfleet.signals import Market, PriceKind, Quotes, Reason, TraceError, price_sources, repriced
+from carbonfleet.signals.prices.cluster_files import ClusterPrices
+from carbonfleet.signals.prices.price_file import PriceFile
+from carbonfleet.signals.prices.price_server import PriceServer, PriceServerSettings
 from fixtures.kubeapi_server import eventually
 
 ON_DEMAND, SPOT = PriceKind.GPU_ON_DEMAND, PriceKind.GPU_SPOT
@@ -53,8 +50,8 @@ def server():
 
 
 @pytest.fixture
-def listed(server, clock, endpoint) -> HttpPrices:
-    return HttpPrices(HttpPriceSettings(endpoint=endpoint(server.url, tries=1)), clock)
+def listed(server, clock, endpoint) -> PriceServer:
+    return PriceServer(PriceServerSettings(endpoint=endpoint(server.url, tries=1)), clock)
 
 
 def price(market, kind=ON_DEMAND, pool=POOL):

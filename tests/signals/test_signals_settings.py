@@ -13,9 +13,17 @@ import carbonfleet.signals
 from carbonfleet.api import ClusterFacts
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.cli.signals import app
-from carbonfleet.signals import SettingsError, load_settings, open_signals, open_signals_file
-from carbonfleet.signals.regions import annual_factors, regions, watttime_regions, zone_doubt, zone_of
-from carbonfleet.signals.settings import Endpoint, SignalSettings
+from carbonfleet.http import Endpoint
+from carbonfleet.signals import (
+    SettingsError,
+    SignalSettings,
+    load_settings,
+    open_signals,
+    open_signals_file,
+    zone_doubt,
+    zone_of,
+)
+from carbonfleet.signals.regions import annual_factors, regions, watttime_regions
 
 FULL = """
 sources:

@@ -11,8 +11,8 @@ import pytest
 from postgresql_server import drop_tables, postgresql
 
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.forecast import Issue
 from carbonfleet.signals import HistoryStore, Reading, StoreError
-from carbonfleet.signals.issue import Issue
 from carbonfleet.signals.reading import Unit
 
 LIFECYCLE = SignalKind.AVERAGE_LIFECYCLE

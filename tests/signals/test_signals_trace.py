@@ -9,10 +9,9 @@ import pytest
 from carbon_servers import wave
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.signals import TraceError, TraceSource, read_trace
-from carbonfleet.signals.demo import SOURCE_NAME, demo_trace, demo_value, replayed
-from carbonfleet.signals.reading import Reason
+from carbonfleet.signals import Reason, TraceError, TraceSource, read_trace
 from carbonfleet.signals.source import Ask, Feed, NoDataError
+from carbonfleet.signals.sources.demo import SOURCE_NAME, demo_trace, demo_value, replayed
 
 LIFECYCLE, DIRECT = SignalKind.AVERAGE_LIFECYCLE, SignalKind.AVERAGE_DIRECT
 HOUR = timedelta(hours=1)

@@ -6,9 +6,9 @@ import pytest
 from carbon_servers import FakeElectricityMaps, wave
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.signals.reading import PriceKind, Reason
-from carbonfleet.signals.screen import Frame, Point, screen
+from carbonfleet.signals import PriceKind, Reason
 from carbonfleet.signals.source import Ask, Feed
+from carbonfleet.signals.validation import Frame, Point, validate
 
 LIFECYCLE = SignalKind.AVERAGE_LIFECYCLE
 HOUR = timedelta(hours=1)
@@ -18,7 +18,7 @@ NOON = datetime(2025, 12, 15, 12, tzinfo=UTC)
 def screened(*points: tuple[object, object], kind=LIFECYCLE, feed=Feed.MEASURED):
     """Values kept and reasons for what was not."""
     ask = Ask("SE", kind, feed, NOON - 24 * HOUR, NOON)
-    kept, refused = screen((Point(at, value) for at, value in points), Frame(ask, "test", HOUR, NOON))
+    kept, refused = validate((Point(at, value) for at, value in points), Frame(ask, "test", HOUR, NOON))
     return [reading.value for reading in kept], [rejection.reason for rejection in refused]
 
 

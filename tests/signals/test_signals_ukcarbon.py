@@ -6,10 +6,9 @@ import pytest
 from carbon_servers import FakeUkCarbon, Fault, uk_value
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.signals.reading import Reason
-from carbonfleet.signals.settings import UkCarbonSettings
+from carbonfleet.signals import Reason
 from carbonfleet.signals.source import Ask, Feed, NoDataError, UnavailableError
-from carbonfleet.signals.ukcarbon import UkCarbon
+from carbonfleet.signals.sources.ukcarbon import UkCarbon, UkCarbonSettings
 
 DIRECT = SignalKind.AVERAGE_DIRECT
 HALF_HOUR = timedelta(minutes=30)

@@ -7,11 +7,11 @@ import pytest
 from carbon_servers import PASSWORD, USER, FakeWattTime, Fault, pounds
 
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.http import Key
 from carbonfleet.signals import TraceSource
-from carbonfleet.signals.issue import hourly_means
-from carbonfleet.signals.settings import Key, WattTimeSettings
+from carbonfleet.signals.reading import hourly_means
 from carbonfleet.signals.source import Ask, BadKeyError, Feed, MistrustedError, RefusedError, UnavailableError
-from carbonfleet.signals.watttime import WattTime
+from carbonfleet.signals.sources.watttime import WattTime, WattTimeSettings
 
 MARGINAL = SignalKind.MARGINAL
 ZONE, REGION = "US-CAL-CISO", "CAISO_NORTH"

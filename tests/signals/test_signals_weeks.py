@@ -8,13 +8,13 @@ import pytest
 from carbon_servers import Fault, wave
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.signals.settings import Limits
-from carbonfleet.signals.static import StaticFactors
+from carbonfleet.signals.settings import AgeLimits
+from carbonfleet.signals.sources.static import StaticFactors
 
 LIFECYCLE = SignalKind.AVERAGE_LIFECYCLE
 HOUR = timedelta(hours=1)
 ZONES = ("NO-NO1", "CA-QC", "US-MIDA-PJM")
-LIMITS = Limits()
+LIMITS = AgeLimits()
 OLDEST = {
     "forecast": LIMITS.forecast,
     "cached": LIMITS.cached,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.signals.trace import TraceError
+from carbonfleet.signals import TraceError
 from carbonfleet.simulator.grid import Grid, ReplayError, open_grid
 
 START = datetime(2024, 3, 1, tzinfo=UTC)

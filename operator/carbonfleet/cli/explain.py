@@ -115,8 +115,14 @@ def _read_job(manifest: Path) -> "CarbonTrainingJob":
 
 def _signals(settings: Path | None, demo: bool) -> "tuple[Clock, Signals]":
     from carbonfleet.clock import Clock
-    from carbonfleet.signals import SettingsError, SignalSettings, SourceError, load_settings, open_signals
-    from carbonfleet.signals.settings import DemoSettings
+    from carbonfleet.signals import (
+        DemoSettings,
+        SettingsError,
+        SignalSettings,
+        SourceError,
+        load_settings,
+        open_signals,
+    )
 
     try:
         if demo:

@@ -63,7 +63,7 @@ def check(settings: Settings = None, zone: Zones = None, fleet: Fleet = Path("fl
 
     Exit code 1 when a zone has none that works.
     """
-    from carbonfleet.signals.regions import zone_doubt
+    from carbonfleet.signals import zone_doubt
 
     clusters = _clusters(fleet) if not zone else ()
     zones = _zones(zone, clusters)
@@ -87,10 +87,14 @@ def check(settings: Settings = None, zone: Zones = None, fleet: Fleet = Path("fl
 
 def _open(settings: Path | None) -> "Signals":
     from carbonfleet.clock import Clock
-    from carbonfleet.signals import SignalSettings, open_signals, open_signals_file
-    from carbonfleet.signals.settings import SettingsError
-    from carbonfleet.signals.store import StoreError
-    from carbonfleet.signals.trace import TraceError
+    from carbonfleet.signals import (
+        SettingsError,
+        SignalSettings,
+        StoreError,
+        TraceError,
+        open_signals,
+        open_signals_file,
+    )
 
     clock = Clock.from_environment()
     try:

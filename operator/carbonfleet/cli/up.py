@@ -28,7 +28,7 @@ def up(
     from carbonfleet.local.ray_head import RayHeadError
     from carbonfleet.local.screen import Screen
     from carbonfleet.local.stack import Stack, StackSettings
-    from carbonfleet.signals.settings import TOKEN_VARIABLE
+    from carbonfleet.signals import TOKEN_VARIABLE
 
     if not (project / "fleet" / "clusters").is_dir():
         fail(f"{project.resolve()} is no checkout of carbonfleet: it has no fleet/clusters; see --project")

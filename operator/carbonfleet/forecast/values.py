@@ -1,9 +1,10 @@
 """Measured history and forecasts of a zone's carbon intensity, as plain values."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -77,3 +78,43 @@ class History:
         if index < 0 or moment - self.hours[index] >= HOUR:
             return None
         return self.grams_per_kwh[index]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Issue:
+    """Forecast values, shape (hours,), slot i covering [start + i h, start + (i+1) h); NaN in gaps."""
+
+    source: str
+    issued_at: datetime
+    fetched_at: datetime
+    start: datetime
+    grams_per_kwh: FloatArray
+    exact: bool = False
+
+    @classmethod
+    def of_values(
+        cls,
+        *,
+        source: str,
+        issued_at: datetime,
+        fetched_at: datetime,
+        start: datetime,
+        values: Sequence[float | None],
+        exact: bool,
+    ) -> Self:
+        """From a store's row."""
+        return cls(source, issued_at, fetched_at, start, np.array(values, dtype=np.float64), exact)
+
+    @property
+    def end(self) -> datetime:
+        """The end of the last hour."""
+        return self.start + HOUR * self.grams_per_kwh.size
+
+    def over(self, start: datetime, hours: int) -> FloatArray:
+        """The values of `hours` hours from `start` on; NaN where there are none."""
+        result = np.full(hours, np.nan)
+        shift = (self.start - start) // HOUR
+        first, last = max(0, shift), min(hours, shift + self.grams_per_kwh.size)
+        if first < last:
+            result[first:last] = self.grams_per_kwh[first - shift : last - shift]
+        return result

@@ -14,7 +14,7 @@ from carbonfleet.hub.turns import LOOK_EVERY, Turn, may_turn, next_look, next_qu
 from carbonfleet.hub.view import JobView
 from carbonfleet.hub.world import World
 from carbonfleet.placement.decision import Outcome
-from carbonfleet.signals.trace import floor_hour
+from carbonfleet.signals import floor_hour
 
 
 def watch(world: World, scene: Scene) -> Scene:

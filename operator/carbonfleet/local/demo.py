@@ -26,8 +26,8 @@ from carbonfleet.local.footprint import Footprint
 from carbonfleet.local.ray_head import RayHeadError
 from carbonfleet.local.screen import Screen
 from carbonfleet.local.stack import Stack, StackSettings
-from carbonfleet.signals.demo import SOURCE_NAME
-from carbonfleet.signals.settings import TOKEN_VARIABLE
+from carbonfleet.signals import TOKEN_VARIABLE
+from carbonfleet.signals.sources.demo import SOURCE_NAME
 
 START: Final = datetime(2025, 12, 16, 1, tzinfo=UTC)
 """Ohio's grid gets cleaner in the hours after it, so that a job has something to wait for."""

@@ -1,23 +1,40 @@
 """Carbon and price signals: sources behind one protocol, with cache and fallback."""
 
-from carbonfleet.signals.desk import SignalReading, Signals
-from carbonfleet.signals.market import Market, Quotes, price_sources, repriced
-from carbonfleet.signals.opening import open_market, open_signals, open_signals_file
-from carbonfleet.signals.overview import ZoneView
-from carbonfleet.signals.reading import PriceKind, Reading, Rejection
+from carbonfleet.signals.prices import Market, Quotes, price_sources, repriced
+from carbonfleet.signals.reading import PriceKind, Reading, Reason, Rejection, floor_hour
 from carbonfleet.signals.regions import zone_doubt, zone_of
+from carbonfleet.signals.service import (
+    SignalReading,
+    Signals,
+    ZoneView,
+    open_market,
+    open_signals,
+    open_signals_file,
+)
 from carbonfleet.signals.settings import SettingsError, SignalSettings, load_settings
 from carbonfleet.signals.source import Finding, Source, SourceError
+from carbonfleet.signals.sources import (
+    TOKEN_VARIABLE,
+    DemoSettings,
+    ElectricityMapsSettings,
+    Trace,
+    TraceError,
+    TraceSource,
+    read_trace,
+)
 from carbonfleet.signals.store import HistoryStore, StoreError
-from carbonfleet.signals.trace import Trace, TraceError, TraceSource, read_trace
 
 __all__ = [
+    "TOKEN_VARIABLE",
+    "DemoSettings",
+    "ElectricityMapsSettings",
     "Finding",
     "HistoryStore",
     "Market",
     "PriceKind",
     "Quotes",
     "Reading",
+    "Reason",
     "Rejection",
     "SettingsError",
     "SignalReading",
@@ -30,6 +47,7 @@ __all__ = [
     "TraceError",
     "TraceSource",
     "ZoneView",
+    "floor_hour",
     "load_settings",
     "open_market",
     "open_signals",

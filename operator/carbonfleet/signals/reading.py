@@ -1,12 +1,14 @@
 """One number of the grid or of the market, with all that must be known of it, and why one is refused."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from carbonfleet.api.signal import SignalKind
 
-HOUR = timedelta(hours=1)
+HOUR: Final = timedelta(hours=1)
 
 
 class PriceKind(StrEnum):
@@ -100,3 +102,52 @@ class Rejection:
 
     def __str__(self) -> str:
         return f"{self.zone} {self.at}: {self.reason.value}: {self.message}"
+
+
+def floor_hour(moment: datetime) -> datetime:
+    """The start of the UTC hour that holds `moment`."""
+    moment = moment.astimezone(UTC)
+    return moment - timedelta(minutes=moment.minute, seconds=moment.second, microseconds=moment.microsecond)
+
+
+def hourly_means(readings: Iterable[Reading]) -> dict[datetime, tuple[float, float]]:
+    """By the hour's start: the time-weighted mean, and how much of the hour is known (0 to 1]."""
+    sums: dict[datetime, tuple[float, float]] = {}
+    for reading in readings:
+        for hour, share in _shares(reading):
+            total, known = sums.get(hour, (0.0, 0.0))
+            sums[hour] = (total + reading.value * share, known + share)
+    return {hour: (total / known, known) for hour, (total, known) in sums.items()}
+
+
+def in_one_step(readings: Sequence[Reading]) -> tuple[Reading, ...]:
+    """The readings as they are where all have the same step, otherwise their hourly means."""
+    if len({reading.step for reading in readings}) <= 1:
+        return tuple(readings)
+    by_hour: dict[datetime, list[Reading]] = {}
+    for reading in readings:
+        by_hour.setdefault(floor_hour(reading.start), []).append(reading)
+    means = hourly_means(readings)
+    return tuple(
+        replace(
+            part[0],
+            start=hour,
+            step=HOUR,
+            value=means[hour][0],
+            settled=all(reading.settled for reading in part),
+        )
+        for hour, part in sorted(by_hour.items())
+    )
+
+
+def _shares(reading: Reading) -> Iterable[tuple[datetime, float]]:
+    """The hours that a reading touches, with the share of each hour that it covers."""
+    hour = floor_hour(reading.start)
+    if reading.step == HOUR and hour == reading.start:
+        return ((hour, 1.0),)
+    shares = []
+    while hour < reading.end:
+        overlap = min(reading.end, hour + HOUR) - max(reading.start, hour)
+        shares.append((hour, overlap / timedelta(hours=1)))
+        hour += HOUR
+    return shares

@@ -4,9 +4,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from carbonfleet.signals.reading import Kind, Reading, Rejection
+import numpy as np
+from pydantic import Field
+
+from carbonfleet.clock import Clock
+from carbonfleet.forecast import Issue
+from carbonfleet.http import Endpoint, JsonClient
+from carbonfleet.signals.reading import HOUR, Kind, Reading, Rejection, hourly_means
+
+PlaceName = Annotated[str, Field(min_length=1, max_length=128)]
+"""A provider's own name for a zone."""
 
 
 class Feed(StrEnum):
@@ -46,6 +55,15 @@ class Batch:
     exact: bool = False
     """A forecast without doubt: a trace that is replayed."""
 
+    def issue(self) -> Issue:
+        """The readings of a forecast on whole hours."""
+        hours = hourly_means(self.readings)
+        start = min(hours)
+        values = np.full((max(hours) - start) // HOUR + 1, np.nan)
+        for hour, (value, _) in hours.items():
+            values[(hour - start) // HOUR] = value
+        return Issue(self.source, self.issued_at, self.fetched_at, start, values, self.exact)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -76,7 +94,7 @@ class Source(Protocol):
         ...
 
     def fetch(self, ask: Ask, now: datetime) -> Batch:
-        """The answer, screened. Raises SourceError and nothing else."""
+        """The answer, validated. Raises SourceError and nothing else."""
         ...
 
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
@@ -133,3 +151,8 @@ class MistrustedError(SourceError):
     """An answer came, but it can't be believed."""
 
     reason = "Mistrusted"
+
+
+def provider_client(endpoint: Endpoint, clock: Clock) -> JsonClient:
+    """A client for a provider's server, which fails with UnavailableError and ThrottledError."""
+    return JsonClient(endpoint, clock, UnavailableError, ThrottledError)

@@ -11,8 +11,7 @@ import numpy as np
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.snapshot import FloatArray
-from carbonfleet.signals.reading import Reason
-from carbonfleet.signals.trace import Trace, read_trace
+from carbonfleet.signals import Reason, Trace, read_trace
 
 HOUR: Final = timedelta(hours=1)
 MINUTE: Final = timedelta(minutes=1)

@@ -5,13 +5,22 @@ import csv
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
+from carbonfleet.api.wire import Wire
 from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, Reason, Rejection, subject, unit_of
-from carbonfleet.signals.screen import number_problem, parse_time
 from carbonfleet.signals.source import Ask, Batch, Feed, Finding, NoDataError
-from carbonfleet.signals.trace import TraceError
+from carbonfleet.signals.sources import TraceError
+from carbonfleet.signals.validation import number_problem, parse_time
 
 COLUMNS = ("datetime_utc", "cluster", "pool", "kind", "usd_per_gpu_hour")
+
+
+class PriceFileSettings(Wire):
+    """A CSV file of GPU prices."""
+
+    type: Literal["price-file"] = "price-file"
+    path: Path
 
 
 class PriceFile:

@@ -3,22 +3,35 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
+from pydantic import Field
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.api.wire import format_duration
-from carbonfleet.forecast import Forecast, extend
-from carbonfleet.placement.snapshot import FloatArray
-from carbonfleet.signals.issue import Issue
-from carbonfleet.signals.reading import HOUR
-from carbonfleet.signals.settings import Limits
+from carbonfleet.api.wire import Duration, Wire, format_duration
+from carbonfleet.forecast.issued import extend
+from carbonfleet.forecast.values import HOUR, FloatArray, Forecast, Issue
 
 _LONGEST_GAP_HOURS: Final = 2
 _LAST_VALUE_DRIFT: Final = 0.1
 _STATIC_DOUBT: Final = 0.3
 """Hours of one zone scatter by about this share of the annual mean in fossil grids, by more in windy ones."""
+
+
+Link = Literal["forecast", "cached", "profile", "last", "static"]
+
+
+class AgeLimits(Wire):
+    """How old data may be, in each link of the fallback chain."""
+
+    forecast: Duration = Field(default="2h", validate_default=True)
+    """A forecast issued longer ago counts as cached."""
+    cached: Duration = Field(default="24h", validate_default=True)
+    measured: Duration = Field(default="3h", validate_default=True)
+    """A newest value older than this is stale: it is no longer the level of now."""
+    profile: Duration = Field(default="48h", validate_default=True)
+    last: Duration = Field(default="12h", validate_default=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +66,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
+class ZoneData:
     """All that is known of one zone and kind."""
 
     zone: str
@@ -78,7 +91,7 @@ class Span:
     hours: int
 
 
-LinkRule = Callable[[Known, Span, Limits], Forecast | str]
+LinkRule = Callable[[ZoneData, Span, AgeLimits], Forecast | str]
 
 
 def expected_error(values: FloatArray, hours_ahead: FloatArray, measured: FloatArray | None) -> FloatArray:
@@ -107,7 +120,7 @@ def fill_gaps(values: FloatArray) -> FloatArray:
     return np.interp(slots, known, values[known])
 
 
-def _issued(known: Known, span: Span, link: str, oldest: datetime, limits: Limits) -> Forecast | str:
+def _issued(known: ZoneData, span: Span, link: str, oldest: datetime, limits: AgeLimits) -> Forecast | str:
     why = "no forecast"
     for issue in known.issues:
         if issue.issued_at < oldest:
@@ -122,7 +135,7 @@ def _issued(known: Known, span: Span, link: str, oldest: datetime, limits: Limit
     return why
 
 
-def _forecast(known: Known, span: Span, issue: Issue, values: FloatArray, link: str) -> Forecast:
+def _forecast(known: ZoneData, span: Span, issue: Issue, values: FloatArray, link: str) -> Forecast:
     ahead = _hours_ahead(values.size, span.start, issue.issued_at)
     errors = (known.errors or {}).get(issue.source)
     doubt = np.zeros(values.size) if issue.exact else expected_error(values, ahead, errors)
@@ -130,7 +143,7 @@ def _forecast(known: Known, span: Span, issue: Issue, values: FloatArray, link: 
     return issued if issue.exact else _carried_on(issued, known, span)
 
 
-def _carried_on(issued: Forecast, known: Known, span: Span) -> Forecast:
+def _carried_on(issued: Forecast, known: ZoneData, span: Span) -> Forecast:
     """A forecast that ends before the span does, with the profile behind it where there is one."""
     if issued.grams_per_kwh.size >= span.hours:
         return issued
@@ -145,17 +158,17 @@ def _carried_on(issued: Forecast, known: Known, span: Span) -> Forecast:
     )
 
 
-def live(known: Known, span: Span, limits: Limits) -> Forecast | str:
+def live(known: ZoneData, span: Span, limits: AgeLimits) -> Forecast | str:
     """A forecast issued a short while ago."""
     return _issued(known, span, "forecast", span.now - limits.forecast, limits)
 
 
-def cached(known: Known, span: Span, limits: Limits) -> Forecast | str:
+def cached(known: ZoneData, span: Span, limits: AgeLimits) -> Forecast | str:
     """An older forecast that still covers the present; its doubt grows as hours ahead do."""
     return _issued(known, span, "cached", span.now - limits.cached, limits)
 
 
-def profile(known: Known, span: Span, limits: Limits) -> Forecast | str:
+def profile(known: ZoneData, span: Span, limits: AgeLimits) -> Forecast | str:
     """A forecast from the zone's own history, towards the latest level."""
     measured, shape = known.measured, known.profile()
     if measured is None or shape is None:
@@ -171,7 +184,7 @@ def profile(known: Known, span: Span, limits: Limits) -> Forecast | str:
     return replace(shape, start=span.start, grams_per_kwh=values[chosen], doubt_grams_per_kwh=doubt[chosen])
 
 
-def last(known: Known, span: Span, limits: Limits) -> Forecast | str:
+def last(known: ZoneData, span: Span, limits: AgeLimits) -> Forecast | str:
     """The last good value, held level; its doubt grows with the square root of the hours."""
     measured = known.measured
     if measured is None:
@@ -194,7 +207,7 @@ def last(known: Known, span: Span, limits: Limits) -> Forecast | str:
     )
 
 
-def static(known: Known, span: Span, limits: Limits) -> Forecast | str:
+def static(known: ZoneData, span: Span, limits: AgeLimits) -> Forecast | str:
     """The factor that people declared for the zone."""
     if known.static is None:
         return "no static factor is declared"
@@ -214,7 +227,7 @@ LINKS: Final[Mapping[str, LinkRule]] = {
 }
 
 
-def forecast(known: Known, span: Span, chain: tuple[str, ...], limits: Limits) -> Forecast | str:
+def forecast_of(known: ZoneData, span: Span, chain: tuple[str, ...], limits: AgeLimits) -> Forecast | str:
     """What the first link that holds gives; if none does, why each one does not."""
     reasons = []
     for name in chain:

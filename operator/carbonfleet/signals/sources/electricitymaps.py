@@ -4,16 +4,15 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.api.wire import Foreign, format_time
+from carbonfleet.api.wire import Foreign, Wire, ZoneKey, format_time
 from carbonfleet.clock import Clock
+from carbonfleet.http import Answer, Endpoint, Key
 from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reason
-from carbonfleet.signals.screen import Frame, Point, parse_time, screen
-from carbonfleet.signals.settings import ElectricityMapsSettings
 from carbonfleet.signals.source import (
     Ask,
     BadKeyError,
@@ -22,12 +21,14 @@ from carbonfleet.signals.source import (
     Finding,
     MistrustedError,
     NoDataError,
+    PlaceName,
     RefusedError,
     SourceError,
     UnavailableError,
     UnknownZoneError,
+    provider_client,
 )
-from carbonfleet.signals.web import Answer, JsonClient
+from carbonfleet.signals.validation import Frame, Point, parse_time, validate
 
 _ENDPOINTS: Final = {
     Feed.FORECAST: ("forecast",),
@@ -46,7 +47,7 @@ _CATALOGUE_AGE: Final = timedelta(hours=24)
 
 
 class _Item(Foreign):
-    """One value of an answer; nothing in it is believed before it is screened."""
+    """One value of an answer; nothing in it is believed before it is validated."""
 
     zone: str | None = None
     carbon_intensity: object = None
@@ -81,6 +82,21 @@ class _Zone(Foreign):
     access: tuple[str, ...] | None = Field(default=None)
 
 
+TOKEN_VARIABLE: Final = "ELECTRICITY_MAPS_TOKEN"  # noqa: S105 - the variable's name
+
+
+class ElectricityMapsSettings(Wire):
+    """Electricity Maps, version 3 or 4 of its API."""
+
+    type: Literal["electricitymaps"] = "electricitymaps"
+    version: Literal["v3", "v4"] = "v3"
+    endpoint: Endpoint = Endpoint(url="https://api.electricitymaps.com")
+    token: Key = Key(variable=TOKEN_VARIABLE)
+    horizon_hours: Annotated[int, Field(ge=1, le=168)] = 72
+    locations: Mapping[ZoneKey, PlaceName] = {}
+    """How to ask for a zone other than by its key: `lat,lon`, or `provider:region` of a cloud."""
+
+
 class ElectricityMaps:
     """One account with Electricity Maps."""
 
@@ -88,7 +104,7 @@ class ElectricityMaps:
 
     def __init__(self, settings: ElectricityMapsSettings, clock: Clock) -> None:
         self._settings = settings
-        self._client = JsonClient(settings.endpoint, clock)
+        self._client = provider_client(settings.endpoint, clock)
         self._catalogue: Mapping[str, _Zone] | None = None
         self._catalogue_at: datetime | None = None
         self._lock = threading.Lock()
@@ -166,7 +182,7 @@ class ElectricityMaps:
         if series.temporal_granularity != "hourly":
             raise MistrustedError(f"{self.name} answered {series.temporal_granularity[:32]!r} values, not hourly")
         frame = Frame(ask, self.name, HOUR, now)
-        readings, rejected = screen((_point(item, ask) for item in series.items), frame)
+        readings, rejected = validate((_point(item, ask) for item in series.items), frame)
         if not readings:
             why = f"; the first: {rejected[0]}" if rejected else ""
             raise (MistrustedError if rejected else NoDataError)(f"{self.name} gave no usable value of {ask.zone}{why}")

@@ -1,6 +1,6 @@
 """What is known of each zone, in memory: the newest forecasts and the last 28 days."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -8,14 +8,10 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.forecast import History
-from carbonfleet.signals.accuracy import Accuracy
-from carbonfleet.signals.archive import family
-from carbonfleet.signals.chain import Known, Measured
-from carbonfleet.signals.issue import Issue, hourly_means
-from carbonfleet.signals.profiling import Profiling
-from carbonfleet.signals.reading import HOUR, Reading
+from carbonfleet.forecast import Accuracy, Forecast, History, Issue, Measured, ZoneData
+from carbonfleet.signals.reading import HOUR, Reading, hourly_means
 from carbonfleet.signals.source import Batch, Feed
+from carbonfleet.signals.store import family
 
 KEPT: Final = timedelta(days=28)
 
@@ -31,7 +27,7 @@ class _Hour:
 
 
 @dataclass(slots=True)
-class Page:
+class ZoneHistory:
     """One zone and kind."""
 
     zone: str
@@ -52,7 +48,7 @@ class Page:
     def absorb(self, batch: Batch) -> None:
         """Take a source's answer in."""
         if batch.ask.feed is Feed.FORECAST:
-            self.take_issue(Issue.of(batch))
+            self.take_issue(batch.issue())
         else:
             self.take_readings(batch.readings, batch.fetched_at)
 
@@ -104,18 +100,18 @@ class Page:
         """How many hours before then are known."""
         return sum(hour < moment for hour in self._hours)
 
-    def known(self, profiling: Profiling) -> Known:
+    def data(self, newest_profile: Callable[[Measured | None, int], Forecast | None]) -> ZoneData:
         """What the chain needs."""
         measured = self.measured()
         issues = sorted(self._issues.values(), key=lambda issue: -self._rank(issue.source))
-        return Known(
+        return ZoneData(
             self.zone,
             self.signal,
             tuple(issues),
             measured,
             self.static,
             self.accuracy.errors(),
-            lambda: profiling.newest(measured, self.measured_version),
+            lambda: newest_profile(measured, self.measured_version),
         )
 
     def measured(self) -> Measured | None:
@@ -133,7 +129,7 @@ class Page:
             values[(hour - first) // HOUR] = entry.value
         return Measured(first, values, self._hours[newest].source)
 
-    def history(self) -> History:
+    def values(self) -> History:
         """The values of the last 28 days, oldest first."""
         if self._history is None or self._history[0] != self.measured_version:
             hours = tuple(sorted(self._hours))

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class Query:
     """What to find out of one zone and kind: the first of `asks` that any source answers."""
 
     asks: tuple[Ask, ...]
@@ -36,17 +36,17 @@ class Errand:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an errand ended: an answer or none, and every failure on the way."""
+class PollResult:
+    """How an query ended: an answer or none, and every failure on the way."""
 
-    errand: Errand
+    query: Query
     batch: Batch | None
     failures: tuple[tuple[str, Feed, SourceError], ...]
     """Source, feed and what went wrong."""
 
 
-class Messenger:
-    """Runs errands; remembers what sources refused for good."""
+class Poller:
+    """Runs queries; remembers what sources refused for good."""
 
     def __init__(self, sources: Sequence[Source], workers: int) -> None:
         self._sources = tuple(sources)
@@ -66,25 +66,25 @@ class Messenger:
         """The sources that could answer, in their order."""
         return tuple(source for source in self._sources if source.offers(zone, kind, feed))
 
-    def send(self, errand: Errand) -> Future[Outcome]:
+    def send(self, query: Query) -> Future[PollResult]:
         """The outcome to come; it is there at once when no remote source could be asked."""
-        if any(source.remote for ask in errand.asks for source in self.offering(ask.zone, ask.kind, ask.feed)):
-            return self._pool.submit(self.run, errand)
-        done: Future[Outcome] = Future()
-        done.set_result(self.run(errand))
+        if any(source.remote for ask in query.asks for source in self.offering(ask.zone, ask.kind, ask.feed)):
+            return self._pool.submit(self.run, query)
+        done: Future[PollResult] = Future()
+        done.set_result(self.run(query))
         return done
 
-    def run(self, errand: Errand) -> Outcome:
+    def run(self, query: Query) -> PollResult:
         """Ask until somebody answers. Never raises."""
         failures: list[tuple[str, Feed, SourceError]] = []
-        for ask in errand.asks:
+        for ask in query.asks:
             for source in self.offering(ask.zone, ask.kind, ask.feed):
                 try:
-                    return Outcome(errand, self.fetch(source, ask, errand.now), tuple(failures))
+                    return PollResult(query, self.fetch(source, ask, query.now), tuple(failures))
                 except SourceError as error:
                     failures.append((source.name, ask.feed, error))
                     _log.debug("%s of %s from %s: %s", ask.feed, ask.zone, source.name, error)
-        return Outcome(errand, None, tuple(failures))
+        return PollResult(query, None, tuple(failures))
 
     def fetch(self, source: Source, ask: Ask, now: datetime) -> Batch:
         """One source's answer, unless it refused this question for good before. Raises SourceError."""

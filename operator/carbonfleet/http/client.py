@@ -4,7 +4,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -15,15 +15,18 @@ import urllib3
 from requests.auth import AuthBase
 
 from carbonfleet.clock import Clock
-from carbonfleet.signals.gate import Gate
-from carbonfleet.signals.settings import Endpoint
-from carbonfleet.signals.source import ThrottledError, UnavailableError
+from carbonfleet.http.endpoint import Endpoint
+from carbonfleet.http.errors import HttpThrottled, HttpUnavailable
+from carbonfleet.http.rate_limit import RateLimiter
 
 _BODY_LIMIT_BYTES: Final = 16 * 2**20
 _RETRY_AFTER_LIMIT_SECONDS: Final = 3600.0
 _REMEMBERED_ANSWERS: Final = 1000
 _READABLE: Final = frozenset({200, 204, *range(400, 500), 501})
 """Of the others, 3xx is not followed and 5xx may pass; 501 is a lasting "can't"."""
+
+
+Failure = Callable[[str, datetime | None], Exception]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +57,57 @@ class Headers(AuthBase):
 class JsonClient:
     """One provider's server. Safe to use from several threads."""
 
-    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        clock: Clock,
+        unavailable: Failure = HttpUnavailable,
+        throttled: Failure = HttpThrottled,
+    ) -> None:
+        """`unavailable` and `throttled` make the caller's own errors, from a message and a time to try again."""
+        self._unavailable, self._throttled = unavailable, throttled
         self._endpoint = endpoint
         self._clock = clock
-        self._gate = Gate(endpoint, clock)
+        self._limiter = RateLimiter(endpoint, clock)
         self._local = threading.local()
         self._remembered: dict[str, tuple[str, Answer]] = {}
         self._lock = threading.Lock()
 
     def get(self, path: str, query: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
-        """The answer, whatever its status below 500 save 429. Raises UnavailableError or ThrottledError."""
-        return self._ask("GET", path, query, headers, None)
+        """The answer, whatever its status below 500 save 429. Raises what `unavailable` or `throttled` make."""
+        return self._in_their_words("GET", path, query, headers, None)
 
     def post(self, path: str, body: object, headers: Mapping[str, str]) -> Answer:
         """The same, for a question that is sent as JSON."""
-        return self._ask("POST", path, {}, headers, body)
+        return self._in_their_words("POST", path, {}, headers, body)
+
+    def _in_their_words(
+        self, method: str, path: str, query: Mapping[str, Any], headers: Mapping[str, str], body: object
+    ) -> Answer:
+        try:
+            return self._ask(method, path, query, headers, body)
+        except HttpThrottled as error:
+            raise self._throttled(error.message, error.retry_at) from error
+        except HttpUnavailable as error:
+            raise self._unavailable(error.message, error.retry_at) from error
 
     def _ask(
         self, method: str, path: str, query: Mapping[str, Any], headers: Mapping[str, str], body: object
     ) -> Answer:
         for attempt in range(self._endpoint.tries):
-            self._gate.enter()
+            self._limiter.enter()
             try:
                 answer = self._once(method, path, query, headers, body)
-            except UnavailableError:
-                self._gate.failed()
+            except HttpThrottled as error:
+                self._limiter.hold(error.retry_at)
+                raise
+            except HttpUnavailable:
+                self._limiter.failed()
                 if attempt + 1 == self._endpoint.tries:
                     raise
                 self._pause(attempt)
-            except ThrottledError as error:
-                self._gate.hold(error.retry_at)
-                raise
             else:
-                self._gate.succeeded()
+                self._limiter.succeeded()
                 return answer
         raise AssertionError("the loop returns or raises")
 
@@ -114,7 +135,7 @@ class JsonClient:
                 return self._read(response, key, list(headers.values()))
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             # Not str(error): it may quote the URL, and some providers take the key there.
-            raise UnavailableError(f"{self._endpoint.host}: {_failure(error)}") from error
+            raise HttpUnavailable(f"{self._endpoint.host}: {_failure(error)}") from error
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -137,9 +158,9 @@ class JsonClient:
                 return known[1]
         if response.status_code == 429:
             wait = _retry_after_seconds(response) or self._endpoint.throttle_seconds
-            raise ThrottledError(f"{self._endpoint.host} asks us to wait {wait:.0f} s (HTTP 429)", self._in_real(wait))
+            raise HttpThrottled(f"{self._endpoint.host} asks us to wait {wait:.0f} s (HTTP 429)", self._in_real(wait))
         if response.status_code not in _READABLE:
-            raise UnavailableError(f"{self._endpoint.host}: HTTP {response.status_code}")
+            raise HttpUnavailable(f"{self._endpoint.host}: HTTP {response.status_code}")
         return self._remember(response, key, _answer(response, self._endpoint, secrets))
 
     def _in_real(self, seconds: float) -> datetime:
@@ -167,7 +188,7 @@ def _answer(response: requests.Response, endpoint: Endpoint, secrets: Sequence[s
     except (ValueError, RecursionError):
         body = None
         if response.status_code == 200:
-            raise UnavailableError(f"{endpoint.host}: HTTP 200 without JSON in it") from None
+            raise HttpUnavailable(f"{endpoint.host}: HTTP 200 without JSON in it") from None
     return Answer(response.status_code, body, raw[:200].decode("utf-8", "replace"))
 
 
@@ -179,7 +200,7 @@ def _body(response: requests.Response, endpoint: Endpoint) -> bytes:
     while part := response.raw.read1(65_536, decode_content=True):
         body += part
         if len(body) > _BODY_LIMIT_BYTES or time.monotonic() > end:
-            raise UnavailableError(f"{endpoint.host}: the answer is too long, or takes too long")
+            raise HttpUnavailable(f"{endpoint.host}: the answer is too long, or takes too long")
     return bytes(body)
 
 

@@ -4,13 +4,27 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
 
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.api.wire import Wire, ZoneKey
+from carbonfleet.clock import Clock
 from carbonfleet.signals.source import Ask, Feed, Source
-from carbonfleet.signals.trace import Trace, TraceSource
+from carbonfleet.signals.sources.electricitymaps import ElectricityMaps, ElectricityMapsSettings
+from carbonfleet.signals.sources.trace import Trace, TraceSource
 
 SOURCE_NAME: Final = "demo-trace"
+
+
+class DemoSettings(Wire):
+    """The demo's grid: a made trace, or live forecasts fetched once at start and replayed."""
+
+    type: Literal["demo"] = "demo"
+    replay: ElectricityMapsSettings | None = None
+    zones: Annotated[tuple[ZoneKey, ...], Field(max_length=32)] = ("NO-NO1", "CA-QC", "US-MIDA-PJM")
+    """The zones to fetch for a replay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +82,10 @@ def replayed(source: Source, zones: Collection[str], now: datetime) -> TraceSour
             ask = Ask(zone, kind, feed, now - timedelta(days=1), now + timedelta(days=3))
             hours |= {reading.start: (reading.value, reading.settled) for reading in source.fetch(ask, now).readings}
     return TraceSource.of(f"{source.name} replayed", Trace(values))
+
+
+def demo_source(settings: DemoSettings, clock: Clock) -> Source:
+    """The made trace, or a replay of live values. Raises SourceError where these can't be had."""
+    if settings.replay is None:
+        return demo_trace()
+    return replayed(ElectricityMaps(settings.replay, clock), settings.zones, clock.now())

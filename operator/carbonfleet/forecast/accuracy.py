@@ -7,9 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from carbonfleet.placement.snapshot import FloatArray
-from carbonfleet.signals.issue import Issue
-from carbonfleet.signals.reading import HOUR
+from carbonfleet.forecast.values import HOUR, FloatArray, Issue
 
 HOURS_AHEAD: Final = 96
 _FORGETTING: Final = 0.998

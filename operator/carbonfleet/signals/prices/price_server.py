@@ -3,15 +3,14 @@
 import threading
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Annotated, Final, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from carbonfleet.api.wire import Foreign
+from carbonfleet.api.wire import Duration, Foreign, Wire
 from carbonfleet.clock import Clock
+from carbonfleet.http import Endpoint, Key
 from carbonfleet.signals.reading import Kind, PriceKind, subject
-from carbonfleet.signals.screen import Frame, Point, parse_time, screen
-from carbonfleet.signals.settings import HttpPriceSettings
 from carbonfleet.signals.source import (
     Ask,
     BadKeyError,
@@ -21,8 +20,9 @@ from carbonfleet.signals.source import (
     MistrustedError,
     NoDataError,
     SourceError,
+    provider_client,
 )
-from carbonfleet.signals.web import JsonClient
+from carbonfleet.signals.validation import Frame, Point, parse_time, validate
 
 _STEP: Final = timedelta(seconds=1)
 
@@ -39,15 +39,26 @@ class _Prices(Foreign):
     prices: tuple[_Price, ...]
 
 
-class HttpPrices:
+class PriceServerSettings(Wire):
+    """A server that lists GPU prices."""
+
+    type: Literal["price-server"] = "price-server"
+    endpoint: Endpoint
+    path: Annotated[str, Field(max_length=512)] = "prices"
+    token: Key | None = None
+    """Sent as a bearer token."""
+    refresh: Duration = Field(default="5m", validate_default=True)
+
+
+class PriceServer:
     """`{"prices": [{"cluster", "pool", "kind", "usdPerGpuHour", "validFrom"}]}`, read once per refresh."""
 
     name = "price-server"
     remote = True
 
-    def __init__(self, settings: HttpPriceSettings, clock: Clock) -> None:
+    def __init__(self, settings: PriceServerSettings, clock: Clock) -> None:
         self._settings = settings
-        self._client = JsonClient(settings.endpoint, clock)
+        self._client = provider_client(settings.endpoint, clock)
         self._list: tuple[_Price, ...] = ()
         self._read_at: datetime | None = None
         self._lock = threading.Lock()
@@ -64,7 +75,7 @@ class HttpPrices:
             if subject(price.cluster, price.pool) == ask.zone and price.kind == ask.kind.value
         ]
         points = [_point(price, now) for price in found]
-        readings, rejected = screen(points, Frame(ask, self.name, _STEP, now))
+        readings, rejected = validate(points, Frame(ask, self.name, _STEP, now))
         if not readings:
             why = f"; the first: {rejected[0]}" if rejected else ""
             raise (MistrustedError if rejected else NoDataError)(f"{self.name} has no price of {ask.zone}{why}")

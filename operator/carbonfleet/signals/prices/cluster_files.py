@@ -5,9 +5,8 @@ from datetime import datetime
 
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.placement.lanes import hourly_prices
-from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, subject, unit_of
+from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, floor_hour, subject, unit_of
 from carbonfleet.signals.source import Ask, Batch, Feed, Finding, NoDataError
-from carbonfleet.signals.trace import floor_hour
 
 
 class ClusterPrices:

@@ -2,10 +2,28 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.api.wire import Wire, ZoneKey
+from carbonfleet.clock import Clock
 from carbonfleet.signals.reading import Kind, Reading, unit_of
+from carbonfleet.signals.regions import annual_factors
 from carbonfleet.signals.source import Ask, Batch, Feed, Finding, NoDataError
+
+Grams = Annotated[float, Field(ge=0, le=2000)]
+
+
+class StaticSettings(Wire):
+    """One factor for each zone, the last resort."""
+
+    type: Literal["static"] = "static"
+    kind: SignalKind = SignalKind.AVERAGE_LIFECYCLE
+    grams_per_kwh: Annotated[Mapping[ZoneKey, Grams], Field(max_length=1000)] = {}
+    annual_averages: bool = False
+    """True: for other zones, the grid's annual average as the region table gives it."""
 
 
 class StaticFactors:
@@ -41,3 +59,10 @@ class StaticFactors:
             else Finding(self.name, zone, False, "NoFactor", "no static factor is declared")
             for zone in sorted(zones)
         )
+
+
+def static_source(settings: StaticSettings, clock: Clock) -> StaticFactors:
+    """The declared factors, over the region table's annual means where these are wanted."""
+    declared = {zone: (grams, "static, as declared") for zone, grams in settings.grams_per_kwh.items()}
+    annual = annual_factors(settings.kind) if settings.annual_averages else {}
+    return StaticFactors(settings.kind, {**annual, **declared})

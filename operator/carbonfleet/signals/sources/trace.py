@@ -6,14 +6,18 @@ import io
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.signals.reading import HOUR, Kind, Reading, Reason, Rejection, unit_of
-from carbonfleet.signals.screen import number_problem, parse_time
+from carbonfleet.api.wire import Wire
+from carbonfleet.clock import Clock
+from carbonfleet.signals.reading import HOUR, Kind, Reading, Reason, Rejection, floor_hour, unit_of
 from carbonfleet.signals.source import Ask, Batch, Feed, Finding, NoDataError
+from carbonfleet.signals.validation import number_problem, parse_time
 
 ZoneKind = tuple[str, SignalKind]
 Curve = Callable[[str, SignalKind, datetime], float | None]
@@ -25,6 +29,16 @@ _LONG_SIGNALS: Final = {
     "marginal": SignalKind.MARGINAL,
 }
 _REJECTIONS_KEPT: Final = 1000
+
+
+class TraceSettings(Wire):
+    """A recorded or made series in a CSV file. Its future serves as a perfect forecast."""
+
+    type: Literal["trace"] = "trace"
+    path: Path
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./-]*$", max_length=64)] = "trace"
+    forecast: bool = True
+    """False: what is to come stays unknown."""
 
 
 class TraceError(ValueError):
@@ -211,7 +225,6 @@ class TraceSource:
         )
 
 
-def floor_hour(moment: datetime) -> datetime:
-    """The start of the UTC hour that holds `moment`."""
-    moment = moment.astimezone(UTC)
-    return moment - timedelta(minutes=moment.minute, seconds=moment.second, microseconds=moment.microsecond)
+def trace_source(settings: TraceSettings, clock: Clock) -> TraceSource:
+    """The series in a file. Raises TraceError."""
+    return TraceSource.of(settings.name, read_trace(settings.path), with_forecast=settings.forecast)

@@ -1,16 +1,16 @@
-"""A Carbon Aware SDK web API that somebody hosts: one door to whatever source stands behind it."""
+"""A Carbon Aware SDK web API that somebody hosts: one interface to whatever source stands behind it."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from carbonfleet.api.wire import Foreign, format_time
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.api.wire import Foreign, Wire, ZoneKey, format_time
 from carbonfleet.clock import Clock
+from carbonfleet.http import Answer, Endpoint
 from carbonfleet.signals.reading import Kind, Reason
-from carbonfleet.signals.screen import Frame, Point, parse_time, screen
-from carbonfleet.signals.settings import CarbonAwareSdkSettings
 from carbonfleet.signals.source import (
     Ask,
     Batch,
@@ -18,11 +18,13 @@ from carbonfleet.signals.source import (
     Finding,
     MistrustedError,
     NoDataError,
+    PlaceName,
     RefusedError,
     SourceError,
     UnknownZoneError,
+    provider_client,
 )
-from carbonfleet.signals.web import Answer, JsonClient
+from carbonfleet.signals.validation import Frame, Point, parse_time, validate
 
 _NULL: Final = -1
 """What the SDK writes where its own source gave null."""
@@ -51,6 +53,17 @@ class _Prediction(Foreign):
 _Item = TypeVar("_Item", bound=Foreign)
 
 
+class CarbonAwareSdkSettings(Wire):
+    """A Carbon Aware SDK web API."""
+
+    type: Literal["carbon-aware-sdk"] = "carbon-aware-sdk"
+    endpoint: Endpoint
+    kind: SignalKind
+    """What the source behind it measures: it does not say so itself."""
+    locations: Annotated[Mapping[ZoneKey, PlaceName], Field(min_length=1, max_length=1000)]
+    """Its name for each zone."""
+
+
 class CarbonAwareSdk:
     """One web API. Which kind of signal stands behind it, only its operator knows: it is a setting."""
 
@@ -60,7 +73,7 @@ class CarbonAwareSdk:
     def __init__(self, settings: CarbonAwareSdkSettings, clock: Clock) -> None:
         self._kind = settings.kind
         self._locations = settings.locations
-        self._client = JsonClient(settings.endpoint, clock)
+        self._client = provider_client(settings.endpoint, clock)
 
     def offers(self, zone: str, kind: Kind, feed: Feed) -> bool:
         """The zones for which a location is set."""
@@ -113,7 +126,7 @@ class CarbonAwareSdk:
         return self._batch(ask, points, _one_step({_duration(item.duration) for item in items}), now, now)
 
     def _batch(self, ask: Ask, points: Iterable[Point], step: timedelta, now: datetime, issued: datetime) -> Batch:
-        readings, rejected = screen(points, Frame(ask, self.name, step, now))
+        readings, rejected = validate(points, Frame(ask, self.name, step, now))
         if not readings:
             why = f"; the first: {rejected[0]}" if rejected else ""
             raise (MistrustedError if rejected else NoDataError)(f"{self.name} gave no usable value{why}")

@@ -9,7 +9,7 @@ from carbon_servers import FakeElectricityMaps, Fault, wave
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.signals import HistoryStore
-from carbonfleet.signals.static import StaticFactors
+from carbonfleet.signals.sources.static import StaticFactors
 
 LIFECYCLE = SignalKind.AVERAGE_LIFECYCLE
 HOUR = timedelta(hours=1)

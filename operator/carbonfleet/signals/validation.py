@@ -1,14 +1,17 @@
-"""Which values of an answer are believed: each rule a function, each refusal with its reason."""
+"""Which values of an answer are believed, by themselves and beside the zone's last weeks, and why others are not."""
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import numpy as np
+
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.forecast import Measured
 from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, Reason, Rejection, unit_of
-from carbonfleet.signals.source import Ask, Feed
+from carbonfleet.signals.source import Ask, Batch, Feed
 
 HIGHEST_GRAMS_PER_KWH: Final = 2000.0
 """No grid is dirtier: lignite, the worst fuel in use, is about 1,050-1,100 g/kWh lifecycle at the plant
@@ -18,6 +21,12 @@ LOWEST_LIFECYCLE_GRAMS_PER_KWH: Final = 5.0
 HIGHEST_USD_PER_GPU_HOUR: Final = 1000.0
 FUTURE_TOLERANCE: Final = HOUR
 """A current hour may be dated by its end, so up to one hour ahead of now."""
+
+
+_FACTOR: Final = 4.0
+"""Below a quarter of the lowest, or above four times the highest, of the last 28 days."""
+_ENOUGH_HOURS: Final = 48
+_MANY: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ def parse_time(text: object) -> datetime | None:
     return moment.astimezone(UTC) if moment.tzinfo else None
 
 
-def screen(points: Iterable[Point], frame: Frame) -> tuple[tuple[Reading, ...], tuple[Rejection, ...]]:
+def validate(points: Iterable[Point], frame: Frame) -> tuple[tuple[Reading, ...], tuple[Rejection, ...]]:
     """The readings in ascending order, and what was refused."""
     kept: list[Reading] = []
     refused: list[Rejection] = []
@@ -70,7 +79,7 @@ def screen(points: Iterable[Point], frame: Frame) -> tuple[tuple[Reading, ...], 
 def _reading(point: Point, frame: Frame) -> Reading:
     start = parse_time(point.at)
     if start is None or not isinstance(point.value, int | float):
-        raise TypeError("only screened points become readings")
+        raise TypeError("only validated points become readings")
     kind = frame.ask.kind
     value = float(point.value) * frame.factor
     settled = point.settled and frame.ask.feed is not Feed.FORECAST
@@ -116,3 +125,31 @@ def number_problem(value: float, kind: Kind) -> tuple[Reason, str] | None:
     if kind is SignalKind.AVERAGE_LIFECYCLE and value < LOWEST_LIFECYCLE_GRAMS_PER_KWH:
         return Reason.TOO_CLEAN, "below the lifecycle intensity of any way to make electricity"
     return None
+
+
+def like_its_zone(batch: Batch, measured: Measured | None) -> Batch:
+    """The batch without the readings that are unlike the zone's last 28 days; those stand as rejections.
+
+    Marginal values jump between fuels and are left alone. Six dirty hours measured in one answer are
+    believed: a grid may become dirtier. A suddenly clean one is not, for that is how broken data looks.
+    Where most of an answer is unlike the zone, none of it is believed.
+    """
+    if measured is None or batch.ask.kind is SignalKind.MARGINAL:
+        return batch
+    known = measured.grams_per_kwh[np.isfinite(measured.grams_per_kwh)]
+    if known.size < _ENOUGH_HOURS:
+        return batch
+    low, high = float(known.min()) / _FACTOR, float(known.max()) * _FACTOR
+    dirty = sum(reading.value > high for reading in batch.readings)
+    if dirty >= _MANY and batch.ask.feed is not Feed.FORECAST:
+        high = float("inf")
+    kept = tuple(reading for reading in batch.readings if low <= reading.value <= high)
+    unlike = tuple(_rejection(r, low, high) for r in batch.readings if not low <= r.value <= high)
+    if 2 * len(unlike) > len(batch.readings):
+        kept = ()
+    return replace(batch, readings=kept, rejected=batch.rejected + unlike)
+
+
+def _rejection(reading: Reading, low: float, high: float) -> Rejection:
+    why = f"unlike the last 28 days of the zone: not in {low:.3g} to {high:.3g} {reading.unit}"
+    return Rejection(reading.zone, reading.start.isoformat(), f"{reading.value:g}", Reason.UNLIKE_ZONE, why)

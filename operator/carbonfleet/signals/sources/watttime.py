@@ -5,17 +5,16 @@ import math
 import threading
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.api.wire import format_time
+from carbonfleet.api.wire import Wire, ZoneKey, format_time
 from carbonfleet.clock import Clock
+from carbonfleet.http import Answer, Endpoint, Key
 from carbonfleet.signals.reading import HOUR, Kind
 from carbonfleet.signals.regions import watttime_regions
-from carbonfleet.signals.screen import Frame, Point, parse_time, screen
-from carbonfleet.signals.settings import WattTimeSettings
 from carbonfleet.signals.source import (
     Ask,
     BadKeyError,
@@ -24,11 +23,13 @@ from carbonfleet.signals.source import (
     Finding,
     MistrustedError,
     NoDataError,
+    PlaceName,
     RefusedError,
     SourceError,
     UnknownZoneError,
+    provider_client,
 )
-from carbonfleet.signals.web import Answer, JsonClient
+from carbonfleet.signals.validation import Frame, Point, parse_time, validate
 
 GRAMS_PER_KWH: Final = 0.45359237
 """Of one pound per MWh: a pound is exactly 453.59237 g, and 1 lb/MWh is 1 lb per 1,000 kWh."""
@@ -63,6 +64,17 @@ class _Series(_Foreign):
     meta: _Meta
 
 
+class WattTimeSettings(Wire):
+    """WattTime's marginal emissions."""
+
+    type: Literal["watttime"] = "watttime"
+    endpoint: Endpoint = Endpoint(url="https://api.watttime.org")
+    username: Key = Key(variable="WATTTIME_USERNAME")
+    password: Key = Key(variable="WATTTIME_PASSWORD")
+    regions: Mapping[ZoneKey, PlaceName] = {}
+    """WattTime's region for a zone, over the region table's."""
+
+
 class WattTime:
     """One account with WattTime."""
 
@@ -71,7 +83,7 @@ class WattTime:
 
     def __init__(self, settings: WattTimeSettings, clock: Clock) -> None:
         self._settings = settings
-        self._client = JsonClient(settings.endpoint, clock)
+        self._client = provider_client(settings.endpoint, clock)
         self._token = ""
         self._lock = threading.Lock()
 
@@ -158,7 +170,7 @@ def _batch(ask: Ask, region: str, series: _Series, now: datetime) -> Batch:
     if found != wanted:
         raise MistrustedError(f"WattTime was asked for {wanted} and answered {found}"[:300])
     frame = Frame(ask, WattTime.name, timedelta(seconds=_STEP_SECONDS), now, GRAMS_PER_KWH)
-    readings, rejected = screen((Point(item.point_time, item.value) for item in series.data), frame)
+    readings, rejected = validate((Point(item.point_time, item.value) for item in series.data), frame)
     if not readings:
         why = f"; the first: {rejected[0]}" if rejected else ""
         raise (MistrustedError if rejected else NoDataError)(f"WattTime gave no value of {region}{why}")

@@ -1,23 +1,20 @@
 """One zone followed over time: when it is asked for, what came back, and the forecast built of it."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.forecast import Forecast
-from carbonfleet.signals.archive import Archive
-from carbonfleet.signals.book import KEPT, Page
-from carbonfleet.signals.chain import Span, forecast
-from carbonfleet.signals.errand import Errand, Messenger, Outcome, jittered
-from carbonfleet.signals.plausible import like_its_zone
-from carbonfleet.signals.profiling import Profiling
-from carbonfleet.signals.reading import HOUR, Rejection
+from carbonfleet.forecast import Forecast, Measured, Span, forecast_of, profile_forecast
+from carbonfleet.signals.history import KEPT, ZoneHistory
+from carbonfleet.signals.poller import Poller, PollResult, Query, jittered
+from carbonfleet.signals.reading import HOUR, Rejection, floor_hour
 from carbonfleet.signals.settings import SignalSettings
 from carbonfleet.signals.source import Ask, Batch, Feed, ThrottledError, UnavailableError
-from carbonfleet.signals.trace import floor_hour
+from carbonfleet.signals.store import Archive
+from carbonfleet.signals.validation import like_its_zone
 
 _SEEN_AGAIN: Final = timedelta(hours=26)
 """How far back measured values are asked for again: estimates of the last day are still revised."""
@@ -28,36 +25,90 @@ _FEEDS: Final = (Feed.FORECAST, Feed.MEASURED)
 _log = logging.getLogger(__name__)
 
 
-class ZoneDesk:
-    """Not safe for threads: the room's lock is held around every call."""
+_REACH: Final = timedelta(days=16)
+"""The longest span that is planned, and two days without a new value."""
+Submit = Callable[[Callable[[], Forecast | None]], "Future[Forecast | None]"]
 
-    def __init__(self, page: Page, messenger: Messenger, archive: Archive, settings: SignalSettings) -> None:
-        self.page = page
+
+class ProfileForecaster:
+    """Learning from four weeks takes some 20 ms: the first time at once, later in the background."""
+
+    def __init__(self, zone: str, signal: SignalKind, submit: Submit) -> None:
+        self._zone = zone
+        self._signal = signal
+        self._submit = submit
+        self._version: int | None = None
+        self._profile: Forecast | None = None
+        self._pending: Future[Forecast | None] | None = None
+        self._pending_version = 0
+
+    @property
+    def pending(self) -> "Future[Forecast | None] | None":
+        """The profile that is being made."""
+        return self._pending
+
+    def newest(self, measured: Measured | None, version: int) -> Forecast | None:
+        """The profile of the measured values of `version`, or while that is being made, of those before.
+
+        None with less than a day of history, or one with too many gaps.
+        """
+        self._collect()
+        if self._profile is None and measured is not None and version != self._version:
+            self._profile, self._version = self._learn(measured), version
+        self.renew(measured, version)
+        return self._profile
+
+    def renew(self, measured: Measured | None, version: int) -> None:
+        """Have a profile that is in use made anew in the background, if values have changed since."""
+        self._collect()
+        if self._profile is None or measured is None or self._pending is not None or version == self._version:
+            return
+        self._pending, self._pending_version = self._submit(lambda: self._learn(measured)), version
+
+    def _collect(self) -> None:
+        if self._pending is not None and self._pending.done():
+            self._profile, self._version = self._pending.result(), self._pending_version
+            self._pending = None
+
+    def _learn(self, measured: Measured) -> Forecast | None:
+        until = measured.newest_hour + HOUR
+        values = measured.grams_per_kwh[: measured.newest_index + 1]
+        try:
+            return profile_forecast(self._zone, self._signal, values, until, until, _REACH, source=measured.source)
+        except ValueError:
+            return None
+
+
+class TrackedZone:
+    """Not safe for threads: `Signals` holds its lock around every call."""
+
+    def __init__(self, history: ZoneHistory, poller: Poller, archive: Archive, settings: SignalSettings) -> None:
+        self.history = history
         self.rejected: tuple[Rejection, ...] = ()
         """What was refused of the newest answers."""
-        self._messenger = messenger
-        self._profiling = Profiling(page.zone, page.signal, messenger.submit)
+        self._poller = poller
+        self._profiles = ProfileForecaster(history.zone, history.signal, poller.submit)
         self._archive = archive
         self._settings = settings
         self._due: datetime | None = None
         self._turns: list[Feed] = list(_FEEDS)
         self._answers = 0
         self._older_ranges: list[tuple[datetime, datetime]] | None = None
-        self._pending: Future[Outcome] | None = None
+        self._pending: Future[PollResult] | None = None
         self._heard = False
         self._failures_in_row = 0
         self._problems: dict[tuple[str, Feed], str] = {}
         self._built: tuple[object, Forecast | str] | None = None
 
     @property
-    def awaited(self) -> Future[Outcome] | None:
+    def awaited(self) -> Future[PollResult] | None:
         """The first answer, while it is still to come; later ones are not worth waiting for."""
         return None if self._heard else self._pending
 
     @property
     def pending(self) -> tuple[Future[Any], ...]:
         """What is under way: an answer, a profile."""
-        return tuple(each for each in (self._pending, self._profiling.pending) if each is not None)
+        return tuple(each for each in (self._pending, self._profiles.pending) if each is not None)
 
     @property
     def problems(self) -> Mapping[tuple[str, Feed], str]:
@@ -71,7 +122,7 @@ class ZoneDesk:
     def ask_if_due(self, span: Span) -> None:
         """Send for one feed: forecast and measured values by turns, so one request in each refresh.
 
-        The other feed follows in the same errand only where the first has no answer. After its first two
+        The other feed follows in the same query only where the first has no answer. After its first two
         answers a zone asks once for the weeks before, ten days at a time. Sources on this machine are asked
         for everything.
         """
@@ -88,14 +139,12 @@ class ZoneDesk:
 
     def ask(self, feeds: Sequence[Feed], span: Span) -> None:
         """Send for the first of `feeds` that anybody answers."""
-        zone, kind = self.page.zone, self.page.signal
+        zone, kind = self.history.zone, self.history.signal
         asks = [
-            Ask(zone, kind, feed, *self._reach(feed, span))
-            for feed in feeds
-            if self._messenger.offering(zone, kind, feed)
+            Ask(zone, kind, feed, *self._reach(feed, span)) for feed in feeds if self._poller.offering(zone, kind, feed)
         ]
         self._due = span.now + jittered(self._settings.refresh)
-        self._pending = self._messenger.send(Errand(tuple(asks), span.now))
+        self._pending = self._poller.send(Query(tuple(asks), span.now))
 
     def collect(self, now: datetime) -> None:
         """Take in what came back, if it did."""
@@ -105,7 +154,7 @@ class ZoneDesk:
         for source, feed, error in outcome.failures:
             self._problems[source, feed] = error.message
             if feed is Feed.PAST and isinstance(error, UnavailableError | ThrottledError):
-                self._older(now).append((outcome.errand.asks[0].start, outcome.errand.asks[0].end))
+                self._older(now).append((outcome.query.asks[0].start, outcome.query.asks[0].end))
                 break
         if outcome.batch is None:
             self._come_back_later(outcome, now)
@@ -119,34 +168,34 @@ class ZoneDesk:
         self._answers += 1
         self._problems.pop((batch.source, feed), None)
         self._turns.sort(key=lambda turn: turn is feed)
-        batch = like_its_zone(batch, self.page.measured())
+        batch = like_its_zone(batch, self.history.measured())
         self.rejected = batch.rejected
         for rejection in batch.rejected[:_LOGGED]:
             _log.info("%s: %s", batch.source, rejection)
         if not batch.readings:
             self._problems[batch.source, feed] = f"no plausible value; the first: {batch.rejected[0]}"
             return
-        self.page.absorb(batch)
+        self.history.absorb(batch)
         self._archive.keep(batch)
         if feed is not Feed.FORECAST:
-            self._profiling.renew(self.page.measured(), self.page.measured_version)
+            self._profiles.renew(self.history.measured(), self.history.measured_version)
 
     def forecast(self, span: Span) -> Forecast | str:
         """The zone's forecast, computed anew only when its data, the hour or the minute changed."""
-        profile_is_ready = self._profiling.pending is not None and self._profiling.pending.done()
-        state = (self.page.version, span.start, span.hours, int(span.now.timestamp() // 60), profile_is_ready)
+        profile_is_ready = self._profiles.pending is not None and self._profiles.pending.done()
+        state = (self.history.version, span.start, span.hours, int(span.now.timestamp() // 60), profile_is_ready)
         if self._built is None or self._built[0] != state:
             chain, limits = self._settings.chain, self._settings.limits
-            self._built = (state, forecast(self.page.known(self._profiling), span, chain, limits))
+            self._built = (state, forecast_of(self.history.data(self._profiles.newest), span, chain, limits))
         return self._built[1]
 
     def explain(self, why_no_link: str) -> str:
         """Why there is no forecast, in words."""
         heard = "; ".join(dict.fromkeys(text for _, text in sorted(self._problems.items())))
-        what = f"no usable {self.page.signal.value} data of {self.page.zone}"
+        what = f"no usable {self.history.signal.value} data of {self.history.zone}"
         if not heard:
             heard = "no answer yet" if self._pending else "no source offers it"
-        return f"{what}: {heard}" if self.page.is_blank else f"{what}: {heard} ({why_no_link})"
+        return f"{what}: {heard}" if self.history.is_blank else f"{what}: {heard} ({why_no_link})"
 
     def _older(self, now: datetime) -> list[tuple[datetime, datetime]]:
         """The ranges of the last 28 days that are still to be asked for, the newest last."""
@@ -155,24 +204,24 @@ class ZoneDesk:
             wanted = (last - first) // HOUR
             starts = [first + _PAST_PIECE * i for i in range(3)]
             ranges = [(start, min(last, start + _PAST_PIECE)) for start in starts]
-            enough = self.page.count_before(last) >= 0.9 * wanted
-            can = self._messenger.offering(self.page.zone, self.page.signal, Feed.PAST)
+            enough = self.history.count_before(last) >= 0.9 * wanted
+            can = self._poller.offering(self.history.zone, self.history.signal, Feed.PAST)
             self._older_ranges = ranges if can and not enough else []
         return self._older_ranges
 
     def _is_remote(self) -> bool:
-        zone, kind = self.page.zone, self.page.signal
-        return any(s.remote for feed in _FEEDS for s in self._messenger.offering(zone, kind, feed))
+        zone, kind = self.history.zone, self.history.signal
+        return any(s.remote for feed in _FEEDS for s in self._poller.offering(zone, kind, feed))
 
     def _reach(self, feed: Feed, span: Span) -> tuple[datetime, datetime]:
         if feed is Feed.FORECAST:
             return span.start, span.start + HOUR * span.hours
         if feed is Feed.PAST:
             return self._older(span.now).pop()
-        newest, oldest = self.page.newest_hour, span.now - KEPT
+        newest, oldest = self.history.newest_hour, span.now - KEPT
         return (oldest if newest is None else max(oldest, newest - _SEEN_AGAIN)), span.now
 
-    def _come_back_later(self, outcome: Outcome, now: datetime) -> None:
+    def _come_back_later(self, outcome: PollResult, now: datetime) -> None:
         """Sooner than a refresh after the first failures, but never before a source allows it."""
         share = min(1.0, 0.1 * 2**self._failures_in_row)
         self._failures_in_row = min(self._failures_in_row + 1, 10)
@@ -181,10 +230,12 @@ class ZoneDesk:
         self._due = max(soon, min(named)) if named else soon
 
 
-def new_page(zone: str, kind: SignalKind, archive: Archive, sources: Sequence[str], now: datetime) -> Page:
+def remembered_history(
+    zone: str, kind: SignalKind, archive: Archive, sources: Sequence[str], now: datetime
+) -> ZoneHistory:
     """A zone as the archive remembers it."""
-    page = Page(zone, kind, sources)
+    history = ZoneHistory(zone, kind, sources)
     for issue in archive.issues(zone, kind, now - timedelta(days=14)):
-        page.take_issue(issue)
-    page.take_readings(archive.readings(zone, kind, now - KEPT, now + HOUR), now)
-    return page
+        history.take_issue(issue)
+    history.take_readings(archive.readings(zone, kind, now - KEPT, now + HOUR), now)
+    return history

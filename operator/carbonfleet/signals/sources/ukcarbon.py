@@ -2,16 +2,15 @@
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field, ValidationError
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.api.wire import Foreign
+from carbonfleet.api.wire import Foreign, Wire
 from carbonfleet.clock import Clock
+from carbonfleet.http import Answer, Endpoint
 from carbonfleet.signals.reading import Kind
-from carbonfleet.signals.screen import Frame, Point, parse_time, screen
-from carbonfleet.signals.settings import UkCarbonSettings
 from carbonfleet.signals.source import (
     Ask,
     Batch,
@@ -21,8 +20,9 @@ from carbonfleet.signals.source import (
     NoDataError,
     SourceError,
     UnavailableError,
+    provider_client,
 )
-from carbonfleet.signals.web import Answer, JsonClient
+from carbonfleet.signals.validation import Frame, Point, parse_time, validate
 
 ZONE: Final = "GB"
 _STEP: Final = timedelta(minutes=30)
@@ -43,6 +43,13 @@ class _Series(Foreign):
     data: tuple[_Slot, ...]
 
 
+class UkCarbonSettings(Wire):
+    """The Carbon Intensity API of Great Britain."""
+
+    type: Literal["uk-carbon-intensity"] = "uk-carbon-intensity"
+    endpoint: Endpoint = Endpoint(url="https://api.carbonintensity.org.uk")
+
+
 class UkCarbon:
     """National values: what the plants emit, without lifecycle and imports' share of it."""
 
@@ -50,7 +57,7 @@ class UkCarbon:
     remote = True
 
     def __init__(self, settings: UkCarbonSettings, clock: Clock) -> None:
-        self._client = JsonClient(settings.endpoint, clock)
+        self._client = provider_client(settings.endpoint, clock)
 
     def offers(self, zone: str, kind: Kind, feed: Feed) -> bool:
         """Great Britain as a whole, direct; it is never mixed with lifecycle values."""
@@ -69,7 +76,7 @@ class UkCarbon:
 
     def _batch(self, ask: Ask, slots: Iterable[_Slot], now: datetime) -> Batch:
         frame = Frame(ask, self.name, _STEP, now)
-        readings, rejected = screen((_point(slot, ask) for slot in _asked(slots, ask, now)), frame)
+        readings, rejected = validate((_point(slot, ask) for slot in _asked(slots, ask, now)), frame)
         if not readings:
             why = f"; the first: {rejected[0]}" if rejected else ""
             raise NoDataError(f"{self.name} gave no usable value{why}")

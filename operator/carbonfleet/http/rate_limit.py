@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from carbonfleet.clock import Clock
-from carbonfleet.signals.settings import Endpoint
-from carbonfleet.signals.source import ThrottledError, UnavailableError
+from carbonfleet.http.endpoint import Endpoint
+from carbonfleet.http.errors import HttpThrottled, HttpUnavailable
 
 _FAILURES_TO_OPEN: Final = 5
 _FIRST_COOLING_SECONDS: Final = 30.0
 _LONGEST_COOLING_SECONDS: Final = 600.0
 
 
-class Gate:
+class RateLimiter:
     """Says whether a request may go now. All spans are real seconds: the server lives in real time."""
 
     def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
@@ -31,7 +31,7 @@ class Gate:
         self._lock = threading.Lock()
 
     def enter(self) -> None:
-        """Pass, or raise ThrottledError while requests are held back, UnavailableError with the breaker open."""
+        """Pass, or raise HttpThrottled while requests are held back, HttpUnavailable with the breaker open."""
         with self._lock:
             now = self._clock.now()
             if self._held_until is not None and now < self._held_until:
@@ -62,11 +62,11 @@ class Gate:
             if until is not None:
                 self._held_until = max(until, self._held_until or until)
 
-    def _holding(self, until: datetime) -> UnavailableError | ThrottledError:
+    def _holding(self, until: datetime) -> HttpUnavailable | HttpThrottled:
         wait = self._clock.real_seconds(until - self._clock.now())
         if self._failures:
-            return UnavailableError(f"{self._host} failed repeatedly and is left alone for {wait:.0f} s", until)
-        return ThrottledError(f"{self._host} asked us to wait; {wait:.0f} s are left", until)
+            return HttpUnavailable(f"{self._host} failed repeatedly and is left alone for {wait:.0f} s", until)
+        return HttpThrottled(f"{self._host} asked us to wait; {wait:.0f} s are left", until)
 
     def _take(self, now: datetime) -> None:
         elapsed = self._clock.real_seconds(now - self._counted_at)
@@ -74,7 +74,7 @@ class Gate:
         self._tokens = min(self._burst, self._tokens + elapsed * self._per_second)
         if self._tokens < 1:
             until = self._after(now, (1 - self._tokens) / self._per_second)
-            raise ThrottledError(f"our own limit of requests to {self._host} is reached", until)
+            raise HttpThrottled(f"our own limit of requests to {self._host} is reached", until)
         self._tokens -= 1
 
     def _after(self, now: datetime, seconds: float) -> datetime:

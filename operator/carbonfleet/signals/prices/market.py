@@ -8,7 +8,7 @@ from typing import Final
 
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.clock import Clock
-from carbonfleet.signals.errand import Errand, Messenger
+from carbonfleet.signals.poller import Poller, Query
 from carbonfleet.signals.reading import HOUR, PriceKind, Reading, subject
 from carbonfleet.signals.source import Ask, Feed, Source
 
@@ -40,14 +40,14 @@ class Market:
         self._newest: Quotes | None = None
         self._asked: tuple[frozenset[tuple[str, str]], datetime] | None = None
         self._under_way: Future[Quotes] | None = None
-        self._messenger = Messenger(sources, workers=1)
+        self._poller = Poller(sources, workers=1)
         self._clock = clock
         self._longest_age = longest_age
         self._known: dict[Quoted, Reading] = {}
 
     def close(self) -> None:
         """Ask no more."""
-        self._messenger.close()
+        self._poller.close()
 
     def latest(self, pools: Collection[tuple[str, str]]) -> Quotes:
         """What `quotes` last said, asked for anew in the background; only its first answer is waited for, and not long.
@@ -57,7 +57,7 @@ class Market:
         wanted, now = frozenset(pools), self._clock.now()
         is_due = self._asked is None or self._asked[0] != wanted or now - self._asked[1] >= _RENEWED
         if is_due and self._under_way is None:
-            self._asked, self._under_way = (wanted, now), self._messenger.submit(lambda: self.quotes(wanted))
+            self._asked, self._under_way = (wanted, now), self._poller.submit(lambda: self.quotes(wanted))
         if self._under_way is not None and self._newest is None:
             wait([self._under_way], self._patience_seconds)
             self._newest = Quotes()
@@ -82,7 +82,7 @@ class Market:
 
     def _price(self, key: Quoted, now: datetime) -> tuple[Reading | None, str]:
         ask = Ask(key[0], key[1], Feed.MEASURED, now, now + HOUR)
-        outcome = self._messenger.run(Errand((ask,), now))
+        outcome = self._poller.run(Query((ask,), now))
         found = outcome.batch.readings[-1] if outcome.batch else None
         known = self._known.get(key)
         # A fallen-back-to price gives way to a better source's that is not old yet.

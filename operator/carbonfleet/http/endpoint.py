@@ -1,0 +1,47 @@
+"""Where a server is, how gently it is treated, and where its key is read from."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr
+
+from carbonfleet.api.wire import Wire
+
+
+class Endpoint(Wire):
+    """A provider's server, and how gently it is treated."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$", max_length=512)]
+    ca_file: Path | None = None
+    """Certificates to trust, in PEM, instead of the machine's own."""
+    connect_seconds: Annotated[float, Field(gt=0, le=60)] = 3.0
+    read_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
+    tries: Annotated[int, Field(ge=1, le=5)] = 2
+    retry_seconds: Annotated[float, Field(ge=0, le=60)] = 1.0
+    """Before the second try, doubled for each further one; half of it is jitter."""
+    throttle_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """How long to wait after HTTP 429 where the server names no time."""
+    requests_per_minute: Annotated[float, Field(gt=0, le=6000)] = 120.0
+
+    @property
+    def host(self) -> str:
+        """For messages."""
+        return urlsplit(self.url).netloc
+
+
+class Key(Wire):
+    """Where a secret is read from: a file (mounted from a Secret) or an environment variable."""
+
+    file: Path | None = None
+    variable: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$", max_length=64)] | None = None
+
+    def read(self) -> SecretStr:
+        """The secret; empty when there is none. Read at each use, so that a rotated one takes over."""
+        if self.file is not None:
+            try:
+                return SecretStr(self.file.read_text(encoding="utf-8").strip())
+            except (OSError, UnicodeDecodeError):
+                return SecretStr("")
+        return SecretStr(os.environ.get(self.variable or "", "").strip())

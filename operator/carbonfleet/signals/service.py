@@ -1,0 +1,262 @@
+"""Forecasts for the planner, and for the ledger what really held."""
+
+import threading
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import wait
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.clock import Clock
+from carbonfleet.forecast import Forecast, History, Span
+from carbonfleet.signals.poller import Poller, Query
+from carbonfleet.signals.prices import Market, build_market
+from carbonfleet.signals.reading import HOUR, Reading, Rejection, floor_hour, in_one_step
+from carbonfleet.signals.settings import SignalSettings, load_settings
+from carbonfleet.signals.source import Ask, Feed, Finding, Source, SourceError
+from carbonfleet.signals.sources import build_source
+from carbonfleet.signals.store import Archive, HistoryStore
+from carbonfleet.signals.zone import TrackedZone, remembered_history
+
+ZoneKind = tuple[str, SignalKind]
+_LONGEST_SPAN: Final = timedelta(days=14)
+_USUAL_SPAN: Final = timedelta(hours=96)
+
+
+@dataclass(frozen=True, slots=True)
+class SignalReading:
+    """What a planning cycle takes of the grid. A zone is in `forecasts`, or has its problem in words."""
+
+    forecasts: Mapping[ZoneKind, Forecast]
+    problems: Mapping[str, str]
+    """By zone: why it has no forecast."""
+    histories: Mapping[ZoneKind, History]
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneView:
+    """What a person wants to know of one zone."""
+
+    zone: str
+    kind: SignalKind
+    problem: str
+    """Why there is no forecast; empty when there is one. The figures below are then 0."""
+    grams_per_kwh: float = 0.0
+    """In the present hour."""
+    lowest_grams_per_kwh: float = 0.0
+    highest_grams_per_kwh: float = 0.0
+    cleanest_at: datetime | None = None
+    hours: int = 0
+    """How far the forecast reaches."""
+    source: str = ""
+    link: str = ""
+    age: timedelta = timedelta(0)
+    """Since the newest measured value in it."""
+    error_percent_1h: float | None = None
+    """Mean absolute error of this source's forecasts one hour ahead; None before enough were measured."""
+    error_percent_24h: float | None = None
+    rejected: tuple[Rejection, ...] = ()
+    """What was refused of the newest answer."""
+    troubles: tuple[str, ...] = ()
+    """What went wrong at the last tries, source by source, though another may have helped out."""
+
+
+class Signals:
+    """The grid as carbonfleet knows it. Safe to use from several threads; never raises for one zone."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        clock: Clock,
+        store: HistoryStore | None = None,
+        settings: SignalSettings | None = None,
+    ) -> None:
+        """`sources` in the order in which they are believed."""
+        self._settings = settings or SignalSettings()
+        self._sources = tuple(sources)
+        self._names = [source.name for source in sources]
+        self._clock = clock
+        self._archive = Archive(store or HistoryStore(), self._names)
+        self._poller = Poller(sources, self._settings.workers)
+        self._tracked_zones: dict[ZoneKind, TrackedZone] = {}
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Ask no more, and give the store back."""
+        self._poller.close()
+        with self._lock:
+            self._archive.close()
+
+    def forecasts(self, wanted: Collection[ZoneKind], start: datetime, end: datetime) -> SignalReading:
+        """Hourly forecasts over [start, end), at most 14 days, each on the best link that holds.
+
+        A zone that is due is asked for in the background, and what is known serves meanwhile. Only its first
+        answer is waited for, `patience_seconds` for all zones together.
+        """
+        with self._lock:
+            span = _span(self._clock.now(), start, end)
+            tracked_zones = self._tracked(wanted, span.now)
+            for tracked in tracked_zones:
+                tracked.collect(span.now)
+                tracked.ask_if_due(span)
+            self._await_first_answers(tracked_zones)
+            for tracked in tracked_zones:
+                tracked.collect(span.now)
+                tracked.stop_waiting()
+            return _reading(tracked_zones, span)
+
+    def refresh(self, wanted: Collection[ZoneKind], timeout_seconds: float = 60.0) -> None:
+        """Ask for every feed of every zone now, and wait for the answers."""
+        with self._lock:
+            now = self._clock.now()
+            tracked_zones = self._tracked(wanted, now)
+            for feed in (Feed.MEASURED, Feed.FORECAST):
+                for tracked in tracked_zones:
+                    tracked.ask((feed,), _span(now, now, now + _USUAL_SPAN))
+                wait([each for tracked in tracked_zones for each in tracked.pending], timeout_seconds)
+                for tracked in tracked_zones:
+                    tracked.collect(now)
+
+    def await_answers(self, timeout_seconds: float = 60.0) -> None:
+        """Wait for what is under way, at most so many real seconds, and take it in."""
+        with self._lock:
+            tracked_zones = list(self._tracked_zones.values())
+            for _ in range(2):  # An answer may set a profile off.
+                wait([each for tracked in tracked_zones for each in tracked.pending], timeout_seconds)
+                for tracked in tracked_zones:
+                    tracked.collect(self._clock.now())
+
+    def intensities(self, zone: str, kind: SignalKind, start: datetime, end: datetime) -> tuple[Reading, ...]:
+        """What held in [start, end), oldest first: for each time the best reading, settled or not.
+
+        Times that nobody measured are left out. Readings at the edges may reach over them. All have one
+        step: where sources of different steps took turns, hours.
+        """
+        self._read_past(zone, kind, start, end, [source for source in self._sources if not source.remote])
+        with self._lock:
+            found = self._archive.best(zone, kind, floor_hour(start), end)
+        return tuple(reading for reading in in_one_step(found) if reading.end > start)
+
+    def settle(self, zone: str, kind: SignalKind, start: datetime, end: datetime) -> tuple[Reading, ...]:
+        """Ask the sources for [start, end) again, then answer as `intensities` does. May take long."""
+        self._read_past(zone, kind, start, end, self._sources)
+        return self.intensities(zone, kind, start, end)
+
+    def overview(self, wanted: Collection[ZoneKind], hours: int = 24) -> tuple[ZoneView, ...]:
+        """Each zone at a glance, in the order of zones. Asks for what is due, like `forecasts`."""
+        now = self._clock.now()
+        end = now + timedelta(hours=hours)
+        with self._lock:
+            self.forecasts(wanted, now, end)
+            return tuple(_view(tracked, _span(now, now, end)) for tracked in self._tracked(wanted, now))
+
+    def check(self, zones: Collection[str]) -> tuple[Finding, ...]:
+        """Keys, zones and licences of every source, tried now."""
+        now = self._clock.now()
+        return tuple(finding for source in self._sources for finding in source.check(zones, now))
+
+    def _tracked(self, wanted: Collection[ZoneKind], now: datetime) -> list[TrackedZone]:
+        for zone, kind in sorted(set(wanted) - self._tracked_zones.keys()):
+            history = remembered_history(zone, kind, self._archive, self._names, now)
+            history.static = self._static(zone, kind, now)
+            self._tracked_zones[zone, kind] = TrackedZone(history, self._poller, self._archive, self._settings)
+        return [self._tracked_zones[key] for key in sorted(set(wanted))]
+
+    def _static(self, zone: str, kind: SignalKind, now: datetime) -> tuple[float, str] | None:
+        ask = Ask(zone, kind, Feed.STATIC, now, now + HOUR)
+        batch = self._poller.run(Query((ask,), now)).batch
+        return (batch.readings[0].value, batch.readings[0].source) if batch else None
+
+    def _await_first_answers(self, tracked_zones: Iterable[TrackedZone]) -> None:
+        awaited = [tracked.awaited for tracked in tracked_zones if tracked.awaited is not None]
+        if awaited:
+            wait(awaited, self._settings.patience_seconds)
+
+    def _read_past(
+        self, zone: str, kind: SignalKind, start: datetime, end: datetime, sources: Iterable[Source]
+    ) -> None:
+        """Into the archive, from the first source that has it."""
+        now = self._clock.now()
+        ask = Ask(zone, kind, Feed.PAST, floor_hour(start), min(end, now))
+        for source in sources:
+            if ask.start < ask.end and source.offers(zone, kind, Feed.PAST):
+                try:
+                    batch = self._poller.fetch(source, ask, now)
+                except SourceError:
+                    continue
+                with self._lock:
+                    self._archive.keep(batch)
+                return
+
+
+def _span(now: datetime, start: datetime, end: datetime) -> Span:
+    if end <= start:
+        raise ValueError(f"forecasts: the end {end} must follow the start {start}")
+    first = floor_hour(start)
+    hours = -((first - min(end, start + _LONGEST_SPAN)) // HOUR)
+    return Span(now, first, hours)
+
+
+def _reading(tracked_zones: Iterable[TrackedZone], span: Span) -> SignalReading:
+    forecasts: dict[ZoneKind, Forecast] = {}
+    problems: dict[str, str] = {}
+    histories: dict[ZoneKind, History] = {}
+    for tracked in tracked_zones:
+        key = (tracked.history.zone, tracked.history.signal)
+        result = tracked.forecast(span)
+        histories[key] = tracked.history.values()
+        if isinstance(result, Forecast):
+            forecasts[key] = result
+        else:
+            earlier = problems.get(tracked.history.zone)
+            problems[tracked.history.zone] = "; ".join(filter(None, (earlier, tracked.explain(result))))
+    return SignalReading(forecasts, problems, histories)
+
+
+def _view(tracked: TrackedZone, span: Span) -> ZoneView:
+    """A zone's view over the hours of `span`."""
+    zone, kind, found = tracked.history.zone, tracked.history.signal, tracked.forecast(span)
+    troubles = tuple(f"{source} ({feed.value}): {text}" for (source, feed), text in sorted(tracked.problems.items()))
+    if not isinstance(found, Forecast):
+        return ZoneView(zone, kind, tracked.explain(found), rejected=tracked.rejected, troubles=troubles)
+    values, family = found.grams_per_kwh, found.source.partition(",")[0]
+    return ZoneView(
+        zone,
+        kind,
+        "",
+        grams_per_kwh=float(values[0]),
+        lowest_grams_per_kwh=float(values.min()),
+        highest_grams_per_kwh=float(values.max()),
+        cleanest_at=found.start + found.step * int(np.argmin(values)),
+        hours=values.size,
+        source=found.source,
+        link=found.link,
+        age=max(timedelta(0), span.now - found.observed_at),
+        error_percent_1h=tracked.history.accuracy.percent(family, 1),
+        error_percent_24h=tracked.history.accuracy.percent(family, 24),
+        rejected=tracked.rejected,
+        troubles=troubles,
+    )
+
+
+def open_signals(settings: SignalSettings, clock: Clock) -> Signals:
+    """The service with the sources that `settings` name. Raises TraceError, StoreError, and SourceError for
+    a replay whose live values can't be had.
+    """
+    sources = [build_source(source, clock) for source in settings.sources]
+    return Signals(sources, clock, HistoryStore(settings.store), settings)
+
+
+def open_market(settings: SignalSettings, clock: Clock, clusters: Iterable[ClusterFacts] = ()) -> Market:
+    """GPU prices from the sources that `settings` name, then from the given clusters' files. Raises TraceError."""
+    return build_market(settings.prices, clock, clusters, settings.patience_seconds)
+
+
+def open_signals_file(path: Path, clock: Clock) -> Signals:
+    """The same as `open_signals` from a settings file. Raises SettingsError too."""
+    return open_signals(load_settings(path), clock)

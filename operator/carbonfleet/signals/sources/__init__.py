@@ -1,0 +1,54 @@
+"""Providers of carbon intensities, one file each with its settings. A new one is a file, and two lines here."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from carbonfleet.clock import Clock
+from carbonfleet.signals.source import Source
+from carbonfleet.signals.sources.carbonawaresdk import CarbonAwareSdk, CarbonAwareSdkSettings
+from carbonfleet.signals.sources.demo import DemoSettings, demo_source
+from carbonfleet.signals.sources.electricitymaps import TOKEN_VARIABLE, ElectricityMaps, ElectricityMapsSettings
+from carbonfleet.signals.sources.static import StaticSettings, static_source
+from carbonfleet.signals.sources.trace import Trace, TraceError, TraceSettings, TraceSource, read_trace, trace_source
+from carbonfleet.signals.sources.ukcarbon import UkCarbon, UkCarbonSettings
+from carbonfleet.signals.sources.watttime import WattTime, WattTimeSettings
+
+SourceSettings = Annotated[
+    ElectricityMapsSettings
+    | WattTimeSettings
+    | UkCarbonSettings
+    | CarbonAwareSdkSettings
+    | TraceSettings
+    | DemoSettings
+    | StaticSettings,
+    Field(discriminator="type"),
+]
+_BUILDERS: Final[dict[type, Callable[[Any, Clock], Source]]] = {
+    ElectricityMapsSettings: ElectricityMaps,
+    WattTimeSettings: WattTime,
+    UkCarbonSettings: UkCarbon,
+    CarbonAwareSdkSettings: CarbonAwareSdk,
+    TraceSettings: trace_source,
+    DemoSettings: demo_source,
+    StaticSettings: static_source,
+}
+
+
+def build_source(settings: SourceSettings, clock: Clock) -> Source:
+    """The source that settings describe. Raises TraceError, and SourceError for a replay without live values."""
+    return _BUILDERS[type(settings)](settings, clock)
+
+
+__all__ = [
+    "TOKEN_VARIABLE",
+    "DemoSettings",
+    "ElectricityMapsSettings",
+    "SourceSettings",
+    "Trace",
+    "TraceError",
+    "TraceSource",
+    "build_source",
+    "read_trace",
+]
