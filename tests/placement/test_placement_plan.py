@@ -7,7 +7,7 @@ import pytest
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import History
-from carbonfleet.placement import Assumptions, Outcome, Reservation, plan
+from carbonfleet.placement import Assumptions, Incumbent, Outcome, Reservation, plan
 from fixtures.placement_world import ANYWHERE, BARE, HOUR, LIFECYCLE, NOON, TIERS, forecast, job, policy, spoke, world
 
 OSLO, OHIO = spoke("oslo"), spoke("ohio", "US-MIDA-PJM", jurisdictions=("US",), price=1.0)
@@ -133,20 +133,57 @@ def test_a_deadline_that_can_not_be_met_blocks_and_says_when_it_would_end():
     )
 
 
-def test_a_threshold_gates_and_the_end_of_the_delay_runs():
+def test_a_job_takes_the_best_start_below_its_threshold():
     schedule = {"max_delay": "4h", "max_intensity_grams_per_kwh": 150}
     below = {"NO-NO1": [300, 200, 149, 120, 140] + [300] * 40}
-    assert only(world([job(schedule=schedule)], [OSLO], below)).window.start == NOON + 3 * HOUR
-    never = {"NO-NO1": [300, 200, 250, 220, 400] + [300] * 40}
-    assert only(world([job(schedule=schedule)], [OSLO], never)).window.start == NOON + 4 * HOUR
+    decision = only(world([job(schedule=schedule)], [OSLO], below))
+    assert decision.window.start == NOON + 3 * HOUR
+    assert decision.message.endswith(" It starts only at 150 gCO2e/kWh or less here.")
 
 
-def test_the_message_says_that_the_wait_for_a_threshold_ends_in_vain():
+def test_where_no_start_below_the_threshold_is_forecast_the_cleanest_of_the_delay_is_taken():
     schedule = {"max_delay": "4h", "max_intensity_grams_per_kwh": 150}
     never = {"NO-NO1": [300, 200, 250, 220, 400] + [300] * 40}
     decision = only(world([job(schedule=schedule)], [OSLO], never))
-    assert "waiting saves no carbon" in decision.message
-    assert "The wait for 150 gCO2e/kWh or less ends then" in decision.message
+    assert (decision.reason, decision.window.start) == ("WaitingForCleanWindow", NOON + HOUR)
+    assert decision.message.endswith(
+        " No free start until 2026-01-31 16:00 UTC is forecast at its threshold (here 150 gCO2e/kWh) or below: "
+        "it takes the cleanest."
+    )
+
+
+def test_a_threshold_that_nothing_meets_does_not_wait_for_a_dirtier_grid():
+    schedule = {"max_delay": "12h", "max_intensity_grams_per_kwh": 20}
+    spokes = [spoke("oslo"), spoke("ohio", "US-MIDA-PJM", price=1.0)]
+    grids = {"NO-NO1": [34] + [35] * 60, "US-MIDA-PJM": [580] * 12 + [566] * 50}
+    for minimize in ("carbon", "cost", "composite"):
+        decision = only(world([job(schedule=schedule, objective={"minimize": minimize})], spokes, grids))
+        assert (decision.outcome, decision.window.cluster, decision.window.start) == (Outcome.START, "oslo", NOON)
+        assert [c.message for c in decision.candidates] == [
+            "The least carbon of 2 spokes.",
+            f"{566 - 34} gCO2e more and 1.00 USD less: the job minds carbon alone.",
+        ]
+
+
+def test_the_threshold_of_a_cut_job_that_nothing_meets_leaves_it_the_cleanest_hours():
+    schedule = {"max_delay": "6h", "max_intensity_grams_per_kwh": 20, "interruptible": {"overhead": "0s"}}
+    grid = {"NO-NO1": [30, 90, 90, 40, 90, 90, 90, 90] + [90] * 60}
+    decision = only(world([job(hours=2, schedule=schedule)], [OSLO], grid))
+    hours = [(begin - NOON) // HOUR for begin, _ in decision.window.segments]
+    assert (hours, decision.window.grams_co2e) == ([0, 3], 70)
+
+
+def test_a_promised_start_stays_as_forecasts_swing_about_its_threshold():
+    schedule = {"max_delay": "12h", "max_intensity_grams_per_kwh": 150}
+    planned, starts = None, []
+    for tick in range(16):
+        swing = (0, 3)[tick % 2]
+        grid = {"NO-NO1": [300] * 6 + [149 + swing, 151 + swing, 151 + swing] + [300] * 40}
+        waits = job(schedule=schedule, incumbent=planned)
+        window = only(world([waits], [OSLO], grid)).window
+        planned = Incumbent("oslo", "main", window.start)
+        starts.append((window.start - NOON) // HOUR)
+    assert starts == [6] * 16
 
 
 def test_a_start_below_the_threshold_comes_before_a_cheaper_one_at_the_end_of_the_delay():
@@ -157,12 +194,12 @@ def test_a_start_below_the_threshold_comes_before_a_cheaper_one_at_the_end_of_th
     assert decision.candidates[1].reason == "AboveThreshold"
 
 
-def test_with_no_gpus_free_below_the_threshold_the_end_of_the_delay_runs():
+def test_with_no_gpus_free_below_the_threshold_the_cleanest_free_start_is_taken():
     held = Reservation("other", "ml", "oslo", "main", 8, NOON, NOON + 3 * HOUR)
     schedule = {"max_delay": "4h", "max_intensity_grams_per_kwh": 150}
     values = {"NO-NO1": [100, 100, 100, 220, 400] + [300] * 40}
     decision = only(world([job(schedule=schedule)], [OSLO], values, reservations=(held,)))
-    assert decision.window.start == NOON + 4 * HOUR
+    assert decision.window.start == NOON + 3 * HOUR
 
 
 def test_a_percentile_threshold_is_of_the_zone_s_own_history():
@@ -174,13 +211,13 @@ def test_a_percentile_threshold_is_of_the_zone_s_own_history():
     assert "19.8 gCO2e/kWh or less" in decision.message
     gated = {"max_delay": "2h", "max_intensity_percentile": 20}
     decision = only(world([job(schedule=gated)], [OSLO], {"NO-NO1": [21, 25, 90] + [60] * 40}, histories=histories))
-    assert decision.window.start == NOON + 2 * HOUR
+    assert decision.window.start == NOON
 
 
 def test_a_tier_carries_threshold_and_delay():
     tier = {"name": "green", "max_delay": "3h", "max_intensity_grams_per_kwh": 50}
     tiers = policy("default", residency={"anywhere": True}, tiers=[tier])
-    values = {"NO-NO1": [60, 60, 60, 60, 10] + [60] * 40}
+    values = {"NO-NO1": [60, 60, 60, 50, 10] + [60] * 40}
     decision = only(world([job(schedule={"tier": "green"})], [OSLO], values, policies=[tiers]))
     assert decision.window.start == NOON + 3 * HOUR
 

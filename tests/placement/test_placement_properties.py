@@ -48,6 +48,7 @@ def jobs(draw):
                 {"deadline": NOON + 9 * HOUR},
                 {"earliest_start": NOON + 3 * HOUR},
                 {"max_intensity_grams_per_kwh": 300, "max_delay": "9h"},
+                {"max_intensity_grams_per_kwh": 30, "max_delay": "9h"},
                 {"interruptible": interruptible, "max_delay": "12h"},
             ]
         )
@@ -208,6 +209,22 @@ def test_no_job_leaves_a_better_window_free(planned):
                 assert candidate.window.score_usd >= decision.window.score_usd * (1 - 1e-5)
 
 
+@given(plans)
+@settings(max_examples=60)
+def test_a_threshold_that_is_given_up_never_ends_on_a_dirtier_grid_than_one_that_stood_free(planned):
+    snapshot = planned.snapshot
+    for decision in planned.plan:
+        queued = next(q for q in snapshot.jobs if q.uid == decision.uid)
+        threshold = queued.spec.schedule.max_intensity_grams_per_kwh
+        if threshold is None or decision.window is None or decision.reason == "WaitingForCapacity":
+            continue
+        is_met = "It starts only at" in decision.message
+        assert is_met != ("it takes the cleanest" in decision.message)
+        for candidate in decision.candidates:
+            if not is_met and candidate.window is not None:
+                assert candidate.window.grams_co2e >= decision.window.grams_co2e * (1 - 1e-5)
+
+
 @given(worlds())
 @settings(max_examples=40)
 def test_a_lower_tier_takes_nothing_from_a_higher_one(snapshot):
@@ -313,6 +330,7 @@ ALONE = (
     (test_every_window_keeps_to_policy_times_and_limits, plans),
     (test_a_job_starts_late_only_when_no_gpus_were_free_in_time, plans),
     (test_no_job_leaves_a_better_window_free, plans),
+    (test_a_threshold_that_is_given_up_never_ends_on_a_dirtier_grid_than_one_that_stood_free, plans),
     (test_a_lower_tier_takes_nothing_from_a_higher_one, worlds()),
     (test_an_amended_plan_leaves_alone_what_did_not_change, amended()),
     (test_in_an_amended_plan_a_lower_tier_takes_nothing_from_a_higher_one, amended()),

@@ -98,6 +98,14 @@ def test_a_running_job_moves_where_the_rest_of_it_is_much_cleaner():
     assert decision.window.start == NOON
 
 
+@pytest.mark.parametrize("grams", [20, 200, 300])
+def test_a_running_job_pauses_for_clean_hours_whether_or_not_they_are_below_its_threshold(grams):
+    queued, reservation = running(hours=4, schedule=HALF | {"max_intensity_grams_per_kwh": grams, "max_delay": "20h"})
+    grid = {"NO-NO1": [500] * 4 + [250] * 4 + [500] * 60}
+    decision = only(world([queued], [spoke("oslo")], grid, reservations=(reservation,)))
+    assert (decision.outcome, decision.window.start) == (Outcome.PAUSE, NOON + 4 * HOUR)
+
+
 def test_a_job_whose_checkpoint_can_not_be_reached_elsewhere_would_begin_anew_there():
     spokes = [spoke("oslo", store=""), spoke("quebec", "CA-QC")]
     values = {"NO-NO1": [500] * 60, "CA-QC": [250] * 60}

@@ -152,7 +152,7 @@ class Schedule(
     max_delay: Duration | None = None
     """The longest wait for a cleaner hour, counted from submission."""
     max_intensity_grams_per_kwh: Annotated[float, Field(gt=0, le=2000)] | None = None
-    """Start only at or below this intensity, until the delay is used up."""
+    """Start only at or below this intensity; where no start within the delay is, at the cleanest."""
     max_intensity_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     """The same as a percentile of the zone's last 28 days."""
     earliest_start: Time | None = None

@@ -71,7 +71,7 @@ class Tier(Wire):
     max_delay: Duration = Field(default="24h", validate_default=True)
     """The longest wait for a cleaner hour; 0s never waits."""
     max_intensity_grams_per_kwh: Annotated[float, Field(gt=0, le=2000)] | None = None
-    """Start only at or below this intensity, until the delay is used up."""
+    """Start only at or below this intensity; where no start within the delay is, at the cleanest."""
     max_intensity_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     """The same as a percentile of the zone's last 28 days."""
 

@@ -39,10 +39,15 @@ def assign(problem: Problem, forms: Mapping[SignalKind, Forms]) -> list[Choice |
 
 
 def look_again(problem: Problem, room: Room, choices: list[Choice | None], jobs: IntArray) -> None:
-    """Jobs that found nothing in time may find it where others have moved; one that runs has given back its GPUs."""
+    """Jobs that found nothing in time, or nothing below their threshold, may find it where others have moved.
+
+    One that runs has given back its GPUs.
+    """
     for job in jobs.tolist():
         old, incumbent = choices[job], problem.jobs[job].incumbent
-        if (old is None or old.is_late) and not (incumbent is not None and incumbent.running):
+        if (old is None or old.is_late or problem.gives_up_threshold(job)) and not (
+            incumbent is not None and incumbent.running
+        ):
             if old is not None:
                 hold(problem, job, old, room, sign=-1)
             choices[job] = carefully(problem, job, room)

@@ -20,21 +20,33 @@ RunsOf = Callable[[IntArray, IntArray], Runs]
 
 
 def carefully(problem: Problem, job: int, room: Room) -> Choice | None:
-    """Weigh all windows of one job, whatever it asks for, and take the best."""
-    queued = problem.jobs[job]
-    choice: Choice | None = None
-    if queued.incumbent is not None and queued.incumbent.running:
+    """Weigh all windows of one job, whatever it asks for, and take the best.
+
+    Below its threshold first. Where no such window is open and free within its delay, waiting for one would end on
+    whatever grid there is at the end: then it gives the threshold up and takes the cleanest window of its delay.
+    """
+    incumbent, is_gated = problem.jobs[job].incumbent, problem.limits[job].is_gated
+    if is_gated:
+        problem.demand.mind_carbon_alone(job, False)
+    if incumbent is not None and incumbent.running:
         choice = stay_or_go(problem, job, room)
-    elif queued.incumbent is not None and queued.incumbent.paused:
-        choice = taken_up(problem, job) or as_paused(problem, job, in_one_piece(problem, job, room))
     else:
-        if queued.spec.schedule.interruptible is not None:
-            choice = segmented(problem, job)
-        if choice is None:
-            choice = in_one_piece(problem, job, room)
+        choice = _to_begin(problem, job, room)
+        if is_gated and (choice is None or choice.is_late):
+            problem.demand.mind_carbon_alone(job, True)
+            choice = _to_begin(problem, job, room)
     if choice is not None:
         hold(problem, job, choice, room)
     return choice
+
+
+def _to_begin(problem: Problem, job: int, room: Room) -> Choice | None:
+    """The best choice for a job that does not run: in one piece where it can't be cut."""
+    queued = problem.jobs[job]
+    if queued.incumbent is not None and queued.incumbent.paused:
+        return taken_up(problem, job) or as_paused(problem, job, in_one_piece(problem, job, room))
+    cut = segmented(problem, job) if queued.spec.schedule.interruptible is not None else None
+    return cut or in_one_piece(problem, job, room)
 
 
 def hold(problem: Problem, job: int, choice: Choice, room: Room, sign: int = 1) -> None:
@@ -50,7 +62,7 @@ def in_one_piece(problem: Problem, job: int, room: Room) -> Choice | None:
     windows = windows_of(problem, job)
     free = has_room(problem, job, windows, room.runs_of) & within_purse(problem, job, windows)
 
-    usable = usable_of(windows, free)
+    usable = windows.open & free
 
     def fits(job: int, lane: int, start: int) -> Choice | None:
         fit = start < problem.line.starts and usable[lane, start]
@@ -59,18 +71,12 @@ def in_one_piece(problem: Problem, job: int, room: Room) -> Choice | None:
     return promised(problem, job, best(windows, free), fits)
 
 
-def usable_of(windows: Windows, free: BoolArray) -> BoolArray:
-    """The open and free windows; where there is none, those in which the wait for a clean hour ends."""
-    usable = windows.open & free
-    return usable if usable.any() else windows.forced & free
-
-
 def best(windows: Windows, free: BoolArray) -> Choice | None:
-    """The usable window with the least score; of equal ones the earliest, then the first lane.
+    """The open and free window with the least score; of equal ones the earliest, then the first lane.
 
     With nothing free on time, the earliest start after it.
     """
-    on_time = usable_of(windows, free)
+    on_time = windows.open & free
     if on_time.any():
         masked = np.where(on_time, windows.scores, np.inf)
         start = int(masked.min(axis=0).argmin())

@@ -11,6 +11,7 @@ from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.grid import MINUTE, RESOLUTION, IntArray
 from carbonfleet.placement.hardware import profile
 from carbonfleet.placement.lanes import Lanes
+from carbonfleet.placement.rules import BoolArray
 from carbonfleet.placement.snapshot import FloatArray, QueuedJob
 
 GRAMS_PER_TONNE: Final = 1e6
@@ -77,8 +78,12 @@ class Demand:
     data: Data
     transfer_kwh_per_gib: float
     money_weight: FloatArray
-    """Shape (jobs,), as the other."""
+    """Shape (jobs,), as what follows."""
     carbon_weight: FloatArray
+    usd_per_gram: FloatArray
+    """The carbon weight of a job once it minds carbon alone."""
+    carbon_alone: BoolArray
+    """Jobs that mind carbon alone by now: their threshold was given up. Set while a plan is made."""
     latest: dict[int, Terms] = field(default_factory=dict)
     """The job that was asked for last."""
 
@@ -92,8 +97,22 @@ class Demand:
             data=replace(self.data, gib=self.data.gib[index], region=self.data.region[index]),
             money_weight=self.money_weight[index],
             carbon_weight=self.carbon_weight[index],
+            usd_per_gram=self.usd_per_gram[index],
+            carbon_alone=self.carbon_alone[index],
             latest={},
         )
+
+    def mind_carbon_alone(self, job: int, alone: bool) -> None:
+        """From now on a job minds carbon alone, or again what it asks for."""
+        self.carbon_alone[job] = alone
+        self.latest.pop(job, None)
+
+    def goal(self, job: int) -> Goal:
+        """What the job's score weighs by now."""
+        terms = self.of(job)
+        if not terms.carbon_weight:
+            return Goal.COST
+        return Goal.COMPOSITE if terms.money_weight else Goal.CARBON
 
     def of(self, job: int) -> Terms:
         """The terms of one job on all lanes, shape (lanes,)."""
@@ -117,7 +136,9 @@ class Demand:
         if self.data.gib[jobs].any():
             egress_usd, transfer, transfer_fixed = self._transfer(jobs, lanes, minutes)
             usd = usd + egress_usd
-        money, carbon = self.money_weight[jobs], self.carbon_weight[jobs]
+        alone = self.carbon_alone[jobs]
+        money = np.where(alone, 0.0, self.money_weight[jobs])
+        carbon = np.where(alone, self.usd_per_gram[jobs], self.carbon_weight[jobs])
         return Terms(
             gpus=gpus,
             minutes=minutes,
@@ -155,7 +176,7 @@ def demand_of(
     """The demand of a queue. `region_grams_per_kwh` is the mean intensity of a region, None if not known."""
     kind, of_kind = _kinds(lanes)
     gpus, run_minutes = _work(jobs, lanes, of_kind)
-    money, carbon = _weights(jobs)
+    money, carbon, usd_per_gram = _weights(jobs)
     return Demand(
         lanes=lanes,
         kind=kind,
@@ -165,6 +186,8 @@ def demand_of(
         transfer_kwh_per_gib=assumptions.transfer_kwh_per_gib,
         money_weight=money,
         carbon_weight=carbon,
+        usd_per_gram=usd_per_gram,
+        carbon_alone=np.zeros(len(jobs), dtype=np.bool_),
     )
 
 
@@ -205,16 +228,18 @@ def _length(jobs: Sequence[QueuedJob], run_minutes: FloatArray, lanes: Lanes, of
     return np.maximum(1, np.ceil(run_minutes * (1 + lost) + overhead - 1e-6)).astype(np.int64)
 
 
-def _weights(jobs: Sequence[QueuedJob]) -> tuple[FloatArray, FloatArray]:
-    weights = np.array([_weights_of(job.spec.objective) for job in jobs]).reshape(-1, 2)
-    return weights[:, 0], weights[:, 1]
+def _weights(jobs: Sequence[QueuedJob]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The weights of money and carbon, and that of carbon alone; each of shape (jobs,)."""
+    weights = np.array([_weights_of(job.spec.objective) for job in jobs]).reshape(-1, 3)
+    return weights[:, 0], weights[:, 1], weights[:, 2]
 
 
-def _weights_of(objective: Objective) -> tuple[float, float]:
-    per_gram = objective.carbon_price_usd_per_tonne / GRAMS_PER_TONNE
+def _weights_of(objective: Objective) -> tuple[float, float, float]:
+    priced = objective.carbon_price_usd_per_tonne / GRAMS_PER_TONNE
+    alone = priced or CARBON_ONLY_USD_PER_TONNE / GRAMS_PER_TONNE
     if objective.minimize is Goal.CARBON:
-        return 0.0, per_gram or CARBON_ONLY_USD_PER_TONNE / GRAMS_PER_TONNE
-    return 1.0, per_gram if objective.minimize is Goal.COMPOSITE else 0.0
+        return 0.0, alone, alone
+    return 1.0, priced if objective.minimize is Goal.COMPOSITE else 0.0, alone
 
 
 def _data(

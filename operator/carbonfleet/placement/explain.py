@@ -160,10 +160,13 @@ def _why_not_later(view: View, choice: Choice) -> str:
 def _gate_note(view: View, choice: Choice) -> str:
     if not view.problem.limits[view.job].is_gated:
         return ""
-    gate = gate_of(view.problem, view.job)[choice.lane]
-    if not choice.segments and not view.windows.open[choice.lane, choice.start]:
-        return f" The wait for {phrase.intensity(float(gate))} or less ends then: no start is forecast so low and free."
-    return f" Before its delay is used up it starts only at {phrase.intensity(float(gate))} or less here."
+    gate = phrase.intensity(float(gate_of(view.problem, view.job)[choice.lane]))
+    if view.problem.gives_up_threshold(view.job):
+        until = phrase.time(view.problem.limits[view.job].latest)
+        return (
+            f" No free start until {until} is forecast at its threshold (here {gate}) or below: it takes the cleanest."
+        )
+    return f" It starts only at {gate} or less here."
 
 
 def _why_there(candidates: tuple[Candidate, ...]) -> str:

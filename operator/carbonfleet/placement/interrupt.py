@@ -59,7 +59,7 @@ def _free(problem: Problem, job: int) -> BoolArray:
     slot = np.arange(line.slots)
     free &= slot >= problem.earliest_start(job)
     free &= slot[None, :] < end_slots(problem, job)[:, None]
-    if problem.limits[job].is_gated:
+    if problem.limits[job].is_gated and not problem.gives_up_threshold(job):
         edges = np.arange(line.slots) * line.slot_minutes
         total = problem.carbon[problem.jobs[job].spec.signal].total
         now = (total[:, edges + 1] - total[:, edges])[problem.lanes.zone] * RESOLUTION

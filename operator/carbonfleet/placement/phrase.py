@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from math import floor, log10
 
-from carbonfleet.api.job import Goal, Objective
+from carbonfleet.api.job import Goal
 from carbonfleet.placement.decision import Window
 
 LONGEST_SUMMARY = 170
@@ -28,20 +28,20 @@ def doubted(window: Window) -> str:
     return f"{grams(window.grams_co2e)}{doubt} at {at}"
 
 
-def beside(window: Window, chosen: Window, objective: Objective) -> str:
+def beside(window: Window, chosen: Window, goal: Goal, usd_per_tonne: float) -> str:
     """How much more or less a window would emit and cost than the chosen one, by what the job minds."""
     carbon, cost = window.grams_co2e - chosen.grams_co2e, round(window.cost_usd - chosen.cost_usd, 2)
     weight = f"{grams(abs(carbon))} {'more' if carbon > 0 else 'less'}" if abs(carbon) >= 0.0005 else "As much carbon"
     price = f"and {abs(cost):,.2f} USD {'more' if cost > 0 else 'less'}" if cost else "at the same price"
-    return f"{weight} {price}: {_minded(objective, window.score_usd - chosen.score_usd)}."
+    return f"{weight} {price}: {_minded(goal, usd_per_tonne, window.score_usd - chosen.score_usd)}."
 
 
-def _minded(objective: Objective, worse_usd: float) -> str:
-    if objective.minimize is Goal.CARBON:
+def _minded(goal: Goal, usd_per_tonne: float, worse_usd: float) -> str:
+    if goal is Goal.CARBON:
         return "the job minds carbon alone"
-    if objective.minimize is Goal.COST:
+    if goal is Goal.COST:
         return "the job minds cost alone"
-    return f"{max(worse_usd, 0.0):.2g} USD worse in all, carbon at {objective.carbon_price_usd_per_tonne:g} USD/t"
+    return f"{max(worse_usd, 0.0):.2g} USD worse in all, carbon at {usd_per_tonne:g} USD/t"
 
 
 def number(amount: float) -> str:

@@ -97,6 +97,10 @@ class Problem:
         deadline = self.limits[job].deadline
         return NEVER if deadline is None else self.line.minute(deadline)
 
+    def gives_up_threshold(self, job: int) -> bool:
+        """Whether nothing was found below the job's threshold, so that it takes the cleanest window of its delay."""
+        return self.limits[job].is_gated and bool(self.demand.carbon_alone[job])
+
     def purse_rows(self, job: int) -> tuple[int, ...]:
         """The purses that a job draws on."""
         queued = self.jobs[job]

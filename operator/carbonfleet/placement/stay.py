@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from carbonfleet.api.job import Goal
 from carbonfleet.placement.capacity import slots_of as reserved
 from carbonfleet.placement.choice import Choice, rows_of, segments_of
 from carbonfleet.placement.decision import Outcome, Window
@@ -32,11 +31,8 @@ Fits = Callable[[int, int, int], Choice | None]
 
 def real_gain(problem: Problem, job: int, window: Window) -> float:
     """What another place must gain on a window, in score: a share of its carbon, or of its cost."""
-    objective, terms = problem.jobs[job].spec.objective, problem.demand.of(job)
-    share = problem.snapshot.assumptions.stability_share
-    if objective.minimize is Goal.COST:
-        return share * window.cost_usd
-    return share * float(terms.carbon_weight) * window.grams_co2e
+    share, per_gram = problem.snapshot.assumptions.stability_share, float(problem.demand.of(job).carbon_weight)
+    return share * (per_gram * window.grams_co2e if per_gram else window.cost_usd)
 
 
 def promised(problem: Problem, job: int, best: Choice | None, fits: Fits) -> Choice | None:
@@ -80,7 +76,7 @@ def stay_or_go(problem: Problem, job: int, room: Room) -> Choice | None:
         return None
     home = _home(problem, lanes)
     _give_back(problem, job, home, room)
-    slots = slots_for(problem, job)
+    slots = _slots_to_finish(problem, job)
     keep = going_on(problem, job, home, slots)
     if (agreed := _as_agreed(problem, job, incumbent, home, slots)) is not None:
         return agreed
@@ -98,6 +94,17 @@ def stay_or_go(problem: Problem, job: int, room: Room) -> Choice | None:
     options = [(here, _gain_here(problem, job, window)), (there, _gain_there(problem, job, window))]
     good = [option for option, gain in options if option is not None and keep.score - option.score > gain]
     return min(good, key=lambda option: (option.score, option.lane), default=keep)
+
+
+def _slots_to_finish(problem: Problem, job: int) -> Slots:
+    """The slots below a running job's threshold; where they are too few to finish in, it gives the threshold up."""
+    slots = slots_for(problem, job)
+    if problem.limits[job].is_gated:
+        minutes = slots.free.sum(axis=1) * problem.line.slot_minutes
+        if (minutes < problem.demand.of(job).minutes).all():
+            problem.demand.mind_carbon_alone(job, True)
+            slots = slots_for(problem, job)
+    return slots
 
 
 def taken_up(problem: Problem, job: int) -> Choice | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from carbonfleet.api.job import Goal
 from carbonfleet.placement import phrase
-from carbonfleet.placement.careful import has_room, usable_of, within_purse
+from carbonfleet.placement.careful import has_room, within_purse
 from carbonfleet.placement.choice import Choice, rows_of, segments_of, slots_of, spend
 from carbonfleet.placement.decision import Candidate, Verdict, Window
 from carbonfleet.placement.grid import RESOLUTION, Segments
@@ -94,11 +94,12 @@ def _compared(view: View, candidate: Candidate, ranked: Sequence[Candidate]) -> 
     window, chosen = candidate.window, ranked[0].window
     if window is None or chosen is None or ranked[0].verdict is not Verdict.CHOSEN:
         return candidate
-    objective = view.problem.jobs[view.job].spec.objective
+    goal, objective = view.problem.demand.goal(view.job), view.problem.jobs[view.job].spec.objective
     if candidate.verdict is not Verdict.CHOSEN:
-        return replace(candidate, message=phrase.beside(window, chosen, objective))
+        usd_per_tonne = objective.carbon_price_usd_per_tonne
+        return replace(candidate, message=phrase.beside(window, chosen, goal, usd_per_tonne))
     open_to_it = sum(other.window is not None for other in ranked)
-    best = _BEST[objective.minimize] if not (view.choice and view.choice.kept) else "Where it was planned before"
+    best = _BEST[goal] if not (view.choice and view.choice.kept) else "Where it was planned before"
     return replace(
         candidate, message=f"{best} of {open_to_it} spokes." if open_to_it > 1 else "The only spoke open to it."
     )
@@ -137,7 +138,7 @@ def _candidate(view: View, lanes: list[int], best: tuple[int, Window] | None) ->
 def _best_windows(view: View, spokes: list[list[int]]) -> list[tuple[int, Window] | None]:
     """For the lanes of each spoke: the best of the free unbroken windows that do not begin too late, and its lane."""
     windows, is_late = view.windows, view.choice is not None and view.choice.is_late
-    usable = windows.late & view.free if is_late else usable_of(windows, view.free)
+    usable = (windows.late if is_late else windows.open) & view.free
     masked = np.where(usable, windows.scores, np.inf)
     starts, least = masked.argmin(axis=1).tolist(), masked.min(axis=1, initial=np.inf).tolist()
     best = [min(lanes, key=lambda lane: (least[lane], starts[lane], lane)) for lanes in spokes]
@@ -234,7 +235,7 @@ def _budget(view: View, lane: int) -> Refusal | None:
 def _threshold(view: View, lane: int) -> Refusal | None:
     """The job starts below its threshold elsewhere, and here the grid stays above it."""
     windows = view.windows
-    if windows.open[lane].any() or not (windows.forced & view.free)[lane].any():
+    if windows.open[lane].any() or not (windows.above & view.free)[lane].any():
         return None
     gate = gate_of(view.problem, view.job)[lane]
     until = phrase.time(view.problem.limits[view.job].latest)
@@ -246,7 +247,7 @@ def _threshold(view: View, lane: int) -> Refusal | None:
 def _capacity(view: View, lane: int) -> Refusal:
     name, gpus = view.problem.lanes.lanes[lane].cluster, int(view.problem.demand.of(view.job).gpus[lane])
     length = phrase.hours(float(view.problem.demand.of(view.job).minutes[lane]))
-    if ((view.windows.open | view.windows.forced | view.windows.late) & view.free)[lane].any():
+    if ((view.windows.open | view.windows.above | view.windows.late) & view.free)[lane].any():
         return Refusal("NotInTime", f"{name} has {phrase.gpus(gpus)} free only after the job's latest start.")
     message = f"{name} never has {phrase.gpus(gpus)} free for {length} in the time that is weighed."
     return Refusal("NoCapacity", message)

@@ -23,8 +23,8 @@ class Windows:
     usd: FloatArray
     open: BoolArray
     """Within rules, times, thresholds and the job's own limits; capacity not looked at."""
-    forced: BoolArray
-    """The same but for the threshold, where the wait for a clean hour ends: for when nothing is open and free."""
+    above: BoolArray
+    """The same but for the threshold: none once the job has given that up, for then these are open."""
     late: BoolArray
     """The same beyond the latest start, for when nothing was free before it."""
     span: IntArray
@@ -49,14 +49,14 @@ def windows_of(problem: Problem, job: int) -> Windows:
     grams += (terms.transfer_fixed + terms.embodied)[:, None]
     _price_at_once(problem, job, at_once, usd)
     allowed = _allowed(problem, job, usd, grams)
-    on_time, forced = _on_time(problem, job)
+    on_time, above = _on_time(problem, job)
     starts = np.arange(line.starts)
     late = (starts > problem.latest_start(job)) & (starts <= problem.last_look(job))
     if _waits_for_signal(problem, job):
         late[:] = False
     span = np.repeat(-(-minutes // line.slot_minutes)[:, None], line.starts, axis=1)
     span[:, 0] = -(-(at_once + line.next_minute - line.now_minute) // line.slot_minutes)
-    return Windows(scores, grams, usd, allowed & on_time, allowed & forced, allowed & late, span)
+    return Windows(scores, grams, usd, allowed & on_time, allowed & above, allowed & late, span)
 
 
 def totals_of(total: FloatArray, rows: IntArray, minutes: IntArray, line: Timeline) -> FloatArray:
@@ -135,22 +135,21 @@ def _allowed(problem: Problem, job: int, usd: FloatArray, grams: FloatArray) -> 
 
 
 def _on_time(problem: Problem, job: int) -> tuple[BoolArray, BoolArray]:
-    """Starts of the job's own will, below its threshold; and the last one before its delay is used up."""
+    """Starts within the job's delay, by its threshold: those that it may take, and those above."""
     starts = np.arange(problem.line.starts)
     last = min(max(problem.latest_start(job), problem.earliest_start(job)), problem.line.starts - 1)
     never = np.zeros((len(problem.lanes), starts.size), dtype=np.bool_)
     if is_signal_lost(problem, job):
         return _without_signal(problem, job, last), never
     open_starts = np.broadcast_to(starts <= last, never.shape)
-    if not problem.limits[job].is_gated:
+    if not problem.limits[job].is_gated or problem.gives_up_threshold(job):
         return open_starts, never
     clean = intensity_at_starts(problem, problem.jobs[job].spec.signal) <= gate_of(problem, job)[:, None]
-    forced: BoolArray = starts == _last_start(problem, job, last)[:, None]
-    return open_starts & clean, forced
+    return open_starts & clean, open_starts & ~clean
 
 
 def _last_start(problem: Problem, job: int, last: int) -> IntArray:
-    """The start at which the wait for a clean hour ends: the delay is used up, or the deadline presses."""
+    """The start at which a wait for data ends: the delay is used up, or the deadline presses."""
     line = problem.line
     if problem.limits[job].deadline is None:
         return np.full(len(problem.lanes), last)
