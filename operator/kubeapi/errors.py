@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kubeapi.values import Json, Obj, encode, quoted
+from kubeapi.objects import Json, Obj, quoted, shown
 
 OMITTED: Final = object()
 """Stands for a value that the message leaves out."""
@@ -37,19 +37,13 @@ class FieldError:
         """The message without the field's path."""
         text = _TITLES[self.reason]
         if self.reason not in _WITHOUT_VALUE and self.value is not OMITTED:
-            text += f": {_shown(self.value)}"
+            text += f": {shown(self.value)}"
         return f"{text}: {self.detail}" if self.detail else text
 
     @property
     def text(self) -> str:
         """The message with the field's path."""
         return f"{self.field}: {self.body}"
-
-
-def _shown(value: Json) -> str:
-    if isinstance(value, str):
-        return quoted(value)
-    return encode(value).decode()
 
 
 class ApiError(Exception):

@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from kubeapi.values import Json
+from kubeapi.objects import Json
 
 Step = tuple[str, Json]
 

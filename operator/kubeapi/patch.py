@@ -5,7 +5,7 @@ from typing import Final
 import jsonpatch
 
 from kubeapi.errors import ApiError, bad_request, rejected
-from kubeapi.values import Json, Obj
+from kubeapi.objects import Json, Obj
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -30,13 +30,7 @@ def apply_json_patch(obj: Obj, operations: Json) -> Obj:
         raise ApiError(413, "RequestEntityTooLarge", "The allowed maximum operations in a JSON patch is 10000")
     try:
         patched = jsonpatch.apply_patch(obj, operations)
-    except (
-        jsonpatch.JsonPatchException,
-        jsonpatch.JsonPointerException,
-        KeyError,
-        TypeError,
-        IndexError,
-    ) as error:
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, KeyError, TypeError, IndexError) as error:
         raise rejected() from error
     if not isinstance(patched, dict):
         raise rejected()

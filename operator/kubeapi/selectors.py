@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kubeapi.errors import bad_request
-from kubeapi.values import Json, Obj, metadata, quoted
+from kubeapi.objects import Obj, at_path, metadata, quoted
 
 Selector = Callable[[Obj], bool]
 
@@ -96,36 +96,27 @@ def _expression(requirement: Obj, labels: Obj) -> bool:
 
 
 def parse_fields(text: str, supported: tuple[str, ...]) -> list[Selector]:
-    """The requirements of a field selector; only `supported` paths may be asked for."""
+    """The requirements of a field selector; only `supported` paths, names and namespaces may be asked for."""
     found: list[Selector] = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         match = re.fullmatch(r"([^=!]+)(==|=|!=)(.*)", part)
         if match is None:
             raise bad_request(f"invalid selector: {quoted(text)}; can't understand {quoted(part)}")
         path, operator, value = match.groups()
-        if path not in supported:
+        if path not in ("metadata.name", "metadata.namespace", *supported):
             raise bad_request(f"field label not supported: {path}")
         found.append(_field_requirement(path, value, operator != "!="))
     return found
 
 
 def _field_requirement(path: str, value: str, wanted: bool) -> Selector:
-    parts = path.split(".")
-    return lambda obj: (_at(obj, parts) == value) is wanted
+    def text_of(obj: Obj) -> str:
+        found = at_path(obj, path)
+        return str(found).lower() if isinstance(found, bool) else "" if found is None else str(found)
+
+    return lambda obj: (text_of(obj) == value) is wanted
 
 
-def _at(obj: Json, parts: list[str]) -> str:
-    for part in parts:
-        obj = obj.get(part) if isinstance(obj, dict) else None
-    if isinstance(obj, bool):
-        return "true" if obj else "false"
-    return "" if obj is None else str(obj)
-
-
-def all_of(selectors: list[Selector]) -> Selector | None:
-    """One selector for several; None where there are none, so that callers can skip it."""
-    if not selectors:
-        return None
-    if len(selectors) == 1:
-        return selectors[0]
+def all_of(selectors: list[Selector]) -> Selector:
+    """One selector for several."""
     return lambda obj: all(each(obj) for each in selectors)

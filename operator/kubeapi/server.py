@@ -6,30 +6,28 @@ import json
 import logging
 import signal
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from kubeapi import discovery, openapi
-from kubeapi.calls import Call, User, parse_target, verb_of
+from kubeapi import discovery
+from kubeapi.auth import Attributes, refusal
+from kubeapi.call import Call, User, parse_target, verb_of
 from kubeapi.certificates import ensure_certificate, server_context
-from kubeapi.clock import Clock
-from kubeapi.errors import ApiError, internal, method_not_allowed, no_such_resource
-from kubeapi.handling import Answer, handle
-from kubeapi.rbac import Question, refusal
-from kubeapi.reads import Shape
+from kubeapi.errors import ApiError, internal, method_not_allowed
+from kubeapi.handlers import Shape, Watch, handle
+from kubeapi.objects import Obj, encode
 from kubeapi.service import Service, open_service
-from kubeapi.settings import ApiSettings
-from kubeapi.values import Obj, encode
-from kubeapi.watching import Watch
+from kubeapi.settings import ApiSettings, Clock
 
 _log = logging.getLogger(__name__)
 
 _LARGEST_BODY_BYTES: Final = 3 * 1024 * 1024
 _CLOSING_SECONDS: Final = 3.0
 _JSON: Final = "application/json"
+_NOT_CACHED: Final = {"Cache-Control": "no-cache, private"}
 
 
 class Server:
@@ -40,7 +38,6 @@ class Server:
         self._settings = settings
         self._watches: set[Watch] = set()
         self._closing = False
-        self._documents: dict[tuple[int, str], bytes] = {}
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """One request to its answer; nothing that goes wrong here ends the server."""
@@ -51,9 +48,8 @@ class Server:
         except (ConnectionError, asyncio.CancelledError):
             raise
         except web.HTTPRequestEntityTooLarge:
-            return _error(
-                ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {_LARGEST_BODY_BYTES}")
-            )
+            text = f"Request entity too large: limit is {_LARGEST_BODY_BYTES}"
+            return _error(ApiError(413, "RequestEntityTooLarge", text))
         except RecursionError:
             return _error(ApiError(400, "BadRequest", "the object is nested too deeply"))
         except Exception:  # noqa: BLE001 - logged; one bad request must not end the server
@@ -70,12 +66,12 @@ class Server:
         parts = path.strip("/").split("/")
         if (parts[0] == "api" and len(parts) > 2) or (parts[0] == "apis" and len(parts) > 3):
             return await self._resource(request, user, path)
-        question = Question(request.method.lower(), path=path)
-        if not self._service.authorizer.allows(user, question):
-            raise refusal(user, question)
+        wanted = Attributes(request.method.lower(), path=path)
+        if not self._service.authorizer.allows(user, wanted):
+            raise refusal(user, wanted)
         if request.method not in ("GET", "HEAD"):
             raise method_not_allowed(request.method)
-        return self._document(request, path, parts)
+        return self._document(request, parts)
 
     async def _resource(self, request: BaseRequest, user: User, path: str) -> web.StreamResponse:
         service, query = self._service, request.rel_url.query
@@ -94,22 +90,15 @@ class Server:
         shape = Shape.read(headers.get("Accept", ""), query.get("includeObject", ""))
         if call.verb == "watch":
             return await self._watch(request, call, shape)
-        body = await _body(request) if request.can_read_body else b""
+        body = await request.read() if request.can_read_body else b""
         answer = await handle(service, call, body, headers.get("Content-Type", ""), shape)
-        return _response(answer, call.warnings)
+        return _with_warnings(_json(answer.obj, answer.code), call.warnings)
 
     async def _watch(self, request: BaseRequest, call: Call, shape: Shape) -> web.StreamResponse:
         if "watch" not in call.resource.verbs or call.target.subresource:
             raise method_not_allowed("watch")
-        watch = Watch(
-            self._service.store,
-            self._service.reads,
-            call,
-            shape,
-            self._service.clock,
-            self._settings.bookmark_seconds,
-        )
-        response = web.StreamResponse(headers={"Content-Type": _JSON, "Cache-Control": "no-cache, private"})
+        watch = Watch(self._service, call, shape, self._settings.bookmark_seconds)
+        response = web.StreamResponse(headers={"Content-Type": _JSON, **_NOT_CACHED})
         self._watches.add(watch)
         try:
             await response.prepare(request)
@@ -125,47 +114,12 @@ class Server:
             self._watches.discard(watch)
         return response
 
-    def _document(self, request: BaseRequest, path: str, parts: list[str]) -> web.StreamResponse:
-        registry = self._service.registry
-        if path == "/openapi/v2":
-            return web.Response(body=openapi.EMPTY_V2, headers={"Content-Type": openapi.V2_MEDIA_TYPE})
-        aggregated = "apidiscovery.k8s.io" in request.headers.get("Accept", "") and path.strip("/") in (
-            "api",
-            "apis",
-        )
-        key = (registry.revision, path + ("#aggregated" if aggregated else ""))
-        body = self._documents.get(key)
-        if body is None:
-            self._documents = {k: v for k, v in self._documents.items() if k[0] == registry.revision}
-            body = self._documents[key] = encode(self._make_document(parts, aggregated))
-        return web.Response(body=body, headers={"Content-Type": discovery.AGGREGATED if aggregated else _JSON})
-
-    def _make_document(self, parts: list[str], aggregated: bool) -> Obj:
-        registry = self._service.registry
-        if aggregated:
-            return discovery.aggregated(registry, core=parts[0] == "api")
-        match parts:
-            case ["version"]:
-                return dict(discovery.VERSION)
-            case ["api"]:
-                return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
-            case ["api", version]:
-                return discovery.resource_list(registry, "", version)
-            case ["apis"]:
-                return discovery.group_list(registry)
-            case ["apis", group]:
-                return discovery.group(registry, group)
-            case ["apis", group, version]:
-                return discovery.resource_list(registry, group, version)
-            case ["openapi", "v3"]:
-                return openapi.index(registry)
-            case ["openapi", "v3", "api", version]:
-                return openapi.document(registry, "", version)
-            case ["openapi", "v3", "apis", group, version]:
-                return openapi.document(registry, group, version)
-            case [""]:
-                return {"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}
-        raise no_such_resource()
+    def _document(self, request: BaseRequest, parts: list[str]) -> web.Response:
+        if parts == ["openapi", "v2"]:
+            return web.Response(body=discovery.EMPTY_V2, headers={"Content-Type": discovery.V2_MEDIA_TYPE})
+        aggregated = "apidiscovery.k8s.io" in request.headers.get("Accept", "") and parts in (["api"], ["apis"])
+        document = discovery.make_document(self._service.registry, parts, aggregated=aggregated)
+        return _json(document, media_type=discovery.AGGREGATED if aggregated else _JSON)
 
     def close(self) -> None:
         """End every watch, so that clients come back to whoever serves next."""
@@ -174,20 +128,8 @@ class Server:
             watch.end()
 
 
-async def _body(request: BaseRequest) -> bytes:
-    body = await request.read()
-    if len(body) > _LARGEST_BODY_BYTES:
-        raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {_LARGEST_BODY_BYTES}")
-    return body
-
-
-@lru_cache(maxsize=8)
-def _json_headers(content_type: str) -> dict[str, str]:
-    return {"Content-Type": content_type, "Cache-Control": "no-cache, private"}
-
-
-def _response(answer: Answer, warnings: list[str]) -> web.Response:
-    return _with_warnings(web.Response(body=answer.body, status=answer.code, headers=_json_headers(_JSON)), warnings)
+def _json(obj: Obj, code: int = 200, media_type: str = _JSON) -> web.Response:
+    return web.Response(body=encode(obj), status=code, headers={"Content-Type": media_type, **_NOT_CACHED})
 
 
 def _with_warnings(response: web.Response, warnings: list[str]) -> web.Response:
@@ -199,20 +141,20 @@ def _with_warnings(response: web.Response, warnings: list[str]) -> web.Response:
 def _error(error: ApiError) -> web.Response:
     if error.code == 404 and not error.details:
         return web.Response(text="404 page not found\n", status=404)
-    response = web.Response(body=encode(error.status()), status=error.code, headers=_json_headers(_JSON))
+    response = _json(error.status(), error.code)
     if error.retry_after_seconds:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     return response
 
 
 async def serve(settings: ApiSettings, clock: Clock, *, on_ready: Callable[[str], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT (or until cancelled); `on_ready` gets the URL once requests are
-    answered."""
+    """Serve until SIGTERM or SIGINT (or until cancelled); `on_ready` gets the URL once requests are answered."""
     service = open_service(settings, clock)
     server = Server(service, settings)
     journal = asyncio.create_task(service.store.journal.run())
     collector = asyncio.create_task(service.collector.run())
-    web_server = web.Server(server.answer, request_factory=_request_factory(), access_log=None)
+    requests = partial(BaseRequest, loop=asyncio.get_running_loop(), client_max_size=_LARGEST_BODY_BYTES + 1)
+    web_server = web.Server(server.answer, request_factory=requests, access_log=None)
     runner = web.ServerRunner(web_server, shutdown_timeout=_CLOSING_SECONDS)
     await runner.setup()
     try:
@@ -231,13 +173,6 @@ async def serve(settings: ApiSettings, clock: Clock, *, on_ready: Callable[[str]
             journal.cancel()
         await asyncio.gather(journal, collector, return_exceptions=True)
         service.store.journal.close()
-
-
-def _request_factory() -> Callable[..., BaseRequest]:
-    """Requests that may carry a body of the size that a real server takes."""
-    loop = asyncio.get_running_loop()
-
-    return partial(BaseRequest, loop=loop, client_max_size=_LARGEST_BODY_BYTES + 1)
 
 
 def _url_of(runner: web.ServerRunner, settings: ApiSettings) -> str:

@@ -1,27 +1,18 @@
-"""The API without its HTTP: store, kinds, rights, writes and reads, put together."""
+"""The API without its HTTP: store, kinds, rights, admission and garbage collection, put together."""
 
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from kubeapi import kinds
-from kubeapi.calls import User
-from kubeapi.clock import Clock
-from kubeapi.deletes import Deletes
+from kubeapi.admission import Admission
+from kubeapi.auth import Authorizer, Tokens, impersonated
+from kubeapi.call import User
 from kubeapi.garbage import Collector
-from kubeapi.impersonation import impersonated
-from kubeapi.journal import Key, Kind
-from kubeapi.rbac import Authorizer
-from kubeapi.reads import Reads
-from kubeapi.resources import Registry
-from kubeapi.settings import ApiSettings
-from kubeapi.store import Observer, Store, Stored
-from kubeapi.tokens import Tokens
-from kubeapi.values import Obj, timestamp
-from kubeapi.webhooks import Admission
-from kubeapi.writes import Writes
+from kubeapi.objects import Obj, timestamp
+from kubeapi.registry import CRD, NAMESPACE, Registry
+from kubeapi.settings import ApiSettings, Clock
+from kubeapi.storage import Key, Kind, Observer, Store
 
 _FIRST_NAMESPACES: Final = ("default", "kube-node-lease", "kube-public", "kube-system")
 
@@ -34,9 +25,6 @@ class Service:
     registry: Registry
     authorizer: Authorizer
     tokens: Tokens
-    reads: Reads
-    writes: Writes
-    deletes: Deletes
     admission: Admission
     collector: Collector
     clock: Clock
@@ -53,66 +41,41 @@ class Service:
 def open_service(settings: ApiSettings, clock: Clock) -> Service:
     """Load the stored objects and make the namespaces that every cluster has. Needs a running event loop."""
     settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    store = Store(_private(settings.state / "objects.sqlite"), settings.watch_log_events)
+    database = settings.state / "objects.sqlite"
+    database.touch(mode=0o600, exist_ok=True)  # it holds secrets: its owner's only before anything is written
+    store = Store(database, settings.watch_log_events)
     registry = Registry()
-    for stored in store.collection(kinds.CRD).items.values():
-        registry.register(stored.obj)
+    for crd in store.collection(CRD).items.values():
+        registry.register(crd)
     authorizer = Authorizer(store)
-    admission = Admission(store, authorizer)
-    deletes = Deletes(store, admission.review)
-    collector = Collector(store, deletes, clock)
-    store.observers += [_crd_observer(registry), authorizer.observe, collector.observe]
-    service = Service(
-        store=store,
-        registry=registry,
-        authorizer=authorizer,
-        tokens=Tokens(store, settings.tokens),
-        reads=Reads(store),
-        writes=Writes(store, admission.review),
-        deletes=deletes,
-        admission=admission,
-        collector=collector,
-        clock=clock,
-    )
-    _make_first_namespaces(service)
-    return service
-
-
-def _private(path: Path) -> Path:
-    """The database holds secrets: make it readable by its owner only before anything is written."""
-    path.touch(mode=0o600, exist_ok=True)
-    return path
+    collector = Collector(store, clock)
+    store.observers += [_crd_observer(registry), collector.observe]
+    tokens = Tokens(store, settings.tokens)
+    _make_first_namespaces(store, timestamp(clock.now()))
+    return Service(store, registry, authorizer, tokens, Admission(store, authorizer), collector, clock)
 
 
 def _crd_observer(registry: Registry) -> Observer:
-    def observe(kind: Kind, key: Key, before: Stored | None, after: Stored | None) -> None:
-        if kind != kinds.CRD:
+    def observe(kind: Kind, key: Key, before: Obj | None, after: Obj | None) -> None:
+        if kind != CRD:
             return
         if after is None and before is not None:
-            registry.unregister(before.obj)
-        elif after is not None and (before is None or before.obj["spec"] != after.obj["spec"]):
-            registry.register(after.obj)
+            registry.unregister(before)
+        elif after is not None and (before is None or before["spec"] != after["spec"]):
+            registry.register(after)
 
     return observe
 
 
-def _make_first_namespaces(service: Service) -> None:
+def _make_first_namespaces(store: Store, created: str) -> None:
     for name in _FIRST_NAMESPACES:
-        if service.store.get(kinds.NAMESPACE, ("", name)) is None:
-            service.store.put(kinds.NAMESPACE, ("", name), _namespace(name, service.clock))
-
-
-def _namespace(name: str, clock: Clock) -> Obj:
-    meta = {
-        "name": name,
-        "uid": str(uuid.uuid4()),
-        "creationTimestamp": timestamp(clock.now()),
-        "labels": {"kubernetes.io/metadata.name": name},
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": meta,
-        "spec": {"finalizers": ["kubernetes"]},
-        "status": {"phase": "Active"},
-    }
+        if store.get(NAMESPACE, ("", name)) is None:
+            labels = {"kubernetes.io/metadata.name": name}
+            namespace = {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": name, "uid": str(uuid.uuid4()), "creationTimestamp": created, "labels": labels},
+                "spec": {"finalizers": ["kubernetes"]},
+                "status": {"phase": "Active"},
+            }
+            store.put(NAMESPACE, ("", name), namespace)

@@ -1,16 +1,42 @@
-"""What the embedded API is started with, and the kubeconfig that reaches it."""
+"""What the embedded API is started with, its clock included, and the kubeconfig that reaches it."""
 
 import base64
 import ipaddress
 import os
+import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 MASTERS: Final = "system:masters"
 """Members of this group may do everything, whatever the roles say."""
+
+CLOCK_VARIABLE: Final = "CARBONFLEET_CLOCK"
+
+
+class Clock(NamedTuple):
+    """Reads `origin + (real - real_origin) * speed`, in seconds since 1970; by default the machine's own time."""
+
+    real_origin_seconds: float = 0.0
+    origin_seconds: float = 0.0
+    speed: float = 1.0
+
+    @classmethod
+    def from_environment(cls) -> "Clock":
+        """The clock in `CARBONFLEET_CLOCK` (`real_origin,origin,speed`); real time where it is empty."""
+        text = os.environ.get(CLOCK_VARIABLE, "")
+        try:
+            return cls(*(float(part) for part in text.split(","))) if text else cls()
+        except (ValueError, TypeError):
+            raise ValueError(f"{CLOCK_VARIABLE} must be real_origin,origin,speed in seconds: {text!r}") from None
+
+    def now(self) -> datetime:
+        """The present, aware UTC."""
+        elapsed_seconds = time.time() - self.real_origin_seconds
+        return datetime.fromtimestamp(self.origin_seconds + elapsed_seconds * self.speed, UTC)
 
 
 class StaticToken(BaseModel):

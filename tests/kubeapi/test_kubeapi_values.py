@@ -4,40 +4,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubeapi import protobuf
 from kubeapi.errors import ApiError
-from kubeapi.fields import changes, difference, intersection, paths, set_of, union
+from kubeapi.handlers import protobuf
+from kubeapi.handlers.table import human_duration
 from kubeapi.jsonpath import find
+from kubeapi.managedfields.fieldset import changes, fields_of, readable, set_of, trie_of
 from kubeapi.patch import apply_json_patch, apply_merge_patch, apply_strategic_patch
 from kubeapi.schema import compile_pattern, compile_schema
 from kubeapi.selectors import all_of, parse_labels
-from kubeapi.table import human_duration
 
-LEAF: dict = {}
-TRIES = st.dictionaries(
-    st.sampled_from(["f:a", "f:b", "f:c"]),
-    st.recursive(
-        st.just(LEAF),
-        lambda below: st.dictionaries(st.sampled_from([".", "f:x", "f:y"]), below, min_size=1),
-        max_leaves=6,
-    ),
-).map(lambda trie: clean(trie))
+ELEMENTS = st.sampled_from(["f:a", "f:b", 'k:{"name":"x"}', 'v:"x"'])
 
 
-def clean(trie: dict) -> dict:
-    """What grows under `.` is no path."""
-    return {element: LEAF if element == "." else clean(below) for element, below in trie.items()}
+@given(st.sets(st.lists(ELEMENTS, min_size=1, max_size=4).map(tuple)))
+def test_a_set_of_fields_survives_its_trie(fields):
+    assert fields_of(trie_of(fields)) == fields
 
 
-def members(trie: dict) -> set[str]:
-    return set(paths(trie))
-
-
-@given(TRIES, TRIES)
-def test_field_sets_are_sets_of_paths(a, b):
-    assert members(union(a, b)) == members(a) | members(b)
-    assert members(intersection(a, b)) == members(a) & members(b)
-    assert members(difference(a, b)) == members(a) - members(b)
+def test_a_field_is_a_member_beside_those_below_it():
+    assert trie_of({("f:a",), ("f:a", "f:b"), ("f:c", "f:d")}) == {"f:a": {".": {}, "f:b": {}}, "f:c": {"f:d": {}}}
 
 
 PORTS = compile_schema(
@@ -59,7 +44,7 @@ PORTS = compile_schema(
 
 def test_lists_are_owned_by_item_value_or_whole_as_the_schema_says():
     value = {"ports": [{"name": "http", "port": 80}], "tags": ["a"], "plain": ["x", "y"]}
-    assert paths(set_of(PORTS, value)) == [
+    assert readable(set_of(PORTS, value)) == [
         ".plain",
         '.ports[name="http"]',
         '.ports[name="http"].name',
@@ -72,8 +57,8 @@ def test_a_change_names_what_was_touched_and_what_went():
     old = {"ports": [{"name": "a", "port": 1}, {"name": "b", "port": 2}], "plain": ["x"]}
     new = {"ports": [{"name": "a", "port": 3}], "plain": ["x"], "tags": ["t"]}
     touched, removed = changes(PORTS, old, new)
-    assert paths(touched) == ['.ports[name="a"].port', ".tags", '.tags[="t"]']
-    assert paths(removed) == ['.ports[name="b"]', '.ports[name="b"].name', '.ports[name="b"].port']
+    assert readable(touched) == ['.ports[name="a"].port', ".tags", '.tags[="t"]']
+    assert readable(removed) == ['.ports[name="b"]', '.ports[name="b"].name', '.ports[name="b"].port']
 
 
 def test_a_merge_patch_removes_with_null_and_leaves_its_target_alone():
@@ -139,7 +124,6 @@ def test_a_jsonpath_finds(path, found):
 )
 def test_a_label_selector_matches(text, labels, matches):
     selector = all_of(parse_labels(text))
-    assert selector is not None
     assert selector({"metadata": {"labels": labels}}) is matches
 
 

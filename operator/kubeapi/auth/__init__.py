@@ -1,0 +1,6 @@
+"""Who is asking (tokens, impersonation), and who may do what (RBAC)."""
+
+from kubeapi.auth.rbac import Attributes, Authorizer, refusal
+from kubeapi.auth.tokens import Tokens, impersonated
+
+__all__ = ["Attributes", "Authorizer", "Tokens", "impersonated", "refusal"]

@@ -1,0 +1,204 @@
+"""The forms in which objects are sent: whole, as their metadata, or as the Table that `kubectl get` prints."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from kubeapi.errors import ApiError
+from kubeapi.jsonpath import find
+from kubeapi.objects import Json, Obj, encode, metadata, parse_timestamp
+from kubeapi.registry import Column, Resource
+
+_NAME: Final[Obj] = {
+    "name": "Name", "type": "string", "format": "name", "priority": 0,
+    "description": "Name must be unique within a namespace.",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The form that a client wants: objects as they are, a Table, or metadata alone.
+
+    `include` says how much of each object a row of a Table carries: None, Metadata or Object.
+    """
+
+    table: bool = False
+    metadata_only: bool = False
+    include: str = "Metadata"
+
+    @classmethod
+    def read(cls, accept: str, include: str) -> "Shape":
+        """The first form in an Accept header that we can give. Raises 406 where there is none."""
+        for media in accept.split(","):
+            parts = {part.strip() for part in media.split(";")}
+            if not ({"application/json", "*/*", "application/yaml"} & parts):
+                continue
+            if "as=Table" in parts and "g=meta.k8s.io" in parts:
+                return cls(table=True, include=include or "Metadata")
+            return cls(metadata_only=bool(parts & {"as=PartialObjectMetadata", "as=PartialObjectMetadataList"}))
+        if "protobuf" in accept or not accept:
+            return cls()
+        raise ApiError(406, "NotAcceptable", "only the following media types are accepted: application/json")
+
+    def one(self, resource: Resource, obj: Obj, now: datetime) -> Obj:
+        """A single object."""
+        if self.table:
+            version = obj["metadata"].get("resourceVersion", "")
+            return _table(resource, [obj], now, {"resourceVersion": version}, self.include)
+        return _partial(obj) if self.metadata_only else obj
+
+    def listed(self, resource: Resource, objects: list[Obj], now: datetime, meta: Obj) -> Obj:
+        """A list with its own metadata."""
+        if self.table:
+            return _table(resource, objects, now, meta, self.include)
+        kind, api_version, items = resource.list_kind, resource.api_version, objects
+        if self.metadata_only:
+            kind, api_version = "PartialObjectMetadataList", "meta.k8s.io/v1"
+            items = [_partial(obj) for obj in objects]
+        return {"kind": kind, "apiVersion": api_version, "metadata": meta, "items": items}
+
+
+def _table(resource: Resource, objects: list[Obj], now: datetime, meta: Obj, include: str) -> Obj:
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": meta,
+        "columnDefinitions": [_NAME, *(_definition(column) for column in resource.columns)],
+        "rows": [_row(resource, obj, now, include) for obj in objects],
+    }
+
+
+def _definition(column: Column) -> Obj:
+    return {
+        "name": column.name,
+        "type": column.type,
+        "format": column.format,
+        "priority": column.priority,
+        "description": column.description or f"Custom resource definition column (in JSONPath format): {column.path}",
+    }
+
+
+def _row(resource: Resource, obj: Obj, now: datetime, include: str) -> Obj:
+    cells = [metadata(obj).get("name"), *(_cell(column, obj, now) for column in resource.columns)]
+    row: Obj = {"cells": cells}
+    if include == "Object":
+        row["object"] = obj
+    elif include != "None":
+        row["object"] = _partial(obj)
+    return row
+
+
+def _partial(obj: Obj) -> Obj:
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata(obj)}
+
+
+def _cell(column: Column, obj: Obj, now: datetime) -> Json:
+    if column.made:
+        return _MADE[column.made](obj, now)
+    if column.count:
+        return sum(len(obj.get(name) or ()) for name in column.count)
+    found = find(obj, column.path)
+    if column.type == "date":
+        return _age(found[0] if found else None, now)
+    if not found or found[0] is None:
+        return None
+    if column.type != "string":
+        return _number(found[0], column.type)
+    return found[0] if isinstance(found[0], str) else encode(found[0]).decode()
+
+
+def _number(value: Json, wanted: str) -> Json:
+    allowed: tuple[type, ...] = (bool,) if wanted == "boolean" else (int, float)
+    if not isinstance(value, allowed) or (wanted != "boolean" and isinstance(value, bool)):
+        return None
+    return int(value) if wanted == "integer" and isinstance(value, float) else value
+
+
+def _age(moment: Json, now: datetime) -> str:
+    """How long ago, as kubectl writes it; `<unknown>` where there is no moment."""
+    if not moment:
+        return "<unknown>"
+    then = parse_timestamp(moment) if isinstance(moment, str) else None
+    return human_duration((now - then).total_seconds()) if then else "<invalid>"
+
+
+def human_duration(seconds: float) -> str:
+    """A duration in one or two units, after `k8s.io/apimachinery/pkg/util/duration.HumanDuration`."""
+    whole = int(seconds)
+    if whole < -1:
+        return "<invalid>"
+    if whole < 0:
+        return "0s"
+    if whole < 120:
+        return f"{whole}s"
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if minutes < 10:
+        return _two(minutes, "m", whole % 60, "s")
+    if minutes < 180:
+        return f"{minutes}m"
+    if hours < 8:
+        return _two(hours, "h", minutes % 60, "m")
+    if hours < 48:
+        return f"{hours}h"
+    if hours < 192:
+        return _two(days, "d", hours % 24, "h")
+    if days < 730:
+        return f"{days}d"
+    if days < 2920:
+        return _two(days // 365, "y", days % 365, "d")
+    return f"{days // 365}y"
+
+
+def _two(high: int, high_unit: str, low: int, low_unit: str) -> str:
+    return f"{high}{high_unit}{low}{low_unit}" if low else f"{high}{high_unit}"
+
+
+def _seen(obj: Obj, names: tuple[str, ...], now: datetime) -> str:
+    series = obj.get("series") or {}
+    moments = [series.get(name) if name == "lastObservedTime" else obj.get(name) for name in names]
+    return _age(next((m for m in moments if m), None), now)
+
+
+def _last_seen(obj: Obj, now: datetime) -> str:
+    return _seen(obj, ("lastObservedTime", "lastTimestamp", "deprecatedLastTimestamp", "eventTime"), now)
+
+
+def _first_seen(obj: Obj, now: datetime) -> str:
+    return _seen(obj, ("firstTimestamp", "deprecatedFirstTimestamp", "eventTime"), now)
+
+
+def _involved_object(obj: Obj, now: datetime) -> str:
+    target = obj.get("involvedObject") or obj.get("regarding") or {}
+    return f"{str(target.get('kind', '')).lower()}/{target.get('name', '')}"
+
+
+def _event_source(obj: Obj, now: datetime) -> str:
+    source = obj.get("source") or obj.get("deprecatedSource") or {}
+    component = source.get("component") or obj.get("reportingComponent") or obj.get("reportingController") or ""
+    parts = [component, source.get("host") or obj.get("reportingInstance") or ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _bound(kind: str) -> Callable[[Obj, datetime], str]:
+    def names(obj: Obj, now: datetime) -> str:
+        found = [s for s in obj.get("subjects") or () if s.get("kind") == kind]
+        shown = [f"{s['namespace']}/{s['name']}" if s.get("namespace") else s["name"] for s in found]
+        return ", ".join(shown)
+
+    return names
+
+
+_MADE: Final[dict[str, Callable[[Obj, datetime], Json]]] = {
+    "last_seen": _last_seen,
+    "first_seen": _first_seen,
+    "involved_object": _involved_object,
+    "event_source": _event_source,
+    "event_message": lambda obj, now: str(obj.get("message") or obj.get("note") or "").strip(),
+    "event_count": lambda obj,
+    now: str(obj.get("count") or obj.get("deprecatedCount") or (obj.get("series") or {}).get("count") or 1),
+    "role_of_binding": lambda obj, now: f"{obj['roleRef']['kind']}/{obj['roleRef']['name']}",
+    "bound_users": _bound("User"),
+    "bound_groups": _bound("Group"),
+    "bound_accounts": _bound("ServiceAccount"),
+}  # fmt: skip
