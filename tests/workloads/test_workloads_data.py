@@ -5,7 +5,12 @@ import json
 
 import pytest
 import torch
-from workloads.lora.data import IGNORED, TINY_SAMPLES, Example, batch, indexes_of_step, load_data
+from hypothesis import example, given
+from hypothesis import strategies as st
+from workloads.lora.data import IGNORED, Example, batch, load_data
+from workloads.lora.data.chats import ROLES
+from workloads.lora.data.order import indexes_of_step
+from workloads.lora.data.rows import TINY_SAMPLES
 from workloads.lora.failure import Failure
 from workloads.lora.settings import Settings, parse
 from workloads.lora.tiny import tiny_tokenizer
@@ -105,16 +110,142 @@ def test_a_dataset_by_name_is_loaded_by_the_datasets_library(tokenizer, tmp_path
     assert (len(data.train), len(data.validation)) == (16, 4)
 
 
-@pytest.mark.parametrize("row", [{"messages": [{"role": "user"}]}, {"messages": ["x", "y"]}, {"prompt": "a"}])
-def test_rows_of_unknown_shapes_are_refused(row, tokenizer, tmp_path):
-    with pytest.raises(Failure, match="UnknownDataset"):
-        load_data(settings(rows(tmp_path, *[row] * 9)), tokenizer)
+SHAPES = [
+    {"prompt": "ask", "response": "answer", "system": "be brief"},
+    {"instruction": "ask", "input": "this", "output": "answer"},
+    {"question": "ask", "answer": "answer"},
+    {"prompt": "ask", "completion": "answer"},
+    {"messages": [{"role": role, "content": f"the {role}'s"} for role in ("system", "user", "assistant")]},
+]
+FIELDS = [(shape, (name,)) for shape in SHAPES for name in shape] + [
+    (SHAPES[-1], ("messages", turn, *field)) for turn in range(3) for field in [(), ("role",), ("content",)]
+]
+TEXTS = st.text(st.characters(exclude_categories=()))  # halves of surrogate pairs too
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("rows")
+
+
+def is_unicode(value: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def may_train(path: tuple, value: object) -> bool:
+    """Whether the field may hold that value."""
+    if path[-1] in ("input", "system"):
+        return value is None or (isinstance(value, str) and is_unicode(value))
+    if path[-1] == "role":
+        return value in (["assistant"] if path[1] == 2 else ROLES)
+    return path[-1] != "messages" and not isinstance(path[-1], int) and isinstance(value, str) and is_unicode(value)
+
+
+def as_trained(path: tuple, value: str) -> str:
+    """The field as the tokens say it."""
+    if path[-1] == "role":
+        return f"<|im_start|>{value}\n" + ("the " if path[1] == 0 else f"the {ROLES[path[1]]}'s")
+    return f"\n{value}" + ("\n\nthis" if path == ("instruction",) else "") + "<|im_end|>"
+
+
+@given(st.sampled_from(FIELDS), VALUES)
+@example((SHAPES[0], ("response",)), None)
+@example((SHAPES[0], ("response",)), "")
+@example((SHAPES[0], ("response",)), {"role": "assistant", "content": "a"})
+@example((SHAPES[3], ("completion",)), [{"role": "assistant", "content": "a"}])
+@example((SHAPES[4], ("messages", 2, "content")), [{"type": "text", "text": "a"}])
+@example((SHAPES[4], ("messages", 2, "role")), "user")
+@example((SHAPES[0], ("prompt",)), "half of \ud83d")
+@example((SHAPES[0], ("response",)), float("nan"))
+@example((SHAPES[1], ("input",)), 0)
+def test_any_value_in_any_field_is_trained_as_it_stands_or_refused_with_its_line(tokenizer, folder, field, value):
+    shape, path = field
+    row = copy.deepcopy(shape)
+    inner = row
+    for step in path[:-1]:
+        inner = inner[step]
+    inner[path[-1]] = value
+    dataset = rows(folder, *({"prompt": f"p{i}", "response": "r"} for i in range(9)), row)
+    if not may_train(path, value):
+        with pytest.raises(Failure, match=r"UnknownDataset: '.*data.jsonl', line 10: .*Correct the row or remove it"):
+            load_data(settings(dataset), tokenizer)
+        return
+    data = load_data(settings(dataset), tokenizer)
+    if path[-1] in ("response", "output", "answer", "completion", "content") and path != ("messages", 0, "content"):
+        answers = path[-1] != "content" or path[1] == 2
+        if answers and not value.strip():
+            [left_out] = data.left_out
+            assert left_out.endswith(f"their response is empty: the first is {dataset['path']!r}, line 10")
+            return
+    assert data.left_out == ()
+    assert len(both(data)) == 10
+    if value or path[-1] not in ("input", "system"):
+        assert sum(as_trained(path, value) in text for text in texts(tokenizer, both(data))) == 1
+
+
+@given(VALUES.filter(lambda value: not isinstance(value, dict)))
+def test_a_line_that_is_no_object_is_refused_with_its_number(tokenizer, folder, value):
+    refused(tokenizer, folder, json.dumps(value).encode(), "")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"{", "not a JSON object"),
+        (b'{"prompt": "a", "response": "\xff"}', "not UTF-8"),
+        (b'{"prompt": "a", "response": "b", "more": NaN}', "NaN is no JSON"),
+        (b'{"prompt": "a", "response": "b", "response": "c"}', "'response' stands there twice"),
+        (b"[" * 100_000, "not a JSON object"),
+        (b'{"prompt": "a", "response": ' + b"1" * 5000 + b"}", "not a JSON object"),
+        (b"{}", r"columns \[\]: expected prompt and response, or messages"),
+        (b'{"prompt": "a"}', r"columns \['prompt'\]"),
+        (b'{"prompt": null, "response": null}', "expected prompt and response"),
+        (b'{"messages": [{"role": "assistant", "content": "a"}]}', "expected a question and its answer"),
+        (
+            b'{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}',
+            "ends with the user's turn",
+        ),
+        (
+            b'{"messages": [{"role": "user", "content": "a"}, '
+            b'{"role": "assistant", "content": "", "tool_calls": [1]}]}',
+            "'tool_calls': only role and content",
+        ),
+    ],
+)
+def test_a_line_that_cannot_be_trained_says_why(line, why, tokenizer, tmp_path):
+    refused(tokenizer, tmp_path, line, why)
+
+
+def refused(tokenizer, folder, line: bytes, why: str) -> None:
+    (folder / "data.jsonl").write_bytes(b'\n{"prompt": "a", "response": "b"}\n' + line + b"\n")
+    with pytest.raises(Failure, match=rf"UnknownDataset: '.*data.jsonl', line 3: .*{why}"):
+        load_data(settings({"path": str(folder / "data.jsonl")}), tokenizer)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tokenizer, tmp_path):
+    dataset = rows(tmp_path, *({"prompt": f"p{i}", "response": f"r{i}"} for i in range(10)))
+    plain = load_data(settings(dataset), tokenizer)
+    file = tmp_path / "data.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_data(settings(dataset), tokenizer) == plain
+
+
+def test_a_row_of_a_dataset_by_name_is_refused_by_its_number(tokenizer, tmp_path):
+    (tmp_path / "named").mkdir()
+    rows(tmp_path / "named", *({"prompt": f"p{i}", "response": None if i == 7 else "r"} for i in range(9)))
+    with pytest.raises(Failure, match=r"UnknownDataset: dataset '.*named', row 7 from 0: response is null, not a text"):
+        load_data(settings({"name": str(tmp_path / "named")}), tokenizer)
 
 
 def test_a_chat_that_the_models_template_refuses_is_refused(tokenizer, tmp_path):
     strict = copy.copy(tokenizer)
     strict.chat_template = "{{ raise_exception('roles must alternate') }}"
-    with pytest.raises(Failure, match=r"UnknownDataset: the model's chat template refuses .* roles must alternate"):
+    with pytest.raises(Failure, match=r"UnknownDataset: .*, row \d+ .*: .* refuses it: roles must alternate"):
         load_data(settings({"name": "carbonfleet/tiny-instructions"}), strict)
 
 
@@ -124,11 +255,20 @@ def test_rows_below_the_wanted_helpfulness_are_left_out(tokenizer, tmp_path):
     assert len(both(data)) == 20
 
 
-def test_a_response_cut_off_whole_is_left_out(tokenizer, tmp_path):
+@pytest.mark.parametrize("value", [None, True, "4", [4], {}, float("nan"), float("inf")])
+def test_a_helpfulness_that_is_no_number_is_refused_where_it_counts(value, tokenizer, tmp_path):
+    found = [{"prompt": f"p{i}", "response": f"r{i}", "helpfulness": value if i == 3 else 4} for i in range(9)]
+    dataset = rows(tmp_path, *found)
+    with pytest.raises(Failure, match=r"UnknownDataset: '.*data.jsonl', line 4: "):
+        load_data(settings({**dataset, "minimum_helpfulness": 3}), tokenizer)
+
+
+def test_a_response_cut_off_whole_is_left_out_and_counted(tokenizer, tmp_path):
     found = [{"prompt": f"p{i} " + "long " * 50 * (i % 2), "response": "r"} for i in range(20)]
     data = load_data(settings(rows(tmp_path, *found), sequence_length=40), tokenizer)
     assert len(both(data)) == 10
-    with pytest.raises(Failure, match="cuts off every response"):
+    assert data.left_out[0].startswith("left out 10 of 20 rows, for sequence_length 40 cuts off their response whole")
+    with pytest.raises(Failure, match="left out 20 of 20 rows, for sequence_length 8 cuts off"):
         load_data(settings(rows(tmp_path, *found), sequence_length=8), tokenizer)
 
 

@@ -70,6 +70,11 @@ def explain(error: BaseException) -> Failure:
     return Failure("Unexpected", f"{type(error).__name__}: {_first_line(error)}")
 
 
+def brief(error: BaseException) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return _first_line(error)[:300] or type(error).__name__
+
+
 def is_full_disk(error: BaseException) -> bool:
     """Whether the file system refused a write for want of space, quota or file size."""
     return isinstance(error, OSError) and error.errno in _FULL

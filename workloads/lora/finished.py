@@ -57,20 +57,26 @@ def open_finished(place: str) -> Finished:
 
 
 def load_adapters(outputs: Mapping[str, Finished], device: Any) -> tuple[Any, Any]:  # noqa: ANN401
-    """The base with every adapter on it by name, and the tokenizer; the first adapter is the active one."""
-    from peft import PeftModel
+    """The base with every adapter on it by name, and the tokenizer; the first adapter is the active one.
+
+    Raises `UnknownModel` where the weights of the base or of an adapter are not whole.
+    """
+    from peft import PeftConfig, PeftModel
     from transformers import AutoTokenizer
     from transformers.utils import logging
 
+    from .model import expect_same_keys
+
     logging.disable_progress_bar()
-    first, *others = outputs
+    first = next(iter(outputs))
     with TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # the libraries talking to each other
         base = _base(outputs[first], Path(scratch), device)
         folders = {name: output.copy(ADAPTER, Path(scratch) / name) for name, output in outputs.items()}
-        model = PeftModel.from_pretrained(base, str(folders[first]), adapter_name=first)
-        for name in others:
-            model.load_adapter(str(folders[name]), adapter_name=name)
+        model = PeftModel(base, PeftConfig.from_pretrained(str(folders[first])), adapter_name=first)
+        for name, folder in folders.items():
+            found = model.load_adapter(str(folder), adapter_name=name)
+            expect_same_keys(f"adapter {outputs[name].place}", found.missing_keys, found.unexpected_keys)
         model.set_adapter(first)
         return model.eval(), AutoTokenizer.from_pretrained(folders[first])
 
@@ -89,15 +95,13 @@ def expect_one_base(outputs: Mapping[str, Finished]) -> None:
 
 
 def _base(trained: Finished, folder: Path, device: Any) -> Any:  # noqa: ANN401
+    from .model import load_base, load_weights
+
     settings = trained.settings
     if settings.model != TINY_MODEL:
-        from .model import load_base
-
         return load_base(settings.model, settings.training.seed, device)[0]
-    from transformers import AutoModelForCausalLM
-
     # As it was stored, not as the seed would make it.
-    return AutoModelForCausalLM.from_pretrained(trained.copy(BASE, folder)).to(device)
+    return load_weights(str(trained.copy(BASE, folder))).to(device)
 
 
 def _weights(output: Finished) -> str:

@@ -1,10 +1,13 @@
-"""The base model with its tokenizer, and the adapter put onto it."""
+"""The base model with its tokenizer, whole as it was stored, and the adapter put onto it."""
 
+import json
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from .failure import Failure, explain, is_out_of_memory
+from .failure import Failure, brief, explain, is_out_of_memory
 from .settings import TINY_MODEL, Settings
 from .tiny import CHATML, tiny_model, tiny_tokenizer
 
@@ -20,14 +23,16 @@ def load_base(name: str, seed: int, device: torch.device) -> tuple[Any, Any]:
         return tiny_model(seed).to(device), tiny_tokenizer()
     try:
         model, tokenizer = _pretrained(name, device)
+    except Failure:
+        raise
     except Exception as error:  # the hub client's, the file system's and the config's errors all mean the same here
         if is_out_of_memory(error):
             raise Failure(
-                "OutOfMemory", f"model {name[:200]!r} does not fit into memory: {_brief(error)}. {_TOO_BIG}"
+                "OutOfMemory", f"model {name[:200]!r} does not fit into memory: {brief(error)}. {_TOO_BIG}"
             ) from error
         if explain(error).reason == "DiskFull":
             raise
-        raise Failure("UnknownModel", f"cannot load model {name[:200]!r}: {_brief(error)}") from error
+        raise Failure("UnknownModel", f"cannot load model {name[:200]!r}: {brief(error)}") from error
     tokenizer.pad_token_id = next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
     tokenizer.chat_template = tokenizer.chat_template or CHATML
     return model, tokenizer
@@ -49,21 +54,63 @@ def with_adapter(base: Any, settings: Settings, device: torch.device) -> Any:  #
     try:
         model = get_peft_model(base, config)
     except ValueError as error:
-        raise Failure("BadConfig", f"lora.target_modules: {_brief(error)}") from error
+        raise Failure("BadConfig", f"lora.target_modules: {brief(error)}") from error
     model.peft_config["default"].base_model_name_or_path = settings.model
     if device.type == "cuda":
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
 
 
-def _pretrained(name: str, device: torch.device) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def load_weights(place: str, dtype: torch.dtype = torch.float32) -> Any:  # noqa: ANN401  # transformers is not typed
+    """The causal language model at a path or by name; raise `UnknownModel` unless its weights are all there.
 
+    Keys that the model's class declares to be absent or superfluous, and tied weights that are stored once, are left
+    out of what the library reports.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model, found = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, output_loading_info=True)
+    expect_same_keys(f"model {place[:200]!r}", found["missing_keys"], found["unexpected_keys"])
+    return model
+
+
+def expect_same_keys(what: str, missing: Collection[str], unexpected: Collection[str]) -> None:
+    """Raise `UnknownModel` where stored weights lack some of the model's, which would be random, or have others."""
+    lacks = [f"lacks the weights {_some(sorted(missing))}"] if missing else []
+    holds = [f"holds weights that its architecture does not have, {_some(sorted(unexpected))}"] if unexpected else []
+    if lacks or holds:
+        what_to_do = "Another model than the one named would be trained: save or download it again, whole"
+        raise Failure("UnknownModel", f"{what} {' and '.join([*lacks, *holds])}. {what_to_do}")
+
+
+def _pretrained(name: str, device: torch.device) -> tuple[Any, Any]:
+    from transformers import AutoTokenizer
+
+    _refuse_adapter(name)
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     tokenizer = AutoTokenizer.from_pretrained(name)
-    model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.bfloat16 if bf16 else torch.float32)
-    return model.to(device), tokenizer
+    return load_weights(name, torch.bfloat16 if bf16 else torch.float32).to(device), tokenizer
 
 
-def _brief(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+def _refuse_adapter(name: str) -> None:
+    """Libraries load the base of an adapter in its place, or with it: what trains then is not what was named."""
+    from transformers.utils import find_adapter_config_file
+
+    config = find_adapter_config_file(name)
+    if config is None and not (Path(name) / "config.json").exists():  # but perhaps a finished training
+        output = Path(name) / "adapter"
+        config = find_adapter_config_file(str(output)) if output.is_dir() else None
+    if config is None:
+        return
+    base = json.loads(Path(config).read_text()).get("base_model_name_or_path")
+    raise Failure(
+        "UnknownModel",
+        f"model {name[:200]!r} is a finished adapter on {str(base)[:200]!r}, and a new one is trained on a base. "
+        "Name that base as the model; or merge the adapter into it (PEFT's merge_and_unload, then save_pretrained of "
+        "the model and the tokenizer), and name the merged folder",
+    )
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return f"{', '.join(keys[:3])}{more}"

@@ -131,7 +131,8 @@ def train(job: Job, world: "World", started: float) -> None:
 
     # Where an earlier attempt left it.
     report = Report(job, run, total, started, meter.source)
-    saved, report.warnings = world.lead(newest_good(store, lease) if lease else None)
+    saved, skipped = world.lead(newest_good(store, lease) if lease else None)
+    report.warnings = [*skipped, *data.left_out]
     if saved is not None:
         restore(run, store, saved, world.rank)
         report.checkpoint = saved
