@@ -2,10 +2,9 @@
 
 import asyncio
 import base64
-import binascii
 import ssl
 import uuid
-from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -13,7 +12,7 @@ import aiohttp
 
 from kubeapi.auth import Authorizer
 from kubeapi.call import Call
-from kubeapi.errors import ApiError, internal
+from kubeapi.errors import ApiError, bad_request, internal
 from kubeapi.objects import Json, Obj, copied, decode, encode, metadata, quoted
 from kubeapi.patch import apply_json_patch
 from kubeapi.registry import NAMESPACE
@@ -22,12 +21,21 @@ from kubeapi.selectors import match_label_selector
 from kubeapi.storage import Store
 
 _GROUP: Final = "admissionregistration.k8s.io"
-_MUTATING, _VALIDATING = "mutatingwebhookconfigurations", "validatingwebhookconfigurations"
 _LARGEST_ANSWER_BYTES: Final = 4 * 1024 * 1024
 
 
 class _CallFailedError(Exception):
     """A webhook that could not be asked, or whose answer cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    """What webhooks are asked about: CREATE, UPDATE or DELETE, with the object as it would be and as it was."""
+
+    call: Call
+    name: str
+    new: Obj | None
+    old: Obj | None
 
 
 class Admission:
@@ -40,66 +48,66 @@ class Admission:
 
     async def review(self, call: Call, operation: str, new: Obj | None, old: Obj | None) -> Obj | None:
         """The object as admitted. Raises 403 (or the webhook's own code) where one denies it, 500 where one fails."""
-        if new is not None and new is not old:
+        if new is not None:
             self._authorizer.check_grant(call, new)
-        mutating = self._hooks(_MUTATING)
-        validating = self._hooks(_VALIDATING)
-        if (not mutating and not validating) or call.resource.group == _GROUP:
+        asked = _Operation(call, operation, new, old)
+        if call.resource.group == _GROUP:
             return new
-        for hook in mutating:
-            if self._matches(hook, call, operation, new, old):
-                new = await self._mutate(hook, call, operation, new, old)
-        asked = [hook for hook in validating if self._matches(hook, call, operation, new, old)]
-        for answer in await asyncio.gather(*(self._ask(hook, call, operation, new, old) for hook in asked)):
-            _check_allowed(*answer)
-        return new
+        for hook in self._hooks("mutatingwebhookconfigurations"):
+            if self._matches(hook, asked):
+                asked = replace(asked, new=await self._mutate(hook, asked))
+        validating = [hook for hook in self._hooks("validatingwebhookconfigurations") if self._matches(hook, asked)]
+        for hook, response in zip(
+            validating, await asyncio.gather(*(self._ask(hook, asked) for hook in validating)), strict=True
+        ):
+            _check_allowed(hook, response)
+        return asked.new
 
     def _hooks(self, plural: str) -> list[Obj]:
         stored = self._store.collection((_GROUP, plural))
         return [hook for key in stored.ordered() for hook in stored.items[key].get("webhooks") or ()]
 
-    def _matches(self, hook: Obj, call: Call, operation: str, new: Obj | None, old: Obj | None) -> bool:
-        if not any(_rule_matches(rule, call, operation) for rule in hook.get("rules") or ()):
+    def _matches(self, hook: Obj, asked: _Operation) -> bool:
+        if not any(_rule_matches(rule, asked) for rule in hook.get("rules") or ()):
             return False
-        if not match_label_selector(hook.get("namespaceSelector"), self._namespace_labels(call, new)):
+        if not match_label_selector(hook.get("namespaceSelector"), self._namespace_labels(asked)):
             return False
-        labels = [metadata(obj).get("labels") or {} for obj in (new, old) if obj is not None]
+        labels = [metadata(obj).get("labels") or {} for obj in (asked.new, asked.old) if obj is not None]
         if not any(match_label_selector(hook.get("objectSelector"), each) for each in labels):
             return False
         conditions = [condition["expression"] for condition in hook.get("matchConditions") or ()]
-        variables = {"object": new, "oldObject": old, "request": _request(call, operation, new, old, "")}
+        variables = {"object": asked.new, "oldObject": asked.old, "request": _request(asked, "")}
         return all(evaluate_condition(source, variables) for source in conditions)
 
-    def _namespace_labels(self, call: Call, new: Obj | None) -> Obj:
+    def _namespace_labels(self, asked: _Operation) -> Obj:
         """The labels of the namespace that the object is in, or of the namespace that it is."""
-        if call.resource.storage == NAMESPACE and new is not None:
-            return metadata(new).get("labels") or {}
-        stored = self._store.get(NAMESPACE, ("", call.target.namespace))
+        if asked.call.resource.storage == NAMESPACE and asked.new is not None:
+            return metadata(asked.new).get("labels") or {}
+        stored = self._store.get(NAMESPACE, ("", asked.call.target.namespace))
         return (metadata(stored).get("labels") or {}) if stored else {}
 
-    async def _mutate(self, hook: Obj, call: Call, operation: str, new: Obj | None, old: Obj | None) -> Obj | None:
-        _, response = await self._ask(hook, call, operation, new, old)
+    async def _mutate(self, hook: Obj, asked: _Operation) -> Obj | None:
+        response = await self._ask(hook, asked)
         _check_allowed(hook, response)
-        if not response.get("patch") or new is None:
-            return new
+        if not response.get("patch") or asked.new is None:
+            return asked.new
         try:
-            return apply_json_patch(copied(new), decode(base64.b64decode(response["patch"])))
-        except (binascii.Error, ValueError, ApiError) as error:
+            return apply_json_patch(copied(asked.new), decode(base64.b64decode(response["patch"])))
+        except (ValueError, ApiError) as error:
             raise internal(f"failed to apply the patch of webhook {quoted(hook['name'])}: {error}") from error
 
-    async def _ask(self, hook: Obj, call: Call, operation: str, new: Obj | None, old: Obj | None) -> tuple[Obj, Obj]:
+    async def _ask(self, hook: Obj, asked: _Operation) -> Obj:
         """A webhook's response. One that fails allows if its failure policy is Ignore, else raises 500."""
-        if call.dry_run and hook.get("sideEffects") not in ("None", "NoneOnDryRun"):
-            text = f"admission webhook {quoted(hook['name'])} does not support dry run"
-            raise ApiError(400, "BadRequest", text)
+        if asked.call.dry_run and hook.get("sideEffects") not in ("None", "NoneOnDryRun"):
+            raise bad_request(f"admission webhook {quoted(hook['name'])} does not support dry run")
         try:
-            response = await self._send(hook, _request(call, operation, new, old, str(uuid.uuid4())))
+            response = await self._send(hook, _request(asked, str(uuid.uuid4())))
         except _CallFailedError as error:
             if hook.get("failurePolicy") == "Ignore":
-                return hook, {"allowed": True}
+                return {"allowed": True}
             raise internal(f"failed calling webhook {quoted(hook['name'])}: {error}") from error
-        call.warnings.extend(str(text) for text in response.get("warnings") or ())
-        return hook, response
+        asked.call.warnings.extend(str(text) for text in response.get("warnings") or ())
+        return response
 
     async def _send(self, hook: Obj, request: Obj) -> Obj:
         config = hook["clientConfig"]
@@ -145,14 +153,14 @@ def _trusting(ca_bundle: str | None) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=base64.b64decode(ca_bundle).decode() if ca_bundle else None)
 
 
-def _request(call: Call, operation: str, new: Obj | None, old: Obj | None, uid: str) -> Obj:
-    resource, target = call.resource, call.target
+def _request(asked: _Operation, uid: str) -> Obj:
+    call, resource, target = asked.call, asked.call.resource, asked.call.target
     plural = {"group": resource.group, "version": resource.version, "resource": resource.plural}
     request: Obj = {
         "uid": uid, "kind": resource.gvk, "resource": plural, "requestKind": resource.gvk, "requestResource": plural,
-        "name": target.name or metadata(new or {}).get("name", ""), "operation": operation,
+        "name": target.name or metadata(asked.new or {}).get("name", ""), "operation": asked.name,
         "userInfo": {"username": call.user.name, "groups": sorted(call.user.groups)},
-        "object": new, "oldObject": old, "dryRun": call.dry_run, "options": {},
+        "object": asked.new, "oldObject": asked.old, "dryRun": call.dry_run, "options": {},
     }  # fmt: skip
     if target.subresource:
         request["subResource"] = request["requestSubResource"] = target.subresource
@@ -161,25 +169,16 @@ def _request(call: Call, operation: str, new: Obj | None, old: Obj | None, uid: 
     return request
 
 
-def _rule_matches(rule: Obj, call: Call, operation: str) -> bool:
-    resource = call.resource
-    scope = rule.get("scope", "*")
-    wanted = (("operations", operation), ("apiGroups", resource.group), ("apiVersions", resource.version))
-    if not all("*" in (rule.get(name) or ()) or value in (rule.get(name) or ()) for name, value in wanted):
+def _rule_matches(rule: Obj, asked: _Operation) -> bool:
+    resource, subresource = asked.call.resource, asked.call.target.subresource
+    wanted = (("operations", asked.name), ("apiGroups", resource.group), ("apiVersions", resource.version))
+    if not all({"*", value} & set(rule.get(name) or ()) for name, value in wanted):
         return False
-    if scope != "*" and (scope == "Namespaced") != resource.namespaced:
+    if rule.get("scope", "*") not in ("*", "Namespaced" if resource.namespaced else "Cluster"):
         return False
-    return any(pattern in _patterns(call) for pattern in rule.get("resources") or ())
-
-
-def _patterns(call: Call) -> Iterator[str]:
-    """Every way in which a rule may name what the call writes to."""
-    plural, subresource = call.resource.plural, call.target.subresource
-    yield "*/*"
-    if subresource:
-        yield from (f"{plural}/{subresource}", f"{plural}/*", f"*/{subresource}")
-    else:
-        yield from ("*", plural, f"{plural}/*")
+    plural = resource.plural
+    patterns = {f"{plural}/{subresource}", f"*/{subresource}"} if subresource else {"*", plural}
+    return not {"*/*", f"{plural}/*", *patterns}.isdisjoint(rule.get("resources") or ())
 
 
 def _check_allowed(hook: Obj, response: Obj) -> None:

@@ -1,7 +1,6 @@
 """The server's own certificate: kubectl sends a token over TLS only, even on loopback."""
 
 import ipaddress
-import os
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from kubeapi.settings import write_private
 
 _NAME: Final = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "embedded Kubernetes API")])
 _VALID: Final = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2120, 1, 1, tzinfo=UTC))
@@ -23,8 +24,8 @@ def ensure_certificate(state: Path) -> Path:
     if not (certificate.exists() and key.exists()):
         private = ec.generate_private_key(ec.SECP256R1())
         form = serialization.PrivateFormat.PKCS8
-        _write(key, private.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
-        _write(certificate, _signed(private).public_bytes(serialization.Encoding.PEM))
+        write_private(key, private.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+        write_private(certificate, _signed(private).public_bytes(serialization.Encoding.PEM))
     return certificate
 
 
@@ -55,9 +56,3 @@ def _signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     return builder.sign(key, hashes.SHA256())
-
-
-def _write(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(data)

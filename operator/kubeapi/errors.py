@@ -9,16 +9,14 @@ from kubeapi.objects import Json, Obj, quoted, shown
 OMITTED: Final = object()
 """Stands for a value that the message leaves out."""
 
-_TITLES: Final = {
+_TITLES: Final = {  # all others are an Invalid value
     "FieldValueNotFound": "Not found",
     "FieldValueRequired": "Required value",
     "FieldValueDuplicate": "Duplicate value",
-    "FieldValueInvalid": "Invalid value",
     "FieldValueNotSupported": "Unsupported value",
     "FieldValueForbidden": "Forbidden",
     "FieldValueTooLong": "Too long",
     "FieldValueTooMany": "Too many",
-    "FieldValueTypeInvalid": "Invalid value",
 }
 _WITHOUT_VALUE: Final = frozenset({"FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong"})
 
@@ -35,7 +33,7 @@ class FieldError:
     @property
     def body(self) -> str:
         """The message without the field's path."""
-        text = _TITLES[self.reason]
+        text = _TITLES.get(self.reason, "Invalid value")
         if self.reason not in _WITHOUT_VALUE and self.value is not OMITTED:
             text += f": {shown(self.value)}"
         return f"{text}: {self.detail}" if self.detail else text

@@ -15,6 +15,9 @@ _LABEL: Final = re.compile(
     r"|(?P<key>[^\s,=!()<>]+)\s*(?:(?P<op>==|=|!=|>|<)\s*(?P<value>[^\s,=!()<>]*))?)\s*(?:,|$)"
 )
 
+_OPERATORS: Final = {"=": "In", "==": "In", "!=": "NotIn", ">": "Gt", "<": "Lt", None: "Exists"}
+_INTEGER: Final = re.compile(r"-?\d{1,18}")
+
 
 def parse_labels(text: str) -> list[Selector]:
     """The requirements of a label selector; an object matches if all of them hold."""
@@ -31,59 +34,29 @@ def parse_labels(text: str) -> list[Selector]:
 
 def _label_requirement(match: "re.Match[str]") -> Selector:
     if match["absent"]:
-        absent = match["no"]
-        return lambda obj: absent not in _labels(obj)
-    if match["set"]:
-        return _in_set(match["set"], {v.strip() for v in match["values"].split(",")}, match["how"] == "in")
-    return _comparison(match["key"], match["op"] or "", match["value"] or "")
-
-
-def _comparison(key: str, operator: str, value: str) -> Selector:
-    if not operator:
-        return lambda obj: key in _labels(obj)
-    if operator == "!=":
-        return lambda obj: _labels(obj).get(key) != value
-    if operator in "<>":
-        return _number(key, operator, value)
-    return lambda obj: _labels(obj).get(key) == value
-
-
-def _number(key: str, operator: str, value: str) -> Selector:
-    if not re.fullmatch(r"-?\d+", value):
-        raise bad_request(f"for 'Gt', 'Lt' operators, the value must be an integer, not {quoted(value)}")
-    limit = int(value)
-
-    def matches(obj: Obj) -> bool:
-        text = str(_labels(obj).get(key, ""))
-        if not re.fullmatch(r"-?\d+", text):
-            return False
-        return int(text) > limit if operator == ">" else int(text) < limit
-
-    return matches
-
-
-def _in_set(key: str, values: set[str], wanted: bool) -> Selector:
-    if wanted:
-        return lambda obj: _labels(obj).get(key) in values
-    return lambda obj: _labels(obj).get(key) not in values
-
-
-def _labels(obj: Obj) -> Obj:
-    return metadata(obj).get("labels") or {}
+        key, operator, values = match["no"], "DoesNotExist", [""]
+    elif match["set"]:
+        key, operator = match["set"], {"in": "In", "notin": "NotIn"}[match["how"]]
+        values = [value.strip() for value in match["values"].split(",")]
+    else:
+        key, operator, values = match["key"], _OPERATORS[match["op"]], [match["value"] or ""]
+    if operator in ("Gt", "Lt") and not _INTEGER.fullmatch(values[0]):
+        raise bad_request(f"for 'Gt', 'Lt' operators, the value must be an integer, not {quoted(values[0])}")
+    return lambda obj: _holds(key, operator, values, metadata(obj).get("labels") or {})
 
 
 def match_label_selector(selector: Obj | None, labels: Obj) -> bool:
     """Whether a `metav1.LabelSelector` matches; an absent one matches everything."""
-    if not selector:
-        return True
-    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
-        return False
-    return all(_expression(each, labels) for each in selector.get("matchExpressions") or ())
+    selector = selector or {}
+    wanted = [(key, "In", [value]) for key, value in (selector.get("matchLabels") or {}).items()]
+    for each in selector.get("matchExpressions") or ():
+        wanted.append((str(each.get("key")), str(each.get("operator")), each.get("values") or []))
+    return all(_holds(*requirement, labels) for requirement in wanted)
 
 
-def _expression(requirement: Obj, labels: Obj) -> bool:
-    key, values = str(requirement.get("key")), requirement.get("values") or ()
-    match requirement.get("operator"):
+def _holds(key: str, operator: str, values: list[str], labels: Obj) -> bool:
+    """Whether labels meet one requirement; one with an unknown operator is met by none."""
+    match operator:
         case "In":
             return labels.get(key) in values
         case "NotIn":
@@ -92,6 +65,9 @@ def _expression(requirement: Obj, labels: Obj) -> bool:
             return key in labels
         case "DoesNotExist":
             return key not in labels
+        case "Gt" | "Lt" if _INTEGER.fullmatch(labels.get(key, "")):
+            number, limit = int(labels[key]), int(values[0])
+            return number > limit if operator == "Gt" else number < limit
     return False
 
 

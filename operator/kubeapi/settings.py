@@ -108,8 +108,13 @@ def write_kubeconfig(
         "current-context": name,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_private(path, yaml.safe_dump(config, sort_keys=False).encode())
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, readable by its owner only (mode 0600)."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        yaml.safe_dump(config, stream, sort_keys=False)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
     fresh.replace(path)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
 from typing import Final
 
 from kubeapi.garbage.finalizers import CRD_CLEANUP, FOREGROUND, ORPHAN, begin_deletion, finish_deletion
@@ -11,13 +10,13 @@ from kubeapi.registry import CRD, NAMESPACE
 from kubeapi.settings import Clock
 from kubeapi.storage import Key, Kind, Store
 
-Place = tuple[Kind, Key]
+ObjectRef = tuple[Kind, Key]
 
 _EVENTS: Final = ("", "events")
 _MOST_EVENTS: Final = 10_000
 
-_STEPS_PER_TURN = 100
-"""How many objects are looked at before other requests get a turn."""
+_OBJECTS_PER_TURN = 100
+"""How many objects are processed before other requests get a turn."""
 
 
 class Collector:
@@ -26,47 +25,45 @@ class Collector:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._dependents: dict[str, set[Place]] = {}
-        self._alive: dict[str, Place] = {}
-        self._due: deque[Place] = deque()
-        self._orphaned: deque[str] = deque()
+        self._dependents: dict[str, set[ObjectRef]] = {}
+        self._alive: dict[str, ObjectRef] = {}
+        self._queue: deque[ObjectRef] = deque()
         self._wake = asyncio.Event()
         for kind in store.kinds():
             for key, stored in store.collection(kind).items.items():
                 self.observe(kind, key, None, stored)
 
     def observe(self, kind: Kind, key: Key, before: Obj | None, after: Obj | None) -> None:
-        """Keep the index of owners up to date, and note what has to be looked at."""
-        place = (kind, key)
+        """Keep the index of owners up to date, and queue what has to be processed."""
+        ref = (kind, key)
         if kind == _EVENTS and before is None and len(self._store.collection(kind).items) > _MOST_EVENTS:
             self._wake.set()
         for uid in _owners(before) - _owners(after):
-            self._dependents.get(uid, set()).discard(place)
+            self._dependents.get(uid, set()).discard(ref)
         for uid in _owners(after):
-            self._dependents.setdefault(uid, set()).add(place)
+            self._dependents.setdefault(uid, set()).add(ref)
             if uid not in self._alive:
-                self._note(place)
+                self._enqueue(ref)
         if after is None:
             self._forget(before, key)
         else:
-            self._alive[after["metadata"]["uid"]] = place
+            self._alive[after["metadata"]["uid"]] = ref
             if after["metadata"].get("deletionTimestamp"):
-                self._note(place)
+                self._enqueue(ref)
 
     def _forget(self, gone: Obj | None, key: Key) -> None:
         if gone is not None:
             uid = gone["metadata"]["uid"]
             self._alive.pop(uid, None)
-            if self._dependents.get(uid):
-                self._orphaned.append(uid)
-                self._wake.set()
+            for ref in self._dependents.pop(uid, ()):
+                self._enqueue(ref)
             for owner in _owners(gone):
                 if owner in self._alive:
-                    self._note(self._alive[owner])
+                    self._enqueue(self._alive[owner])
         if key[0]:
-            self._note((NAMESPACE, ("", key[0])))
+            self._enqueue((NAMESPACE, ("", key[0])))
         if gone is not None and "/" in gone["apiVersion"]:
-            self._note_crd(gone)
+            self._enqueue_crd(gone)
 
     def _trim_events(self) -> None:
         """Forget the oldest events: a real server keeps them for an hour, whose length here depends on the clock."""
@@ -76,16 +73,16 @@ class Collector:
             for key in by_age[: len(by_age) - _MOST_EVENTS + _MOST_EVENTS // 10]:
                 self._store.delete(_EVENTS, key)
 
-    def _note_crd(self, gone: Obj) -> None:
+    def _enqueue_crd(self, gone: Obj) -> None:
         group = gone["apiVersion"].partition("/")[0]
         for key, stored in self._store.collection(CRD).items.items():
             spec = stored["spec"]
             deleting = stored["metadata"].get("deletionTimestamp")
             if deleting and spec["group"] == group and spec["names"]["kind"] == gone["kind"]:
-                self._note((CRD, key))
+                self._enqueue((CRD, key))
 
-    def _note(self, place: Place) -> None:
-        self._due.append(place)
+    def _enqueue(self, ref: ObjectRef) -> None:
+        self._queue.append(ref)
         self._wake.set()
 
     async def run(self) -> None:
@@ -94,34 +91,25 @@ class Collector:
             await self._wake.wait()
             self._wake.clear()
             self._trim_events()
-            steps = 0
-            while self._due or self._orphaned:
-                if self._orphaned:
-                    self._collect_dependents(self._orphaned.popleft())
-                else:
-                    self._look_at(*self._due.popleft())
-                steps += 1
-                if steps % _STEPS_PER_TURN == 0:
-                    await asyncio.sleep(0)
+            while self._queue:
+                for _ in range(min(_OBJECTS_PER_TURN, len(self._queue))):
+                    self._process(*self._queue.popleft())
+                await asyncio.sleep(0)
 
-    def _collect_dependents(self, uid: str) -> None:
-        for place in list(self._dependents.pop(uid, ())):
-            self._look_at(*place)
-
-    def _look_at(self, kind: Kind, key: Key) -> None:
+    def _process(self, kind: Kind, key: Key) -> None:
         stored = self._store.get(kind, key)
         if stored is None:
             return
         meta = stored["metadata"]
         if meta.get("deletionTimestamp"):
-            self._go_on(kind, key, stored)
+            self._continue_deletion(kind, key, stored)
         elif _owners(stored) and not any(uid in self._alive for uid in _owners(stored)):
             self._begin(kind, key, "Background")
 
     def _begin(self, kind: Kind, key: Key, policy: str) -> Obj | None:
         return begin_deletion(self._store, kind, key, policy, self._clock.now())[0]
 
-    def _go_on(self, kind: Kind, key: Key, stored: Obj) -> None:
+    def _continue_deletion(self, kind: Kind, key: Key, stored: Obj) -> None:
         """The next step of a deletion that has begun."""
         meta = stored["metadata"]
         finalizers = meta.get("finalizers") or ()
@@ -145,44 +133,36 @@ class Collector:
             self._store.put(kind, key, obj)
 
     def _delete_blocking_dependents(self, kind: Kind, key: Key, uid: str) -> None:
-        blocked = False
-        for child_kind, child_key in list(self._dependents.get(uid, ())):
-            stored = self._store.collection(child_kind).items[child_key]
-            if _blocks(stored, uid):
-                left = self._begin(child_kind, child_key, "Foreground")
-                blocked = blocked or left is not None
-        if not blocked:
+        refs = [(k, name) for k, name in self._dependents.get(uid, ()) if _blocks(self._store.get(k, name), uid)]
+        if not self._delete_all(refs, "Foreground"):
             finish_deletion(self._store, kind, key, FOREGROUND)
 
     def _empty_namespace(self, key: Key) -> None:
         name = key[1]
-        places = [(kind, k) for kind in self._store.kinds() for k in self._store.collection(kind).ordered(name)]
-        if self._delete_all(iter(places)):
-            return
-        stored = self._store.get(NAMESPACE, key)
-        if stored is not None and stored["metadata"].get("finalizers"):
-            return
-        self._store.delete(NAMESPACE, key)
+        refs = [(kind, k) for kind in self._store.kinds() for k in self._store.collection(kind).ordered(name)]
+        if not self._delete_all(refs) and not self._store.collection(NAMESPACE).items[key]["metadata"].get(
+            "finalizers"
+        ):
+            self._store.delete(NAMESPACE, key)
 
     def _empty_crd(self, key: Key, crd: Obj) -> None:
         kind = (crd["spec"]["group"], crd["spec"]["names"]["plural"])
-        if not self._delete_all((kind, k) for k in list(self._store.collection(kind).ordered())):
+        if not self._delete_all([(kind, k) for k in self._store.collection(kind).ordered()]):
             finish_deletion(self._store, CRD, key, CRD_CLEANUP)
 
-    def _delete_all(self, places: Iterator[Place]) -> bool:
+    def _delete_all(self, refs: list[ObjectRef], policy: str = "Background") -> bool:
         """Begin the deletion of each; whether any stays for its finalizers."""
-        stays = False
-        for kind, key in places:
-            left = self._begin(kind, key, "Background")
-            stays = stays or left is not None
-        return stays
+        left = [self._begin(kind, key, policy) for kind, key in refs]
+        return any(obj is not None for obj in left)
 
 
-def _owners(stored: Obj | None) -> set[str]:
-    references = stored["metadata"].get("ownerReferences") if stored else None
-    return {reference["uid"] for reference in references} if references else set()
+def _references(obj: Obj | None) -> list[Obj]:
+    return (obj["metadata"].get("ownerReferences") or []) if obj else []
 
 
-def _blocks(obj: Obj, uid: str) -> bool:
-    references = obj["metadata"].get("ownerReferences") or ()
-    return any(ref.get("uid") == uid and ref.get("blockOwnerDeletion") for ref in references)
+def _owners(obj: Obj | None) -> set[str]:
+    return {reference["uid"] for reference in _references(obj)}
+
+
+def _blocks(obj: Obj | None, uid: str) -> bool:
+    return any(ref["uid"] == uid and ref.get("blockOwnerDeletion") for ref in _references(obj))

@@ -1,9 +1,10 @@
 """The few protobuf messages that kubectl sends instead of JSON (`kubectl create namespace` and its kin)."""
 
 import base64
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kubeapi.errors import bad_request
 from kubeapi.objects import Json, Obj, timestamp
@@ -11,101 +12,77 @@ from kubeapi.objects import Json, Obj, timestamp
 MEDIA_TYPE: Final = "application/vnd.kubernetes.protobuf"
 _MAGIC: Final = b"k8s\x00"
 
-# A field is its name and what it holds: a scalar, a message (by its table), a map, or a list of one of these.
-# Numbers are from the generated.proto files of k8s.io/api and k8s.io/apimachinery.
-STRING, BOOL, INT, BYTES, TIME = "string", "bool", "int", "bytes", "time"
-Field = tuple[str, Any]
-Message = dict[int, Field]
 
-_OWNER: Final[Message] = {
-    1: ("kind", STRING), 3: ("name", STRING), 4: ("uid", STRING), 5: ("apiVersion", STRING),
-    6: ("controller", BOOL), 7: ("blockOwnerDeletion", BOOL),
-}  # fmt: skip
-_META: Final[Message] = {
-    1: ("name", STRING), 2: ("generateName", STRING), 3: ("namespace", STRING), 5: ("uid", STRING),
-    6: ("resourceVersion", STRING), 7: ("generation", INT), 8: ("creationTimestamp", TIME),
-    9: ("deletionTimestamp", TIME),
-    11: ("labels", ("map", STRING)), 12: ("annotations", ("map", STRING)),
-    13: ("ownerReferences", ("list", _OWNER)),
-    14: ("finalizers", ("list", STRING)),
-}  # fmt: skip
-_REFERENCE: Final[Message] = {
-    1: ("kind", STRING),
-    2: ("namespace", STRING),
-    3: ("name", STRING),
-    4: ("uid", STRING),
-    5: ("apiVersion", STRING),
-}
-_RULE: Final[Message] = {
-    1: ("verbs", ("list", STRING)), 2: ("apiGroups", ("list", STRING)), 3: ("resources", ("list", STRING)),
-    4: ("resourceNames", ("list", STRING)), 5: ("nonResourceURLs", ("list", STRING)),
-}  # fmt: skip
-_SUBJECT: Final[Message] = {1: ("kind", STRING), 2: ("apiGroup", STRING), 3: ("name", STRING), 4: ("namespace", STRING)}
-_ROLE_REF: Final[Message] = {1: ("apiGroup", STRING), 2: ("kind", STRING), 3: ("name", STRING)}
-_ROLE: Final[Message] = {1: ("metadata", _META), 2: ("rules", ("list", _RULE))}
-_BINDING: Final[Message] = {1: ("metadata", _META), 2: ("subjects", ("list", _SUBJECT)), 3: ("roleRef", _ROLE_REF)}
-_RESOURCE_ASKED: Final[Message] = {
-    1: ("namespace", STRING), 2: ("verb", STRING), 3: ("group", STRING), 4: ("version", STRING),
-    5: ("resource", STRING),
-    6: ("subresource", STRING), 7: ("name", STRING),
-}  # fmt: skip
-_PATH_ASKED: Final[Message] = {1: ("path", STRING), 2: ("verb", STRING)}
+class _Field(NamedTuple):
+    """What a field number stands for; `holds` is "one", "list" or "map" (of strings to values)."""
 
-MESSAGES: Final[dict[str, Message]] = {
-    "Namespace": {
-        1: ("metadata", _META), 2: ("spec", {1: ("finalizers", ("list", STRING))}),
-        3: ("status", {1: ("phase", STRING)}),
-    },
-    "ConfigMap": {
-        1: ("metadata", _META), 2: ("data", ("map", STRING)), 3: ("binaryData", ("map", BYTES)),
-        4: ("immutable", BOOL),
-    },
-    "Secret": {
-        1: ("metadata", _META), 2: ("data", ("map", BYTES)), 3: ("type", STRING),
-        4: ("stringData", ("map", STRING)),
-        5: ("immutable", BOOL),
-    },
-    "ServiceAccount": {
-        1: ("metadata", _META), 2: ("secrets", ("list", _REFERENCE)),
-        3: ("imagePullSecrets", ("list", {1: ("name", STRING)})),
-        4: ("automountServiceAccountToken", BOOL),
-    },
-    "Role": _ROLE,
-    "ClusterRole": _ROLE,
-    "RoleBinding": _BINDING,
-    "ClusterRoleBinding": _BINDING,
-    "SelfSubjectAccessReview": {
-        1: ("metadata", _META),
-        2: ("spec", {1: ("resourceAttributes", _RESOURCE_ASKED), 2: ("nonResourceAttributes", _PATH_ASKED)}),
-    },
-    "SelfSubjectRulesReview": {1: ("metadata", _META), 2: ("spec", {1: ("namespace", STRING)})},
-    "SelfSubjectReview": {1: ("metadata", _META)},
-    "TokenRequest": {
-        1: ("metadata", _META),
-        2: ("spec", {1: ("audiences", ("list", STRING)), 4: ("expirationSeconds", INT)}),
-    },
-    "DeleteOptions": {
-        1: ("gracePeriodSeconds", INT),
-        2: ("preconditions", {1: ("uid", STRING), 2: ("resourceVersion", STRING)}),
-        3: ("orphanDependents", BOOL), 4: ("propagationPolicy", STRING), 5: ("dryRun", ("list", STRING)),
-    },
-}  # fmt: skip
+    name: str
+    type: str
+    holds: str
+
+
+def _read_definitions(text: str) -> dict[str, dict[int, _Field]]:
+    messages: dict[str, dict[int, _Field]] = {}
+    for line in text.strip().splitlines():
+        message, _, fields = line.partition(": ")
+        found = re.findall(r"(\d+) (\w+)(?: (\[\]|map )?(\w+))?", fields)
+        holds = {"": "one", "[]": "list", "map ": "map"}
+        messages[message] = {int(n): _Field(name, kind or "string", holds[how]) for n, name, how, kind in found}
+    return messages
+
+
+_MESSAGES: Final = _read_definitions("""
+OwnerReference: 1 kind, 3 name, 4 uid, 5 apiVersion, 6 controller bool, 7 blockOwnerDeletion bool
+ObjectMeta: 1 name, 2 generateName, 3 namespace, 5 uid, 6 resourceVersion, 7 generation int, 8 creationTimestamp time, \
+9 deletionTimestamp time, 11 labels map string, 12 annotations map string, 13 ownerReferences []OwnerReference, \
+14 finalizers []string
+ObjectReference: 1 kind, 2 namespace, 3 name, 4 uid, 5 apiVersion
+LocalObjectReference: 1 name
+PolicyRule: 1 verbs []string, 2 apiGroups []string, 3 resources []string, 4 resourceNames []string, \
+5 nonResourceURLs []string
+Subject: 1 kind, 2 apiGroup, 3 name, 4 namespace
+RoleRef: 1 apiGroup, 2 kind, 3 name
+NamespaceSpec: 1 finalizers []string
+NamespaceStatus: 1 phase
+Namespace: 1 metadata ObjectMeta, 2 spec NamespaceSpec, 3 status NamespaceStatus
+ConfigMap: 1 metadata ObjectMeta, 2 data map string, 3 binaryData map bytes, 4 immutable bool
+Secret: 1 metadata ObjectMeta, 2 data map bytes, 3 type, 4 stringData map string, 5 immutable bool
+ServiceAccount: 1 metadata ObjectMeta, 2 secrets []ObjectReference, 3 imagePullSecrets []LocalObjectReference, \
+4 automountServiceAccountToken bool
+Role: 1 metadata ObjectMeta, 2 rules []PolicyRule
+ClusterRole: 1 metadata ObjectMeta, 2 rules []PolicyRule
+RoleBinding: 1 metadata ObjectMeta, 2 subjects []Subject, 3 roleRef RoleRef
+ClusterRoleBinding: 1 metadata ObjectMeta, 2 subjects []Subject, 3 roleRef RoleRef
+ResourceAttributes: 1 namespace, 2 verb, 3 group, 4 version, 5 resource, 6 subresource, 7 name
+NonResourceAttributes: 1 path, 2 verb
+AccessReviewSpec: 1 resourceAttributes ResourceAttributes, 2 nonResourceAttributes NonResourceAttributes
+SelfSubjectAccessReview: 1 metadata ObjectMeta, 2 spec AccessReviewSpec
+RulesReviewSpec: 1 namespace
+SelfSubjectRulesReview: 1 metadata ObjectMeta, 2 spec RulesReviewSpec
+SelfSubjectReview: 1 metadata ObjectMeta
+TokenRequestSpec: 1 audiences []string, 4 expirationSeconds int
+TokenRequest: 1 metadata ObjectMeta, 2 spec TokenRequestSpec
+Preconditions: 1 uid, 2 resourceVersion
+DeleteOptions: 1 gracePeriodSeconds int, 2 preconditions Preconditions, 3 orphanDependents bool, \
+4 propagationPolicy, 5 dryRun []string
+""")
+"""Field numbers from the generated.proto files of k8s.io/api and k8s.io/apimachinery; a field without a type is
+a string."""
 
 
 def read(body: bytes) -> Obj:
-    """The object in a `k8s.io/apimachinery` protobuf envelope. Raises 400 for a kind that has no table
-    here."""
+    """The object in a `k8s.io/apimachinery` protobuf envelope. Raises 400 for a kind that has no table here."""
     if not body.startswith(_MAGIC):
         raise bad_request("the body is not a Kubernetes protobuf message")
     try:
         envelope = dict(_fields(body[4:]))
         kinds = {number: bytes(value).decode() for number, value in _fields(envelope.get(1, b""))}
         api_version, kind = kinds.get(1, ""), kinds.get(2, "")
-        if kind not in MESSAGES:
+        if kind not in _MESSAGES:
             raise bad_request(
                 f"the embedded API reads {kind} as JSON only, not as protobuf; use `kubectl apply -f` with a manifest"
             )
-        return {"apiVersion": api_version, "kind": kind, **_message(MESSAGES[kind], envelope.get(2, b""))}
+        return {"apiVersion": api_version, "kind": kind, **_message(kind, envelope.get(2, b""))}
     except (ValueError, IndexError, TypeError) as error:
         raise bad_request("the body is not a readable Kubernetes protobuf message") from error
 
@@ -143,34 +120,33 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
             raise ValueError(f"wire type {wire} is not used by Kubernetes")
 
 
-def _message(table: Message, data: bytes) -> Obj:
+def _message(kind: str, data: bytes) -> Obj:
     out: Obj = {}
     for number, raw in _fields(data):
-        if number not in table:
+        field = _MESSAGES[kind].get(number)
+        if field is None:
             continue
-        name, kind = table[number]
-        if isinstance(kind, tuple) and kind[0] == "list":
-            out.setdefault(name, []).append(_value(kind[1], raw))
-        elif isinstance(kind, tuple):
+        if field.holds == "list":
+            out.setdefault(field.name, []).append(_value(field.type, raw))
+        elif field.holds == "map":
             entry = dict(_fields(raw))
-            out.setdefault(name, {})[bytes(entry.get(1, b"")).decode()] = _value(kind[1], entry.get(2, b""))
-        else:
-            value = _value(kind, raw)
-            if value not in ("", None, {}):
-                out[name] = value
+            out.setdefault(field.name, {})[bytes(entry.get(1, b"")).decode()] = _value(field.type, entry.get(2, b""))
+        elif (value := _value(field.type, raw)) not in ("", None, {}):
+            out[field.name] = value
     return out
 
 
-def _value(kind: Json, raw: Json) -> Json:
-    if isinstance(kind, dict):
-        return _message(kind, raw)
-    if kind == STRING:
-        return bytes(raw).decode()
-    if kind == BYTES:
-        return base64.b64encode(raw).decode()
-    if kind == BOOL:
-        return bool(raw)
-    if kind == TIME:
-        seconds = dict(_fields(raw)).get(1)
-        return timestamp(datetime.fromtimestamp(seconds, UTC)) if seconds else None
-    return int(raw)
+def _value(kind: str, raw: Json) -> Json:
+    match kind:
+        case "string":
+            return bytes(raw).decode()
+        case "bytes":
+            return base64.b64encode(raw).decode()
+        case "bool":
+            return bool(raw)
+        case "int":
+            return int(raw)
+        case "time":
+            seconds = dict(_fields(raw)).get(1)
+            return timestamp(datetime.fromtimestamp(seconds, UTC)) if seconds else None
+    return _message(kind, raw)

@@ -109,8 +109,9 @@ def _cell(column: Column, obj: Obj, now: datetime) -> Json:
 
 
 def _number(value: Json, wanted: str) -> Json:
-    allowed: tuple[type, ...] = (bool,) if wanted == "boolean" else (int, float)
-    if not isinstance(value, allowed) or (wanted != "boolean" and isinstance(value, bool)):
+    if not isinstance(value, bool if wanted == "boolean" else (int, float)) or isinstance(value, bool) != (
+        wanted == "boolean"
+    ):
         return None
     return int(value) if wanted == "integer" and isinstance(value, float) else value
 
@@ -154,18 +155,9 @@ def _two(high: int, high_unit: str, low: int, low_unit: str) -> str:
     return f"{high}{high_unit}{low}{low_unit}" if low else f"{high}{high_unit}"
 
 
-def _seen(obj: Obj, names: tuple[str, ...], now: datetime) -> str:
-    series = obj.get("series") or {}
-    moments = [series.get(name) if name == "lastObservedTime" else obj.get(name) for name in names]
-    return _age(next((m for m in moments if m), None), now)
-
-
 def _last_seen(obj: Obj, now: datetime) -> str:
-    return _seen(obj, ("lastObservedTime", "lastTimestamp", "deprecatedLastTimestamp", "eventTime"), now)
-
-
-def _first_seen(obj: Obj, now: datetime) -> str:
-    return _seen(obj, ("firstTimestamp", "deprecatedFirstTimestamp", "eventTime"), now)
+    moments = (obj.get("series") or {}).get("lastObservedTime"), obj.get("lastTimestamp"), obj.get("eventTime")
+    return _age(next((moment for moment in (*moments, obj.get("deprecatedLastTimestamp")) if moment), None), now)
 
 
 def _involved_object(obj: Obj, now: datetime) -> str:
@@ -173,32 +165,9 @@ def _involved_object(obj: Obj, now: datetime) -> str:
     return f"{str(target.get('kind', '')).lower()}/{target.get('name', '')}"
 
 
-def _event_source(obj: Obj, now: datetime) -> str:
-    source = obj.get("source") or obj.get("deprecatedSource") or {}
-    component = source.get("component") or obj.get("reportingComponent") or obj.get("reportingController") or ""
-    parts = [component, source.get("host") or obj.get("reportingInstance") or ""]
-    return ", ".join(part for part in parts if part)
-
-
-def _bound(kind: str) -> Callable[[Obj, datetime], str]:
-    def names(obj: Obj, now: datetime) -> str:
-        found = [s for s in obj.get("subjects") or () if s.get("kind") == kind]
-        shown = [f"{s['namespace']}/{s['name']}" if s.get("namespace") else s["name"] for s in found]
-        return ", ".join(shown)
-
-    return names
-
-
 _MADE: Final[dict[str, Callable[[Obj, datetime], Json]]] = {
     "last_seen": _last_seen,
-    "first_seen": _first_seen,
     "involved_object": _involved_object,
-    "event_source": _event_source,
     "event_message": lambda obj, now: str(obj.get("message") or obj.get("note") or "").strip(),
-    "event_count": lambda obj,
-    now: str(obj.get("count") or obj.get("deprecatedCount") or (obj.get("series") or {}).get("count") or 1),
     "role_of_binding": lambda obj, now: f"{obj['roleRef']['kind']}/{obj['roleRef']['name']}",
-    "bound_users": _bound("User"),
-    "bound_groups": _bound("Group"),
-    "bound_accounts": _bound("ServiceAccount"),
-}  # fmt: skip
+}

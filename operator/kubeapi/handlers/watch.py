@@ -59,16 +59,16 @@ class Watch:
         else:
             for event in self._collection.log:
                 if event.version > version:
-                    self._take(event)
+                    self._enqueue(event)
         if initial:
             self._queue.append(("BOOKMARK", self._bookmark(version, _INITIAL_EVENTS_END)))
         self._seen = version
-        self._collection.listeners.add(self._hear)
+        self._collection.listeners.add(self._on_event)
 
-    def _hear(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         """A committed event; those that the first listing already held are passed over."""
         if event.version > self._seen:
-            self._take(event)
+            self._enqueue(event)
             self._wake.set()
         if len(self._queue) > _MOST_BEHIND:
             self.end()
@@ -78,18 +78,18 @@ class Watch:
         self._ended = True
         self._wake.set()
 
-    def _take(self, event: Event) -> None:
+    def _enqueue(self, event: Event) -> None:
         """Queue an event as this watch sees it: what leaves the selection is deleted, what enters it is added."""
         namespace = self._call.target.namespace
         if namespace and event.key[0] != namespace:
             return
-        is_in = event.type != DELETED and self._matches(event.obj)
-        was_in = event.before is not None and self._matches(event.before)
+        is_in = event.type != DELETED and self._selects(event.obj)
+        was_in = event.before is not None and self._selects(event.before)
         if is_in or was_in:
             kind = DELETED if not is_in else MODIFIED if was_in else ADDED
             self._queue.append((kind, self._shaped(to_served(self._call.resource, event.obj))))
 
-    def _matches(self, obj: Obj) -> bool:
+    def _selects(self, obj: Obj) -> bool:
         return self._selector(to_served(self._call.resource, obj))
 
     def _shaped(self, obj: Obj) -> Obj:
@@ -108,7 +108,7 @@ class Watch:
 
     def close(self) -> None:
         """Stop listening."""
-        self._collection.listeners.discard(self._hear)
+        self._collection.listeners.discard(self._on_event)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """What to send, as it comes, until the client's timeout; everything that waits goes in one write."""

@@ -94,26 +94,18 @@ def builtin_resources() -> tuple[Resource, ...]:
 
 
 def _builtin(raw: Obj) -> Resource:
-    group, plural = raw.get("group", ""), raw["plural"]
-    stored = raw.get("stored") or {"group": group, "plural": plural}
-    columns = [Column(**{**c, "count": tuple(c.get("count", ()))}) for c in raw.get("columns", ())]
+    stored = raw.get("stored") or raw
     return Resource(
-        group=group,
+        **_named(raw, raw),
         version=raw["version"],
-        plural=plural,
-        singular=raw["kind"].lower(),
-        kind=raw["kind"],
-        list_kind=raw["kind"] + "List",
         namespaced=raw.get("namespaced", True),
-        storage=(stored["group"], stored["plural"]),
+        storage=(stored.get("group", ""), stored["plural"]),
         storage_version=raw["version"],
         schema=raw["schema"],
         node=compile_schema(raw["schema"]),
-        short_names=tuple(raw.get("short", ())),
-        categories=tuple(raw.get("categories", ())),
         verbs=_VERBS[raw.get("verbs", "all")],
         subresources=tuple(raw.get("subresources", ())),
-        columns=tuple(columns),
+        columns=tuple(Column(**{**c, "count": tuple(c.get("count", ()))}) for c in raw.get("columns", ())),
         selectable=tuple(raw.get("selectable", ())),
         counts_generation=raw.get("generation", False),
         warning=raw.get("warning", ""),
@@ -121,27 +113,21 @@ def _builtin(raw: Obj) -> Resource:
 
 
 def _custom(spec: Obj, version: Obj, storage_version: str) -> Resource:
-    names, sub = spec["names"], version.get("subresources") or {}
+    sub = version.get("subresources") or {}
     schema = (version.get("schema") or {}).get("openAPIV3Schema") or {"type": "object"}
-    warning = f"{spec['group']}/{version['name']} {names['kind']} is deprecated"
+    warning = f"{spec['group']}/{version['name']} {spec['names']['kind']} is deprecated"
     columns = [
         Column(**{"path" if key == "jsonPath" else key: value for key, value in column.items()})
         for column in version.get("additionalPrinterColumns") or ()
     ]
     return Resource(
-        group=spec["group"],
+        **_named(spec, spec["names"]),
         version=version["name"],
-        plural=names["plural"],
-        singular=names.get("singular") or names["kind"].lower(),
-        kind=names["kind"],
-        list_kind=names.get("listKind") or names["kind"] + "List",
         namespaced=spec["scope"] == "Namespaced",
-        storage=(spec["group"], names["plural"]),
+        storage=(spec["group"], spec["names"]["plural"]),
         storage_version=storage_version,
         schema=schema,
         node=compile_schema(schema),
-        short_names=tuple(names.get("shortNames") or ()),
-        categories=tuple(names.get("categories") or ()),
         subresources=tuple(name for name in ("status", "scale") if name in sub),
         columns=tuple(columns) or (Column("Age", "date", ".metadata.creationTimestamp"),),
         selectable=tuple(f["jsonPath"].lstrip(".") for f in version.get("selectableFields") or ()),
@@ -150,6 +136,19 @@ def _custom(spec: Obj, version: Obj, storage_version: str) -> Resource:
         scale=sub.get("scale") or {},
         warning=(version.get("deprecationWarning") or warning) if version.get("deprecated") else "",
     )
+
+
+def _named(spec: Obj, names: Obj) -> Obj:
+    """The names of a kind, as a CRD's `spec.names` gives them."""
+    return {
+        "group": spec.get("group", ""),
+        "plural": names["plural"],
+        "singular": names.get("singular") or names["kind"].lower(),
+        "kind": names["kind"],
+        "list_kind": names.get("listKind") or names["kind"] + "List",
+        "short_names": tuple(names.get("shortNames") or ()),
+        "categories": tuple(names.get("categories") or ()),
+    }
 
 
 class Registry:

@@ -96,29 +96,20 @@ def find_rule_errors(node: Node, path: str) -> list[FieldError]:
 
 
 def check_rules(node: Node, value: Json, old: Json = MISSING, path: str = "") -> list[FieldError]:
-    """The rules that `value` breaks. Rules on `oldSelf` run only where there is an old value to compare
-    with."""
-    errors: list[FieldError] = []
-    _walk(node, value, old, path, errors)
-    return errors
-
-
-def _walk(node: Node, value: Json, old: Json, path: str, errors: list[FieldError]) -> None:
+    """The rules that `value` breaks. Rules on `oldSelf` run only where there is an old value to compare with."""
     if not node.has_rules or value is None:
-        return
-    for rule in node.rules:
-        error = _broken(node, rule, value, old, path)
-        if error is not None:
-            errors.append(error)
+        return []
+    errors = [error for rule in node.rules if (error := _broken(node, rule, value, old, path))]
     if isinstance(value, dict):
         before = old if isinstance(old, dict) else {}
         for name, part in value.items():
             child = node.child(name)
-            if child is not None and child.has_rules:
-                _walk(child, part, before.get(name, MISSING), f"{path}.{name}" if path else name, errors)
-    elif isinstance(value, list) and node.items is not None and node.items.has_rules:
+            if child is not None:
+                errors += check_rules(child, part, before.get(name, MISSING), f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and node.items is not None:
         for index, part in enumerate(value):
-            _walk(node.items, part, _same_item(node, part, old), f"{path}[{index}]", errors)
+            errors += check_rules(node.items, part, _same_item(node, part, old), f"{path}[{index}]")
+    return errors
 
 
 def _same_item(node: Node, item: Json, old: Json) -> Json:

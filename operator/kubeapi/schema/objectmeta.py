@@ -11,6 +11,7 @@ from kubeapi.schema.validation import validate
 _STRING: Final[Obj] = {"type": "string"}
 _TIME: Final[Obj] = {"type": "string", "format": "date-time"}
 _INTEGER: Final[Obj] = {"type": "integer", "format": "int64"}
+_ANY_OBJECT: Final[Obj] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 _STRINGS: Final[Obj] = {"type": "object", "additionalProperties": _STRING}
 OBJECT_META: Final[Obj] = {
     "type": "object",
@@ -29,12 +30,12 @@ OBJECT_META: Final[Obj] = {
         "annotations": _STRINGS,
         "ownerReferences": {
             "type": "array",
-            "items": {"type": "object", "x-kubernetes-map-type": "atomic"},
+            "items": {**_ANY_OBJECT, "x-kubernetes-map-type": "atomic"},
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["uid"],
         },
         "finalizers": {"type": "array", "items": _STRING, "x-kubernetes-list-type": "set"},
-        "managedFields": {"type": "array", "items": {"type": "object"}},
+        "managedFields": {"type": "array", "items": _ANY_OBJECT},
         "selfLink": _STRING,
     },
 }
