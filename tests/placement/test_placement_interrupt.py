@@ -1,7 +1,9 @@
 """Runs that are cut into segments."""
 
+import tracemalloc
+from dataclasses import replace
 from datetime import timedelta
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonfleet.placement import Assumptions, Outcome, Reservation, plan
-from carbonfleet.placement.segments import Cut, cheapest_cut
+from carbonfleet.placement.segments import Cut, cheapest_cut, cheapest_cuts
 from fixtures.placement_world import HOUR, NOON, forecast, job, spoke, world
 
 
@@ -123,6 +125,71 @@ def brute_force(cost, free, cut):
             if 0 <= unused < 1:
                 best = min(best, sum(cost[slot] for slot in chosen) - unused * cost[chosen[-1]])
     return best
+
+
+def obeys(found, cost, free, cut):
+    """Whether segments are free, not too short, begin in time and are as long as asked; and cost what is said."""
+    parts = len(found.segments) + (cut.is_running and found.segments[0][0] != 0)
+    goes_on = cut.is_running and found.segments[0][0] == 0
+    lengths = [end - begin for begin, end in found.segments]
+    last = found.segments[-1][1] - 1
+    unused = sum(lengths) - cut.slots[parts - 1]
+    total = sum(cost[begin:end].sum() for begin, end in found.segments) - unused * cost[last]
+    return (
+        all(free[begin:end].all() for begin, end in found.segments)
+        and all(end < begin for (_, end), (begin, _) in pairwise(found.segments))
+        and all(length >= cut.minimum_run for length in lengths[1 if goes_on else 0 :])
+        and (cut.is_running or found.segments[0][0] <= cut.latest_begin)
+        and -1e-9 <= unused < 1
+        and found.cost == pytest.approx(total)
+    )
+
+
+@given(
+    cost=st.lists(st.integers(0, 50), min_size=20, max_size=60),
+    taken=st.sets(st.integers(0, 60), max_size=9),
+    length=st.sampled_from([2.0, 5.3, 8.0, 13.0]),
+    overhead=st.sampled_from([0.0, 0.3, 1.0, 96.0]),
+    pauses=st.integers(0, 100),
+    minimum_run=st.integers(1, 4),
+    latest=st.integers(0, 60),
+    is_running=st.booleans(),
+    states=st.sampled_from([1, 3_000, 30_000]),
+)
+def test_with_few_states_a_cut_is_still_one_and_no_dearer_than_an_unbroken_run(
+    cost, taken, length, overhead, pauses, minimum_run, latest, is_running, states
+):
+    lengths = tuple(length + count * overhead for count in range(pauses + 1))
+    cut = Cut(lengths, min(minimum_run, int(np.ceil(length))), latest, is_running)
+    prices, free = np.array(cost, dtype=float), np.array([slot not in taken for slot in range(len(cost))])
+    (found,) = cheapest_cuts(prices[None], free[None], cut, states)
+    exact, whole = cheapest_cut(prices, free, cut), cheapest_cut(prices, free, replace(cut, slots=lengths[:1]))
+    assert found is not None or whole is None
+    if found is not None:
+        assert obeys(found, prices, free, cut)
+        assert exact.cost <= found.cost + 1e-9
+        assert whole is None or found.cost <= whole.cost + 1e-9
+
+
+def test_pauses_that_there_is_no_time_for_take_no_states():
+    cut = Cut(tuple(96.0 + count * 96 for count in range(101)), 4, 96)
+    assert cut.within(192).slots == (96.0,)
+    assert cut.within(193).slots == (96.0, 192.0)
+
+
+def test_a_long_run_with_many_pauses_takes_little_memory():
+    random = np.random.default_rng(1)
+    slots = 44 * 96
+    cut = Cut(tuple(29 * 96 + count * 0.7 for count in range(101)), 4, 14 * 96)
+    costs, free = random.random((4, slots)), np.ones((4, slots), dtype=np.bool_)
+    tracemalloc.start()
+    try:
+        cuts = list(cheapest_cuts(costs, free, cut))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert all(obeys(found, *row, cut) for found, *row in zip(cuts, costs, free, strict=True))
+    assert peak < 64 * 2**20
 
 
 @given(

@@ -116,37 +116,35 @@ class Carbon:
 def carbon(snapshot: Snapshot, signal: SignalKind, zones: tuple[str, ...], line: Timeline) -> Carbon:
     """Running totals for the zones of the spokes and baselines, each from its forecast or the stand-in."""
     forecasts = tuple(usable(snapshot.forecasts.get((zone, signal)), line, snapshot.assumptions) for zone in zones)
-    missing = snapshot.assumptions.signal_loss_grams_per_kwh
-    shape = (len(zones), line.minutes)
-    values, doubts = np.full(shape, round(missing / RESOLUTION), float), np.full(shape, missing / RESOLUTION)
-    for row, forecast in enumerate(forecasts):
-        if forecast is not None:
-            values[row], doubts[row] = _by_minute(forecast, line)
-    total, doubt = _running(values), _running(doubts)
-    rates = values + np.rint(weighed_doubt(doubts, forecasts, snapshot.assumptions))
-    unit = _units(rates)
-    rates = np.rint(rates / unit[:, None]) * unit[:, None]
-    by_slot = rates.reshape(len(zones), line.slots, line.slot_minutes)
-    is_steady = bool((by_slot == by_slot[:, :, :1]).all())
-    rows = {zone: row for row, zone in enumerate(zones)}
-    return Carbon(rows, total, _running(rates), unit, is_steady, doubt, forecasts)
+    shape = len(zones), line.minutes + 1
+    total, weighed, doubt = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    unit, is_steady = np.ones(shape[0]), True
+    for row, forecast in enumerate(forecasts):  # one by one, since weeks of minutes of many zones are large
+        values, doubts = _by_minute(forecast, line, snapshot.assumptions)
+        np.cumsum(values, out=total[row, 1:])
+        np.cumsum(doubts, out=doubt[row, 1:])
+        values += np.rint(weighed_doubt(doubts, forecast, snapshot.assumptions))
+        unit[row] = _unit(values)
+        values = np.rint(values / unit[row]) * unit[row]
+        np.cumsum(values, out=weighed[row, 1:])
+        by_slot = values.reshape(line.slots, line.slot_minutes)
+        is_steady = is_steady and bool((by_slot == by_slot[:, :1]).all())
+    return Carbon({zone: row for row, zone in enumerate(zones)}, total, weighed, unit, is_steady, doubt, forecasts)
 
 
-def _units(rates: FloatArray) -> FloatArray:
-    """The least power of two, one or more, in which the total of each row's rates fits into 32 bits."""
-    room = MOST - rates.shape[1]  # each minute is rounded
-    units: FloatArray = 2.0 ** np.ceil(np.log2(np.maximum(rates.sum(axis=1) / room, 1.0)))
-    return units
+def _unit(rates: FloatArray) -> float:
+    """The least power of two, one or more, in which the total of the rates fits into 32 bits."""
+    room = MOST - rates.size  # each minute is rounded
+    return float(2.0 ** np.ceil(np.log2(max(rates.sum() / room, 1.0))))
 
 
-def weighed_doubt(doubts: FloatArray, forecasts: tuple[Forecast | None, ...], assumptions: Assumptions) -> FloatArray:
+def weighed_doubt(doubts: FloatArray, forecast: Forecast | None, assumptions: Assumptions) -> FloatArray:
     """What doubt adds to an intensity when places and times are compared, shape as `doubts`.
 
     Only that of issued forecasts counts, which are means. Those from history are means of logarithms, which lie
     lower the greater the doubt: as much as a wait is worth, since it can still be thought over.
     """
-    weights = [assumptions.doubt_weight if forecast and forecast.is_issued else 0.0 for forecast in forecasts]
-    return np.array(weights).reshape(-1, 1) * doubts
+    return (assumptions.doubt_weight if forecast and forecast.is_issued else 0.0) * doubts
 
 
 def usable(forecast: Forecast | None, line: Timeline, assumptions: Assumptions) -> Forecast | None:
@@ -157,8 +155,11 @@ def usable(forecast: Forecast | None, line: Timeline, assumptions: Assumptions) 
     return forecast if fresh and forecast.start <= line.now + MINUTE < forecast.end + MINUTE else None
 
 
-def _by_minute(forecast: Forecast, line: Timeline) -> tuple[FloatArray, FloatArray]:
+def _by_minute(forecast: Forecast | None, line: Timeline, assumptions: Assumptions) -> tuple[FloatArray, FloatArray]:
     """Intensity and doubt of each minute, in RESOLUTION. Past the end, the last day repeats itself."""
+    if forecast is None:
+        missing = assumptions.signal_loss_grams_per_kwh / RESOLUTION
+        return np.full(line.minutes, np.rint(missing)), np.full(line.minutes, missing)
     seconds = forecast.step.total_seconds()
     offset = (line.origin - forecast.start).total_seconds()
     slot = ((np.arange(line.minutes) * 60.0 + offset) // seconds).astype(np.int64)
@@ -169,9 +170,3 @@ def _by_minute(forecast: Forecast, line: Timeline) -> tuple[FloatArray, FloatArr
     slot = np.clip(np.where(beyond, count - day + (slot - count) % day, slot), 0, count - 1)
     spread = np.rint(np.maximum(doubts[-1], values[-day:].std()))
     return values[slot], np.where(beyond, spread, doubts[slot])
-
-
-def _running(values: FloatArray) -> FloatArray:
-    total = np.zeros((values.shape[0], values.shape[1] + 1))
-    np.cumsum(values, axis=1, out=total[:, 1:])
-    return total

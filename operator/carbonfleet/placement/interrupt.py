@@ -12,12 +12,12 @@ from carbonfleet.placement.limits import NEVER
 from carbonfleet.placement.measure import window_at
 from carbonfleet.placement.problem import PRICE_RESOLUTION, Problem
 from carbonfleet.placement.rules import BoolArray
-from carbonfleet.placement.segments import Cut, Found, cheapest_cut, cheapest_cuts
+from carbonfleet.placement.segments import MOST_STATES, Cut, Found, cheapest_cut, cheapest_cuts, states_of
 from carbonfleet.placement.snapshot import FloatArray
 from carbonfleet.placement.weigh import gate_of, lanes_left
 
 GRAIN_USD: Final = 2.0**-40
-LANES_AT_ONCE: Final = 16
+LANES_AT_ONCE: Final = 4
 """Lanes that are solved together, in the order of their bounds."""
 
 
@@ -35,7 +35,9 @@ class Slots:
 def slots_for(problem: Problem, job: int) -> Slots:
     """Weigh the slots of all lanes for a job, and say which are free and within its times and thresholds."""
     line, terms, lanes = problem.line, problem.demand.of(job), problem.lanes
-    edges = np.arange(line.slots + 1) * line.slot_minutes
+    ends = end_slots(problem, job)
+    slots = _slots_seen(problem, job, ends)
+    edges = np.arange(slots + 1) * line.slot_minutes
     total = problem.carbon[problem.jobs[job].spec.signal].weighed[:, edges]
     flat = terms.gpus * lanes.usd_per_gpu_hour / 60.0
     minutes = terms.minutes
@@ -48,19 +50,26 @@ def slots_for(problem: Problem, job: int) -> Slots:
         dear = np.diff(problem.price_total[:, edges], axis=1) * PRICE_RESOLUTION * terms.gpus[:, None]
         score += np.where(problem.has_hours[:, None], terms.money_weight * dear, 0)
     # Whole multiples of a power of two add up exactly, so that equal cuts cost the same and the first wins.
-    return Slots(np.rint(score / GRAIN_USD) * GRAIN_USD, once, _free(problem, job))
+    return Slots(np.rint(score / GRAIN_USD) * GRAIN_USD, once, _free(problem, job, ends, slots))
 
 
-def _free(problem: Problem, job: int) -> BoolArray:
-    line, gpus = problem.line, problem.demand.of(job).gpus
-    free: BoolArray = problem.capacity.free[problem.lanes.place] >= gpus[:, None]
+def _slots_seen(problem: Problem, job: int, ends: IntArray) -> int:
+    """How far a job's slots reach: to the last end, and that of a run at once, whatever other jobs look at."""
+    line = problem.line
+    at_once = line.now_minute + int(problem.demand.of(job).minutes.max(initial=1))
+    return min(line.slots, max(int(ends.max(initial=0)), at_once // line.slot_minutes + 1))
+
+
+def _free(problem: Problem, job: int, ends: IntArray, slots: int) -> BoolArray:
+    line, gpus, capacity = problem.line, problem.demand.of(job).gpus, problem.capacity.free[:, :slots]
+    free: BoolArray = capacity[problem.lanes.place] >= gpus[:, None]
     for row in quota_rows(problem, job):
-        free &= problem.capacity.free[row] >= gpus[:, None]
-    slot = np.arange(line.slots)
+        free &= capacity[row] >= gpus[:, None]
+    slot = np.arange(slots)
     free &= slot >= problem.earliest_start(job)
-    free &= slot[None, :] < end_slots(problem, job)[:, None]
+    free &= slot < ends[:, None]
     if problem.limits[job].is_gated and not problem.gives_up_threshold(job):
-        edges = np.arange(line.slots) * line.slot_minutes
+        edges = slot * line.slot_minutes
         total = problem.carbon[problem.jobs[job].spec.signal].total
         now = (total[:, edges + 1] - total[:, edges])[problem.lanes.zone] * RESOLUTION
         free &= now <= gate_of(problem, job)[:, None]
@@ -96,18 +105,27 @@ def cut_of(problem: Problem, job: int, lane: int, extra_minutes: float = 0) -> C
 
 
 def segmented(problem: Problem, job: int) -> Choice | None:
-    """The best cut of a job over all lanes; None where there is none within its times and limits."""
+    """The best cut of a job over all lanes; None where there is none within its times and limits.
+
+    Branch and bound: lanes in the order of their bounds, until none that is left can be better. Each has a share
+    of what may be spent, and those that come first have all that is left beside.
+    """
     slots = slots_for(problem, job)
     least = _least(problem, job, slots)
-    order = np.argsort(least, kind="stable")
+    order = np.argsort(least, kind="stable")[: int(np.isfinite(least).sum())]
+    share, left = MOST_STATES // (2 * max(1, order.size)), MOST_STATES
     found: Choice | None = None
     for begin in range(0, order.size, LANES_AT_ONCE):
         lanes = order[begin : begin + LANES_AT_ONCE]
         lanes = lanes[least[lanes] < (np.inf if found is None else found.score)]
         if not lanes.size:
             break
+        cuts = {lane: cut_of(problem, job, lane) for lane in lanes.tolist()}
+        most = left - share * max(0, order.size - begin - LANES_AT_ONCE)
+        left -= min(most, sum(states_of(cut, slots.free.shape[1]) for cut in cuts.values()))
+        choices = _choices(problem, job, slots, cheapest_on(slots, cuts, most))
         found = min(
-            (choice for choice in (found, *on_lanes(problem, job, slots, lanes)) if choice is not None),
+            (choice for choice in (found, *choices) if choice is not None),
             key=lambda choice: (choice.score, choice.start, choice.lane),
             default=None,
         )
@@ -126,26 +144,31 @@ def _least(problem: Problem, job: int, slots: Slots) -> FloatArray:
 
 def on_lanes(problem: Problem, job: int, slots: Slots, lanes: IntArray) -> list[Choice]:
     """The best cut on each of some lanes, where there is one within the job's limits."""
-    found = cheapest_on(slots, {lane: cut_of(problem, job, lane) for lane in lanes.tolist()})
+    cuts = {lane: cut_of(problem, job, lane) for lane in lanes.tolist()}
+    return _choices(problem, job, slots, cheapest_on(slots, cuts))
+
+
+def _choices(problem: Problem, job: int, slots: Slots, found: Mapping[int, Found]) -> list[Choice]:
     choices = (choice_of(problem, job, lane, found[lane], float(slots.once[lane])) for lane in sorted(found))
     return [choice for choice in choices if within_limits(problem, job, choice)]
 
 
-def cheapest_on(slots: Slots, cuts: Mapping[int, Cut]) -> dict[int, Found]:
+def cheapest_on(slots: Slots, cuts: Mapping[int, Cut], most_states: int = MOST_STATES) -> dict[int, Found]:
     """By lane, the best of the cuts that are asked for, where there is one: lanes that ask for the same together."""
     alike: dict[Cut, list[int]] = {}
     for lane, cut in cuts.items():
         alike.setdefault(cut, []).append(lane)
     best: dict[int, Found | None] = {}
     for cut, lanes in alike.items():
-        best |= dict(zip(lanes, _cheapest(slots.score[lanes], slots.free[lanes], cut), strict=True))
+        share = most_states * len(lanes) // len(cuts)
+        best |= dict(zip(lanes, _cheapest(slots.score[lanes], slots.free[lanes], cut, share), strict=True))
     return {lane: found for lane, found in best.items() if found is not None}
 
 
-def _cheapest(score: FloatArray, free: BoolArray, cut: Cut) -> Iterable[Found | None]:
+def _cheapest(score: FloatArray, free: BoolArray, cut: Cut, most_states: int) -> Iterable[Found | None]:
     """The best cut of each row."""
     if not pauses_are_free(cut):
-        return cheapest_cuts(score, free, cut)
+        return cheapest_cuts(score, free, cut, most_states)
     return [cheapest_slots(*row, cut) or cheapest_cut(*row, cut) for row in zip(score, free, strict=True)]
 
 

@@ -113,7 +113,7 @@ def problem_of(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Ti
     admission = Admission(lanes, snapshot.policies)
     demand = demand_of(jobs, lanes, _region_means(snapshot), snapshot.assumptions)
     jobs, limits, demand = _in_order(jobs, tiers, demand, now)
-    line = _timeline(limits, demand, now, snapshot)
+    line = _timeline(jobs, limits, demand, now, snapshot)
     signals = sorted({job.spec.signal for job in jobs})
     carbons = {signal: carbon(snapshot, signal, lanes.zones, line) for signal in signals}
     purses, purses_of = _purses(snapshot, jobs, int(lanes.place.max(initial=-1)) + 1)
@@ -153,7 +153,7 @@ def problem_like(
     lanes = lanes_as_now(last.lanes, snapshot.spokes)
     demand = demand_of(jobs, lanes, _region_means(snapshot), snapshot.assumptions)
     jobs, limits, demand = _in_order(jobs, tiers, demand, now)
-    own = _timeline(limits, demand, now, snapshot)
+    own = _timeline(jobs, limits, demand, now, snapshot)
     line = replace(last.line, now=now, now_minute=own.now_minute, next_minute=own.next_minute)
     purses, purses_of = _purses(snapshot, jobs, 0)
     fits = own.origin == line.origin and own.starts <= line.starts
@@ -227,11 +227,16 @@ def _order(jobs: list[QueuedJob], limits: list[Limits], demand: Demand, now: dat
     return sorted(range(len(jobs)), key=key)
 
 
-def _timeline(limits: list[Limits], demand: Demand, now: datetime, snapshot: Snapshot) -> Timeline:
-    latest = max((limit.latest - now for limit in limits), default=timedelta())
-    cap = snapshot.assumptions.longest_run // MINUTE
-    longest = min(int(demand.minutes_by_kind.max(initial=60)), cap) * MINUTE
-    return timeline(now, max(latest, LATE_ROOM), longest, snapshot.assumptions)
+def _timeline(
+    jobs: list[QueuedJob], limits: list[Limits], demand: Demand, now: datetime, snapshot: Snapshot
+) -> Timeline:
+    """As long as the jobs need that can be weighed: one whose run is too long everywhere is only told so."""
+    most = snapshot.assumptions.longest_run // MINUTE
+    runs = np.array([job.incumbent is not None and job.incumbent.is_under_way for job in jobs], dtype=np.bool_)
+    can_run = (demand.minutes_by_kind <= most) | runs[:, None]
+    waits = [limits[row].latest - now for row in np.flatnonzero(can_run.any(axis=1)).tolist()]
+    longest = min(int(demand.minutes_by_kind.max(initial=60, where=can_run)), most) * MINUTE
+    return timeline(now, max([LATE_ROOM, *waits]), longest, snapshot.assumptions)
 
 
 def _extra_zones(snapshot: Snapshot, jobs: Iterable[QueuedJob]) -> set[str]:

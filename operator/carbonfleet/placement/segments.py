@@ -1,7 +1,14 @@
-"""The cheapest way to cut a run into segments: for each lane the best of all cuts, many lanes at once."""
+"""The cheapest way to cut a run into segments: for each lane the best of all cuts, many lanes at once.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+Dynamic programming over (segments begun, slots done, time). All segments, times and lanes are arrays, so that the only
+loop is over the slots done. A run that has done d slots by time t has idled for t - d of them, at most as many as the
+time that is free has more than the run needs: states are kept by that, and are few where a run can hardly wait.
+It costs segments x slots of the run x slots that it may idle, for each lane. Where that is more than is worth
+spending, slots are taken together: that finds good cuts, if not always the best.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -9,8 +16,12 @@ import numpy as np
 from carbonfleet.placement.rules import BoolArray
 from carbonfleet.placement.snapshot import FloatArray
 
-MOST_CELLS: Final = 2_000_000
-"""Of a table of costs: more rows than fit are solved one part after the other."""
+MOST_STATES: Final = 40_000_000
+"""Spent on one question, whatever it asks for: some tenths of a second."""
+STATES_AT_ONCE: Final = 4_000_000
+"""Kept in memory, at 9 bytes each: more lanes than fit are solved one part after the other."""
+FEWEST: Final = 1_000
+"""States that a step over all of them takes as long as at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +39,31 @@ class Cut:
     @property
     def needs(self) -> tuple[int, ...]:
         """Whole slots that the lengths touch."""
-        return tuple(int(np.ceil(length - 1e-9)) for length in self.slots)
+        return tuple(map(whole_slots, self.slots))
+
+    def within(self, slots: int) -> "Cut":
+        """Without pauses that so many slots have no time for: each idles a slot, and segments have a least length."""
+        first = 0 if self.is_running else 1
+        fits = [
+            need + pauses <= slots and (pauses + first) * self.minimum_run <= need
+            for pauses, need in enumerate(self.needs)
+        ]
+        most = max((pauses for pauses, fit in enumerate(fits) if fit), default=0)
+        return replace(self, slots=self.slots[: most + 1])
+
+    def by(self, together: int) -> "Cut":
+        """The same in slots that are so many times as long."""
+        return Cut(
+            tuple(length / together for length in self.slots),
+            -(-self.minimum_run // together),
+            self.latest_begin // together,
+            self.is_running,
+        )
+
+
+def whole_slots(length: float) -> int:
+    """How many slots a length touches."""
+    return int(np.ceil(length - 1e-9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,114 +82,205 @@ def cheapest_cut(cost: FloatArray, free: BoolArray, cut: Cut) -> Found | None:
     return next(cheapest_cuts(cost[None], free[None], cut))
 
 
-def cheapest_cuts(cost: FloatArray, free: BoolArray, cut: Cut) -> Iterator[Found | None]:
-    """`cheapest_cut` for each row of arrays of shape (rows, slots)."""
-    together = max(1, MOST_CELLS // (len(cut.slots) * max(cut.needs) * (cost.shape[1] + 1)))
-    for begin in range(0, cost.shape[0], together):
-        part = slice(begin, begin + together)
-        table = _Table(cost[part], free[part], cut)
-        yield from (table.best(row) for row in range(table.rows))
+def cheapest_cuts(
+    cost: FloatArray, free: BoolArray, cut: Cut, most_states: int = MOST_STATES
+) -> Iterator[Found | None]:
+    """`cheapest_cut` for each row of arrays of shape (rows, slots): exact within so many states for all of them."""
+    begin, end = _span(free, cut)
+    shortest = min(cut.minimum_run, cut.needs[-1])
+    cut = replace(cut, minimum_run=shortest, latest_begin=cut.latest_begin - begin).within(end - begin)
+    cost, free = cost[:, begin:end], free[:, begin:end]
+    if cut.needs[0] > end - begin:
+        return iter([None] * cost.shape[0])
+    return (one and _later(one, begin) for one in _solved(cost, free, cut, most_states))
+
+
+def _solved(cost: FloatArray, free: BoolArray, cut: Cut, most_states: int) -> Iterable[Found | None]:
+    if len(cut.slots) == 1:
+        return unbroken(cost, free, cut)
+    rows, slots = cost.shape
+    together = _together(cut, rows, slots, most_states)
+    return _exactly(cost, free, cut) if together == 1 else _roughly(cost, free, cut, together)
+
+
+def unbroken(cost: FloatArray, free: BoolArray, cut: Cut) -> list[Found | None]:
+    """Of each row the cheapest run without a pause, and of equal ones the first."""
+    need, (rows, slots) = cut.needs[0], cost.shape
+    begins = 1 if cut.is_running else min(slots - need, cut.latest_begin) + 1
+    if begins <= 0 or need > slots or (need < cut.minimum_run and not cut.is_running):
+        return [None] * rows
+    totals = _running_totals(np.where(free, cost, 0.0)), _running_totals(~free)
+    whole, taken = (total[:, need : need + begins] - total[:, :begins] for total in totals)
+    last = cost[:, need - 1 : need - 1 + begins]
+    costs = np.where(taken == 0, whole - (need - cut.slots[0]) * last, np.inf)
+    best = costs.argmin(axis=1)
+    least = costs[np.arange(rows), best].tolist()
+    return [
+        Found(one, ((begin, begin + need),)) if one < np.inf else None
+        for one, begin in zip(least, best.tolist(), strict=True)
+    ]
+
+
+def _running_totals(values: FloatArray | BoolArray) -> FloatArray:
+    total = np.zeros((values.shape[0], values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=total[:, 1:])
+    return total
+
+
+def _span(free: BoolArray, cut: Cut) -> tuple[int, int]:
+    """The slots from the first to the last that is free in any row."""
+    slots = np.flatnonzero(free.any(axis=0))
+    if not slots.size:
+        return 0, 0
+    return 0 if cut.is_running else int(slots[0]), int(slots[-1]) + 1
+
+
+def states_of(cut: Cut, slots: int) -> int:
+    """How many states one row has, of so many slots. Steps of few states count as FEWEST."""
+    return (cut.needs[-1] + 1) * max(FEWEST, len(cut.slots) * (slots - cut.needs[0] + 1))
+
+
+def _together(cut: Cut, rows: int, slots: int, most_states: int) -> int:
+    """How many slots to take together so that all states are so few: a power of two."""
+    together = 1
+    while together < slots:
+        fewer = -(-slots // together)
+        states = states_of(cut.by(together).within(fewer), fewer)
+        if states <= STATES_AT_ONCE and rows * states <= most_states:
+            break
+        together *= 2
+    return together
+
+
+def _later(found: Found, slots: int) -> Found:
+    return Found(found.cost, tuple((begin + slots, end + slots) for begin, end in found.segments))
+
+
+def _exactly(cost: FloatArray, free: BoolArray, cut: Cut) -> Iterator[Found | None]:
+    at_once = max(1, STATES_AT_ONCE // states_of(cut, cost.shape[1]))
+    for begin in range(0, cost.shape[0], at_once):
+        part = slice(begin, begin + at_once)
+        yield from _Table(cost[part], free[part], cut).best()
+
+
+def _roughly(cost: FloatArray, free: BoolArray, cut: Cut, together: int) -> Iterator[Found | None]:
+    """The best cuts on slots that are taken together, or unbroken runs where these are better."""
+    rows, slots = cost.shape
+    shape = rows, -(-slots // together), together
+    padding = ((0, 0), (0, shape[1] * together - slots))
+    long_cost = np.pad(cost, padding).reshape(shape).sum(axis=2)
+    long_free = np.logical_and.reduce(np.pad(free, padding).reshape(shape), axis=2)
+    by = cut.by(together).within(shape[1])
+    found = _exactly(long_cost, long_free, by) if by.needs[0] <= shape[1] else iter([None] * rows)
+    whole = unbroken(cost, free, cut)
+    for row, options in enumerate(zip(found, whole, strict=True)):
+        known = [options[1], options[0] and _apart(options[0], together, cost[row], cut)]
+        yield min((option for option in known if option is not None), key=lambda option: option.cost, default=None)
+
+
+def _apart(found: Found, together: int, cost: FloatArray, cut: Cut) -> Found:
+    """A cut of slots that were taken together, in single ones, of which those at its end may not be needed."""
+    pieces = [(begin * together, end * together) for begin, end in found.segments]
+    parts = len(pieces) + (cut.is_running and pieces[0][0] > 0)
+    length = cut.slots[parts - 1]
+    begin, _ = pieces.pop()
+    left = whole_slots(length) - sum(end - begin for begin, end in pieces)
+    pieces.append((begin, begin + left))
+    used = sum(float(cost[begin:end].sum()) for begin, end in pieces)
+    return Found(used - (whole_slots(length) - length) * float(cost[pieces[-1][1] - 1]), tuple(pieces))
 
 
 class _Table:
-    """The least cost of each state, by dynamic programming: exact.
+    """The least cost of each state, for several rows: arrays of shape (slots done, rows, segments, slots idled).
 
-    A state is (parts begun, slots done, time), with the time as a boundary of slots; all times and rows at once.
     Of a run, `running` is the cost where it runs on at that time, `paused` where it has ended before it.
     """
 
     def __init__(self, cost: FloatArray, free: BoolArray, cut: Cut) -> None:
         self._cost, self._cut, self._needs = cost, cut, cut.needs
-        self.rows, self._slots = cost.shape
-        self._length = min(cut.minimum_run, max(self._needs))
-        self._step = np.where(free, cost, np.inf)
-        self._begin = self._first_runs(free)
-        shape = self.rows, self._slots + 1
-        waiting = np.where(np.arange(self._slots + 1) <= cut.latest_begin, 0.0, np.inf)
-        self._never = np.full(shape, np.inf)
-        self._paused = [{0: self._never if cut.is_running else np.broadcast_to(waiting, shape)}]
-        self._began: list[dict[int, BoolArray]] = [{}]
-        self._ends: list[FloatArray] = []
-        """For each number of parts: the cost of a run that ends at each time, shape (rows, slots)."""
-        for need, length in zip(self._needs, cut.slots, strict=True):
-            self._add_part(need, need - length)
+        self._rows, self._slots = cost.shape
+        self._parts, self._most = len(self._needs), self._needs[-1]
+        self._length = cut.minimum_run
+        self._width = self._slots - self._needs[0] + 1
+        shape = self._rows, self._parts, self._width
+        beyond = np.full((self._rows, self._most), np.inf)
+        self._step = np.concatenate([np.where(free, cost, np.inf), beyond], axis=1)[:, None]
+        self._begin = np.concatenate([self._first_runs(free), beyond], axis=1)[:, None]
+        self._began = np.zeros((self._most + 1, *shape), dtype=np.bool_)
+        self._paused = np.empty((max(0, self._most - self._length + 1), *shape))
+        self._ends = np.full((self._rows, self._slots + 1, self._parts), np.inf)
+        self._fill(np.full(shape, np.inf))
 
     def _first_runs(self, free: BoolArray) -> FloatArray:
         """By the time of its end, what the least run costs with which a segment begins."""
-        total = np.zeros((self.rows, self._slots + 1))
-        np.cumsum(np.where(free, self._cost, 0), axis=1, out=total[:, 1:])
-        taken = np.zeros((self.rows, self._slots + 1), dtype=np.int64)
-        np.cumsum(~free, axis=1, out=taken[:, 1:])
+        total, taken = _running_totals(np.where(free, self._cost, 0.0)), _running_totals(~free)
         length, runs = self._length, np.full(total.shape, np.inf)
         if length <= self._slots:
             clear = taken[:, length:] == taken[:, :-length]
             runs[:, length:] = np.where(clear, total[:, length:] - total[:, :-length], np.inf)
         return runs
 
-    def _add_part(self, need: int, unused: float) -> None:
-        """The states with one part more than so far."""
-        before, most = self._paused[-1], max(self._needs)
-        paused: dict[int, FloatArray] = {}
-        began: dict[int, BoolArray] = {}
-        end = running = self._running_already() if len(self._paused) == 1 else self._never
-        for done in range(most + 1):
+    def _fill(self, running: FloatArray) -> None:
+        """All states, by the slots done; `running` has shape (rows, segments, slots idled)."""
+        is_running = self._cut.is_running
+        if is_running:
+            running[:, 0, 0] = 0
+        ending = dict[int, list[int]]()
+        for part, need in enumerate(self._needs):
+            ending.setdefault(need, []).append(part)
+        for done in range(self._most + 1):
+            parts = min(self._parts, done // self._length + is_running)  # so many can have begun
             if done:
-                running, begun = self._step_on(running, before.get(done - self._length))
-                began |= {done: begun} if begun is not None else {}
-            if done <= most - self._length:
-                paused[done] = _after(running)
-            if done == need:
-                end = running
-        self._paused.append(paused)
-        self._began.append(began)
-        self._ends.append(end[:, 1:] - unused * self._cost)
+                self._step_on(running[:, :parts], done)
+            if done <= self._most - self._length:
+                paused = self._paused[done, :, :parts]
+                paused[..., 0] = np.inf
+                np.minimum.accumulate(running[:, :parts, :-1], axis=2, out=paused[..., 1:])
+            for part in ending.get(done, ()):
+                self._end(running[:, part], part)
 
-    def _running_already(self) -> FloatArray:
-        running = self._never.copy()
-        if self._cut.is_running:
-            running[:, 0] = 0
-        return running
+    def _step_on(self, running: FloatArray, done: int) -> None:
+        """One slot more: by running on, or by beginning, and where the latter is less."""
+        times, before = slice(done, done + self._width), done - self._length
+        running += self._step[:, :, done - 1 : done - 1 + self._width]
+        if before < 0:
+            return
+        if not before and not self._cut.is_running:
+            waits = np.arange(self._width) <= self._cut.latest_begin
+            first = np.where(waits, self._begin[:, 0, times], np.inf)
+            self._began[done, :, 0] = first < running[:, 0]
+            np.minimum(running[:, 0], first, out=running[:, 0])
+        parts = running.shape[1]
+        begun = self._begin[:, :, times] + self._paused[before, :, : parts - 1]
+        np.less(begun, running[:, 1:], out=self._began[done, :, 1:parts])
+        np.minimum(running[:, 1:], begun, out=running[:, 1:])
 
-    def _step_on(self, running: FloatArray, paused: FloatArray | None) -> tuple[FloatArray, BoolArray | None]:
-        """One slot more: by running on, or by beginning; and where the latter is less."""
-        on = self._never.copy()
-        np.add(running[:, :-1], self._step, out=on[:, 1:])
-        if paused is None:
-            return on, None
-        begun = self._begin.copy()
-        begun[:, self._length :] += paused[:, : -self._length]
-        is_begun = begun < on
-        return np.minimum(on, begun, out=on), is_begun
+    def _end(self, running: FloatArray, part: int) -> None:
+        need = self._needs[part]
+        unused, width = need - self._cut.slots[part], self._slots - need + 1
+        self._ends[:, need:, part] = running[:, :width] - unused * self._cost[:, need - 1 :]
 
-    def best(self, row: int) -> Found | None:
-        """The best run in a row: the least cost, then the first end, then the fewest parts."""
-        ends = np.array([end[row] for end in self._ends])
-        slot, parts = divmod(int(ends.T.argmin()), len(self._ends))
-        cost = float(ends[parts, slot])
-        if not np.isfinite(cost):
-            return None
-        return Found(cost, self._segments(row, parts + 1, slot + 1))
+    def best(self) -> Iterator[Found | None]:
+        """Of each row the best run: the least cost, then the first end, then the fewest segments."""
+        ends = self._ends.reshape(self._rows, -1)
+        for row, least in enumerate(ends.argmin(axis=1).tolist()):
+            time, part = divmod(least, self._parts)
+            cost = float(ends[row, least])
+            yield Found(cost, self._segments(row, part, time)) if np.isfinite(cost) else None
 
-    def _segments(self, row: int, parts: int, end: int) -> tuple[tuple[int, int], ...]:
+    def _segments(self, row: int, part: int, end: int) -> tuple[tuple[int, int], ...]:
         """Follow the best run from its end to its begin."""
-        done, found = self._needs[parts - 1], []
-        while parts:
-            time = end
-            while time and not ((begun := self._began[parts].get(done)) is not None and begun[row, time]):
-                time, done = time - 1, done - 1
-            if not time:  # it ran already
+        done, found = self._needs[part], list[tuple[int, int]]()
+        while part >= 0:
+            idled = end - done
+            begun = np.flatnonzero(self._began[: done + 1, row, part, idled])
+            if not begun.size:  # it ran already
                 found.append((0, end))
                 break
-            begin, done, parts = time - self._length, done - self._length, parts - 1
-            found.append((begin, end))
-            if parts:
-                waited = self._paused[parts][done][row, : begin + 1]
-                end = int((waited == waited[begin]).argmax()) - 1
+            done = int(begun[-1]) - self._length
+            found.append((done + idled, end))
+            part -= 1
+            if part >= 0:
+                waited = self._paused[done, row, part, : idled + 1]
+                end = done + int((waited == waited[idled]).argmax()) - 1
         return tuple((begin, end) for begin, end in reversed(found) if begin < end)
-
-
-def _after(running: FloatArray) -> FloatArray:
-    """By time, the least cost of a run that ended at an earlier one."""
-    paused = np.full(running.shape, np.inf)
-    np.minimum.accumulate(running[:, :-1], axis=1, out=paused[:, 1:])
-    return paused
