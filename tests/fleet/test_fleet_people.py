@@ -71,6 +71,18 @@ def test_history_knows_nothing_of_what_was_never_placed(repository):
     assert repository.vanished("a" * 16, LLAMA) is None
 
 
+def test_history_tells_every_attempt_that_was_placed_and_its_file(repository):
+    repository.publish([place("llama")])
+    placed = repository.fetch().placements[uid_of("llama")]
+    repository.publish([Remove(placed, "It ended.", finished=True)])
+    (first,) = repository.attempts(placed.uid)
+    assert (first.placement_id, first.attempt, first.cluster) == (placed.placement_id, placed.attempt, placed.cluster)
+    assert repository.placement_in(first.commit, first.path) == placed
+    assert repository.placement_in(repository.fetch().commit, first.path) is None
+    assert repository.placement_in("f" * 40, first.path) is None
+    assert repository.attempts("nobody") == ()
+
+
 def test_an_edited_placement_is_seen_and_left_alone(repository, person, git_server):
     repository.publish([place("llama")])
     person.edit(LLAMA, "backoffLimit: 3", "backoffLimit: 0")

@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures
 from carbonfleet.api.report import ReportSpec
-from carbonfleet.fleet import Placement, Tip, object_name, placement_id
+from carbonfleet.fleet import Placement, Stood, Tip, object_name, placement_id
 from carbonfleet.fleet.placements import NO_PLACEMENTS
+from carbonfleet.hub.placed import PlacedInGit
 from carbonfleet.hub.scene import Scene
-from carbonfleet.hub.view import Views, latest_reports
+from carbonfleet.hub.view import Views
 from carbonfleet.placement.snapshot import PolicySet
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -53,15 +54,35 @@ def report(phase="Running", attempt=1, uid=UID, spoke="no-osl-1", **more):
     return ReportSpec.model_validate(said | more)
 
 
-def report_body(spec, namespace=None):
+def report_body(spec, namespace=None, name=None, version="1"):
     """A TrainingReport's object."""
-    where = {"name": object_name("train", spec.job.uid, spec.attempt), "namespace": namespace or f"spoke-{spec.spoke}"}
+    name = name or object_name("train", spec.job.uid, spec.attempt)
+    where = {"name": name, "namespace": namespace or f"spoke-{spec.spoke}"}
     return {
         "apiVersion": "carbonfleet.dev/v1alpha1",
         "kind": "TrainingReport",
-        "metadata": where | {"uid": "r", "resourceVersion": "1"},
+        "metadata": where | {"uid": f"{where['namespace']}/{name}", "resourceVersion": version},
         "spec": spec.to_wire(),
     }
+
+
+def stood(placed, committed_at=NOON):
+    """What the branch's history says of a placement."""
+    return Stood(placed.placement_id, placed.attempt, placed.cluster, placed.path, "c" * 40, committed_at)
+
+
+def in_git(*standing, jobs=(), left=()):
+    """The branch with some placements on it, and others that have left it."""
+    history = {}
+    for placed in (*left, *standing):
+        history.setdefault(placed.uid, []).append(stood(placed))
+    files = {placed.path: placed for placed in (*left, *standing)}
+    return PlacedInGit(
+        tip(*standing),
+        {job["metadata"]["uid"]: job for job in jobs},
+        lambda uid: tuple(history.get(uid, ())),
+        lambda _, path: files.get(path),
+    )
 
 
 def placement(attempt=1, generation=1, cluster="no-osl-1", uid=UID, name="train"):
@@ -91,7 +112,7 @@ def placement(attempt=1, generation=1, cluster="no-osl-1", uid=UID, name="train"
 def view(status=None, placed=None, said=None, **given):
     """A job as the hub sees it."""
     placements = {placed.uid: placed} if placed else {}
-    reports = latest_reports([report_body(said)]) if said else {}
+    reports = {said.job.uid: said} if said else {}
     return Views().of([body(status, **given)], placements, reports)[0]
 
 

@@ -1,9 +1,9 @@
 """One job from all sides: its stage, its attempt, and whose words count."""
 
 import pytest
-from hub_values import NOON, UID, body, placement, report, report_body, view
+from hub_values import body, placement, report, view
 
-from carbonfleet.hub.view import Stage, Views, latest_reports, may_try_again, refusals
+from carbonfleet.hub.view import Stage, Views, may_try_again
 
 DELETED = {"deletionTimestamp": "2026-01-31T12:00:00Z"}
 RUNNING = {"phase": "Running", "attempt": 1, "observedGeneration": 1}
@@ -48,28 +48,6 @@ def test_an_invalid_spec_is_told_with_its_field():
 
 def test_the_last_attempt_is_the_highest_that_anybody_knows_of():
     assert view({"attempt": 1}, placed=placement(attempt=2), said=report(attempt=3)).last_attempt == 3
-
-
-def test_the_report_on_the_highest_attempt_counts():
-    reports = [report_body(report("Stopped", attempt=1)), report_body(report("Running", attempt=2))]
-    assert latest_reports(reports)[UID].attempt == 2
-    assert latest_reports(reversed(reports))[UID].attempt == 2
-
-
-def test_a_spoke_speaks_for_itself_only():
-    assert latest_reports([report_body(report("Succeeded"), namespace="spoke-ca-qc-1")]) == {}
-
-
-def test_a_report_that_can_t_be_read_is_left_out():
-    broken = report_body(report())
-    broken["spec"]["attempt"] = "first"
-    assert latest_reports([broken]) == {}
-
-
-def test_refusals_of_the_last_day_count():
-    said = [report_body(report("Refused", spoke=name, attempt=n)) for n, name in enumerate(("a", "b"), start=1)]
-    assert refusals(said, NOON) == {UID: frozenset({"a", "b"})}
-    assert refusals(said, NOON.replace(month=2, day=3)) == {}
 
 
 def test_attempts_that_are_stopped_or_refused_are_followed_by_others_but_not_for_ever():

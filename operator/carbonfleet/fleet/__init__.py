@@ -8,7 +8,7 @@ from carbonfleet.fleet.errors import (
     RepositoryInvalid,
     RepositoryUnreachable,
 )
-from carbonfleet.fleet.history import Vanished
+from carbonfleet.fleet.history import Stood, Vanished
 from carbonfleet.fleet.intents import (
     AlreadyThere,
     Ask,
@@ -66,6 +66,7 @@ __all__ = [
     "Result",
     "Reviews",
     "Stage",
+    "Stood",
     "Suspend",
     "Tip",
     "Vanished",

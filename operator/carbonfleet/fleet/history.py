@@ -2,13 +2,14 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
 import pygit2
 from pygit2.enums import SortMode
 
-from carbonfleet.fleet.message import changes_in
+from carbonfleet.fleet.message import Change, changes_in
 from carbonfleet.fleet.trees import blob
 
 MOST_COMMITS_SEARCHED: Final = 10_000
@@ -31,6 +32,18 @@ class Vanished:
         return f"{self.author} in {self.commit[:10]}" if self.commit else "someone who rewrote the branch"
 
 
+@dataclass(frozen=True, slots=True)
+class Stood:
+    """An attempt that was placed on the branch, as the trailers of its commit say."""
+
+    placement_id: str
+    attempt: int
+    cluster: str
+    path: str
+    commit: str
+    committed_at: datetime
+
+
 class History:
     """Index of the placements in all commits that were ever seen on the branch; it grows with the tip."""
 
@@ -40,6 +53,7 @@ class History:
         self._removed: dict[str, str] = {}
         self._decided: dict[tuple[str, int], dict[str, str]] = {}
         self._lapsed: Counter[str] = Counter()
+        self._attempts: dict[str, dict[tuple[str, str], Stood]] = {}
         self._head: pygit2.Oid | None = None
 
     def advance(self, repository: pygit2.Repository, tip: pygit2.Oid) -> None:
@@ -65,6 +79,10 @@ class History:
         """The paths, by placement id, that were written for one generation of a job."""
         return dict(self._decided.get((uid, generation), {}))
 
+    def attempts(self, uid: str) -> tuple[Stood, ...]:
+        """Every attempt of a job that was ever placed, each once for a cluster, in the order of their commits."""
+        return tuple(self._attempts.get(uid, {}).values())
+
     def lapses(self, placement_id: str) -> int:
         """How often people's word on a move to this placement came to nothing."""
         return self._lapsed[placement_id]
@@ -76,13 +94,25 @@ class History:
         for change in changes_in(commit.message):
             if change.action == "place":
                 self._placed.setdefault(change.placement_id, str(commit.id))
-                path = f"clusters/{change.spoke}/jobs/{change.job}.yaml"
-                self._decided.setdefault((change.uid, change.generation), {})[change.placement_id] = path
+                stood = _stood(change, commit)
+                self._decided.setdefault((change.uid, change.generation), {})[change.placement_id] = stood.path
+                self._attempts.setdefault(change.uid, {}).setdefault((stood.placement_id, stood.cluster), stood)
                 self._removed.pop(change.placement_id, None)
             elif change.action == "remove" and ours:
                 self._removed[change.placement_id] = str(commit.id)
             elif change.action == "lapse" and ours:
                 self._lapsed[change.placement_id] += 1
+
+
+def _stood(change: Change, commit: pygit2.Commit) -> Stood:
+    return Stood(
+        change.placement_id,
+        change.attempt,
+        change.spoke,
+        f"clusters/{change.spoke}/jobs/{change.job}.yaml",
+        str(commit.id),
+        datetime.fromtimestamp(commit.commit_time, UTC),
+    )
 
 
 def arrival(repository: pygit2.Repository, tip: pygit2.Oid, path: str, placement_id: str) -> pygit2.Commit | None:

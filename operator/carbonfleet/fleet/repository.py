@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from carbonfleet.clock import Clock
 from carbonfleet.fleet.errors import Failure
-from carbonfleet.fleet.history import Vanished
+from carbonfleet.fleet.history import Stood, Vanished
 from carbonfleet.fleet.intents import AlreadyThere, Committed, Intent, Place, Published, Result
 from carbonfleet.fleet.manifest import Placement
 from carbonfleet.fleet.message import compose
@@ -91,6 +91,16 @@ class Repository:
         self.known()
         with self._bench.lock:
             return self._bench.history.lapses(placement_id)
+
+    def attempts(self, uid: str) -> tuple[Stood, ...]:
+        """Every attempt of a job that the branch ever placed, as far as it has been read."""
+        with self._bench.lock:
+            return self._bench.history.attempts(uid)
+
+    def placement_in(self, commit: str, path: str) -> Placement | None:
+        """The placement that stood at `path` in a commit; None where the clone has none."""
+        with self._bench.lock:
+            return self._bench.placement_in(commit, path)
 
     def saw_removal(self, placement_id: str, path: str, commit: str) -> bool:
         """Whether who has read the branch at `commit` knows that a placement was taken away. Raises as `known`."""

@@ -21,11 +21,12 @@ from carbonfleet.fleet.errors import (
 )
 from carbonfleet.fleet.history import History, Vanished, arrival, last_removal
 from carbonfleet.fleet.intents import Intent
+from carbonfleet.fleet.manifest import Placement, parse
 from carbonfleet.fleet.settings import RepositorySettings
 from carbonfleet.fleet.signing import sign
 from carbonfleet.fleet.tip import Tip, TipReader
 from carbonfleet.fleet.transport import TransportFailure, transport_for
-from carbonfleet.fleet.trees import Changes, changed_tree
+from carbonfleet.fleet.trees import Changes, blob, changed_tree
 
 
 class Workbench:
@@ -83,6 +84,13 @@ class Workbench:
     def arrival(self, path: str, placement_id: str) -> pygit2.Commit | None:
         """The commit with which the branch got a placement."""
         return arrival(self.git, self.head.id, path, placement_id)
+
+    def placement_in(self, commit: str, path: str) -> Placement | None:
+        """The placement that stood at `path` in a commit; None where the clone has no such commit or placement."""
+        try:
+            return parse(path, blob(self.git[commit].peel(pygit2.Commit).tree, path) or b"")
+        except (KeyError, ValueError, pygit2.GitError):
+            return None
 
     def follows(self, commit: str, ancestor: str) -> bool:
         """Whether `commit` is `ancestor` or comes after it; False for what is no commit of this clone."""

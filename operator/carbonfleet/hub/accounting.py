@@ -110,7 +110,7 @@ def _ran(attempt: Attempt) -> _Ran | None:
         return None
     submitted = attempt.job.metadata.creation_timestamp or start
     end = max(report.end_time or report.observed_at, start)
-    return _Ran(facts, pool, report.gpus, submitted, start, end, stints_until(report, end))
+    return _Ran(facts, pool, min(report.gpus, pool.gpus), submitted, start, end, stints_until(report, end))
 
 
 def stints_until(report: ReportSpec, end: datetime) -> tuple[tuple[datetime, datetime], ...]:

@@ -13,11 +13,13 @@ from carbonfleet.hub import books, declared, leftovers, moving, reviewing, steer
 from carbonfleet.hub.finalizers import claim, release
 from carbonfleet.hub.intentions import intents_of
 from carbonfleet.hub.known import Trouble
-from carbonfleet.hub.mirror import JOBS, REPORTS, SPOKES
+from carbonfleet.hub.mirror import JOBS, SPOKES
+from carbonfleet.hub.placed import PlacedInGit
 from carbonfleet.hub.planning import Planned, plan_around
+from carbonfleet.hub.reports import accepted
 from carbonfleet.hub.scene import Scene, last_known_facts, snapshot_of, spokes_of
 from carbonfleet.hub.telling import announce, with_statuses, write_statuses
-from carbonfleet.hub.view import Stage, latest_reports, refusals
+from carbonfleet.hub.view import Stage
 from carbonfleet.hub.world import World
 from carbonfleet.kube import Object
 from carbonfleet.placement import plan
@@ -94,15 +96,16 @@ def _calls_for_more(
 
 def observe(world: World) -> Scene:
     """Freeze what is known; without an answer of the repository, its last known tip."""
-    trouble = None
+    trouble, heard = None, world.reports.read(world.clock.now())
     try:
         world.tip = world.repository.fetch()
     except FleetError as error:
         trouble = Trouble(error.reason, str(error))
     jobs, now = world.mirror.all(JOBS), world.clock.now()
     grace = max(world.settings.heartbeat_grace, world.settings.heartbeat_grace_real * world.clock.speed)
-    tip, spokes, reports = world.tip, world.mirror.all(SPOKES), world.mirror.all(REPORTS)
-    views = world.views.of(jobs, tip.placements if tip else {}, latest_reports(reports))
+    tip, spokes = world.tip, world.mirror.all(SPOKES)
+    said = accepted(heard, _placed_in_git(world, jobs), now, is_fresh=trouble is None)
+    views = world.views.of(jobs, tip.placements if tip else {}, said.reports)
     return Scene(
         now=now,
         views=tuple(views),
@@ -111,11 +114,18 @@ def observe(world: World) -> Scene:
         tip_is_fresh=trouble is None,
         trouble=trouble,
         facts=_facts(tip, spokes),
-        refusals=refusals(reports, now),
+        refusals=said.refusals,
+        report_problems=said.problems,
+        spent_reports=said.spent,
         unseen=leftovers.unseen(world, views, spokes),
         orphans=leftovers.orphans(world, views),
         stray_moves=leftovers.stray_moves(world, views),
     )
+
+
+def _placed_in_git(world: World, jobs: Iterable[Object]) -> PlacedInGit:
+    by_uid = {str(body["metadata"]["uid"]): body for body in jobs}
+    return PlacedInGit(world.tip, by_uid, world.repository.attempts, world.repository.placement_in)
 
 
 def _facts(tip: Tip | None, spokes: Iterable[Object]) -> dict[str, ClusterFacts]:

@@ -1,8 +1,8 @@
 """SpokeCluster objects follow the cluster files: people edit Git, and `kubectl get spokes` shows it."""
 
 import logging
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from carbonfleet.api.wire import API_VERSION, format_time
 from carbonfleet.fleet import Tip
@@ -11,8 +11,14 @@ from carbonfleet.hub.mirror import SPOKES, Mirror
 from carbonfleet.hub.scene import Scene
 from carbonfleet.hub.world import World
 from carbonfleet.kube import Kube, KubeError, Object, ours
+from carbonfleet.placement.snapshot import Spoke
 
 _log = logging.getLogger(__name__)
+REPORTS_VALID: Final = "ReportsValid"
+MOST_TOLD: Final = 3
+"""Problems of a spoke's reports that its condition tells in full."""
+LONGEST_TOLD: Final = 250
+"""Characters of each."""
 
 
 def mirror_clusters(kube: Kube, tip: Tip, mirror: Mirror) -> None:
@@ -43,43 +49,95 @@ def _object(name: str, spec: Object) -> Object:
 
 
 def show_health(world: World, scene: Scene) -> None:
-    """Write Ready of each SpokeCluster, as the planner sees the spoke, where that changed; and tell of it."""
+    """Write the hub's conditions of each SpokeCluster where they changed, and tell of it.
+
+    `Ready` says whether jobs are placed there, as the planner sees the spoke; `ReportsValid`, once that was in doubt,
+    whether all that the spoke reports is its own to report.
+    """
     if scene.tip is None:
         return
     spokes = {spoke.name: spoke for spoke in scene.spokes}
     for body in world.mirror.all(SPOKES):
         name = body["metadata"]["name"]
-        spoke = spokes.get(name)
-        if spoke is None:
-            what = Happening("NotDeclared", f"clusters/{name}/cluster.yaml is not in Git: nothing is placed here", True)
-        elif not spoke.healthy:
-            what = Happening(spoke.reason or "NotHealthy", spoke.message or "the spoke is not well", True)
-        else:
-            what = Happening("Ready", "declared in Git and heard from: jobs may be placed here", False)
-        _show(world, body, what, scene)
+        found = {"Ready": _readiness(name, spokes.get(name))}
+        said = scene.report_problems.get(name, ())
+        if said or _condition(body, REPORTS_VALID):
+            found[REPORTS_VALID] = _validity(said)
+        _show(world, body, found, scene)
+    _warn(world, scene)
 
 
-def _show(world: World, body: Object, what: Happening, scene: Scene) -> None:
-    old = _ready_of((body.get("status") or {}).get("conditions") or ())
-    new = {"status": "False" if what.is_warning else "True", "reason": what.reason, "message": what.message[:1024]}
-    if all(old.get(key) == value for key, value in new.items()):
+def _readiness(name: str, spoke: Spoke | None) -> Happening:
+    if spoke is None:
+        return Happening("NotDeclared", f"clusters/{name}/cluster.yaml is not in Git: nothing is placed here", True)
+    if not spoke.healthy:
+        return Happening(spoke.reason or "NotHealthy", spoke.message or "the spoke is not well", True)
+    return Happening("Ready", "declared in Git and heard from: jobs may be placed here", False)
+
+
+def _validity(said: Sequence[str]) -> Happening:
+    if not said:
+        return Happening("AsInGit", "all that it reports is on what Git has for it", False)
+    return Happening("NotAsInGit", f"{_in_short(said)}. If the agent there is ours, see who else has its account", True)
+
+
+def _in_short(said: Sequence[str]) -> str:
+    more = f"; and {_roughly(len(said) - MOST_TOLD)} more" if len(said) > MOST_TOLD else ""
+    return "; ".join(text[:LONGEST_TOLD] for text in said[:MOST_TOLD]) + more
+
+
+def _roughly(count: int) -> str:
+    """A number that does not change with each report of a flood."""
+    return str(count) if count < 10 else f"over {10 ** (len(str(count)) - 1) - 1}"
+
+
+def _warn(world: World, scene: Scene) -> None:
+    """Log what spokes report and must not, once."""
+    for spoke, said in scene.report_problems.items():
+        known = world.warned.get(spoke, frozenset())
+        if news := [text for text in said if text not in known]:
+            _log.warning("spoke %s: %s", spoke, _in_short(news))
+    world.warned = {spoke: frozenset(said) for spoke, said in scene.report_problems.items()}
+
+
+def _show(world: World, body: Object, found: Mapping[str, Happening], scene: Scene) -> None:
+    news = {kind: what for kind, what in found.items() if not _says(_condition(body, kind), what)}
+    if not news:
         return
-    same = old.get("status") == new["status"]
-    since = old["lastTransitionTime"] if same else format_time(scene.now)
-    generation = body["metadata"].get("generation") or 0
-    ready = {"type": "Ready", **new, "lastTransitionTime": since, "observedGeneration": generation}
+    conditions = [_as_condition(body, kind, what, scene) for kind, what in found.items()]
     where = ours("spokeclusters", name=body["metadata"]["name"])
     try:
-        written = world.kube.patch(f"{where}/status", {"status": {"conditions": [ready]}})
+        written = world.kube.patch(f"{where}/status", {"status": {"conditions": conditions}})
     except KubeError as error:
         if not error.is_about_one_object:
             raise
         _log.warning("the status of SpokeCluster %s was not written: %s", body["metadata"]["name"], error)
         return
     world.mirror.refresh(SPOKES, written)
-    if old:
-        world.teller.tell_of_spoke(body, what, scene.now)
+    for kind, what in news.items():
+        if kind == REPORTS_VALID or _condition(body, kind):
+            world.teller.tell_of_spoke(body, what, scene.now)
 
 
-def _ready_of(conditions: Iterable[Any]) -> Object:
-    return next((dict(each) for each in conditions if each.get("type") == "Ready"), {})
+def _condition(body: Object, kind: str) -> Object:
+    """What the object says already; empty where it says nothing of it."""
+    conditions = (body.get("status") or {}).get("conditions") or ()
+    return next((dict(each) for each in conditions if each.get("type") == kind), {})
+
+
+def _says(condition: Object, what: Happening) -> bool:
+    return all(condition.get(key) == value for key, value in _said(what).items())
+
+
+def _said(what: Happening) -> Object:
+    status = "False" if what.is_warning else "True"
+    return {"status": status, "reason": what.reason, "message": what.message[:1024]}
+
+
+def _as_condition(body: Object, kind: str, what: Happening, scene: Scene) -> Object:
+    """The condition; its time of transition is kept where its status did not change."""
+    old, new = _condition(body, kind), _said(what)
+    same = old.get("status") == new["status"]
+    since = old["lastTransitionTime"] if same else format_time(scene.now)
+    generation = body["metadata"].get("generation") or 0
+    return {"type": kind, **new, "lastTransitionTime": since, "observedGeneration": generation}

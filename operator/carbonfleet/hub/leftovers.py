@@ -2,19 +2,16 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from typing import Final
 
 from carbonfleet.fleet import FleetError, Placement, Tip, decision_in
 from carbonfleet.hub.mirror import REPORTS
 from carbonfleet.hub.scene import Scene, synced_commit
-from carbonfleet.hub.view import JobView, latest_reports
+from carbonfleet.hub.view import JobView
 from carbonfleet.hub.world import World
 from carbonfleet.kube import KubeError, Object, ours
 
 _log = logging.getLogger(__name__)
-REPORT_REST: Final = timedelta(minutes=10)
-"""A report outlives its job by so much."""
 MOST_FORGOTTEN: Final = 50
 """Reports deleted in one cycle."""
 
@@ -83,12 +80,10 @@ def _is_ours(world: World, tip: Tip, placed: Placement) -> bool:
 
 
 def forget_reports(world: World, scene: Scene) -> None:
-    """Delete reports on attempts that are over, of jobs that are no more."""
+    """Delete reports that nobody needs any more."""
     if scene.tip is None or not scene.tip_is_fresh or not world.mirror.synced:
         return
-    known = {view.uid for view in scene.views} | {placed.uid for placed in scene.tip.files.values()}
-    strangers = [body for body in world.mirror.all(REPORTS) if _job_of(body) not in known]
-    for body in [body for body in strangers if _is_over(body, scene)][:MOST_FORGOTTEN]:
+    for body in scene.spent_reports[:MOST_FORGOTTEN]:
         metadata = body["metadata"]
         try:
             world.kube.delete(ours(REPORTS, metadata["namespace"], metadata["name"]))
@@ -96,12 +91,3 @@ def forget_reports(world: World, scene: Scene) -> None:
             if not error.is_about_one_object:
                 raise
             _log.warning("report %s/%s was not deleted: %s", metadata["namespace"], metadata["name"], error)
-
-
-def _job_of(body: Object) -> str:
-    return str(((body.get("spec") or {}).get("job") or {}).get("uid"))
-
-
-def _is_over(body: Object, scene: Scene) -> bool:
-    reports = latest_reports([body]).values()
-    return any(report.phase.is_terminal and scene.now - report.observed_at > REPORT_REST for report in reports)

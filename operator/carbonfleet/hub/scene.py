@@ -56,6 +56,10 @@ class Scene:
     """Every cluster that is declared, or was and has its SpokeCluster still."""
     refusals: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By job UID: the spokes that refused it lately."""
+    report_problems: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By spoke: what it reported and must not, a sentence each."""
+    spent_reports: tuple[Object, ...] = ()
+    """Reports that nobody needs any more."""
     unseen: frozenset[str] = frozenset()
     """UIDs of jobs whose last placement left Git before its spoke can have seen it."""
     orphans: tuple[Placement, ...] = ()

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
 from pydantic import ValidationError
 
-from carbonfleet.api import ANNOTATION, CarbonTrainingJob, TrainingReport
+from carbonfleet.api import ANNOTATION, CarbonTrainingJob
 from carbonfleet.api.job_status import JobStatus, Phase
 from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptPhase, ReportSpec
@@ -135,39 +134,6 @@ class JobView:
         asked_again = job.metadata.annotations.get(ANNOTATION.REPLACE, "")[:256] not in ("", job.status.replaced)
         ended = phase in (Phase.FAILED, Phase.CANCELLED, Phase.REJECTED)
         return ended and seen == job.metadata.generation and not asked_again
-
-
-def latest_reports(bodies: Iterable[Object]) -> dict[str, ReportSpec]:
-    """The report with the highest attempt of each job, by job UID; unreadable ones are left out."""
-    latest: dict[str, ReportSpec] = {}
-    for body in bodies:
-        try:
-            report = TrainingReport.model_validate(body)
-        except ValidationError:
-            continue
-        spec = report.spec
-        if report.metadata.namespace != f"spoke-{spec.spoke}":
-            continue  # a spoke speaks for itself only
-        known = latest.get(spec.job.uid)
-        if known is None or (spec.attempt, spec.observed_at) > (known.attempt, known.observed_at):
-            latest[spec.job.uid] = spec
-    return latest
-
-
-REFUSAL_HOLDS: Final = timedelta(hours=24)
-"""A spoke that refused a job is not asked again for so long: its own list may change."""
-
-
-def refusals(bodies: Iterable[Object], now: datetime) -> dict[str, frozenset[str]]:
-    """By job UID: the spokes that refused one of its attempts lately."""
-    found: dict[str, frozenset[str]] = {}
-    for body in bodies:
-        if (body.get("spec") or {}).get("phase") != AttemptPhase.REFUSED:
-            continue
-        for uid, report in latest_reports([body]).items():
-            if now - report.observed_at < REFUSAL_HOLDS:
-                found[uid] = found.get(uid, frozenset()) | {report.spoke}
-    return found
 
 
 class Views:

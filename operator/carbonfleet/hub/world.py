@@ -13,6 +13,7 @@ from carbonfleet.hub.events import Teller
 from carbonfleet.hub.known import Known
 from carbonfleet.hub.mirror import Mirror
 from carbonfleet.hub.planning import LastPlan, Quarantine
+from carbonfleet.hub.reports import Reports
 from carbonfleet.hub.settings import HubSettings
 from carbonfleet.hub.view import Views
 from carbonfleet.kube import Kube
@@ -38,6 +39,9 @@ class World:
     market: Market | None = None
     """GPU prices other than those of the cluster files."""
     views: Views = field(default_factory=Views)
+    reports: Reports = field(init=False)
+    warned: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By spoke: what the log was last told of its reports."""
     tip: Tip | None = None
     records: dict[str, DecisionRecord] = field(default_factory=dict)
     """Decisions as they stand in Git, by placement id."""
@@ -67,4 +71,5 @@ class World:
     teller: Teller = field(init=False)
 
     def __post_init__(self) -> None:
+        self.reports = Reports(self.mirror)
         self.teller = Teller(self.kube)

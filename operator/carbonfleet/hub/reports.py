@@ -1,0 +1,284 @@
+"""TrainingReports that count: each on its sender's own placement, within what Git and the clock allow.
+
+All that the hub knows of reports comes from here. A spoke may write anything into its namespace, so a report counts
+only where job UID, spoke, attempt and placement id are those that stand in Git, or stood there last; the rest of its
+identity is taken from Git, and its times are brought into the attempt's own.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
+
+from carbonfleet.api import TrainingReport
+from carbonfleet.api.problems import told
+from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec, Stint
+from carbonfleet.hub.mirror import REPORTS, Mirror
+from carbonfleet.hub.placed import LONG_AGO, Placed, PlacedInGit
+from carbonfleet.kube import Object
+
+REFUSAL_HOLDS: Final = timedelta(hours=24)
+"""A spoke that refused a job is not asked again for so long: its own list may change."""
+MOST_SKEW: Final = timedelta(minutes=1)
+"""A clock that is wrong by less is not worth a word."""
+REPORT_REST: Final = timedelta(minutes=10)
+"""A report outlives its job by so much, and one on what Git never had its being seen."""
+_PREFIX: Final = "spoke-"
+Moment = TypeVar("Moment", datetime, datetime | None)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What spokes said at one moment, as far as it counts, and what of it does not."""
+
+    reports: Mapping[str, ReportSpec] = field(default_factory=dict)
+    """By job UID: on the attempt that stands in Git, or stood there last."""
+    refusals: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By job UID: the spokes that refused an attempt of it lately."""
+    problems: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By spoke: what it said and must not, a sentence each."""
+    spent: tuple[Object, ...] = ()
+    """Objects that nobody needs any more: of jobs that are no more, or on attempts that their spoke never had."""
+
+
+@dataclass(slots=True)
+class _Read:
+    """One object as it was read, and what it was found to be worth."""
+
+    body: Object
+    spec: ReportSpec | None
+    problem: str
+    seen_at: datetime
+    """By the hub's clock: when this version was first seen. What it tells of happened before."""
+    version: object = None
+    """Of what Git says of the job, when the rest was worked out."""
+    verdict: "_Verdict | None" = None
+
+    @property
+    def spoke(self) -> str:
+        """Who can have written it: each spoke writes into a namespace of its own."""
+        return _namespace(self.body).removeprefix(_PREFIX)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What one report is worth, as Git stands."""
+
+    problem: str = ""
+    """Why it does not count."""
+    report: ReportSpec | None = None
+    """The report, bounded; None also for one on an earlier attempt of its spoke."""
+    corrections: tuple[str, ...] = ()
+    """What was put right in it."""
+
+
+@dataclass(slots=True)
+class Reports:
+    """Reads reports: each is parsed and bounded again only when it, or its placement, has changed."""
+
+    mirror: Mirror
+    _known: dict[str, _Read] = field(default_factory=dict)
+
+    def read(self, now: datetime) -> tuple[_Read, ...]:
+        """Every report that the API has. Read before the branch, so that what they tell of is there by then."""
+        bodies = self.mirror.all(REPORTS)
+        self._known = {str(body["metadata"]["uid"]): self._read(body, now) for body in bodies}
+        return tuple(self._known.values())
+
+    def _read(self, body: Object, now: datetime) -> _Read:
+        known = self._known.get(str(body["metadata"]["uid"]))
+        if known is not None and known.body["metadata"]["resourceVersion"] == body["metadata"]["resourceVersion"]:
+            return known
+        return read(body, now)
+
+
+def read(body: Object, now: datetime) -> _Read:
+    """One object; what is wrong with it where it is none of a spoke's on itself."""
+    try:
+        report = TrainingReport.model_validate(body)
+    except ValidationError as error:
+        return _Read(body, None, f"can't be read: {told(error, TrainingReport)}", now)
+    except Exception as error:  # noqa: BLE001 - whatever a spoke wrote, it harms no other
+        return _Read(body, None, f"can't be read: {type(error).__name__}", now)
+    if _namespace(body) != f"{_PREFIX}{report.spec.spoke}":
+        return _Read(body, None, f"is in the name of another spoke, {report.spec.spoke}", now)
+    return _Read(body, report.spec, "", now)
+
+
+def accepted(heard: Iterable[_Read], git: PlacedInGit, now: datetime, *, is_fresh: bool = True) -> Accepted:
+    """The reports that count, as Git bounds them. Of several on one attempt the one observed last does.
+
+    What Git does not know is no problem of its spoke while the branch can't be read (`is_fresh`), but never counts.
+    """
+    reports: dict[str, ReportSpec] = {}
+    refusals: dict[str, frozenset[str]] = {}
+    problems: dict[str, list[str]] = {}
+    spent: list[Object] = []
+    for one in sorted(heard, key=_order):
+        verdict = _verdict(one, git)
+        if verdict.report is not None:
+            reports[verdict.report.job.uid] = verdict.report
+        if one.spec is not None and not verdict.problem and _refuses(one, now):
+            uid = one.spec.job.uid
+            refusals[uid] = refusals.get(uid, frozenset()) | {one.spec.spoke}
+        if is_fresh:
+            _note(problems, one, *filter(None, (verdict.problem, *verdict.corrections)))
+        if _is_spent(one, verdict, git, now):
+            spent.append(one.body)
+    return Accepted(reports, refusals, {spoke: tuple(found) for spoke, found in problems.items()}, tuple(spent))
+
+
+def _order(one: _Read) -> tuple[datetime, str]:
+    return _at(one), str(one.body["metadata"]["name"])
+
+
+def _at(one: _Read) -> datetime:
+    """When it was observed; what is dated in the future, when it was seen."""
+    return min(one.spec.observed_at, one.seen_at) if one.spec is not None else one.seen_at
+
+
+def _note(problems: dict[str, list[str]], one: _Read, *found: str) -> None:
+    name, namespace = one.body["metadata"]["name"], _namespace(one.body)
+    if found:
+        told = (f"trainingreport {name} in {namespace} {text}" for text in found)
+        problems.setdefault(one.spoke, []).extend(map(_printable, told))
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def _verdict(one: _Read, git: PlacedInGit) -> _Verdict:
+    if one.spec is None:
+        return _Verdict(one.problem)
+    version = git.version(one.spec.job.uid)
+    if one.verdict is None or one.version != version:
+        one.version, one.verdict = version, _judged(one.spec, git, one.seen_at)
+    return one.verdict
+
+
+def _judged(spec: ReportSpec, git: PlacedInGit, seen_at: datetime) -> _Verdict:
+    identity = spec.job.uid, spec.spoke, spec.attempt, spec.placement_id
+    last = git.last(spec.job.uid)
+    if last is not None and last.identity == identity:
+        report, corrections = bounded(spec, last, seen_at)
+        return _Verdict("", report, corrections)
+    if git.ever(identity):
+        return _Verdict()
+    return _Verdict(f"is on an attempt {spec.attempt} that Git never had for this spoke: it does not count")
+
+
+def _refuses(one: _Read, now: datetime) -> bool:
+    return one.spec is not None and one.spec.phase is AttemptPhase.REFUSED and now - _at(one) < REFUSAL_HOLDS
+
+
+def _is_spent(one: _Read, verdict: _Verdict, git: PlacedInGit, now: datetime) -> bool:
+    if one.spec is None:
+        return False  # a later version of us may be able to read it
+    if verdict.problem:
+        return now - one.seen_at > REPORT_REST
+    return one.spec.phase.is_terminal and not git.knows(one.spec.job.uid) and now - _at(one) > REPORT_REST
+
+
+def bounded(spec: ReportSpec, placed: Placed, seen_at: datetime) -> tuple[ReportSpec, tuple[str, ...]]:
+    """A report with Git's figures and times that can be, and what was put right in it.
+
+    No moment lies before the placement's commit, nor after the hub saw the report. One from the future was written by
+    a clock that is ahead, so that all its times are brought back by as much.
+    """
+    known = [moment for moment in placed.not_before if moment <= seen_at]
+    span = _Span(max(known, default=LONG_AGO), seen_at, max(timedelta(), spec.observed_at - seen_at))
+    start, end = span.within(spec.start_time), span.within(spec.end_time)
+    claims = {
+        "job": _job_of(spec.job, placed),
+        "pool": placed.pool or spec.pool,
+        "gpus": placed.gpus or spec.gpus,
+    }
+    moments = {
+        "start_time": start,
+        "end_time": max(start, end) if start is not None and end is not None else end,
+        "stints": _in_order(spec.stints, span),
+        "observed_at": span.within(spec.observed_at),
+    }
+    inner = {"progress": _progress(spec, span), "checkpoint": _checkpoint(spec, span), "energy": _energy(spec, span)}
+    found = {**claims, **moments, **inner}
+    return spec.model_copy(update=found), (*_false(spec, claims), *_skewed(spec, span))
+
+
+def _job_of(said: JobRef, placed: Placed) -> JobRef:
+    return said.model_copy(update={"namespace": placed.namespace, "name": placed.name}) if placed.name else said
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The time in which an attempt can have done anything, and by how much its spoke's clock is ahead."""
+
+    first: datetime
+    last: datetime
+    ahead: timedelta
+
+    def within(self, moment: Moment) -> Moment:
+        """The moment by the hub's clock, brought into the span."""
+        return None if moment is None else min(max(moment - self.ahead, self.first), self.last)
+
+
+def _in_order(stints: tuple[Stint, ...], span: _Span) -> tuple[Stint, ...]:
+    """Stints that follow each other: an attempt holds its GPUs once at a time. Only the last may be open."""
+    found: list[Stint] = []
+    free_from = span.first
+    for number, stint in enumerate(stints):
+        start = max(span.within(stint.start), free_from)
+        last = number == len(stints) - 1
+        end = span.within(stint.end) if stint.end is not None or last else span.within(stints[number + 1].start)
+        end = max(start, end) if end is not None else None
+        found.append(Stint(start=start, end=end))
+        free_from = end or start
+    return tuple(found)
+
+
+def _progress(spec: ReportSpec, span: _Span) -> object:
+    said = spec.progress
+    return said and said.model_copy(update={"first_step_time": span.within(said.first_step_time)})
+
+
+def _checkpoint(spec: ReportSpec, span: _Span) -> object:
+    said = spec.checkpoint
+    return said and said.model_copy(update={"time": span.within(said.time)})
+
+
+def _energy(spec: ReportSpec, span: _Span) -> object:
+    said = spec.energy
+    if said is None:
+        return None
+    return said.model_copy(
+        update={"samples": tuple(one.model_copy(update={"time": span.within(one.time)}) for one in said.samples)}
+    )
+
+
+def _false(spec: ReportSpec, claims: Mapping[str, object]) -> list[str]:
+    """What it says of its placement that is not so."""
+    wrong = [name for name, true in claims.items() if getattr(spec, name) != true]
+    return [f"names another {' and '.join(wrong)} than its placement in Git, which counts"] if wrong else []
+
+
+def _skewed(spec: ReportSpec, span: _Span) -> list[str]:
+    if span.ahead > MOST_SKEW:
+        return [f"is dated {_rough(span.ahead)} ahead of the hub's clock: set the spoke's clock right"]
+    if spec.start_time is not None and spec.start_time < span.first - MOST_SKEW:
+        return [
+            f"says that it began {_rough(span.first - spec.start_time)} before its placement was committed, which "
+            "counts: see whether the spoke's clock is behind"
+        ]
+    return []
+
+
+def _rough(span: timedelta) -> str:
+    """A span in two figures or so, for people."""
+    minutes = int(span.total_seconds() // 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"
+
+
+def _namespace(body: Object) -> str:
+    return str(body["metadata"].get("namespace") or "")
