@@ -8,7 +8,6 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import urllib3
-import yaml
 from kubernetes import client, config
 
 from carbonfleet.api.wire import GROUP, VERSION
@@ -81,7 +80,7 @@ class Kube:
                 config.load_kube_config(
                     config_file=str(kubeconfig) if kubeconfig else None, client_configuration=configuration
                 )
-        except (config.ConfigException, yaml.YAMLError, OSError, TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # a file may hold anything, and its reader raises more than it says
             where = kubeconfig or "the usual places"
             why = " ".join(str(error).split())[:200].rstrip(".;")
             raise KubeError(0, "NoKubeconfig", f"no usable kubeconfig at {where}: {why}; set KUBECONFIG") from error

@@ -94,3 +94,50 @@ def test_a_zone_that_nobody_knows_excludes_its_spoke_with_the_reason(fleet):
     (norway,) = [c for c in job.status.candidates if c.cluster == "no-osl-1"]
     assert norway.verdict == "Filtered"
     assert "XX-NOPE" in norway.message
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("clusters/us-oh-1/cluster.yaml", "metadata:", "lastReviewed: 2026-02-30\nmetadata:"),
+        ("clusters/us-oh-1/cluster.yaml", "    region:", "    pue: !!float 1k\n    region:"),
+        ("clusters/us-oh-1/cluster.yaml", "metadata:", "lastReviewed: !!timestamp abc\nmetadata:"),
+    ],
+    ids=["a-date-that-is-none", "a-number-that-is-none", "a-time-that-is-none"],
+)
+def test_an_odd_scalar_in_a_cluster_file_stops_nobody_elsewhere(fleet, request, file, old, new):
+    name = request.node.callspec.id
+    fleet.submit(f"under-way-{name}", "hold")
+    fleet.wait(f"under-way-{name}", Phase.RUNNING)
+    fleet.edit("Review Ohio", file, old, new)
+    fleet.submit(f"new-{name}")
+    assert fleet.wait(f"new-{name}", Phase.SUCCEEDED).status.cluster == "no-osl-1"
+    eventually(lambda: f"{file}:" in ready_of(fleet, "us-oh-1")["message"])
+    assert (ready_of(fleet, "us-oh-1")["status"], ready_of(fleet, "us-oh-1")["reason"]) == ("False", "Invalid")
+    fleet.spokes.finish(f"under-way-{name}")
+    fleet.wait(f"under-way-{name}", Phase.SUCCEEDED)
+
+
+def test_an_odd_scalar_among_the_placements_stops_nobody(fleet):
+    def write(work: Path) -> None:
+        folder = work / "clusters/us-oh-1/jobs/team-z"
+        folder.mkdir(parents=True)
+        (folder / "x.yaml").write_text("kind: ConfigMap\ndata: {a: !!bool maybe}\n---\nkind: RayJob\n")
+        (work / "moves/team-z").mkdir(parents=True)
+        (work / "moves/team-z/x.yaml").write_text("kind: ConfigMap\ndata: {a: !!int 1k}\n---\nkind: RayJob\n")
+
+    fleet.change("Place by hand", write)
+    fleet.submit("beside-odd-files")
+    fleet.wait("beside-odd-files", Phase.SUCCEEDED)
+    fleet.remove("Take it away", "clusters/us-oh-1/jobs/team-z/x.yaml")
+    fleet.remove("Take it away", "moves/team-z/x.yaml")
+
+
+def test_an_odd_scalar_in_a_policy_denies_with_file_and_line(fleet):
+    fleet.edit("Review", "policies/default.yaml", "kind: FleetPolicy", "kind: FleetPolicy\nlastReviewed: 2026-02-30")
+    fleet.submit("not-reviewed")
+    job = fleet.wait("not-reviewed", Phase.BLOCKED)
+    assert "policies/default.yaml:3: lastReviewed: no such field" in job.status.summary
+    fleet.edit("Unreview", "policies/default.yaml", "\nlastReviewed: 2026-02-30", "")
+    fleet.submit("nudge-again")
+    fleet.wait("not-reviewed", Phase.SUCCEEDED)

@@ -92,7 +92,7 @@ def test_every_kind_of_source_can_be_declared(settings_file, clock):
         ("token: abc", "token"),
         ("sources: [{type: static, gramsPerKwh: {no: 3}}]", "gramsPerKwh"),
         ("sources: [{type: electricitymaps, endpoint: {url: 'https://user:pw@host'}}]", "url"),
-        ("a: [", "is not YAML"),
+        ("a: [", r"signals\.yaml:2: not YAML"),
     ],
 )
 def test_a_mistake_in_the_settings_is_named(tmp_path, text, words):

@@ -272,7 +272,7 @@ def test_a_file_of_what_is_served_that_can_not_be_read_is_a_problem(kube_house, 
     file.write_text("{ not: [a, deployment")
     person.push("Serve something")
     house.cycle_until(agent, lambda: house.spoke().status.problems, 20)
-    assert "best.yaml: not readable as what is served" in house.spoke().status.problems[0]
+    assert "best.yaml:2: not YAML" in house.spoke().status.problems[0]
 
 
 def test_a_pass_that_fails_does_not_end_the_agent(kube_house, runtime):

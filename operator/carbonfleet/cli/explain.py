@@ -93,24 +93,19 @@ def _offline(
 
 
 def _read_job(manifest: Path) -> "CarbonTrainingJob":
-    import yaml
-    from pydantic import ValidationError
-
     from carbonfleet.api import CarbonTrainingJob
-    from carbonfleet.api.problems import told
+    from carbonfleet.yaml_reader import FileInvalid, read_document
 
     if manifest.is_dir():
         fail(f"{manifest} is a folder: give the manifest of one job")
     try:
-        document = yaml.safe_load(manifest.read_text())
-        if not isinstance(document, dict):
-            fail(f"{manifest} holds no manifest of a CarbonTrainingJob")
-        document["metadata"].setdefault("namespace", "default")
-        return CarbonTrainingJob.model_validate(document)
-    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
-        fail(f"{manifest} is no manifest of a CarbonTrainingJob: {error}")
-    except ValidationError as error:
-        fail(f"{manifest}: {told(error, CarbonTrainingJob)}")
+        document = read_document(str(manifest), manifest.read_bytes())
+        metadata = document.data.get("metadata") if isinstance(document.data, dict) else None
+        if isinstance(metadata, dict):
+            metadata.setdefault("namespace", "default")
+        return document.read_as(CarbonTrainingJob)
+    except (OSError, FileInvalid) as error:
+        fail(error)
 
 
 def _signals(settings: Path | None, demo: bool) -> "tuple[Clock, Signals]":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from carbonfleet.fleet.source import Problem
+    from carbonfleet.yaml_reader import FileProblem
 
 app = typer.Typer(no_args_is_help=True, help="What the fleet's policies say.")
 Folder = Annotated[Path, typer.Argument(help="A checkout of the fleet repository.")]
@@ -95,12 +95,24 @@ def ask(
         raise typer.Exit(1)
 
 
-def _write(problems: "tuple[Problem, ...]", output: Format) -> None:
+def _write(problems: "tuple[FileProblem, ...]", output: Format) -> None:
     if output is Format.JSON:
-        print(json.dumps([{"path": p.path, "line": p.line, "message": p.message} for p in problems], indent=2))
+        print(json.dumps([_as_json(problem) for problem in problems], indent=2))
         return
     for problem in problems:
-        # A workflow command ends at the line's end, and a message could begin another.
-        escaped = problem.message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-        command = f"::error file={problem.path},line={problem.line}::{escaped}"
-        print(command if output is Format.GITHUB else problem)
+        print(_as_command(problem) if output is Format.GITHUB else problem)
+
+
+def _as_json(problem: "FileProblem") -> dict[str, object]:
+    where = {"path": problem.path, "line": problem.line, "column": problem.column}
+    return {key: value for key, value in where.items() if value is not None} | {"message": problem.message}
+
+
+def _as_command(problem: "FileProblem") -> str:
+    """A workflow command, which ends at the line's end: a message, or a file's name, must not begin another."""
+    from carbonfleet.yaml_reader import printable
+
+    message, path = printable(problem.message).replace("%", "%25"), printable(problem.path).replace("%", "%25")
+    path = path.replace(":", "%3A").replace(",", "%2C")
+    column = f",col={problem.column}" if problem.column is not None else ""
+    return f"::error file={path},line={problem.line}{column}::{message}"

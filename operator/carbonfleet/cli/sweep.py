@@ -33,15 +33,15 @@ def generate(
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="The jobs' namespace, over the file's.")] = "",
 ) -> None:
     """Write a CarbonTrainingJob for each configuration; nothing is written unless all are valid."""
-    from carbonfleet.fleet.source import SourceInvalid
     from carbonfleet.sweep import TIER, SweepError, read_sweep, write
     from carbonfleet.sweep import generate as jobs_from
+    from carbonfleet.yaml_reader import FileInvalid
 
     try:
         sweep = read_sweep(file)
         jobs = jobs_from(sweep, _threshold(threshold), namespace)
         write(out, jobs)
-    except SourceInvalid as error:
+    except FileInvalid as error:
         fail("\n".join(map(str, error.problems)))
     except SweepError as error:
         fail(error)

@@ -42,12 +42,12 @@ def _checked(path: Path) -> list[tuple[str, list[str]]]:
 
 def _file_problems(path: Path) -> list[str]:
     from carbonfleet.fleet.declared import read_cluster, read_policy_files
-    from carbonfleet.fleet.source import SourceInvalid, read_source
+    from carbonfleet.yaml_reader import FileInvalid, read_document
 
     try:
         content = path.read_bytes()
-        source = read_source(str(path), content)
-        kind = source.data.get("kind") if isinstance(source.data, dict) else None
+        document = read_document(str(path), content)
+        kind = document.data.get("kind") if isinstance(document.data, dict) else None
         if kind == "FleetPolicy":
             return [str(problem) for problem in read_policy_files({str(path): content})[1]]
         if kind == "ConfigMap":
@@ -55,11 +55,12 @@ def _file_problems(path: Path) -> list[str]:
         elif kind == "CarbonTrainingJob":
             from carbonfleet.api import CarbonTrainingJob
 
-            source.read_as(CarbonTrainingJob)
+            document.read_as(CarbonTrainingJob)
         else:
-            return [f"{path}:1: kind is {kind}; write CarbonTrainingJob, FleetPolicy, or a cluster's ConfigMap"]
+            message = f"kind is {kind}; write CarbonTrainingJob, FleetPolicy, or a cluster's ConfigMap"
+            return [str(document.problem(message, "kind"))]
     except OSError as error:
         return [f"{path}: can't be read: {error.strerror}"]
-    except SourceInvalid as error:
+    except FileInvalid as error:
         return [str(problem) for problem in error.problems]
     return []

@@ -1,7 +1,6 @@
 """Judges a checkout of the fleet repository: policies, clusters, and placements against residency."""
 
 import os
-import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import LABEL
 from carbonfleet.fleet.declared import digest_of, read_cluster, read_policy_files
+from carbonfleet.fleet.fields import line_of
 from carbonfleet.fleet.layout import (
     CLUSTER_FILE,
     CLUSTERS,
@@ -22,10 +22,10 @@ from carbonfleet.fleet.layout import (
     is_policy_file,
 )
 from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse, parse_move
-from carbonfleet.fleet.serving import ServingRefused, read_serving
-from carbonfleet.fleet.source import Problem, SourceInvalid
+from carbonfleet.fleet.serving import ServingInvalid, read_serving
 from carbonfleet.placement.policy import Ruling, applicable, residency_verdict
 from carbonfleet.placement.snapshot import PolicySet
+from carbonfleet.yaml_reader import FileInvalid, FileProblem
 
 Files = Mapping[str, bytes]
 """A checkout's files by path from its root."""
@@ -39,7 +39,7 @@ class Checkout:
     policies: PolicySet
     clusters: Mapping[str, ClusterFacts]
     placements: Mapping[str, Placement]
-    problems: tuple[Problem, ...]
+    problems: tuple[FileProblem, ...]
     """By file and line."""
 
 
@@ -106,51 +106,53 @@ def changed_since(folder: Path, revision: str) -> set[str]:
     return {os.fsdecode(path) for path in done.stdout.split(b"\0") if path}
 
 
-def about(problems: Iterable[Problem], changed: set[str]) -> tuple[Problem, ...]:
+def about(problems: Iterable[FileProblem], changed: set[str]) -> tuple[FileProblem, ...]:
     """The problems that a change is to blame for: all, where it touches rules that placements obey."""
     rules = any(path.startswith(f"{POLICIES}/") or path.endswith(f"/{CLUSTER_FILE}") for path in changed)
     return tuple(problem for problem in problems if rules or problem.path in changed)
 
 
-def _read_clusters(files: Files) -> tuple[dict[str, ClusterFacts], list[Problem]]:
+def _read_clusters(files: Files) -> tuple[dict[str, ClusterFacts], list[FileProblem]]:
     names = sorted({path.split("/")[1] for path in files if path.startswith(f"{CLUSTERS}/") and path.count("/") > 1})
     clusters, problems = {}, []
     for name in names:
         path = cluster_path(name)
         if path not in files:
-            problems.append(Problem(path, 1, "is missing, so nothing can be placed there"))
+            problems.append(FileProblem(path, 1, "is missing, so nothing can be placed there"))
             continue
         try:
             clusters[name] = read_cluster(path, files[path])
-        except SourceInvalid as error:
+        except FileInvalid as error:
             problems += error.problems
     return clusters, problems
 
 
-def _read_placements(files: Files) -> tuple[dict[str, Placement], list[Problem]]:
-    placements, problems = {}, []
+def _read_placements(files: Files) -> tuple[dict[str, Placement], list[FileProblem]]:
+    placements: dict[str, Placement] = {}
+    problems: list[FileProblem] = []
     for path, content in sorted(files.items()):
         parts = path.split("/")
         if len(parts) > 3 and parts[0] == CLUSTERS and parts[2] == JOBS:
             try:
                 placements[path] = parse(path, content)
             except PlacementInvalid as error:
-                problems.append(Problem(path, 1, str(error).removeprefix(f"{path}: ")))
+                problems += error.problems
     return placements, problems
 
 
-def _read_moves(files: Files) -> tuple[dict[str, Placement], list[Problem]]:
-    moves, problems = {}, []
+def _read_moves(files: Files) -> tuple[dict[str, Placement], list[FileProblem]]:
+    moves: dict[str, Placement] = {}
+    problems: list[FileProblem] = []
     for path, content in sorted(files.items()):
         if path.startswith(f"{MOVES}/"):
             try:
                 moves[path] = parse_move(path, content)
             except PlacementInvalid as error:
-                problems.append(Problem(path, 1, str(error).removeprefix(f"{path}: ")))
+                problems += error.problems
     return moves, problems
 
 
-def _copies(placements: Iterable[Placement]) -> list[Problem]:
+def _copies(placements: Iterable[Placement]) -> list[FileProblem]:
     """Two files of one job: two clusters would run it at the same time."""
     first: dict[str, Placement] = {}
     problems = []
@@ -158,56 +160,53 @@ def _copies(placements: Iterable[Placement]) -> list[Problem]:
         other = first.setdefault(placement.uid, placement)
         if other is not placement:
             message = f"job {placement.key} is in {other.path} too, and would run twice; remove one"
-            problems.append(Problem(placement.path, 1, message))
+            problems.append(FileProblem(placement.path, 1, message))
     return problems
 
 
 def _placement_problems(
     placement: Placement, policies: PolicySet, clusters: Mapping[str, ClusterFacts], content: bytes
-) -> list[Problem]:
+) -> list[FileProblem]:
     facts = clusters.get(placement.cluster)
     if facts is None:
-        return [Problem(placement.path, 1, f"{cluster_path(placement.cluster)} can't be used, so nothing may run here")]
+        return [
+            FileProblem(placement.path, 1, f"{cluster_path(placement.cluster)} can't be used, so nothing may run here")
+        ]
     problems = []
     request = ResidencyRequest.model_construct(data_class=placement.data_class)
     ruling = residency_verdict(policies, placement.data_class, placement.namespace, request, facts)
     # Broken policies deny everything; that is said once, at the policy.
     if not ruling.allowed and not policies.problems:
-        line = _line_of(content, LABEL.DATA_CLASS)
+        line = line_of(content, LABEL.DATA_CLASS)
         message = f"data class {placement.data_class} may not run here: {ruling.message} Remove this file"
-        problems.append(Problem(placement.path, line, message))
+        problems.append(FileProblem(placement.path, line, message))
     pools = {pool.name: pool for pool in facts.pools}
     if placement.pool not in pools:
-        problems.append(Problem(placement.path, 1, f"{facts.name} has no pool {placement.pool}"))
+        problems.append(FileProblem(placement.path, 1, f"{facts.name} has no pool {placement.pool}"))
     elif placement.gpus > pools[placement.pool].gpus:
-        problems.append(Problem(placement.path, 1, f"{placement.gpus} GPUs are more than {placement.pool} has"))
+        problems.append(FileProblem(placement.path, 1, f"{placement.gpus} GPUs are more than {placement.pool} has"))
     return problems
 
 
-def _serving_problems(files: Files, policies: PolicySet, clusters: Mapping[str, ClusterFacts]) -> list[Problem]:
+def _serving_problems(files: Files, policies: PolicySet, clusters: Mapping[str, ClusterFacts]) -> list[FileProblem]:
     """An adapter may be only where the data that it learned from may be."""
-    problems = []
+    problems: list[FileProblem] = []
     for path, content in files.items():
         if not path.startswith(f"{SERVING}/"):
             continue
         try:
             served = read_serving(path, content)
-        except ServingRefused as error:
-            problems.append(Problem(path, 1, str(error)))
+        except ServingInvalid as error:
+            problems += error.problems
             continue
         facts = clusters.get(served.cluster)
         if facts is None:
             unusable = f"{cluster_path(served.cluster)} can't be used, so nothing may be served here"
-            problems.append(Problem(path, 1, unusable))
+            problems.append(FileProblem(path, 1, unusable))
             continue
         request = ResidencyRequest.model_construct(data_class=served.data_class)
         ruling = residency_verdict(policies, served.data_class, served.namespace, request, facts)
         if not ruling.allowed and not policies.problems:
             message = f"what learned from data class {served.data_class} may not be here: {ruling.message} Remove it"
-            problems.append(Problem(path, _line_of(content, LABEL.DATA_CLASS), message))
+            problems.append(FileProblem(path, line_of(content, LABEL.DATA_CLASS), message))
     return problems
-
-
-def _line_of(content: bytes, field: str) -> int:
-    found = re.search(rf"(?m)^\s*{re.escape(field)}:".encode(), content)
-    return content.count(b"\n", 0, found.start()) + 1 if found else 1

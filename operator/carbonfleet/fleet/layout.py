@@ -77,6 +77,15 @@ def serving_path(cluster: str, namespace: str, name: str) -> str:
     return f"{SERVING}/{cluster}/{namespace}/{name}.yaml"
 
 
+def read_serving_path(path: str) -> tuple[str, str, str] | None:
+    """The cluster, namespace and name of a file under `serving/`; None where `path` is any other."""
+    parts = path.split("/")
+    if len(parts) != 4 or parts[0] != SERVING or not parts[3].endswith(".yaml"):
+        return None
+    cluster, namespace, name = parts[1], parts[2], parts[3].removesuffix(".yaml")
+    return (cluster, namespace, name) if all(map(is_label, (cluster, namespace, name))) else None
+
+
 def is_policy_file(path: str) -> bool:
     """Whether `path` is read as a policy."""
     return path.startswith(f"{POLICIES}/") and path.endswith((".yaml", ".yml"))

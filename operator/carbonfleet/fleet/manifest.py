@@ -9,20 +9,25 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
-import yaml
-
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.api.job import DecisionRecord, JobSpec
 from carbonfleet.api.wire import ANNOTATION, LABEL, format_time
+from carbonfleet.fleet.fields import Fields, line_of
 from carbonfleet.fleet.layout import check_uid, object_name, placement_id, read_job_path, read_move_path
-from carbonfleet.fleet.source import SourceInvalid, check_shape
 from carbonfleet.fleet.template import Block, Scalar, Template
 from carbonfleet.fleet.workload import config_of, output_of
 from carbonfleet.placement.decision import Decision, Window
+from carbonfleet.yaml_reader import MOST_BYTES, Document, FileInvalid, FileProblem, blaming, read_documents
 
 NO_DIGEST: Final = "sha256:" + 64 * "0"
 CPUS_PER_GPU: Final = 4
 MEMORY_GIB_PER_GPU: Final = 32
+MOST_GPUS: Final = 100_000
+"""Of one placement: as many as a pool may have."""
+MOST_ATTEMPTS: Final = 1_000_000
+"""As many as a report may count."""
+_LONGEST_SECONDS: Final = 1000 * 366 * 86_400
+"""So that its end is always a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,8 @@ class Placement:
         return self.start + self.duration
 
 
-class PlacementInvalid(ValueError):  # noqa: N818  named like its reason
-    """A file among the placements that is none; the message says what is wrong with it."""
+class PlacementInvalid(FileInvalid):
+    """A file among the placements that is none."""
 
 
 def spec_digest(spec: JobSpec) -> str:
@@ -116,12 +121,12 @@ def parse(path: str, content: bytes) -> Placement:
     """
     place = read_job_path(path)
     if place is None:
-        raise PlacementInvalid(f"{path}: not a placement's path, clusters/<cluster>/jobs/<namespace>/<job>.yaml")
+        message = "not a placement's path, clusters/<cluster>/jobs/<namespace>/<job>.yaml"
+        raise PlacementInvalid(FileProblem(path, 1, message))
     found = _parsed(path, content)
     if (found.cluster, found.namespace, found.name) != place:
-        raise PlacementInvalid(
-            f"{path}: its labels say {found.cluster}, {found.namespace}/{found.name}; put it where they say"
-        )
+        message = f"its labels say {found.cluster}, {found.namespace}/{found.name}; put it where they say"
+        raise PlacementInvalid(FileProblem(path, line_of(content, LABEL.CLUSTER), message))
     return found
 
 
@@ -132,35 +137,38 @@ def parse_move(path: str, content: bytes) -> Placement:
     """
     place = read_move_path(path)
     if place is None:
-        raise PlacementInvalid(f"{path}: not a move's path, moves/<namespace>/<job>.yaml")
+        raise PlacementInvalid(FileProblem(path, 1, "not a move's path, moves/<namespace>/<job>.yaml"))
     found = _parsed(path, content)
     if (found.namespace, found.name) != place:
-        raise PlacementInvalid(f"{path}: its labels say {found.namespace}/{found.name}; put it where they say")
+        message = f"its labels say {found.namespace}/{found.name}; put it where they say"
+        raise PlacementInvalid(FileProblem(path, line_of(content, LABEL.JOB), message))
     return found
 
 
 def _parsed(path: str, content: bytes) -> Placement:
-    text = content.decode("utf-8", "replace")
-    edited = was_edited(content)
-    ray_job = text[text.find("\nkind: RayJob\n") :]
-    in_full = edited or "\\" in ray_job
-    found = _as_any(path, content) if in_full else _as_written(ray_job)
-    return _placement(path, *found, edited=edited)
+    with blaming(path, PlacementInvalid):
+        text = content.decode("utf-8", "replace")
+        edited = was_edited(content)
+        ray_job = text[text.find("\nkind: RayJob\n") :]
+        in_full = edited or "\\" in ray_job or len(content) > MOST_BYTES
+        found = _as_any(path, content) if in_full else _as_written(ray_job)
+        return _placement(path, content, *found, edited=edited)
 
 
 def manifests(path: str, content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ConfigMap and the RayJob in a placement's file. Raises PlacementInvalid."""
-    try:
-        check_shape(path, content)
-        documents = [document for document in yaml.load_all(content, yaml.CSafeLoader) if document is not None]
-    except SourceInvalid as error:
-        raise PlacementInvalid(str(error)) from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise PlacementInvalid(f"{path}: not readable as YAML: {error}") from error
-    kinds = {document.get("kind") if isinstance(document, dict) else None: document for document in documents}
-    if len(documents) != 2 or set(kinds) != {"ConfigMap", "RayJob"}:
-        raise PlacementInvalid(f"{path}: must hold one ConfigMap and one RayJob, nothing else")
-    return kinds["ConfigMap"], kinds["RayJob"]
+    config, ray_job = _documents(path, content)
+    return config.data, ray_job.data
+
+
+def _documents(path: str, content: bytes) -> tuple[Document, Document]:
+    with blaming(path, PlacementInvalid):
+        documents = read_documents(path, content)
+        kinds = {each.data.get("kind"): each for each in documents if isinstance(each.data, dict)}
+        if len(documents) != 2 or set(kinds) != {"ConfigMap", "RayJob"}:
+            message = "must hold one ConfigMap and one RayJob, nothing else"
+            raise PlacementInvalid(FileProblem(path, 1, message))
+        return kinds["ConfigMap"], kinds["RayJob"]
 
 
 def decision_in(path: str, content: bytes) -> DecisionRecord | None:
@@ -270,48 +278,43 @@ def _as_written(ray_job: str) -> tuple[dict[str, Any], str, bool]:
 
 
 def _as_any(path: str, content: bytes) -> tuple[dict[str, Any], str, bool]:
-    _config, ray_job = manifests(path, content)
+    _config, ray_job = _documents(path, content)
     try:
-        metadata = ray_job["metadata"]
+        metadata = ray_job.data["metadata"]
         values = {**metadata["labels"], **metadata["annotations"]}
-        return values, str(metadata["name"]), ray_job["spec"].get("suspend") is True
+        return values, str(metadata["name"]), ray_job.data["spec"].get("suspend") is True
     except (KeyError, TypeError, AttributeError) as error:
-        raise PlacementInvalid(f"{path}: the RayJob lacks {error}") from error
+        raise PlacementInvalid(ray_job.problem(f"the RayJob lacks {error}", "metadata")) from error
 
 
-def _placement(path: str, values: dict[str, Any], name: str, suspended: bool, *, edited: bool) -> Placement:
-    try:
-        return Placement(
-            path=path,
-            uid=check_uid(str(values[LABEL.UID])),
-            namespace=str(values[LABEL.NAMESPACE]),
-            name=str(values[LABEL.JOB]),
-            generation=int(values[ANNOTATION.GENERATION]),
-            attempt=int(values[LABEL.ATTEMPT]),
-            placement_id=str(values[ANNOTATION.PLACEMENT_ID]),
-            cluster=str(values[LABEL.CLUSTER]),
-            pool=str(values[ANNOTATION.POOL]),
-            gpus=int(values[ANNOTATION.GPUS]),
-            start=_time(str(values[ANNOTATION.START])),
-            duration=timedelta(seconds=int(values[ANNOTATION.DURATION_SECONDS])),
-            suspended=suspended,
-            object_name=name,
-            data_class=str(values[LABEL.DATA_CLASS]),
-            decision_digest=str(values.get(ANNOTATION.DECISION_DIGEST, "")),
-            spec_digest=str(values.get(ANNOTATION.SPEC_DIGEST, "")),
-            content_digest=str(values.get(ANNOTATION.CONTENT_DIGEST, "")),
-            expires_at=_time(expiry) if (expiry := str(values.get(ANNOTATION.EXPIRES_AT, ""))) else None,
-            approved_in=str(values.get(ANNOTATION.APPROVED_IN, "")),
-            edited=edited,
-        )
-    except KeyError as error:
-        raise PlacementInvalid(f"{path}: the RayJob has no label or annotation {error}") from error
-    except (ValueError, TypeError, OverflowError) as error:
-        raise PlacementInvalid(f"{path}: {error}") from error
-
-
-def _time(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"{text!r} has no time zone")
-    return moment
+def _placement(
+    path: str, content: bytes, values: dict[str, Any], name: str, suspended: bool, *, edited: bool
+) -> Placement:
+    fields = Fields(path, content, values)
+    uid, job, attempt = fields.uid(LABEL.UID), fields.label(LABEL.JOB), fields.whole(LABEL.ATTEMPT, 1, MOST_ATTEMPTS)
+    if name != (ours := object_name(job, uid, attempt)):
+        message = f"the RayJob is named {name[:80]!r}, but must be {ours}, by its job, UID and attempt"
+        raise PlacementInvalid(FileProblem(path, line_of(content, "name"), message))
+    return Placement(
+        path=path,
+        uid=uid,
+        namespace=fields.label(LABEL.NAMESPACE),
+        name=job,
+        generation=fields.whole(ANNOTATION.GENERATION, 0, 1 << 62),
+        attempt=attempt,
+        placement_id=fields.placement_id(ANNOTATION.PLACEMENT_ID),
+        cluster=fields.label(LABEL.CLUSTER),
+        pool=fields.label(ANNOTATION.POOL),
+        gpus=fields.whole(ANNOTATION.GPUS, 1, MOST_GPUS),
+        start=fields.time(ANNOTATION.START),
+        duration=timedelta(seconds=fields.whole(ANNOTATION.DURATION_SECONDS, 0, _LONGEST_SECONDS)),
+        suspended=suspended,
+        object_name=name,
+        data_class=fields.text(LABEL.DATA_CLASS),
+        decision_digest=fields.text(ANNOTATION.DECISION_DIGEST, ""),
+        spec_digest=fields.text(ANNOTATION.SPEC_DIGEST, ""),
+        content_digest=fields.text(ANNOTATION.CONTENT_DIGEST, ""),
+        expires_at=fields.time(ANNOTATION.EXPIRES_AT) if fields.text(ANNOTATION.EXPIRES_AT, "") else None,
+        approved_in=fields.text(ANNOTATION.APPROVED_IN, ""),
+        edited=edited,
+    )

@@ -9,19 +9,17 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
-import yaml
-
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import ANNOTATION, LABEL
-from carbonfleet.fleet.layout import SERVING, serving_path
-from carbonfleet.fleet.manifest import CPUS_PER_GPU, MEMORY_GIB_PER_GPU, NO_DIGEST, sealed, was_edited
+from carbonfleet.fleet.layout import SERVING, read_serving_path, serving_path
+from carbonfleet.fleet.manifest import CPUS_PER_GPU, MEMORY_GIB_PER_GPU, MOST_GPUS, NO_DIGEST, sealed, was_edited
 from carbonfleet.fleet.repository import Repository
-from carbonfleet.fleet.source import check_shape
 from carbonfleet.fleet.template import Block, Template
 from carbonfleet.fleet.tip import Tip
 from carbonfleet.fleet.workload import SPOKE_STORE
 from carbonfleet.placement.policy import residency_verdict
+from carbonfleet.yaml_reader import Document, FileInvalid, FileProblem, blaming, read_documents
 
 VLLM_IMAGE: Final = "vllm/vllm-openai:v0.12.0"
 MOST_ADAPTERS: Final = 64
@@ -34,6 +32,10 @@ _LONGEST_NAME: Final = 57
 
 class ServingRefused(ValueError):  # noqa: N818  named like its reason
     """It must not be served there, or can't be; the message says why and what to do."""
+
+
+class ServingInvalid(FileInvalid):
+    """A file under `serving/` that serves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,34 +96,52 @@ class Served:
 
 
 def read_serving(path: str, content: bytes) -> Served:
-    """What a file serves, whoever wrote it. Raises ServingRefused for one that serves nothing."""
-    parts = path.removesuffix(".yaml").split("/")
+    """What a file serves, whoever wrote it. Raises ServingInvalid for one that serves nothing."""
+    with blaming(path, ServingInvalid):
+        place = read_serving_path(path)
+        if place is None:
+            message = f"not readable as what is served: its path must be {SERVING}/<cluster>/<namespace>/<name>.yaml"
+            raise ServingInvalid(FileProblem(path, 1, message))
+        cluster, namespace, _name = place
+        deployment = _deployment(path, read_documents(path, content), namespace)
+        try:
+            spec = deployment.data["spec"]
+            data_class = str(spec["template"]["metadata"]["labels"][LABEL.DATA_CLASS])
+            return Served(cluster, namespace, data_class, *_taken(spec))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ServingInvalid(deployment.problem(f"not readable as what is served: {error!r}", "spec")) from error
+
+
+def _deployment(path: str, documents: tuple[Document, ...], namespace: str) -> Document:
+    """The Deployment of the three objects that a file must hold."""
+    found = {_kind_and_namespace(document): document for document in documents}
+    if len(documents) != 3 or set(found) != {(kind, namespace) for kind in ("ConfigMap", "Deployment", "Service")}:
+        message = f"must hold one ConfigMap, Deployment and Service in namespace {namespace}, nothing else"
+        raise ServingInvalid(FileProblem(path, 1, f"not readable as what is served: {message}"))
+    return found["Deployment", namespace]
+
+
+def _kind_and_namespace(document: Document) -> tuple[str, str]:
     try:
-        _serving, cluster, namespace, name = parts
-        if serving_path(cluster, namespace, name) != path:
-            raise ServingRefused(f"not the path of what is served, {SERVING}/<cluster>/<namespace>/<name>.yaml")
-        check_shape(path, content)
-        found = {document["kind"]: document for document in yaml.load_all(content, yaml.CSafeLoader) if document}
-        spaces = {document["metadata"]["namespace"] for document in found.values()}
-        if set(found) != {"ConfigMap", "Deployment", "Service"} or spaces != {namespace}:
-            raise ServingRefused(
-                f"must hold one ConfigMap, Deployment and Service in namespace {namespace}, nothing else"
-            )
-        spec = found["Deployment"]["spec"]
-        data_class = str(spec["template"]["metadata"]["labels"][LABEL.DATA_CLASS])
-        return Served(cluster, namespace, data_class, *_taken(spec))
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        if isinstance(error, ServingRefused):
-            raise
-        raise ServingRefused(f"not readable as what is served: {error!r:.200}") from error
+        return str(document.data["kind"]), str(document.data["metadata"]["namespace"])
+    except (KeyError, TypeError):
+        return "", ""
 
 
 def _taken(spec: Mapping[str, Any]) -> tuple[str, int]:
     """The pool and how many of its GPUs a Deployment takes."""
     pod = spec["template"]["spec"]
     limits = (container["resources"]["limits"] for container in pod["containers"])
-    each = sum(int(limit.get(_GPU, 0)) for limit in limits)
-    return str((pod.get("nodeSelector") or {}).get(ANNOTATION.POOL, "")), max(0, int(spec.get("replicas", 1)) * each)
+    each = sum(_count(limit.get(_GPU, 0)) for limit in limits)
+    return str((pod.get("nodeSelector") or {}).get(ANNOTATION.POOL, "")), _count(_count(spec.get("replicas", 1)) * each)
+
+
+def _count(value: object) -> int:
+    """A number of pods or GPUs, as Kubernetes takes one. Raises ValueError."""
+    count = int(str(value), 10)
+    if not 0 <= count <= MOST_GPUS:
+        raise ValueError(f"{value} is not a number from 0 to {MOST_GPUS}")
+    return count
 
 
 def render_serving(serving: Serving) -> bytes:

@@ -22,9 +22,9 @@ from carbonfleet.fleet.layout import (
 )
 from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse, parse_move
 from carbonfleet.fleet.placements import NO_PLACEMENTS, Placements
-from carbonfleet.fleet.source import SourceInvalid
 from carbonfleet.fleet.trees import blob, subtree, walk_blobs
 from carbonfleet.placement.snapshot import PolicySet
+from carbonfleet.yaml_reader import FileInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ def _facts(name: str, tree: pygit2.Tree, last: _Cluster) -> tuple[pygit2.Oid | N
         return last.file, last.facts, last.problem
     try:
         return entry.id, read_cluster(path, entry.data), ""
-    except SourceInvalid as error:
+    except FileInvalid as error:
         return entry.id, None, str(error)
 
 

@@ -4,14 +4,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from carbonfleet.api.problems import told
 from carbonfleet.api.wire import Duration, Wire
 from carbonfleet.forecast import AgeLimits, Link
 from carbonfleet.signals.prices import PriceSettings
 from carbonfleet.signals.sources import ElectricityMapsSettings, SourceSettings
+from carbonfleet.yaml_reader import FileInvalid, read_document, read_documents
 
 
 class SignalSettings(Wire):
@@ -55,11 +54,12 @@ class SettingsError(ValueError):
 def load_settings(path: Path) -> SignalSettings:
     """The settings in a YAML file. Raises SettingsError."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return SignalSettings.model_validate({} if data is None else data)
+        content = path.read_bytes()
     except OSError as error:
         raise SettingsError(f"{path} can't be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not YAML: {error}") from error
-    except ValidationError as error:
-        raise SettingsError(f"{path}: {told(error, SignalSettings)}") from error
+    try:
+        if not read_documents(str(path), content):
+            return SignalSettings()
+        return read_document(str(path), content).read_as(SignalSettings)
+    except FileInvalid as error:
+        raise SettingsError(str(error)) from error

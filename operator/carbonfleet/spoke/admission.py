@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.fleet.manifest import Placement
 from carbonfleet.spoke.decide import Standing
 from carbonfleet.spoke.errors import AllowListError
+from carbonfleet.yaml_reader import read_document
 
 ALLOW: Final = "allow"
 _PREFIX: Final = "residency."
@@ -47,7 +46,7 @@ def read_allow_list(place: Path) -> AllowList:
     """A ConfigMap's file, or the folder it is mounted at. Raises AllowListError."""
     try:
         data = _mounted(place) if place.is_dir() else _in_file(place)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise AllowListError(f"the allow list {place} can't be read: {error}") from error
     allowed = {key.removeprefix(_PREFIX) for key, value in data.items() if value == ALLOW}
     return AllowList(data.get("cluster", ""), frozenset(allowed & {k.removeprefix(_PREFIX) for k in _residency(data)}))
@@ -104,7 +103,7 @@ def _mounted(place: Path) -> dict[str, str]:
 
 
 def _in_file(place: Path) -> dict[str, str]:
-    document: Any = yaml.safe_load(place.read_text())
+    document: Any = read_document(str(place), place.read_bytes()).data
     if not isinstance(document, dict):
         raise ValueError("must be a mapping or a ConfigMap")
     data = document.get("data", document) if document.get("kind") == "ConfigMap" else document

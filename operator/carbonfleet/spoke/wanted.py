@@ -11,7 +11,8 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
 from carbonfleet.fleet.layout import LONGEST_OBJECT_NAME, is_label, read_job_path
 from carbonfleet.fleet.manifest import Placement, PlacementInvalid, manifests, parse
-from carbonfleet.fleet.serving import ServingRefused, read_serving
+from carbonfleet.fleet.serving import ServingInvalid, read_serving
+from carbonfleet.yaml_reader import FileProblem, blaming
 
 TRAINING_VARIABLES: Final = ("LORA_CONFIG", "LORA_OUTPUT", "LORA_ATTEMPT")
 """All that a placement may tell the training script."""
@@ -88,7 +89,8 @@ def read_folder(cluster: str, folder: Folder) -> WantedSet:
     simulated = {pool.name for pool in (folder.facts.pools if folder.facts else ()) if pool.simulated}
     for path in sorted(folder.files):
         try:
-            wanted = read_wanted(cluster, path, folder.files[path])
+            with blaming(path, PlacementInvalid):
+                wanted = read_wanted(cluster, path, folder.files[path])
             wanted = replace(wanted, is_simulated=wanted.placement.pool in simulated)
         except PlacementInvalid as error:
             broken[path] = str(error)
@@ -107,8 +109,8 @@ def _serving(folder: Folder, broken: dict[str, str]) -> Mapping[str, int]:
     for path, content in folder.serving.items():
         try:
             served = read_serving(path, content)
-        except ServingRefused as error:
-            broken[path] = f"{path}: {error}; the GPUs that it takes are not known"
+        except ServingInvalid as error:
+            broken[path] = f"{error}; the GPUs that it takes are not known"
             continue
         found[served.pool] += served.gpus
     return found
@@ -118,7 +120,7 @@ def read_wanted(cluster: str, path: str, content: bytes) -> Wanted:
     """One file. Raises PlacementInvalid, also where it is for another cluster."""
     place = read_job_path(path)
     if place is None or place.cluster != cluster:
-        raise PlacementInvalid(f"{path}: not a placement of {cluster}")
+        raise _invalid(path, f"not a placement of {cluster}")
     placement = parse(path, content)
     _check_values(path, placement)
     config_map, ray_job = manifests(path, content)
@@ -133,10 +135,14 @@ def read_wanted(cluster: str, path: str, content: bytes) -> Wanted:
     )
 
 
+def _invalid(path: str, message: str) -> PlacementInvalid:
+    return PlacementInvalid(FileProblem(path, 1, message))
+
+
 def _check_values(path: str, placement: Placement) -> None:
     """Every value fits a report, a URL and a label, whoever wrote it."""
     if not is_label(placement.object_name) or len(placement.object_name) > LONGEST_OBJECT_NAME:
-        raise PlacementInvalid(f"{path}: {placement.object_name[:80]!r} is not a RayJob's name")
+        raise _invalid(path, f"{placement.object_name[:80]!r} is not a RayJob's name")
     try:
         ReportSpec(
             spoke=placement.cluster,
@@ -150,7 +156,7 @@ def _check_values(path: str, placement: Placement) -> None:
         )
     except ValidationError as error:
         first = error.errors()[0]
-        raise PlacementInvalid(f"{path}: {first['loc'][0]}: {first['msg']}") from error
+        raise _invalid(path, f"{first['loc'][0]}: {first['msg']}") from error
 
 
 def _check_identity(path: str, placement: Placement, config_map: Mapping[str, Any], ray_job: Mapping[str, Any]) -> None:
@@ -159,9 +165,8 @@ def _check_identity(path: str, placement: Placement, config_map: Mapping[str, An
         metadata = document.get("metadata")
         found = (metadata.get("namespace"), metadata.get("name")) if isinstance(metadata, dict) else None
         if found != (placement.namespace, placement.object_name):
-            raise PlacementInvalid(
-                f"{path}: the {kind} must be {placement.namespace}/{placement.object_name}, not {found}"
-            )
+            message = f"the {kind} must be {placement.namespace}/{placement.object_name}, not {found}"
+            raise _invalid(path, message)
 
 
 def _training_container(path: str, ray_job: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -170,7 +175,7 @@ def _training_container(path: str, ray_job: Mapping[str, Any]) -> tuple[dict[str
         pod = ray_job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]
         return dict(pod["containers"][0]), dict(pod)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise PlacementInvalid(f"{path}: the RayJob has no worker container: {error!r}") from error
+        raise _invalid(path, f"the RayJob has no worker container: {error!r}") from error
 
 
 def _grace_seconds(pod: Mapping[str, Any]) -> int:
@@ -182,7 +187,7 @@ def _environment(path: str, container: Mapping[str, Any], config_map: Mapping[st
     try:
         entries = {entry["name"]: _value(entry, config_map) for entry in container.get("env") or ()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise PlacementInvalid(f"{path}: an entry of env can't be read: {error!r}") from error
+        raise _invalid(path, f"an entry of env can't be read: {error!r}") from error
     return {name: entries[name] for name in TRAINING_VARIABLES if name in entries}
 
 

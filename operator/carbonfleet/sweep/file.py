@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from carbonfleet.api.wire import Name, PositiveDuration, Wire
-from carbonfleet.fleet.source import read_source
 from carbonfleet.sweep.error import SweepError
 from carbonfleet.sweep.grid import PLACES
 from carbonfleet.sweep.rules import Rule, Scalar, Scalars
+from carbonfleet.yaml_reader import read_document
 
 LabelKey = Annotated[str, Field(pattern=r"^([a-z0-9.-]{1,190}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
@@ -99,13 +99,13 @@ def read_sweep(path: Path) -> SweepFile:
 
     Raises:
         SweepError: it can't be read.
-        SourceInvalid: it is not a sweep; every problem with file and line.
+        FileInvalid: it is not a sweep; every problem with file and line.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise SweepError(f"{path} can't be read: {error.strerror}") from error
-    return read_source(str(path), content).read_as(SweepFile)
+    return read_document(str(path), content).read_as(SweepFile)
 
 
 def _refuse_unknown(fields: dict[str, Any]) -> None:
