@@ -131,13 +131,12 @@ def measure(seed: int) -> Measured | None:
     if bound is None:
         return None
     problem = _problem(replace(problem.snapshot, assumptions=replace(HOURLY, improvement_cells=0)))
-    forms = forms_of(problem)
-    choices, seconds = _timed(lambda: assign(problem, forms))
+    choices, seconds = _timed(lambda: assign(problem))
     if any(choice is None or choice.is_late for choice in choices):
         return None
     scores, times = {"in turn, by slack": _score(choices)}, {"in turn, by slack": seconds}
     jobs = np.arange(len(choices))
-    looker = Looker(problem, Room(problem.capacity, np.unique(problem.demand.gpus_by_kind).tolist()), forms)
+    looker = Looker(problem, Room(problem.capacity, np.unique(problem.demand.gpus_by_kind).tolist()), forms_of(problem))
     crowd = crowd_of(problem, jobs.tolist(), choices, looker.unhindered(jobs))
     effort = effort_for(crowd, HOURLY.improvement_cells)
     taken = windows_taken(crowd, choices)

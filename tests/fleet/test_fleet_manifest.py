@@ -13,8 +13,7 @@ from carbonfleet.api.job import JobSpec
 from carbonfleet.fleet import PlacementInvalid, manifests, object_name, parse, render
 from carbonfleet.fleet.manifest import with_suspend
 from carbonfleet.fleet.template import Block, Template
-from carbonfleet.placement.record import record_of
-from fixtures.fleet_values import NOON, decide, facts_of, job_spec, window_on
+from fixtures.fleet_values import NOON, decide, facts_of, job_spec, record, window_on
 
 PATH = "clusters/no-osl-1/jobs/ml/llama.yaml"
 HOSTILE = [
@@ -36,7 +35,7 @@ HOSTILE = [
 
 def rendered(**changes) -> bytes:
     decision = decide("llama", **changes)
-    return render(decision, job_spec(), record_of(decision, NOON), facts_of("no-osl-1"))
+    return render(decision, job_spec(), record(decision), facts_of("no-osl-1"))
 
 
 def test_equal_decisions_give_equal_bytes():
@@ -103,9 +102,9 @@ def test_gpus_become_nodes_of_equal_size(gpus, nodes, per_node):
 def test_hostile_text_in_every_field_stays_text(text):
     """The models refuse most of these; the file must hold even where a model is loosened one day."""
     spec = hostile_spec(text)
-    decision = decide("llama", message=text, reason=text, digest=text, policy_digest=text)
-    record = record_of(decide("llama"), NOON).model_copy(update={"message": text, "reason": text})
-    content = render(decision, spec, record, facts_of("no-osl-1"))
+    decision = decide("llama", reason=text, policy_digest=text)
+    kept = record(decide("llama")).model_copy(update={"message": text, "reason": text, "digest": text})
+    content = render(decision, spec, kept, facts_of("no-osl-1"))
     assert all(isinstance(document, dict) for document in yaml.safe_load_all(content))
     config, job = manifests(PATH, content)
     settings = json.loads(config["data"]["config.json"])
@@ -134,9 +133,10 @@ def hostile_spec(text: str) -> JobSpec:
 
 
 def test_half_a_surrogate_pair_is_refused():
-    decision = decide("llama", digest="\ud800")
+    decision = decide("llama")
+    kept = record(decision).model_copy(update={"digest": "\ud800"})
     with pytest.raises(ValueError, match="surrogate"):
-        render(decision, job_spec(), record_of(decide("llama"), NOON), facts_of("no-osl-1"))
+        render(decision, job_spec(), kept, facts_of("no-osl-1"))
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", "A", "-a", "", "a" * 64, "a.b", "a\n", ".git"])

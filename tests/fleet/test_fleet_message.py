@@ -1,6 +1,7 @@
 """Commit messages: short subjects, the reason in two lines, and trailers that nobody can forge."""
 
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_one_placement_reads_like_this():
         "CTJ-Attempt: 1\n"
         "CTJ-Spoke: no-osl-1\n"
         f"CTJ-Placement-Id: {place('llama').id}\n"
-        f"CTJ-Decision-Digest: sha256:{'2' * 64}\n"
+        f"CTJ-Decision-Digest: {place('llama').decision.digest}\n"
         "CTJ-Carbon-Source: trace/test (forecast)@2026-01-31T12:00:00Z\n"
         f"CTJ-Policy-Digest: {DIGEST}\n"
     )
@@ -91,7 +92,8 @@ def test_a_subject_has_at_most_72_characters(name, count):
     ],
 )
 def test_text_from_outside_makes_no_trailer(text):
-    intent = place("llama", message=text, digest=text)
+    intent = place("llama")
+    intent = replace(intent, record=intent.record.model_copy(update={"message": text, "digest": text}))
     message = compose([intent], text)
     keys = [key for key, _value in git_trailers(message)]
     assert keys == [key for key, _value in git_trailers(compose([place("llama")], DIGEST))]

@@ -1,13 +1,12 @@
 """A planner that fails on some jobs must not stop the others."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from carbonfleet.hub.planning import Quarantine, plan_around
 from carbonfleet.placement import plan
-from fixtures.placement_world import BARE, NOON, job, spoke, world
+from fixtures.placement_world import NOON, job, spoke, world
 
 
 def snapshot_of(*names):
@@ -79,23 +78,3 @@ def test_a_fault_that_is_not_the_jobs_is_raised():
 
     with pytest.raises(ZeroDivisionError):
         plan_around(snapshot_of(*(f"job-{n}" for n in range(20))), NOON, Quarantine(), broken)
-
-
-def test_where_the_last_plan_can_not_be_amended_the_whole_one_is_made():
-    def stumbling(snapshot, now, last=None):
-        if last is not None:
-            raise ZeroDivisionError
-        return plan(snapshot, now)
-
-    before, after = snapshot_of("one", "two"), snapshot_of("one", "two", "three")
-    planned = plan_around(after, NOON, Quarantine(), stumbling, last=plan(before, NOON))
-    assert planned.faults == {}
-    assert tuple(planned.decisions.values()) == plan(after, NOON).decisions
-
-
-def test_the_last_plan_is_amended():
-    snapshot = replace(snapshot_of("one", "two"), assumptions=replace(BARE, amended_share=1.0))
-    last = plan(snapshot, NOON)
-    planned = plan_around(snapshot, NOON, Quarantine(), plan, last=last)
-    assert planned.plan.standing.times == 1
-    assert [planned.decisions[decision.uid] is decision for decision in last] == [True, True]

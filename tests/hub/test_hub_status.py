@@ -11,7 +11,7 @@ from carbonfleet.api.job_status import CandidateStatus, Phase
 from carbonfleet.hub.events import happening
 from carbonfleet.hub.known import Known, Trouble
 from carbonfleet.hub.status import needs_update, status_of
-from carbonfleet.placement import plan
+from carbonfleet.placement import explain, plan
 from carbonfleet.placement.record import record_of
 from fixtures.placement_world import NOON as WORLD_NOON
 from fixtures.placement_world import job, spoke, world
@@ -233,8 +233,9 @@ def test_an_event_tells_a_new_phase_once():
 def test_the_status_of_a_fleet_of_500_spokes_is_small():
     spokes = [spoke(f"spoke-{n:03d}-{'x' * 40}", zone="NO-NO1") for n in range(500)]
     snapshot = world([job()], spokes, {"NO-NO1": [30] * 96})
-    (decision,) = plan(snapshot, WORLD_NOON)
-    kept = record_of(decision, WORLD_NOON)
+    planned = plan(snapshot, WORLD_NOON)
+    (decision,) = planned
+    kept = record_of(decision, explain(planned, decision), WORLD_NOON)
     assert (len(kept.candidates), kept.candidates_total) == (20, 500)
     wordy = tuple(
         CandidateStatus.model_validate(c.model_dump() | {"message": "w" * 1024, "source": "s" * 128})

@@ -17,7 +17,7 @@ from carbonfleet.hub.past import KnownPast
 from carbonfleet.hub.settling import Settling
 from carbonfleet.ledger import By, Ledger, Query
 from carbonfleet.ledger.report import report
-from carbonfleet.placement import plan
+from carbonfleet.placement import explain, plan
 from carbonfleet.placement.decision import Outcome
 from carbonfleet.placement.record import record_of
 from carbonfleet.signals import ElectricityMapsSettings, Signals, SignalSettings
@@ -78,11 +78,12 @@ def decided(row, signals):
     snapshot = world(
         [queued], SPOKES, reading.forecasts.values(), histories=reading.histories, default_baseline_region="ohio-region"
     )
-    [decision] = plan(snapshot, now)
-    return queued, decision
+    planned = plan(snapshot, now)
+    [decision] = planned
+    return queued, decision, record_of(decision, explain(planned, decision), now)
 
 
-def accounted(row, queued, decision, signals, now):
+def accounted(row, queued, decision, record, signals, now):
     """The attempt's line, made as the hub makes it once the spoke reports the end."""
     start, window = submitted(row), decision.window
     ran = CarbonTrainingJob.model_validate(
@@ -110,7 +111,7 @@ def accounted(row, queued, decision, signals, now):
             "observedAt": (start + LENGTH).isoformat(),
         }
     )
-    attempt = Attempt(ran, said, record_of(decision, start), CLUSTERS, "ohio-region")
+    attempt = Attempt(ran, said, record, CLUSTERS, "ohio-region")
     return account(attempt, KnownPast(signals), BARE, now)
 
 
@@ -118,12 +119,12 @@ def test_21_of_21_jobs_go_as_logged_and_save_what_was_logged(log, signals, clock
     ledger, places = Ledger.at(tmp_path / "ledger.sqlite"), []
     for row in log:
         clock.set(submitted(row))
-        queued, decision = decided(row, signals)
+        queued, decision, record = decided(row, signals)
         assert (decision.outcome, decision.window.start) == (Outcome.START, submitted(row))
         places.append(decision.window.cluster)
         now = clock.forward(hours=1)
         signals.refresh([(zone, LIFECYCLE) for zone in ZONES.values()])
-        assert ledger.record(accounted(row, queued, decision, signals, now))
+        assert ledger.record(accounted(row, queued, decision, record, signals, now))
 
     assert places == [row["selected_region"] for row in log]
     assert len(places) == 21

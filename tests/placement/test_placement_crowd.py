@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from carbonfleet.placement import Assumptions, Incumbent, Outcome, Reservation, plan
+from carbonfleet.placement import Assumptions, Incumbent, Outcome, Reservation
 from fixtures.placement_world import BARE, HOUR, NOON, job, policy, spoke, world
+from fixtures.placement_world import explained_plan as plan
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import capacity_bound

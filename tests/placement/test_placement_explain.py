@@ -3,11 +3,12 @@
 import pytest
 
 from carbonfleet.forecast import History
-from carbonfleet.placement import phrase, plan
+from carbonfleet.placement import phrase
 from carbonfleet.placement.decision import Outcome
 from carbonfleet.placement.record import rounded
 from carbonfleet.placement.snapshot import Reservation
 from fixtures.placement_world import ANYWHERE, HOUR, LIFECYCLE, NOON, job, policy, spoke, world
+from fixtures.placement_world import explained_plan as plan
 
 OSLO, OHIO, QUEBEC = (
     spoke("oslo"),

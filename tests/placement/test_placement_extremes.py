@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from carbonfleet.api.job import JobSpec
-from carbonfleet.placement import Assumptions, Incumbent, Outcome, QueuedJob, Reservation, plan
+from carbonfleet.placement import Assumptions, Incumbent, Outcome, QueuedJob, Reservation, explain, plan
 from fixtures.placement_world import HOUR, NOON, job, spoke, world
 
 MIB = 2**20
@@ -64,8 +64,9 @@ def planned_within(mib, snapshot, now=NOON):
     """The decisions by name, with words for the extreme job, made within so much memory."""
     tracemalloc.start()
     try:
-        decisions = {decision.name: decision for decision in plan(snapshot, now)}
-        assert decisions["extreme"].message
+        planned = plan(snapshot, now)
+        decisions = {decision.name: decision for decision in planned}
+        assert explain(planned, decisions["extreme"]).message
         assert tracemalloc.get_traced_memory()[1] / MIB < mib
     finally:
         tracemalloc.stop()

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonfleet.placement import Assumptions, Outcome, Reservation, plan
+from carbonfleet.placement import Assumptions, Outcome, Reservation
 from carbonfleet.placement.segments import Cut, cheapest_cut, cheapest_cuts
 from fixtures.placement_world import HOUR, NOON, forecast, job, spoke, world
+from fixtures.placement_world import explained_plan as plan
 
 
 def cut_job(hours, delay, name="job", **interruptible):

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from carbonfleet.placement import Incumbent, Outcome, Reservation, plan
+from carbonfleet.placement import Incumbent, Outcome, Reservation
 from fixtures.placement_world import ANYWHERE, HOUR, NOON, job, policy, spoke, world
+from fixtures.placement_world import explained_plan as plan
 
 HALF = {"interruptible": {"overhead": "0s", "minimum_run": "1h", "max_pauses": 4}}
 SPOKES = [spoke("oslo"), spoke("quebec", "CA-QC")]

@@ -7,8 +7,9 @@ import pytest
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import History
-from carbonfleet.placement import Assumptions, Incumbent, Outcome, Reservation, plan
+from carbonfleet.placement import Assumptions, Incumbent, Outcome, Reservation
 from fixtures.placement_world import ANYWHERE, BARE, HOUR, LIFECYCLE, NOON, TIERS, forecast, job, policy, spoke, world
+from fixtures.placement_world import explained_plan as plan
 
 OSLO, OHIO = spoke("oslo"), spoke("ohio", "US-MIDA-PJM", jurisdictions=("US",), price=1.0)
 FLAT = {"NO-NO1": [40] * 60, "US-MIDA-PJM": [500] * 60}

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from carbonfleet.api.job import ResidencyRequest
-from carbonfleet.placement import Outcome, PolicySet, Reservation, Usage, plan, residency_verdict, review_verdict
+from carbonfleet.placement import Outcome, PolicySet, Reservation, Usage, residency_verdict, review_verdict
 from fixtures.placement_world import ANYWHERE, HOUR, NOON, TIERS, job, policy, spoke, world
+from fixtures.placement_world import explained_plan as plan
 
 OSLO = spoke("oslo", "NO-NO1", jurisdictions=("EEA",))
 PARIS = spoke("paris", "FR", jurisdictions=("EU", "EEA"))

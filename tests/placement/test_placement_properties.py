@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carbonfleet.placement import Outcome, Plan, Reservation, Snapshot, Usage, Verdict, plan, residency_verdict
+from carbonfleet.placement import Outcome, Plan, Reservation, Snapshot, Usage, Verdict, explain, plan, residency_verdict
 from fixtures.placement_world import BARE, HOUR, NOON, TIERS, job, policy, spoke, world
 
 SECOND = timedelta(seconds=1)
@@ -86,7 +86,7 @@ def worlds(draw, policies=POLICIES):
         spokes,
         {zone: draw(grids) for zone in ZONES},
         policies=policies,
-        assumptions=replace(BARE, improvement_cells=2_000_000, amended_share=1.0),
+        assumptions=replace(BARE, improvement_cells=2_000_000),
         reservations=tuple(held),
         usage={"small": Usage(carbon_kg=1.0)},
     )
@@ -94,40 +94,30 @@ def worlds(draw, policies=POLICIES):
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, what it was made of and when, and the plan that it amends, if any."""
+    """A plan, what it was made of, and when."""
 
     snapshot: Snapshot
     now: datetime
     plan: Plan = field(repr=False)
-    last: Plan | None = field(default=None, repr=False)
 
     @property
     def has_quota(self):
-        """Where there is one, each plan is whole."""
+        """Whether a policy limits the GPUs that a namespace runs on."""
         return POLICIES[2] in self.snapshot.policies.policies
+
+    def explained(self):
+        """Each decision with its explanation."""
+        return [(decision, explain(self.plan, decision)) for decision in self.plan]
 
 
 moments = st.sampled_from([0, 0, 7, 90]).map(lambda seconds: NOON + seconds * SECOND)
 
 
-@st.composite
-def amended(draw):
-    """A plan that amends another: some jobs came, some went."""
-    whole = draw(worlds(POLICIES[:2]))
-    came = draw(st.sets(st.integers(0, len(whole.jobs) - 1), min_size=1, max_size=3))
-    before = replace(whole, jobs=tuple(queued for row, queued in enumerate(whole.jobs) if row not in came))
-    went = draw(st.sets(st.integers(0, len(whole.jobs) - 1)))
-    after = replace(whole, jobs=tuple(queued for row, queued in enumerate(whole.jobs) if row not in went))
-    now = draw(moments)
-    last = plan(before, NOON)
-    return Planned(after, now, plan(after, now, last), last)
-
-
-def planned_whole(snapshot, now):
+def planned_at(snapshot, now):
     return Planned(snapshot, now, plan(snapshot, now))
 
 
-plans = st.builds(planned_whole, worlds(), moments) | amended()
+plans = st.builds(planned_at, worlds(), moments)
 
 
 def used(decisions, reservations, covers):
@@ -200,11 +190,11 @@ def test_a_job_starts_late_only_when_no_gpus_were_free_in_time(planned):
 @settings(max_examples=40)
 def test_no_job_leaves_a_better_window_free(planned):
     snapshot = planned.snapshot
-    for decision in planned.plan:
+    for decision, explanation in planned.explained():
         queued = next(q for q in snapshot.jobs if q.uid == decision.uid)
         if decision.window is None or queued.spec.schedule.interruptible or decision.reason == "WaitingForCapacity":
             continue
-        for candidate in decision.candidates:
+        for candidate in explanation.candidates:
             if candidate.verdict is Verdict.FEASIBLE:
                 assert candidate.window.score_usd >= decision.window.score_usd * (1 - 1e-5)
 
@@ -265,64 +255,14 @@ def test_the_order_of_the_input_changes_nothing(snapshot, random):
 @settings(max_examples=30)
 def test_every_spoke_is_accounted_for_and_every_message_is_short(planned):
     snapshot = planned.snapshot
-    for decision in planned.plan:
-        assert [c.cluster for c in sorted(decision.candidates, key=lambda c: c.cluster)] == sorted(
-            place.name for place in snapshot.spokes
-        )
-        assert (decision.window is not None) == (decision.candidates[0].verdict is Verdict.CHOSEN)
-        assert 0 < len(decision.message) <= 1024
-        assert all(candidate.message and candidate.reason.isalnum() for candidate in decision.candidates)
+    for decision, explanation in planned.explained():
+        candidates = explanation.candidates
+        assert sorted(c.cluster for c in candidates) == sorted(place.name for place in snapshot.spokes)
+        assert (decision.window is not None) == (candidates[0].verdict is Verdict.CHOSEN)
+        assert 0 < len(explanation.message) <= 1024
+        assert all(candidate.message and candidate.reason.isalnum() for candidate in candidates)
         assert decision.recheck_at >= planned.now
         assert (decision.outcome is Outcome.BLOCKED) <= (decision.window is None)
-
-
-@given(amended())
-@settings(max_examples=60)
-def test_an_amended_plan_leaves_alone_what_did_not_change(planned):
-    """But for what is due at once, what makes way for a higher tier, and what waits for GPUs that came free."""
-    if not planned.plan.standing.amended:
-        return
-    last = {decision.uid: decision for decision in planned.last}
-    rank = {"urgent": 2, "standard": 1, "flexible": 0}
-    tier = {queued.uid: rank[queued.spec.schedule.tier] for queued in planned.snapshot.jobs}
-
-    def wants_another(uid):
-        old = last.get(uid)
-        is_due = old is not None and planned.now > NOON and old.recheck_at <= NOON
-        return old is None or is_due or old.reason == "WaitingForCapacity"
-
-    highest = max((tier[uid] for uid in tier if wants_another(uid)), default=0)
-    for decision in planned.plan:
-        assert decision is last.get(decision.uid) or wants_another(decision.uid) or tier[decision.uid] < highest
-
-
-@given(amended())
-@settings(max_examples=60)
-def test_in_an_amended_plan_a_lower_tier_takes_nothing_from_a_higher_one(planned):
-    rank = {"urgent": 2, "standard": 1, "flexible": 0}
-    everyone = {d.uid: d for d in planned.plan}
-    for least in (1, 2):
-        upper = tuple(q for q in planned.snapshot.jobs if rank[q.spec.schedule.tier] >= least)
-        before = tuple(q for q in planned.last.standing.jobs if rank[q.spec.schedule.tier] >= least)
-        last = plan(replace(planned.snapshot, jobs=before), NOON)
-        alone = plan(replace(planned.snapshot, jobs=upper), planned.now, last)
-        if not (alone.standing.amended and planned.plan.standing.amended):
-            continue
-        for decision in alone:
-            other = everyone[decision.uid]
-            assert (decision.window is None) == (other.window is None)
-            if decision.window is not None:
-                assert other.window.score_usd <= decision.window.score_usd * (1 + 1e-5)
-
-
-@given(amended(), st.randoms(use_true_random=False))
-@settings(max_examples=40)
-def test_the_order_of_the_input_changes_nothing_in_an_amended_plan(planned, random):
-    jobs = list(planned.snapshot.jobs)
-    random.shuffle(jobs)
-    again = plan(replace(planned.snapshot, jobs=tuple(jobs)), planned.now, planned.last)
-    assert again == planned.plan
-    assert [d.digest for d in again] == [d.digest for d in planned.plan]
 
 
 ALONE = (
@@ -332,8 +272,6 @@ ALONE = (
     (test_no_job_leaves_a_better_window_free, plans),
     (test_a_threshold_that_is_given_up_never_ends_on_a_dirtier_grid_than_one_that_stood_free, plans),
     (test_a_lower_tier_takes_nothing_from_a_higher_one, worlds()),
-    (test_an_amended_plan_leaves_alone_what_did_not_change, amended()),
-    (test_in_an_amended_plan_a_lower_tier_takes_nothing_from_a_higher_one, amended()),
     (test_every_spoke_is_accounted_for_and_every_message_is_short, plans),
 )
 

@@ -10,9 +10,9 @@ from placement_world import ANYWHERE, HOUR, job, spoke, world
 
 from carbonfleet.api.job import SignalLossAction
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement import plan
 from carbonfleet.placement.decision import Decision, Outcome
 from carbonfleet.signals.settings import AgeLimits
+from fixtures.placement_world import explained_plan as plan
 
 LIFECYCLE = SignalKind.AVERAGE_LIFECYCLE
 ZONES = {"oslo": "NO-NO1", "quebec": "CA-QC", "ohio": "US-MIDA-PJM"}

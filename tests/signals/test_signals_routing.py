@@ -11,7 +11,8 @@ import pytest
 from carbonfleet.api import ClusterFacts, FleetPolicy, JobSpec
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.ledger import EnergyUse, Entry, EntryKind, Intensities, Ledger, emitted_grams
-from carbonfleet.placement import PolicySet, QueuedJob, Snapshot, Spoke, plan
+from carbonfleet.placement import PolicySet, QueuedJob, Snapshot, Spoke
+from fixtures.placement_world import explained_plan as plan
 
 pytestmark = pytest.mark.skipif("CARBONFLEET_DATA_DIR" not in os.environ, reason="CARBONFLEET_DATA_DIR is not set")
 

@@ -21,10 +21,9 @@ from carbonfleet.fleet import Place, Refused, Repository, object_name
 from carbonfleet.kube import Kube, ours
 from carbonfleet.local.ports import free_port
 from carbonfleet.local.ray_head import RayHead
-from carbonfleet.placement.record import record_of
 from carbonfleet.spoke import Agent, AgentSettings, FleetFolder, HubLink, RayJobs, RaySettings, Runtime
 from carbonfleet.spoke.join import hub_rights
-from fixtures.fleet_values import SEED, decide, job_spec, quick_settings, uid_of, window_on
+from fixtures.fleet_values import SEED, decide, job_spec, quick_settings, record, uid_of, window_on
 from fixtures.git_server import GitServer
 from fixtures.kubeapi_server import PATIENCE, KubeApi, eventually
 from kubeapi import write_kubeconfig
@@ -171,7 +170,7 @@ def intent(job: str, steps: int = 20, attempt: int = 1, gpus: int = 2, **workloa
     window = window_on(SPOKE, gpus, "sim")
     decision = decide(job, SPOKE, window=window, attempt=attempt)
     spec = job_spec(training={"steps": steps}, **workload)
-    return Place(decision, spec, record_of(decision, window.start))
+    return Place(decision, spec, record(decision, window.start))
 
 
 def name_of(job: str, attempt: int = 1) -> str:

@@ -113,6 +113,8 @@ class Figures(Wire):
     """The part of it for moving data."""
     baseline_grams_co2e: float | None = None
     """What the baseline region would have emitted."""
+    baseline_region: Annotated[str, Field(max_length=63)] = ""
+    """Which region that is."""
     saved_grams_co2e: float | None = None
     """Baseline less ours; negative when we did worse."""
     saved_percent: float | None = None

@@ -65,7 +65,7 @@ def _offline(
 ) -> "tuple[CarbonTrainingJob, DecisionRecord]":
     from carbonfleet.fleet.check import read_checkout, read_files
     from carbonfleet.hub.settings import HORIZON
-    from carbonfleet.placement import plan
+    from carbonfleet.placement import explain, plan
     from carbonfleet.placement.record import record_of
     from carbonfleet.placement.snapshot import QueuedJob, Snapshot, Spoke
 
@@ -88,8 +88,9 @@ def _offline(
         histories=reading.histories,
         signal_problems=reading.problems,
     )
-    (decision,) = plan(snapshot, now)
-    return job, record_of(decision, now)
+    planned = plan(snapshot, now)
+    (decision,) = planned
+    return job, record_of(decision, explain(planned, decision), now)
 
 
 def _read_job(manifest: Path) -> "CarbonTrainingJob":

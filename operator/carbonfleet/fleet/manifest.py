@@ -104,6 +104,7 @@ def render(
     values |= {
         "config": Block(config_of(spec.workload, window.gpus)),
         "decision": Block(json.dumps(record.to_wire(), indent=1)),
+        "decision_digest": record.digest,
         "output": output_of(spec.workload, decision.uid),
         "image": spec.workload.image,
         "suspend": False,
@@ -225,7 +226,6 @@ def _figures(decision: Decision, spec: JobSpec, window: Window) -> dict[str, Sca
         "gpus": str(window.gpus),
         "start": format_time(window.start),
         "duration_seconds": str(round(seconds)),
-        "decision_digest": decision.digest,
         "spec_digest": spec_digest(spec),
         # Twice the expected length and an hour on top: a backstop, not a schedule.
         "active_deadline_seconds": 2 * round(seconds) + 3600,

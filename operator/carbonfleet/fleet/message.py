@@ -84,11 +84,11 @@ def _explain(intent: Intent, one_of_many: bool) -> list[str]:
     """Two lines: why there and then, and when at what cost."""
     head = f"{_job(intent)}: " if one_of_many else ""
     if isinstance(intent, Ask):
-        return [_told(intent.place.decision.message), _told(_from(intent.placement))]
+        return [_told(intent.place.record.message), _told(_from(intent.placement))]
     if not isinstance(intent, Place):
         return [_told(head + intent.why)]
     # The first of several sentences says when and where, which the second line says too.
-    what, _, why = intent.decision.message.partition(". ")
+    what, _, why = intent.record.message.partition(". ")
     return [_told(head + (why or what)), _told(_figures(intent))]
 
 
@@ -100,9 +100,11 @@ def _from(placement: Placement) -> str:
 
 
 def _figures(intent: Place) -> str:
-    window, baseline = intent.window, intent.decision.baseline
+    window, expected = intent.window, intent.record.expected
     text = f"Starts {time(window.start)} on {gpus(window.gpus)} of {window.pool}: {figures(window)}"
-    return f"{text}; in {baseline.region} it would be {grams(baseline.grams_co2e)}." if baseline else f"{text}."
+    if expected is None or expected.baseline_grams_co2e is None:
+        return f"{text}."
+    return f"{text}; in {expected.baseline_region} it would be {grams(expected.baseline_grams_co2e)}."
 
 
 def _told(text: str) -> str:
@@ -122,7 +124,7 @@ def _trailers(intent: Intent) -> list[str]:
 def _placing(intent: Place | Ask, place: Place) -> list[str]:
     decision = place.decision
     lines = _identity(intent, decision.uid, decision.generation, decision.attempt, place.window.cluster)
-    lines.append(f"CTJ-Decision-Digest: {_one_line(decision.digest or 'none')}")
+    lines.append(f"CTJ-Decision-Digest: {_one_line(place.record.digest or 'none')}")
     lines.append(f"CTJ-Carbon-Source: {_one_line(_carbon_source(place))}")
     if place.approved_in:
         lines.append(f"CTJ-Approved-In: {_one_line(place.approved_in)}")

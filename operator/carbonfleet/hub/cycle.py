@@ -177,8 +177,7 @@ def _plan(world: World, scene: Scene) -> Planned:
     )
     if (known := world.last_plan.recall(complete, scene.now)) is not None:
         return known
-    last = world.last_plan
-    planned = plan_around(complete, scene.now, world.quarantine, plan, last.told(complete), last.planned.plan)
+    planned = plan_around(complete, scene.now, world.quarantine, plan, world.last_plan)
     records = {**planned.records, **steering.expecting(planned, scene, reading.forecasts)}
     signed = {uid: _signed(record, world.hub_id) for uid, record in records.items()}
     world.last_plan.keep(complete, replace(planned, records=signed))

@@ -30,7 +30,7 @@ def _intent(
     if placed is not None and view.stage is Stage.ENDED and is_stored(view) and view.report:
         return Remove(placed, f"attempt {placed.attempt} ended: {view.report.phase}", finished=True)
     if placed is not None and view.stage is Stage.LIVE and decision is not None:
-        return _turn(view, placed, decision, scene)
+        return _turn(view, placed, decision, records[view.uid].message, scene)
     if decision is not None and decision.outcome is Outcome.START and view.job is not None:
         if decision.review_required:
             return None
@@ -58,7 +58,7 @@ def _late(scene: Scene) -> list[Intent]:
     ]
 
 
-def _turn(view: JobView, placed: Placement, decision: Decision, scene: Scene) -> Intent | None:
+def _turn(view: JobView, placed: Placement, decision: Decision, why: str, scene: Scene) -> Intent | None:
     """What a decision on a job under way changes in Git.
 
     A move begins with the removal, once the status says that it is one, so that nobody takes it for a person's
@@ -66,12 +66,12 @@ def _turn(view: JobView, placed: Placement, decision: Decision, scene: Scene) ->
     """
     match decision.outcome:
         case Outcome.PAUSE if not placed.suspended:
-            return Suspend(placed, suspended=True, why=decision.message)
+            return Suspend(placed, suspended=True, why=why)
         case Outcome.KEEP if placed.suspended:
-            return Suspend(placed, suspended=False, why=decision.message)
+            return Suspend(placed, suspended=False, why=why)
         case Outcome.MOVE if view.status.phase is Phase.MOVING:
             agreed = scene.agreed.get(view.uid)
-            return Remove(placed, decision.message, finished=True, agreed=agreed.move.placement_id if agreed else "")
+            return Remove(placed, why, finished=True, agreed=agreed.move.placement_id if agreed else "")
     return None
 
 

@@ -4,12 +4,11 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import partial
-from types import MappingProxyType
 from typing import Final
 
 from carbonfleet.api.job_status import DecisionRecord
-from carbonfleet.placement.decision import Decision, Outcome, Plan
+from carbonfleet.placement import Plan, explain
+from carbonfleet.placement.decision import Decision, Outcome
 from carbonfleet.placement.record import record_of
 from carbonfleet.placement.same import is_same, without_queue
 from carbonfleet.placement.snapshot import QueuedJob, Snapshot
@@ -21,11 +20,9 @@ FEW: Final = 8
 """When so few jobs are all that there are, and each makes the planner fail, it may still be their own fault."""
 POISON_REST: Final = timedelta(minutes=2)
 """So long a job that made the planner fail is left out, unless its spec, a policy or a cluster file changes."""
-Planner = Callable[..., Plan]
-"""`plan`, or one like it: of a snapshot, the time, and a last plan if there is one."""
-Told = tuple[Decision, DecisionRecord]
+Planner = Callable[[Snapshot, datetime], Plan]
+"""`plan`, or one like it."""
 _WAITING: Final = frozenset({Outcome.WAIT, Outcome.BLOCKED})
-NOTHING_TOLD: Final[Mapping[str, Told]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +32,6 @@ class Planned:
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     records: Mapping[str, DecisionRecord] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
-    plan: Plan | None = None
-    """Which the next one may amend."""
 
 
 @dataclass(slots=True)
@@ -68,91 +63,64 @@ class Quarantine:
 
 @dataclass(slots=True)
 class LastPlan:
-    """The last answer: it holds while nothing that it was made of has changed, and nothing in it is due.
+    """The last plan: it stands while nothing that it was made of has changed, and nothing in it is due.
 
     Starts that lie ahead are on full slots, and each decision is due again at the next of them at the latest,
-    so the passing of time alone changes nothing before.
+    so the passing of time alone changes nothing before. Explanations tell of every spoke and take longer than the
+    plan, so a decision that is made again keeps its record until the slot ends, as of the time that is in it,
+    where only other jobs came, went or moved since.
     """
 
     snapshot: Snapshot | None = None
     planned: Planned = field(default_factory=Planned)
 
     def recall(self, snapshot: Snapshot, now: datetime) -> Planned | None:
-        """The answer to the same question; None where it must be asked again."""
-        due = [decision.recheck_at for decision in self.planned.decisions.values()]
+        """The last plan, if it still stands."""
+        due = (decision.recheck_at for decision in self.planned.decisions.values())
         if self.snapshot is None or self.planned.faults or now >= min(due, default=now):
             return None
-        if len(snapshot.jobs) != len(self.snapshot.jobs):
-            return None
-        if not is_same(self.snapshot, snapshot):
-            if not is_same(self.snapshot, self._before_it_was_told(self.snapshot, snapshot)):
-                return None
-            self.snapshot = snapshot
-        return self.planned
-
-    def _before_it_was_told(self, old: Snapshot, new: Snapshot) -> Snapshot:
-        """The new question without what is new in it only because statuses now say what was planned."""
-        before = {job.uid: job.incumbent for job in old.jobs}
-        jobs = (replace(job, incumbent=before.get(job.uid)) if self._is_as_planned(job) else job for job in new.jobs)
-        return replace(new, jobs=tuple(jobs))
-
-    def _is_as_planned(self, job: QueuedJob) -> bool:
-        """The place and time that a waiting job was told are those of this very plan."""
-        decision, told = self.planned.decisions.get(job.uid), job.incumbent
-        if told is None or told.is_under_way or decision is None or decision.window is None:
-            return False
-        window = decision.window
-        return (told.cluster, told.pool, told.start) == (window.cluster, window.pool, window.start)
+        return self.planned if is_same(self.snapshot, snapshot) else None
 
     def keep(self, snapshot: Snapshot, planned: Planned) -> None:
-        """Remember an answer."""
+        """Remember a plan."""
         self.snapshot, self.planned = snapshot, planned
 
-    def told(self, snapshot: Snapshot) -> Mapping[str, Told]:
-        """By UID, decisions on waiting jobs and their records, whose words hold if they are decided again.
-
-        Words tell of every spoke, and take far longer than the plan. Where only other jobs came, went or moved
-        since, those of the last plan stand for the rest of the slot, as of the time that is in them.
-        """
-        old, planned = self.snapshot, self.planned
-        if old is None or not is_same(without_queue(old), without_queue(snapshot)):
-            return {}
-        before = {job.uid: _asked(job) for job in old.jobs}
-        return {
-            job.uid: (planned.decisions[job.uid], planned.records[job.uid])
-            for job in snapshot.jobs
-            if job.uid in planned.decisions and before.get(job.uid) == _asked(job)
-        }
+    def records(self, plan: Plan, snapshot: Snapshot, now: datetime) -> dict[str, DecisionRecord]:
+        """A record of each decision, by job UID."""
+        last, kept = self.snapshot, self.planned
+        stands = last is not None and is_same(without_queue(last), without_queue(snapshot))
+        before = {job.uid: _asked(job) for job in last.jobs} if last is not None and stands else {}
+        asked = {job.uid: _asked(job) for job in snapshot.jobs}
+        found = {}
+        for decision in plan:
+            uid = decision.uid
+            waits = decision.outcome in _WAITING and before.get(uid) == asked[uid]
+            if waits and kept.decisions.get(uid) == decision:
+                found[uid] = kept.records[uid]
+            else:
+                # Explained here, so that a fault in it is found here too.
+                found[uid] = record_of(decision, explain(plan, decision), now)
+        return found
 
 
 def _asked(job: QueuedJob) -> object:
-    """What of a job, beside its spec, bears on its words."""
+    """What of a job, beside its spec, bears on its explanation."""
     under_way = job.incumbent if job.incumbent is not None and job.incumbent.is_under_way else None
     return job.generation, job.attempt, job.remaining_fraction, job.excluded_clusters, job.stays_because, under_way
 
 
 def plan_around(
-    snapshot: Snapshot,
-    now: datetime,
-    quarantine: Quarantine,
-    planner: Planner,
-    told: Mapping[str, Told] = NOTHING_TOLD,
-    last: Plan | None = None,
+    snapshot: Snapshot, now: datetime, quarantine: Quarantine, planner: Planner, last: LastPlan | None = None
 ) -> Planned:
     """Plan the queue. Raises what the planner raises when no few jobs are to blame for it.
 
-    A decision that is `told` already and is made again keeps its words. The `last` plan may be amended; where that
-    fails, the whole one is made.
+    Decisions that the `last` plan made too keep their records.
     """
+    last = last or LastPlan()
     held = quarantine.faults(snapshot, now)
     healthy = _without(snapshot, held)
-    if last is not None:
-        try:
-            return _planned(healthy, now, partial(planner, last=last), held, told)
-        except Exception:  # noqa: BLE001 - whatever it is, a whole plan does without the last one
-            _log.exception("the last plan can't be amended, so the whole plan is made anew")
     try:
-        return _planned(healthy, now, planner, held, told)
+        return _planned(healthy, now, planner, held, last)
     except Exception:
         faults = _culprits(healthy, now, planner)
         if not faults or len(faults) == len(healthy.jobs) > FEW:
@@ -160,30 +128,12 @@ def plan_around(
         named = "; ".join(f"{uid}: {fault}" for uid, fault in sorted(faults.items()))
         _log.exception("the planner fails on jobs, which are set aside: %s", named)
     quarantine.keep(healthy.jobs, faults, now)
-    return _planned(_without(healthy, faults), now, planner, held | faults, told)
+    return _planned(_without(healthy, faults), now, planner, held | faults, last)
 
 
-def _planned(
-    snapshot: Snapshot,
-    now: datetime,
-    planner: Planner,
-    faults: Mapping[str, str],
-    told: Mapping[str, Told] = NOTHING_TOLD,
-) -> Planned:
+def _planned(snapshot: Snapshot, now: datetime, planner: Planner, faults: Mapping[str, str], last: LastPlan) -> Planned:
     plan = planner(snapshot, now) if snapshot.jobs else Plan((), now)
-    decisions: dict[str, Decision] = {}
-    records: dict[str, DecisionRecord] = {}
-    for decision in plan:
-        uid, kept = decision.uid, told.get(decision.uid)
-        if kept is None or decision.outcome not in _WAITING or not decision.decides_as(kept[0]):
-            # Words and digests are worked out here, so that a fault in them is found here too. Those that tell of
-            # every spoke are a hundred times what is kept of them in the record, and not held.
-            said = decision.told_apart() if decision.outcome in _WAITING else decision
-            records[uid] = record_of(said, now)
-        else:
-            records[uid] = kept[1]
-        decisions[uid] = decision
-    return Planned(decisions, records, faults, plan)
+    return Planned({decision.uid: decision for decision in plan}, last.records(plan, snapshot, now), faults)
 
 
 def _culprits(snapshot: Snapshot, now: datetime, planner: Planner) -> dict[str, str]:
@@ -195,7 +145,7 @@ def _culprits(snapshot: Snapshot, now: datetime, planner: Planner) -> dict[str, 
             return found
         jobs = parts.pop()
         try:
-            _planned(replace(snapshot, jobs=jobs), now, planner, {})
+            _planned(replace(snapshot, jobs=jobs), now, planner, {}, LastPlan())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this part's
             if len(jobs) == 1:
                 found[jobs[0].uid] = f"{type(error).__name__}: {error}"

@@ -1,8 +1,9 @@
 """The heart: what to run where and when, as a function of values."""
 
 from carbonfleet.placement.assumptions import Assumptions
-from carbonfleet.placement.decision import Baseline, Candidate, Decision, Outcome, Plan, Verdict, Window
-from carbonfleet.placement.plan import plan
+from carbonfleet.placement.decision import Baseline, Candidate, Decision, Explanation, Outcome, Verdict, Window
+from carbonfleet.placement.explain import explain
+from carbonfleet.placement.plan import Plan, plan
 from carbonfleet.placement.policy import residency_verdict, review_verdict
 from carbonfleet.placement.snapshot import (
     Incumbent,
@@ -19,6 +20,7 @@ __all__ = [
     "Baseline",
     "Candidate",
     "Decision",
+    "Explanation",
     "Incumbent",
     "Outcome",
     "Plan",
@@ -30,6 +32,7 @@ __all__ = [
     "Usage",
     "Verdict",
     "Window",
+    "explain",
     "plan",
     "residency_verdict",
     "review_verdict",

@@ -1,16 +1,15 @@
 """Give each job its window: tier after tier, and in a tier one after the other."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
-from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.careful import carefully, hold
 from carbonfleet.placement.choice import Choice
 from carbonfleet.placement.grid import IntArray
 from carbonfleet.placement.improve import improve
-from carbonfleet.placement.look import STRETCH, Forms, Looker, plain_jobs
+from carbonfleet.placement.look import STRETCH, Looker, forms_of, plain_jobs
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
 from carbonfleet.placement.rules import BoolArray
@@ -20,7 +19,7 @@ CROWDED: Final = 0.3
 """Where more than this share of a stretch found its windows taken, the next is not sought together."""
 
 
-def assign(problem: Problem, forms: Mapping[SignalKind, Forms]) -> list[Choice | None]:
+def assign(problem: Problem) -> list[Choice | None]:
     """A choice for each job in the problem's order; None where nothing is open and free.
 
     Tier after tier: a lower one takes what the higher ones leave.
@@ -28,7 +27,7 @@ def assign(problem: Problem, forms: Mapping[SignalKind, Forms]) -> list[Choice |
     if not problem.jobs or not len(problem.lanes):
         return [None] * len(problem.jobs)
     room = Room(problem.capacity, np.unique(problem.demand.gpus_by_kind).tolist())
-    looker = Looker(problem, room, forms)
+    looker = Looker(problem, room, forms_of(problem))
     plain = plain_jobs(problem)
     choices: list[Choice | None] = []
     for jobs in tiers_of(problem):
@@ -59,15 +58,13 @@ def tiers_of(problem: Problem) -> list[IntArray]:
     return np.split(np.arange(priority.size), np.flatnonzero(np.diff(priority)) + 1)
 
 
-def in_turn(
-    problem: Problem, looker: Looker, room: Room, jobs: IntArray, plain: BoolArray, *, few: bool = False
-) -> list[Choice | None]:
-    """Each job takes the best that is left when its turn comes. A few jobs are not worth bounds on what is free."""
+def in_turn(problem: Problem, looker: Looker, room: Room, jobs: IntArray, plain: BoolArray) -> list[Choice | None]:
+    """Each job takes the best that is left when its turn comes."""
     choices: list[Choice | None] = []
     crowded = False
     for neighbours, quick in stretches(problem, jobs, plain):
         if quick:
-            stretch = Stretch(problem, looker.at(neighbours), room, crowded, few)
+            stretch = Stretch(problem, looker.at(neighbours), room, crowded)
             choices += stretch.choices()
             crowded = stretch.repeated > CROWDED * neighbours.size
         else:

@@ -43,8 +43,6 @@ class Assumptions:
     """How long before its start a placement is proposed, so that people can read it."""
     recheck: timedelta = timedelta(minutes=15)
     """The longest time between two looks at a waiting job."""
-    amended_share: float = 1 / 16
-    """Within a slot, a plan is amended for up to this share of its jobs, and then made anew; 0 makes each anew."""
     improvement_cells: int = 20_000_000
     """Work spent on bettering a crowded plan, in (job, lane, slot) cells: some tenths of a second; 0 spends none."""
 

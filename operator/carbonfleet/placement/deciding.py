@@ -1,14 +1,12 @@
 """What to do with each job, from the window that was found for it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 
 from carbonfleet.api.policy import ReviewMode, Tier
 from carbonfleet.placement.choice import Choice, segments_of
-from carbonfleet.placement.decision import Candidate, Decision, Outcome, Verdict, Window, Words
-from carbonfleet.placement.explain import words_for
+from carbonfleet.placement.decision import Decision, Outcome, Window
 from carbonfleet.placement.grid import EPOCH
 from carbonfleet.placement.leave import leave_for
 from carbonfleet.placement.measure import window_at, windows_at
@@ -17,7 +15,6 @@ from carbonfleet.placement.policy import (
     ReviewRuling,
     is_reviewed,
     policies_verdict,
-    residency_verdict,
     tiers,
 )
 from carbonfleet.placement.problem import Problem
@@ -56,23 +53,7 @@ def _refusal(
 
 def denied(job: QueuedJob, refusal: Refusal, snapshot: Snapshot, now: datetime) -> Decision:
     """What becomes of a job that can't be planned for."""
-    candidates = []
-    for spoke in sorted(snapshot.spokes, key=lambda spoke: spoke.name):
-        ruling = residency_verdict(
-            snapshot.policies, job.spec.residency.data_class, job.namespace, job.spec.residency, spoke.facts
-        )
-        said = refusal if ruling.allowed else Refusal(ruling.reason, ruling.message)
-        candidates.append(Candidate(spoke.name, Verdict.FILTERED, said.reason, said.message))
-    words = Words(refusal.message, tuple(candidates))
-    return _decided(
-        job,
-        Outcome.BLOCKED,
-        refusal.reason,
-        None,
-        snapshot,
-        _next_look(snapshot, now),
-        explain=lambda _: words,
-    )
+    return _decided(job, Outcome.BLOCKED, refusal.reason, None, snapshot, _next_look(snapshot, now))
 
 
 def decisions_on(problem: Problem, choices: list[Choice | None]) -> list[Decision]:
@@ -98,8 +79,7 @@ def _windows(problem: Problem, placed: list[tuple[int, Choice]]) -> list[Window]
 
 def _unplaced(problem: Problem, row: int, look: datetime) -> Decision:
     outcome, reason = without_window(problem, row)
-    explain = partial(words_for, problem, row, None)
-    return _decided(problem.jobs[row], outcome, reason, None, problem.snapshot, look, explain=explain)
+    return _decided(problem.jobs[row], outcome, reason, None, problem.snapshot, look)
 
 
 def _placed(
@@ -119,7 +99,6 @@ def _placed(
         window,
         problem.snapshot,
         due,
-        explain=partial(words_for, problem, row, choice),
         review=review,
     )
 
@@ -154,11 +133,9 @@ def _decided(
     snapshot: Snapshot,
     recheck_at: datetime,
     *,
-    explain: Callable[[Decision], Words],
     review: ReviewRuling = NO_REVIEW,
 ) -> Decision:
-    return Decision.lazily(
-        explain,
+    return Decision(
         uid=job.uid,
         namespace=job.namespace,
         name=job.name,

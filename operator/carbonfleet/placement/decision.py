@@ -1,15 +1,10 @@
-"""What the planner says: for each job a decision that explains itself."""
+"""What the planner decides for a job, and the explanation of it."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from carbonfleet.placement.amend import Standing
 
 
 class Outcome(StrEnum):
@@ -96,22 +91,8 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """The part of a decision that is worked out when somebody reads it."""
-
-    message: str
-    candidates: tuple[Candidate, ...]
-    baseline: Baseline | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do with one job, and the whole trace of why.
-
-    A decision made by `lazily` works out its message, candidates and baseline from the plan's arrays when
-    they are first read, and its digest from all of them: a plan for thousands of jobs writes no trace that nobody
-    reads. It is the same value either way.
-    """
+    """What to do with one job. Why it is so, `placement.explain` says."""
 
     uid: str
     namespace: str
@@ -121,113 +102,30 @@ class Decision:
     outcome: Outcome
     reason: str
     """CamelCase and stable: Placed, WaitingForCleanWindow, NoFeasibleCluster, PolicyMissing, ..."""
-    message: str
-    """One or two sentences for people: why there, why then."""
     window: Window | None
-    candidates: tuple[Candidate, ...]
-    """Every spoke: the chosen first, then by score, then the filtered by name."""
     recheck_at: datetime
     review_required: bool = False
     review_reason: str = ""
-    baseline: Baseline | None = None
     policy_digest: str = ""
-    digest: str = ""
-    """sha256 of the decision's canonical form: equal inputs give equal bytes."""
 
     @property
     def key(self) -> str:
         """`namespace/name`."""
         return f"{self.namespace}/{self.name}"
 
-    def decides_as(self, other: "Decision") -> bool:
-        """Whether the other has the same in all that needs no words: what is to be done, where, when and why."""
-        return self is other or all(getattr(self, name) == getattr(other, name) for name in _EAGER)
-
-    def told_apart(self) -> "Decision":
-        """The same decision, to be put into words that this one does not hold."""
-        return self
-
-    @classmethod
-    def lazily(cls, explain: Callable[["Decision"], Words], **known: object) -> "Decision":
-        """A decision with all fields but those in LAZY, which `explain` gives when they are read."""
-        decision = _Explained.__new__(_Explained)
-        for name, value in known.items():
-            object.__setattr__(decision, name, value)
-        object.__setattr__(decision, "explain", explain)
-        return decision
-
-
-LAZY: Final = frozenset({"message", "candidates", "baseline", "digest"})
-_EAGER: Final = tuple(name for name in Decision.__dataclass_fields__ if name not in LAZY)
-
-
-class _Explained(Decision):
-    """A decision that still has to be put into words."""
-
-    __slots__ = ("explain",)
-    explain: Callable[[Decision], Words] | None
-    """None once it is told: the plan's arrays are not held any longer."""
-
-    def told_apart(self) -> Decision:
-        return self if self.explain is None else Decision.lazily(self.explain, **self._known())
-
-    def _known(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in _EAGER}
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - reached for slots that are not filled yet
-        if name not in LAZY:
-            raise AttributeError(name)
-        if name == "digest":
-            object.__setattr__(self, "digest", digest_of(self))
-        elif self.explain is not None:
-            words = self.explain(self)
-            object.__setattr__(self, "message", words.message)
-            object.__setattr__(self, "candidates", words.candidates)
-            object.__setattr__(self, "baseline", words.baseline)
-            object.__setattr__(self, "explain", None)
-        return getattr(self, name)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Decision):
-            return NotImplemented
-        return _values(self) == _values(other)
-
-    def __hash__(self) -> int:
-        return hash((self.uid, self.generation, self.attempt))
-
-    def __reduce__(self) -> tuple[type[Decision], tuple[Any, ...]]:
-        return Decision, _values(self)
-
-
-def _values(decision: Decision) -> tuple[Any, ...]:
-    return tuple(getattr(decision, name) for name in Decision.__dataclass_fields__)
-
-
-def canonical(decision: Decision) -> str:
-    """A decision as JSON with sorted keys, times in ISO 8601; without its digest."""
-    values = {name: getattr(decision, name) for name in Decision.__dataclass_fields__ if name != "digest"}
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), default=_plain)
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - what JSON does not know: times and values of ours
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
-
-
-def digest_of(decision: Decision) -> str:
-    """sha256 of the canonical form."""
-    return f"sha256:{hashlib.sha256(canonical(decision).encode()).hexdigest()}"
+    @property
+    def digest(self) -> str:
+        """sha256 of the decision as JSON with sorted keys and times in ISO 8601: equal inputs give equal bytes."""
+        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), default=datetime.isoformat)
+        return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """The decisions of one cycle, in the order of `namespace/name`."""
+class Explanation:
+    """Why a decision is what it is."""
 
-    decisions: tuple[Decision, ...]
-    now: datetime
-    standing: "Standing | None" = field(default=None, compare=False, repr=False)
-    """What it stands on, so that it can be amended."""
-
-    def __iter__(self) -> Iterator[Decision]:
-        return iter(self.decisions)
+    message: str
+    """One or two sentences for people: why there, why then."""
+    candidates: tuple[Candidate, ...]
+    """Every spoke: the chosen first, then by score, then the filtered by name."""
+    baseline: Baseline | None = None

@@ -5,22 +5,30 @@ from typing import Final
 
 from carbonfleet.placement import phrase
 from carbonfleet.placement.choice import Choice
-from carbonfleet.placement.decision import Candidate, Decision, Outcome, Window, Words
+from carbonfleet.placement.decision import Candidate, Decision, Explanation, Outcome, Verdict, Window
 from carbonfleet.placement.grid import MINUTE
 from carbonfleet.placement.measure import at_submission, baseline_of, window_at
-from carbonfleet.placement.policy import POLICY_REASONS
-from carbonfleet.placement.problem import Problem
+from carbonfleet.placement.plan import Plan
+from carbonfleet.placement.policy import POLICY_REASONS, residency_verdict
+from carbonfleet.placement.rules import Refusal
+from carbonfleet.placement.snapshot import Snapshot
 from carbonfleet.placement.stay import own_cost, unbroken
 from carbonfleet.placement.trace import View, candidates_of, piece, view_of
 from carbonfleet.placement.weigh import gate_of, is_signal_lost
 
 
-def words_for(problem: Problem, job: int, choice: Choice | None, decision: Decision) -> Words:
-    """The message, the candidates and the baseline of a decision, seen in the finished plan."""
+def explain(plan: Plan, decision: Decision) -> Explanation:
+    """The message, the candidates and the baseline of a decision of a plan, with all other jobs in their places."""
+    problem = plan.problem
+    if problem is None:
+        raise ValueError(f"{decision.key}: the plan holds nothing to explain it by")
+    if decision.uid in plan.refused:
+        return _refused(problem.snapshot, decision, plan.refused[decision.uid])
+    job, choice = plan.choices[decision.uid]
     view = view_of(problem, job, choice)
     candidates = candidates_of(view)
     if choice is None or decision.window is None:
-        return Words(_without(view, decision, candidates), candidates)
+        return Explanation(_without(view, decision, candidates), candidates)
     baseline = baseline_of(problem, job, choice.lane, decision.window)
     said = (
         _signal_note(view),
@@ -30,7 +38,19 @@ def words_for(problem: Problem, job: int, choice: Choice | None, decision: Decis
         _why_there(candidates),
         decision.review_reason,
     )
-    return Words(" ".join(part for part in said if part), candidates, baseline)
+    return Explanation(" ".join(part for part in said if part), candidates, baseline)
+
+
+def _refused(snapshot: Snapshot, decision: Decision, refusal: Refusal) -> Explanation:
+    """Of a job that no policy covers or whose tier does not exist; each spoke that residency forbids says so."""
+    job = next(job for job in snapshot.jobs if job.uid == decision.uid)
+    candidates = []
+    for spoke in sorted(snapshot.spokes, key=lambda spoke: spoke.name):
+        request = job.spec.residency
+        ruling = residency_verdict(snapshot.policies, request.data_class, job.namespace, request, spoke.facts)
+        said = refusal if ruling.allowed else Refusal(ruling.reason, ruling.message)
+        candidates.append(Candidate(spoke.name, Verdict.FILTERED, said.reason, said.message))
+    return Explanation(refusal.message, tuple(candidates))
 
 
 def _what(view: View, choice: Choice, outcome: Outcome, window: Window) -> str:

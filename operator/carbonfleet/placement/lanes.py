@@ -1,7 +1,7 @@
 """Where work can go: each pool of each spoke, on demand or spot, as one row of arrays."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -97,11 +97,6 @@ def lanes_of(spokes: Sequence[Spoke], extra_zones: Iterable[str], assumptions: A
         uncertainty=_floats(h.uncertainty for h in hardware),
         place_of={(lane.cluster, lane.pool.name): lane.place for lane in lanes},
     )
-
-
-def lanes_as_now(lanes: Lanes, spokes: Sequence[Spoke]) -> Lanes:
-    """The lanes of the same spokes, which say now what is free."""
-    return replace(lanes, lanes=tuple(_lanes(spokes)))
 
 
 def _lanes(spokes: Sequence[Spoke]) -> list[Lane]:

@@ -1,7 +1,7 @@
 """The whole of what one plan decides on, as arrays: jobs in their order, lanes, times, carbon, capacity."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -12,8 +12,8 @@ from carbonfleet.api.policy import Budget, FleetPolicy, Tier
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.capacity import Capacity, Quota, capacity_of
 from carbonfleet.placement.demand import Demand, demand_of
-from carbonfleet.placement.grid import MINUTE, Carbon, Timeline, carbon, timeline, usable
-from carbonfleet.placement.lanes import Lanes, hourly_prices, lanes_as_now, lanes_of
+from carbonfleet.placement.grid import MINUTE, Carbon, Timeline, carbon, timeline
+from carbonfleet.placement.lanes import Lanes, hourly_prices, lanes_of
 from carbonfleet.placement.limits import NEVER, Limits, limits_of
 from carbonfleet.placement.policy import budgets, covers_namespace
 from carbonfleet.placement.rules import Admission, BoolArray
@@ -138,55 +138,6 @@ def problem_of(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Ti
         capacity=capacity_of(snapshot, lanes, line, quotas),
         purses=purses,
         purses_of=purses_of,
-    )
-
-
-def problem_like(
-    last: Problem, snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Tier], now: datetime
-) -> Problem | None:
-    """The problem of other jobs in the slot of the last one, with the same policies and the same facts and grid.
-
-    What the last one worked out of the grid is taken over. None where these jobs look farther ahead, weigh
-    another signal or draw on a budget. Its snapshot is without the queue: decisions hold the problem until
-    they are put into words, and a slot has many.
-    """
-    lanes = lanes_as_now(last.lanes, snapshot.spokes)
-    demand = demand_of(jobs, lanes, _region_means(snapshot), snapshot.assumptions)
-    jobs, limits, demand = _in_order(jobs, tiers, demand, now)
-    own = _timeline(jobs, limits, demand, now, snapshot)
-    line = replace(last.line, now=now, now_minute=own.now_minute, next_minute=own.next_minute)
-    purses, purses_of = _purses(snapshot, jobs, 0)
-    fits = own.origin == line.origin and own.starts <= line.starts
-    fits = fits and own.slots - own.starts <= line.slots - line.starts
-    if not fits or purses or last.purses or not _extra_zones(snapshot, jobs) <= set(last.lanes.zones):
-        return None
-    if not {job.spec.signal for job in jobs} <= last.carbon.keys() or not _is_still_known(last, snapshot, line):
-        return None
-    admitted = last.admission.table(jobs)
-    return replace(
-        last,
-        snapshot=replace(snapshot, jobs=(), reservations=()),
-        now=now,
-        jobs=tuple(jobs),
-        limits=tuple(limits),
-        lanes=lanes,
-        line=line,
-        demand=demand,
-        admitted=admitted,
-        lost=_lost(jobs, admitted, last.known),
-        capacity=capacity_of(snapshot, lanes, line, ()),
-        purses_of=purses_of,
-        intensity={},
-    )
-
-
-def _is_still_known(last: Problem, snapshot: Snapshot, line: Timeline) -> bool:
-    """No forecast has become too old since."""
-    return all(
-        (usable(snapshot.forecasts.get((zone, signal)), line, snapshot.assumptions) is None)
-        == (grid.forecasts[row] is None)
-        for signal, grid in last.carbon.items()
-        for zone, row in grid.zones.items()
     )
 
 

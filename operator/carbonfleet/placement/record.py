@@ -5,29 +5,29 @@ from math import floor, isfinite, log10
 from typing import Final
 
 from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures, Segment
-from carbonfleet.placement.decision import Baseline, Candidate, Decision, Window
+from carbonfleet.placement.decision import Baseline, Candidate, Decision, Explanation, Window
 
 MOST_CANDIDATES: Final = 20
 MOST_SEGMENTS: Final = 128
 
 
-def record_of(decision: Decision, now: datetime) -> DecisionRecord:
+def record_of(decision: Decision, explanation: Explanation, now: datetime) -> DecisionRecord:
     """What `kubectl describe`, the placement's file, a pull request and `explain` say of a decision."""
     window = decision.window
     return DecisionRecord(
         outcome=decision.outcome.value,
         reason=decision.reason,
-        message=decision.message[:1024],
+        message=explanation.message[:1024],
         cluster=window.cluster if window else "",
         pool=window.pool if window else "",
         start=window.start if window else None,
         end=window.end if window else None,
         recheck_at=decision.recheck_at,
-        expected=figures_of(window, decision.baseline) if window else None,
+        expected=figures_of(window, explanation.baseline) if window else None,
         grams_per_kwh=rounded(window.grams_per_kwh, 3) if window else None,
         segments=_segments(window) if window else (),
-        candidates=tuple(_candidate(candidate, now) for candidate in decision.candidates[:MOST_CANDIDATES]),
-        candidates_total=len(decision.candidates),
+        candidates=tuple(_candidate(candidate, now) for candidate in explanation.candidates[:MOST_CANDIDATES]),
+        candidates_total=len(explanation.candidates),
         policy_digest=decision.policy_digest,
         digest=decision.digest,
         decided_at=now,
@@ -51,6 +51,7 @@ def figures_of(window: Window, baseline: Baseline | None) -> Figures:
         grams_per_kwh=rounded(window.grams_per_kwh, 3),
         transfer_grams_co2e=rounded(window.transfer_grams) or None,
         baseline_grams_co2e=maybe_rounded(base),
+        baseline_region=baseline.region[:63] if baseline else "",
         saved_grams_co2e=maybe_rounded(saved),
         saved_percent=round(100 * saved / base, 1) if saved is not None and base else None,
         cost_usd=round(window.cost_usd, 2),

@@ -6,7 +6,7 @@ from operator import attrgetter
 import numpy as np
 
 from carbonfleet.forecast import Forecast
-from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Snapshot
+from carbonfleet.placement.snapshot import Snapshot
 
 _name = attrgetter("name")
 
@@ -23,19 +23,6 @@ def is_same(old: Snapshot, new: Snapshot) -> bool:
         return False
     same_grid = all(_says_the_same(old.forecasts[key], forecast) for key, forecast in new.forecasts.items())
     return same_grid and replace(old, forecasts={}) == replace(new, forecasts={})
-
-
-def is_same_job(old: QueuedJob, new: QueuedJob, told: Incumbent | None) -> bool:
-    """Whether a job asks the same as before; that it was `told` its place since then changes nothing."""
-    if old is new:
-        return True
-    return (
-        old.generation == new.generation
-        and old.attempt == new.attempt
-        and (new.incumbent in (old.incumbent, told))
-        and (old.spec is new.spec or old.spec == new.spec)
-        and replace(old, spec=new.spec, incumbent=new.incumbent) == new
-    )
 
 
 def _says_the_same(old: Forecast, new: Forecast) -> bool:

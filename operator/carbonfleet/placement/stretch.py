@@ -27,11 +27,10 @@ class Stretch:
     makes the others worse. Otherwise the job looks again. In a crowded fleet each looks for itself.
     """
 
-    def __init__(self, problem: Problem, look: Look, room: Room, crowded: bool, few: bool) -> None:
+    def __init__(self, problem: Problem, look: Look, room: Room, crowded: bool) -> None:
         self._problem, self._look, self._room, self._jobs = problem, look, room, look.jobs
         self._places = problem.lanes.place.tolist()
-        self._bounds = look.unhindered if few else look.bounds()
-        self._patience = 0 if few else PATIENCE
+        self._bounds = look.bounds()
         self._first = [None] * len(look.jobs) if crowded else self._first_look()
         self.repeated = 0
         """How many had to look again."""
@@ -82,7 +81,7 @@ class Stretch:
         Of equal scores the earliest start wins, then the first lane.
         """
         look, left, found = self._look, self._bounds[row].copy(), NOT_FOUND
-        for _ in range(min(self._patience, left.size)):
+        for _ in range(min(PATIENCE, left.size)):
             lane = int(left.argmin())
             if left[lane] > found[0] or left[lane] == NOWHERE:
                 return self._choice_of(row, found)
