@@ -20,7 +20,6 @@ class User:
     name: str
     groups: frozenset[str] = frozenset()
     uid: str = ""
-    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,3 +147,6 @@ def test_a_crd_whose_rule_does_not_compile_is_refused(shared_kube_api):
     unknown = manifest.replace("{a: {}}", "{a: {type: integer}}").replace("self.a >", "quantity(self.a) > 1")
     done = shared_kube_api.kubectl("apply", "-f", "-", stdin=unknown)
     assert "undeclared reference to 'quantity'" in done.stderr
+    odd = manifest.replace("{a: {}}", "{a: {type: integer}}").replace('"self.a >"', '"self.a > 1", reason: Odd')
+    done = shared_kube_api.kubectl("apply", "-f", "-", stdin=odd)
+    assert 'x-kubernetes-validations[0].reason: Unsupported value: "Odd": supported values: ' in done.stderr

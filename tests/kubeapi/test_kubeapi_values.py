@@ -144,7 +144,9 @@ def test_an_age_reads_as_kubectl_writes_it(seconds, text):
 
 def test_a_pattern_ends_where_the_text_ends():
     assert not compile_pattern("^a$").search("a\n")
+    assert not compile_pattern(r"^a\z").search("a\n")
     assert compile_pattern(r"^[$a]\$$").search("$$")
+    assert compile_pattern(r"^[]$\]]+$").search("$]")
 
 
 @given(st.binary(max_size=200))

@@ -61,7 +61,7 @@ class Tokens:
         account = self._store.get(_ACCOUNTS, (namespace, name))
         if account is None or account["metadata"]["uid"] != claims["uid"] or now.timestamp() >= claims["exp"]:
             return None
-        return User(f"{_ACCOUNT}{namespace}:{name}", _account_groups(namespace), claims["uid"], namespace)
+        return User(f"{_ACCOUNT}{namespace}:{name}", _account_groups(namespace), claims["uid"])
 
     def _sign(self, payload: str) -> str:
         digest = hmac.new(self._key, payload.encode("utf-8", "replace"), hashlib.sha256).digest()
@@ -95,4 +95,4 @@ def impersonated(authorizer: Authorizer, user: User, name: str) -> User:
     if not authorizer.allows(user, Attributes("impersonate", "", kind, "", namespace, account or name)):
         why = f"User {quoted(user.name)} cannot impersonate resource {quoted(kind)} in API group"
         raise forbidden("", kind, account or name, f'{why} "" at the cluster scope')
-    return User(name, _account_groups(namespace) if account else frozenset((_AUTHENTICATED,)), "", namespace)
+    return User(name, _account_groups(namespace) if account else frozenset((_AUTHENTICATED,)))

@@ -1,6 +1,8 @@
 """Discovery: which groups, versions and resources there are, in both shapes that clients ask for."""
 
 import hashlib
+import re
+from collections.abc import Iterable
 from typing import Final
 
 from kubeapi.errors import no_such_resource
@@ -58,7 +60,7 @@ def _subresource(resource: Resource, name: str) -> Obj:
 
 def group_list(registry: Registry) -> Obj:
     """The `APIGroupList` of all groups but the core one."""
-    groups = [_group(name, list(versions)) for name, versions in registry.groups().items() if name]
+    groups = [_group(name, versions) for name, versions in registry.groups().items() if name]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
@@ -67,25 +69,24 @@ def group(registry: Registry, name: str) -> Obj:
     versions = registry.groups().get(name)
     if not name or versions is None:
         raise no_such_resource()
-    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, list(versions))}
+    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, versions)}
 
 
-def _group(name: str, versions: list[str]) -> Obj:
+def _group(name: str, versions: Iterable[str]) -> Obj:
     listed = [{"groupVersion": f"{name}/{version}", "version": version} for version in _by_priority(versions)]
     return {"name": name, "versions": listed, "preferredVersion": listed[0]}
 
 
-def _by_priority(versions: list[str]) -> list[str]:
+def _by_priority(versions: Iterable[str]) -> list[str]:
     """Stable before beta before alpha, newer before older, as Kubernetes prefers them."""
     return sorted(versions, key=_priority)
 
 
 def _priority(version: str) -> tuple[int, int, int, str]:
-    for rank, stage in enumerate(("", "beta", "alpha")):
-        major, _, minor = version.removeprefix("v").partition(stage) if stage else (version.removeprefix("v"), "", "0")
-        if version.startswith("v") and major.isdigit() and minor.isdigit():
-            return (rank, -int(major), -int(minor), "")
-    return (9, 0, 0, version)
+    match = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
+    if match is None:
+        return 3, 0, 0, version
+    return ("", "beta", "alpha").index(match[2] or ""), -int(match[1]), -int(match[3] or 0), ""
 
 
 def aggregated(registry: Registry, *, core: bool) -> Obj:
@@ -93,7 +94,7 @@ def aggregated(registry: Registry, *, core: bool) -> Obj:
     items = []
     for name, versions in registry.groups().items():
         if bool(name) != core:
-            listed = [_aggregated_version(version, versions[version]) for version in _by_priority(list(versions))]
+            listed = [_aggregated_version(version, versions[version]) for version in _by_priority(versions)]
             items.append({"metadata": {"name": name} if name else {}, "versions": listed})
     head = {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}}
     return {**head, "items": items}

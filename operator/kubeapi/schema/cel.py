@@ -13,7 +13,7 @@ import cel
 from cel.stdlib import add_stdlib_to_context
 
 from kubeapi.errors import OMITTED, FieldError
-from kubeapi.objects import Json, parse_timestamp
+from kubeapi.objects import Json, parse_timestamp, quoted
 from kubeapi.schema.structural import Node, Rule
 from kubeapi.schema.validation import MISSING
 
@@ -33,6 +33,11 @@ _CORE: Final = frozenset([
     "hasValue", "value", "of", "ofNonZeroValue", "none", "or", "orValue",
 ])  # fmt: skip
 """What the language itself has, with the methods of optional values."""
+
+_NAMESPACES: Final = frozenset({"math", "sets", "lists", "strings", "base64"})
+"""Those of the library's functions."""
+
+_REASONS: Final = ("FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired", "FieldValueDuplicate")
 
 _UNITS: Final = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0,
@@ -65,8 +70,18 @@ def _functions() -> dict[str, Callable[..., Any]]:
     }
 
 
+@lru_cache(maxsize=4096)
+def _calls_library(source: str) -> bool:
+    """Whether an expression calls more than the language's core, beside which the library is dear to set up."""
+    program = _program(source)
+    beyond = [name for name in program.functions() if name.isidentifier() and name not in _CORE]
+    return bool(beyond) or not _NAMESPACES.isdisjoint(program.variables())
+
+
 def _evaluate(source: str, variables: dict[str, Any]) -> Json:
     """The value of an expression. Raises one of the wheel's errors where there is none."""
+    if not _calls_library(source):
+        return _program(source).execute(variables)
     return _program(source).execute(cel.Context(variables=variables, functions=_functions()))
 
 
@@ -82,11 +97,14 @@ def find_rule_errors(node: Node, path: str) -> list[FieldError]:
     """The rules of a schema that do not compile, as the CRD's own validation reports them."""
     errors: list[FieldError] = []
     for index, rule in enumerate(node.rules):
+        where = f"{path}.x-kubernetes-validations[{index}]"
+        if rule.reason not in _REASONS:
+            supported = f"supported values: {', '.join(map(quoted, _REASONS))}"
+            errors.append(FieldError("FieldValueNotSupported", f"{where}.reason", rule.reason, supported))
         try:
             _check_functions(rule.rule)
         except _ERRORS as error:
-            where = f"{path}.x-kubernetes-validations[{index}].rule"
-            errors.append(FieldError("FieldValueInvalid", where, rule.rule, f"compilation failed: {error}"))
+            errors.append(FieldError("FieldValueInvalid", f"{where}.rule", rule.rule, f"compilation failed: {error}"))
     for name, child in node.properties.items():
         errors.extend(find_rule_errors(child, f"{path}.properties[{name}]"))
     for label, below in (("items", node.items), ("additionalProperties", node.additional)):
@@ -104,7 +122,7 @@ def check_rules(node: Node, value: Json, old: Json = MISSING, path: str = "") ->
         before = old if isinstance(old, dict) else {}
         for name, part in value.items():
             child = node.child(name)
-            if child is not None:
+            if child is not None and child.has_rules:
                 errors += check_rules(child, part, before.get(name, MISSING), f"{path}.{name}" if path else name)
     elif isinstance(value, list) and node.items is not None:
         for index, part in enumerate(value):

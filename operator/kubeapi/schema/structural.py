@@ -127,25 +127,15 @@ def _rule(raw: Obj) -> Rule:
     )
 
 
+_PATTERN_PARTS: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
+"""An escape, a whole character class, or an end."""
+
+
 def compile_pattern(pattern: str) -> "re.Pattern[str]":
     r"""A Go (RE2) pattern for Python's `re`: `$` and `\z` mean the very end, classes are ASCII."""
-    out: list[str] = []
-    in_class = False
-    index = 0
-    while index < len(pattern):
-        char = pattern[index]
-        if char == "\\" and index + 1 < len(pattern):
-            out.append(r"\Z" if pattern[index + 1] == "z" else pattern[index : index + 2])
-            index += 2
-            continue
-        if char == "[" and not in_class:
-            in_class = True
-        elif char == "]" and in_class:
-            in_class = False
-        out.append(r"\Z" if char == "$" and not in_class else char)
-        index += 1
+    translated = _PATTERN_PARTS.sub(lambda part: r"\Z" if part[0] in ("$", r"\z") else part[0], pattern)
     try:
-        return re.compile("".join(out), re.ASCII)
+        return re.compile(translated, re.ASCII)
     except re.error as error:
         raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
 

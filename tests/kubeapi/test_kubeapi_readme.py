@@ -1,0 +1,38 @@
+"""What operator/kubeapi/README.md shows."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+PAGE = (PROJECT / "operator" / "kubeapi" / "README.md").read_text(encoding="utf-8")
+TOKEN = "token-of-the-readme-for-tests"
+
+
+def shown(command: str, folder: Path) -> list[str]:
+    """The arguments of a command on the page, its files moved into a scratch folder."""
+    line = re.search(rf"^\$ {command} (.*)$", PAGE, re.MULTILINE)
+    assert line is not None
+    return shlex.split(line[1].replace("/tmp/", f"{folder}/"))
+
+
+def test_the_server_of_the_page_starts_and_takes_the_manifests(tmp_path):
+    scripts = Path(sys.executable).parent
+    start = [sys.executable, "-m", "kubeapi", *shown("python -m kubeapi", tmp_path)]
+    environment = os.environ | {"CARBONFLEET_API_TOKEN": TOKEN}
+    with subprocess.Popen(start, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert re.fullmatch(r"ready https://127\.0\.0\.1:\d+\n", server.stdout.readline())
+        kubectl = [str(scripts / "kubectl"), *shown("kubectl", tmp_path)]
+        applied = subprocess.run(kubectl, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+        server.terminate()
+    assert applied.returncode == 0, applied.stderr
+    assert server.returncode == 0
+
+
+def test_every_room_is_on_the_page():
+    package = PROJECT / "operator" / "kubeapi"
+    rooms = {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()}
+    assert rooms - set(re.findall(r"`(\w+/)`", PAGE)) == set()
