@@ -1,5 +1,6 @@
 """A Kubernetes API as the house speaks to it: plain objects, one error type, a timeout on every call."""
 
+import copy
 import json
 import time
 from collections.abc import Mapping
@@ -64,6 +65,7 @@ class Kube:
         self._pool = client.ApiClient(configuration).rest_client.pool_manager.connection_from_url(configuration.host)
         self._token: tuple[float, dict[str, str]] = (-TOKEN_SECONDS, {})
         self._prefix = urlsplit(configuration.host).path.rstrip("/")
+        self._timeout = _TIMEOUT
 
     @classmethod
     def connect(cls, kubeconfig: Path | None = None) -> Self:
@@ -85,6 +87,12 @@ class Kube:
             why = " ".join(str(error).split())[:200].rstrip(".;")
             raise KubeError(0, "NoKubeconfig", f"no usable kubeconfig at {where}: {why}; set KUBECONFIG") from error
         return cls(configuration)
+
+    def within(self, seconds: float) -> Self:
+        """The same connection, where a request fails after this long without an answer."""
+        bounded = copy.copy(self)
+        bounded._timeout = urllib3.Timeout(total=seconds)
+        return bounded
 
     @property
     def url(self) -> str:
@@ -169,7 +177,7 @@ class Kube:
         payload = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         try:
             response = self._pool.request(
-                method, self._prefix + where, body=payload, headers=headers, timeout=_TIMEOUT, retries=False
+                method, self._prefix + where, body=payload, headers=headers, timeout=self._timeout, retries=False
             )
         except urllib3.exceptions.HTTPError as error:
             raise KubeError(0, "Unreachable", f"the Kubernetes API at {self.url} did not answer: {error}") from error

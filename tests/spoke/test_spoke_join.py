@@ -2,17 +2,13 @@
 
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from carbonfleet.fleet.declared import read_cluster
-from carbonfleet.local.ports import free_port
 from carbonfleet.spoke.join import cluster_file, join_text
-from carbonfleet.spoke.liveness import answer_probes
 
 FILLED = {"<europe-north1>": "europe-north1", "<NO-NO1>": "NO-NO1", "<EEA>": "EEA"}
 FILLED |= {"<a100>": "a100", "<A100>": "A100", "<8>": "8", "<80>": "80", "<2.5>": "2.5"}
@@ -64,22 +60,3 @@ def test_bad_settings_end_the_agent_with_one_clear_line(tmp_path):
     refused = carbonfleet("spoke", "run", "--name", "a", "--fleet-url", "file:///x", "--state", str(tmp_path))
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: url: ")
-
-
-def test_probes_are_answered_while_passes_end():
-    silent = [1.0]
-    url = f"http://127.0.0.1:{free_port()}/healthz"
-    server = answer_probes(url, lambda: silent[0])
-    try:
-        assert urllib.request.urlopen(url, timeout=60).status == 200
-        silent[0] = 1000.0
-        with pytest.raises(urllib.error.HTTPError, match="503"):
-            urllib.request.urlopen(url, timeout=60)
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def test_a_liveness_address_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="must be like"):
-        answer_probes("8080", lambda: 0.0)

@@ -131,14 +131,14 @@ def _serve(agent: "Agent", liveness: str) -> None:
     import signal
     import threading
 
-    from carbonfleet.spoke.liveness import answer_probes
+    from carbonfleet.probes import answer_probes
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if liveness:
-        answer_probes(liveness, agent.silent_seconds)
+        answer_probes(liveness, agent.probe)
     agent.run(stop)
 
 

@@ -1,99 +1,186 @@
-"""One hub at a time: a Lease elects it, and the others stand ready."""
+"""One hub at a time: a Lease elects it, and the others stand by."""
 
-import contextlib
+import logging
+import math
 import os
 import random
 import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Final
 
 from carbonfleet.kube import Kube, KubeError, Object, path
 
-NAME: Final = "carbonfleet-hub"
+_log = logging.getLogger(__name__)
+NAME: Final = "carbonfleet-hub-leader"
+"""As in `kustomize/base/hub/rbac.yaml`."""
 LEASE: Final = timedelta(seconds=15)
 """client-go's usual length."""
+REQUEST_SHARE: Final = 0.2
+"""Of the Lease's length: how long a request for it may take."""
+LEADING_SHARE: Final = 0.8
+"""Of the Lease's length: how long a renewal lets this hub lead, from before it was asked for."""
+ENDING_SHARE: Final = 0.9
+"""Of the Lease's length: when, after the same moment, whatever was begun as leader must be over."""
 _API: Final = "apis/coordination.k8s.io/v1"
 
 
-class Election:
-    """Takes and keeps the Lease `carbonfleet-hub`.
+class LeaseReason(StrEnum):
+    """Where a hub stands in the election."""
 
-    Leases guard processes, so they run on real time whatever the house's clock says. As in client-go, a
+    STARTING = "Starting"
+    LEADING = "Leading"
+    STANDBY = "Standby"
+    REFUSED = "LeaseRefused"
+    UNREACHABLE = "LeaseUnreachable"
+    FAILED = "LeaseFailed"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseState:
+    """What came of the last request for the Lease, in a word and in a sentence."""
+
+    reason: LeaseReason
+    message: str
+    detail: str = ""
+    """What makes it another state though the reason is the same: a holder, or the API's answer."""
+
+    @property
+    def is_healthy(self) -> bool:
+        """Leading, or waiting with good reason."""
+        return self.reason in (LeaseReason.STARTING, LeaseReason.LEADING, LeaseReason.STANDBY)
+
+    def is_as(self, other: "LeaseState") -> bool:
+        """Whether there is nothing new to say: messages of one fault differ in times and addresses."""
+        return (self.reason, self.detail) == (other.reason, other.detail)
+
+
+class Election:
+    """Takes and keeps the Lease `carbonfleet-hub-leader`.
+
+    Leases guard processes, so they run on real time whatever the hub's clock says. As in client-go, a
     holder counts as gone when its Lease did not change for its whole length by *our* watch, so clocks of
-    two machines need not agree.
+    two machines need not agree. A holder leads for less than that length after it last asked for a renewal
+    that was granted, so it has stopped before another may begin, whether its requests fail or hang.
     """
 
     def __init__(self, kube: Kube, namespace: str, identity: str = "", lease: timedelta = LEASE) -> None:
-        self._kube = kube
+        self._seconds = lease.total_seconds()
+        self._request_seconds = self._seconds * REQUEST_SHARE
+        self._kube = kube.within(self._request_seconds)
+        self._namespace = namespace
         self._collection = path(_API, "leases", namespace)
         self._where = path(_API, "leases", namespace, NAME)
         self.identity = identity or f"{socket.gethostname()}-{os.getpid()}"
-        self._seconds = lease.total_seconds()
+        self.state = LeaseState(LeaseReason.STARTING, "the Lease has not been asked for yet")
         self._seen: tuple[str, float] = ("", 0.0)
-        self._renewed = 0.0
-        self._holder = ""
+        self._renewed = -math.inf
+        self._renewing: threading.Thread | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this hub may act as the leader; our watch alone says so, whatever a request does meanwhile."""
+        return time.monotonic() < self._renewed + self._seconds * LEADING_SHARE
+
+    @property
+    def seconds_to_end(self) -> float:
+        """Real seconds until whatever was begun as leader must be over; 0 when another may lead already."""
+        return max(0.0, self._renewed + self._seconds * ENDING_SHARE - time.monotonic())
 
     def wait(self, stop: threading.Event, on_try: Callable[[], None]) -> bool:
         """Wait until this process leads; False when `stop` was set first. Each try calls `on_try`."""
         while not stop.is_set():
             on_try()
-            with contextlib.suppress(KubeError):
-                if self._try():
-                    return True
+            if self._try():
+                return True
             stop.wait(self._seconds * random.uniform(0.07, 0.13))  # noqa: S311 - jitter
         return False
 
-    def keep(self, stop: threading.Event) -> None:
-        """Renew until `stop` is set or the Lease is lost; returns either way."""
-        while not stop.wait(self._seconds * random.uniform(0.2, 0.27)):  # noqa: S311 - jitter
-            with contextlib.suppress(KubeError):
-                self._try()
-            if self._holder != self.identity or time.monotonic() - self._renewed > self._seconds * 0.8:
-                return
+    def keep(self, over: threading.Event) -> None:
+        """Renew until `over` is set, or until this hub leads no more: then return at once, even if a request hangs."""
+        self._renewing = threading.Thread(target=self._renew, args=(over,), name="lease-renewal", daemon=True)
+        self._renewing.start()
+        while self.leads and not over.wait(self._seconds * 0.02):
+            pass
+
+    def _renew(self, over: threading.Event) -> None:
+        while self.leads and not over.wait(self._seconds * random.uniform(0.2, 0.27)):  # noqa: S311 - jitter
+            self._try()
 
     def release(self) -> None:
-        """Give the Lease up, so that the next hub need not wait for it to run out."""
-        with contextlib.suppress(KubeError):
+        """Give the Lease up when `keep` is over, so that the next hub need not wait for it to run out."""
+        if self._renewing is not None:
+            self._renewing.join(3 * self._request_seconds)  # it would take the Lease again
+        try:
             lease = self._kube.get(self._where)
-            if lease["spec"].get("holderIdentity") == self.identity:
+            if _holder(lease) == self.identity:
                 lease["spec"]["holderIdentity"] = ""
                 self._kube.replace(self._where, lease)
+        except KubeError as error:
+            _log.warning("the Lease %s was not given up, and runs out in %.0f s: %s", NAME, self._seconds, error)
+        self._renewed = -math.inf
 
     def _try(self) -> bool:
+        """Take or renew the Lease; whether that was done. What came of it is the state."""
+        try:
+            lease = self._read()
+            if not self._is_free(lease):
+                self._renewed = -math.inf
+                self._tell(LeaseState(LeaseReason.STANDBY, f"{_holder(lease)} leads", _holder(lease)))
+                return False
+            asked_at = time.monotonic()
+            if _holder(self._write(lease)) != self.identity:
+                raise ValueError("the API's answer is not the Lease that was written")
+        except Exception as error:  # noqa: BLE001 - whatever it is: a hub that can't be elected says so
+            self._tell(self._failure(error))
+            return False
+        self._renewed = asked_at
+        self._tell(LeaseState(LeaseReason.LEADING, f"as {self.identity}"))
+        return True
+
+    def _tell(self, state: LeaseState) -> None:
+        """Keep the state, and log it where it is new. That one leads is logged by whoever then does."""
+        before, self.state = self.state, state
+        if state.is_as(before) or (state.reason is LeaseReason.LEADING and before.is_healthy):
+            return
+        _log.log(logging.INFO if state.is_healthy else logging.WARNING, "%s: %s", state.reason, state.message)
+
+    def _failure(self, error: Exception) -> LeaseState:
+        where = f"the Lease {NAME} in {self._namespace}"
+        if not isinstance(error, KubeError):
+            detail = type(error).__name__
+            return LeaseState(LeaseReason.FAILED, f"{where} can't be asked for: {detail}: {error}", detail)
+        if error.status == 0:
+            return LeaseState(LeaseReason.UNREACHABLE, f"{where} can't be asked for: {error}")
+        advice = _ADVICE.get(error.status, "it is asked for again")
+        detail = f"{error.status} {error.reason}"
+        return LeaseState(LeaseReason.REFUSED, f"the API refuses {where}: {error}; {advice}", detail)
+
+    def _read(self) -> Object:
         try:
             lease = self._kube.get(self._where)
         except KubeError as error:
             if not error.is_gone:
                 raise
-            lease = {"metadata": {"name": NAME}, "spec": {}}
-        self._holder = lease["spec"].get("holderIdentity") or self.identity
-        if not self._free(lease):
-            return False
-        began = time.monotonic()
-        try:
-            self._write(lease)
-        except KubeError as error:
-            if error.is_conflict:
-                return False
-            raise
-        self._renewed, self._holder = began, self.identity
-        return True
+            lease = {"metadata": {"name": NAME}}
+        lease["spec"] = lease.get("spec") or {}  # one that a person created may have none
+        return lease
 
-    def _free(self, lease: Object) -> bool:
-        holder = lease["spec"].get("holderIdentity") or ""
-        if holder in ("", self.identity):
+    def _is_free(self, lease: Object) -> bool:
+        if _holder(lease) in ("", self.identity):
             return True
         version = str(lease["metadata"].get("resourceVersion"))
         if version != self._seen[0]:
             self._seen = (version, time.monotonic())
         return time.monotonic() - self._seen[1] > self._seconds
 
-    def _write(self, lease: Object) -> None:
+    def _write(self, lease: Object) -> Object:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        changed = lease["spec"].get("holderIdentity") != self.identity
+        changed = _holder(lease) != self.identity
         lease |= {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
         lease["spec"] |= {
             "holderIdentity": self.identity,
@@ -104,6 +191,17 @@ class Election:
             lease["spec"]["acquireTime"] = now
             lease["spec"]["leaseTransitions"] = int(lease["spec"].get("leaseTransitions") or 0) + 1
         if lease["metadata"].get("resourceVersion"):
-            self._kube.replace(self._where, lease)
-        else:
-            self._kube.create(self._collection, lease)
+            return self._kube.replace(self._where, lease)
+        return self._kube.create(self._collection, lease)
+
+
+_ADVICE: Final = {
+    401: "give the hub a token or kubeconfig that the API takes",
+    403: "give the hub's account the Role carbonfleet-hub-lease of kustomize/base/hub in that namespace",
+    404: "create the namespace, or name with --namespace the one in which the hub's account may have a Lease",
+    409: "another hub asked at the same time, and it is asked for again",
+}
+
+
+def _holder(lease: Object) -> str:
+    return str((lease.get("spec") or {}).get("holderIdentity") or "")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import threading
 import time
@@ -26,6 +27,7 @@ from carbonfleet.hub.settling import Settling
 from carbonfleet.hub.world import World
 from carbonfleet.kube import Kube, KubeError, path
 from carbonfleet.ledger import Ledger
+from carbonfleet.probes import ProbeResult, answer_probes
 from carbonfleet.signals import Market, Signals
 
 _log = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ REVIEW_REST: Final = 3.0
 SHORTEST_REST: Final = 0.02
 STUCK_AFTER: Final = 300.0
 """Real seconds without a finished cycle after which the liveness probe fails."""
+LOOP_ANSWERS_WITHIN: Final = 3.0
+"""Real seconds; the kubelet waits for 5."""
 
 
 def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | None = None) -> None:
@@ -46,19 +50,23 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
     """
     world = open_world(settings, clock, signals, market)
     stop = threading.Event()
-    pulse = Pulse()
+    election = Election(world.kube, settings.namespace, settings.identity, settings.lease)
+    pulse = Pulse(election)
     metrics = Metrics(world.ledger)
     served = metrics.serve(settings.metrics) if settings.metrics else None
+    probes = answer_probes(settings.liveness, pulse.probe) if settings.liveness else None
     listener = _listen(world)
-    _watch(world, pulse)
-    leader = threading.Thread(target=_lead, args=(world, stop, pulse, metrics), name="cycle", daemon=True)
+    _watch(world)
+    leader = threading.Thread(target=_lead, args=(world, election, stop, pulse, metrics), name="cycle", daemon=True)
     leader.start()
-    asyncio.run(_operate(stop, settings.liveness))
+    asyncio.run(_operate(stop, pulse))
     stop.set()
     world.mirror.changed.set()
     leader.join(timeout=10)
     if served is not None:
         served.stop()
+    if probes is not None:
+        probes.shutdown()
     if listener is not None:
         listener.close()
     world.teller.close()
@@ -68,9 +76,10 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
         market.close()
 
 
-async def _operate(stop: threading.Event, liveness: str) -> None:
+async def _operate(stop: threading.Event, pulse: "Pulse") -> None:
     """Kopf, until a signal, a failure of its own, or `stop`."""
     loop, flag = asyncio.get_running_loop(), asyncio.Event()
+    pulse.loop = loop
 
     def pass_on() -> None:
         stop.wait()
@@ -78,7 +87,7 @@ async def _operate(stop: threading.Event, liveness: str) -> None:
             loop.call_soon_threadsafe(flag.set)
 
     threading.Thread(target=pass_on, name="stop", daemon=True).start()
-    await kopf.operator(clusterwide=True, standalone=True, stop_flag=flag, liveness_endpoint=liveness or None)
+    await kopf.operator(clusterwide=True, standalone=True, stop_flag=flag)
 
 
 def open_world(settings: HubSettings, clock: Clock, signals: Signals, market: Market | None = None) -> World:
@@ -112,28 +121,42 @@ def _listen(world: World) -> Listener | None:
 
 
 class Pulse:
-    """When the last cycle ended, in real time; a standby beats too."""
+    """What probes are told: that cycles end, that watches are served, and where this hub stands in the election."""
 
-    def __init__(self) -> None:
+    def __init__(self, election: Election) -> None:
+        self._election = election
         self._last = time.monotonic()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Kopf's, once it runs."""
 
     def beat(self) -> None:
-        """All is well."""
+        """A cycle has ended, or a try to be elected."""
         self._last = time.monotonic()
 
-    def check(self, **_: object) -> str:
-        """For the liveness probe. Raises RuntimeError when the planning thread is stuck or gone."""
-        age = time.monotonic() - self._last
-        if age > STUCK_AFTER:
-            raise RuntimeError(f"no cycle has ended for {age:.0f} s")
-        return f"{age:.0f} s"
+    def probe(self) -> ProbeResult:
+        """Unhealthy when the planning thread or Kopf is stuck or gone, or when the Lease can't be had."""
+        silent_seconds = time.monotonic() - self._last
+        if silent_seconds > STUCK_AFTER:
+            return ProbeResult(False, f"Stuck: no cycle has ended for {silent_seconds:.0f} s")
+        if not self._loop_answers():
+            return ProbeResult(False, f"Stuck: watches have not been served for {LOOP_ANSWERS_WITHIN:.0f} s")
+        state = self._election.state
+        return ProbeResult(state.is_healthy, f"{state.reason}: {state.message}")
+
+    def _loop_answers(self) -> bool:
+        """Whether Kopf's event loop takes a call, where it has begun."""
+        if self.loop is None:
+            return True
+        answered = threading.Event()
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and the process ends
+            self.loop.call_soon_threadsafe(answered.set)
+        return answered.wait(LOOP_ANSWERS_WITHIN)
 
 
-def _watch(world: World, pulse: Pulse) -> None:
-    """Kopf's part: keep the mirror, answer probes. Handlers never plan."""
+def _watch(world: World) -> None:
+    """Kopf's part: keep the mirror. Handlers never plan."""
     for kind in KINDS:
         kopf.on.event(GROUP, VERSION, kind, id=kind)(on_watch_event(world.mirror, kind))
-    kopf.on.probe(id="cycle")(pulse.check)
 
     if world.settings.admission is not None:
         admission.register(world)
@@ -153,25 +176,32 @@ def _watch(world: World, pulse: Pulse) -> None:
         settings.networking.error_backoffs = [1, 2, 5, 10]
 
 
-def _lead(world: World, stop: threading.Event, pulse: Pulse, metrics: Metrics) -> None:
+def _lead(world: World, election: Election, stop: threading.Event, pulse: Pulse, metrics: Metrics) -> None:
     """Wait for the Lease, then run cycles while it is held; without it, end the process."""
-    election = Election(world.kube, world.settings.namespace, world.settings.identity, world.settings.lease)
-    _log.info("standing ready as %s", election.identity)
     if election.wait(stop, pulse.beat):
         _log.info("leading as %s", election.identity)
-        lost = threading.Event()
-        keeper = threading.Thread(target=_keep, args=(election, stop, lost), name="lease", daemon=True)
+        lost, over = threading.Event(), threading.Event()
+        keeper = threading.Thread(target=_keep, args=(world, election, lost, over), name="lease", daemon=True)
         keeper.start()
         _cycles(world, lambda: stop.is_set() or lost.is_set(), pulse, metrics)
+        over.set()
         election.release()
         if not stop.is_set():
             _log.error("the Lease was lost: stopping, so that two hubs never lead")
     stop.set()
 
 
-def _keep(election: Election, stop: threading.Event, lost: threading.Event) -> None:
-    election.keep(stop)
+def _keep(world: World, election: Election, lost: threading.Event, over: threading.Event) -> None:
+    """Renew the Lease until the cycles are over. Once it is lost, end a cycle that does not end by itself in time."""
+    election.keep(over)
+    if over.is_set():
+        return
     lost.set()
+    world.mirror.asked.set()
+    world.mirror.changed.set()
+    if not over.wait(election.seconds_to_end):
+        _log.critical("the Lease was lost, and a cycle goes on: ending at once, so that two hubs never lead")
+        os._exit(1)  # a hub may be killed at any moment, and nothing else ends what another thread waits for
 
 
 def _cycles(world: World, stopped: Callable[[], bool], pulse: Pulse, metrics: Metrics) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.api.spoke import PoolStatus, SpokeStatus
 from carbonfleet.clock import Clock
+from carbonfleet.probes import ProbeResult
 from carbonfleet.spoke.admission import Refusal
 from carbonfleet.spoke.decide import Known, Sight, Standing, standing_of
 from carbonfleet.spoke.errors import RuntimeAwayError, SyncError
@@ -29,6 +30,7 @@ from carbonfleet.spoke.wanted import WantedSet, read_folder
 logger = logging.getLogger(__name__)
 
 _MOST_PROBLEMS: Final = 16
+_MOST_SILENT_SECONDS: Final = 180.0
 _RUNTIME_AWAY: Final = Standing(
     AttemptPhase.UNKNOWN, "RuntimeUnreachable", "the runtime does not answer; it may well go on"
 )
@@ -71,9 +73,10 @@ class Agent:
             stop.wait(self._settings.poll_seconds)
         self.close()
 
-    def silent_seconds(self) -> float:
-        """Real seconds since the last pass ended."""
-        return time.monotonic() - self._passed_at
+    def probe(self) -> ProbeResult:
+        """Healthy as long as passes end; Git, hub or runtime may be away."""
+        silent_seconds = time.monotonic() - self._passed_at
+        return ProbeResult(silent_seconds < _MOST_SILENT_SECONDS, f"last pass {silent_seconds:.0f} s ago")
 
     def cycle(self) -> None:
         """One pass: each step does what it can, whatever the steps before it could not."""
