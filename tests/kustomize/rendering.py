@@ -1,15 +1,15 @@
 """Renders the overlays with the real kubectl, once for all tests."""
 
 import os
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from fixtures.rendered import KUSTOMIZE, kustomize
+from fixtures.rendered import ROOT as ROOT
+
 OVERLAYS = {
     "hub": "hub",
     "agent": "spoke/agent",
@@ -19,17 +19,11 @@ OVERLAYS = {
     "applicationset": "argocd-applicationset",
 }
 SPOKES = ("agent", "flux", "argocd")
-KUBECTL = Path(sys.executable).parent / "kubectl"
 
 
-@cache
 def render(overlay: str) -> tuple[dict[str, Any], ...]:
     """The objects of an overlay."""
-    folder = ROOT / "kustomize" / "overlays" / OVERLAYS[overlay]
-    done = subprocess.run([KUBECTL, "kustomize", str(folder)], capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
-    assert "deprecated" not in done.stderr.lower(), done.stderr
-    return tuple(yaml.safe_load_all(done.stdout))
+    return kustomize(KUSTOMIZE / "overlays" / OVERLAYS[overlay])
 
 
 def find(overlay: str, kind: str, name: str = "") -> dict[str, Any]:

@@ -1,37 +1,21 @@
 """The hub with every component: what is called is open, and nothing else."""
 
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-import yaml
-from rendering import KUBECTL, ROOT
 
 from carbonfleet.cli import app
 from carbonfleet.hub.admission import HANDLER
+from fixtures.rendered import overlay
 
 COMPONENTS = ("signing", "reviewing", "admitting")
 
 
 @pytest.fixture(scope="module")
 def things(tmp_path_factory) -> list[dict[str, Any]]:
-    """The objects of the hub's overlay with all components."""
-    folder: Path = tmp_path_factory.mktemp("all")
-    kustomize = os.path.relpath((ROOT / "kustomize").resolve(), folder.resolve())
-    (folder / "kustomization.yaml").write_text(
-        yaml.safe_dump(
-            {
-                "resources": [f"{kustomize}/base/hub"],
-                "components": [f"{kustomize}/components/{name}" for name in COMPONENTS],
-            }
-        )
-    )
-    done = subprocess.run([KUBECTL, "kustomize", str(folder)], capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
+    """The objects of the hub with all components."""
+    return list(overlay(tmp_path_factory.mktemp("all"), ["base/hub"], COMPONENTS))
 
 
 def of_kind(things: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
