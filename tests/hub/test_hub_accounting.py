@@ -7,7 +7,7 @@ import pytest
 from hub_values import NOON, body, report
 
 from carbonfleet.api import CarbonTrainingJob
-from carbonfleet.hub.accounting import Attempt, account, figures_of
+from carbonfleet.hub.accounting import Attempt, account, figures_of, is_beyond_hardware
 from carbonfleet.ledger import Intensities, settlement
 from carbonfleet.placement import Assumptions
 from fixtures.fleet_values import facts_of
@@ -17,6 +17,7 @@ GRAMS = {"NO-NO1": (30.0, 50.0), "US-MIDA-PJM": (500.0, 400.0)}
 """Of the hours from 11 and from 12 on."""
 BARE = Assumptions(embodied_share=0)
 MEASURED = {
+    "gpus": 4,
     "end_time": NOON + timedelta(hours=2),
     "energy": {"method": "nvml", "kwh": 3.0, "samples": [{"time": NOON + timedelta(hours=1), "energy_kwh": 1.0}]},
 }
@@ -88,6 +89,33 @@ def test_the_figures_of_a_job_are_those_of_all_its_attempts():
     assert figures.baseline_grams_co2e == pytest.approx(3900)
     assert figures.saved_percent == pytest.approx(91.5, abs=0.05)
     assert figures.grams_per_kwh == pytest.approx(50)
+
+
+@pytest.mark.parametrize(
+    ("said", "counts"),
+    [
+        ({"method": "nvml", "kwh": 4.8}, True),
+        ({"method": "nvml", "kwh": 5.0}, False),
+        ({"method": "dcgm", "samples": [{"time": NOON + timedelta(hours=2), "energy_kwh": 5.0}]}, False),
+        ({"method": "rapl", "kwh": 7.5}, True),
+        ({"method": "rapl", "kwh": 8.0}, False),
+        ({"method": "nvml", "kwh": 1e308}, False),
+        ({"method": "nvml", "kwh": float("inf")}, False),
+        ({"method": "estimate", "kwh": 1e308}, True),
+    ],
+)
+def test_no_meter_counts_more_than_four_boards_of_400_watts_can_draw_in_two_hours(said, counts):
+    pool = CLUSTERS["no-osl-1"].pools[0]
+    told = report("Succeeded", **(MEASURED | {"energy": said}))
+    assert is_beyond_hardware(told, pool) is not counts
+    assert (entry_of(energy=said).energy_method == "estimate") is (not counts or said["method"] == "estimate")
+
+
+def test_a_model_that_no_profile_tells_of_may_draw_as_much_as_any():
+    pool = CLUSTERS["no-osl-1"].pools[0].model_copy(update={"gpu_type": "X9000"})
+    told = report("Succeeded", **(MEASURED | {"energy": {"method": "nvml", "kwh": 40.0}}))
+    assert not is_beyond_hardware(told, pool)
+    assert is_beyond_hardware(told, pool.model_copy(update={"peak_watts": 1400.0}))
 
 
 PAUSED = {

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hub_values import NOON, UID, body, in_git, placement, report, report_body
+from hub_values import NOON, UID, body, in_git, placement, report, report_body, tip
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -14,6 +14,7 @@ from carbonfleet.api.report import AttemptPhase, Stint
 from carbonfleet.fleet import object_name, placement_id
 from carbonfleet.hub import reports
 from carbonfleet.hub.reports import Accepted, accepted, read
+from fixtures.fleet_values import facts_of
 
 HOUR = timedelta(hours=1)
 LATER = NOON + 2 * HOUR
@@ -130,6 +131,17 @@ def test_gpus_pool_and_job_are_those_of_git():
             "which counts",
         )
     }
+
+
+def test_energy_beyond_the_hardware_is_left_out_and_named():
+    facts = facts_of("no-osl-1")
+    git = replace(in_git(placement()), tip=tip(placement(), clusters={"no-osl-1": facts}))
+    lie = report("Succeeded", end_time=LATER, observed_at=LATER, energy={"method": "nvml", "kwh": 1e9})
+    found = accept(lie, git=git)
+    assert found.reports[UID].energy is None
+    assert found.problems["no-osl-1"][0].endswith(
+        "counts more energy than its GPUs can draw: their profile's estimate is taken"
+    )
 
 
 def test_times_lie_between_the_commit_and_now():

@@ -26,6 +26,21 @@ def test_a_repeat_adds_nothing(ledger):
     assert [line.grams for line in ledger.entries()] == [100.0]
 
 
+@pytest.mark.parametrize("other", [{"job_uid": "uid-2"}, {"placement_id": "other"}, {"attempt": 2}])
+def test_an_id_that_is_here_for_another_attempt_is_an_error_and_nothing_is_written(ledger, other):
+    ledger.record(entry())
+    with pytest.raises(LedgerError, match="attempt:1 is here for another attempt"):
+        ledger.record_all([entry(2), entry(**other)])
+    assert list(ledger.entries()) == [entry()]
+
+
+def test_one_id_twice_in_one_batch_is_an_error_where_the_attempts_differ(ledger):
+    assert ledger.record_all([entry(), entry()]) == 1
+    with pytest.raises(LedgerError, match="attempt:3 is here for another attempt"):
+        ledger.record_all([entry(3), entry(3, job_uid="uid-2")])
+    assert list(ledger.entries()) == [entry()]
+
+
 def test_a_correction_stands_beside_what_it_corrects(ledger):
     later = settled(entry(), grams=120.0)
     ledger.record(entry())

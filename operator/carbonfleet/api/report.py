@@ -1,9 +1,9 @@
 """TrainingReport: what a spoke says of one attempt, written by that spoke alone."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from carbonfleet.api.wire import Digest, Foreign, Metadata, Name, Text, Time, Uid, Wire, cel
 
@@ -35,6 +35,16 @@ class EnergyMethod(StrEnum):
     ESTIMATE = "estimate"
 
 
+MOST_STEPS: Final = 10**12
+"""Of a training: 300,000 years at ten a second, and far from what a float can't hold."""
+
+
+class Measured(Wire):
+    """What was read from a meter or a training: figures, never infinities."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
 class JobRef(Wire):
     """The job that an attempt belongs to."""
 
@@ -46,12 +56,12 @@ class JobRef(Wire):
     """The job's UID, which tells it from an earlier one of the same name."""
 
 
-class Progress(Wire):
+class Progress(Measured):
     """How far the training is."""
 
-    step: Annotated[int, Field(ge=0)] = 0
+    step: Annotated[int, Field(ge=0, le=MOST_STEPS)] = 0
     """Optimiser steps done."""
-    total_steps: Annotated[int, Field(ge=0)] = 0
+    total_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)] = 0
     """Steps of the whole run; 0 while unknown."""
     train_loss: float | None = None
     """Loss on the training split, lately."""
@@ -65,12 +75,12 @@ class Progress(Wire):
     """When the attempt's first step was done: less its start, what loading cost; less the job's creation, the wait."""
 
 
-class Checkpoint(Wire):
+class Checkpoint(Measured):
     """The last good checkpoint."""
 
     uri: Text
     """Where it is stored."""
-    step: Annotated[int, Field(ge=0)]
+    step: Annotated[int, Field(ge=0, le=MOST_STEPS)]
     """The step that it was taken after."""
     digest: Digest | None = None
     """Of its content."""
@@ -78,7 +88,7 @@ class Checkpoint(Wire):
     """When it was written."""
 
 
-class PowerSample(Wire):
+class PowerSample(Measured):
     """Energy used since the attempt began, at a moment."""
 
     time: Time
@@ -87,7 +97,7 @@ class PowerSample(Wire):
     """Energy since the attempt began."""
 
 
-class Energy(Wire):
+class Energy(Measured):
     """Energy of the attempt's machines, without the building (no PUE)."""
 
     method: EnergyMethod

@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from carbonfleet.api.cluster import GpuPool
 from carbonfleet.api.job_status import PlacementStatus
 from carbonfleet.api.wire import Metadata
 from carbonfleet.fleet import Placement, Stood, Tip
@@ -29,6 +30,8 @@ class Placed:
     """Empty where its file can't be read any more."""
     gpus: int = 0
     """0 where its file can't be read any more."""
+    hardware: GpuPool | None = None
+    """The pool as its cluster file declares it; None where it does no more."""
     not_before: tuple[datetime, ...] = ()
     """When the job was created and the attempt committed, as far as is known: it can't have begun before."""
 
@@ -103,6 +106,7 @@ class PlacedInGit:
             attempt=was.attempt,
             placement_id=was.placement_id,
             pool=was.pool if isinstance(was, PlacementStatus) else "",
+            hardware=self._pool(was.cluster, was.pool) if isinstance(was, PlacementStatus) else None,
             not_before=self._not_before(uid, was.placement_id),
         )
 
@@ -116,8 +120,13 @@ class PlacedInGit:
             placement_id=file.placement_id,
             pool=file.pool,
             gpus=file.gpus,
+            hardware=self._pool(file.cluster, file.pool),
             not_before=self._not_before(file.uid, file.placement_id),
         )
+
+    def _pool(self, cluster: str, name: str) -> GpuPool | None:
+        facts = self.tip.clusters.get(cluster) if self.tip else None
+        return next((pool for pool in facts.pools if pool.name == name), None) if facts else None
 
     def _not_before(self, uid: str, placement_id: str) -> tuple[datetime, ...]:
         commits = (one.committed_at for one in self.history(uid) if one.placement_id == placement_id)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from carbonfleet.api import TrainingReport
 from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec, Stint
+from carbonfleet.hub.accounting import is_beyond_hardware
 from carbonfleet.hub.mirror import REPORTS, Mirror
 from carbonfleet.hub.placed import LONG_AGO, Placed, PlacedInGit
 from carbonfleet.kube import Object
@@ -203,8 +204,12 @@ def bounded(spec: ReportSpec, placed: Placed, seen_at: datetime) -> tuple[Report
         "observed_at": span.within(spec.observed_at),
     }
     inner = {"progress": _progress(spec, span), "checkpoint": _checkpoint(spec, span), "energy": _energy(spec, span)}
-    found = {**claims, **moments, **inner}
-    return spec.model_copy(update=found), (*_false(spec, claims), *_skewed(spec, span))
+    found = spec.model_copy(update={**claims, **moments, **inner})
+    wrong = (*_false(spec, claims), *_skewed(spec, span))
+    if placed.hardware is not None and is_beyond_hardware(found, placed.hardware):
+        wrong += ("counts more energy than its GPUs can draw: their profile's estimate is taken",)
+        found = found.model_copy(update={"energy": None})
+    return found, wrong
 
 
 def _job_of(said: JobRef, placed: Placed) -> JobRef:

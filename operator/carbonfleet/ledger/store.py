@@ -78,13 +78,21 @@ class Ledger:
         return self._version
 
     def record(self, entry: Entry) -> bool:
-        """Add a line, durable when this returns; False when a line of this id stood there already."""
+        """Add a line, durable when this returns; False when the line of this attempt stood there already."""
         return self.record_all([entry]) == 1
 
     def record_all(self, entries: Iterable[Entry]) -> int:
-        """Add lines in one transaction; how many were new."""
+        """Add lines in one transaction; how many were new. A repeat adds nothing, whatever its figures.
+
+        All or nothing: raises LedgerError where an id is here already for another attempt.
+        """
         with _told("the ledger can't be written"), self._engine.begin() as connection:
-            added = sum(self._insert(connection, rows) for rows in _chunks(map(row_of, entries)))
+            added = 0
+            for chunk in _chunks(entries):
+                fresh = self._insert(connection, [row_of(entry) for entry in chunk])
+                if fresh < len(chunk):
+                    _refuse_other_attempts(connection, chunk)
+                added += fresh
         self._changed(added)
         return added
 
@@ -192,6 +200,22 @@ def _parsed(lines: Iterable[str]) -> Iterator[Entry]:
                 yield entry_of(json.loads(line))
             except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
                 raise LedgerError(f"line {number} is no entry of a ledger: {type(error).__name__}: {error}") from error
+
+
+def _refuse_other_attempts(connection: sa.Connection, entries: Sequence[Entry]) -> None:
+    """One id never stands for two attempts: the second would be lost."""
+    statement = sa.select(ENTRIES).where(ENTRIES.c.id.in_({entry.id for entry in entries}))
+    known = {row.id: _attempt_of(entry_of(row._asdict())) for row in connection.execute(statement)}
+    for entry in entries:
+        if known[entry.id] != _attempt_of(entry):
+            raise LedgerError(
+                f"entry {entry.id} is here for another attempt, and that of {entry.namespace}/{entry.job} was not "
+                "written: see with `carbonfleet report` which of them ran"
+            )
+
+
+def _attempt_of(entry: Entry) -> tuple[str, str, str, int]:
+    return entry.kind.value, entry.placement_id, entry.job_uid, entry.attempt
 
 
 def _refuse_other_figures(connection: sa.Connection, entries: Sequence[Entry]) -> None:
