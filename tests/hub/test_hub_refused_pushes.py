@@ -1,0 +1,76 @@
+"""A Git server that refuses what one job brings: that job hears it, and no other waits."""
+
+import pytest
+
+from carbonfleet.api.job_status import Phase
+from fixtures.hub_process import condition
+
+LEAK = {"model": "acme/base", "dataset": {"name": "s3://NOT-TO-BE-PUSHED/train.jsonl"}}
+CONTENT = r"""
+while read old new ref; do
+  expr "$new" : '0*$' > /dev/null && continue
+  if git log --patch "$new" --not --all | grep -q NOT-TO-BE-PUSHED; then
+    echo "GH013: Repository rule violations found for $ref. Push cannot contain secrets" >&2; exit 1
+  fi
+done
+"""
+NAMES = r"""
+while read old new ref; do
+  if git diff --name-only "$old" "$new" | grep -q '/jobs/[^/]*/secret-'; then
+    echo "GitLab: File name matched by the prohibited list: secret-" >&2; exit 1
+  fi
+done
+"""
+
+
+@pytest.mark.xfail(strict=True, reason="a refused batch is not split")
+@pytest.mark.parametrize(
+    ("hook", "name", "workload"),
+    [(CONTENT, "leaky", LEAK), (NAMES, "secret-model", {"model": "acme/base", "dataset": {"name": "acme/data"}})],
+    ids=["content", "name"],
+)
+def test_a_placement_that_the_server_refuses_holds_up_no_other(hub, hook, name, workload):
+    hub.house.git.hook("pre-receive", hook)
+    hub.house.submit(name, workload=workload)
+    for number in range(5):
+        hub.house.submit(f"fine-{number}")
+    hub.step(times=4, minutes=2)
+    assert [hub.phase(f"fine-{number}") for number in range(5)] == [Phase.SUCCEEDED] * 5
+    assert (hub.phase(name), hub.reason(name, "Committed")) == (Phase.PENDING, "DirectPushForbidden")
+    assert "GitLab" in (said := condition(hub.house.job(name), "Committed").message) or "GH013" in said
+    hub.house.delete(name)
+    hub.step(times=2, minutes=2)
+    assert hub.phase(name) is None
+
+
+@pytest.mark.xfail(strict=True, reason="a refused batch is not split")
+def test_a_job_that_ends_leaves_git_though_another_is_refused(hub):
+    hub.house.submit("runs", play="hold")
+    hub.step(times=3)
+    hub.house.git.hook("pre-receive", CONTENT)
+    hub.house.submit("leaky", workload=LEAK)
+    hub.step(minutes=2)
+    hub.house.delete("runs")
+    hub.step(times=4, minutes=2)
+    assert (hub.phase("runs"), hub.house.placements("runs")) == (None, [])
+    assert hub.reason("leaky", "Committed") == "DirectPushForbidden"
+
+
+def test_a_server_that_refuses_everything_is_asked_little(hub):
+    asked = hub.house.root / "asked"
+    hub.house.git.hook("pre-receive", f"echo >> {asked}; echo protected branch >&2; exit 1")
+    for number in range(16):
+        hub.house.submit(f"held-{number}")
+    hub.step(minutes=2)
+    assert {hub.reason(f"held-{number}", "Committed") for number in range(16)} == {"DirectPushForbidden"}
+    assert len(asked.read_text().splitlines()) <= 8
+
+
+@pytest.mark.xfail(strict=True, reason="one refused branch stops all proposals")
+def test_a_proposal_that_the_server_refuses_holds_up_no_other(hub):
+    hub.house.git.hook("pre-receive", CONTENT)
+    hub.house.submit("leaky", review="required", workload=LEAK)
+    hub.house.submit("zfine", review="required")
+    hub.step(times=2, minutes=2)
+    assert (hub.phase("zfine"), hub.reason("zfine")) == (Phase.PROPOSED, "AwaitingReview")
+    assert hub.reason("leaky") == "DirectPushForbidden"
