@@ -68,10 +68,10 @@ def moved(thief) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.mark.xfail(strict=True, reason="redirects are followed with the token")
 WORK = {"fetch": Repository.fetch, "publish": lambda repository: repository.publish([place("llama")])}
 
 
+@pytest.mark.xfail(strict=True, reason="redirects are followed with the token")
 @pytest.mark.parametrize("work", WORK)
 def test_a_token_goes_to_no_host_that_a_redirect_names(moved, thief, tmp_path, work):
     (tmp_path / "token").write_text("SECRET-TOKEN")

@@ -133,7 +133,8 @@ class Agent:
         else:
             context = self._context()
             for name, sight in self._view.sights().items():
-                self._keep(name, sight, context)
+                with self._view.only(name, "it can't be reported"):
+                    self._keep(name, sight, context)
         self._memory.save(self._wanted.placements if self._wanted else ())
 
     def _keep(self, name: str, sight: Sight, context: Context) -> None:
@@ -178,6 +179,7 @@ class Agent:
             *(link.problem for link in (self._git, self._runtime_link)),
             *(self._wanted.problems if self._wanted else ()),
             *(self._view.observed.blind.values() if self._view.observed else ()),
+            *self._view.faults.values(),
             self._memory.problem,
             self._executor.allow_list_problem(),
             *self._outbox.rejected.values(),

@@ -39,18 +39,23 @@ class Executor:
             return refused
         held = view.held()
         for name, sight in view.sights().items():
-            action = action_of(sight)
-            if action is Action.START and sight.wanted is not None:
-                refusal = self._refusal(view, sight.wanted, held)
-                if refusal is None or (self.settings.watch_only and not refusal.is_final):
-                    refusal = self._start(sight, context)
-                if refusal is not None:
+            with view.only(name, "it can't be acted on"):
+                action = action_of(sight)
+                if action is not Action.START or sight.wanted is None:
+                    self._ask(action, sight)
+                elif (refusal := self._begin(view, sight, sight.wanted, held, context)) is not None:
                     refused[name] = refusal
                 else:
                     held[sight.wanted.placement.pool] += sight.wanted.placement.gpus
-            else:
-                self._ask(action, sight)
         return refused
+
+    def _begin(
+        self, view: View, sight: Sight, wanted: Wanted, held: Mapping[str, int], context: Context
+    ) -> Refusal | None:
+        refusal = self._refusal(view, wanted, held)
+        if refusal is None or (self.settings.watch_only and not refusal.is_final):
+            return self._start(sight, context)
+        return refusal
 
     def allow_list_problem(self) -> str:
         """What is wrong with the admin's list; empty when nothing is."""

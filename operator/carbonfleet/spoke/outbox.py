@@ -135,7 +135,7 @@ class Outbox:
         last, waited = self._beat, time.monotonic() - self._beat_at
         if last is None or last.heartbeat_time is None:
             return True
-        silent = self.clock.now() - last.heartbeat_time
+        silent = abs(self.clock.now() - last.heartbeat_time)  # a clock that was set back is no reason to be silent
         if silent >= timedelta(seconds=self.settings.heartbeat_seconds):
             return waited >= self.settings.heartbeat_least_seconds
         return waited >= _STATUS_SECONDS and _facts(status) != _facts(last)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ LEASE: Final = "LEASE"
 _MOST_BYTES: Final = 1_000_000
 _S3: Final = {"config_kwargs": {"connect_timeout": 5, "read_timeout": 10, "retries": {"max_attempts": 1}}}
 """The agent has other things to do than to wait for a store."""
+MOST_STEPS: Final = 1 << 53
+"""Whole numbers that every reader of JSON holds exactly."""
 _PROGRESS_LINE = re.compile(r"LORA_PROGRESS (\{.*\})\s*$", re.MULTILINE)
 _FAILURE = re.compile(r"LORA_FAILURE (\{.*\})\s*$", re.MULTILINE)
 
@@ -47,8 +50,8 @@ class _Numbers(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
     attempt: int
-    step: int = Field(0, ge=0)
-    total_steps: int = Field(0, ge=0)
+    step: int = Field(0, ge=0, le=MOST_STEPS)
+    total_steps: int = Field(0, ge=0, le=MOST_STEPS)
     train_loss: float | None = None
     initial_validation_loss: float | None = None
     validation_loss: float | None = None
@@ -101,9 +104,15 @@ def output_place(store: Path, uri: str, uid: str) -> str:
 
 
 def reader_of(place: str) -> Read:
-    """Reads the output of a place: a folder of this machine, or an object store where this machine has the means."""
-    if "://" in place:
+    """Reads the output of a place: a folder of this machine, or of S3 where this machine has the means.
+
+    A placement may name any URL, and the agent stands where its tenants do not: it asks no other server for them.
+    What they save elsewhere is known from the log.
+    """
+    if place.startswith("s3://"):
         return lambda name: _fetched(f"{place}/{name}")
+    if "://" in place:
+        return lambda _name: None
 
     def read(name: str) -> bytes | None:
         try:
@@ -120,8 +129,7 @@ def _fetched(url: str) -> bytes | None:
     try:
         import fsspec
 
-        means = _S3 if url.startswith("s3://") else {}
-        fs, path = fsspec.core.url_to_fs(url, **means)
+        fs, path = fsspec.core.url_to_fs(url, **_S3)
         return bytes(fs.cat_file(path, end=_MOST_BYTES))
     except Exception:  # noqa: BLE001  # every store has its own errors, and all of them mean the same here
         return None
@@ -177,7 +185,7 @@ def _progress(numbers: _Numbers, clock: Clock) -> Progress:
     """Rounded as far as anybody reads them; the output keeps every digit."""
     said = numbers.model_dump(include=set(Progress.model_fields))
     if numbers.started_at is not None and numbers.first_step_seconds is not None:
-        said["first_step_time"] = clock.at(numbers.started_at.timestamp() + numbers.first_step_seconds)
+        said["first_step_time"] = _moment(numbers.started_at.timestamp() + numbers.first_step_seconds, clock)
     return Progress(**{name: round(value, 4) if isinstance(value, float) else value for name, value in said.items()})
 
 
@@ -186,12 +194,19 @@ def _energy(numbers: _Numbers, clock: Clock, *, is_whole: bool = False) -> Energ
     measured = {method.value for method in EnergyMethod} - {EnergyMethod.ESTIMATE.value}
     if numbers.energy_kwh is None or numbers.energy_source not in measured:
         return Energy(method=EnergyMethod.ESTIMATE)
-    samples: tuple[PowerSample, ...] = ()
-    if numbers.updated_at is not None:
-        at = clock.at(numbers.updated_at.timestamp())
-        samples = (PowerSample(time=at, energy_kwh=numbers.energy_kwh),)
+    at = _moment(numbers.updated_at.timestamp(), clock) if numbers.updated_at is not None else None
+    samples = (PowerSample(time=at, energy_kwh=numbers.energy_kwh),) if at is not None else ()
     total = numbers.energy_kwh if is_whole or not samples else None
     return Energy(method=EnergyMethod(numbers.energy_source), kwh=total, samples=samples)
+
+
+def _moment(real_seconds: float, clock: Clock) -> datetime | None:
+    """A moment that a training names, by `clock` and no later than now; None for one before there were such clocks."""
+    try:
+        moment = clock.at(real_seconds)
+    except (OverflowError, ValueError):
+        return None if real_seconds < 0 else clock.now()
+    return min(moment, clock.now()) if moment.year >= 1970 else None
 
 
 def _checkpoint(data: bytes | None, place: str) -> Checkpoint | None:

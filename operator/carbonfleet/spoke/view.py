@@ -1,13 +1,19 @@
 """Everything that the agent sees in one pass: Git, the runtime and its own memory, attempt by attempt."""
 
+import logging
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from carbonfleet.spoke.decide import Sight
+from carbonfleet.spoke.errors import RuntimeAwayError
 from carbonfleet.spoke.memory import Memory
 from carbonfleet.spoke.output import Findings
 from carbonfleet.spoke.runtime import Observed, Runtime, Scope
 from carbonfleet.spoke.wanted import Wanted, WantedSet
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -18,6 +24,8 @@ class View:
     memory: Memory
     wanted: WantedSet | None
     observed: Observed | None = None
+    faults: dict[str, str] = field(default_factory=dict)
+    """By attempt: what about it nobody foresaw; it is left as it is, and the others go on."""
     _found: dict[str, Findings] = field(default_factory=dict)
 
     def scope(self) -> Scope:
@@ -44,8 +52,21 @@ class View:
     def findings(self, name: str) -> Findings:
         """What the attempt's output says; read once in a pass, and no more once it is over."""
         if name not in self._found:
-            self._found[name] = self._look(name)
+            self._found[name] = Findings()
+            with self.only(name, "its output can't be read"):
+                self._found[name] = self._look(name)
         return self._found[name]
+
+    @contextmanager
+    def only(self, name: str, what: str) -> Iterator[None]:
+        """Whatever goes wrong with one attempt is that attempt's fault alone; a runtime that is away is not."""
+        try:
+            yield
+        except RuntimeAwayError:
+            raise
+        except Exception as error:
+            logger.warning("%s: %s", name, what, exc_info=error)
+            self.faults[name] = f"{name}: {what}: {type(error).__name__}: {error}"
 
     def _sight(self, name: str) -> Sight:
         known = self.memory.get(name)
