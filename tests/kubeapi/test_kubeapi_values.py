@@ -1,4 +1,4 @@
-"""The pure parts, by value: field sets, patches, JSONPath, selectors, ages, protobuf."""
+"""The pure parts, by value: patches, JSONPath, selectors, pruning, ages, protobuf."""
 
 import pytest
 from hypothesis import given
@@ -8,57 +8,9 @@ from kubeapi.errors import ApiError
 from kubeapi.handlers import protobuf
 from kubeapi.handlers.table import human_duration
 from kubeapi.jsonpath import find
-from kubeapi.managedfields.fieldset import changes, fields_of, readable, set_of, trie_of
 from kubeapi.patch import apply_json_patch, apply_merge_patch, apply_strategic_patch
-from kubeapi.schema import compile_pattern, compile_schema
-from kubeapi.selectors import all_of, parse_labels
-
-ELEMENTS = st.sampled_from(["f:a", "f:b", 'k:{"name":"x"}', 'v:"x"'])
-
-
-@given(st.sets(st.lists(ELEMENTS, min_size=1, max_size=4).map(tuple)))
-def test_a_set_of_fields_survives_its_trie(fields):
-    assert fields_of(trie_of(fields)) == fields
-
-
-def test_a_field_is_a_member_beside_those_below_it():
-    assert trie_of({("f:a",), ("f:a", "f:b"), ("f:c", "f:d")}) == {"f:a": {".": {}, "f:b": {}}, "f:c": {"f:d": {}}}
-
-
-PORTS = compile_schema(
-    {
-        "type": "object",
-        "properties": {
-            "ports": {
-                "type": "array",
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["name"],
-                "items": {"type": "object", "properties": {"name": {"type": "string"}, "port": {"type": "integer"}}},
-            },
-            "tags": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
-            "plain": {"type": "array", "items": {"type": "string"}},
-        },
-    }
-)
-
-
-def test_lists_are_owned_by_item_value_or_whole_as_the_schema_says():
-    value = {"ports": [{"name": "http", "port": 80}], "tags": ["a"], "plain": ["x", "y"]}
-    assert readable(set_of(PORTS, value)) == [
-        ".plain",
-        '.ports[name="http"]',
-        '.ports[name="http"].name',
-        '.ports[name="http"].port',
-        '.tags[="a"]',
-    ]
-
-
-def test_a_change_names_what_was_touched_and_what_went():
-    old = {"ports": [{"name": "a", "port": 1}, {"name": "b", "port": 2}], "plain": ["x"]}
-    new = {"ports": [{"name": "a", "port": 3}], "plain": ["x"], "tags": ["t"]}
-    touched, removed = changes(PORTS, old, new)
-    assert readable(touched) == ['.ports[name="a"].port', ".tags", '.tags[="t"]']
-    assert readable(removed) == ['.ports[name="b"]', '.ports[name="b"].name', '.ports[name="b"].port']
+from kubeapi.schema import apply_defaults, compile_pattern, compile_schema, prune
+from kubeapi.selectors import all_of, match_label_selector, parse_labels
 
 
 def test_a_merge_patch_removes_with_null_and_leaves_its_target_alone():
@@ -125,6 +77,36 @@ def test_a_jsonpath_finds(path, found):
 def test_a_label_selector_matches(text, labels, matches):
     selector = all_of(parse_labels(text))
     assert selector({"metadata": {"labels": labels}}) is matches
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "matches"),
+    [("In", ["gold"], True), ("NotIn", ["gold"], False), ("Exists", [], True), ("DoesNotExist", [], False),
+     ("Larger", ["a"], False)],
+)  # fmt: skip
+def test_a_label_selector_of_a_manifest_matches(operator, values, matches):
+    selector = {
+        "matchLabels": {"team": "a"},
+        "matchExpressions": [{"key": "tier", "operator": operator, "values": values}],
+    }
+    assert match_label_selector(selector, {"team": "a", "tier": "gold"}) is matches
+    assert match_label_selector(selector, {"team": "b", "tier": "gold"}) is False
+
+
+def test_an_object_keeps_what_the_schema_names_and_gets_its_defaults():
+    item = {"type": "object", "properties": {"open": {"type": "boolean", "default": True}}}
+    schema = {"type": "object", "properties": {"ports": {"type": "array", "items": item}}}
+    owner = {"kind": "Job", "name": "a", "uid": "1"}
+    obj = {
+        "kind": "W",
+        "metadata": {"name": "a", "nmae": "b", "ownerReferences": [owner]},
+        "ports": [{"oben": 1}],
+        "x": 1,
+    }
+    node = compile_schema(schema)
+    assert prune(node, obj, root=True) == ["metadata.nmae", "ports[0].oben", "x"]
+    apply_defaults(node, obj)
+    assert obj == {"kind": "W", "metadata": {"name": "a", "ownerReferences": [owner]}, "ports": [{"open": True}]}
 
 
 @pytest.mark.parametrize("text", ["a=b=c", "a in x", "(", "a,,b"])

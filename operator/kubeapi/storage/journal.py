@@ -100,7 +100,8 @@ class Journal:
                 done.set_exception(RuntimeError(f"the store cannot write to its disk: {error}"))
                 raise
             self._on_commit(batch)
-            done.set_result(None)
+            if not done.cancelled():
+                done.set_result(None)
 
     def _commit(self, batch: list[Change]) -> None:
         database = self._database
