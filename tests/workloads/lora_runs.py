@@ -21,7 +21,9 @@ from fixtures.kubeapi_server import eventually
 
 # Fork each run from a server that has imported the slow libraries: a real process, without 5 s of imports.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["workloads.lora.train", "workloads.lora.output", "transformers", "peft", "datasets"])
+_PROCESSES.set_forkserver_preload(
+    ["workloads.lora.train", "workloads.lora.training", "transformers", "peft", "datasets"]
+)
 PATIENCE_SECONDS = 300
 
 

@@ -12,8 +12,8 @@ from workloads.lora.data.chats import ROLES
 from workloads.lora.data.order import indexes_of_step
 from workloads.lora.data.rows import TINY_SAMPLES
 from workloads.lora.failure import Failure
+from workloads.lora.model.tiny import tiny_tokenizer
 from workloads.lora.settings import Settings, parse
-from workloads.lora.tiny import tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import lora_runs as runs
 import pytest
-from workloads.lora.energy import Dcgm, NoMeter, Nvml, Rapl, energy_before, open_meter
+from workloads.lora.energy import open_meter
+from workloads.lora.energy.dcgm import Dcgm
+from workloads.lora.energy.meter import NoMeter
+from workloads.lora.energy.nvml import Nvml
+from workloads.lora.energy.rapl import Rapl
+from workloads.lora.training.report import energy_before
 
 GPU = "604ac76c-d9cf-fef3-62e9-d92044ab6e52"
 PYNVML = '''

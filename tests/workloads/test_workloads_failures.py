@@ -110,7 +110,7 @@ def test_too_little_memory_is_told_apart(tmp_path):
 
 
 def test_a_model_that_does_not_fit_into_memory_is_not_an_unknown_one(tmp_path):
-    from workloads.lora.tiny import tiny_model, tiny_tokenizer
+    from workloads.lora.model.tiny import tiny_model, tiny_tokenizer
 
     tiny_model(0).save_pretrained(tmp_path / "model")
     tiny_tokenizer().save_pretrained(tmp_path / "model")
@@ -143,7 +143,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoi
 
 
 def test_a_model_that_is_broken_already_is_noticed_before_the_first_step(tmp_path):
-    from workloads.lora.tiny import tiny_model, tiny_tokenizer
+    from workloads.lora.model.tiny import tiny_model, tiny_tokenizer
 
     model = tiny_model(0)
     model.model.norm.weight.data.fill_(float("nan"))

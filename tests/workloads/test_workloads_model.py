@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from workloads.lora.failure import Failure
 from workloads.lora.model import load_base
-from workloads.lora.tiny import tiny_model, tiny_tokenizer
+from workloads.lora.model.tiny import tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -34,8 +34,7 @@ def evaluate(output: Finished) -> float:
     import torch
 
     from .data import load_data
-    from .distributed import World
-    from .loop import validation_loss
+    from .training import World, validation_loss
 
     world, settings = World.alone(), output.settings
     torch.set_num_threads(1)

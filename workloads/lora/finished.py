@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 
 from .failure import Failure, explain
-from .report import DONE, METRICS
+from .protocol import DONE, METRICS
 from .settings import TINY_MODEL, Settings
 
 ADAPTER, BASE = "adapter", "base"

@@ -14,6 +14,7 @@ from ray.train.torch import TorchTrainer
 from .failure import Failure
 from .settings import Job
 from .stop import stop
+from .storage import Lease, open_store
 
 OFFLINE = {"HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"}
 
@@ -65,22 +66,25 @@ def _pass_on(flag: Any) -> None:  # noqa: ANN401  # Ray's actor handles have no 
 
 def _work(config: dict[str, Any]) -> None:
     """One worker, in a process of Ray's."""
-    os.environ.update(config["environment"])
+    os.environ.update(config["environment"])  # before the libraries that read it when they are imported
     from ray.train import get_context
     from ray.train.torch import get_device
-
-    from .distributed import World
-    from .train import train
 
     def watch() -> None:
         ray.get(config["flag"].wait.remote())
         stop.event.set()
 
-    context = get_context()
-    first = context.get_local_rank() == 0
-    world = World(context.get_world_rank(), context.get_world_size(), get_device(), first)
     threading.Thread(target=watch, daemon=True).start()
-    train(config["job"], world, config["started"])
+    job: Job = config["job"]
+    context = get_context()
+    store = open_store(job.output)
+    lease = Lease.take(store, job.attempt, job.settings.digest) if context.get_world_rank() == 0 else None
+
+    from .training import World, train
+
+    first_on_node = context.get_local_rank() == 0
+    world = World(context.get_world_rank(), context.get_world_size(), get_device(), first_on_node)
+    train(job, world, store, lease, config["started"])
 
 
 def _environment() -> dict[str, str]:

@@ -1,30 +1,25 @@
-"""Train a LoRA adapter: settings, model, data, what learns, where it was left, the loop.
+"""Train a LoRA adapter: read the settings, see whether it is done already, train, and say how it ended.
 
 LORA_CONFIG='{"model": "...", "dataset": {"name": "..."}}' LORA_OUTPUT=DIR python -m workloads.lora.train
+
+What slow libraries are needed for is in `training`, which `launch` imports: a wrong setting or a finished job answers
+without them.
 """
 
 import argparse
 import gc
 import json
-import math
 import os
 import signal
 import sys
-import warnings
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .failure import Failure, explain
-from .lease import Lease
-from .report import DONE, FAILURE, PROGRESS, Report, encode, process_started, tell
+from .protocol import DONE, FAILURE, encode, print_line
 from .settings import Job, read_job
 from .stop import stop
-from .store import Store, open_store
-
-if TYPE_CHECKING:  # slow to import: a wrong setting or a finished job answers without them
-    from .distributed import World
-
-DEFAULT_EPOCHS = 3.0
+from .storage import Lease, Store, open_store
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         job = read_job(given.config, given.output, given.attempt)
         store = open_store(job.output)
         if not is_finished(store, job):
-            start(job)
+            launch(job, store)
     except BaseException as error:  # noqa: BLE001  # every end has a reason, a sentence and an exit code
         early = stop.asked and not stop.heeded_by_loop  # an import that was cut short says something else
         failure = Failure("Stopped", "asked to stop before the first step") if early else explain(error)
@@ -72,7 +67,7 @@ def report_failure(failure: Failure, job: Job | None, store: Store | None) -> No
         "attempt": job.attempt if job else None,
     }
     print(failure, file=sys.stderr, flush=True)
-    tell("FAILURE", news)
+    print_line("FAILURE", news)
     if store is None or failure.reason == "Fenced":
         return
     try:
@@ -81,77 +76,27 @@ def report_failure(failure: Failure, job: Job | None, store: Store | None) -> No
         print(f"{FAILURE} could not be written: {error}", file=sys.stderr, flush=True)
 
 
-def start(job: Job) -> None:
+def launch(job: Job, store: Store) -> None:
     """Train in this process, or through Ray Train where more workers are asked for."""
     if job.settings.training.workers > 1:
         from .on_ray import train_on_ray
 
         train_on_ray(job, process_started())
-    else:
-        from .distributed import World
-
-        train(job, World.alone(), process_started())
-
-
-def train(job: Job, world: "World", started: float) -> None:
-    """One worker's part; the first worker holds the lease and writes for all."""
-    settings, plan = job.settings, job.settings.training
-    store = open_store(job.output)
-    lease = Lease.take(store, job.attempt, settings.digest) if world.leads else None
-
-    warnings.filterwarnings("ignore", category=FutureWarning)  # the libraries talking to each other
+        return
+    lease = Lease.take(store, job.attempt, job.settings.digest)  # at once, for whoever is overtaken stops at once
     gc.disable()  # collecting between imports is a tenth of the time to the first step
-    import torch
-    from transformers import get_scheduler
-
-    from .checkpoint import Run, newest_good, restore, rng_state, sweep
-    from .data import load_data
-    from .energy import energy_before, open_meter
-    from .loop import loop
-    from .model import load_base, with_adapter
-    from .output import Output
+    from .training import World, train
 
     gc.freeze()
     gc.enable()
+    train(job, World.alone(), store, lease, process_started())
 
-    # The model, and the data in its words.
-    meter = open_meter(world.gpu_uuid, world.first_on_node)
-    torch.set_num_threads(int(os.environ.get("LORA_THREADS", "1")))
-    base, tokenizer = load_base(settings.model, plan.seed, world.device)
-    data = load_data(settings, tokenizer)
-    model = with_adapter(base, settings, world.device)
 
-    # What learns, and how fast.
-    total = plan.steps or math.ceil((plan.epochs or DEFAULT_EPOCHS) * len(data.train) / plan.samples_per_step)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=0.0)
-    scheduler = get_scheduler(plan.schedule, optimiser, round(plan.warmup_ratio * total), total)
-    torch.manual_seed(plan.seed + world.rank)  # each worker drops out other weights
-    run = Run(model, optimiser, scheduler, rng_state())
-
-    # Where an earlier attempt left it.
-    report = Report(job, run, total, started, meter.source)
-    saved, skipped = world.lead(newest_good(store, lease) if lease else None)
-    report.warnings = [*skipped, *data.left_out]
-    if saved is not None:
-        restore(run, store, saved, world.rank)
-        report.checkpoint = saved
-    if lease is not None:
-        sweep(store, lease)
-        store.remove(FAILURE)
-        progress = store.load(PROGRESS)
-        report.energy_before_kwh = energy_before(progress[0], job.attempt) if progress else 0.0
-
-    # The loop, and what it leaves.
-    output = Output(store, lease, report, meter, settings.checkpoint)
-    stop.heeded_by_loop = True
-    try:
-        loop(run, data, plan, world, output)
-    except Failure as failure:
-        if failure.reason == "Stopped":
-            output.save(run, world)
-        raise
-    output.finish(model, tokenizer)
+def process_started() -> float:
+    """When this process began, in seconds since 1970: before its first import, so the kernel must say."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # proc(5), field 22
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted + ticks / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import fsspec
 
 from ..failure import Failure
 from ..settings import TINY_DATASET, Dataset
-from ..tiny import tiny_instructions
+from .tiny import tiny_instructions
 
 TINY_SAMPLES = 1000
 

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from ..data import Data, Example, batch
+from ..failure import Failure
+from ..settings import Training
+from ..stop import stop
 from .checkpoint import Run, rng_state
-from .data import Data, Example, batch
 from .distributed import World
-from .failure import Failure
 from .output import Output
-from .settings import Training
-from .stop import stop
 
 GRADIENT_NORM = 1.0
 STOPPED = "asked to stop; the last finished step is saved"
@@ -27,9 +27,9 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
     while True:
         if run.step in validate_at and run.step not in run.validation_losses:
             loss = validation_loss(run.model, data, plan, world)
-            expect_numbers(f"validation after step {run.step}", loss)
+            require_finite(f"validation after step {run.step}", loss)
             run.validation_losses[run.step] = loss
-            output.tell(now=True)
+            output.report_progress(now=True)
         if run.step >= total:
             return
         began, cpu_began = time.monotonic(), time.process_time()
@@ -37,7 +37,7 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
         loss = backward(run, examples, data.pad, plan, world)
         world.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
-        expect_numbers(f"step {run.step + 1}", loss, float(norm))
+        require_finite(f"step {run.step + 1}", loss, float(norm))
         run.optimiser.step()
         run.scheduler.step()
         run.step += 1
@@ -51,7 +51,7 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
             raise Failure("Stopped", STOPPED)
         if due:
             output.save(run, world)
-        output.tell()
+        output.report_progress()
 
 
 def backward(run: Run, examples: list[Example], pad: int, plan: Training, world: World) -> float:
@@ -60,7 +60,7 @@ def backward(run: Run, examples: list[Example], pad: int, plan: Training, world:
     run.optimiser.zero_grad()
     tokens, share, loss = sum(e.response_tokens for e in examples), plan.batch_size // world.size, 0.0
     for first in range(world.rank * share, len(examples), plan.batch_size):
-        leave_if_asked(world)
+        stop_if_asked(world)
         rows = batch(examples[first : first + share], pad, world.device)
         part = token_losses(run.model, rows).sum() / tokens
         torch.autograd.backward(part)
@@ -74,7 +74,7 @@ def validation_loss(model: Any, data: Data, plan: Training, world: World) -> flo
     share, loss = max(1, plan.batch_size // world.size), 0.0
     with torch.no_grad():
         for first in range(world.rank * share, len(data.validation), share * world.size):
-            leave_if_asked(world)
+            stop_if_asked(world)
             rows = batch(data.validation[first : first + share], data.pad, world.device)
             loss += token_losses(model, rows).sum().item()
     return world.sum([loss])[0] / sum(e.response_tokens for e in data.validation)
@@ -88,14 +88,14 @@ def token_losses(model: Any, rows: dict[str, torch.Tensor]) -> torch.Tensor:  # 
     return cross_entropy(logits[:, :-1][counted].float(), labels[counted], reduction="none")
 
 
-def expect_numbers(when: str, loss: float, gradient_norm: float = 0.0) -> None:
+def require_finite(when: str, loss: float, gradient_norm: float = 0.0) -> None:
     """Raise `NonFiniteLoss` before such a step can spoil the adapter."""
     if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
         what = f"{when}: loss {loss}, gradient norm {gradient_norm}"
         raise Failure("NonFiniteLoss", f"{what}. Lower training.learning_rate, or look at the model and the data")
 
 
-def leave_if_asked(world: World) -> None:
+def stop_if_asked(world: World) -> None:
     """End a long step half-way; what it did is forgotten. Several workers stop together, after the step."""
     if stop.asked and world.size == 1:
         raise Failure("Stopped", STOPPED)

@@ -1,4 +1,4 @@
-"""Where a job's files live: atomic writes everywhere, and compare-and-set for the one file that needs it."""
+"""A job's files in a folder: renamed into their place, and swapped under a lock."""
 
 import fcntl
 import hashlib
@@ -8,61 +8,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import fsspec
-
-from .failure import MORE_ROOM, Failure, is_full_disk
-
-
-class Conflict(Exception):  # noqa: N818  # an answer, not an error
-    """A compare-and-set found another version than it expected."""
-
-
-class Store(Protocol):
-    """Files of one job by name (`/` separates folders). A write is there whole or not at all."""
-
-    place: str
-    """The path or URL, for people."""
-    report_seconds: float
-    """How long to wait between two small writes of mere news."""
-
-    def read(self, name: str) -> bytes:
-        """The file's bytes; raise `FileNotFoundError`."""
-
-    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
-        """Write or replace the file; durable means that it survives a power cut."""
-
-    def remove(self, name: str) -> None:
-        """Remove the file if it is there."""
-
-    def names(self, folder: str) -> list[str]:
-        """Names of the files directly under `folder`."""
-
-    def load(self, name: str) -> tuple[bytes, str] | None:
-        """The file's bytes and version, or None where there is no file."""
-
-    def swap(self, name: str, data: bytes, version: str | None) -> str:
-        """Replace the file only if it still has `version` (None: only if absent); return the new version.
-
-        Raises `Conflict`.
-        """
-
-
-def open_store(url: str) -> Store:
-    """The store at a path or fsspec URL; one that cannot compare and set is refused."""
-    try:
-        fs, root = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise Failure("BadConfig", f"cannot use the output {url[:200]!r}: {error}") from error
-    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
-    if protocol == "file":
-        return LocalStore(fs, root)
-    if protocol == "s3":
-        from .s3 import S3Store  # its client is slow to import
-
-        return S3Store(root)
-    raise Failure("BadConfig", f"{protocol}:// has no conditional writes that this job knows; use a path or s3://")
+from ..failure import MORE_ROOM, Failure, is_full_disk
+from .store import Conflict
 
 
 class LocalStore:
@@ -127,7 +76,7 @@ class LocalStore:
             return None
         return data, _digest(data)
 
-    def swap(self, name: str, data: bytes, version: str | None) -> str:
+    def compare_and_swap(self, name: str, data: bytes, version: str | None) -> str:
         """See `Store`; a lock on the folder makes compare and replace one act."""
         with self._locked():
             found = self.load(name)

@@ -11,14 +11,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from transformers import StoppingCriteria, StoppingCriteriaList, TextStreamer
 
-from .distributed import World
-from .finished import Finished, load_adapters
+from ..finished import Finished, load_adapters
+from ..training import World
 
 LONGEST_WAIT_SECONDS = 300.0
 DEFAULT_TOKENS = 256
 
 
-class Message(BaseModel):
+class ChatMessage(BaseModel):
     """One turn of a chat."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -31,7 +31,7 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     model: str
-    messages: Annotated[tuple[Message, ...], Field(min_length=1, max_length=1000)]
+    messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=1000)]
     max_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
@@ -68,7 +68,7 @@ class Answer:
     pieces: Generator[str, None, None] = field(init=False)
     completion_tokens: int = 0
     finish_reason: Literal["stop", "length"] = "length"
-    left: threading.Event = field(default_factory=threading.Event)
+    abandoned: threading.Event = field(default_factory=threading.Event)
     """Nobody listens any more."""
 
 
@@ -100,11 +100,13 @@ class Model:
             return_tensors="pt",
             return_dict=True,
         )["input_ids"].to(self._device)
-        room = self._model.config.max_position_embeddings - ids.shape[1]
-        if room < 1:
-            raise Refused(400, "context_length_exceeded", f"the chat has {ids.shape[1]} tokens, too many by {1 - room}")
+        remaining = self._model.config.max_position_embeddings - ids.shape[1]
+        if remaining < 1:
+            raise Refused(
+                400, "context_length_exceeded", f"the chat has {ids.shape[1]} tokens, too many by {1 - remaining}"
+            )
         answer = Answer(prompt_tokens=ids.shape[1])
-        answer.pieces = self._pieces(request, ids, min(request.tokens, room), answer)
+        answer.pieces = self._pieces(request, ids, min(request.tokens, remaining), answer)
         return answer
 
     def _pieces(
@@ -112,16 +114,16 @@ class Model:
     ) -> Generator[str, None, None]:
         if not self._turn.acquire(timeout=LONGEST_WAIT_SECONDS):
             raise Refused(503, "busy", "others are being answered; try again later")
-        said: queue.Queue[str | BaseException | None] = queue.Queue()
-        work = threading.Thread(target=self._generate, args=(request, ids, tokens, answer, said), daemon=True)
+        pieces: queue.Queue[str | BaseException | None] = queue.Queue()
+        work = threading.Thread(target=self._generate, args=(request, ids, tokens, answer, pieces), daemon=True)
         work.start()
         try:
-            while (piece := said.get()) is not None:
+            while (piece := pieces.get()) is not None:
                 if isinstance(piece, BaseException):
                     raise piece
                 yield piece
         finally:
-            answer.left.set()
+            answer.abandoned.set()
             work.join()
             self._turn.release()
 
@@ -131,7 +133,7 @@ class Model:
         ids: torch.Tensor,
         tokens: int,
         answer: Answer,
-        said: "queue.Queue[str | BaseException | None]",
+        pieces: "queue.Queue[str | BaseException | None]",
     ) -> None:
         try:
             if request.seed is not None:
@@ -144,16 +146,16 @@ class Model:
                     max_new_tokens=tokens,
                     pad_token_id=self._tokenizer.pad_token_id,
                     eos_token_id=self._tokenizer.eos_token_id,
-                    streamer=_Pieces(self._tokenizer, said),
-                    stopping_criteria=StoppingCriteriaList([_Left(answer.left)]),
+                    streamer=_TextQueue(self._tokenizer, pieces),
+                    stopping_criteria=StoppingCriteriaList([_Abandoned(answer.abandoned)]),
                     **(drawn if request.temperature > 0 else {"do_sample": False}),
                 )
             answer.completion_tokens = out.shape[1] - ids.shape[1]
             if int(out[0, -1]) == self._tokenizer.eos_token_id:
                 answer.finish_reason = "stop"
-            said.put(None)
+            pieces.put(None)
         except BaseException as error:  # noqa: BLE001  # it belongs to whoever waits for the answer
-            said.put(error)
+            pieces.put(error)
 
     def _as(self, name: str) -> Any:  # noqa: ANN401  # PEFT is not typed for us
         """The model as one of its names."""
@@ -163,25 +165,25 @@ class Model:
         return torch.no_grad()
 
 
-class _Pieces(TextStreamer):  # type: ignore[misc]
+class _TextQueue(TextStreamer):  # type: ignore[misc]
     """Puts text into a queue as soon as it is whole words."""
 
-    def __init__(self, tokenizer: Any, said: "queue.Queue[str | BaseException | None]") -> None:  # noqa: ANN401
+    def __init__(self, tokenizer: Any, pieces: "queue.Queue[str | BaseException | None]") -> None:  # noqa: ANN401
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self._said = said
+        self._pieces_out = pieces
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """See TextStreamer."""
         if text:
-            self._said.put(text)
+            self._pieces_out.put(text)
 
 
-class _Left(StoppingCriteria):  # type: ignore[misc]
+class _Abandoned(StoppingCriteria):  # type: ignore[misc]
     """Stops when nobody listens."""
 
-    def __init__(self, left: threading.Event) -> None:
-        self._left = left
+    def __init__(self, abandoned: threading.Event) -> None:
+        self._abandoned = abandoned
 
     def __call__(self, input_ids: torch.Tensor, _scores: Any, **_more: Any) -> torch.Tensor:  # noqa: ANN401
         """See StoppingCriteria."""
-        return torch.full((input_ids.shape[0],), self._left.is_set(), device=input_ids.device)
+        return torch.full((input_ids.shape[0],), self._abandoned.is_set(), device=input_ids.device)

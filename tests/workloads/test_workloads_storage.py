@@ -11,8 +11,7 @@ import lora_runs as runs
 import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from workloads.lora.failure import Failure
-from workloads.lora.lease import Lease, Saved
-from workloads.lora.store import Store, open_store
+from workloads.lora.storage import Lease, SavedCheckpoint, Store, open_store
 
 from fixtures.s3_server import serving
 
@@ -41,8 +40,8 @@ def output(request, tmp_path):
     return str(tmp_path) if request.param == "local" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
 
 
-def saved(step: int) -> Saved:
-    return Saved(step=step, attempt=1, sha256="0" * 64, size_bytes=1)
+def saved(step: int) -> SavedCheckpoint:
+    return SavedCheckpoint(step=step, attempt=1, sha256="0" * 64, size_bytes=1)
 
 
 def writes(output: str, attempt: int, barrier: threading.Barrier) -> str:
@@ -105,7 +104,7 @@ def test_a_restarted_process_takes_over_its_own_attempt(output):
 
 
 class Deaf:
-    """A store whose answer to the next swap is lost, and which the client therefore asks again."""
+    """A store whose answer to the next compare-and-swap is lost, and which the client therefore asks again."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -113,9 +112,9 @@ class Deaf:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def swap(self, name: str, data: bytes, version: str | None) -> str:
-        self._store.swap(name, data, version)
-        return self._store.swap(name, data, version)
+    def compare_and_swap(self, name: str, data: bytes, version: str | None) -> str:
+        self._store.compare_and_swap(name, data, version)
+        return self._store.compare_and_swap(name, data, version)
 
 
 def test_a_write_whose_answer_was_lost_is_recognised_as_ours(output):

@@ -1,4 +1,4 @@
-"""Which attempt may write, and which checkpoints count: one small file, only ever changed by compare-and-set.
+"""Which attempt may write, and which checkpoints count: one small file, only ever changed by compare-and-swap.
 
 A checkpoint exists once the lease names it. So a writer that was overtaken cannot add one, however late it
 wakes up, and half of a checkpoint is never seen.
@@ -13,14 +13,14 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .failure import Failure
+from ..failure import Failure
 from .store import Conflict, Store
 
 NAME = "LEASE"
 _TRIES = 8
 
 
-class Saved(BaseModel):
+class SavedCheckpoint(BaseModel):
     """One checkpoint: after which step, and what its bytes must be."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,19 +35,19 @@ class Saved(BaseModel):
         return f"checkpoints/{self.step:08d}-{self.sha256}.pt"
 
 
-class Record(BaseModel):
+class LeaseRecord(BaseModel):
     """What the file holds; `checkpoints` has the newest first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     attempt: int
     holder: str
     config_digest: str
-    checkpoints: tuple[Saved, ...] = ()
-    earlier: dict[str, tuple[Saved, ...]] = {}
+    checkpoints: tuple[SavedCheckpoint, ...] = ()
+    earlier: dict[str, tuple[SavedCheckpoint, ...]] = {}
     """What attempts with other settings saved, by their digest: settings that come back find it again."""
 
     @property
-    def kept(self) -> tuple[Saved, ...]:
+    def kept(self) -> tuple[SavedCheckpoint, ...]:
         """Every checkpoint that is not to be removed."""
         return (*self.checkpoints, *(saved for others in self.earlier.values() for saved in others))
 
@@ -62,7 +62,7 @@ class Record(BaseModel):
 class Lease:
     """The right to write, until a higher attempt (or a restart of this one) takes it."""
 
-    def __init__(self, store: Store, record: Record, version: str) -> None:
+    def __init__(self, store: Store, record: LeaseRecord, version: str) -> None:
         self._store = store
         self.record = record
         self._version = version
@@ -79,7 +79,7 @@ class Lease:
         lost = False
         for pause in _pauses():
             found = store.load(NAME)
-            current = _parse(found[0]) if found else Record(attempt=0, holder="", config_digest=config_digest)
+            current = _parse(found[0]) if found else LeaseRecord(attempt=0, holder="", config_digest=config_digest)
             if current.attempt > attempt or (lost and current.attempt == attempt):
                 raise _fenced(attempt, current)
             if current.config_digest != config_digest:
@@ -88,7 +88,7 @@ class Lease:
                 current = current.under(config_digest)
             record = current.model_copy(update={"attempt": attempt, "holder": holder})
             try:
-                return cls(store, record, store.swap(NAME, _encode(record), found[1] if found else None))
+                return cls(store, record, store.compare_and_swap(NAME, _encode(record), found[1] if found else None))
             except Conflict:
                 lost = True
                 time.sleep(pause)
@@ -104,7 +104,7 @@ class Lease:
             raise _fenced(self.record.attempt, current)
         self._version = found[1]
 
-    def commit(self, saved: Saved, keep: int) -> tuple[Saved, ...]:
+    def commit(self, saved: SavedCheckpoint, keep: int) -> tuple[SavedCheckpoint, ...]:
         """Make `saved` the newest checkpoint; the ones that no longer count are returned."""
         others = tuple(old for old in self.record.checkpoints if old.step != saved.step)
         kept = (saved, *others)[:keep]
@@ -114,12 +114,12 @@ class Lease:
         self.record = record
         return dropped
 
-    def _replace(self, record: Record) -> None:
+    def _replace(self, record: LeaseRecord) -> None:
         """Swap the record in; a conflict is either our own write, heard of twice, or another holder."""
         data = _encode(record)
         for pause in _pauses():
             try:
-                self._version = self._store.swap(NAME, data, self._version)
+                self._version = self._store.compare_and_swap(NAME, data, self._version)
                 return
             except Conflict:
                 self.hold()
@@ -134,18 +134,18 @@ def _pauses() -> list[float]:
     return [random.uniform(0.01, 0.1) * 2**n for n in range(_TRIES)]  # noqa: S311  # jitter, not a secret
 
 
-def _encode(record: Record) -> bytes:
+def _encode(record: LeaseRecord) -> bytes:
     return record.model_dump_json(indent=1).encode() + b"\n"
 
 
-def _parse(data: bytes) -> Record:
+def _parse(data: bytes) -> LeaseRecord:
     try:
-        return Record.model_validate_json(data)
+        return LeaseRecord.model_validate_json(data)
     except ValidationError as error:
         raise Failure("CorruptCheckpoint", f"{NAME} cannot be read; restore it or clear the output") from error
 
 
-def _fenced(attempt: int, current: Record) -> Failure:
+def _fenced(attempt: int, current: LeaseRecord) -> Failure:
     return Failure(
         "Fenced", f"attempt {attempt} is overtaken: attempt {current.attempt} ({current.holder}) holds {NAME}"
     )

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from .failure import Failure
-from .lease import Lease, Saved
-from .store import Store
+from ..failure import Failure
+from ..storage import Lease, SavedCheckpoint, Store
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ def rng_state() -> list[torch.Tensor]:
     return [torch.get_rng_state(), *device]
 
 
-def save(run: Run, rngs: list[list[torch.Tensor]], store: Store, lease: Lease, keep: int) -> Saved:
+def save(run: Run, rngs: list[list[torch.Tensor]], store: Store, lease: Lease, keep: int) -> SavedCheckpoint:
     """Write a checkpoint, then make it count; `rngs` holds the generators of every worker by rank."""
     buffer = io.BytesIO()
     state = {
@@ -50,14 +49,14 @@ def save(run: Run, rngs: list[list[torch.Tensor]], store: Store, lease: Lease, k
     torch.save(state, buffer)
     data = buffer.getvalue()
     digest = hashlib.sha256(data).hexdigest()
-    saved = Saved(step=run.step, attempt=lease.record.attempt, sha256=digest, size_bytes=len(data))
+    saved = SavedCheckpoint(step=run.step, attempt=lease.record.attempt, sha256=digest, size_bytes=len(data))
     store.write(saved.file, data)
     for dropped in lease.commit(saved, keep):
         store.remove(dropped.file)
     return saved
 
 
-def newest_good(store: Store, lease: Lease) -> tuple[Saved | None, list[str]]:
+def newest_intact(store: Store, lease: Lease) -> tuple[SavedCheckpoint | None, list[str]]:
     """The newest checkpoint whose bytes are what was written, and why it is not the newest of all.
 
     Raises `CorruptCheckpoint` if there were some and none is good: starting over is for a person to say.
@@ -75,7 +74,7 @@ def newest_good(store: Store, lease: Lease) -> tuple[Saved | None, list[str]]:
     return None, skipped
 
 
-def restore(run: Run, store: Store, saved: Saved, rank: int) -> None:
+def restore(run: Run, store: Store, saved: SavedCheckpoint, rank: int) -> None:
     """Put the run back to where `saved` left it; raise `CorruptCheckpoint` if its bytes changed."""
     data = store.read(saved.file)
     if hashlib.sha256(data).hexdigest() != saved.sha256:
@@ -93,7 +92,7 @@ def restore(run: Run, store: Store, saved: Saved, rank: int) -> None:
         torch.cuda.set_rng_state(run.rng[1])
 
 
-def sweep(store: Store, lease: Lease) -> None:
+def remove_orphans(store: Store, lease: Lease) -> None:
     """Remove what killed processes left in the folder: files that the lease does not name."""
     named = {saved.file for saved in lease.record.kept}
     for name in store.names("checkpoints"):
@@ -101,7 +100,7 @@ def sweep(store: Store, lease: Lease) -> None:
             store.remove(f"checkpoints/{name}")
 
 
-def _fault(store: Store, saved: Saved) -> str | None:
+def _fault(store: Store, saved: SavedCheckpoint) -> str | None:
     try:
         data = store.read(saved.file)
     except FileNotFoundError:

@@ -7,34 +7,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..energy import Meter
+from ..protocol import DONE, METRICS, PROGRESS, encode, print_line
+from ..settings import TINY_MODEL, Checkpoint
+from ..storage import Lease, Store
 from .checkpoint import Run, save
 from .distributed import World
-from .energy import Meter
-from .lease import Lease
-from .report import DONE, METRICS, PROGRESS, Report, encode, loss_plot, loss_table, tell
-from .settings import TINY_MODEL, Checkpoint
-from .store import Store
+from .report import Report, loss_plot, loss_table
 
 DEFAULT_MINUTES = 30.0
 
 
 @dataclass(slots=True)
 class Output:
-    """The first worker's pen; the other workers hold one without a lease, which writes nothing."""
+    """Writes for the whole run from the first worker; the other workers have no lease, and theirs writes nothing."""
 
     store: Store
     lease: Lease | None
     report: Report
     meter: Meter
     cadence: Checkpoint
-    _saved: float = field(default_factory=time.monotonic)
-    _told: float = -1e9
+    _saved_at: float = field(default_factory=time.monotonic)
+    _reported_at: float = -1e9
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
         if self.cadence.every_steps is not None:
             return self.report.run.step % self.cadence.every_steps == 0
-        return time.monotonic() - self._saved >= (self.cadence.every_minutes or DEFAULT_MINUTES) * 60
+        return time.monotonic() - self._saved_at >= (self.cadence.every_minutes or DEFAULT_MINUTES) * 60
 
     def save(self, run: Run, world: World) -> None:
         """Write a checkpoint, unless there is one of this very step; every worker must call it."""
@@ -44,18 +44,18 @@ class Output:
         if self.lease is not None:
             began = time.monotonic()
             self.report.checkpoint = save(run, rngs, self.store, self.lease, self.cadence.keep)
-            self._saved = time.monotonic()
-            self.report.checkpoint_seconds = self._saved - began
-            self.tell(now=True)
+            self._saved_at = time.monotonic()
+            self.report.checkpoint_seconds = self._saved_at - began
+            self.report_progress(now=True)
 
-    def tell(self, *, now: bool = False) -> None:
+    def report_progress(self, *, now: bool = False) -> None:
         """Store and print the progress, at most every few seconds unless it must be `now`; raise `Fenced`."""
-        if self.lease is None or not (now or time.monotonic() - self._told >= self._pause_seconds()):
+        if self.lease is None or not (now or time.monotonic() - self._reported_at >= self._pause_seconds()):
             return
-        self._told = time.monotonic()
+        self._reported_at = time.monotonic()
         self.lease.hold()
         numbers = self.report.numbers()
-        tell("PROGRESS", numbers)
+        print_line("PROGRESS", numbers)
         self.store.write(PROGRESS, encode(numbers), durable=False)
 
     def _pause_seconds(self) -> float:
@@ -65,7 +65,7 @@ class Output:
         """Write adapter, metrics and loss curve, and last of all the marker that says that they are there."""
         if self.lease is None:
             return
-        self.tell(now=True)
+        self.report_progress(now=True)
         settings = self.report.job.settings
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(f"{folder}/adapter", save_embedding_layers=False)

@@ -7,7 +7,7 @@ import fsspec
 from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
-from .failure import Failure
+from ..failure import Failure
 from .store import Conflict
 
 
@@ -58,7 +58,7 @@ class S3Store:
             return None
         return answer["Body"].read(), answer["ETag"]
 
-    def swap(self, name: str, data: bytes, version: str | None) -> str:
+    def compare_and_swap(self, name: str, data: bytes, version: str | None) -> str:
         """See `Store`: `If-None-Match: *` creates, `If-Match` replaces."""
         condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
         try:
@@ -73,7 +73,7 @@ class S3Store:
         """Some stores ignore the conditions and answer 200; such a store would let two attempts write."""
         probe = f".probe-{secrets.token_hex(8)}"
         try:
-            self.swap(probe, b"1", None)
+            self.compare_and_swap(probe, b"1", None)
             held = self._refuses(probe, None) and self._refuses(probe, f'"{"0" * 32}"')
         finally:
             self.remove(probe)
@@ -85,7 +85,7 @@ class S3Store:
 
     def _refuses(self, name: str, version: str | None) -> bool:
         try:
-            self.swap(name, b"2", version)
+            self.compare_and_swap(name, b"2", version)
         except Conflict:
             return True
         return False

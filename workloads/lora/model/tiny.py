@@ -1,24 +1,23 @@
-"""A model, a tokenizer and instruction data made from a seed, for where there is no network and no GPU.
+"""A model made from a seed and its tokenizer, for where there is no network and no GPU.
 
 The model has Qwen2's shape (4 layers, width 128, about 1.1 million parameters) and random weights; only the
 adapter learns. The weights are drawn wider than usual (0.08 instead of 0.02), so that the frozen layers
 pass on enough of their input for an adapter to work with.
 """
 
-import random
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from ..data import tiny_instructions
+
 VOCABULARY = 512
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-_ANIMALS = "ant bear cat cow crow dog elk fox frog goat hare hen horse mole owl pig sheep toad wolf"
-_COLOURS = "amber black blue brown green grey pink red white yellow"
 
 
 def tiny_model(seed: int) -> Any:  # noqa: ANN401  # transformers is not typed for us
@@ -39,7 +38,7 @@ def tiny_model(seed: int) -> Any:  # noqa: ANN401  # transformers is not typed f
 
 
 def tiny_tokenizer() -> Any:  # noqa: ANN401  # transformers is not typed for us
-    """A byte-level BPE tokenizer like Qwen's, trained on a fixed sample of the data below."""
+    """A byte-level BPE tokenizer like Qwen's, trained on a fixed sample of the instructions made from a seed."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -53,26 +52,3 @@ def tiny_tokenizer() -> Any:  # noqa: ANN401  # transformers is not typed for us
     tokenizer.train_from_iterator([f"{r['prompt']} {r['response']}" for r in rows], trainer)
     roles = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=CHATML, **roles)
-
-
-def tiny_instructions(count: int, seed: int) -> list[dict[str, str]]:
-    """`count` questions and answers: sums, comparisons, sentences to write and words to repeat."""
-    draw = random.Random(seed)  # noqa: S311  # data, not a secret
-    return [_instruction(draw) for _ in range(count)]
-
-
-def _instruction(draw: random.Random) -> dict[str, str]:
-    a, b = draw.randrange(100), draw.randrange(100)
-    thing = f"{draw.choice(_COLOURS.split())} {draw.choice(_ANIMALS.split())}"
-    prompt, response = draw.choice(
-        [
-            (f"What is {a} plus {b}?", f"{a} plus {b} is {a + b}."),
-            (f"Which is larger, {a} or {b}?", f"The larger of the two is {max(a, b)}."),
-            (
-                f"Write a sentence about {a} of the {thing}.",
-                f"There are {a} of the {thing} in the field today.",
-            ),
-            (f"Repeat three times: {thing} {b}", f"{thing} {b}, {thing} {b}, {thing} {b}."),
-        ]
-    )
-    return {"prompt": prompt, "response": response}

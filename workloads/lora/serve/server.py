@@ -1,7 +1,4 @@
-"""A small OpenAI-compatible server for finished adapters on one machine, to try them; vLLM is for many users.
-
-python -m workloads.lora.serve NAME=OUTPUT [NAME=OUTPUT ...] [--port 8000]
-"""
+"""The HTTP server: OpenAI's routes for models and chats, with a key."""
 
 import argparse
 import hmac
@@ -22,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from .failure import Failure, explain
-from .finished import Finished, expect_one_base, open_finished
+from ..failure import Failure, explain
+from ..finished import Finished, expect_one_base, open_finished
 
 if TYPE_CHECKING:  # slow to import: a wrong argument answers without them
     from .completions import Answer, ChatRequest
@@ -35,7 +32,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C; the exit code says why not."""
-    parser = argparse.ArgumentParser(description="Serve finished adapters to OpenAI-compatible clients.")
+    parser = argparse.ArgumentParser(
+        "python -m workloads.lora.serve", description="Serve finished adapters to OpenAI-compatible clients."
+    )
     parser.add_argument("outputs", nargs="+", metavar="NAME=OUTPUT", help="path or fsspec URL of a finished training")
     parser.add_argument("--host", default="127.0.0.1", help="elsewhere than on this machine only with a key")
     parser.add_argument("--port", type=int, default=8000, help="0 for any that is free")
@@ -205,7 +204,3 @@ def _events(head: dict[str, Any], first: str, answer: "Answer") -> Iterator[byte
         yield event({"content": piece})
     yield event({}, answer.finish_reason)
     yield b"data: [DONE]\n\n"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,22 +1,18 @@
-"""The numbers of a run: progress while it goes, a loss curve when it ends, and how they are said."""
+"""The numbers of a run: progress while it goes, a loss curve when it ends."""
 
 import io
 import json
-import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .lease import Saved
-from .settings import Job
+from ..settings import Job
+from ..storage import SavedCheckpoint
+from .checkpoint import Run
 
-if TYPE_CHECKING:
-    from .checkpoint import Run
-
-PROGRESS, METRICS, FAILURE, DONE = "progress.json", "metrics.json", "failure.json", "DONE"
 _SMOOTHED_STEPS = 10
 
 
@@ -25,7 +21,7 @@ class Report:
     """The numbers of one attempt, as they stand; `started` is in seconds since 1970."""
 
     job: Job
-    run: "Run"
+    run: Run
     total_steps: int
     started: float
     energy_source: str | None
@@ -37,7 +33,7 @@ class Report:
     training_seconds: float = 0.0
     cpu_seconds: float = 0.0
     checkpoint_seconds: float | None = None
-    checkpoint: Saved | None = None
+    checkpoint: SavedCheckpoint | None = None
     warnings: list[str] = field(default_factory=list)
 
     def count(self, tokens: int, seconds: float, cpu_seconds: float) -> None:
@@ -75,24 +71,16 @@ class Report:
         }
 
 
-def process_started() -> float:
-    """When this process began, in seconds since 1970: before its first import, so the kernel must say."""
-    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # proc(5), field 22
-    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    return booted + ticks / os.sysconf("SC_CLK_TCK")
+def energy_before(progress: bytes, attempt: int) -> float:
+    """What earlier processes of this attempt had used, as its last `progress.json` says; 0 where it says nothing."""
+    with suppress(ValueError, TypeError, AttributeError):
+        numbers = json.loads(progress)
+        if numbers.get("attempt") == attempt:
+            return float(numbers.get("energy_kwh") or 0.0)
+    return 0.0
 
 
-def tell(what: str, numbers: dict[str, Any]) -> None:
-    """Print one line for whoever reads the log: `LORA_<what> {json}`."""
-    print(f"LORA_{what} {json.dumps(numbers)}", flush=True)
-
-
-def encode(value: dict[str, Any]) -> bytes:
-    """JSON for a file that people open too."""
-    return json.dumps(value, indent=1).encode() + b"\n"
-
-
-def loss_table(run: "Run") -> str:
+def loss_table(run: Run) -> str:
     """CSV with a row for each step; the validation column is filled where it was measured."""
     rows = [
         f"{step},{run.train_losses[step - 1] if step else ''},{run.validation_losses.get(step, '')}"
@@ -101,7 +89,7 @@ def loss_table(run: "Run") -> str:
     return "\n".join(["step,train_loss,validation_loss", *rows]) + "\n"
 
 
-def loss_plot(run: "Run") -> bytes | None:
+def loss_plot(run: Run) -> bytes | None:
     """The same as a PNG, where matplotlib is installed."""
     if find_spec("matplotlib") is None:
         return None

@@ -1,4 +1,4 @@
-"""The base model with its tokenizer, whole as it was stored, and the adapter put onto it."""
+"""The base model with its tokenizer, whole as it was stored."""
 
 import json
 from collections.abc import Collection
@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from .failure import Failure, brief, explain, is_out_of_memory
-from .settings import TINY_MODEL, Settings
+from ..failure import Failure, brief, explain, is_out_of_memory
+from ..settings import TINY_MODEL
 from .tiny import CHATML, tiny_model, tiny_tokenizer
 
 _TOO_BIG = "Take a smaller model, or give it more memory"
@@ -36,29 +36,6 @@ def load_base(name: str, seed: int, device: torch.device) -> tuple[Any, Any]:
     tokenizer.pad_token_id = next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
     tokenizer.chat_template = tokenizer.chat_template or CHATML
     return model, tokenizer
-
-
-def with_adapter(base: Any, settings: Settings, device: torch.device) -> Any:  # noqa: ANN401
-    """The base with a new LoRA adapter; raise `BadConfig` if it has none of the target modules."""
-    from peft import LoraConfig, TaskType, get_peft_model
-
-    lora = settings.lora
-    config = LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
-        r=lora.rank,
-        lora_alpha=int(lora.alpha) if lora.alpha.is_integer() else lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.target_modules),
-    )
-    torch.manual_seed(settings.training.seed)
-    try:
-        model = get_peft_model(base, config)
-    except ValueError as error:
-        raise Failure("BadConfig", f"lora.target_modules: {brief(error)}") from error
-    model.peft_config["default"].base_model_name_or_path = settings.model
-    if device.type == "cuda":
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return model
 
 
 def load_weights(place: str, dtype: torch.dtype = torch.float32) -> Any:  # noqa: ANN401  # transformers is not typed

@@ -1,0 +1,7 @@
+"""`python -m workloads.lora.serve`."""
+
+import sys
+
+from . import main
+
+sys.exit(main())

@@ -1,0 +1,72 @@
+"""One worker's part of a training, to be read from top to bottom: model, data, optimiser, checkpoint, loop, output."""
+
+import math
+import os
+import warnings
+
+import torch
+from transformers import get_scheduler
+
+from ..data import load_data
+from ..energy import open_meter
+from ..failure import Failure
+from ..model import load_base, with_adapter
+from ..protocol import FAILURE, PROGRESS
+from ..settings import Job
+from ..stop import stop
+from ..storage import Lease, Store
+from .checkpoint import Run, newest_intact, remove_orphans, restore, rng_state
+from .distributed import World
+from .loop import loop
+from .output import Output
+from .report import Report, energy_before
+
+DEFAULT_EPOCHS = 3.0
+
+
+def train(job: Job, world: World, store: Store, lease: Lease | None, started: float) -> None:
+    """Train until the end or a `Failure`; the first worker holds the lease and writes for all.
+
+    `started` is when the process began, in seconds since 1970.
+    """
+    settings, plan = job.settings, job.settings.training
+    warnings.filterwarnings("ignore", category=FutureWarning)  # the libraries talking to each other
+    meter = open_meter(world.gpu_uuid, world.first_on_node)
+    torch.set_num_threads(int(os.environ.get("LORA_THREADS", "1")))
+
+    # The model, and the data as its tokens.
+    base, tokenizer = load_base(settings.model, plan.seed, world.device)
+    data = load_data(settings, tokenizer)
+    model = with_adapter(base, settings, world.device)
+
+    # What learns, and how fast.
+    total = plan.steps or math.ceil((plan.epochs or DEFAULT_EPOCHS) * len(data.train) / plan.samples_per_step)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=0.0)
+    scheduler = get_scheduler(plan.schedule, optimiser, round(plan.warmup_ratio * total), total)
+    torch.manual_seed(plan.seed + world.rank)  # each worker drops out other weights
+    run = Run(model, optimiser, scheduler, rng_state())
+
+    # Where an earlier attempt left it.
+    report = Report(job, run, total, started, meter.source)
+    saved, skipped = world.lead(newest_intact(store, lease) if lease else None)
+    report.warnings = [*skipped, *data.left_out]
+    if saved is not None:
+        restore(run, store, saved, world.rank)
+        report.checkpoint = saved
+    if lease is not None:
+        remove_orphans(store, lease)
+        store.remove(FAILURE)
+        progress = store.load(PROGRESS)
+        report.energy_before_kwh = energy_before(progress[0], job.attempt) if progress else 0.0
+
+    # The loop, and what it leaves.
+    output = Output(store, lease, report, meter, settings.checkpoint)
+    stop.heeded_by_loop = True
+    try:
+        loop(run, data, plan, world, output)
+    except Failure as failure:
+        if failure.reason == "Stopped":
+            output.save(run, world)
+        raise
+    output.finish(model, tokenizer)
