@@ -38,15 +38,13 @@ def parse(path: str) -> tuple[Step, ...]:
 
 
 def _step(match: "re.Match[str]") -> Step:
-    if match["name"] is not None:
-        return ("key", match["name"].replace("\\", "")) if match["name"] != "*" else ("all", None)
-    if match["index"] is not None:
-        return "index", int(match["index"])
-    if match["all"]:
+    if match["all"] or match["name"] == "*":
         return "all", None
-    if match["key"] is not None:
-        return "key", match["key"]
-    return "where", (match["field"], match["value"])
+    if match["index"]:
+        return "index", int(match["index"])
+    if match["field"]:
+        return "where", (match["field"], match["value"])
+    return "key", match["key"] if match["name"] is None else match["name"].replace("\\", "")
 
 
 def find(value: Json, path: str) -> list[Json]:

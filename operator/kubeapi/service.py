@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from kubeapi.admission import Admission
@@ -10,7 +11,7 @@ from kubeapi.auth import Authorizer, Tokens, impersonated
 from kubeapi.call import User
 from kubeapi.garbage import Collector
 from kubeapi.objects import Obj, timestamp
-from kubeapi.registry import CRD, NAMESPACE, Registry
+from kubeapi.registry import CRD, NAMESPACE, Registry, complete
 from kubeapi.settings import ApiSettings, Clock
 from kubeapi.storage import Key, Kind, Observer, Store
 
@@ -51,7 +52,7 @@ def open_service(settings: ApiSettings, clock: Clock) -> Service:
     collector = Collector(store, clock)
     store.observers += [_crd_observer(registry), collector.observe]
     tokens = Tokens(store, settings.tokens)
-    _make_first_namespaces(store, timestamp(clock.now()))
+    _make_first_namespaces(store, registry, clock.now())
     return Service(store, registry, authorizer, tokens, Admission(store, authorizer), collector, clock)
 
 
@@ -67,15 +68,10 @@ def _crd_observer(registry: Registry) -> Observer:
     return observe
 
 
-def _make_first_namespaces(store: Store, created: str) -> None:
+def _make_first_namespaces(store: Store, registry: Registry, now: datetime) -> None:
     for name in _FIRST_NAMESPACES:
         if store.get(NAMESPACE, ("", name)) is None:
-            labels = {"kubernetes.io/metadata.name": name}
-            namespace = {
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": {"name": name, "uid": str(uuid.uuid4()), "creationTimestamp": created, "labels": labels},
-                "spec": {"finalizers": ["kubernetes"]},
-                "status": {"phase": "Active"},
-            }
+            meta = {"name": name, "uid": str(uuid.uuid4()), "creationTimestamp": timestamp(now)}
+            namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
+            complete(registry.find("", "v1", "namespaces"), namespace, None, now)
             store.put(NAMESPACE, ("", name), namespace)

@@ -1,4 +1,4 @@
-"""What operator/kubeapi/README.md shows."""
+"""What operator/kubeapi/README.md shows and says."""
 
 import os
 import re
@@ -36,3 +36,15 @@ def test_every_room_is_on_the_page():
     package = PROJECT / "operator" / "kubeapi"
     rooms = {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()}
     assert rooms - set(re.findall(r"`(\w+/)`", PAGE)) == set()
+
+
+def test_a_room_is_entered_through_its_package_only():
+    package = PROJECT / "operator" / "kubeapi"
+    inside = re.compile(r"^\s*(?:from|import) kubeapi\.(\w+)\.\w+", re.MULTILINE)
+    entered = {
+        (str(path.relative_to(package)), room)
+        for path in package.rglob("*.py")
+        for room in inside.findall(path.read_text(encoding="utf-8"))
+        if path.relative_to(package).parts[0] != room
+    }
+    assert entered == set()

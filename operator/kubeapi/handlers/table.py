@@ -124,35 +124,24 @@ def _age(moment: Json, now: datetime) -> str:
     return human_duration((now - then).total_seconds()) if then else "<invalid>"
 
 
+_MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 365 * 86400
+_DURATIONS: Final = (
+    (120, 1, "s", None), (600, _MINUTE, "m", (1, "s")), (3 * _HOUR, _MINUTE, "m", None),
+    (8 * _HOUR, _HOUR, "h", (_MINUTE, "m")), (48 * _HOUR, _HOUR, "h", None), (192 * _HOUR, _DAY, "d", (_HOUR, "h")),
+    (2 * _YEAR, _DAY, "d", None), (8 * _YEAR, _YEAR, "y", (_DAY, "d")),
+)  # fmt: skip
+"""Below so many seconds a duration is given in this unit, and in what is left of a smaller one."""
+
+
 def human_duration(seconds: float) -> str:
     """A duration in one or two units, after `k8s.io/apimachinery/pkg/util/duration.HumanDuration`."""
     whole = int(seconds)
-    if whole < -1:
-        return "<invalid>"
     if whole < 0:
-        return "0s"
-    if whole < 120:
-        return f"{whole}s"
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    if minutes < 10:
-        return _two(minutes, "m", whole % 60, "s")
-    if minutes < 180:
-        return f"{minutes}m"
-    if hours < 8:
-        return _two(hours, "h", minutes % 60, "m")
-    if hours < 48:
-        return f"{hours}h"
-    if hours < 192:
-        return _two(days, "d", hours % 24, "h")
-    if days < 730:
-        return f"{days}d"
-    if days < 2920:
-        return _two(days // 365, "y", days % 365, "d")
-    return f"{days // 365}y"
-
-
-def _two(high: int, high_unit: str, low: int, low_unit: str) -> str:
-    return f"{high}{high_unit}{low}{low_unit}" if low else f"{high}{high_unit}"
+        return "0s" if whole == -1 else "<invalid>"
+    size, unit, smaller = next((row[1:] for row in _DURATIONS if whole < row[0]), (_YEAR, "y", None))
+    count, rest = divmod(whole, size)
+    low = rest // smaller[0] if smaller else 0
+    return f"{count}{unit}" + (f"{low}{smaller[1]}" if smaller and low else "")
 
 
 def _last_seen(obj: Obj, now: datetime) -> str:
