@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from carbonfleet.api import crd
-from carbonfleet.cli.crds import app
+from carbonfleet.cli.files.crds import app
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = {path: yaml.safe_load(text) for path, text in crd.generated().items() if path.endswith(".yaml")}

@@ -7,8 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from carbonfleet.cli.explain import explain
-from carbonfleet.cli.review import app
+from carbonfleet.cli.files.explain import explain
+from carbonfleet.cli.fleet.review import app
 from carbonfleet.fleet import AlreadyThere, Committed, Lapse, Refused, Remove
 from carbonfleet.fleet.branches import Branches, ReviewRefused, branch_of
 from carbonfleet.fleet.check import read_checkout

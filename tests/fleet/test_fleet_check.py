@@ -6,7 +6,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from carbonfleet.cli.policy import app
+from carbonfleet.cli.files.policy import app
 from carbonfleet.fleet.check import read_checkout, read_files
 from fixtures.fleet_values import SEED, facts_of, job_spec, place
 from fixtures.git_server import git

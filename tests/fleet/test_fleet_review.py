@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner
 
-from carbonfleet.cli.review import app
+from carbonfleet.cli.fleet.review import app
 from carbonfleet.fleet import Repository
 from carbonfleet.fleet.branches import Branches, ReviewRefused, branch_of
 from carbonfleet.fleet.proposals import Limits, Reviews

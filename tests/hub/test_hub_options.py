@@ -20,7 +20,7 @@ RUN = ["hub", "run", "--fleet-url", "git://127.0.0.1:1/fleet.git", "--kubeconfig
             ],
             "webhooks need a secret",
         ),
-        (["--forge", "sourcehut", "--forge-repository", "a/b", "--forge-token-file", "t"], "kind"),
+        (["--forge", "github", "--forge-repository", "a/b"], "the forge wants a token"),
         (["--admission-address", "127.0.0.1:9443", "--admission-tls", "/nonexistent"], "tls.crt is missing"),
         (["--fleet-url", "file:///srv/fleet.git"], "file:// and paths are refused"),
     ],

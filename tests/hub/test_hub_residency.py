@@ -16,7 +16,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from carbonfleet.cli.policy import app as policy_app
+from carbonfleet.cli.files.policy import app as policy_app
 from carbonfleet.fleet import Committed, Place, Repository, render
 from carbonfleet.fleet.declared import read_policies
 from carbonfleet.hub import admission

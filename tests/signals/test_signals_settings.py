@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import carbonfleet.signals
 from carbonfleet.api import ClusterFacts
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.cli.signals import app
+from carbonfleet.cli.fleet.signals import app
 from carbonfleet.http import Endpoint
 from carbonfleet.signals import (
     SettingsError,

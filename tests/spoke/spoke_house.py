@@ -83,7 +83,7 @@ class House:
     def agent_settings(self) -> AgentSettings:
         """An agent that looks often."""
         quick = {"poll_seconds": 0.1, "sync_seconds": 0.2, "progress_seconds": 0.3}
-        place = {"state": self.root / "state"}
+        place = {"state": self.root / "state", "fleet_url": self.git.url}
         return AgentSettings.model_validate({"spoke": SPOKE, **quick, **place, **self.settings})
 
     def agent(self, runtime: Runtime | None = None) -> Agent:

@@ -57,6 +57,6 @@ def test_the_command_refuses_an_unfit_name_in_one_line():
 
 
 def test_bad_settings_end_the_agent_with_one_clear_line(tmp_path):
-    refused = carbonfleet("spoke", "run", "--name", "a", "--fleet-url", "file:///x", "--state", str(tmp_path))
+    refused = carbonfleet("spoke", "run", "--spoke", "a", "--fleet-url", "file:///x", "--state", str(tmp_path))
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: url: ")

@@ -59,7 +59,7 @@ def start_process(house):
     token.write_text(house.ray.token)
     settings = house.agent_settings()
     options = {
-        "--name": SPOKE,
+        "--spoke": SPOKE,
         "--fleet-url": house.git.url,
         "--hub-kubeconfig": str(house.hub_kubeconfig),
         "--runtime": "ray",

@@ -12,7 +12,7 @@ from carbonfleet.api import CarbonTrainingJob, JobStatus
 from carbonfleet.api.job_status import Figures, Phase
 from carbonfleet.api.report import Progress
 from carbonfleet.api.wire import API_VERSION
-from carbonfleet.cli.sweep import _delay, _grams
+from carbonfleet.cli.sweeps.sweep import _delay, _grams
 from carbonfleet.kube import ours
 from carbonfleet.sweep import BASELINE, SWEEP, TIER, jobs_of, leaderboard, progress_by_tier
 

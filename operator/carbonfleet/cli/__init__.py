@@ -1,31 +1,57 @@
 """The `carbonfleet` command; each room's commands load only when they are called."""
 
+from importlib import import_module
+from typing import Any, Final
+
 import typer
+from typer.core import TyperGroup
 
-from carbonfleet.cli import (
-    backtest,
-    chat,
-    crds,
-    demo,
-    explain,
-    hub,
-    policy,
-    report,
-    review,
-    serve,
-    signals,
-    spoke,
-    status,
-    sweep,
-    up,
-    validate,
-)
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+from carbonfleet.cli import backtest
+from carbonfleet.cli.files import crds, explain, policy, validate
+from carbonfleet.cli.fleet import report, review, signals, status
+from carbonfleet.cli.stack import demo, up
+from carbonfleet.cli.sweeps import chat, serve, sweep
 
 
-app.add_typer(hub.app, name="hub")
-app.add_typer(spoke.app, name="spoke")
+class _Deferred(TyperGroup):
+    """A group of commands whose options are read from settings models: its module loads when it is called."""
+
+    def __init__(self, name: str, text: str, module: str) -> None:
+        super().__init__(name=name, help=text, no_args_is_help=True)
+        self._module = module
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - Click's context
+        return list(self._loaded().list_commands(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - Click's context and command
+        return self._loaded().get_command(ctx, cmd_name)
+
+    def _loaded(self) -> Any:  # noqa: ANN401 - Click's group
+        return typer.main.get_command(import_module(self._module).app)
+
+
+_DEFERRED: Final = {
+    str(group.name): group
+    for group in (
+        _Deferred("hub", "Run the operator on the hub cluster.", "carbonfleet.cli.hub"),
+        _Deferred("spoke", "The agent of a cluster that trains.", "carbonfleet.cli.spoke"),
+    )
+}
+
+
+class _Root(TyperGroup):
+    """All commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - Click's context
+        return [*_DEFERRED, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - Click's context and command
+        return _DEFERRED.get(cmd_name) or super().get_command(ctx, cmd_name)
+
+
+app = typer.Typer(cls=_Root, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
 app.add_typer(crds.app, name="crds")
 app.add_typer(policy.app, name="policy")
 app.add_typer(review.app, name="review")

@@ -60,7 +60,7 @@ def backtest(
     Beside it stands what other policies would have done.
     """
     from carbonfleet.api.signal import SignalKind
-    from carbonfleet.cli.failure import fail
+    from carbonfleet.cli.console import fail
     from carbonfleet.simulator.request import Request
 
     if preset == "list":

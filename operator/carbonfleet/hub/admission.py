@@ -1,5 +1,6 @@
 """At the API's door: a job whose data no spoke of this fleet may hold is refused when it is created."""
 
+from pathlib import Path
 from typing import Any, Final
 
 import kopf
@@ -10,7 +11,6 @@ from carbonfleet.api.problems import told
 from carbonfleet.api.wire import GROUP, VERSION
 from carbonfleet.fleet import FleetError, Tip
 from carbonfleet.hub.mirror import JOBS
-from carbonfleet.hub.settings import AdmissionSettings
 from carbonfleet.hub.world import World
 from carbonfleet.placement.policy import residency_verdict
 
@@ -20,14 +20,14 @@ MOST_NAMED: Final = 5
 """Spokes that a refusal names."""
 
 
-def server_of(settings: AdmissionSettings) -> kopf.WebhookServer:
-    """Kopf's server with our certificate, which it reads anew when the files change."""
-    host, _, port = settings.address.rpartition(":")
+def server_of(address: str, tls: Path) -> kopf.WebhookServer:
+    """Kopf's server at host:port with the certificate in a folder, which it reads anew when the files change."""
+    host, _, port = address.rpartition(":")
     return kopf.WebhookServer(
         addr=host.strip("[]"),
         port=int(port),
-        certfile=settings.tls / "tls.crt",
-        pkeyfile=settings.tls / "tls.key",
+        certfile=tls / "tls.crt",
+        pkeyfile=tls / "tls.key",
     )
 
 

@@ -57,7 +57,7 @@ def _close(world: World, scene: Scene, view: JobView, report: ReportSpec) -> Fig
     lines = world.ledger.attempts(Query(job_uid=view.uid))
     if any(line.placement_id == report.placement_id for line in lines):
         return figures_of(lines)
-    region = view.job.spec.baseline_region or world.settings.default_baseline_region
+    region = view.job.spec.baseline_region or world.settings.baseline_region
     attempt = Attempt(view.job, report, record_in_git(world, scene, view), scene.facts, region)
     entry = account(attempt, _Recent(world.signals, scene.now), Assumptions(), scene.now)
     if entry is None:

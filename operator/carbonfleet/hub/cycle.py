@@ -161,7 +161,7 @@ _JOB_FAILS_PLANNER: Final = Trouble(
 
 
 def _plan(world: World, scene: Scene) -> Planned:
-    snapshot = snapshot_of(scene, world.settings.default_baseline_region)
+    snapshot = snapshot_of(scene, world.settings.baseline_region)
     kinds = {job.spec.signal for job in snapshot.jobs}
     zones = {spoke.facts.zone for spoke in snapshot.spokes} | set(snapshot.region_zones.values())
     wanted = {(zone, kind) for zone in zones for kind in kinds}

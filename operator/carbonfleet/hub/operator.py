@@ -50,7 +50,7 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
     """
     world = open_world(settings, clock, signals, market)
     stop = threading.Event()
-    election = Election(world.kube, settings.namespace, settings.identity, settings.lease)
+    election = Election(world.kube, settings.namespace, settings.identity, timedelta(seconds=settings.lease_seconds))
     pulse = Pulse(election)
     metrics = Metrics(world.ledger)
     served = metrics.serve(settings.metrics) if settings.metrics else None
@@ -93,31 +93,31 @@ async def _operate(stop: threading.Event, pulse: "Pulse") -> None:
 def open_world(settings: HubSettings, clock: Clock, signals: Signals, market: Market | None = None) -> World:
     """Everything that a cycle needs, from settings."""
     settings.state.mkdir(parents=True, exist_ok=True)
-    repository = Repository(settings.fleet, clock)
+    repository = Repository(settings.repository, clock)
     return World(
         settings=settings,
         clock=clock,
         kube=Kube.connect(settings.kubeconfig),
         mirror=Mirror(),
         repository=repository,
-        reviews=Reviews(repository, settings.forge.open() if settings.forge else None),
+        reviews=Reviews(repository, settings.open_forge()),
         signals=signals,
         market=market,
-        ledger=Ledger(settings.ledger) if settings.ledger else Ledger.at(settings.state / "ledger.sqlite"),
+        ledger=Ledger(settings.ledger_url) if settings.ledger_url else Ledger.at(settings.state / "ledger.sqlite"),
     )
 
 
 def _listen(world: World) -> Listener | None:
     """Await the forge's webhooks, where that is set."""
-    forge = world.settings.forge
-    if forge is None or not forge.webhook_address or forge.webhook_secret_file is None:
+    settings = world.settings
+    if settings.forge is None or not settings.webhook_address or settings.webhook_secret_file is None:
         return None
 
     def hint() -> None:
         world.hinted.set()
         world.mirror.changed.set()
 
-    return listen(forge.webhook_address, forge.kind, forge.webhook_secret_file, world.clock.now, hint)
+    return listen(settings.webhook_address, settings.forge, settings.webhook_secret_file, world.clock.now, hint)
 
 
 class Pulse:
@@ -158,7 +158,7 @@ def _watch(world: World) -> None:
     for kind in KINDS:
         kopf.on.event(GROUP, VERSION, kind, id=kind)(on_watch_event(world.mirror, kind))
 
-    if world.settings.admission is not None:
+    if world.settings.admission_address:
         admission.register(world)
 
     @kopf.on.login()
@@ -167,8 +167,10 @@ def _watch(world: World) -> None:
 
     @kopf.on.startup()
     def configure(settings: kopf.OperatorSettings, **_: object) -> None:
-        if world.settings.admission is not None:
-            settings.admission.server = admission.server_of(world.settings.admission)
+        if world.settings.admission_address:
+            settings.admission.server = admission.server_of(
+                world.settings.admission_address, world.settings.admission_tls
+            )
         settings.posting.enabled = False
         settings.persistence.diffbase_storage = NoDiffs()
         settings.watching.server_timeout = 600

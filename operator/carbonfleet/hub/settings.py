@@ -1,114 +1,145 @@
-"""How one hub is set up: from the environment or the command line, checked at the door."""
+"""How one hub is set up, by flags, environment or file: checked before anything is opened."""
 
-from collections.abc import Callable
+import logging
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from carbonfleet.fleet import Forge, RepositorySettings
+from carbonfleet.fleet import Backoff, Forge, RepositorySettings
 from carbonfleet.fleet.forge_http import ForgeSettings
-from carbonfleet.fleet.gitea import Gitea
-from carbonfleet.fleet.github import GitHub
-from carbonfleet.fleet.gitlab import GitLab
+from carbonfleet.fleet.forges import open_forge
 from carbonfleet.fleet.webhook import ForgeKind
-from carbonfleet.hub.election import LEASE
 from carbonfleet.placement.assumptions import DEFAULTS
-
-
-class ReviewSettings(BaseModel):
-    """Where proposals become pull requests; without, they are branches for `carbonfleet review`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: ForgeKind
-    api: Annotated[str, Field(pattern=r"^https?://")]
-    """Such as https://api.github.com, https://git.example.org/api/v4 or https://git.example.org/api/v1."""
-    repository: Annotated[str, Field(pattern=r"^[\w./-]+$")]
-    """`owner/name`."""
-    token_file: Path
-    base: str = "main"
-    ca_file: Path | None = None
-    webhook_address: Annotated[str, Field(pattern=r"^(.+:[0-9]{1,5})?$")] = ""
-    """Where its webhooks are awaited, such as 0.0.0.0:8081; empty for nowhere, and then polling must do."""
-    webhook_secret_file: Path | None = None
-    """Secrets, one on each line; read anew for each delivery."""
-
-    @model_validator(mode="after")
-    def _webhooks_have_a_secret(self) -> Self:
-        if self.webhook_address and self.webhook_secret_file is None:
-            raise ValueError("webhooks need a secret: give the file that holds it")
-        return self
-
-    def open(self) -> Forge:
-        """The forge. Nothing is asked of it yet."""
-        place = ForgeSettings(self.api, self.repository, self.token_file, self.base, self.ca_file)
-        kinds: dict[ForgeKind, Callable[[ForgeSettings], Forge]]
-        kinds = {ForgeKind.GITHUB: GitHub, ForgeKind.GITLAB: GitLab, ForgeKind.GITEA: Gitea}
-        return kinds[self.kind](place)
-
-
-class AdmissionSettings(BaseModel):
-    """Where the Kubernetes API asks before it creates a job."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    address: Annotated[str, Field(pattern=r"^.+:[0-9]{1,5}$")]
-    """host:port, such as 0.0.0.0:9443."""
-    tls: Path
-    """A folder with `tls.crt` and `tls.key`, as a Secret of that type is mounted."""
-
-    @model_validator(mode="after")
-    def _certificate_is_there(self) -> Self:
-        for name in ("tls.crt", "tls.key"):
-            if not (self.tls / name).is_file():
-                raise ValueError(f"{self.tls / name} is missing: the API calls admission webhooks by TLS only")
-        return self
-
+from carbonfleet.settings import INTERNAL, Settings
 
 HORIZON: Final = timedelta(hours=96)
 """How far ahead the plan looks."""
+Address = Annotated[str, Field(pattern=r"^(.+:[0-9]{1,5})?$")]
 
 
-class HubSettings(BaseModel):
+class HubSettings(Settings):
     """Everything a hub needs to know; nothing in it changes while it runs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    fleet: RepositorySettings
-    """Where placements are written, and as whom."""
-    forge: ReviewSettings | None = None
-    """Where people review; None for branches only."""
-    admission: AdmissionSettings | None = None
-    """Where residency is checked when a job is created; None to leave it to the planner and all that follows."""
-    state: Path
-    """A directory for the ledger and the signal history."""
-    kubeconfig: Path | None = None
+    fleet_url: str
+    """The fleet repository: https://, ssh:// or git://."""
+    fleet_branch: str = "main"
+    """Its branch."""
+    fleet_token_file: Path | None = None
+    """Token for https; read anew each time."""
+    fleet_ssh_key: Path | None = None
+    """Key for ssh."""
+    fleet_known_hosts: Path | None = None
+    """The SSH server's pinned keys."""
+    ca_file: Path | None = None
+    """Trusted for https, Git and forge, in place of the system's."""
+    signing_key: Path | None = None
+    """SSH or armored OpenPGP key that signs commits."""
+    forge: ForgeKind | None = None
+    """Where people review; without, proposals are branches for `carbonfleet review`."""
+    forge_api: Annotated[str, Field(pattern=r"^https?://")] = "https://api.github.com"
+    """Its API's address."""
+    forge_repository: Annotated[str, Field(pattern=r"^[\w./-]*$")] = ""
+    """owner/name there."""
+    forge_token_file: Path | None = None
+    """Token for it; --fleet-token-file if left out."""
+    webhook_address: Address = ""
+    """Where to await the forge's webhooks: 0.0.0.0:8081."""
+    webhook_secret_file: Path | None = None
+    """Their secret, or two while one is changed; read anew for each delivery."""
+    admission_address: Address = ""
+    """Where the Kubernetes API asks about new jobs: 0.0.0.0:9443."""
+    admission_tls: Path = Path("/etc/carbonfleet/admission")
+    """Folder with tls.crt and tls.key for that."""
+    state: Path = Path("/var/lib/carbonfleet")
+    """Folder for the clone, the ledger and the carbon history."""
+    kubeconfig: Annotated[Path | None, Field(validation_alias=AliasChoices("kubeconfig", "KUBECONFIG"))] = None
+    """Left out in a pod, and where kubectl looks by itself."""
+    signals: Path | None = None
+    """Signal settings; Electricity Maps when left out."""
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "carbonfleet-system"
     """Where the hub's Lease lives."""
     identity: str = ""
-    """This hub's name in the Lease; the host's name and process id by default.
-
-    A hub of a fixed name takes its own Lease again at once after a crash; no two may share one.
-    """
-    lease: timedelta = LEASE
+    """This hub's own name in the Lease; host and pid if left out. A fixed one takes its own Lease again at once."""
+    lease_seconds: Annotated[float, Field(ge=2, le=300)] = 15
     """Real time without renewal after which another hub takes over."""
-    default_baseline_region: str = ""
-    """Where jobs would have run that name no baseline of their own."""
-    ledger: str = ""
-    """SQLAlchemy's URL of the ledger's database; empty for a SQLite file in `state`."""
-    metrics: Annotated[str, Field(pattern=r"^(.+:[0-9]{1,5})?$")] = ""
-    """Where Prometheus may scrape, such as 127.0.0.1:9090; empty for nowhere."""
+    baseline_region: str = ""
+    """Where jobs that name none would have run."""
+    ledger_url: str = ""
+    """The ledger's database; a file in --state if left out."""
+    metrics: Address = ""
+    """Where Prometheus may scrape, such as 0.0.0.0:9090."""
     liveness: str = ""
-    """Where to answer liveness probes, such as http://127.0.0.1:8080/healthz; empty for nowhere."""
-    resync: timedelta = timedelta(minutes=10)
+    """Where probes are answered, http://0.0.0.0:8080/healthz."""
+    surprise_share: Annotated[float, Field(ge=0.01)] = DEFAULTS.surprise_share
+    """Of what was expected of its grid: beyond that a running job is looked at afresh."""
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+    resync: Annotated[timedelta, Field(json_schema_extra=INTERNAL)] = timedelta(minutes=10)
     """Real time between full reads of the API."""
-    heartbeat_grace: timedelta = timedelta(minutes=5)
+    heartbeat_grace: Annotated[timedelta, Field(json_schema_extra=INTERNAL)] = timedelta(minutes=5)
     """A spoke that was silent for longer gets no new work."""
-    heartbeat_grace_real: timedelta = timedelta(seconds=30)
+    heartbeat_grace_real: Annotated[timedelta, Field(json_schema_extra=INTERNAL)] = timedelta(seconds=30)
     """The same in real time, for a clock that runs fast: agents do not report more often than they can."""
-    surprise_share: Annotated[float, Field(gt=0)] = DEFAULTS.surprise_share
-    """A running job is looked at afresh where its grid is by more than this share above what was expected."""
-    horizon: timedelta = HORIZON
+    horizon: Annotated[timedelta, Field(json_schema_extra=INTERNAL)] = HORIZON
     """How far ahead the plan looks."""
+    fleet_backoff: Annotated[Backoff, Field(json_schema_extra=INTERNAL)] = Backoff()
+    """How a failed push is repeated."""
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_a_level(cls, level: str) -> str:
+        if level.upper() not in logging.getLevelNamesMapping():
+            raise ValueError(f"there is no log level {level}; write DEBUG, INFO, WARNING or ERROR")
+        return level.upper()
+
+    @model_validator(mode="after")
+    def _review_is_whole(self) -> Self:
+        if self.webhook_address and self.forge is None:
+            raise ValueError("webhooks come from a forge: say which with --forge")
+        if self.webhook_address and self.webhook_secret_file is None:
+            raise ValueError("webhooks need a secret: give the file that holds it with --webhook-secret-file")
+        if self.forge is not None and self._forge_token is None:
+            raise ValueError("the forge wants a token: give the file that holds it with --forge-token-file")
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_is_there(self) -> Self:
+        for name in ("tls.crt", "tls.key") if self.admission_address else ():
+            if not (self.admission_tls / name).is_file():
+                raise ValueError(
+                    f"{self.admission_tls / name} is missing: the API calls admission webhooks by TLS only"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _repository_is_sound(self) -> Self:
+        _ = self.repository
+        return self
+
+    @property
+    def _forge_token(self) -> Path | None:
+        return self.forge_token_file or self.fleet_token_file
+
+    @property
+    def repository(self) -> RepositorySettings:
+        """Where placements are written, and as whom."""
+        return RepositorySettings(
+            url=self.fleet_url,
+            branch=self.fleet_branch,
+            directory=self.state / "fleet.git",
+            token_file=self.fleet_token_file,
+            ssh_key=self.fleet_ssh_key,
+            known_hosts=self.fleet_known_hosts,
+            ca_file=self.ca_file,
+            signing_key=self.signing_key,
+            backoff=self.fleet_backoff,
+        )
+
+    def open_forge(self) -> Forge | None:
+        """Where people review, if that is a forge. Nothing is asked of it yet."""
+        if self.forge is None or self._forge_token is None:
+            return None
+        place = ForgeSettings(self.forge_api, self.forge_repository, self._forge_token, self.fleet_branch, self.ca_file)
+        return open_forge(self.forge, place)

@@ -223,7 +223,7 @@ class Stack:
         token, state = self._state / "ray.token", self._state / "spokes" / cluster
         _write_private(token, ray.token)
         options = {
-            "--name": cluster,
+            "--spoke": cluster,
             "--fleet-url": self.git_url,
             "--runtime": "ray",
             "--ray-address": ray.address,

@@ -111,7 +111,7 @@ $install#
 
 _INSTALL: Final = {
     "ray": """\
-#      carbonfleet spoke run --name $name --runtime ray --ray-address http://127.0.0.1:8265 \\
+#      carbonfleet spoke run --spoke $name --runtime ray --ray-address http://127.0.0.1:8265 \\
 #        --fleet-url <the fleet repository> --hub-kubeconfig hub.kubeconfig \\
 #        --store /var/lib/carbonfleet/store --state /var/lib/carbonfleet/state
 """,

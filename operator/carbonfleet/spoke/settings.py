@@ -1,37 +1,114 @@
-"""How one agent is set up: from the environment or the command line, checked at the door."""
+"""How one agent is set up, by flags, environment or file: checked before anything is opened."""
 
+import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
 from carbonfleet.api.wire import Name
+from carbonfleet.fleet import RepositorySettings
+from carbonfleet.settings import INTERNAL, Settings
 
 
-class AgentSettings(BaseModel):
-    """Everything an agent needs to know of itself. Seconds are real ones: they pace requests."""
+class RuntimeKind(StrEnum):
+    """How attempts run on a spoke."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    RAY = "ray"
+    KUBERAY = "kuberay"
+
+
+class Applier(StrEnum):
+    """Who applies the spoke's folder."""
+
+    AGENT = "agent"
+    WATCH = "watch"
+
+
+class AgentSettings(Settings):
+    """Everything an agent needs to know. Seconds are real ones: they pace requests."""
 
     spoke: Name
     """The cluster's name in the fleet repository and on the hub."""
-    state: Path
-    """A directory for the bare clone and for what the agent must not forget."""
+    fleet_url: str
+    """The fleet repository: https://, ssh:// or git://."""
+    fleet_branch: str = "main"
+    """Its branch."""
+    fleet_token_file: Path | None = None
+    """A read-only token, for https."""
+    fleet_ssh_key: Path | None = None
+    """A read-only key, for ssh."""
+    fleet_known_hosts: Path | None = None
+    """The SSH server's keys."""
+    ca_file: Path | None = None
+    """Trusted for https, in place of the system's."""
+    allowed_signers: Path | None = None
+    """Follow only commits signed by these keys."""
+    hub_kubeconfig: Path | None = None
+    """How to reach the hub."""
+    runtime: RuntimeKind = RuntimeKind.KUBERAY
+    """How attempts run here."""
+    apply: Applier = Applier.AGENT
+    """watch: Flux or Argo CD applies the folder, and the agent only looks and reports."""
+    spoke_kubeconfig: Path | None = None
+    """This cluster, for kuberay; in a pod left out."""
+    ray_address: str = "http://127.0.0.1:8265"
+    """Ray's Jobs API, for ray."""
+    ray_token_file: Path | None = None
+    """Its token, where it wants one."""
+    workload: Path = Path()
+    """The folder that holds workloads/, for ray."""
+    training_python: Path | None = None
+    """The Python that trains, for ray; the agent's own if left out."""
+    state: Path = Path(".carbonfleet/spoke")
+    """Folder for the bare clone and for what must not be forgotten."""
+    store: Path = Path(".carbonfleet/store")
+    """Where attempts save, for ray."""
     allow_list: Path | None = None
     """The admin's own list of data classes: a ConfigMap's file, or the folder it is mounted at."""
-    watch_only: bool = False
-    """Flux or Argo CD applies the folder; the agent only looks and reports."""
     poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 2.0
     """Between two looks at the runtime."""
     sync_seconds: Annotated[float, Field(ge=0.05, le=3600)] = 15.0
     """Between two looks at Git."""
     progress_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
     """At least so long between two reports of an attempt that differ in progress alone."""
-    heartbeat_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
-    """Of the house's clock, between two heartbeats."""
-    heartbeat_least_seconds: Annotated[float, Field(ge=0, le=60)] = 5.0
-    """Of real time, however fast the house's clock runs."""
-    resync_seconds: Annotated[float, Field(ge=1, le=86_400)] = 600.0
+    liveness: str = ""
+    """Where to answer probes, http://0.0.0.0:8080/healthz."""
+    heartbeat_seconds: Annotated[float, Field(ge=1, le=3600, json_schema_extra=INTERNAL)] = 60.0
+    """Of carbonfleet's clock, between two heartbeats."""
+    heartbeat_least_seconds: Annotated[float, Field(ge=0, le=60, json_schema_extra=INTERNAL)] = 5.0
+    """Of real time, however fast that clock runs."""
+    resync_seconds: Annotated[float, Field(ge=1, le=86_400, json_schema_extra=INTERNAL)] = 600.0
     """Between two full reads of the hub's reports."""
-    unknown_after_seconds: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    unknown_after_seconds: Annotated[float, Field(ge=0, le=3600, json_schema_extra=INTERNAL)] = 30.0
     """A runtime that is silent for longer makes its attempts Unknown."""
+
+    @model_validator(mode="after")
+    def _repository_is_sound(self) -> Self:
+        _ = self.repository
+        return self
+
+    @property
+    def watch_only(self) -> bool:
+        """Flux or Argo CD applies the folder; the agent only looks and reports."""
+        return self.apply is Applier.WATCH
+
+    @property
+    def repository(self) -> RepositorySettings:
+        """Where placements are read, and as whom."""
+        return RepositorySettings(
+            url=self.fleet_url,
+            directory=self.state.resolve() / "fleet.git",
+            branch=self.fleet_branch,
+            token_file=self.fleet_token_file,
+            ssh_key=self.fleet_ssh_key,
+            known_hosts=self.fleet_known_hosts,
+            ca_file=self.ca_file,
+        )
+
+    @property
+    def training_command(self) -> tuple[str, ...]:
+        """What a Ray job runs. The interpreter of a venv is a link out of it, so it is not resolved."""
+        python = self.training_python or Path(sys.executable)
+        return str(python.absolute()), "-m", "workloads.lora.train"

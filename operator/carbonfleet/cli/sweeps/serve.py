@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from carbonfleet.cli.sweep import hub_jobs
+from carbonfleet.cli.sweeps.sweep import hub_jobs
 
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
@@ -45,7 +45,7 @@ def serve(
     """Serve a sweep's best adapters by name with vLLM, through the fleet repository."""
     import re
 
-    from carbonfleet.cli.failure import fail
+    from carbonfleet.cli.console import fail
     from carbonfleet.fleet.serving import VLLM_IMAGE
     from carbonfleet.sweep import Wishes
 
@@ -64,7 +64,7 @@ def serve(
 
 
 def _chosen(jobs: "tuple[CarbonTrainingJob, ...]", wishes: "Wishes") -> "Serving":
-    from carbonfleet.cli.failure import fail
+    from carbonfleet.cli.console import fail
     from carbonfleet.sweep import SweepError, best_of
 
     try:
@@ -78,7 +78,7 @@ def _chosen(jobs: "tuple[CarbonTrainingJob, ...]", wishes: "Wishes") -> "Serving
 
 
 def _write(serving: "Serving", out: str) -> None:
-    from carbonfleet.cli.failure import fail
+    from carbonfleet.cli.console import fail
     from carbonfleet.fleet.serving import ServingRefused, render_serving
 
     try:
@@ -96,8 +96,7 @@ def _publish(serving: "Serving", author: str, settings: dict[str, Any], *, repla
 
     from pydantic import ValidationError
 
-    from carbonfleet.cli.failure import fail
-    from carbonfleet.cli.person import person
+    from carbonfleet.cli.console import fail, person
     from carbonfleet.clock import Clock
     from carbonfleet.fleet import Backoff, FleetError, Repository, RepositorySettings
     from carbonfleet.fleet.serving import ServingRefused, publish_serving

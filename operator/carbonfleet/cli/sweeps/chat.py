@@ -28,7 +28,7 @@ def chat(
     key_file: Annotated[Path | None, typer.Option(help=f"The endpoint's key; or ${KEY_VARIABLE}.")] = None,
 ) -> None:
     """Chat with served adapters through any OpenAI-compatible endpoint."""
-    from carbonfleet.cli.failure import fail
+    from carbonfleet.cli.console import fail
     from carbonfleet.sweep import Endpoint, SweepError
 
     try:

@@ -37,7 +37,7 @@ def check(
 
     Exit code 1 where something is wrong.
     """
-    from carbonfleet.cli.failure import fail
+    from carbonfleet.cli.console import fail
     from carbonfleet.fleet.check import about, changed_since, read_checkout, read_files
 
     try:
@@ -70,7 +70,7 @@ def ask(
     from rich.markup import escape
     from rich.table import Table
 
-    from carbonfleet.cli.failure import fail
+    from carbonfleet.cli.console import fail
     from carbonfleet.fleet.check import policies_for, read_checkout, read_files, where
 
     try:

@@ -1,9 +1,24 @@
-"""Who a person at the command line is, as Git wants to know."""
+"""How a command ends when it can't go on, and who the person is that calls it."""
 
 import re
 import subprocess
+from typing import NoReturn
 
-from carbonfleet.cli.failure import fail
+import typer
+
+
+def fail(error: Exception | str) -> NoReturn:
+    """Say what is wrong, and end."""
+    typer.echo(f"error: {_text(error)}", err=True)
+    raise typer.Exit(2)
+
+
+def _text(error: Exception | str) -> str:
+    from pydantic import BaseModel, ValidationError
+
+    from carbonfleet.api.problems import told
+
+    return told(error, BaseModel) if isinstance(error, ValidationError) else str(error)
 
 
 def person(said: str) -> tuple[str, str]:

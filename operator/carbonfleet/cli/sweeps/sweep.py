@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from carbonfleet.cli.failure import fail
+from carbonfleet.cli.console import fail
 
 if TYPE_CHECKING:
     from datetime import timedelta

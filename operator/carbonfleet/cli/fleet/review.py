@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from carbonfleet.cli.person import person
+from carbonfleet.cli.console import person
 
 if TYPE_CHECKING:
     from carbonfleet.fleet.branches import Branch, Branches
@@ -148,10 +148,15 @@ def reject(
 
 
 def _open_forge(kind: str, api: str, repository: str, token: Path | None, base: str, authority: Path | None) -> "Forge":
-    from carbonfleet.hub.settings import ReviewSettings
+    from carbonfleet.fleet.forge_http import ForgeSettings
+    from carbonfleet.fleet.forges import open_forge
+    from carbonfleet.fleet.webhook import ForgeKind
 
-    given = {"kind": kind, "api": api, "repository": repository, "token_file": token}
-    return ReviewSettings.model_validate(given | {"base": base, "ca_file": authority}).open()
+    if kind not in set(ForgeKind):
+        raise ValueError(f"there is no forge {kind}: write {', '.join(ForgeKind)}")
+    if token is None:
+        raise ValueError("the forge wants your token: give the file that holds it with --forge-token-file")
+    return open_forge(ForgeKind(kind), ForgeSettings(api, repository, token, base, authority))
 
 
 @contextmanager
@@ -169,7 +174,7 @@ def _branches(
 
     from pydantic import ValidationError
 
-    from carbonfleet.cli.failure import fail
+    from carbonfleet.cli.console import fail
     from carbonfleet.clock import Clock
     from carbonfleet.fleet.branches import Branches
     from carbonfleet.fleet.errors import FleetError
@@ -195,7 +200,7 @@ def _branches(
 
 
 def _one(branches: "Branches", start: str) -> "Branch":
-    from carbonfleet.cli.failure import fail
+    from carbonfleet.cli.console import fail
 
     found = branches.read().branches
     if start in found:

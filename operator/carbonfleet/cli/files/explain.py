@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carbonfleet.cli.failure import fail
+from carbonfleet.cli.console import fail
 
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob

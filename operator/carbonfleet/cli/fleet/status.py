@@ -17,7 +17,7 @@ def status(
     from rich.table import Table
 
     from carbonfleet.api import CarbonTrainingJob, SpokeCluster
-    from carbonfleet.cli.failure import fail
+    from carbonfleet.cli.console import fail
     from carbonfleet.kube import Kube, KubeError, ours
 
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from carbonfleet.cli.failure import fail
+from carbonfleet.cli.console import fail
 
 if TYPE_CHECKING:
     from carbonfleet.ledger import Ledger

@@ -18,7 +18,7 @@ def demo(
     """
     from rich.console import Console
 
-    from carbonfleet.cli.failure import fail
+    from carbonfleet.cli.console import fail
 
     if not (project / "fleet" / "clusters").is_dir():
         fail(f"{project.resolve()} is no checkout of carbonfleet: it has no fleet/clusters; see --project")

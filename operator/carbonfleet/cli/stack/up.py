@@ -21,7 +21,7 @@ def up(
 
     from rich.console import Console
 
-    from carbonfleet.cli.failure import fail
+    from carbonfleet.cli.console import fail
     from carbonfleet.clock import Clock
     from carbonfleet.local.child import ChildError
     from carbonfleet.local.demo import write_signals

@@ -1,0 +1,1 @@
+"""Commands on files: definitions, jobs, policies, and what a job's file would become."""

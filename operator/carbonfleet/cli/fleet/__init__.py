@@ -1,0 +1,1 @@
+"""Commands that ask a running fleet: its hub, its repository, its signals, its ledger."""

@@ -1,0 +1,1 @@
+"""Commands that run everything on one machine."""

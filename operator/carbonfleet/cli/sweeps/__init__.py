@@ -1,0 +1,1 @@
+"""Commands for sweeps, for serving their best adapters, and for asking these."""

@@ -1,0 +1,22 @@
+"""The forges that proposals can go to."""
+
+from collections.abc import Callable
+from typing import Final
+
+from carbonfleet.fleet.forge_http import ForgeSettings
+from carbonfleet.fleet.gitea import Gitea
+from carbonfleet.fleet.github import GitHub
+from carbonfleet.fleet.gitlab import GitLab
+from carbonfleet.fleet.review import Forge
+from carbonfleet.fleet.webhook import ForgeKind
+
+_FORGES: Final[dict[ForgeKind, Callable[[ForgeSettings], Forge]]] = {
+    ForgeKind.GITHUB: GitHub,
+    ForgeKind.GITLAB: GitLab,
+    ForgeKind.GITEA: Gitea,
+}
+
+
+def open_forge(kind: ForgeKind, settings: ForgeSettings) -> Forge:
+    """A forge. Nothing is asked of it yet."""
+    return _FORGES[kind](settings)
