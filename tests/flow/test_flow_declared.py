@@ -129,8 +129,20 @@ def test_an_odd_scalar_among_the_placements_stops_nobody(fleet):
     fleet.change("Place by hand", write)
     fleet.submit("beside-odd-files")
     fleet.wait("beside-odd-files", Phase.SUCCEEDED)
+    for path in ("clusters/us-oh-1/jobs/team-z/x.yaml", "moves/team-z/x.yaml"):
+        assert fleet.log().count(f"the fleet repository: {path}:2: tags (tag:yaml.org,2002:") == 1
     fleet.remove("Take it away", "clusters/us-oh-1/jobs/team-z/x.yaml")
     fleet.remove("Take it away", "moves/team-z/x.yaml")
+
+
+def test_a_policy_that_nobody_reads_denies_and_is_named(fleet):
+    fleet.change("Forbid", lambda work: (work / "policies/us-only.YAML").write_text("kind: FleetPolicy\n"))
+    fleet.submit("forbidden")
+    job = fleet.wait("forbidden", Phase.BLOCKED)
+    assert "policies/us-only.YAML:1: nobody reads it: a policy is a file policies/<name>.yaml" in job.status.summary
+    fleet.remove("Take it away", "policies/us-only.YAML")
+    fleet.submit("third-nudge")
+    fleet.wait("forbidden", Phase.SUCCEEDED)
 
 
 def test_an_odd_scalar_in_a_policy_denies_with_file_and_line(fleet):

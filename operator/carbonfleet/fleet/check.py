@@ -1,15 +1,16 @@
 """Judges a checkout of the fleet repository: policies, clusters, and placements against residency."""
 
 import os
+import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import LABEL
-from carbonfleet.fleet.declared import digest_of, read_cluster, read_policy_files
+from carbonfleet.fleet.declared import digest_of, only_read, read_cluster, read_policy_files
 from carbonfleet.fleet.fields import line_of
 from carbonfleet.fleet.layout import (
     CLUSTER_FILE,
@@ -19,16 +20,16 @@ from carbonfleet.fleet.layout import (
     POLICIES,
     SERVING,
     cluster_path,
-    is_policy_file,
+    is_policy_path,
+    meant_root,
 )
 from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse, parse_move
 from carbonfleet.fleet.serving import ServingInvalid, read_serving
+from carbonfleet.fleet.trees import Files
 from carbonfleet.placement.policy import Ruling, applicable, residency_verdict
 from carbonfleet.placement.snapshot import PolicySet
-from carbonfleet.yaml_reader import FileInvalid, FileProblem
+from carbonfleet.yaml_reader import MOST_BYTES, FileInvalid, FileProblem
 
-Files = Mapping[str, bytes]
-"""A checkout's files by path from its root."""
 DIFF_SECONDS = 60
 
 
@@ -45,18 +46,19 @@ class Checkout:
 
 def read_checkout(files: Files) -> Checkout:
     """Read everything and find every problem in it; a function of the files alone."""
-    policy_files = {path: content for path, content in files.items() if is_policy_file(path)}
+    policy_files = {path: content for path, content in files.items() if is_policy_path(path)}
     found, problems = read_policy_files(policy_files)
     policies = PolicySet(found, digest_of(policy_files), tuple(map(str, problems)))
-    clusters, cluster_problems = _read_clusters(files)
-    placements, placement_problems = _read_placements(files)
-    problems += cluster_problems + placement_problems
+    others, unread = only_read({path: content for path, content in files.items() if path not in policy_files})
+    clusters, cluster_problems = _read_clusters(others)
+    placements, placement_problems = _read_placements(others)
+    problems += unread + cluster_problems + placement_problems
     problems += _copies(placements.values())
-    moves, move_problems = _read_moves(files)
+    moves, move_problems = _read_moves(others)
     problems += move_problems
     for path, placement in (*placements.items(), *moves.items()):
-        problems += _placement_problems(placement, policies, clusters, files[path])
-    problems += _serving_problems(files, policies, clusters)
+        problems += _placement_problems(placement, policies, clusters, others[path])
+    problems += _serving_problems(others, policies, clusters)
     return Checkout(policies, clusters, placements, tuple(sorted(problems, key=lambda p: (p.path, p.line))))
 
 
@@ -74,23 +76,42 @@ def policies_for(checkout: Checkout, data_class: str, namespace: str) -> tuple[s
     return tuple(policy.metadata.name for policy in applicable(checkout.policies, data_class, namespace))
 
 
-def read_files(folder: Path) -> dict[str, bytes]:
-    """The files of a checkout that matter; a link is read as its own text, as Git keeps it.
+def read_files(folder: Path) -> dict[str, bytes | None]:
+    """What of a checkout matters, by path from its root; None for links, submodules and whatever else is no file.
 
     Raises FileNotFoundError where the folder is no checkout of a fleet repository.
     """
-    roots = [folder / POLICIES, folder / CLUSTERS, folder / MOVES, folder / SERVING]
-    if not any(root.is_dir() for root in roots[:2]):
+    if not any((folder / root).is_dir() for root in (POLICIES, CLUSTERS)):
         raise FileNotFoundError(f"{folder} has neither {POLICIES}/ nor {CLUSTERS}/: give the fleet repository")
-    files = {}
-    for root in roots:
-        for directory, folders, names in os.walk(root):
-            links = [name for name in folders if (Path(directory) / name).is_symlink()]
-            for name in (*names, *links):
-                path = Path(directory) / name
-                content = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
-                files[path.relative_to(folder).as_posix()] = content
+    files: dict[str, bytes | None] = dict.fromkeys(_submodules(folder))
+    for root in sorted(folder.iterdir()):
+        if meant_root(root.name):
+            files |= {path.relative_to(folder).as_posix(): _content(path) for path in _leaves(root)}
     return files
+
+
+def _leaves(path: Path) -> Iterator[Path]:
+    """All under a path that is no folder of this repository's own."""
+    if path.is_symlink() or not path.is_dir() or (path / ".git").exists():
+        yield path
+        return
+    for inside in sorted(path.iterdir()):
+        yield from _leaves(inside)
+
+
+def _content(path: Path) -> bytes | None:
+    if path.is_symlink() or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
+
+
+def _submodules(folder: Path) -> list[str]:
+    """Where other repositories are to be put among the files that matter, also where they are not checked out."""
+    listed = folder / ".gitmodules"
+    text = (_content(listed) or b"").decode("utf-8", "replace")
+    paths = [found.strip().strip('"') for found in re.findall(r"(?m)^\s*path\s*=(.*)$", text)]
+    return [path for path in paths if meant_root(path.split("/")[0])]
 
 
 def changed_since(folder: Path, revision: str) -> set[str]:
@@ -112,7 +133,7 @@ def about(problems: Iterable[FileProblem], changed: set[str]) -> tuple[FileProbl
     return tuple(problem for problem in problems if rules or problem.path in changed)
 
 
-def _read_clusters(files: Files) -> tuple[dict[str, ClusterFacts], list[FileProblem]]:
+def _read_clusters(files: Mapping[str, bytes]) -> tuple[dict[str, ClusterFacts], list[FileProblem]]:
     names = sorted({path.split("/")[1] for path in files if path.startswith(f"{CLUSTERS}/") and path.count("/") > 1})
     clusters, problems = {}, []
     for name in names:
@@ -127,7 +148,7 @@ def _read_clusters(files: Files) -> tuple[dict[str, ClusterFacts], list[FileProb
     return clusters, problems
 
 
-def _read_placements(files: Files) -> tuple[dict[str, Placement], list[FileProblem]]:
+def _read_placements(files: Mapping[str, bytes]) -> tuple[dict[str, Placement], list[FileProblem]]:
     placements: dict[str, Placement] = {}
     problems: list[FileProblem] = []
     for path, content in sorted(files.items()):
@@ -140,7 +161,7 @@ def _read_placements(files: Files) -> tuple[dict[str, Placement], list[FileProbl
     return placements, problems
 
 
-def _read_moves(files: Files) -> tuple[dict[str, Placement], list[FileProblem]]:
+def _read_moves(files: Mapping[str, bytes]) -> tuple[dict[str, Placement], list[FileProblem]]:
     moves: dict[str, Placement] = {}
     problems: list[FileProblem] = []
     for path, content in sorted(files.items()):
@@ -188,7 +209,9 @@ def _placement_problems(
     return problems
 
 
-def _serving_problems(files: Files, policies: PolicySet, clusters: Mapping[str, ClusterFacts]) -> list[FileProblem]:
+def _serving_problems(
+    files: Mapping[str, bytes], policies: PolicySet, clusters: Mapping[str, ClusterFacts]
+) -> list[FileProblem]:
     """An adapter may be only where the data that it learned from may be."""
     problems: list[FileProblem] = []
     for path, content in files.items():

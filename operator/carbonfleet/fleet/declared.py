@@ -1,7 +1,6 @@
 """What people declare in the fleet repository: the policies, and the facts of each cluster."""
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -9,7 +8,8 @@ from pydantic import Field
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.policy import FleetPolicy
 from carbonfleet.api.wire import Wire
-from carbonfleet.fleet.layout import POLICIES
+from carbonfleet.fleet.layout import POLICIES, why_unread
+from carbonfleet.fleet.trees import Files
 from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.yaml_reader import Document, FileInvalid, FileProblem, blaming, read_document
 
@@ -17,34 +17,47 @@ CONFIG_MAP = "carbonfleet-cluster"
 FACTS = "facts"
 
 
-def read_policies(contents: Mapping[str, bytes]) -> PolicySet:
-    """All of `policies/`, by path. One broken file is a problem of the whole set, which then denies."""
-    policies, problems = read_policy_files(contents)
-    return PolicySet(policies, digest_of(contents), tuple(map(str, problems)))
+def read_policies(files: Files) -> PolicySet:
+    """All of `policies/`, by path. What is no policy there is a problem of the whole set, which then denies."""
+    policies, problems = read_policy_files(files)
+    return PolicySet(policies, digest_of(files), tuple(map(str, problems)))
 
 
-def read_policy_files(contents: Mapping[str, bytes]) -> tuple[tuple[FleetPolicy, ...], list[FileProblem]]:
+def read_policy_files(files: Files) -> tuple[tuple[FleetPolicy, ...], list[FileProblem]]:
     """The policies that could be read, and what is wrong with the others, each with file and line."""
     policies: list[FleetPolicy] = []
-    problems: list[FileProblem] = []
-    for path in sorted(contents):
+    readable, problems = only_read(files)
+    for path in sorted(readable):
         try:
             with blaming(path):
-                policies.append(_policy(path, contents[path]))
+                policies.append(_policy(path, readable[path]))
         except FileInvalid as error:
             problems += error.problems
     problems += _tiers_defined_twice(policies)
-    if not contents:
+    if not readable:
         problems.append(FileProblem(POLICIES, 1, "there is no policy, so every placement is denied; add one"))
     return tuple(policies), problems
 
 
-def digest_of(contents: Mapping[str, bytes]) -> str:
+def only_read(files: Files) -> tuple[dict[str, bytes], list[FileProblem]]:
+    """The files that somebody reads, and a problem for whatever else lies where they lie."""
+    readable: dict[str, bytes] = {}
+    problems: list[FileProblem] = []
+    for path, content in sorted(files.items()):
+        if why := why_unread(path, is_file=content is not None):
+            problems.append(FileProblem(path, 1, why))
+        elif content is not None:
+            readable[path] = content
+    return readable, problems
+
+
+def digest_of(files: Files) -> str:
     """sha256 over paths and contents, the same for a checkout and for a commit."""
     digest = hashlib.sha256()
-    for path in sorted(contents):
-        digest.update(f"{path}\0{len(contents[path])}\0".encode("utf-8", "surrogateescape"))
-        digest.update(contents[path])
+    for path, content in sorted(files.items()):
+        data = content or b""
+        digest.update(f"{path}\0{len(data)}\0".encode("utf-8", "surrogateescape"))
+        digest.update(data)
     return f"sha256:{digest.hexdigest()}"
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Final
 
@@ -10,7 +10,7 @@ import pygit2
 from pygit2.enums import SortMode
 
 from carbonfleet.fleet.message import Change, changes_in
-from carbonfleet.fleet.trees import blob
+from carbonfleet.fleet.trees import blob, time_of
 
 MOST_COMMITS_SEARCHED: Final = 10_000
 
@@ -111,7 +111,7 @@ def _stood(change: Change, commit: pygit2.Commit) -> Stood:
         change.spoke,
         f"clusters/{change.spoke}/jobs/{change.job}.yaml",
         str(commit.id),
-        datetime.fromtimestamp(commit.commit_time, UTC),
+        time_of(commit),
     )
 
 

@@ -11,6 +11,8 @@ CLUSTER_FILE: Final = "cluster.yaml"
 JOBS: Final = "jobs"
 MOVES: Final = "moves"
 SERVING: Final = "serving"
+ROOTS: Final = (POLICIES, CLUSTERS, MOVES, SERVING)
+"""The folders at the root that mean something."""
 LONGEST_OBJECT_NAME: Final = 47
 """KubeRay appends to a RayJob's name and refuses longer ones."""
 
@@ -86,9 +88,32 @@ def read_serving_path(path: str) -> tuple[str, str, str] | None:
     return (cluster, namespace, name) if all(map(is_label, (cluster, namespace, name))) else None
 
 
-def is_policy_file(path: str) -> bool:
-    """Whether `path` is read as a policy."""
-    return path.startswith(f"{POLICIES}/") and path.endswith((".yaml", ".yml"))
+def meant_root(name: str) -> str:
+    """The folder that a name at the repository's root is, or was meant to be: `Policies ` is policies; else empty."""
+    meant = name.strip().casefold()
+    return meant if meant in ROOTS else ""
+
+
+def is_policy_path(path: str) -> bool:
+    """Whether `path` lies where policies lie, or were meant to: what is no policy there denies."""
+    return meant_root(path.split("/")[0]) == POLICIES
+
+
+def why_unread(path: str, *, is_file: bool = True) -> str:
+    """Why nobody reads what lies at `path`, and what to do; empty where somebody does, or it is no place of ours."""
+    root, *rest = path.split("/")
+    meant = meant_root(root)
+    if not meant:
+        return ""
+    if root != meant:
+        return f"nobody reads {root!r}: call the folder {meant}, or remove it"
+    if not is_file:
+        return "is a link or a submodule, which nobody follows: put the file itself here, or remove it"
+    if root == POLICIES and not path.endswith((".yaml", ".yml")):
+        return f"nobody reads it: a policy is a file {POLICIES}/<name>.yaml; rename it, or move it out of {POLICIES}/"
+    if root == CLUSTERS and rest[1:] != [CLUSTER_FILE] and (rest[1:2] != [JOBS] or len(rest) < 3):
+        return f"nobody reads it: of a cluster, {CLUSTER_FILE} and {JOBS}/ are read; rename it, or move it elsewhere"
+    return ""
 
 
 def cluster_path(cluster: str) -> str:

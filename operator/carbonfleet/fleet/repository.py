@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 from carbonfleet.clock import Clock
@@ -16,6 +16,7 @@ from carbonfleet.fleet.message import compose
 from carbonfleet.fleet.settings import RepositorySettings
 from carbonfleet.fleet.tip import Tip
 from carbonfleet.fleet.transport import TransportFailure
+from carbonfleet.fleet.trees import time_of
 from carbonfleet.fleet.workbench import Workbench, in_our_words
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class Repository:
         self.known()
         with self._bench.lock:
             commit = self._bench.arrival(placement.path, placement.placement_id)
-        return datetime.fromtimestamp(commit.commit_time, UTC) if commit else None
+        return time_of(commit) if commit else None
 
     def agreed_in(self, move: Placement) -> str:
         """The commit with which people agreed to a move that stands on the tip; empty if it can't be told."""

@@ -1,8 +1,8 @@
 """What the fleet repository says at one commit, read again only where it changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 
 import pygit2
@@ -14,17 +14,18 @@ from carbonfleet.fleet.layout import (
     CLUSTERS,
     JOBS,
     MOVES,
-    POLICIES,
     SERVING,
     cluster_path,
     is_label,
-    is_policy_file,
+    is_policy_path,
+    meant_root,
+    why_unread,
 )
 from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse, parse_move
 from carbonfleet.fleet.placements import NO_PLACEMENTS, Placements
-from carbonfleet.fleet.trees import blob, subtree, walk_blobs
+from carbonfleet.fleet.trees import Files, blob, contents, is_file, leaves, subtree, time_of
 from carbonfleet.placement.snapshot import PolicySet
-from carbonfleet.yaml_reader import FileInvalid
+from carbonfleet.yaml_reader import FileInvalid, FileProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,13 @@ class Tip:
         """All placements by path."""
         return self.index.by_path
 
-    def folder(self, cluster: str) -> Mapping[str, bytes]:
-        """Every file of one cluster's folder by its path from the root; empty where there is none."""
-        return dict(walk_blobs(subtree(self._tree, f"{CLUSTERS}/{cluster}"), f"{CLUSTERS}/{cluster}", _data))
+    def folder(self, cluster: str) -> Files:
+        """All of one cluster's folder by its path from the root; empty where there is none."""
+        return contents(subtree(self._tree, f"{CLUSTERS}/{cluster}"), f"{CLUSTERS}/{cluster}")
 
-    def serving(self, cluster: str) -> Mapping[str, bytes]:
+    def serving(self, cluster: str) -> Files:
         """What people want served on a cluster, by path; empty where that is nothing."""
-        return dict(walk_blobs(subtree(self._tree, f"{SERVING}/{cluster}"), f"{SERVING}/{cluster}", _data))
+        return contents(subtree(self._tree, f"{SERVING}/{cluster}"), f"{SERVING}/{cluster}")
 
     def file(self, path: str) -> bytes | None:
         """The content of one file; None where there is none."""
@@ -71,13 +72,13 @@ class Tip:
 @dataclass(frozen=True, slots=True)
 class _Namespace:
     tree: pygit2.Oid | None = None
-    files: Mapping[str, tuple[pygit2.Oid, Placement | str]] = field(default_factory=dict)
+    files: Mapping[str, "tuple[_Key, Placement | str]"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Cluster:
     tree: pygit2.Oid | None = None
-    file: pygit2.Oid | None = None
+    file: "_Key | None" = None
     facts: ClusterFacts | None = None
     problem: str = ""
     namespaces: Mapping[str, _Namespace] = field(default_factory=dict)
@@ -92,8 +93,9 @@ class TipReader:
 
     def __init__(self) -> None:
         self._clusters: Mapping[str, _Cluster] = {}
-        self._policies: tuple[pygit2.Oid | None, PolicySet] | None = None
-        self._moves: tuple[pygit2.Oid | None, Mapping[str, Placement | str]] = None, {}
+        self._policies: tuple[_Key, PolicySet] | None = None
+        self._moves: tuple[_Key, Mapping[str, Placement | str]] = (), {}
+        self._unread: tuple[_Key, Mapping[str, str]] = (), {}
         self._last: Tip | None = None
 
     def read(self, commit: pygit2.Commit) -> Tip:
@@ -108,27 +110,61 @@ class TipReader:
         }
         index = self._last.index if self._last else NO_PLACEMENTS
         index = index.changed(*_differences(before, self._clusters))
-        policies = self._read_policies(subtree(commit.tree, POLICIES))
-        self._last = _tip(commit, index, self._clusters, policies, self._read_moves(subtree(commit.tree, MOVES)))
+        roots = [entry for entry in commit.tree if meant_root(str(entry.name))]
+        policies = self._read_policies([entry for entry in roots if is_policy_path(str(entry.name))])
+        moves = self._read_moves([entry for entry in roots if entry.name == MOVES])
+        unread = self._read_others(roots)
+        self._last = _tip(commit, index, self._clusters, policies, moves, unread)
         return self._last
 
-    def _read_moves(self, tree: pygit2.Tree | None) -> Mapping[str, Placement | str]:
-        oid = tree.id if tree is not None else None
-        if self._moves[0] != oid:
-            self._moves = oid, {path: _read_move(path, data) for path, data in walk_blobs(tree, MOVES, _data)}
+    def _read_moves(self, roots: Sequence[pygit2.Object]) -> Mapping[str, Placement | str]:
+        if self._moves[0] != _key(*roots):
+            self._moves = _key(*roots), {path: _read_move(path, data) for path, data in _contents(roots).items()}
         return self._moves[1]
 
-    def _read_policies(self, tree: pygit2.Tree | None) -> PolicySet:
-        oid = tree.id if tree is not None else None
-        if self._policies is None or self._policies[0] != oid:
-            contents = dict(walk_blobs(tree, POLICIES, _data))
-            yaml_only = {path: data for path, data in contents.items() if is_policy_file(path)}
-            self._policies = oid, read_policies(yaml_only)
+    def _read_policies(self, roots: Sequence[pygit2.Object]) -> PolicySet:
+        if self._policies is None or self._policies[0] != _key(*roots):
+            self._policies = _key(*roots), read_policies(_contents(roots))
         return self._policies[1]
 
+    def _read_others(self, roots: Sequence[pygit2.Object]) -> Mapping[str, str]:
+        found = _others(roots)
+        if self._unread[0] != _key(*found.values()):
+            self._unread = _key(*found.values()), _unread(*found.items())
+        return self._unread[1]
 
-def _data(found: pygit2.Blob) -> bytes:
-    return found.data
+
+_Key = tuple[tuple[str | None, pygit2.Oid, int], ...]
+
+
+def _key(*entries: pygit2.Object) -> _Key:
+    """Equal where the entries are, links and files told apart."""
+    return tuple((entry.name, entry.id, int(entry.filemode)) for entry in entries)
+
+
+def _contents(roots: Sequence[pygit2.Object]) -> Files:
+    return {path: data for root in roots for path, data in contents(root, str(root.name)).items()}
+
+
+def _others(roots: Sequence[pygit2.Object]) -> dict[str, pygit2.Object]:
+    """What lies beside policies, clusters' folders and moves, which name themselves what nobody reads in them."""
+    found: dict[str, pygit2.Object] = {}
+    for root in roots:
+        if root.name == CLUSTERS and isinstance(root, pygit2.Tree):
+            found |= {f"{CLUSTERS}/{each.name}": each for each in root if not isinstance(each, pygit2.Tree)}
+        elif root.name != MOVES and not is_policy_path(str(root.name)):
+            found[str(root.name)] = root
+    return found
+
+
+def _unread(*entries: tuple[str, pygit2.Object]) -> dict[str, str]:
+    """What lies at or under paths and nobody reads, and why."""
+    found = (leaf for path, entry in entries for leaf in leaves(entry, path))
+    return {path: _said(path, why) for path, leaf in found if (why := why_unread(path, is_file=is_file(leaf)))}
+
+
+def _said(path: str, message: str) -> str:
+    return str(FileProblem(path, 1, message))
 
 
 def _tip(
@@ -137,13 +173,14 @@ def _tip(
     clusters: Mapping[str, _Cluster],
     policies: PolicySet,
     moves: Mapping[str, Placement | str],
+    unread: Mapping[str, str],
 ) -> Tip:
     strays = dict(chain.from_iterable(cluster.strays.items() for cluster in clusters.values()))
     return Tip(
         commit=str(commit.id),
-        time=datetime.fromtimestamp(commit.commit_time, UTC),
+        time=time_of(commit),
         index=index,
-        problems=strays | {path: found for path, found in moves.items() if isinstance(found, str)},
+        problems={**unread, **strays, **{path: found for path, found in moves.items() if isinstance(found, str)}},
         clusters={name: found.facts for name, found in clusters.items() if found.facts is not None},
         cluster_problems={name: found.problem for name, found in clusters.items() if found.problem},
         policies=policies,
@@ -174,8 +211,8 @@ def _differences(
 def _only_in(these: _Namespace, those: _Namespace) -> list[Placement]:
     return [
         found
-        for path, (oid, found) in these.files.items()
-        if isinstance(found, Placement) and those.files.get(path, (None,))[0] != oid
+        for path, (key, found) in these.files.items()
+        if isinstance(found, Placement) and those.files.get(path, (None,))[0] != key
     ]
 
 
@@ -185,46 +222,52 @@ def _read_cluster(tree: pygit2.Tree, last: _Cluster) -> _Cluster:
     name = str(tree.name)
     file, facts, problem = _facts(name, tree, last)
     namespaces: dict[str, _Namespace] = {}
-    strays: dict[str, str] = {}
+    here = f"{CLUSTERS}/{name}"
+    is_jobs = subtree(tree, JOBS) is not None
+    strays = _unread(*((f"{here}/{entry.name}", entry) for entry in tree if entry.name != JOBS or not is_jobs))
     for entry in subtree(tree, JOBS) or ():
-        path = f"{CLUSTERS}/{name}/{JOBS}/{entry.name}"
+        path = f"{here}/{JOBS}/{entry.name}"
         if isinstance(entry, pygit2.Tree):
             before = last.namespaces.get(str(entry.name), _NO_NAMESPACE)
             namespaces[str(entry.name)] = _read_namespace(entry, path, before)
         else:
-            strays[path] = f"{path}: only folders of namespaces belong here"
+            strays[path] = _said(path, "only folders of namespaces belong here; remove it")
     for namespace in namespaces.values():
-        strays |= {path: found for path, (_oid, found) in namespace.files.items() if isinstance(found, str)}
+        strays |= {path: found for path, (_key, found) in namespace.files.items() if isinstance(found, str)}
     return _Cluster(tree.id, file, facts, problem, namespaces, strays)
 
 
-def _facts(name: str, tree: pygit2.Tree, last: _Cluster) -> tuple[pygit2.Oid | None, ClusterFacts | None, str]:
+def _facts(name: str, tree: pygit2.Tree, last: _Cluster) -> tuple[_Key | None, ClusterFacts | None, str]:
     path = cluster_path(name)
     entry = tree / CLUSTER_FILE if CLUSTER_FILE in tree else None
     if not is_label(name):
         return None, None, f"{CLUSTERS}/{name}: the folder's name is not a lower-case DNS label"
-    if not isinstance(entry, pygit2.Blob):
+    if entry is None or isinstance(entry, pygit2.Tree):
         return None, None, f"{path}: is missing, so nothing can be placed there"
-    if entry.id == last.file:
+    if not isinstance(entry, pygit2.Blob) or not is_file(entry):
+        return None, None, _said(path, why_unread(path, is_file=False))
+    if _key(entry) == last.file:
         return last.file, last.facts, last.problem
     try:
-        return entry.id, read_cluster(path, entry.data), ""
+        return _key(entry), read_cluster(path, entry.data), ""
     except FileInvalid as error:
-        return entry.id, None, str(error)
+        return _key(entry), None, str(error)
 
 
 def _read_namespace(tree: pygit2.Tree, path: str, last: _Namespace) -> _Namespace:
     if last.tree == tree.id:
         return last
-    files: dict[str, tuple[pygit2.Oid, Placement | str]] = {}
+    files: dict[str, tuple[_Key, Placement | str]] = {}
     for entry in tree:
         file = f"{path}/{entry.name}"
         before = last.files.get(file)
-        files[file] = before if before and before[0] == entry.id else (entry.id, _read_placement(file, entry))
+        files[file] = before if before and before[0] == _key(entry) else (_key(entry), _read_placement(file, entry))
     return _Namespace(tree.id, files)
 
 
-def _read_move(path: str, data: bytes) -> Placement | str:
+def _read_move(path: str, data: bytes | None) -> Placement | str:
+    if data is None:
+        return _said(path, why_unread(path, is_file=False))
     try:
         return parse_move(path, data)
     except PlacementInvalid as error:
@@ -232,8 +275,10 @@ def _read_move(path: str, data: bytes) -> Placement | str:
 
 
 def _read_placement(path: str, entry: pygit2.Object) -> Placement | str:
-    if not isinstance(entry, pygit2.Blob):
-        return f"{path}: only files of placements belong here"
+    if isinstance(entry, pygit2.Tree):
+        return _said(path, "only files of placements belong here; remove it")
+    if not isinstance(entry, pygit2.Blob) or not is_file(entry):
+        return _said(path, why_unread(path, is_file=False))
     try:
         return parse(path, entry.data)
     except PlacementInvalid as error:

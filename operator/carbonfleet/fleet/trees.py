@@ -1,16 +1,20 @@
 """Git trees built along the path of what changes, so that a commit costs the same in a large fleet."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Final
 
 import pygit2
 from pygit2.enums import FileMode
 
-Value = TypeVar("Value")
-
 Changes = Mapping[str, bytes | None]
 """New contents by path; None removes the file."""
+
+_LATEST_SECOND: Final = 32_503_679_999
+"""Of the year 2999."""
+Files = Mapping[str, bytes | None]
+"""Contents by path; None for what is no file but a link or a submodule."""
 
 
 def changed_tree(repository: pygit2.Repository, tree: pygit2.Tree | None, changes: Changes) -> pygit2.Oid:
@@ -61,16 +65,29 @@ def blob(tree: pygit2.Tree | None, path: str) -> bytes | None:
         found = tree[path] if tree is not None else None
     except KeyError:
         return None
-    return found.data if isinstance(found, pygit2.Blob) else None
+    return found.data if isinstance(found, pygit2.Blob) and is_file(found) else None
 
 
-def walk_blobs(
-    tree: pygit2.Tree | None, prefix: str, read: Callable[[pygit2.Blob], Value]
-) -> Iterator[tuple[str, Value]]:
-    """What `read` makes of every file under `tree`, by path, in Git's order; a link is its own text."""
-    for entry in tree or ():
-        path = f"{prefix}/{entry.name}"
-        if isinstance(entry, pygit2.Tree):
-            yield from walk_blobs(entry, path, read)
-        elif isinstance(entry, pygit2.Blob):
-            yield path, read(entry)
+def time_of(commit: pygit2.Commit) -> datetime:
+    """When it was committed, as it says; whatever it says, a time that can be counted with."""
+    return datetime.fromtimestamp(min(max(commit.commit_time, 0), _LATEST_SECOND), UTC)
+
+
+def is_file(entry: pygit2.Object) -> bool:
+    """Whether a tree's entry is a file: no folder, no link, no submodule."""
+    return isinstance(entry, pygit2.Blob) and entry.filemode in (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
+
+
+def leaves(entry: pygit2.Object, path: str) -> Iterator[tuple[str, pygit2.Object]]:
+    """All under an entry that is no folder, or the entry itself, by path, in Git's order."""
+    if not isinstance(entry, pygit2.Tree):
+        yield path, entry
+        return
+    for inside in entry:
+        yield from leaves(inside, f"{path}/{inside.name}")
+
+
+def contents(entry: pygit2.Object | None, path: str) -> Files:
+    """All that lies under an entry, by path."""
+    found = leaves(entry, path) if entry is not None else ()
+    return {inside: leaf.data if isinstance(leaf, pygit2.Blob) and is_file(leaf) else None for inside, leaf in found}

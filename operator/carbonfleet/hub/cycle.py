@@ -48,6 +48,7 @@ def run(world: World) -> Outcome:
     """One cycle. Raises KubeError when the Kubernetes API is gone; all else ends in conditions."""
     scene = observe(world)
     if scene.tip is not None and scene.tip_is_fresh:
+        declared.warn_of_problems(world, scene.tip)
         declared.mirror_clusters(world.kube, scene.tip, world.mirror)
     declared.show_health(world, scene)
     figures, unbooked = books.close(world, scene)

@@ -39,6 +39,14 @@ def mirror_clusters(kube: Kube, tip: Tip, mirror: Mirror) -> None:
                 _log.warning("SpokeCluster %s was not written: %s", name, error)
 
 
+def warn_of_problems(world: World, tip: Tip) -> None:
+    """Log what is wrong with files of the fleet repository, once each: those who wrote them may see no job's status."""
+    problems = {*tip.policies.problems, *tip.cluster_problems.values(), *tip.problems.values()}
+    for problem in sorted(problems - world.warned_of):
+        _log.warning("the fleet repository: %s", problem)
+    world.warned_of = frozenset(problems)
+
+
 def _holds(present: Object, wanted: Object) -> bool:
     """Whether the object says all that the file says; the API adds defaults of its own."""
     return all(present.get(key) == value for key, value in wanted.items())

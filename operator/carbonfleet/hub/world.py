@@ -65,6 +65,8 @@ class World:
     """By job UID: the generation that people did not want to be moved, and what they said."""
     told: dict[str, Known] = field(default_factory=dict)
     """By job UID: what its status says in full, so that it need not be worked out again."""
+    warned_of: frozenset[str] = frozenset()
+    """The problems of the fleet repository's files that the log has named."""
     hub_id: str = ""
     """UID of the hub cluster's namespace kube-system; what bears another is another hub's."""
     writers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WRITERS, "status"))

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
-from carbonfleet.fleet.layout import LONGEST_OBJECT_NAME, is_label, read_job_path
+from carbonfleet.fleet.layout import LONGEST_OBJECT_NAME, is_label, read_job_path, why_unread
 from carbonfleet.fleet.manifest import Placement, PlacementInvalid, manifests, parse
-from carbonfleet.fleet.serving import ServingInvalid, read_serving
-from carbonfleet.yaml_reader import FileProblem, blaming
+from carbonfleet.fleet.serving import read_serving
+from carbonfleet.fleet.trees import Files
+from carbonfleet.yaml_reader import FileInvalid, FileProblem, blaming
 
 TRAINING_VARIABLES: Final = ("LORA_CONFIG", "LORA_OUTPUT", "LORA_ATTEMPT")
 """All that a placement may tell the training script."""
@@ -51,10 +52,10 @@ class Folder:
     commit: str
     facts: ClusterFacts | None
     problem: str
-    files: Mapping[str, bytes]
+    files: Files
     is_there: bool = True
     """The cluster's own file is there. Where it is gone, so may be the rest, and nothing is pruned."""
-    serving: Mapping[str, bytes] = field(default_factory=dict)
+    serving: Files = field(default_factory=dict)
     """`serving/<name>/**` by path: whoever applies that, its pods hold GPUs."""
 
 
@@ -90,7 +91,7 @@ def read_folder(cluster: str, folder: Folder) -> WantedSet:
     for path in sorted(folder.files):
         try:
             with blaming(path, PlacementInvalid):
-                wanted = read_wanted(cluster, path, folder.files[path])
+                wanted = read_wanted(cluster, path, _content(path, folder.files[path]))
             wanted = replace(wanted, is_simulated=wanted.placement.pool in simulated)
         except PlacementInvalid as error:
             broken[path] = str(error)
@@ -108,12 +109,18 @@ def _serving(folder: Folder, broken: dict[str, str]) -> Mapping[str, int]:
     found = Counter[str]()
     for path, content in folder.serving.items():
         try:
-            served = read_serving(path, content)
-        except ServingInvalid as error:
+            served = read_serving(path, _content(path, content))
+        except FileInvalid as error:
             broken[path] = f"{error}; the GPUs that it takes are not known"
             continue
         found[served.pool] += served.gpus
     return found
+
+
+def _content(path: str, content: bytes | None) -> bytes:
+    if content is None:
+        raise FileInvalid(FileProblem(path, 1, why_unread(path, is_file=False)))
+    return content
 
 
 def read_wanted(cluster: str, path: str, content: bytes) -> Wanted:
