@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from carbonfleet.fleet.check import read_checkout
 from carbonfleet.fleet.tip import Tip, TipReader
 from carbonfleet.fleet.trees import changed_tree
-from carbonfleet.spoke.source import folder_of
-from carbonfleet.spoke.wanted import WantedSet, read_folder
+from carbonfleet.spoke.wanted import WantedSet, folder_of, read_folder
 from fixtures.fleet_values import NOON
 from fixtures.git_server import git
 from fixtures.odd_yaml import MOVE, ODD, PLACEMENT, SERVED, changed_files, fleet_files

@@ -15,7 +15,7 @@ from carbonfleet.fleet.manifest import NO_DIGEST, parse_move, sealed
 from carbonfleet.hub import cycle
 from carbonfleet.kube import ours
 from carbonfleet.spoke import HubLink
-from carbonfleet.spoke.source import FleetFolder
+from carbonfleet.spoke.wanted import FleetFolder
 from fixtures.fleet_values import quick_settings
 from fixtures.forge_server import Pull
 from fixtures.hub_process import condition

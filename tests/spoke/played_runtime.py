@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 from carbonfleet.api.report import AttemptPhase, JobRef, Progress
 from carbonfleet.spoke.errors import RuntimeAwayError
-from carbonfleet.spoke.output import Findings
-from carbonfleet.spoke.runtime import Observed, Run
+from carbonfleet.spoke.runtimes import Findings, Observed, Run
 
 
 @dataclass

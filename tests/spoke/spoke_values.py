@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
 from carbonfleet.fleet.manifest import Placement
-from carbonfleet.spoke.decide import Known
-from carbonfleet.spoke.runtime import Run
+from carbonfleet.spoke.attempt_state import KnownAttempt
+from carbonfleet.spoke.runtimes import Run
 from carbonfleet.spoke.wanted import Wanted
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -56,5 +56,5 @@ def report(phase: AttemptPhase, reason: str = "", **more) -> ReportSpec:
     )
 
 
-def known(phase: AttemptPhase, reason: str = "", **more) -> Known:
-    return Known(report(phase, reason), PATH, **{"session": "s1"} | more)
+def known(phase: AttemptPhase, reason: str = "", **more) -> KnownAttempt:
+    return KnownAttempt(report(phase, reason), PATH, **{"session": "s1"} | more)

@@ -18,8 +18,9 @@ from carbonfleet.api.report import Energy, EnergyMethod, PowerSample
 from carbonfleet.hub.accounting import energy_of
 from carbonfleet.ledger import Intensities, emitted_grams
 from carbonfleet.placement.assumptions import Assumptions
-from carbonfleet.spoke.metering import MOST, joined, thinned
-from carbonfleet.spoke.output import read_findings, reader_of
+from carbonfleet.spoke.runtimes import joined
+from carbonfleet.spoke.runtimes.energy import MOST, thinned
+from carbonfleet.spoke.runtimes.output import read_findings, reader_of
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -16,7 +16,7 @@ from spoke_house import SPOKE, intent, name_of
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.clock import Clock
 from carbonfleet.spoke import RayJobs, RaySettings
-from carbonfleet.spoke.output import read_findings, reader_of
+from carbonfleet.spoke.runtimes.output import read_findings, reader_of
 from fixtures.fleet_values import uid_of
 from fixtures.hand_clock import HandClock
 

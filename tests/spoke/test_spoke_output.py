@@ -9,7 +9,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 
 from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, Progress
 from carbonfleet.clock import Clock
-from carbonfleet.spoke.output import Findings, failure_in, findings_in_log, output_place, read_findings, reader_of
+from carbonfleet.spoke.runtimes import Findings
+from carbonfleet.spoke.runtimes.output import failure_in, findings_in_log, output_place, read_findings, reader_of
 from fixtures.s3_server import KEYS, serving
 
 NUMBERS = {

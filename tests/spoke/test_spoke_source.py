@@ -10,8 +10,7 @@ from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository
 from carbonfleet.spoke import FleetFolder
 from carbonfleet.spoke.errors import SyncError
-from carbonfleet.spoke.source import verify_commit
-from carbonfleet.spoke.wanted import Folder, read_folder
+from carbonfleet.spoke.wanted import Folder, read_folder, verify_commit
 from fixtures.fleet_values import place, quick_settings
 from fixtures.git_server import GitServer
 from fixtures.openpgp_keys import make_openpgp_key

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from spoke_values import NOON, run, wanted
 
 from carbonfleet.api.report import AttemptPhase as Phase
-from carbonfleet.spoke.decide import Known, Sight, Standing, standing_of
-from carbonfleet.spoke.output import Findings
-from carbonfleet.spoke.reporting import Context, report_of
+from carbonfleet.spoke.attempt_state import AttemptState, AttemptStatus, KnownAttempt, status_of
+from carbonfleet.spoke.report import Context, report_of
+from carbonfleet.spoke.runtimes import Findings
 
 MINUTE = timedelta(minutes=1)
 
@@ -21,13 +21,15 @@ class Passes:
     """An agent's passes over one attempt, each on what the one before it remembered."""
 
     def __init__(self) -> None:
-        self.known: Known | None = None
+        self.known: KnownAttempt | None = None
 
-    def see(self, minutes: float, phase: Phase, suspended: bool = False, standing: Standing | None = None, **times):
+    def see(self, minutes: float, phase: Phase, suspended: bool = False, status: AttemptStatus | None = None, **times):
         """One pass; the stints in minutes after noon, None for what is open."""
-        sight = Sight(wanted(suspended), run(phase, **{name: at(value) for name, value in times.items()}), self.known)
-        report = report_of(sight, standing or standing_of(sight), Findings(), Context("no-osl-1", at(minutes), ""))
-        self.known = replace(self.known or Known(report, session="s1"), report=report)
+        state = AttemptState(
+            wanted(suspended), run(phase, **{name: at(value) for name, value in times.items()}), self.known
+        )
+        report = report_of(state, status or status_of(state), Findings(), Context("no-osl-1", at(minutes), ""))
+        self.known = replace(self.known or KnownAttempt(report, session="s1"), report=report)
         return [
             ((stint.start - NOON) / MINUTE, (stint.end - NOON) / MINUTE if stint.end else None)
             for stint in report.stints
@@ -71,5 +73,5 @@ def test_a_runtime_that_keeps_its_first_start_still_shows_the_pause():
 def test_silence_of_the_runtime_ends_no_stint():
     passes = Passes()
     passes.see(5, Phase.RUNNING, started_at=3)
-    away = Standing(Phase.UNKNOWN, "RuntimeUnreachable")
-    assert passes.see(60, Phase.RUNNING, standing=away, started_at=3) == [(3, None)]
+    away = AttemptStatus(Phase.UNKNOWN, "RuntimeUnreachable")
+    assert passes.see(60, Phase.RUNNING, status=away, started_at=3) == [(3, None)]

@@ -2,12 +2,10 @@
 
 from carbonfleet.spoke.agent import Agent
 from carbonfleet.spoke.errors import SpokeError
-from carbonfleet.spoke.hub_link import HubLink
-from carbonfleet.spoke.kuberay import KubeRay
-from carbonfleet.spoke.ray_jobs import RayJobs, RaySettings, gpu_resource
-from carbonfleet.spoke.runtime import Run, Runtime
+from carbonfleet.spoke.report import HubLink
+from carbonfleet.spoke.runtimes import KubeRay, RayJobs, RaySettings, Run, Runtime, gpu_resource
 from carbonfleet.spoke.settings import AgentSettings
-from carbonfleet.spoke.source import FleetFolder
+from carbonfleet.spoke.wanted import FleetFolder
 
 __all__ = [
     "Agent",

@@ -8,7 +8,7 @@ from typing import Any, Final
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.fleet.manifest import Placement
-from carbonfleet.spoke.decide import Standing
+from carbonfleet.spoke.attempt_state import AttemptStatus
 from carbonfleet.spoke.errors import AllowListError
 from carbonfleet.yaml_reader import read_document
 
@@ -36,10 +36,10 @@ class Refusal:
     is_final: bool = True
 
     @property
-    def standing(self) -> Standing:
+    def status(self) -> AttemptStatus:
         """What to say of the attempt."""
         phase = AttemptPhase.REFUSED if self.is_final else AttemptPhase.PENDING
-        return Standing(phase, self.reason, self.message)
+        return AttemptStatus(phase, self.reason, self.message)
 
 
 def read_allow_list(place: Path) -> AllowList:

@@ -13,25 +13,21 @@ from carbonfleet.api.spoke import PoolStatus, SpokeStatus
 from carbonfleet.clock import Clock
 from carbonfleet.probes import ProbeResult
 from carbonfleet.spoke.admission import Refusal
-from carbonfleet.spoke.decide import Known, Sight, Standing, standing_of
+from carbonfleet.spoke.attempt_state import AttemptState, AttemptStatus, KnownAttempt, status_of
 from carbonfleet.spoke.errors import RuntimeAwayError, SyncError
 from carbonfleet.spoke.executor import Executor
-from carbonfleet.spoke.hub_link import HubLink
-from carbonfleet.spoke.link import Link
 from carbonfleet.spoke.memory import Memory
-from carbonfleet.spoke.outbox import Outbox
-from carbonfleet.spoke.reporting import Context, is_urgent, report_of, with_standing
-from carbonfleet.spoke.runtime import Runtime
+from carbonfleet.spoke.observation import Observation
+from carbonfleet.spoke.report import Connection, Context, HubLink, ReportQueue, is_urgent, report_of, with_status
+from carbonfleet.spoke.runtimes import Runtime
 from carbonfleet.spoke.settings import AgentSettings
-from carbonfleet.spoke.source import Source
-from carbonfleet.spoke.view import View
-from carbonfleet.spoke.wanted import WantedSet, read_folder
+from carbonfleet.spoke.wanted import Source, WantedSet, read_folder
 
 logger = logging.getLogger(__name__)
 
 _MOST_PROBLEMS: Final = 16
 _MOST_SILENT_SECONDS: Final = 180.0
-_RUNTIME_AWAY: Final = Standing(
+_RUNTIME_AWAY: Final = AttemptStatus(
     AttemptPhase.UNKNOWN, "RuntimeUnreachable", "the runtime does not answer; it may well go on"
 )
 
@@ -44,26 +40,26 @@ class Agent:
         self._settings, self._source, self._runtime, self._clock = settings, source, runtime, clock
         self._memory = Memory(settings.state)
         self._executor = Executor(settings, runtime, self._memory)
-        self._outbox = Outbox(settings, hub, clock, self._memory)
-        self._git, self._runtime_link = Link("git"), Link("runtime")
+        self._queue = ReportQueue(settings, hub, clock, self._memory)
+        self._git, self._runtime_link = Connection("git"), Connection("runtime")
         self._wanted: WantedSet | None = None
         self._refused: Mapping[str, Refusal] = {}
         self._version = ""
         self._passed_at = time.monotonic()
-        self._view = self._fresh_view()
+        self._observation = self._fresh_observation()
         self._steps = (
             self._sync,
             self._listen,
             self._observe,
             self._act,
             self._report,
-            self._outbox.deliver,
+            self._queue.deliver,
             self._beat,
         )
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set. What runs on the spoke goes on without us."""
-        logger.info("Spoke %s: the agent starts (boot %s)", self._settings.spoke, self._outbox.boot_id[:8])
+        logger.info("Spoke %s: the agent starts (boot %s)", self._settings.spoke, self._queue.boot_id[:8])
         while not stop.is_set():
             try:
                 self.cycle()
@@ -101,16 +97,16 @@ class Agent:
             self._wanted = read_folder(self._settings.spoke, folder)
 
     def _listen(self) -> None:
-        self._outbox.resync(self._wanted.placements.keys() if self._wanted else ())
+        self._queue.resync(self._wanted.placements.keys() if self._wanted else ())
 
     def _observe(self) -> None:
-        self._view = self._fresh_view()
+        self._observation = self._fresh_observation()
         if not self._runtime_link.is_due():
             return
         try:
             if not self._version or not self._runtime_link.is_up:
                 self._version = self._runtime.version()
-            self._view.observed = self._runtime.observe(self._view.scope())
+            self._observation.observed = self._runtime.observe(self._observation.scope())
         except RuntimeAwayError as error:
             self._failed(self._runtime_link, error)
             return
@@ -118,35 +114,35 @@ class Agent:
 
     def _act(self) -> None:
         """Ask the runtime for what is missing; without a look at Git, runtime and past nothing is done."""
-        if self._memory.is_new and not self._outbox.has_listened:
+        if self._memory.is_new and not self._queue.has_listened:
             return
         try:
-            self._refused = self._executor.act(self._view, self._context())
+            self._refused = self._executor.act(self._observation, self._context())
         except RuntimeAwayError as error:
-            self._view.observed = None
+            self._observation.observed = None
             self._failed(self._runtime_link, error)
 
     def _report(self) -> None:
         """Bring what is remembered of each attempt up to what is seen of it."""
-        if self._view.observed is None:
+        if self._observation.observed is None:
             self._report_silence()
         else:
             context = self._context()
-            for name, sight in self._view.sights().items():
-                with self._view.only(name, "it can't be reported"):
-                    self._keep(name, sight, context)
+            for name, state in self._observation.states().items():
+                with self._observation.only(name, "it can't be reported"):
+                    self._keep(name, state, context)
         self._memory.save(self._wanted.placements if self._wanted else ())
 
-    def _keep(self, name: str, sight: Sight, context: Context) -> None:
-        if sight.known is not None and sight.known.is_over:
+    def _keep(self, name: str, state: AttemptState, context: Context) -> None:
+        if state.known is not None and state.known.is_over:
             return
         refusal = self._refused.get(name)
-        standing = standing_of(sight, refusal.standing if refusal else None)
-        report = report_of(sight, standing, self._view.findings(name), context)
-        known = sight.known or Known(report)
-        if sight.wanted is not None:
-            known = replace(known, path=sight.wanted.placement.path, place=self._runtime.place(sight.wanted))
-        session = sight.run.session if sight.run else known.session
+        status = status_of(state, refusal.status if refusal else None)
+        report = report_of(state, status, self._observation.findings(name), context)
+        known = state.known or KnownAttempt(report)
+        if state.wanted is not None:
+            known = replace(known, path=state.wanted.placement.path, place=self._runtime.place(state.wanted))
+        session = state.run.session if state.run else known.session
         heard = known.delivered and not is_urgent(report, known.report)
         self._memory.keep(name, replace(known, report=report, session=session, delivered=heard))
 
@@ -157,12 +153,12 @@ class Agent:
         quiet = {AttemptPhase.SUSPENDED, AttemptPhase.UNKNOWN}
         for name, known in list(self._memory.items()):
             if known.session and not known.is_over and known.report.phase not in quiet:
-                report = with_standing(known.report, _RUNTIME_AWAY, self._clock.now())
+                report = with_status(known.report, _RUNTIME_AWAY, self._clock.now())
                 self._memory.keep(name, replace(known, report=report, delivered=False))
 
     def _beat(self) -> None:
         wanted, pools = self._wanted, self._pools()
-        self._outbox.beat(
+        self._queue.beat(
             SpokeStatus(
                 synced_commit=wanted.commit if wanted else "",
                 pools=pools,
@@ -178,11 +174,11 @@ class Agent:
         problems = (
             *(link.problem for link in (self._git, self._runtime_link)),
             *(self._wanted.problems if self._wanted else ()),
-            *(self._view.observed.blind.values() if self._view.observed else ()),
-            *self._view.faults.values(),
+            *(self._observation.observed.blind.values() if self._observation.observed else ()),
+            *self._observation.faults.values(),
             self._memory.problem,
             self._executor.allow_list_problem(),
-            *self._outbox.rejected.values(),
+            *self._queue.rejected.values(),
         )
         return tuple(problem[:1024] for problem in problems if problem)[:_MOST_PROBLEMS]
 
@@ -190,10 +186,10 @@ class Agent:
         """GPUs free in each pool; none while the runtime is away, since nothing could be started on them."""
         facts = self._wanted.facts if self._wanted else None
         declared = {pool.name: pool.gpus for pool in facts.pools} if facts else {}
-        if self._view.observed is None:
+        if self._observation.observed is None:
             free: Mapping[str, int] = dict.fromkeys(declared, 0)
         else:
-            free = self._runtime.free_gpus(declared, self._view.held())
+            free = self._runtime.free_gpus(declared, self._observation.held())
         return tuple(PoolStatus(name=name, free_gpus=gpus) for name, gpus in free.items())
 
     def _free(self, pools: Sequence[PoolStatus]) -> str:
@@ -206,9 +202,9 @@ class Agent:
         commit = self._wanted.commit if self._wanted else ""
         return Context(self._settings.spoke, self._clock.now(), commit)
 
-    def _fresh_view(self) -> View:
-        return View(self._runtime, self._memory, self._wanted)
+    def _fresh_observation(self) -> Observation:
+        return Observation(self._runtime, self._memory, self._wanted)
 
-    def _failed(self, link: Link, error: Exception) -> None:
+    def _failed(self, link: Connection, error: Exception) -> None:
         if link.failed(str(error)):
             logger.warning("Spoke %s: %s", self._settings.spoke, error)

@@ -8,14 +8,13 @@ from typing import Final
 
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.spoke.admission import Refusal, read_allow_list, refusal_of
-from carbonfleet.spoke.decide import Action, Known, Sight, Standing, action_of
+from carbonfleet.spoke.attempt_state import Action, AttemptState, AttemptStatus, KnownAttempt, action_of
 from carbonfleet.spoke.errors import AllowListError, RefusedError
 from carbonfleet.spoke.memory import Memory
-from carbonfleet.spoke.output import Findings
-from carbonfleet.spoke.reporting import Context, report_of
-from carbonfleet.spoke.runtime import Runtime
+from carbonfleet.spoke.observation import Observation
+from carbonfleet.spoke.report import Context, report_of
+from carbonfleet.spoke.runtimes import Findings, Runtime
 from carbonfleet.spoke.settings import AgentSettings
-from carbonfleet.spoke.view import View
 from carbonfleet.spoke.wanted import Wanted
 
 logger = logging.getLogger(__name__)
@@ -32,29 +31,29 @@ class Executor:
     memory: Memory
     _asked_at: dict[str, float] = field(default_factory=dict)
 
-    def act(self, view: View, context: Context) -> dict[str, Refusal]:
+    def act(self, observation: Observation, context: Context) -> dict[str, Refusal]:
         """Act on each difference; what may not start, and why, by name. Raises RuntimeAwayError."""
         refused: dict[str, Refusal] = {}
-        if view.wanted is None or view.observed is None:
+        if observation.wanted is None or observation.observed is None:
             return refused
-        held = view.held()
-        for name, sight in view.sights().items():
-            with view.only(name, "it can't be acted on"):
-                action = action_of(sight)
-                if action is not Action.START or sight.wanted is None:
-                    self._ask(action, sight)
-                elif (refusal := self._begin(view, sight, sight.wanted, held, context)) is not None:
+        held = observation.held()
+        for name, state in observation.states().items():
+            with observation.only(name, "it can't be acted on"):
+                action = action_of(state)
+                if action is not Action.START or state.wanted is None:
+                    self._ask(action, state)
+                elif (refusal := self._begin(observation, state, state.wanted, held, context)) is not None:
                     refused[name] = refusal
                 else:
-                    held[sight.wanted.placement.pool] += sight.wanted.placement.gpus
+                    held[state.wanted.placement.pool] += state.wanted.placement.gpus
         return refused
 
     def _begin(
-        self, view: View, sight: Sight, wanted: Wanted, held: Mapping[str, int], context: Context
+        self, observation: Observation, state: AttemptState, wanted: Wanted, held: Mapping[str, int], context: Context
     ) -> Refusal | None:
-        refusal = self._refusal(view, wanted, held)
+        refusal = self._refusal(observation, wanted, held)
         if refusal is None or (self.settings.watch_only and not refusal.is_final):
-            return self._start(sight, context)
+            return self._start(state, context)
         return refusal
 
     def allow_list_problem(self) -> str:
@@ -66,55 +65,55 @@ class Executor:
             return str(error)
         return ""
 
-    def _refusal(self, view: View, wanted: Wanted, held: Mapping[str, int]) -> Refusal | None:
-        placement, runs = wanted.placement, view.observed.runs.values() if view.observed else ()
+    def _refusal(self, observation: Observation, wanted: Wanted, held: Mapping[str, int]) -> Refusal | None:
+        placement, runs = wanted.placement, observation.observed.runs.values() if observation.observed else ()
         if any(run.is_live and run.job.uid == placement.uid and run.name != wanted.name for run in runs):
             return Refusal("WaitingForStop", "another attempt of this job still runs here", is_final=False)
         if self.memory.problem:
             return Refusal("StateNotWritable", self.memory.problem, is_final=False)
-        facts, path = view.wanted.facts if view.wanted else None, self.settings.allow_list
+        facts, path = observation.wanted.facts if observation.wanted else None, self.settings.allow_list
         try:
             return refusal_of(placement, facts, read_allow_list(path) if path else None, held)
         except AllowListError as error:
             return refusal_of(placement, facts, error, held)
 
-    def _start(self, sight: Sight, context: Context) -> Refusal | None:
+    def _start(self, state: AttemptState, context: Context) -> Refusal | None:
         """Give the attempt to the runtime, and note that it has it: should it forget it, that was a loss."""
-        if sight.wanted is None or self.settings.watch_only:
+        if state.wanted is None or self.settings.watch_only:
             return None
-        place = self.runtime.place(sight.wanted)
+        place = self.runtime.place(state.wanted)
         try:
-            self.runtime.start(sight.wanted)
+            self.runtime.start(state.wanted)
         except RefusedError as error:
             return Refusal(error.reason, str(error), error.is_final)
-        again = sight.is_lost and not sight.is_suspended
-        known = sight.known or Known(report_of(sight, Standing(AttemptPhase.PENDING), Findings(), context))
-        path = sight.wanted.placement.path
+        again = state.is_lost and not state.is_suspended
+        known = state.known or KnownAttempt(report_of(state, AttemptStatus(AttemptPhase.PENDING), Findings(), context))
+        path = state.wanted.placement.path
         session = known.session or "given"
         known = replace(known, path=path, place=place, session=session, restarts=known.restarts + again)
-        self.memory.keep(sight.wanted.name, known)
+        self.memory.keep(state.wanted.name, known)
         self.memory.save()
-        logger.info("Spoke %s: %s %s", context.spoke, "restarted" if again else "started", sight.wanted.name)
+        logger.info("Spoke %s: %s %s", context.spoke, "restarted" if again else "started", state.wanted.name)
         return None
 
-    def _ask(self, action: Action, sight: Sight) -> None:
+    def _ask(self, action: Action, state: AttemptState) -> None:
         """Ask for a stop or a pause; both take a while, and `observe` says when they have happened."""
-        if action is Action.NOTHING or sight.run is None or self.settings.watch_only:
+        if action is Action.NOTHING or state.run is None or self.settings.watch_only:
             return
-        if not self._may_ask(sight.run.name):
+        if not self._may_ask(state.run.name):
             return
         # Of what is over there may be many, and it is asked for until it is gone.
         level = logging.DEBUG if action is Action.PRUNE else logging.INFO
-        logger.log(level, "Spoke %s: %s %s", self.settings.spoke, action.value.lower(), sight.run.name)
+        logger.log(level, "Spoke %s: %s %s", self.settings.spoke, action.value.lower(), state.run.name)
         try:
-            if action is Action.SUSPEND and sight.wanted is not None:
-                self.runtime.suspend(sight.wanted)
+            if action is Action.SUSPEND and state.wanted is not None:
+                self.runtime.suspend(state.wanted)
             elif action is Action.STOP:
-                self.runtime.stop(sight.run)
+                self.runtime.stop(state.run)
             else:
-                self.runtime.prune(sight.run)
+                self.runtime.prune(state.run)
         except RefusedError as error:
-            logger.warning("Spoke %s: %s %s: %s", self.settings.spoke, action.value, sight.run.name, error)
+            logger.warning("Spoke %s: %s %s: %s", self.settings.spoke, action.value, state.run.name, error)
 
     def _may_ask(self, name: str) -> bool:
         if time.monotonic() - self._asked_at.get(name, -_ASK_AGAIN_SECONDS) < _ASK_AGAIN_SECONDS:

@@ -10,7 +10,7 @@ from typing import IO, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from carbonfleet.api.report import ReportSpec
-from carbonfleet.spoke.decide import Known
+from carbonfleet.spoke.attempt_state import KnownAttempt
 from carbonfleet.spoke.errors import MemoryInUseError
 
 _MOST: Final = 5000
@@ -32,7 +32,7 @@ class _File(BaseModel):
     attempts: dict[str, _Entry] = {}
 
 
-class Memory(Mapping[str, Known]):
+class Memory(Mapping[str, KnownAttempt]):
     """Attempts by object name. Losing it costs nothing but a look at the hub's reports and the runtime."""
 
     def __init__(self, directory: Path) -> None:
@@ -47,7 +47,7 @@ class Memory(Mapping[str, Known]):
         self._known = loaded or {}
         self._dirty = self.is_new
 
-    def __getitem__(self, name: str) -> Known:
+    def __getitem__(self, name: str) -> KnownAttempt:
         return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -56,7 +56,7 @@ class Memory(Mapping[str, Known]):
     def __len__(self) -> int:
         return len(self._known)
 
-    def keep(self, name: str, known: Known) -> None:
+    def keep(self, name: str, known: KnownAttempt) -> None:
         """Remember an attempt; only what must survive a restart makes `save` write."""
         before = self._known.get(name)
         self._known[name] = known
@@ -89,14 +89,14 @@ class Memory(Mapping[str, Known]):
             del self._known[name]
 
 
-def _lasting(known: Known) -> tuple[object, ...]:
+def _lasting(known: KnownAttempt) -> tuple[object, ...]:
     report = known.report
     what = (report.phase, report.reason, report.start_time, report.end_time)
     return (*what, known.path, known.session, known.restarts, known.place, known.delivered)
 
 
-def _entry(known: Known) -> _Entry:
-    return _Entry(**{field.name: getattr(known, field.name) for field in fields(Known)})
+def _entry(known: KnownAttempt) -> _Entry:
+    return _Entry(**{field.name: getattr(known, field.name) for field in fields(KnownAttempt)})
 
 
 def _locked(path: Path) -> IO[str]:
@@ -109,7 +109,7 @@ def _locked(path: Path) -> IO[str]:
     return file
 
 
-def _load(path: Path) -> dict[str, Known] | None:
+def _load(path: Path) -> dict[str, KnownAttempt] | None:
     """What was saved; None where nothing was, or where it can't be read and is set aside."""
     try:
         entries = _File.model_validate_json(path.read_bytes()).attempts
@@ -118,7 +118,10 @@ def _load(path: Path) -> dict[str, Known] | None:
     except ValidationError:
         path.replace(path.with_suffix(".broken"))
         return None
-    return {name: Known(**{key: getattr(entry, key) for key in _Entry.model_fields}) for name, entry in entries.items()}
+    return {
+        name: KnownAttempt(**{key: getattr(entry, key) for key in _Entry.model_fields})
+        for name, entry in entries.items()
+    }
 
 
 def _replace(path: Path, text: str) -> None:

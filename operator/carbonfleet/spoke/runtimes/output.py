@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, PowerSample, Progress
 from carbonfleet.clock import Clock
-from carbonfleet.spoke.metering import thinned
+from carbonfleet.spoke.runtimes.energy import thinned
 
 PROGRESS: Final = "progress.json"
 METRICS: Final = "metrics.json"
@@ -190,7 +190,7 @@ def _progress(numbers: _Numbers, clock: Clock) -> Progress:
 
 
 def _energy(numbers: _Numbers, clock: Clock, *, is_whole: bool = False) -> Energy:
-    """What a meter counted, in the house's time, or the word that there is none: the hub then uses the profile."""
+    """What a meter counted, in carbonfleet's time, or the word that there is none: the hub then uses the profile."""
     measured = {method.value for method in EnergyMethod} - {EnergyMethod.ESTIMATE.value}
     if numbers.energy_kwh is None or numbers.energy_source not in measured:
         return Energy(method=EnergyMethod.ESTIMATE)

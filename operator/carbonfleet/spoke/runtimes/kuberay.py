@@ -15,8 +15,8 @@ from carbonfleet.api.wire import ANNOTATION, LABEL, Metadata, Time
 from carbonfleet.clock import Clock
 from carbonfleet.kube import Kube, KubeError, Object, path
 from carbonfleet.spoke.errors import RefusedError, RuntimeAwayError
-from carbonfleet.spoke.output import Findings, failure_in, findings_in_log
-from carbonfleet.spoke.runtime import Observed, Run, Scope
+from carbonfleet.spoke.runtimes.output import Findings, failure_in, findings_in_log
+from carbonfleet.spoke.runtimes.runtime import Observed, Run, Scope
 from carbonfleet.spoke.wanted import Wanted
 
 RAY_API: Final = "apis/ray.io/v1"

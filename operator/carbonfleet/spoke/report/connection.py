@@ -11,7 +11,7 @@ _CAP_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
-class Link:
+class Connection:
     """Failures in a row stretch the wait, half of it at random, up to half a minute. Seconds are real."""
 
     name: str

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from carbonfleet.api.report import AttemptPhase, ReportSpec
-from carbonfleet.spoke.runtime import Run
+from carbonfleet.spoke.runtimes import Run
 from carbonfleet.spoke.wanted import Wanted
 
 MOST_RESTARTS: Final = 3
@@ -24,7 +24,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownAttempt:
     """What the agent remembers of an attempt, over restarts of agent and runtime."""
 
     report: ReportSpec
@@ -45,7 +45,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AttemptStatus:
     """Where an attempt is, for its report."""
 
     phase: AttemptPhase
@@ -54,12 +54,12 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class AttemptState:
     """One attempt from all sides at one moment. At least one of wanted, run and known is there."""
 
     wanted: Wanted | None
     run: Run | None
-    known: Known | None
+    known: KnownAttempt | None
     is_done: bool = False
     """Its output holds the marker of a finished training."""
     goes_on: bool = False
@@ -83,43 +83,43 @@ class Sight:
         return self.is_lost and self.known is not None and self.known.restarts >= MOST_RESTARTS
 
 
-def action_of(sight: Sight) -> Action:
+def action_of(state: AttemptState) -> Action:
     """What to ask of the runtime; whether a start is let in is for the admission to say."""
-    wanted, run = sight.wanted, sight.run
-    if sight.goes_on:
+    wanted, run = state.wanted, state.run
+    if state.goes_on:
         return Action.NOTHING
     if wanted is None:
         return _unwanted(run)
     is_live = run is not None and run.is_live
-    if sight.known is not None and sight.known.is_over:
+    if state.known is not None and state.known.is_over:
         return Action.STOP if is_live else Action.NOTHING
-    if sight.is_done and not is_live:
+    if state.is_done and not is_live:
         return Action.NOTHING
     if wanted.placement.suspended:
         return Action.SUSPEND if is_live else Action.NOTHING
-    return Action.START if (run is None or sight.is_suspended) and not sight.is_spent else Action.NOTHING
+    return Action.START if (run is None or state.is_suspended) and not state.is_spent else Action.NOTHING
 
 
-def standing_of(sight: Sight, held: Standing | None = None) -> Standing:
+def status_of(state: AttemptState, held: AttemptStatus | None = None) -> AttemptStatus:
     """Where the attempt is; `held` is what to say of one that may not start.
 
     What is over stays as it was, and what is not known to have failed has not.
     """
-    known, run = sight.known, sight.run
+    known, run = state.known, state.run
     if known is not None and known.is_over:
-        return Standing(known.report.phase, known.report.reason, known.report.message)
-    if sight.is_done and (run is None or not run.is_live):
-        return Standing(AttemptPhase.SUCCEEDED)
+        return AttemptStatus(known.report.phase, known.report.reason, known.report.message)
+    if state.is_done and (run is None or not run.is_live):
+        return AttemptStatus(AttemptPhase.SUCCEEDED)
     if run is None:
-        return _without_run(sight, held)
+        return _without_run(state, held)
     if run.phase is AttemptPhase.STOPPED:
-        return _stopped(sight, run)
+        return _stopped(state, run)
     if run.phase is AttemptPhase.FAILED and run.reason == "Stopped":
         # SIGTERM that did not come from us: the machine was reclaimed, or is going down.
-        return Standing(AttemptPhase.STOPPED, "Interrupted", run.message)
-    if run.is_live and not sight.goes_on:
-        return _live(sight, run)
-    return Standing(run.phase, run.reason, run.message)
+        return AttemptStatus(AttemptPhase.STOPPED, "Interrupted", run.message)
+    if run.is_live and not state.goes_on:
+        return _live(state, run)
+    return AttemptStatus(run.phase, run.reason, run.message)
 
 
 def _unwanted(run: Run | None) -> Action:
@@ -128,39 +128,39 @@ def _unwanted(run: Run | None) -> Action:
     return Action.STOP if run.is_live or run.phase is AttemptPhase.SUSPENDED else Action.PRUNE
 
 
-def _without_run(sight: Sight, held: Standing | None) -> Standing:
-    if sight.goes_on and sight.known is not None:
-        return Standing(sight.known.report.phase, sight.known.report.reason, sight.known.report.message)
-    if sight.wanted is None:
-        return Standing(AttemptPhase.STOPPED, "Removed", "removed from Git; nothing of it runs")
-    if sight.goes_on:
-        return Standing(AttemptPhase.PENDING, "NamespaceUnreadable", "its namespace can't be seen")
-    if sight.wanted.placement.suspended:
-        return Standing(AttemptPhase.SUSPENDED, "Suspended")
-    if sight.is_spent:
-        return Standing(AttemptPhase.FAILED, "RuntimeLost", "lost with its runtime too often")
+def _without_run(state: AttemptState, held: AttemptStatus | None) -> AttemptStatus:
+    if state.goes_on and state.known is not None:
+        return AttemptStatus(state.known.report.phase, state.known.report.reason, state.known.report.message)
+    if state.wanted is None:
+        return AttemptStatus(AttemptPhase.STOPPED, "Removed", "removed from Git; nothing of it runs")
+    if state.goes_on:
+        return AttemptStatus(AttemptPhase.PENDING, "NamespaceUnreadable", "its namespace can't be seen")
+    if state.wanted.placement.suspended:
+        return AttemptStatus(AttemptPhase.SUSPENDED, "Suspended")
+    if state.is_spent:
+        return AttemptStatus(AttemptPhase.FAILED, "RuntimeLost", "lost with its runtime too often")
     if held is not None:
         return held
-    if sight.is_lost and not sight.is_suspended:
-        return Standing(AttemptPhase.PENDING, "Restarting", "lost with its runtime; resumes")
-    return Standing(AttemptPhase.PENDING)
+    if state.is_lost and not state.is_suspended:
+        return AttemptStatus(AttemptPhase.PENDING, "Restarting", "lost with its runtime; resumes")
+    return AttemptStatus(AttemptPhase.PENDING)
 
 
-def _stopped(sight: Sight, run: Run) -> Standing:
+def _stopped(state: AttemptState, run: Run) -> AttemptStatus:
     if run.reason == "Fenced":
-        return Standing(AttemptPhase.STOPPED, run.reason, run.message)
-    if sight.wanted is None:
-        return Standing(AttemptPhase.STOPPED, "Removed", "removed from Git; stopped")
-    if sight.wanted.placement.suspended or sight.is_suspended:
-        return Standing(AttemptPhase.SUSPENDED, "Suspended")
-    return Standing(AttemptPhase.STOPPED, "StoppedOnSpoke", "somebody stopped it on the spoke")
+        return AttemptStatus(AttemptPhase.STOPPED, run.reason, run.message)
+    if state.wanted is None:
+        return AttemptStatus(AttemptPhase.STOPPED, "Removed", "removed from Git; stopped")
+    if state.wanted.placement.suspended or state.is_suspended:
+        return AttemptStatus(AttemptPhase.SUSPENDED, "Suspended")
+    return AttemptStatus(AttemptPhase.STOPPED, "StoppedOnSpoke", "somebody stopped it on the spoke")
 
 
-def _live(sight: Sight, run: Run) -> Standing:
+def _live(state: AttemptState, run: Run) -> AttemptStatus:
     if run.reason == "DeletingStuck":
-        return Standing(run.phase, run.reason, run.message)
-    if sight.wanted is None:
-        return Standing(run.phase, "Stopping", "removed from Git; saves itself and stops")
-    if sight.wanted.placement.suspended:
-        return Standing(run.phase, "Suspending", "suspended in Git; saves itself and stops")
-    return Standing(run.phase, run.reason, run.message)
+        return AttemptStatus(run.phase, run.reason, run.message)
+    if state.wanted is None:
+        return AttemptStatus(run.phase, "Stopping", "removed from Git; saves itself and stops")
+    if state.wanted.placement.suspended:
+        return AttemptStatus(run.phase, "Suspending", "suspended in Git; saves itself and stops")
+    return AttemptStatus(run.phase, run.reason, run.message)

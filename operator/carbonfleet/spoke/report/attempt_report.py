@@ -5,9 +5,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec, Stint, stints_of
-from carbonfleet.spoke.decide import Sight, Standing
-from carbonfleet.spoke.metering import joined
-from carbonfleet.spoke.output import Findings
+from carbonfleet.spoke.attempt_state import AttemptState, AttemptStatus
+from carbonfleet.spoke.runtimes import Findings, joined
 
 _STAMPS: Final = frozenset({"boot_id", "sequence", "observed_at", "observed_commit"})
 """What differs in each report without being news."""
@@ -25,27 +24,27 @@ class Context:
     commit: str
 
 
-def report_of(sight: Sight, standing: Standing, found: Findings, context: Context) -> ReportSpec:
+def report_of(state: AttemptState, status: AttemptStatus, found: Findings, context: Context) -> ReportSpec:
     """The report; `boot_id` and `sequence` are set when it is written.
 
     A report that was terminal stays as it is; start, progress and checkpoint are never taken back.
     """
-    known = sight.known
+    known = state.known
     if known is not None and known.is_over:
         return known.report
     last = known.report if known else None
-    started = _started(sight, last, standing)
-    ended = _ended(sight, standing, started, context.now)
+    started = _started(state, last, status)
+    ended = _ended(state, status, started, context.now)
     return ReportSpec(
-        **_identity(sight),
+        **_identity(state),
         spoke=context.spoke,
-        phase=standing.phase,
-        reason=standing.reason,
-        message=(standing.message or found.warning)[:1024],
+        phase=status.phase,
+        reason=status.reason,
+        message=(status.message or found.warning)[:1024],
         observed_commit=context.commit,
         start_time=started,
         end_time=ended,
-        stints=_stints(sight, standing, last, started, ended or context.now),
+        stints=_stints(state, status, last, started, ended or context.now),
         progress=found.progress or (last.progress if last else None),
         checkpoint=found.checkpoint or (last.checkpoint if last else None),
         energy=joined(last.energy if last else None, found.energy),
@@ -53,9 +52,9 @@ def report_of(sight: Sight, standing: Standing, found: Findings, context: Contex
     )
 
 
-def with_standing(report: ReportSpec, standing: Standing, now: datetime) -> ReportSpec:
+def with_status(report: ReportSpec, status: AttemptStatus, now: datetime) -> ReportSpec:
     """The same report with another phase."""
-    says = {"phase": standing.phase, "reason": standing.reason, "message": standing.message[:1024]}
+    says = {"phase": status.phase, "reason": status.reason, "message": status.message[:1024]}
     return report.model_copy(update={**says, "observed_at": now})
 
 
@@ -70,9 +69,9 @@ def is_urgent(report: ReportSpec, written: ReportSpec | None) -> bool:
     return written is None or _without(report, quiet) != _without(written, quiet)
 
 
-def _identity(sight: Sight) -> dict[str, Any]:
-    if sight.wanted is not None:
-        placement = sight.wanted.placement
+def _identity(state: AttemptState) -> dict[str, Any]:
+    if state.wanted is not None:
+        placement = state.wanted.placement
         return {
             "job": JobRef(namespace=placement.namespace, name=placement.name, uid=placement.uid),
             "placement_id": placement.placement_id,
@@ -80,60 +79,60 @@ def _identity(sight: Sight) -> dict[str, Any]:
             "pool": placement.pool,
             "gpus": placement.gpus,
         }
-    source = sight.run or (sight.known.report if sight.known else None)
+    source = state.run or (state.known.report if state.known else None)
     return {name: getattr(source, name) for name in ("job", "placement_id", "attempt", "pool", "gpus")}
 
 
-def _started(sight: Sight, last: ReportSpec | None, standing: Standing) -> datetime | None:
+def _started(state: AttemptState, last: ReportSpec | None, status: AttemptStatus) -> datetime | None:
     if last is not None and last.start_time is not None:
         return last.start_time
-    if standing.phase is AttemptPhase.PENDING or sight.run is None:
+    if status.phase is AttemptPhase.PENDING or state.run is None:
         return None
-    return sight.run.started_at
+    return state.run.started_at
 
 
-def _ended(sight: Sight, standing: Standing, started: datetime | None, now: datetime) -> datetime | None:
+def _ended(state: AttemptState, status: AttemptStatus, started: datetime | None, now: datetime) -> datetime | None:
     """When a terminal attempt ended; never before it began, whatever two clocks say."""
-    if not standing.phase.is_terminal:
+    if not status.phase.is_terminal:
         return None
-    ended = sight.run.ended_at if sight.run is not None and sight.run.ended_at is not None else now
+    ended = state.run.ended_at if state.run is not None and state.run.ended_at is not None else now
     return max(ended, started) if started is not None else ended
 
 
 def _stints(
-    sight: Sight, standing: Standing, last: ReportSpec | None, started: datetime | None, now: datetime
+    state: AttemptState, status: AttemptStatus, last: ReportSpec | None, started: datetime | None, now: datetime
 ) -> tuple[Stint, ...]:
     """When it held its GPUs, up to now. What can't be seen goes on as it was."""
     known = stints_of(last) if last is not None else ()
-    if started is None or standing.phase is AttemptPhase.UNKNOWN:
+    if started is None or status.phase is AttemptPhase.UNKNOWN:
         return known
     is_open = bool(known) and known[-1].end is None
-    if not is_open and (began := _began(sight, standing, known, started, now)) is not None:
+    if not is_open and (began := _began(state, status, known, started, now)) is not None:
         known = (*known, Stint(start=began))[-MOST_STINTS:]
         is_open = True
-    if is_open and standing.phase is not AttemptPhase.RUNNING:
+    if is_open and status.phase is not AttemptPhase.RUNNING:
         known = (
             *known[:-1],
-            Stint(start=known[-1].start, end=max(_stopped_at(sight, known[-1], now), known[-1].start)),
+            Stint(start=known[-1].start, end=max(_stopped_at(state, known[-1], now), known[-1].start)),
         )
     return known
 
 
 def _began(
-    sight: Sight, standing: Standing, known: tuple[Stint, ...], started: datetime, now: datetime
+    state: AttemptState, status: AttemptStatus, known: tuple[Stint, ...], started: datetime, now: datetime
 ) -> datetime | None:
     """The start of a stint that nobody noted yet; None where it has not run since the last."""
     if not known:
         return started
     before = known[-1].end or started
-    again = sight.run.started_at if sight.run is not None else None
+    again = state.run.started_at if state.run is not None else None
     if again is not None and again >= before:
         return again
-    return max(now, before) if standing.phase is AttemptPhase.RUNNING else None
+    return max(now, before) if status.phase is AttemptPhase.RUNNING else None
 
 
-def _stopped_at(sight: Sight, stint: Stint, now: datetime) -> datetime:
-    ended = sight.run.ended_at if sight.run is not None else None
+def _stopped_at(state: AttemptState, stint: Stint, now: datetime) -> datetime:
+    ended = state.run.ended_at if state.run is not None else None
     return ended if ended is not None and ended >= stint.start else now
 
 

@@ -1,4 +1,4 @@
-"""What a spoke needs of the thing that runs its attempts: two implementations stand behind this one door."""
+"""What a spoke needs of the thing that runs its attempts: two implementations stand behind this protocol."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Protocol
 
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
-from carbonfleet.spoke.output import Findings
+from carbonfleet.spoke.runtimes.output import Findings
 from carbonfleet.spoke.wanted import Wanted
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One attempt as the runtime sees it now. Times are the house's."""
+    """One attempt as the runtime sees it now. Times are of carbonfleet's clock."""
 
     name: str
     job: JobRef

@@ -14,7 +14,7 @@ from carbonfleet.fleet.repository import Repository
 from carbonfleet.fleet.settings import RepositorySettings
 from carbonfleet.fleet.tip import Tip
 from carbonfleet.spoke.errors import SyncError
-from carbonfleet.spoke.wanted import Folder
+from carbonfleet.spoke.wanted.folder import Folder
 
 _SIGNATURE_SECONDS: Final = 20
 _GOOD_SSH: Final = 'Good "git" signature for '

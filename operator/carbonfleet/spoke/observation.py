@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from carbonfleet.spoke.decide import Sight
+from carbonfleet.spoke.attempt_state import AttemptState
 from carbonfleet.spoke.errors import RuntimeAwayError
 from carbonfleet.spoke.memory import Memory
-from carbonfleet.spoke.output import Findings
-from carbonfleet.spoke.runtime import Observed, Runtime, Scope
+from carbonfleet.spoke.runtimes import Findings, Observed, Runtime, Scope
 from carbonfleet.spoke.wanted import Wanted, WantedSet
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class View:
+class Observation:
     """One pass's picture. `wanted` is None before Git was read, `observed` while the runtime is away."""
 
     runtime: Runtime
@@ -35,7 +34,7 @@ class View:
         namespaces = {report.job.namespace for report in open_ones.values()}
         return Scope(frozenset(namespaces | {one.placement.namespace for one in placements}), open_ones)
 
-    def sights(self) -> dict[str, Sight]:
+    def states(self) -> dict[str, AttemptState]:
         """Every attempt that Git wants, that runs, or that is not over, by name."""
         wanted = self.wanted.placements.keys() if self.wanted else set[str]()
         runs = self.observed.runs.keys() if self.observed else set[str]()
@@ -68,10 +67,10 @@ class View:
             logger.warning("%s: %s", name, what, exc_info=error)
             self.faults[name] = f"{name}: {what}: {type(error).__name__}: {error}"
 
-    def _sight(self, name: str) -> Sight:
+    def _sight(self, name: str) -> AttemptState:
         known = self.memory.get(name)
         wanted = self.wanted.placements.get(name) if self.wanted else None
-        return Sight(
+        return AttemptState(
             wanted=wanted,
             run=self.observed.runs.get(name) if self.observed else None,
             known=known,

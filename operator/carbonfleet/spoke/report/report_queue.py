@@ -11,12 +11,12 @@ from carbonfleet.api.report import ReportSpec
 from carbonfleet.api.spoke import SpokeStatus
 from carbonfleet.clock import Clock
 from carbonfleet.kube import KubeError
-from carbonfleet.spoke.decide import Known
-from carbonfleet.spoke.hub_link import HubLink
-from carbonfleet.spoke.link import Link
+from carbonfleet.spoke.attempt_state import KnownAttempt
 from carbonfleet.spoke.memory import Memory
-from carbonfleet.spoke.metering import joined
-from carbonfleet.spoke.reporting import is_news, is_urgent
+from carbonfleet.spoke.report.attempt_report import is_news, is_urgent
+from carbonfleet.spoke.report.connection import Connection
+from carbonfleet.spoke.report.hub_link import HubLink
+from carbonfleet.spoke.runtimes import joined
 from carbonfleet.spoke.settings import AgentSettings
 
 logger = logging.getLogger(__name__)
@@ -26,14 +26,14 @@ _STATUS_SECONDS = 1.0
 
 
 @dataclass(slots=True)
-class Outbox:
+class ReportQueue:
     """Reports and heartbeats on their way to the hub; a hub that is away hears the latest when it is back."""
 
     settings: AgentSettings
     hub: HubLink
     clock: Clock
     memory: Memory
-    link: Link = field(default_factory=lambda: Link("hub"))
+    link: Connection = field(default_factory=lambda: Connection("hub"))
     boot_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     rejected: dict[str, str] = field(default_factory=dict)
     """Reports that the hub will not take, by name: why."""
@@ -92,7 +92,7 @@ class Outbox:
         for name, report in reports.items():
             known = self.memory.get(name)
             if known is None or (report.phase.is_terminal and not known.is_over):
-                path = known or Known(report)
+                path = known or KnownAttempt(report)
                 self.memory.keep(name, replace(path, report=report, delivered=True))
             elif _samples(report) > _samples(known.report):
                 energy = joined(report.energy, known.report.energy)
@@ -102,7 +102,7 @@ class Outbox:
             if known.delivered and (missing or (name in reports and is_news(known.report, reports[name]))):
                 self.memory.keep(name, replace(known, delivered=False))
 
-    def _is_due(self, name: str, known: Known) -> bool:
+    def _is_due(self, name: str, known: KnownAttempt) -> bool:
         written = (self._written or {}).get(name)
         if not is_news(known.report, written):
             if not known.delivered:
@@ -111,7 +111,7 @@ class Outbox:
         waited = time.monotonic() - self._written_at.get(name, 0.0)
         return is_urgent(known.report, written) or waited >= self.settings.progress_seconds
 
-    def _write(self, name: str, known: Known) -> bool:
+    def _write(self, name: str, known: KnownAttempt) -> bool:
         """Whether to go on: false when the hub is away."""
         self._sequence += 1
         stamps = {"boot_id": self.boot_id, "sequence": self._sequence}

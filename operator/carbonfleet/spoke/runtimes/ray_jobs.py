@@ -15,8 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from carbonfleet.api.report import AttemptPhase, JobRef
 from carbonfleet.clock import Clock
 from carbonfleet.spoke.errors import RefusedError, RuntimeAwayError
-from carbonfleet.spoke.output import Findings, failure_in, findings_in_log, output_place, read_findings, reader_of
-from carbonfleet.spoke.runtime import Observed, Run, Scope
+from carbonfleet.spoke.runtimes.output import (
+    Findings,
+    failure_in,
+    findings_in_log,
+    output_place,
+    read_findings,
+    reader_of,
+)
+from carbonfleet.spoke.runtimes.runtime import Observed, Run, Scope
 from carbonfleet.spoke.wanted import Wanted
 
 _TIMEOUT: Final = (5.0, 30.0)
@@ -253,7 +260,7 @@ class RayJobs:
         )
 
     def _times(self, submission: str, one: Submitted) -> tuple[datetime | None, datetime | None]:
-        """When it began to run (not when it was submitted) and when it ended, in the house's time."""
+        """When it began to run (not when it was submitted) and when it ended, in carbonfleet's time."""
         if one.phase is AttemptPhase.PENDING:
             self._pending_at[submission] = self.clock.now()
             return None, None

@@ -1,0 +1,16 @@
+"""What a spoke says to the hub: a report of each attempt, and its heartbeat, written when they are news."""
+
+from carbonfleet.spoke.report.attempt_report import Context, is_urgent, report_of, with_status
+from carbonfleet.spoke.report.connection import Connection
+from carbonfleet.spoke.report.hub_link import HubLink
+from carbonfleet.spoke.report.report_queue import ReportQueue
+
+__all__ = [
+    "Connection",
+    "Context",
+    "HubLink",
+    "ReportQueue",
+    "is_urgent",
+    "report_of",
+    "with_status",
+]

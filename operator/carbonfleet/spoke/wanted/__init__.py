@@ -1,0 +1,16 @@
+"""What Git wants of this spoke: its own folder of the fleet repository, at a commit it may trust."""
+
+from carbonfleet.spoke.wanted.folder import Folder, Wanted, WantedSet, read_folder, read_wanted
+from carbonfleet.spoke.wanted.source import FleetFolder, Source, folder_of, verify_commit
+
+__all__ = [
+    "FleetFolder",
+    "Folder",
+    "Source",
+    "Wanted",
+    "WantedSet",
+    "folder_of",
+    "read_folder",
+    "read_wanted",
+    "verify_commit",
+]
