@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from carbonfleet.api.job_status import Phase
-from carbonfleet.hub.view import FINALIZER
+from carbonfleet.hub.observe.job_state import FINALIZER
 from fixtures.hub_process import House, begin, clock_of, condition, open_house
 from fixtures.kubeapi_server import eventually
 

@@ -6,9 +6,9 @@ from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.fleet import Placement, Stood, Tip, object_name, placement_id
 from carbonfleet.fleet.placements import NO_PLACEMENTS
-from carbonfleet.hub.placed import PlacedInGit
-from carbonfleet.hub.scene import Scene
-from carbonfleet.hub.view import Views
+from carbonfleet.hub.observe.job_state import Views
+from carbonfleet.hub.observe.observation import Scene
+from carbonfleet.hub.observe.placed import PlacedInGit
 from carbonfleet.placement.snapshot import PolicySet
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

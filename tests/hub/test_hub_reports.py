@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from carbonfleet.api.report import AttemptPhase, Stint
 from carbonfleet.fleet import object_name, placement_id
-from carbonfleet.hub import reports
-from carbonfleet.hub.reports import Accepted, accepted, read
+from carbonfleet.hub.observe import reports
+from carbonfleet.hub.observe.reports import Accepted, accepted, read
 from fixtures.fleet_values import facts_of
 
 HOUR = timedelta(hours=1)

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from hub_values import NOON, UID, placement, report, scene, tip, view
 
-from carbonfleet.hub.intentions import intents_of, is_stored, may_leave
-from carbonfleet.hub.scene import snapshot_of, spokes_of
+from carbonfleet.hub.observe.observation import snapshot_of, spokes_of
+from carbonfleet.hub.publish.intents import intents_of, is_stored, may_leave
 from carbonfleet.placement.snapshot import Spoke
 from fixtures.fleet_values import facts_of
 

@@ -8,9 +8,9 @@ import pytest
 from hub_values import NOON, placement, record, report, scene, view
 
 from carbonfleet.api.job_status import CandidateStatus, Phase
-from carbonfleet.hub.events import happening
-from carbonfleet.hub.known import Known, Trouble
-from carbonfleet.hub.status import needs_update, status_of
+from carbonfleet.hub.status.events import happening
+from carbonfleet.hub.status.status import needs_update, status_of
+from carbonfleet.hub.status.status_inputs import Known, Trouble
 from carbonfleet.placement import explain, plan
 from carbonfleet.placement.record import record_of
 from fixtures.placement_world import NOON as WORLD_NOON

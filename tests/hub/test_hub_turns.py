@@ -9,11 +9,11 @@ from hub_values import NOON, UID, body, placement, record, report, scene, tip, v
 from carbonfleet.api.job_status import Phase, Segment
 from carbonfleet.api.report import Checkpoint, Progress
 from carbonfleet.fleet import Remove, Suspend
-from carbonfleet.hub.intentions import intents_of
-from carbonfleet.hub.known import Known
-from carbonfleet.hub.scene import snapshot_of
-from carbonfleet.hub.status import status_of
-from carbonfleet.hub.turns import Turn, may_turn, next_look, pauses_used, reserved_until, turn_of
+from carbonfleet.hub.observe.observation import snapshot_of
+from carbonfleet.hub.publish.intents import intents_of
+from carbonfleet.hub.running.turns import Turn, may_turn, next_look, pauses_used, reserved_until, turn_of
+from carbonfleet.hub.status.status import status_of
+from carbonfleet.hub.status.status_inputs import Known
 from carbonfleet.placement.decision import Decision, Outcome
 from fixtures.fleet_values import decide
 
@@ -141,7 +141,7 @@ def decided(outcome: Outcome) -> Decision:
 
 
 def wanted(seen, outcome: Outcome):
-    return intents_of(scene(seen), {UID: decided(outcome)}, {})
+    return intents_of(scene(seen), {UID: decided(outcome)}, {UID: record()})
 
 
 def test_each_step_is_a_difference_between_git_and_the_decision():

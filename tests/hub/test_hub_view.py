@@ -3,7 +3,7 @@
 import pytest
 from hub_values import body, placement, report, view
 
-from carbonfleet.hub.view import Stage, Views, may_try_again
+from carbonfleet.hub.observe.job_state import Stage, Views, may_try_again
 
 DELETED = {"deletionTimestamp": "2026-01-31T12:00:00Z"}
 RUNNING = {"phase": "Running", "attempt": 1, "observedGeneration": 1}

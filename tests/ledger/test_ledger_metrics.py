@@ -6,8 +6,8 @@ from ledger_values import NOON, entry, many, settled
 from prometheus_client.parser import text_string_to_metric_families
 
 from carbonfleet.hub.cycle import Outcome
-from carbonfleet.hub.known import Trouble
 from carbonfleet.hub.metrics import Metrics
+from carbonfleet.hub.status.status_inputs import Trouble
 from carbonfleet.ledger import By, Ledger, Query
 from carbonfleet.ledger.report import report
 

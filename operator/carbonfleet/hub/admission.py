@@ -10,7 +10,7 @@ from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.problems import told
 from carbonfleet.api.wire import GROUP, VERSION
 from carbonfleet.fleet import FleetError, Tip
-from carbonfleet.hub.mirror import JOBS
+from carbonfleet.hub.observe.mirror import JOBS
 from carbonfleet.hub.world import World
 from carbonfleet.placement.policy import residency_verdict
 

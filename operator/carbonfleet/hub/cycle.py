@@ -9,17 +9,21 @@ from typing import Final
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.fleet import Committed, FleetError, Intent, Place, Published, Refused, Remove, Tip
-from carbonfleet.hub import books, declared, leftovers, moving, reviewing, steering
-from carbonfleet.hub.finalizers import claim, release
-from carbonfleet.hub.intentions import intents_of
-from carbonfleet.hub.known import Trouble
-from carbonfleet.hub.mirror import JOBS, SPOKES
-from carbonfleet.hub.placed import PlacedInGit
+from carbonfleet.hub.accounting import ledger_updates
+from carbonfleet.hub.observe import orphans
+from carbonfleet.hub.observe.job_state import Stage
+from carbonfleet.hub.observe.mirror import JOBS, SPOKES
+from carbonfleet.hub.observe.observation import Scene, last_known_facts, snapshot_of, spokes_of
+from carbonfleet.hub.observe.placed import PlacedInGit
+from carbonfleet.hub.observe.reports import accepted
 from carbonfleet.hub.planning import Planned, plan_around
-from carbonfleet.hub.reports import accepted
-from carbonfleet.hub.scene import Scene, last_known_facts, snapshot_of, spokes_of
-from carbonfleet.hub.telling import announce, with_statuses, write_statuses
-from carbonfleet.hub.view import Stage
+from carbonfleet.hub.publish import proposals
+from carbonfleet.hub.publish.finalizers import claim, release
+from carbonfleet.hub.publish.intents import intents_of
+from carbonfleet.hub.running import moves, running_jobs
+from carbonfleet.hub.status import spoke_status
+from carbonfleet.hub.status.status_inputs import Trouble
+from carbonfleet.hub.status.status_writer import announce, with_statuses, write_statuses
 from carbonfleet.hub.world import World
 from carbonfleet.kube import Object
 from carbonfleet.placement import plan
@@ -48,27 +52,27 @@ def run(world: World) -> Outcome:
     """One cycle. Raises KubeError when the Kubernetes API is gone; all else ends in conditions."""
     scene = observe(world)
     if scene.tip is not None and scene.tip_is_fresh:
-        declared.warn_of_problems(world, scene.tip)
-        declared.mirror_clusters(world.kube, scene.tip, world.mirror)
-    declared.show_health(world, scene)
-    figures, unbooked = books.close(world, scene)
-    scene = moving.recalled(world, replace(scene, holds={**reviewing.late(world, scene), **unbooked}))
-    scene, planned = decide(world, steering.watch(world, scene))
-    planned, asking = moving.ask_first(world, scene, planned)
-    intents = claim(world, scene, [*intents_of(scene, planned.decisions, planned.records), *moving.lapses(scene)])
+        spoke_status.warn_of_problems(world, scene.tip)
+        spoke_status.mirror_clusters(world.kube, scene.tip, world.mirror)
+    spoke_status.show_health(world, scene)
+    figures, unbooked = ledger_updates.close(world, scene)
+    scene = moves.recalled(world, replace(scene, holds={**proposals.late(world, scene), **unbooked}))
+    scene, planned = decide(world, running_jobs.watch(world, scene))
+    planned, asking = moves.ask_first(world, scene, planned)
+    intents = claim(world, scene, [*intents_of(scene, planned.decisions, planned.records), *moves.lapses(scene)])
     announced = announce(world, scene, planned.records, intents)
     published, trouble = publish(world, intents)
     trouble = trouble or scene.trouble
     after = with_result(world, with_statuses(world, scene, announced), published)
-    wanted = claim(world, after, [*reviewing.proposals_of(after, planned), *asking.wanted])
-    proposals = reviewing.advance(world, after, wanted, asking)
-    refused = moving.heard(world, proposals, after)
-    proposals = {**world.moves, **proposals}
-    written = write_statuses(world, after, planned.records, intents, published, trouble, figures, proposals)
+    wanted = claim(world, after, [*proposals.proposals_of(after, planned), *asking.wanted])
+    reviews = proposals.advance(world, after, wanted, asking)
+    refused = moves.heard(world, reviews, after)
+    reviews = {**world.moves, **reviews}
+    written = write_statuses(world, after, planned.records, intents, published, trouble, figures, reviews)
     release(world, after)
-    leftovers.forget_reports(world, after)
-    steering.remember(world, scene, planned)
-    books.forget(world, after)
+    orphans.forget_reports(world, after)
+    running_jobs.remember(world, scene, planned)
+    ledger_updates.forget(world, after)
     in_vain = _tried_in_vain(scene, intents, published)
     due = [decision.recheck_at for uid, decision in planned.decisions.items() if uid not in in_vain]
     due += [scene.next_look] if scene.next_look else []
@@ -118,9 +122,9 @@ def observe(world: World) -> Scene:
         refusals=said.refusals,
         report_problems=said.problems,
         spent_reports=said.spent,
-        unseen=leftovers.unseen(world, views, spokes),
-        orphans=leftovers.orphans(world, views),
-        stray_moves=leftovers.stray_moves(world, views),
+        unseen=orphans.unseen(world, views, spokes),
+        orphans=orphans.orphans(world, views),
+        stray_moves=orphans.stray_moves(world, views),
     )
 
 
@@ -174,12 +178,12 @@ def _plan(world: World, scene: Scene) -> Planned:
         histories=reading.histories,
         assumptions=replace(snapshot.assumptions, surprise_share=world.settings.surprise_share),
         signal_problems=reading.problems,
-        usage=books.usage(world.ledger, _has_budgets(snapshot), scene),
+        usage=ledger_updates.usage(world.ledger, _has_budgets(snapshot), scene),
     )
     if (known := world.last_plan.recall(complete, scene.now)) is not None:
         return known
     planned = plan_around(complete, scene.now, world.quarantine, plan, world.last_plan)
-    records = {**planned.records, **steering.expecting(planned, scene, reading.forecasts)}
+    records = {**planned.records, **running_jobs.expecting(planned, scene, reading.forecasts)}
     signed = {uid: _signed(record, world.hub_id) for uid, record in records.items()}
     world.last_plan.keep(complete, replace(planned, records=signed))
     return world.last_plan.planned

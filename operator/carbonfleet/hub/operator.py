@@ -17,13 +17,13 @@ from carbonfleet.api.wire import GROUP, VERSION
 from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository, Reviews
 from carbonfleet.hub import admission, cycle
+from carbonfleet.hub.accounting.settling import Settling
 from carbonfleet.hub.checking import Checking
 from carbonfleet.hub.election import Election
-from carbonfleet.hub.hints import Listener, listen
 from carbonfleet.hub.metrics import Metrics
-from carbonfleet.hub.mirror import KINDS, Mirror, NoDiffs, on_watch_event
+from carbonfleet.hub.observe.mirror import KINDS, Mirror, NoDiffs, on_watch_event
 from carbonfleet.hub.settings import HubSettings
-from carbonfleet.hub.settling import Settling
+from carbonfleet.hub.webhook_listener import Listener, listen
 from carbonfleet.hub.world import World
 from carbonfleet.kube import Kube, KubeError, path
 from carbonfleet.ledger import Ledger

@@ -9,13 +9,13 @@ from typing import Final
 from carbonfleet.api.job_status import DecisionRecord, Figures
 from carbonfleet.clock import Clock
 from carbonfleet.fleet import Proposal, Propose, Repository, Reviews, Tip
-from carbonfleet.hub.events import Teller
-from carbonfleet.hub.known import Known
-from carbonfleet.hub.mirror import Mirror
+from carbonfleet.hub.observe.job_state import Views
+from carbonfleet.hub.observe.mirror import Mirror
+from carbonfleet.hub.observe.reports import Reports
 from carbonfleet.hub.planning import LastPlan, Quarantine
-from carbonfleet.hub.reports import Reports
 from carbonfleet.hub.settings import HubSettings
-from carbonfleet.hub.view import Views
+from carbonfleet.hub.status.events import Teller
+from carbonfleet.hub.status.status_inputs import Known
 from carbonfleet.kube import Kube
 from carbonfleet.ledger import Ledger
 from carbonfleet.signals import Market, Signals

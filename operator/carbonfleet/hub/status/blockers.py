@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 from carbonfleet.api import ANNOTATION
 from carbonfleet.fleet import Intent, Lapse, Place, Published, Refused, Remove
-from carbonfleet.hub.known import WAITING_FOR_STOP, Trouble, still_runs
-from carbonfleet.hub.scene import Scene
-from carbonfleet.hub.view import JobView, Stage
+from carbonfleet.hub.observe.job_state import JobView, Stage
+from carbonfleet.hub.observe.observation import Scene
+from carbonfleet.hub.status.status_inputs import WAITING_FOR_STOP, Trouble, still_runs
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.api.job_status import DecisionRecord, Figures
 from carbonfleet.api.report import EnergyMethod, ReportSpec, stints_of
-from carbonfleet.hub.counterfactual import Would, counterfactuals
+from carbonfleet.hub.accounting.counterfactual import Would, counterfactuals
 from carbonfleet.ledger import (
     EnergyUse,
     Entry,

@@ -10,7 +10,7 @@ from typing import Final
 
 from carbonfleet.api.job_status import JobStatus, Phase
 from carbonfleet.api.wire import API_VERSION, format_time
-from carbonfleet.hub.view import JobView
+from carbonfleet.hub.observe.job_state import JobView
 from carbonfleet.kube import Kube, KubeError, Object, path
 
 _log = logging.getLogger(__name__)

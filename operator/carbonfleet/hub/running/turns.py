@@ -9,7 +9,7 @@ from typing import Final
 from carbonfleet.api.job_status import DecisionRecord, Segment
 from carbonfleet.api.report import AttemptPhase, ReportSpec, Stint, stints_of
 from carbonfleet.fleet import Placement
-from carbonfleet.hub.view import JobView, Stage
+from carbonfleet.hub.observe.job_state import JobView, Stage
 
 LOOK_EVERY: Final = timedelta(hours=1)
 """A job that runs is decided on again after its first hour, and then each hour."""

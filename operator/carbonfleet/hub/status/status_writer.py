@@ -7,16 +7,16 @@ from datetime import datetime
 
 from carbonfleet.api.job_status import DecisionRecord, Figures, JobStatus
 from carbonfleet.fleet import Intent, Place, Placement, Proposal, Published
-from carbonfleet.hub import books
-from carbonfleet.hub.events import happening
-from carbonfleet.hub.finalizers import pass_over
-from carbonfleet.hub.known import Known, Trouble
-from carbonfleet.hub.mirror import JOBS
-from carbonfleet.hub.scene import Scene
-from carbonfleet.hub.status import is_due, needs_update, status_of
-from carbonfleet.hub.troubles import troubles_of
-from carbonfleet.hub.turns import may_turn
-from carbonfleet.hub.view import JobView, Stage
+from carbonfleet.hub.accounting import ledger_updates
+from carbonfleet.hub.observe.job_state import JobView, Stage
+from carbonfleet.hub.observe.mirror import JOBS
+from carbonfleet.hub.observe.observation import Scene
+from carbonfleet.hub.publish.finalizers import pass_over
+from carbonfleet.hub.running.turns import may_turn
+from carbonfleet.hub.status.blockers import troubles_of
+from carbonfleet.hub.status.events import happening
+from carbonfleet.hub.status.status import is_due, needs_update, status_of
+from carbonfleet.hub.status.status_inputs import Known, Trouble
 from carbonfleet.hub.world import WRITERS, World
 from carbonfleet.kube import KubeError, Object, ours
 
@@ -77,7 +77,7 @@ def write_statuses(
             if view.stage is Stage.DONE:
                 continue
             placed = view.placement
-            record = books.record_in_git(world, scene, view) if placed else records.get(view.uid)
+            record = ledger_updates.record_in_git(world, scene, view) if placed else records.get(view.uid)
             commit = _commit_of(view, placed, published, scene)
             actual = figures.get(view.uid)
             turn = records.get(view.uid) if view.uid in scene.turns else None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from carbonfleet.clock import Clock
-from carbonfleet.hub.past import FinalPast
+from carbonfleet.hub.accounting.grid_history import FinalPast
 from carbonfleet.ledger import FINAL_AFTER, Ledger, settlement
 from carbonfleet.signals import Signals
 

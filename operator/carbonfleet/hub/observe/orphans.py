@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from carbonfleet.fleet import FleetError, Placement, Tip, decision_in
-from carbonfleet.hub.mirror import REPORTS
-from carbonfleet.hub.scene import Scene, synced_commit
-from carbonfleet.hub.view import JobView
+from carbonfleet.hub.observe.job_state import JobView
+from carbonfleet.hub.observe.mirror import REPORTS
+from carbonfleet.hub.observe.observation import Scene, synced_commit
 from carbonfleet.hub.world import World
 from carbonfleet.kube import KubeError, Object, ours
 

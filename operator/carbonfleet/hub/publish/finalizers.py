@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from carbonfleet.fleet import Intent, Place, Propose
-from carbonfleet.hub.intentions import may_leave
-from carbonfleet.hub.mirror import JOBS
-from carbonfleet.hub.scene import Scene
-from carbonfleet.hub.view import FINALIZER, JobView, Stage
+from carbonfleet.hub.observe.job_state import FINALIZER, JobView, Stage
+from carbonfleet.hub.observe.mirror import JOBS
+from carbonfleet.hub.observe.observation import Scene
+from carbonfleet.hub.publish.intents import may_leave
 from carbonfleet.hub.world import World
 from carbonfleet.kube import KubeError, Object, ours
 

@@ -8,10 +8,10 @@ from typing import Final
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet import FleetError, Lapse, Place, Placement, Proposal, Propose
 from carbonfleet.fleet.review import Stage as ReviewStage
+from carbonfleet.hub.observe.job_state import JobView, Stage
+from carbonfleet.hub.observe.observation import Agreed, Scene
 from carbonfleet.hub.planning import Planned
-from carbonfleet.hub.scene import Agreed, Scene
-from carbonfleet.hub.turns import has_same_spec
-from carbonfleet.hub.view import JobView, Stage
+from carbonfleet.hub.running.turns import has_same_spec
 from carbonfleet.hub.world import World
 from carbonfleet.placement.decision import Decision, Outcome
 from carbonfleet.placement.policy import residency_verdict

@@ -6,9 +6,9 @@ from typing import Final
 
 from carbonfleet.api.wire import API_VERSION, format_time
 from carbonfleet.fleet import Tip
-from carbonfleet.hub.events import Happening
-from carbonfleet.hub.mirror import SPOKES, Mirror
-from carbonfleet.hub.scene import Scene
+from carbonfleet.hub.observe.mirror import SPOKES, Mirror
+from carbonfleet.hub.observe.observation import Scene
+from carbonfleet.hub.status.events import Happening
 from carbonfleet.hub.world import World
 from carbonfleet.kube import Kube, KubeError, Object, ours
 from carbonfleet.placement.snapshot import Spoke

@@ -12,9 +12,9 @@ from carbonfleet.api.job_status import Phase
 from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.fleet import Placement, Tip
-from carbonfleet.hub.known import MERGED_LATE, Known, Trouble, expected_end, spoke_of
-from carbonfleet.hub.turns import Turn, has_same_spec, is_paused, reserved_until
-from carbonfleet.hub.view import IN_GIT, JobView, Stage
+from carbonfleet.hub.observe.job_state import IN_GIT, JobView, Stage
+from carbonfleet.hub.running.turns import Turn, has_same_spec, is_paused, reserved_until
+from carbonfleet.hub.status.status_inputs import MERGED_LATE, Known, Trouble, expected_end, spoke_of
 from carbonfleet.kube import Object
 from carbonfleet.placement.phrase import time
 from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Reservation, Snapshot, Spoke

@@ -9,11 +9,11 @@ from carbonfleet.api.job_status import DecisionRecord, Figures, Phase
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.fleet import decision_in
-from carbonfleet.hub.accounting import Attempt, account, figures_of
-from carbonfleet.hub.known import NOT_ACCOUNTED, Trouble
-from carbonfleet.hub.past import KnownPast
-from carbonfleet.hub.scene import Scene
-from carbonfleet.hub.view import JobView, Stage
+from carbonfleet.hub.accounting.account import Attempt, account, figures_of
+from carbonfleet.hub.accounting.grid_history import KnownPast
+from carbonfleet.hub.observe.job_state import JobView, Stage
+from carbonfleet.hub.observe.observation import Scene
+from carbonfleet.hub.status.status_inputs import NOT_ACCOUNTED, Trouble
 from carbonfleet.hub.world import World
 from carbonfleet.ledger import By, Intensities, Ledger, Query
 from carbonfleet.placement.assumptions import Assumptions

@@ -7,11 +7,11 @@ from datetime import datetime
 from carbonfleet.api.job_status import MOST_HOURS, DecisionRecord
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Forecast
-from carbonfleet.hub import books
+from carbonfleet.hub.accounting import ledger_updates
+from carbonfleet.hub.observe.job_state import JobView
+from carbonfleet.hub.observe.observation import Scene
 from carbonfleet.hub.planning import Planned
-from carbonfleet.hub.scene import Scene
-from carbonfleet.hub.turns import LOOK_EVERY, Turn, may_turn, next_look, next_quarter, turn_of
-from carbonfleet.hub.view import JobView
+from carbonfleet.hub.running.turns import LOOK_EVERY, Turn, may_turn, next_look, next_quarter, turn_of
 from carbonfleet.hub.world import World
 from carbonfleet.placement.decision import Outcome
 from carbonfleet.signals import floor_hour
@@ -28,7 +28,7 @@ def watch(world: World, scene: Scene) -> Scene:
     turns: dict[str, Turn] = {}
     ahead = [next_quarter(scene.now)]
     for view in open_ones:
-        record = books.record_in_git(world, scene, view)
+        record = ledger_updates.record_in_git(world, scene, view)
         looked = None if view.uid in scene.agreed else world.looked.get(view.uid)
         turn = turn_of(view, record, looked, scene.now)
         if turn is not None:

@@ -8,7 +8,7 @@ from carbonfleet.api.condition import Condition, ConditionStatus
 from carbonfleet.api.job_status import JobStatus, Phase
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.fleet.review import Stage as ReviewStage
-from carbonfleet.hub.known import (
+from carbonfleet.hub.status.status_inputs import (
     LONGEST_TROUBLE,
     MERGED_LATE,
     Known,

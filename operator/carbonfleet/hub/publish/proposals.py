@@ -7,11 +7,11 @@ from datetime import datetime
 from carbonfleet.api.job_status import Phase
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet import FleetError, Place, Placement, Proposal, Propose
-from carbonfleet.hub.known import MERGED_LATE, Trouble
-from carbonfleet.hub.moving import GOOD_FOR, Asking
+from carbonfleet.hub.observe.job_state import JobView, Stage
+from carbonfleet.hub.observe.observation import Scene, asks_to_replace
 from carbonfleet.hub.planning import Planned
-from carbonfleet.hub.scene import Scene, asks_to_replace
-from carbonfleet.hub.view import JobView, Stage
+from carbonfleet.hub.running.moves import GOOD_FOR, Asking
+from carbonfleet.hub.status.status_inputs import MERGED_LATE, Trouble
 from carbonfleet.hub.world import World
 from carbonfleet.placement.decision import Outcome
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from carbonfleet.api import ANNOTATION
 from carbonfleet.api.job_status import DecisionRecord, Phase
 from carbonfleet.fleet import Intent, Place, Placement, Remove, Suspend, Tip
-from carbonfleet.hub.scene import Scene, asks_to_replace
-from carbonfleet.hub.view import IN_GIT, JobView, Stage, ended_phase, may_try_again
+from carbonfleet.hub.observe.job_state import IN_GIT, JobView, Stage, ended_phase, may_try_again
+from carbonfleet.hub.observe.observation import Scene, asks_to_replace
 from carbonfleet.placement.decision import Decision, Outcome
 
 

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from carbonfleet.api import TrainingReport
 from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec, Stint
-from carbonfleet.hub.accounting import is_beyond_hardware
-from carbonfleet.hub.mirror import REPORTS, Mirror
-from carbonfleet.hub.placed import LONG_AGO, Placed, PlacedInGit
+from carbonfleet.hub.accounting.account import is_beyond_hardware
+from carbonfleet.hub.observe.mirror import REPORTS, Mirror
+from carbonfleet.hub.observe.placed import LONG_AGO, Placed, PlacedInGit
 from carbonfleet.kube import Object
 
 REFUSAL_HOLDS: Final = timedelta(hours=24)

@@ -13,8 +13,10 @@ from carbonfleet.api.job_status import (
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.fleet.review import Stage as ReviewStage
-from carbonfleet.hub.conditions import conditions_of
-from carbonfleet.hub.known import (
+from carbonfleet.hub.observe.job_state import JobView, Stage, ended_phase, may_try_again
+from carbonfleet.hub.running.turns import pauses_used
+from carbonfleet.hub.status.conditions import conditions_of
+from carbonfleet.hub.status.status_inputs import (
     HELD_REASONS,
     MERGED_LATE,
     NOT_ACCOUNTED,
@@ -23,8 +25,6 @@ from carbonfleet.hub.known import (
     saved_text,
     summary_of,
 )
-from carbonfleet.hub.turns import pauses_used
-from carbonfleet.hub.view import JobView, Stage, ended_phase, may_try_again
 
 
 def status_of(known: Known, now: datetime) -> JobStatus:

@@ -1,0 +1,1 @@
+"""What the hub sees in one cycle: jobs, Git, spokes and their reports, as frozen values."""

@@ -1,0 +1,1 @@
+"""What the hub changes outside: intents for Git, finalizers, and proposals that people review."""
