@@ -62,7 +62,7 @@ def test_an_odd_scalar_in_a_file_is_the_error_of_its_reader(tmp_path, name):
     file = tmp_path / f"{name}.yaml"
     file.write_text(text)
     assert outcome(read, kind, file) == ""
-    for odd in ODD:
+    for odd in (each for each in ODD if len(each) < 10_000):
         for content in oddities(text, odd):
             file.write_bytes(content.encode("utf-8", "surrogatepass"))
             said = outcome(read, kind, file)

@@ -5,6 +5,8 @@ import json
 import pytest
 import urllib3
 
+from fixtures.odd_yaml import ODD
+
 
 @pytest.fixture
 def send(widgets, shared_kube_api):
@@ -62,6 +64,25 @@ def test_yaml_that_swells_is_refused(send):
     code, message = send("\n".join(lines).encode(), media="application/yaml")
     assert code == 400
     assert "more than 200000 values" in message
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000, "? " * 100_000, "a: " + "[" * 501])
+def test_yaml_that_is_too_deep_is_a_bad_request_and_the_server_goes_on(send, text):
+    code, message = send(text.encode(), media="application/yaml")
+    assert (code, "nested deeper than 500" in message) == (400, True)
+
+
+def test_an_odd_scalar_in_yaml_is_a_bad_request(send):
+    for odd in ODD:
+        body = f"kind: Gadget\nmetadata: {{name: a}}\nspec:\n  size: {odd}\n".encode("utf-8", "surrogatepass")
+        code, message = send(body, media="application/yaml")
+        assert (code, message != "") == (400, True), odd[:40]
+
+
+def test_a_date_in_yaml_is_text(send):
+    code, message = send(b"kind: 2026-02-30\nmetadata: {name: a}\n", media="application/yaml")
+    assert code == 400
+    assert "2026-02-30" in message
 
 
 def test_a_path_that_leads_nowhere_is_not_found(send, shared_kube_api):

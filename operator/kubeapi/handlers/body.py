@@ -11,8 +11,17 @@ from kubeapi.patch import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
 
 _YAML: Final = ("application/yaml", APPLY_PATCH)
 _JSON: Final = ("", "application/json", "application/octet-stream", JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
-_YAML_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_YAML_VALUES: Final = 200_000
+_DEEPEST_YAML: Final = 500
+
+
+class _Loader(yaml.CSafeLoader):
+    """Times stay text, as in every Kubernetes object."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  where PyYAML looks for them
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def media_type(content_type: str) -> str:
@@ -29,11 +38,21 @@ def read_body(body: bytes, content_type: str) -> Json:
         raise unsupported_media(("application/json", "application/yaml", protobuf.MEDIA_TYPE))
     try:
         if media in _YAML and body.lstrip()[:1] not in (b"{", b""):
-            return copied(_bounded(yaml.load(body, _YAML_LOADER)))  # noqa: S506 - a safe loader, in C if possible
+            _check_depth(body)
+            return copied(_bounded(yaml.load(body, _Loader)))  # noqa: S506 - a safe loader
         return decode(body) if body.strip() else None
-    except (ValueError, yaml.YAMLError, RecursionError, TypeError) as error:
-        what = str(error).splitlines()[0]
+    except Exception as error:  # PyYAML raises whatever an odd scalar makes int, datetime or a dictionary raise
+        what = str(error).partition("\n")[0] or type(error).__name__
         raise bad_request(f"the object provided is unrecognized (must be of type JSON or YAML): {what}") from error
+
+
+def _check_depth(body: bytes) -> None:
+    """Refuse what is nested so deep that libyaml's composer, which recurses without a bound, ends the process."""
+    depth = 0
+    for event in yaml.parse(body, _Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST_YAML:
+            raise ValueError(f"the YAML is nested deeper than {_DEEPEST_YAML}")
 
 
 def _bounded(value: Json) -> Json:
