@@ -54,6 +54,12 @@ class Clock:
         elapsed = real_seconds - self.real_origin_seconds
         return datetime.fromtimestamp(self.origin_seconds + elapsed * self.speed, UTC)
 
+    def elapsed_seconds(self) -> float:
+        """Seconds of the house's time since some moment: for intervals, since it goes on whatever the machine's clock
+        is set to.
+        """
+        return time.monotonic() * self.speed
+
     def real_seconds(self, span: timedelta) -> float:
         """How many real seconds `span` of the house's time takes."""
         return max(0.0, span.total_seconds() / self.speed)

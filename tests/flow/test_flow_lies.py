@@ -149,3 +149,21 @@ def test_what_a_spoke_reports_of_its_own_goes_on_to_count_beside_its_lies(liar):
     items, _ = house.kube.list(path("api/v1", "events", "default"))
     told = [each for each in items if each["involvedObject"]["name"] == LIAR and each["reason"] == "NotAsInGit"]
     assert [each["type"] for each in told] == ["Warning"]
+
+
+def test_a_heartbeat_from_the_future_keeps_no_dead_spoke_ready(liar):
+    house, where = liar.house, ours("spokeclusters", name=LIAR)
+
+    def says(kind: str) -> tuple[str, str]:
+        found = house.kube.get(where)["status"]["conditions"]
+        return next(((each["status"], each["reason"]) for each in found if each["type"] == kind), ("", ""))
+
+    house.spokes.silent.add(LIAR)
+    try:
+        liar.kube.patch(f"{where}/status", {"status": {"heartbeatTime": "2999-01-01T00:00:00Z"}})
+        eventually(lambda: says("ClockInSync") == ("False", "ClockSkewed"))
+        eventually(lambda: says("Ready") == ("False", "Unreachable"))
+    finally:
+        house.spokes.silent.discard(LIAR)
+    eventually(lambda: says("Ready") == ("True", "Ready"))
+    eventually(lambda: says("ClockInSync") == ("True", "InSync"))

@@ -10,9 +10,9 @@ from hub_values import NOON, UID, body, in_git, placement, report, report_body, 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from carbonfleet import hub
 from carbonfleet.api.report import AttemptPhase, Stint
 from carbonfleet.fleet import object_name, placement_id
-from carbonfleet.hub.observe import reports
 from carbonfleet.hub.observe.reports import Accepted, accepted, read
 from fixtures.fleet_values import facts_of
 
@@ -63,12 +63,34 @@ def test_a_spoke_speaks_for_itself_only():
 
 
 @pytest.mark.parametrize("spec", [None, [], "x", {}, {"attempt": "first"}, {"job": 3}, {"observedAt": 1e400}])
-def test_a_report_that_can_t_be_read_is_its_spoke_s_problem(spec):
-    broken = report_body(report()) | {"spec": spec}
+def test_a_report_that_is_none_is_its_spoke_s_problem(spec):
+    said_by("no-osl-1", report_body(report()) | {"spec": spec})
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"energy": {"method": "nvml", "kwh": float("inf")}},
+        {"energy": {"method": "nvml", "kwh": -1}},
+        {"progress": {"step": 10**420}},
+        {"progress": {"trainLoss": float("nan")}},
+        {"checkpoint": {"uri": "s3://x", "step": 10**18}},
+        {"gpus": 0},
+        {"attempt": 1_000_001},
+        {"observedAt": "3000-01-01T00:00:00Z"},
+    ],
+    ids=str,
+)
+def test_a_report_with_figures_that_can_not_be_is_its_spoke_s_problem(figures):
+    whole = report_body(report())
+    said_by("no-osl-1", whole | {"spec": whole["spec"] | figures})
+
+
+def said_by(author, broken):
     found = accepted([read(broken, LATER)], in_git(placement()), LATER)
     assert (found.reports, found.refusals, found.spent) == ({}, {}, ())
     ((spoke, (said,)),) = found.problems.items()
-    assert spoke == "no-osl-1"
+    assert spoke == author
     assert "can't be read" in said
 
 
@@ -183,7 +205,7 @@ def test_a_report_that_nothing_is_wrong_with_stays_as_it_is():
 
 
 def test_no_part_of_the_hub_reads_reports_around_this_one():
-    files = Path(reports.__file__).parent.glob("*.py")
+    files = Path(hub.__file__).parent.rglob("*.py")
     assert [file.name for file in files if "all(REPORTS)" in file.read_text()] == ["reports.py"]
 
 

@@ -4,6 +4,8 @@ from datetime import timedelta
 
 from hub_values import NOON, UID, placement, report, scene, tip, view
 
+from carbonfleet.clock import Clock
+from carbonfleet.hub.observe.heartbeats import Heartbeats
 from carbonfleet.hub.observe.observation import snapshot_of, spokes_of
 from carbonfleet.hub.publish.intents import intents_of, is_stored, may_leave
 from carbonfleet.placement.snapshot import Spoke
@@ -107,10 +109,11 @@ def test_a_spoke_is_healthy_while_it_is_heard_and_says_why_it_is_not():
 
     def reason(*bodies, **declared) -> str:
         now = tip(clusters={facts.name: facts.model_copy(update=declared)})
-        return spokes_of(now, bodies, NOON, grace)[0].reason
+        return spokes_of(now, bodies, Heartbeats(Clock()).hear(bodies, NOON), NOON, grace)[0].reason
 
     assert reason(spoke_body(facts, **heard(4))) == ""
     assert reason(spoke_body(facts, **heard(6))) == "Unreachable"
+    assert reason(spoke_body(facts, **heard(-30))) == "Unreachable"
     assert reason(spoke_body(facts)) == "NeverJoined"
     assert reason() == "NeverJoined"
     assert reason(spoke_body(facts, heartbeatTime="soon")) == "Invalid"
@@ -120,7 +123,7 @@ def test_a_spoke_is_healthy_while_it_is_heard_and_says_why_it_is_not():
 def test_a_spoke_whose_file_is_broken_is_shown_with_what_is_wrong():
     facts = facts_of("no-osl-1")
     broken = tip(cluster_problems={facts.name: "clusters/no-osl-1/cluster.yaml:11: gpus: not a number"})
-    (spoke,) = spokes_of(broken, [spoke_body(facts, **heard(0))], NOON, timedelta(minutes=5))
+    (spoke,) = spokes_of(broken, [spoke_body(facts, **heard(0))], {}, NOON, timedelta(minutes=5))
     assert (spoke.healthy, spoke.reason) == (False, "Invalid")
     assert "cluster.yaml:11" in spoke.message
 

@@ -109,12 +109,13 @@ def observe(world: World) -> Scene:
     jobs, now = world.mirror.all(JOBS), world.clock.now()
     grace = max(world.settings.heartbeat_grace, world.settings.heartbeat_grace_real * world.clock.speed)
     tip, spokes = world.tip, world.mirror.all(SPOKES)
+    heartbeats = world.heartbeats.hear(spokes, now)
     said = accepted(heard, _placed_in_git(world, jobs), now, is_fresh=trouble is None)
     views = world.views.of(jobs, tip.placements if tip else {}, said.reports)
     return Scene(
         now=now,
         views=tuple(views),
-        spokes=spokes_of(tip, spokes, now, grace),
+        spokes=spokes_of(tip, spokes, heartbeats, now, grace),
         tip=tip,
         tip_is_fresh=trouble is None,
         trouble=trouble,
@@ -122,6 +123,7 @@ def observe(world: World) -> Scene:
         refusals=said.refusals,
         report_problems=said.problems,
         spent_reports=said.spent,
+        heard=heartbeats,
         unseen=orphans.unseen(world, views, spokes),
         orphans=orphans.orphans(world, views),
         stray_moves=orphans.stray_moves(world, views),

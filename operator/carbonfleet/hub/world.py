@@ -9,6 +9,7 @@ from typing import Final
 from carbonfleet.api.job_status import DecisionRecord, Figures
 from carbonfleet.clock import Clock
 from carbonfleet.fleet import Proposal, Propose, Repository, Reviews, Tip
+from carbonfleet.hub.observe.heartbeats import Heartbeats
 from carbonfleet.hub.observe.job_state import Views
 from carbonfleet.hub.observe.mirror import Mirror
 from carbonfleet.hub.observe.reports import Reports
@@ -40,6 +41,7 @@ class World:
     """GPU prices other than those of the cluster files."""
     views: Views = field(default_factory=Views)
     reports: Reports = field(init=False)
+    heartbeats: Heartbeats = field(init=False)
     warned: dict[str, frozenset[str]] = field(default_factory=dict)
     """By spoke: what the log was last told of its reports."""
     tip: Tip | None = None
@@ -73,5 +75,5 @@ class World:
     teller: Teller = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reports = Reports(self.mirror)
+        self.reports, self.heartbeats = Reports(self.mirror), Heartbeats(self.clock)
         self.teller = Teller(self.kube)

@@ -12,6 +12,7 @@ from carbonfleet.api.job_status import Phase
 from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.fleet import Placement, Tip
+from carbonfleet.hub.observe.heartbeats import Heard
 from carbonfleet.hub.observe.job_state import IN_GIT, JobView, Stage
 from carbonfleet.hub.running.turns import Turn, has_same_spec, is_paused, reserved_until
 from carbonfleet.hub.status.status_inputs import MERGED_LATE, Known, Trouble, expected_end, spoke_of
@@ -60,6 +61,8 @@ class Scene:
     """By spoke: what it reported and must not, a sentence each."""
     spent_reports: tuple[Object, ...] = ()
     """Reports that nobody needs any more."""
+    heard: Mapping[str, Heard] = field(default_factory=dict)
+    """By spoke: when its agent was last heard."""
     unseen: frozenset[str] = frozenset()
     """UIDs of jobs whose last placement left Git before its spoke can have seen it."""
     orphans: tuple[Placement, ...] = ()
@@ -145,15 +148,17 @@ def asks_to_replace(view: JobView) -> bool:
     return asked not in ("", view.job.status.replaced)
 
 
-def spokes_of(tip: Tip | None, bodies: Iterable[Object], now: datetime, grace: timedelta) -> tuple[Spoke, ...]:
-    """The declared clusters with what their agents last said.
+def spokes_of(
+    tip: Tip | None, bodies: Iterable[Object], heard: Mapping[str, Heard], now: datetime, grace: timedelta
+) -> tuple[Spoke, ...]:
+    """The declared clusters with what their agents last said, and when that was heard.
 
     One whose file is broken takes nothing, and is shown with what was last known of it.
     """
     if tip is None:
         return ()
     reported = {str(body["metadata"]["name"]): body for body in bodies}
-    spokes = [_spoke(facts, reported.get(name), now, grace) for name, facts in tip.clusters.items()]
+    spokes = [_spoke(facts, reported.get(name), heard.get(name), now, grace) for name, facts in tip.clusters.items()]
     for name, problem in tip.cluster_problems.items():
         facts = last_known_facts(reported.get(name))
         if facts is not None:
@@ -161,12 +166,12 @@ def spokes_of(tip: Tip | None, bodies: Iterable[Object], now: datetime, grace: t
     return tuple(sorted(spokes, key=lambda spoke: spoke.name))
 
 
-def _spoke(facts: ClusterFacts, body: Object | None, now: datetime, grace: timedelta) -> Spoke:
+def _spoke(facts: ClusterFacts, body: Object | None, heard: Heard | None, now: datetime, grace: timedelta) -> Spoke:
     try:
         status = SpokeStatus.model_validate((body or {}).get("status") or {})
     except ValidationError as error:
         return Spoke(facts, False, "Invalid", f"its SpokeCluster's status can't be read: {told(error, SpokeStatus)}")
-    healthy, reason, message = _health(facts, status.heartbeat_time, now, grace)
+    healthy, reason, message = _health(facts, heard, now, grace)
     free = {pool.name: pool.free_gpus for pool in status.pools} if status.pools else None
     return Spoke(facts, healthy, reason, message, free)
 
@@ -184,13 +189,15 @@ def synced_commit(body: Object) -> str:
     return str((body.get("status") or {}).get("syncedCommit") or "")
 
 
-def _health(facts: ClusterFacts, heard: datetime | None, now: datetime, grace: timedelta) -> tuple[bool, str, str]:
+def _health(facts: ClusterFacts, heard: Heard | None, now: datetime, grace: timedelta) -> tuple[bool, str, str]:
     if facts.maintenance:
         return False, "Maintenance", "its cluster file says maintenance: true"
     if heard is None:
         return False, "NeverJoined", "its agent has never reported; run `carbonfleet spoke run` there"
-    if now - heard > grace:
-        return False, "Unreachable", f"its agent was last heard {time(heard)}; see that it runs and reaches the hub"
+    if heard.at is None:
+        return False, "Unreachable", "its last heartbeat is from the future, and none has come since the hub began"
+    if now - heard.at > grace:
+        return False, "Unreachable", f"its agent was last heard {time(heard.at)}; see that it runs and reaches the hub"
     return True, "", ""
 
 

@@ -16,14 +16,13 @@ from carbonfleet.api import TrainingReport
 from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec, Stint
 from carbonfleet.hub.accounting.account import is_beyond_hardware
+from carbonfleet.hub.observe.heartbeats import MOST_SKEW
 from carbonfleet.hub.observe.mirror import REPORTS, Mirror
 from carbonfleet.hub.observe.placed import LONG_AGO, Placed, PlacedInGit
 from carbonfleet.kube import Object
 
 REFUSAL_HOLDS: Final = timedelta(hours=24)
 """A spoke that refused a job is not asked again for so long: its own list may change."""
-MOST_SKEW: Final = timedelta(minutes=1)
-"""A clock that is wrong by less is not worth a word."""
 REPORT_REST: Final = timedelta(minutes=10)
 """A report outlives its job by so much, and one on what Git never had its being seen."""
 _PREFIX: Final = "spoke-"
@@ -270,16 +269,16 @@ def _false(spec: ReportSpec, claims: Mapping[str, object]) -> list[str]:
 
 def _skewed(spec: ReportSpec, span: _Span) -> list[str]:
     if span.ahead > MOST_SKEW:
-        return [f"is dated {_rough(span.ahead)} ahead of the hub's clock: set the spoke's clock right"]
+        return [f"is dated {rough(span.ahead)} ahead of the hub's clock: set the spoke's clock right"]
     if spec.start_time is not None and spec.start_time < span.first - MOST_SKEW:
         return [
-            f"says that it began {_rough(span.first - spec.start_time)} before its placement was committed, which "
+            f"says that it began {rough(span.first - spec.start_time)} before its placement was committed, which "
             "counts: see whether the spoke's clock is behind"
         ]
     return []
 
 
-def _rough(span: timedelta) -> str:
+def rough(span: timedelta) -> str:
     """A span in two figures or so, for people."""
     minutes = int(span.total_seconds() // 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"

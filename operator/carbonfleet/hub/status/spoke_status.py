@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Final
 
 from carbonfleet.api.wire import API_VERSION, format_time
 from carbonfleet.fleet import Tip
 from carbonfleet.hub.observe.mirror import SPOKES, Mirror
 from carbonfleet.hub.observe.observation import Scene
+from carbonfleet.hub.observe.reports import rough
 from carbonfleet.hub.status.events import Happening
 from carbonfleet.hub.world import World
 from carbonfleet.kube import Kube, KubeError, Object, ours
@@ -15,6 +17,7 @@ from carbonfleet.placement.snapshot import Spoke
 
 _log = logging.getLogger(__name__)
 REPORTS_VALID: Final = "ReportsValid"
+CLOCK_IN_SYNC: Final = "ClockInSync"
 MOST_TOLD: Final = 3
 """Problems of a spoke's reports that its condition tells in full."""
 LONGEST_TOLD: Final = 250
@@ -59,8 +62,8 @@ def _object(name: str, spec: Object) -> Object:
 def show_health(world: World, scene: Scene) -> None:
     """Write the hub's conditions of each SpokeCluster where they changed, and tell of it.
 
-    `Ready` says whether jobs are placed there, as the planner sees the spoke; `ReportsValid`, once that was in doubt,
-    whether all that the spoke reports is its own to report.
+    `Ready` says whether jobs are placed there, as the planner sees the spoke. Two more stand there once they were in
+    doubt: `ReportsValid`, that all that the spoke reports is its own to report, and `ClockInSync`.
     """
     if scene.tip is None:
         return
@@ -71,6 +74,8 @@ def show_health(world: World, scene: Scene) -> None:
         said = scene.report_problems.get(name, ())
         if said or _condition(body, REPORTS_VALID):
             found[REPORTS_VALID] = _validity(said)
+        if _is_skewed(name, scene) or _condition(body, CLOCK_IN_SYNC):
+            found[CLOCK_IN_SYNC] = _synchrony(name, scene)
         _show(world, body, found, scene)
     _warn(world, scene)
 
@@ -81,6 +86,18 @@ def _readiness(name: str, spoke: Spoke | None) -> Happening:
     if not spoke.healthy:
         return Happening(spoke.reason or "NotHealthy", spoke.message or "the spoke is not well", True)
     return Happening("Ready", "declared in Git and heard from: jobs may be placed here", False)
+
+
+def _is_skewed(name: str, scene: Scene) -> bool:
+    return name in scene.heard and bool(scene.heard[name].skew)
+
+
+def _synchrony(name: str, scene: Scene) -> Happening:
+    if not _is_skewed(name, scene):
+        return Happening("InSync", "its clock and the hub's agree", False)
+    skew = scene.heard[name].skew
+    off = f"{rough(abs(skew))} {'ahead of' if skew > timedelta() else 'behind'} the hub's"
+    return Happening("ClockSkewed", f"its clock is {off}: set it right, for what it reports is dated by it", True)
 
 
 def _validity(said: Sequence[str]) -> Happening:
@@ -123,7 +140,7 @@ def _show(world: World, body: Object, found: Mapping[str, Happening], scene: Sce
         return
     world.mirror.refresh(SPOKES, written)
     for kind, what in news.items():
-        if kind == REPORTS_VALID or _condition(body, kind):
+        if kind != "Ready" or _condition(body, kind):
             world.teller.tell_of_spoke(body, what, scene.now)
 
 

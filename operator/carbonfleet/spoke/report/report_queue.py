@@ -133,10 +133,10 @@ class ReportQueue:
 
     def _is_beat_due(self, status: SpokeStatus) -> bool:
         last, waited = self._beat, time.monotonic() - self._beat_at
-        if last is None or last.heartbeat_time is None:
+        if last is None:
             return True
-        silent = abs(self.clock.now() - last.heartbeat_time)  # a clock that was set back is no reason to be silent
-        if silent >= timedelta(seconds=self.settings.heartbeat_seconds):
+        rest = self.clock.real_seconds(timedelta(seconds=self.settings.heartbeat_seconds))
+        if waited >= rest:
             return waited >= self.settings.heartbeat_least_seconds
         return waited >= _STATUS_SECONDS and _facts(status) != _facts(last)
 
