@@ -91,8 +91,8 @@ class Server:
         if call.verb == "watch":
             return await self._watch(request, call, shape)
         body = await request.read() if request.can_read_body else b""
-        answer = await handle(service, call, body, headers.get("Content-Type", ""), shape)
-        return _with_warnings(_json(answer.obj, answer.code), call.warnings)
+        code, obj = await handle(service, call, body, headers.get("Content-Type", ""), shape)
+        return _with_warnings(_json(obj, code), call.warnings)
 
     async def _watch(self, request: BaseRequest, call: Call, shape: Shape) -> web.StreamResponse:
         if "watch" not in call.resource.verbs or call.target.subresource:

@@ -10,10 +10,10 @@ from kubeapi.admission import Admission
 from kubeapi.auth import Authorizer, Tokens, impersonated
 from kubeapi.call import User
 from kubeapi.garbage import Collector
-from kubeapi.objects import Obj, timestamp
+from kubeapi.objects import timestamp
 from kubeapi.registry import CRD, NAMESPACE, Registry, complete
 from kubeapi.settings import ApiSettings, Clock
-from kubeapi.storage import Key, Kind, Observer, Store
+from kubeapi.storage import DELETED, Event, Listener, Store
 
 _FIRST_NAMESPACES: Final = ("default", "kube-node-lease", "kube-public", "kube-system")
 
@@ -56,14 +56,14 @@ def open_service(settings: ApiSettings, clock: Clock) -> Service:
     return Service(store, registry, authorizer, tokens, Admission(store, authorizer), collector, clock)
 
 
-def _crd_observer(registry: Registry) -> Observer:
-    def observe(kind: Kind, key: Key, before: Obj | None, after: Obj | None) -> None:
-        if kind != CRD:
+def _crd_observer(registry: Registry) -> Listener:
+    def observe(event: Event) -> None:
+        if event.kind != CRD:
             return
-        if after is None and before is not None:
-            registry.unregister(before)
-        elif after is not None and (before is None or before["spec"] != after["spec"]):
-            registry.register(after)
+        if event.type == DELETED:
+            registry.unregister(event.obj)
+        elif event.before is None or event.before["spec"] != event.obj["spec"]:
+            registry.register(event.obj)
 
     return observe
 

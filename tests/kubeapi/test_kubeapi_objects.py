@@ -41,7 +41,7 @@ def test_a_write_that_changes_nothing_keeps_the_version(widgets):
     assert again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
 
 
-def test_status_and_spec_are_written_through_their_own_doors(widgets):
+def test_status_is_written_through_its_subresource_only(widgets):
     widgets.create("a")
     assert "status" not in widgets.patch("a", {"status": {"phase": "Running"}})
     written = widgets.patch_status("a", {"status": {"phase": "Running"}, "spec": {"replicas": 7}})

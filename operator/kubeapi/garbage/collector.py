@@ -8,7 +8,7 @@ from kubeapi.garbage.finalizers import CRD_CLEANUP, FOREGROUND, ORPHAN, begin_de
 from kubeapi.objects import Obj, copied
 from kubeapi.registry import CRD, NAMESPACE
 from kubeapi.settings import Clock
-from kubeapi.storage import Key, Kind, Store
+from kubeapi.storage import ADDED, Event, Key, Kind, Store
 
 ObjectRef = tuple[Kind, Key]
 
@@ -31,39 +31,37 @@ class Collector:
         self._wake = asyncio.Event()
         for kind in store.kinds():
             for key, stored in store.collection(kind).items.items():
-                self.observe(kind, key, None, stored)
+                self.observe(Event(ADDED, kind, key, 0, stored, None))
 
-    def observe(self, kind: Kind, key: Key, before: Obj | None, after: Obj | None) -> None:
+    def observe(self, event: Event) -> None:
         """Keep the index of owners up to date, and queue what has to be processed."""
-        ref = (kind, key)
-        if kind == _EVENTS and before is None and len(self._store.collection(kind).items) > _MOST_EVENTS:
+        ref, after = (event.kind, event.key), event.after
+        if event.kind == _EVENTS and event.type == ADDED:
             self._wake.set()
-        for uid in _owners(before) - _owners(after):
+        for uid in _owners(event.before) - _owners(after):
             self._dependents.get(uid, set()).discard(ref)
         for uid in _owners(after):
             self._dependents.setdefault(uid, set()).add(ref)
             if uid not in self._alive:
                 self._enqueue(ref)
         if after is None:
-            self._forget(before, key)
+            self._forget(event.obj, event.key)
         else:
             self._alive[after["metadata"]["uid"]] = ref
             if after["metadata"].get("deletionTimestamp"):
                 self._enqueue(ref)
 
-    def _forget(self, gone: Obj | None, key: Key) -> None:
-        if gone is not None:
-            uid = gone["metadata"]["uid"]
-            self._alive.pop(uid, None)
-            for ref in self._dependents.pop(uid, ()):
-                self._enqueue(ref)
-            for owner in _owners(gone):
-                if owner in self._alive:
-                    self._enqueue(self._alive[owner])
+    def _forget(self, gone: Obj, key: Key) -> None:
+        uid = gone["metadata"]["uid"]
+        self._alive.pop(uid, None)
+        for ref in self._dependents.pop(uid, ()):
+            self._enqueue(ref)
+        for owner in _owners(gone):
+            if owner in self._alive:
+                self._enqueue(self._alive[owner])
         if key[0]:
             self._enqueue((NAMESPACE, ("", key[0])))
-        if gone is not None and "/" in gone["apiVersion"]:
-            self._enqueue_crd(gone)
+        self._enqueue_crd(gone)
 
     def _trim_events(self) -> None:
         """Forget the oldest events: a real server keeps them for an hour, whose length here depends on the clock."""

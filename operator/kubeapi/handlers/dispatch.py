@@ -1,7 +1,5 @@
 """One authorised request, handed to what its verb names."""
 
-from dataclasses import dataclass
-
 from kubeapi.call import Call
 from kubeapi.errors import bad_request, method_not_allowed
 from kubeapi.handlers.body import read_body, read_object
@@ -16,42 +14,34 @@ from kubeapi.objects import Obj
 from kubeapi.service import Service
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP code and the object that goes with it."""
-
-    code: int
-    obj: Obj
-
-
-async def handle(service: Service, call: Call, body: bytes, content_type: str, shape: Shape) -> Answer:
-    """Do what an authorised request asks, but for watches."""
+async def handle(service: Service, call: Call, body: bytes, content_type: str, shape: Shape) -> tuple[int, Obj]:
+    """Do what an authorised request asks, but for watches: the HTTP code and the object of the answer."""
     _check_offered(call)
     code, obj = 200, None
     match call.verb:
         case "list":
-            return Answer(200, page(service.store, call, shape))
+            return 200, page(service.store, call, shape)
         case "get" if call.target.subresource == "scale":
-            return Answer(200, read_scale(service, call))
+            return 200, read_scale(service, call)
         case "get":
             obj = get(service.store, call)
         case "create":
             return await _create(service, call, read_object(body, content_type), shape)
         case "update" if call.target.subresource == "scale":
             sent = read_object(body, content_type)
-            return Answer(200, await write_scale(service, call, lambda live: sent))
+            return 200, await write_scale(service, call, lambda live: sent)
         case "update":
             obj = await replace(service, call, read_object(body, content_type))
         case "patch":
             code, obj = await patch(service, call, body, content_type)
         case "delete":
-            return Answer(200, await delete(service, call, DeleteOptions.read(call, read_body(body, content_type))))
+            return 200, await delete(service, call, DeleteOptions.read(call, read_body(body, content_type)))
         case "deletecollection":
             options = DeleteOptions.read(call, read_body(body, content_type))
-            return Answer(200, await delete_collection(service, call, options, shape))
+            return 200, await delete_collection(service, call, options, shape)
     if obj is None:
         raise method_not_allowed(call.verb)
-    return Answer(code, obj if call.target.subresource == "scale" else shape.one(call.resource, obj, call.now))
+    return code, obj if call.target.subresource == "scale" else shape.one(call.resource, obj, call.now)
 
 
 def _check_offered(call: Call) -> None:
@@ -66,13 +56,13 @@ def _check_offered(call: Call) -> None:
         raise method_not_allowed(call.verb)
 
 
-async def _create(service: Service, call: Call, obj: Obj, shape: Shape) -> Answer:
+async def _create(service: Service, call: Call, obj: Obj, shape: Shape) -> tuple[int, Obj]:
     if call.target.subresource == "token":
-        return Answer(201, service.tokens.issue(*call.key, obj, call.now))
+        return 201, service.tokens.issue(*call.key, obj, call.now)
     if call.resource.verbs == ("create",):
-        return Answer(201, answer(call, obj, service.authorizer))
+        return 201, answer(call, obj, service.authorizer)
     if call.target.name:
         raise method_not_allowed("POST")
     if call.resource.namespaced and not call.target.namespace:
         raise bad_request("an empty namespace may not be set during creation")
-    return Answer(201, shape.one(call.resource, await create(service, call, obj), call.now))
+    return 201, shape.one(call.resource, await create(service, call, obj), call.now)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kubeapi.objects import Obj, decode
+
 Kind = tuple[str, str]
 """Group and plural: what objects are stored under, whatever version they are written in."""
 
@@ -18,14 +20,24 @@ RESTART_GAP: Final = 100_000
 """How far resource versions jump at a start: further than any write that was seen but never committed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One write: `body` is the object as JSON, or None where it is deleted."""
+ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One write: the object as it is now (or was last, where it is deleted), and as it was before."""
+
+    type: str
     kind: Kind
     key: Key
     version: int
-    body: bytes | None
+    obj: Obj
+    before: Obj | None
+
+    @property
+    def after(self) -> Obj | None:
+        """The object as it is now; None where it is deleted."""
+        return None if self.type == DELETED else self.obj
 
 
 class Journal:
@@ -39,7 +51,7 @@ class Journal:
     divided among them (group commit). `on_commit` is called with each batch, in order, on the loop.
     """
 
-    def __init__(self, path: Path, on_commit: Callable[[list[Change]], None]) -> None:
+    def __init__(self, path: Path, on_commit: Callable[[list[Event]], None]) -> None:
         self._on_commit = on_commit
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode=WAL")
@@ -51,16 +63,15 @@ class Journal:
         )
         self._database.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value)")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kubeapi-journal")
-        self._pending: list[Change] = []
+        self._pending: list[tuple[Event, bytes | None]] = []
         self._wake = asyncio.Event()
         self._done: asyncio.Future[None] | None = None
         self.failure: BaseException | None = None
 
-    def load(self) -> Iterator[Change]:
+    def load(self) -> Iterator[tuple[Kind, Key, Obj]]:
         """Every stored object."""
-        rows = self._database.execute("SELECT grp, plural, namespace, name, version, body FROM objects")
-        for group, plural, namespace, name, version, body in rows:
-            yield Change((group, plural), (namespace, name), version, body)
+        rows = self._database.execute("SELECT grp, plural, namespace, name, body FROM objects")
+        return (((group, plural), (namespace, name), decode(body)) for group, plural, namespace, name, body in rows)
 
     def last_version(self) -> int:
         """The highest resource version that was ever committed; 0 in a new store."""
@@ -73,14 +84,14 @@ class Journal:
         row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return bytes(row[0])
 
-    def append(self, change: Change) -> asyncio.Future[None]:
-        """Queue a write; the future is done when it is on disk."""
+    def append(self, event: Event, body: bytes | None) -> asyncio.Future[None]:
+        """Queue a write of an object's JSON (None where it is deleted); the future is done when it is on disk."""
         if self.failure is not None:
             raise RuntimeError("the store cannot write to its disk any more") from self.failure
         if self._done is None:
             self._done = asyncio.get_running_loop().create_future()
             self._wake.set()
-        self._pending.append(change)
+        self._pending.append((event, body))
         return self._done
 
     async def run(self) -> None:
@@ -99,29 +110,29 @@ class Journal:
                 self.failure = error
                 done.set_exception(RuntimeError(f"the store cannot write to its disk: {error}"))
                 raise
-            self._on_commit(batch)
+            self._on_commit([event for event, _ in batch])
             if not done.cancelled():
                 done.set_result(None)
 
-    def _commit(self, batch: list[Change]) -> None:
+    def _commit(self, batch: list[tuple[Event, bytes | None]]) -> None:
         database = self._database
         database.execute("BEGIN IMMEDIATE")
         try:
-            for change in batch:
-                self._write(change)
-            database.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", (batch[-1].version,))
+            for event, body in batch:
+                self._write(event, body)
+            database.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", (batch[-1][0].version,))
             database.execute("COMMIT")
         except BaseException:
             database.execute("ROLLBACK")
             raise
 
-    def _write(self, change: Change) -> None:
-        if change.body is None:
-            self._database.execute(
-                "DELETE FROM objects WHERE grp=? AND plural=? AND namespace=? AND name=?", change.kind + change.key
-            )
+    def _write(self, event: Event, body: bytes | None) -> None:
+        place = event.kind + event.key
+        if body is None:
+            sql = "DELETE FROM objects WHERE grp=? AND plural=? AND namespace=? AND name=?"
+            self._database.execute(sql, place)
         else:
-            row = (*change.kind, *change.key, change.version, change.body)
+            row = (*place, event.version, body)
             self._database.execute("INSERT OR REPLACE INTO objects VALUES (?,?,?,?,?,?)", row)
 
     async def drain(self) -> None:

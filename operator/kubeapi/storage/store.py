@@ -4,30 +4,12 @@ import asyncio
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from kubeapi.objects import Obj, decode, encode
-from kubeapi.storage.journal import RESTART_GAP, Change, Journal, Key, Kind
-
-ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One committed change, shared by all watches; `before` is what the object was."""
-
-    type: str
-    key: Key
-    version: int
-    obj: Obj
-    before: Obj | None
-
+from kubeapi.objects import Obj, encode
+from kubeapi.storage.journal import ADDED, DELETED, MODIFIED, RESTART_GAP, Event, Journal, Key, Kind
 
 Listener = Callable[[Event], None]
-
-Observer = Callable[[Kind, Key, Obj | None, Obj | None], None]
-"""Called at once with each write: what the object was, and what it is now."""
 
 
 class Collection:
@@ -84,15 +66,15 @@ class Store:
     def __init__(self, path: Path, log_events: int) -> None:
         self._log_events = log_events
         self._collections: dict[Kind, Collection] = {}
-        self._unpublished: deque[tuple[Collection, Event]] = deque()
-        self.observers: list[Observer] = []
+        self.observers: list[Listener] = []
+        """Called at once with each write, before it is committed."""
         self.journal = Journal(path, self._publish)
         last = self.journal.last_version()
         self.version = last + RESTART_GAP if last else 1
         self.committed = self.version
         self._floor = self.version
-        for change in self.journal.load():
-            self.collection(change.kind).put(change.key, decode(change.body or b"{}"))
+        for kind, key, obj in self.journal.load():
+            self.collection(kind).put(key, obj)
 
     def collection(self, kind: Kind) -> Collection:
         """The objects of one kind; an empty collection where none was ever stored."""
@@ -114,9 +96,9 @@ class Store:
         collection = self.collection(kind)
         before = collection.items.get(key)
         self._stamp(obj)
+        body = encode(obj)  # before all else: nobody sees an object that cannot be kept
         collection.put(key, obj)
-        event = Event(MODIFIED if before else ADDED, key, self.version, obj, before)
-        return self._record(kind, collection, event)
+        return self._record(Event(MODIFIED if before else ADDED, kind, key, self.version, obj, before), body)
 
     def delete(self, kind: Kind, key: Key) -> asyncio.Future[None]:
         """Remove an object that is there; its last state carries the version of its deletion."""
@@ -125,21 +107,18 @@ class Store:
         gone = {**before, "metadata": dict(before["metadata"])}
         self._stamp(gone)
         collection.remove(key)
-        return self._record(kind, collection, Event(DELETED, key, self.version, gone, before))
+        return self._record(Event(DELETED, kind, key, self.version, gone, before), None)
 
     def _stamp(self, obj: Obj) -> None:
         self.version += 1
         obj["metadata"]["resourceVersion"] = str(self.version)
 
-    def _record(self, kind: Kind, collection: Collection, event: Event) -> asyncio.Future[None]:
-        self._unpublished.append((collection, event))
-        after = None if event.type == DELETED else event.obj
+    def _record(self, event: Event, body: bytes | None) -> asyncio.Future[None]:
         for observer in self.observers:
-            observer(kind, event.key, event.before, after)
-        return self.journal.append(Change(kind, event.key, event.version, encode(after) if after else None))
+            observer(event)
+        return self.journal.append(event, body)
 
-    def _publish(self, batch: list[Change]) -> None:
-        for _ in batch:
-            collection, event = self._unpublished.popleft()
+    def _publish(self, batch: list[Event]) -> None:
+        for event in batch:
             self.committed = event.version
-            collection.publish(event)
+            self.collection(event.kind).publish(event)
