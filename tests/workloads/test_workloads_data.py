@@ -215,6 +215,10 @@ def test_a_line_that_is_no_object_is_refused_with_its_number(tokenizer, folder, 
             b'{"role": "assistant", "content": "", "tool_calls": [1]}]}',
             "'tool_calls': only role and content",
         ),
+        (
+            b'{"system": "a", "messages": [{"role": "system", "content": "a"}, {"role": "assistant", "content": "b"}]}',
+            "system and messages.0. both hold a system message",
+        ),
     ],
 )
 def test_a_line_that_cannot_be_trained_says_why(line, why, tokenizer, tmp_path):

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from workloads.lora.failure import Failure
-from workloads.lora.model import load_base
+from workloads.lora.model import load_base, with_adapter
 from workloads.lora.model.tiny import tiny_model, tiny_tokenizer
+from workloads.lora.settings import ALL_PROJECTIONS, parse
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +125,28 @@ def test_stored_weights_that_are_not_whole_are_not_evaluated(part, finished, tmp
     assert run.wait() == 10
     assert "lacks the weights" in run.text
     assert "layers.2" in run.text
+
+
+def adapted(*modules):
+    """The paths that an adapter was put on."""
+    settings = parse(json.dumps({"model": "m", "dataset": {"name": "d"}, "lora": {"target_modules": modules}}))
+    model = with_adapter(tiny_model(0), settings, torch.device("cpu"))
+    return {
+        name.removesuffix(".lora_A") for name, _ in model.base_model.model.named_modules() if name.endswith("lora_A")
+    }
+
+
+@pytest.mark.parametrize("modules", [["q_proj"], ["self_attn.q_proj", "layers.2.mlp.up_proj"], ALL_PROJECTIONS])
+def test_every_module_that_a_name_ends_gets_an_adapter(modules):
+    paths = [path for path, _ in tiny_model(0).named_modules()]
+    assert adapted(*modules) == {path for path in paths if any(path.endswith(f".{each}") for each in modules)}
+
+
+@pytest.mark.parametrize("unknown", ["v_porj", "proj", "roj", "layers.9.self_attn.q_proj", "*"])
+def test_any_target_module_that_the_model_lacks_is_refused_by_name(unknown):
+    with pytest.raises(Failure) as found:
+        adapted("q_proj", unknown)
+    assert str(found.value) == (
+        f"BadConfig: lora.target_modules: the model has no {unknown}; "
+        "it has down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    )

@@ -55,7 +55,10 @@ def chat_of(row: Mapping[str, Any], place: str) -> Chat:
     """
     if row.get("messages") is not None:
         *prompt, last = _messages(row["messages"])
-        return Chat([*_system(row), *prompt], last["content"], place)
+        system = _system(row)
+        if system and prompt[0]["role"] == "system":
+            raise BadRow("system and messages[0] both hold a system message")
+        return Chat([*system, *prompt], last["content"], place)
     for ask, answer in COLUMNS:
         if ask in row and answer in row and (row[ask], row[answer]) != (None, None):
             prompt = [*_system(row), *_turns(text(row[ask], ask) + _input(row))]
