@@ -23,7 +23,7 @@ from carbonfleet.fleet.layout import (
 )
 from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse, parse_move
 from carbonfleet.fleet.placements import NO_PLACEMENTS, Placements
-from carbonfleet.fleet.trees import Files, blob, contents, is_file, leaves, subtree, time_of
+from carbonfleet.fleet.trees import Files, blob, content_of, contents, is_file, leaves, subtree, time_of
 from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.yaml_reader import FileInvalid, FileProblem
 
@@ -244,12 +244,12 @@ def _facts(name: str, tree: pygit2.Tree, last: _Cluster) -> tuple[_Key | None, C
         return None, None, f"{CLUSTERS}/{name}: the folder's name is not a lower-case DNS label"
     if entry is None or isinstance(entry, pygit2.Tree):
         return None, None, f"{path}: is missing, so nothing can be placed there"
-    if not isinstance(entry, pygit2.Blob) or not is_file(entry):
+    if (content := content_of(entry)) is None:
         return None, None, _said(path, why_unread(path, is_file=False))
     if _key(entry) == last.file:
         return last.file, last.facts, last.problem
     try:
-        return _key(entry), read_cluster(path, entry.data), ""
+        return _key(entry), read_cluster(path, content), ""
     except FileInvalid as error:
         return _key(entry), None, str(error)
 
@@ -277,9 +277,9 @@ def _read_move(path: str, data: bytes | None) -> Placement | str:
 def _read_placement(path: str, entry: pygit2.Object) -> Placement | str:
     if isinstance(entry, pygit2.Tree):
         return _said(path, "only files of placements belong here; remove it")
-    if not isinstance(entry, pygit2.Blob) or not is_file(entry):
+    if (content := content_of(entry)) is None:
         return _said(path, why_unread(path, is_file=False))
     try:
-        return parse(path, entry.data)
+        return parse(path, content)
     except PlacementInvalid as error:
         return str(error)

@@ -8,9 +8,13 @@ from typing import Final
 import pygit2
 from pygit2.enums import FileMode
 
+from carbonfleet.yaml_reader import MOST_BYTES
+
 Changes = Mapping[str, bytes | None]
 """New contents by path; None removes the file."""
 
+_TOO_LARGE: Final = bytes(MOST_BYTES + 1)
+"""In place of a file that is larger, so that hub and agent never hold it: the reader refuses either."""
 _LATEST_SECOND: Final = 32_503_679_999
 """Of the year 2999."""
 Files = Mapping[str, bytes | None]
@@ -65,7 +69,14 @@ def blob(tree: pygit2.Tree | None, path: str) -> bytes | None:
         found = tree[path] if tree is not None else None
     except KeyError:
         return None
-    return found.data if isinstance(found, pygit2.Blob) and is_file(found) else None
+    return content_of(found) if found is not None else None
+
+
+def content_of(entry: pygit2.Object) -> bytes | None:
+    """A file's content, or more bytes than any reader takes where it has more; None for what is no file."""
+    if not isinstance(entry, pygit2.Blob) or not is_file(entry):
+        return None
+    return entry.data if entry.size <= MOST_BYTES else _TOO_LARGE
 
 
 def time_of(commit: pygit2.Commit) -> datetime:
@@ -90,4 +101,4 @@ def leaves(entry: pygit2.Object, path: str) -> Iterator[tuple[str, pygit2.Object
 def contents(entry: pygit2.Object | None, path: str) -> Files:
     """All that lies under an entry, by path."""
     found = leaves(entry, path) if entry is not None else ()
-    return {inside: leaf.data if isinstance(leaf, pygit2.Blob) and is_file(leaf) else None for inside, leaf in found}
+    return {inside: content_of(leaf) for inside, leaf in found}
