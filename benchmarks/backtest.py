@@ -64,7 +64,7 @@ def main() -> None:
         print("skipped: give --data FOLDER or CARBONFLEET_DATA_DIR (recorded grids)")
         return
     (case,) = preset("sweep-mixed" if options.mixed else "sweep", Path(options.data))
-    backtest = replace(case.backtest, scenarios=case.backtest.scenarios[:: options.every])
+    backtest = replace(case.backtest, scenarios=case.backtest.scenarios[:: options.every], minimum_gain=0)
     begun = time.monotonic()
     result = run_backtest(backtest, workers=cores())
     seconds = time.monotonic() - begun

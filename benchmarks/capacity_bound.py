@@ -38,7 +38,7 @@ from carbonfleet.placement.weigh import windows_of
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAYS = 3
-TIER = {"name": "standard", "max_delay": "24h"}
+TIER = {"name": "standard", "max_delay": "24h", "minimum_gain_percent_per_hour": 0}
 POLICY = FleetPolicy.model_validate(
     {"metadata": {"name": "all"}, "spec": {"residency": {"anywhere": True}, "tiers": [TIER]}}
 )

@@ -32,7 +32,7 @@ def shares(folder: Path, name: str) -> dict[tuple[str, int], float]:
     found = {}
     for case in preset(name, folder):
         hours = case.backtest.scenarios[0][0].minutes // 60
-        share = run_backtest(case.backtest, only_ours=True).of(OURS).share_percent
+        share = run_backtest(replace(case.backtest, minimum_gain=0), only_ours=True).of(OURS).share_percent
         assert share is not None
         found[name, hours] = share
     return found
@@ -47,6 +47,15 @@ def test_a_week_over_norway_quebec_and_ohio_gets_nearly_all_there_is(data_folder
     case = preset("hydro3", data_folder)[1]
     short = replace(case.backtest, scenarios=(case.backtest.scenarios[0][:168],))
     assert run_backtest(short, only_ours=True).of(OURS).share_percent > 99.5
+
+
+def test_the_tiers_minimum_gain_halves_the_wait_and_costs_next_to_nothing(data_folder):
+    case = preset("hydro3", data_folder)[1]
+    short = replace(case.backtest, scenarios=(case.backtest.scenarios[0][:168],))
+    for_any_gain = run_backtest(replace(short, minimum_gain=0), only_ours=True).of(OURS)
+    ours = run_backtest(short, only_ours=True).of(OURS)
+    assert ours.delay_mean_hours < for_any_gain.delay_mean_hours / 2
+    assert ours.share_percent > for_any_gain.share_percent - 0.1
 
 
 def test_two_months_of_sweeps_save_more_than_tiers(data_folder):
@@ -80,7 +89,7 @@ def test_from_history_alone_the_yardstick_is_beaten(data_folder):
 @pytest.mark.parametrize("name", ["sweep", "sweep-mixed"])
 def test_sweeps_save_31_percent_and_15_in_the_worst_twentieth(data_folder, name):
     (case,) = preset(name, data_folder)
-    result = run_backtest(case.backtest, only_ours=True, workers=cores())
+    result = run_backtest(replace(case.backtest, minimum_gain=0), only_ours=True, workers=cores())
     ours, foresight = result.of(OURS), result.of(FORESIGHT)
     plain = np.array([sum(sweep.grams) for sweep in result.scenarios["immediate at home"]])
     bound = np.array([relaxed_grams(case.backtest, jobs) for jobs in case.backtest.scenarios])
@@ -96,7 +105,7 @@ def test_sweeps_save_31_percent_and_15_in_the_worst_twentieth(data_folder, name)
 def test_over_all_zones_corrected_forecasts_lose_less_often_and_save_no_less(data_folder):
     worse = saved = 0.0
     for case in preset("recorded", data_folder):
-        result = run_backtest(case.backtest, only_ours=True)
+        result = run_backtest(replace(case.backtest, minimum_gain=0), only_ours=True)
         ours, trusted = result.of(OURS), result.of(f"{OURS}, trusting")
         print(case.title, ours.worse_than_immediate, trusted.worse_than_immediate)
         if case.backtest.home == "DE":

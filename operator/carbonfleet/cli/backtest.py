@@ -31,6 +31,14 @@ Knows = Annotated[str, typer.Option(help="What the planner knows: none (history 
 Data = Annotated[
     Path | None, typer.Option(envvar="CARBONFLEET_DATA_DIR", help="The folder of recorded grids, for presets.")
 ]
+MinimumGain = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=100,
+        help="What a later start must save of the best start at once, in percent for each hour; a tier's by default.",
+    ),
+]
 FillGaps = Annotated[bool, typer.Option("--fill-gaps", help="Take the hour before for a missing or bad one.")]
 Out = Annotated[Path | None, typer.Option(help="Write scores.csv, runs.csv and backtest.png into this folder.")]
 
@@ -50,6 +58,7 @@ def backtest(
     signal: Annotated[str, typer.Option(help="average-lifecycle, average-direct or marginal.")] = "average-lifecycle",
     preset: Annotated[str, typer.Option(help="A backtest by name; --preset list names them.")] = "",
     data: Data = None,
+    minimum_gain: MinimumGain = None,
     fill_gaps: FillGaps = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
     out: Out = None,
@@ -61,7 +70,7 @@ def backtest(
     """
     from carbonfleet.api.signal import SignalKind
     from carbonfleet.cli.console import fail
-    from carbonfleet.simulator.request import Request
+    from carbonfleet.simulator.request import Request, with_minimum_gain
 
     if preset == "list":
         return _list_presets()
@@ -85,6 +94,8 @@ def backtest(
                 fill_gaps=fill_gaps,
             )
             cases = (request.case(),)
+        if minimum_gain is not None:
+            cases = tuple(with_minimum_gain(case, minimum_gain) for case in cases)
         _run(cases, as_json, out, workers)
     except (ValueError, OSError) as error:
         fail(error)

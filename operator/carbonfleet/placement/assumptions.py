@@ -33,6 +33,8 @@ class Assumptions:
     forecasts this leaves fewer jobs worse off than an immediate start and saves as much. See `grid.weighed_doubt`."""
     stability_share: float = 0.12
     """A move must gain this share of the job's carbon: more than two spokes that swing by ±5 % can show."""
+    promised_gain_share: float = 0.5
+    """Of what a later start must gain for its wait: a start that a job was promised need only gain this share of it."""
     surprise_share: float = 0.2
     """A grid that is by more than this share above what a decision expected has its job looked at afresh."""
     surprised_gain_share: float = 0.02

@@ -13,6 +13,7 @@ from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
 from carbonfleet.placement.rules import BoolArray
 from carbonfleet.placement.stay import as_paused, promised, stay_or_go, taken_up
+from carbonfleet.placement.wait import first_usable, least, most_score, worth_waiting
 from carbonfleet.placement.weigh import Windows, windows_of
 
 RunsOf = Callable[[IntArray, IntArray], Runs]
@@ -46,7 +47,28 @@ def _to_begin(problem: Problem, job: int, room: Room) -> Choice | None:
     if queued.incumbent is not None and queued.incumbent.paused:
         return taken_up(problem, job) or as_paused(problem, job, in_one_piece(problem, job, room))
     cut = segmented(problem, job) if queued.spec.schedule.interruptible is not None else None
-    return cut or in_one_piece(problem, job, room)
+    if cut is None or not _is_worth_its_pauses(problem, job, cut, room):
+        return in_one_piece(problem, job, room)
+    return cut
+
+
+def _is_worth_its_pauses(problem: Problem, job: int, cut: Choice, room: Room) -> bool:
+    if not problem.gain_per_start(job):
+        return True
+    windows = windows_of(problem, job)
+    return cut_is_worth(problem, job, cut, windows, windows.open & free_windows(problem, job, windows, room.runs_of))
+
+
+def cut_is_worth(problem: Problem, job: int, cut: Choice, windows: Windows, usable: BoolArray) -> bool:
+    """Whether a cut run saves enough for each hour that it ends later than the best unbroken one at once."""
+    gain, first = problem.gain_per_start(job), first_usable(usable)
+    if not gain or first < 0:
+        return True
+    at_once = np.where(usable[:, first], windows.scores[:, first], np.inf)
+    lane = int(at_once.argmin())
+    end = problem.line.begin(first) + int(problem.demand.of(job).minutes[lane])
+    later = max(0, cut.segments[-1][1] - end) / problem.line.slot_minutes
+    return cut.score <= most_score(float(at_once[lane]), gain, later)
 
 
 def hold(problem: Problem, job: int, choice: Choice, room: Room, sign: int = 1) -> None:
@@ -58,36 +80,38 @@ def hold(problem: Problem, job: int, choice: Choice, room: Room, sign: int = 1) 
 
 
 def in_one_piece(problem: Problem, job: int, room: Room) -> Choice | None:
-    """The best window, or where the job was planned already."""
+    """The best window that is worth its wait, or where the job was planned already."""
     windows = windows_of(problem, job)
-    free = has_room(problem, job, windows, room.runs_of) & within_purse(problem, job, windows)
-
-    usable = windows.open & free
+    free = free_windows(problem, job, windows, room.runs_of)
+    usable, gain = windows.open & free, problem.gain_per_start(job)
 
     def fits(job: int, lane: int, start: int) -> Choice | None:
-        fit = start < problem.line.starts and usable[lane, start]
+        enough = gain * problem.snapshot.assumptions.promised_gain_share
+        fit = start < problem.line.starts and worth_waiting(windows.scores, usable, enough)[lane, start]
         return Choice(lane, start, float(windows.scores[lane, start])) if fit else None
 
-    return promised(problem, job, best(windows, free), fits)
+    best = _least(windows, worth_waiting(windows.scores, usable, gain))
+    return promised(problem, job, best or _late(windows, free), fits)
 
 
-def best(windows: Windows, free: BoolArray) -> Choice | None:
-    """The open and free window with the least score; of equal ones the earliest, then the first lane.
+def _least(windows: Windows, usable: BoolArray) -> Choice | None:
+    found = least(windows.scores, usable)
+    return found and Choice(found[2], found[1], found[0])
 
-    With nothing free on time, the earliest start after it.
-    """
-    on_time = windows.open & free
-    if on_time.any():
-        masked = np.where(on_time, windows.scores, np.inf)
-        start = int(masked.min(axis=0).argmin())
-        lane = int(masked[:, start].argmin())
-        return Choice(lane, start, float(masked[lane, start]))
+
+def _late(windows: Windows, free: BoolArray) -> Choice | None:
+    """With nothing free on time: the earliest start after it."""
     late = windows.late & free
-    if not late.any():
+    start = first_usable(late)
+    if start < 0:
         return None
-    start = int(np.argmax(late.any(axis=0)))
     lane = int(np.argmin(np.where(late[:, start], windows.scores[:, start], np.inf)))
     return Choice(lane, start, float(windows.scores[lane, start]), is_late=True)
+
+
+def free_windows(problem: Problem, job: int, windows: Windows, runs_of: RunsOf) -> BoolArray:
+    """Where there is room, and the monthly budgets allow it; shape (lanes, starts)."""
+    return has_room(problem, job, windows, runs_of) & within_purse(problem, job, windows)
 
 
 def has_room(problem: Problem, job: int, windows: Windows, runs_of: RunsOf) -> BoolArray:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from carbonfleet.api.job import Goal
 from carbonfleet.placement import phrase
 from carbonfleet.placement.choice import Choice
 from carbonfleet.placement.decision import Candidate, Decision, Explanation, Outcome, Verdict, Window
@@ -14,6 +15,7 @@ from carbonfleet.placement.rules import Refusal
 from carbonfleet.placement.snapshot import Snapshot
 from carbonfleet.placement.stay import own_cost, unbroken
 from carbonfleet.placement.trace import View, candidates_of, piece, view_of
+from carbonfleet.placement.wait import least
 from carbonfleet.placement.weigh import gate_of, is_signal_lost
 
 
@@ -119,7 +121,10 @@ def _why_then(view: View, choice: Choice, window: Window) -> str:
         return "No GPUs were free before the job's latest start; this is the first time that they are."
     if is_signal_lost(view.problem, view.job) or choice.running is not None:
         return ""
-    why = _why_now(view, choice, window) if choice.start == 0 else _why_later(view, choice, window)
+    if choice.start == 0:
+        why = _why_now(view, choice, window)
+    else:
+        why = " ".join(filter(None, (_why_later(view, choice, window), _not_worth(view, choice, window))))
     stays = " It stays where it was planned: another place would gain too little." if choice.kept else ""
     return f"{why}{stays}{_gate_note(view, choice)}"
 
@@ -136,6 +141,31 @@ def _why_later(view: View, choice: Choice, window: Window) -> str:
     taken = "" if view.free[choice.lane, first] else ", had it GPUs there then"
     gain = _gain(now.grams_co2e, window.grams_co2e, now.cost_usd - window.cost_usd)
     return f"{when}: {phrase.grams(now.grams_co2e)}{taken}; {gain}."
+
+
+def _not_worth(view: View, choice: Choice, window: Window) -> str:
+    """What the best start would save that the job does not wait for, where there is one."""
+    problem, job = view.problem, view.job
+    found = least(view.windows.scores, view.windows.open & view.free)
+    if found is None or choice.segments or choice.kept or found[0] >= choice.score or found[1] <= choice.start:
+        return ""
+    later = window_at(problem, job, found[2], piece(view, found[2], found[1]))
+    where = "" if later.cluster == window.cluster else f" on {later.cluster}"
+    least_gain = problem.limits[job].gain_percent_per_hour
+    saved = _saved(problem.demand.goal(job), window, later)
+    return f"Waiting until {phrase.time(later.start)}{where} would save only {saved}, under {least_gain:g} % an hour."
+
+
+def _saved(goal: Goal, window: Window, later: Window) -> str:
+    """What a later window saves of what the job minds."""
+    if goal is Goal.CARBON:
+        saved, of, unit = window.grams_co2e - later.grams_co2e, window.grams_co2e, "g"
+    elif goal is Goal.COST:
+        saved, of, unit = window.cost_usd - later.cost_usd, window.cost_usd, "USD"
+    else:
+        saved, of, unit = window.score_usd - later.score_usd, window.score_usd, "USD of cost and carbon"
+    percent = 100 * saved / of if of else 0.0
+    return f"{phrase.number(max(saved, 0.0))} {unit} ({max(percent, 0.0):.2g} %)"
 
 
 def _waited(view: View, choice: Choice, window: Window) -> str | None:
@@ -160,10 +190,10 @@ def _gain(before_grams: float, grams: float, saved_usd: float = 0.0) -> str:
 
 def _why_now(view: View, choice: Choice, window: Window) -> str:
     waited = _waited(view, choice, window)
-    return " ".join(part for part in (waited, _why_not_later(view, choice)) if part)
+    return " ".join(part for part in (waited, _why_not_later(view, choice, window)) if part)
 
 
-def _why_not_later(view: View, choice: Choice) -> str:
+def _why_not_later(view: View, choice: Choice, window: Window) -> str:
     problem, job = view.problem, view.job
     latest = problem.limits[job].latest
     if min(problem.latest_start(job), problem.line.starts - 1) <= 0:
@@ -171,6 +201,8 @@ def _why_not_later(view: View, choice: Choice) -> str:
             return f"It may wait no longer than {phrase.time(latest)}."
         schedule = problem.jobs[job].spec.schedule
         return f"It may not wait: {'maxDelay is 0' if schedule.max_delay is not None else f'tier {schedule.tier}'}."
+    if not_worth := _not_worth(view, choice, window):
+        return not_worth
     later = (view.windows.open & view.free)[choice.lane, 1:]
     if not later.any():
         return "No later start is open to it here."

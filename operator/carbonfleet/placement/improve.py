@@ -9,7 +9,7 @@ from carbonfleet.placement.careful import carefully
 from carbonfleet.placement.choice import Choice, take
 from carbonfleet.placement.crowd import OPTIONS, Crowd, crowd_of, windows_taken
 from carbonfleet.placement.grid import IntArray
-from carbonfleet.placement.look import NOWHERE, Looker
+from carbonfleet.placement.look import NOWHERE, Look, Looker
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
 
@@ -72,7 +72,7 @@ def _exchange(
 
 
 def settle(problem: Problem, looker: Looker, room: Room, choices: list[Choice | None], jobs: IntArray) -> None:
-    """Let each job in turn take a better window that is free, until none finds one."""
+    """Let each job in turn take a better window that is free and worth its wait, until none finds one."""
     looks = {job: looker.at(np.array([job])) for job in jobs.tolist()}
     for _ in range(SETTLING):
         moved = False
@@ -80,10 +80,17 @@ def settle(problem: Problem, looker: Looker, room: Room, choices: list[Choice | 
             old = choices[job]
             if old is not None:
                 take(problem, job, old, room, sign=-1)
-            score, start, lane = looks[job].everywhere(0)
-            if score < (NOWHERE if old is None or old.is_late else old.score * (1 - TINY)):
+            score, start, lane = looks[job].worthwhile(0, looks[job].everywhere(0))
+            if score < _most(looks[job], old):
                 choices[job], moved = Choice(lane, start, score), True
             if (new := choices[job]) is not None:
                 take(problem, job, new, room)
         if not moved:
             return
+
+
+def _most(look: Look, old: Choice | None) -> float:
+    """Below which score a window is better for a job: any, where it has none in time, or one not worth its wait."""
+    if old is None or old.is_late or not look.is_worth(0, old.start, old.score, 1.0):
+        return NOWHERE
+    return old.score * (1 - TINY)

@@ -23,6 +23,8 @@ class Limits:
     """On the finish."""
     gate_grams_per_kwh: float | None
     gate_percentile: float | None
+    gain_percent_per_hour: float
+    """What a later start must save of the best start at once, for each hour of delay."""
 
     @property
     def is_gated(self) -> bool:
@@ -47,4 +49,5 @@ def limits_of(job: QueuedJob, tier: Tier, now: datetime) -> Limits:
         deadline=schedule.deadline,
         gate_grams_per_kwh=grams,
         gate_percentile=percentile,
+        gain_percent_per_hour=tier.minimum_gain_percent_per_hour,
     )

@@ -7,6 +7,7 @@ window is the one with the least carbon.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
 from carbonfleet.placement.rules import BoolArray
 from carbonfleet.placement.snapshot import FloatArray
+from carbonfleet.placement.wait import first_usable, least, most_score, worth_waiting
 
 FIRST_LOOK: Final = 2
 """Lanes that are looked at first."""
@@ -83,6 +85,7 @@ class Looker:
         latest = np.array([problem.latest_start(job) for job in rows], dtype=np.int64)
         self.latest = np.minimum(np.maximum(latest, self.first), line.starts - 1)
         self.due = np.array([problem.deadline_minute(job) for job in rows], dtype=np.int64)
+        self.gain = np.array([problem.gain_per_start(job) for job in rows])
         limits = [job.spec.objective.max_cost_usd for job in problem.jobs]
         self.most_usd = np.array([NOWHERE if usd is None else usd for usd in limits])
 
@@ -126,7 +129,8 @@ class Look:
         whole, part = np.divmod(minutes, slot)
         self._whole, self._part = whole[:, kind], part[:, kind]
         self._ends = self._compact.rows(self._lanes, self._whole, self._part)
-        self._unit = grid.unit[self._zone].tolist()
+        self._units = grid.unit[self._zone]
+        self._unit: list[float] = self._units.tolist()
         self._span = (whole + (part > 0)).astype(np.int32)[:, kind]
         self._span_now = (-(-(minutes + self._line.next_minute) // slot)).astype(np.int32)[:, kind]
         self._level = self._room.levels(problem.demand.gpus_by_kind[jobs])[:, kind]
@@ -134,6 +138,7 @@ class Look:
         self._first, self._last = looker.first[jobs], self._last_starts(looker, jobs)
         self._is_simple = bool((self._first == 0).all() and (self._last == self._line.starts - 1).all())
         within = (terms.usd <= looker.most_usd[jobs, None]) & (terms.minutes <= looker.longest)
+        self._gain: list[float] = looker.gain[jobs].tolist()
         self._open: BoolArray = within & problem.known[self.signal] & problem.admitted[jobs] & (self._last >= 0)
         self.unhindered = self._scores(
             looker.forms[self.signal].bounds.until(self._zone, self._whole, self._part, np.maximum(self._last, 0))
@@ -209,7 +214,7 @@ class Look:
     def _closed(self, rows: IntArray | int, lanes: IntArray, begin: int, until: int) -> Int32Array:
         """CLOSED where too few slots are free or the start is out of range, 0 elsewhere; (pairs, starts)."""
         span = self._span[rows, lanes]
-        spare = self._room.runs(self._level[rows, lanes], self._place[lanes])[:, begin : until + 1]
+        spare = self._room.runs(self._level[rows, lanes], self._place[lanes], begin, until + 1)
         if begin == 0 and self._line.next_minute:
             spare[:, 0] += span - self._span_now[rows, lanes]
         spare -= span[:, None]
@@ -270,6 +275,76 @@ class Look:
         # A whole number of units, so that this is the very score of the window.
         score = float(self._fixed[row, lane]) + float(self._slope[row, lane]) * (least * self._unit[lane])
         return score, first + start
+
+    def worthwhile(self, row: int, found: tuple[float, int, int]) -> tuple[float, int, int]:
+        """Of score, start and lane of the best free window: that, where it is worth its wait, or else the best that is.
+
+        See `wait.worth_waiting`, whose answer it is.
+        """
+        score, start, _ = found
+        gain = self._gain[row]
+        if not gain or score == NOWHERE or start <= self._first[row]:
+            return found
+        reference, first = self._at_once(row, start)
+        if start == first or score <= most_score(reference, gain, float(start - first)):
+            return found
+        # No window saves more than the one that was found, so that none that comes much later can save enough; and
+        # on a lane that is never as good as the best at once, none can.
+        until = min(start, first + int((reference - score) / (gain * abs(reference))) + 1)
+        lanes = np.flatnonzero(self.unhindered[row] <= reference)
+        usable, scores = self._usable(row, lanes, first, until), self._window_scores(row, lanes, first, until)
+        best = least(scores, worth_waiting(scores, usable, gain))
+        return found if best is None else (best[0], first + best[1], int(lanes[best[2]]))
+
+    def is_worth(self, row: int, start: int, score: float, share: float) -> bool:
+        """Whether a free window saves such a share of what its wait must gain."""
+        gain = self._gain[row] * share
+        if not gain or start <= self._first[row]:
+            return True
+        reference, first = self._at_once(row, start)
+        return start == first or score <= most_score(reference, gain, float(start - first))
+
+    def _at_once(self, row: int, until: int) -> tuple[float, int]:
+        """The first start that is free on any lane, and the best score there; one is free at `until`."""
+        first, lane = int(self._first[row]), int(self._best_at_once[row])
+        if self._scores_at_once[row, lane] < NOWHERE:
+            begin, end = self.slots(row, lane, first)
+            if self._room.fits(self._places[lane], int(self.gpus[row, lane]), begin, end):
+                return float(self._scores_at_once[row, lane]), first
+        for last in (first, until):
+            usable = self._usable(row, self._lanes, first, last)
+            begin = first_usable(usable)
+            if begin >= 0:
+                lanes = np.flatnonzero(usable[:, begin])
+                return float(self._exact(row, lanes, np.full(lanes.size, first + begin)).min()), first + begin
+        return NOWHERE, until
+
+    def _usable(self, row: int, lanes: IntArray, begin: int, until: int) -> BoolArray:
+        """Which windows from `begin` to `until` are open and free, shape (lanes, starts)."""
+        free: BoolArray = self._closed(row, lanes, begin, until) == 0
+        free &= self._open[row, lanes][:, None]
+        return free
+
+    def _window_scores(self, row: int, lanes: IntArray, begin: int, until: int) -> FloatArray:
+        """The scores of the windows from `begin` to `until`, free or not, shape (lanes, starts)."""
+        scores = self._carbon(row, lanes, begin, until) * self._units[lanes, None]
+        scores *= self._slope[row, lanes, None]
+        scores += self._fixed[row, lanes, None]
+        return scores
+
+    @cached_property
+    def _scores_at_once(self) -> FloatArray:
+        """The scores of the first starts were all lanes empty, shape (jobs, lanes); infinite where one is not open."""
+        rows = np.arange(len(self.jobs))[:, None]
+        first = np.minimum(self._first, self._line.starts - 1)[:, None]
+        is_open = self._open & (self._first[:, None] <= self._last)
+        return np.where(is_open, self._exact(rows, self._lanes[None, :], first), NOWHERE)
+
+    @cached_property
+    def _best_at_once(self) -> IntArray:
+        """The lane of the least of them, shape (jobs,)."""
+        lanes: IntArray = self._scores_at_once.argmin(axis=1)
+        return lanes
 
     def first_free(self, row: int) -> tuple[int, int]:
         """The first free start after the job's latest that is in time for the deadline, and its lane; -1."""

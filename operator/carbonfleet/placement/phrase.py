@@ -30,10 +30,15 @@ def doubted(window: Window) -> str:
 
 def beside(window: Window, chosen: Window, goal: Goal, usd_per_tonne: float) -> str:
     """How much more or less a window would emit and cost than the chosen one, by what the job minds."""
+    return f"{difference(window, chosen)}: {_minded(goal, usd_per_tonne, window.score_usd - chosen.score_usd)}."
+
+
+def difference(window: Window, chosen: Window) -> str:
+    """How much more or less a window would emit and cost than another."""
     carbon, cost = window.grams_co2e - chosen.grams_co2e, round(window.cost_usd - chosen.cost_usd, 2)
     weight = f"{grams(abs(carbon))} {'more' if carbon > 0 else 'less'}" if abs(carbon) >= 0.0005 else "As much carbon"
     price = f"and {abs(cost):,.2f} USD {'more' if cost > 0 else 'less'}" if cost else "at the same price"
-    return f"{weight} {price}: {_minded(goal, usd_per_tonne, window.score_usd - chosen.score_usd)}."
+    return f"{weight} {price}"
 
 
 def _minded(goal: Goal, usd_per_tonne: float, worse_usd: float) -> str:

@@ -101,6 +101,14 @@ class Problem:
         """Whether nothing was found below the job's threshold, so that it takes the cleanest window of its delay."""
         return self.limits[job].is_gated and bool(self.demand.carbon_alone[job])
 
+    def gain_per_start(self, job: int) -> float:
+        """The share of the best score at once that a window must save for each start that it comes later.
+
+        Nothing where the grid is not known: then the job's own rule says when it starts.
+        """
+        hours = self.line.slot_minutes / 60
+        return 0.0 if self.lost[job] else self.limits[job].gain_percent_per_hour / 100 * hours
+
     def purse_rows(self, job: int) -> tuple[int, ...]:
         """The purses that a job draws on."""
         queued = self.jobs[job]

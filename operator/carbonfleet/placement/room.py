@@ -21,12 +21,12 @@ class Room:
         self._runs = np.empty((self._gpus.size, rows, slots), dtype=np.int32)
         self._stale = set(range(rows))
 
-    def runs(self, levels: IntArray, rows: IntArray) -> Runs:
-        """Slots in a row that are free from each slot on, at the levels of some rows; shape (len(rows), slots)."""
+    def runs(self, levels: IntArray, rows: IntArray, begin: int = 0, end: int | None = None) -> Runs:
+        """Slots in a row that are free from each slot in [begin, end) on, at the levels of some rows; (rows, slots)."""
         if self._stale:
             for row in self._stale.intersection(rows.tolist()):
                 self._renew(row)
-        runs: Runs = self._runs[levels, rows]
+        runs: Runs = self._runs[levels, rows, begin:end]
         return runs
 
     def runs_of(self, rows: IntArray, gpus: IntArray) -> Runs:

@@ -24,6 +24,7 @@ from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
 from carbonfleet.placement.segments import Cut, cheapest_cut
 from carbonfleet.placement.snapshot import Incumbent
+from carbonfleet.placement.wait import most_score
 
 Fits = Callable[[int, int, int], Choice | None]
 """Whether one window (job, lane, start) is open and free now: the choice, or None."""
@@ -92,8 +93,21 @@ def stay_or_go(problem: Problem, job: int, room: Room) -> Choice | None:
     elif there is not None and there.running is Outcome.PAUSE and _needs_leave(problem, job, there):
         there = _elsewhere(problem, job, home, slots, at_once=True)  # it never pauses in the hope of a yes
     options = [(here, _gain_here(problem, job, window)), (there, _gain_there(problem, job, window))]
-    good = [option for option, gain in options if option is not None and keep.score - option.score > gain]
+    good = [
+        option
+        for option, gain in options
+        if option is not None and keep.score - option.score > max(gain, _gain_of_waiting(problem, job, keep, option))
+    ]
     return min(good, key=lambda option: (option.score, option.lane), default=keep)
+
+
+def _gain_of_waiting(problem: Problem, job: int, at_once: Choice, later: Choice) -> float:
+    """What a choice must gain, in score, for ending later than going on at once; less where that was planned."""
+    assumptions, incumbent = problem.snapshot.assumptions, problem.jobs[job].incumbent
+    planned = incumbent is not None and (incumbent.pause_is_due or incumbent.paused)
+    gain = problem.gain_per_start(job) * (assumptions.promised_gain_share if planned else 1.0)
+    minutes = max(0, later.segments[-1][1] - at_once.segments[-1][1])
+    return at_once.score - most_score(at_once.score, gain, minutes / problem.line.slot_minutes)
 
 
 def _slots_to_finish(problem: Problem, job: int) -> Slots:
@@ -119,14 +133,14 @@ def taken_up(problem: Problem, job: int) -> Choice | None:
     home, slots = _home(problem, lanes), slots_for(problem, job)
     if (agreed := _as_agreed(problem, job, incumbent, home, slots)) is not None:
         return agreed
-    here = _later_at_home(problem, job, home, slots)
+    here = _worth_staying_paused(problem, job, home, slots)
     there = _elsewhere(problem, job, home, slots)
     if here is None or there is None:
         return here or there
     if _needs_leave(problem, job, there):
         return here
-    window = window_at(problem, job, home, here.segments)
-    return there if here.score - there.score > real_gain(problem, job, window) else here
+    gain = real_gain(problem, job, window_at(problem, job, home, here.segments))
+    return there if here.score - there.score > max(gain, _gain_of_waiting(problem, job, here, there)) else here
 
 
 def as_paused(problem: Problem, job: int, choice: Choice | None) -> Choice | None:
@@ -249,15 +263,27 @@ def _cut_at_home(problem: Problem, job: int, home: int, slots: Slots) -> Choice 
     return replace(choice, running=outcome) if within_limits(problem, job, choice) else None
 
 
-def _later_at_home(problem: Problem, job: int, home: int, slots: Slots) -> Choice | None:
-    """The best way for a paused job to go on where it was, now or later."""
+def _worth_staying_paused(problem: Problem, job: int, home: int, slots: Slots) -> Choice | None:
+    """The best way for a paused job to go on where it was: later only where that saves enough."""
+    best = _later_at_home(problem, job, home, slots)
+    if best is None or not problem.gain_per_start(job):
+        return best
+    now = _later_at_home(problem, job, home, slots, at_once=True)
+    too_little = now is not None and now.score - best.score < _gain_of_waiting(problem, job, now, best)
+    return now if too_little else best
+
+
+def _later_at_home(problem: Problem, job: int, home: int, slots: Slots, *, at_once: bool = False) -> Choice | None:
+    """The best way for a paused job to go on where it was, now or later; or `at_once` and without another pause."""
     asked = problem.jobs[job].spec.schedule.interruptible
     extra = asked.overhead / MINUTE if asked else 0.0
     lengths = tuple(
         max(1e-6, length - _spared(problem, job, home) / problem.line.slot_minutes)
         for length in cut_of(problem, job, home, extra).slots
     )
-    end = int(end_slots(problem, job)[home])
+    if at_once:
+        lengths = lengths[:1]
+    end = 0 if at_once else int(end_slots(problem, job)[home])
     shortest = cut_of(problem, job, home).minimum_run
     found = cheapest_cut(slots.score[home], slots.free[home], Cut(lengths, shortest, end))
     if found is None:

@@ -58,6 +58,8 @@ class Stretch:
         if choice is None or not self._is_free(row, choice):
             self.repeated += 1
             choice = self._again(row)
+        if choice is not None and not choice.is_late:
+            choice = self._worthwhile(row, choice)
         if self._problem.jobs[job].incumbent is not None:
             choice = promised(self._problem, job, choice, partial(self._fits, row))
         if choice is not None:
@@ -69,7 +71,14 @@ class Stretch:
         if not self._look.is_open(row, lane, start):
             return None
         choice = Choice(lane, start, self._look.score(row, lane, start))
-        return choice if self._is_free(row, choice) else None
+        if not self._is_free(row, choice):
+            return None
+        share = self._problem.snapshot.assumptions.promised_gain_share
+        return choice if self._look.is_worth(row, start, choice.score, share) else None
+
+    def _worthwhile(self, row: int, choice: Choice) -> Choice:
+        score, start, lane = self._look.worthwhile(row, (choice.score, choice.start, choice.lane))
+        return choice if (start, lane) == (choice.start, choice.lane) else Choice(lane, start, score)
 
     def _is_free(self, row: int, choice: Choice) -> bool:
         first, end = self._look.slots(row, choice.lane, choice.start)

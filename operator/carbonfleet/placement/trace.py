@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import repeat
+from typing import Final
 
 import numpy as np
 
 from carbonfleet.api.job import Goal
 from carbonfleet.placement import phrase
-from carbonfleet.placement.careful import has_room, within_purse
+from carbonfleet.placement.careful import cut_is_worth, has_room, within_purse
 from carbonfleet.placement.choice import Choice, rows_of, segments_of, slots_of, spend
 from carbonfleet.placement.decision import Candidate, Verdict, Window
 from carbonfleet.placement.grid import RESOLUTION, Segments
@@ -17,6 +18,7 @@ from carbonfleet.placement.interrupt import on_lanes, slots_for
 from carbonfleet.placement.measure import window_at, windows_at
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.rules import BoolArray, Refusal
+from carbonfleet.placement.wait import worth_waiting
 from carbonfleet.placement.weigh import Windows, fits_horizon, gate_of, windows_of
 
 
@@ -33,7 +35,7 @@ class View:
     affordable: BoolArray
     """Within the monthly budgets, shape (lanes, starts)."""
     cuts: dict[int, Choice]
-    """For a job that may be interrupted: its best cut on each lane."""
+    """For a job that may be interrupted: its best cut on each lane, where that is worth its pauses."""
 
 
 def view_of(problem: Problem, job: int, choice: Choice | None) -> View:
@@ -43,7 +45,16 @@ def view_of(problem: Problem, job: int, choice: Choice | None) -> View:
         free = has_room(problem, job, windows, problem.capacity.runs)
         affordable = within_purse(problem, job, windows)
         cuts = _cuts(problem, job) if _is_cut(problem, job) else {}
-    return View(problem, job, choice, windows, free & affordable, affordable, cuts)
+    free &= affordable
+    cuts = {lane: cut for lane, cut in cuts.items() if _is_worth_here(problem, job, cut, windows, free)}
+    return View(problem, job, choice, windows, free, affordable, cuts)
+
+
+def _is_worth_here(problem: Problem, job: int, cut: Choice, windows: Windows, free: BoolArray) -> bool:
+    """Whether a cut is worth its pauses, were there that lane alone."""
+    usable = np.zeros_like(free)
+    usable[cut.lane] = windows.open[cut.lane] & free[cut.lane]
+    return cut_is_worth(problem, job, cut, windows, usable)
 
 
 def _is_cut(problem: Problem, job: int) -> bool:
@@ -96,13 +107,18 @@ def _compared(view: View, candidate: Candidate, ranked: Sequence[Candidate]) -> 
         return candidate
     goal, objective = view.problem.demand.goal(view.job), view.problem.jobs[view.job].spec.objective
     if candidate.verdict is not Verdict.CHOSEN:
-        usd_per_tonne = objective.carbon_price_usd_per_tonne
-        return replace(candidate, message=phrase.beside(window, chosen, goal, usd_per_tonne))
+        if candidate.reason == NOT_WORTH:
+            return replace(candidate, message=f"{phrase.difference(window, chosen)}: too little for so long a wait.")
+        message = phrase.beside(window, chosen, goal, objective.carbon_price_usd_per_tonne)
+        return replace(candidate, message=message)
     open_to_it = sum(other.window is not None for other in ranked)
     best = _BEST[goal] if not (view.choice and view.choice.kept) else "Where it was planned before"
     return replace(
         candidate, message=f"{best} of {open_to_it} spokes." if open_to_it > 1 else "The only spoke open to it."
     )
+
+
+NOT_WORTH: Final = "NotWorthTheWait"
 
 
 _BEST = {
@@ -119,7 +135,7 @@ def _rank(candidate: Candidate) -> tuple[int, float, str]:
     return order[candidate.verdict], score, candidate.cluster
 
 
-def _candidate(view: View, lanes: list[int], best: tuple[int, Window] | None) -> Candidate:
+def _candidate(view: View, lanes: list[int], best: tuple[int, Window, float] | None) -> Candidate:
     choice = view.choice
     if choice is not None and choice.lane in lanes:
         window = window_at(view.problem, view.job, choice.lane, segments_of(view.problem, view.job, choice))
@@ -127,25 +143,34 @@ def _candidate(view: View, lanes: list[int], best: tuple[int, Window] | None) ->
     cuts = [view.cuts[lane] for lane in lanes if lane in view.cuts]
     if cuts:
         cut = min(cuts, key=lambda c: (c.score, c.start, c.lane))
-        best = cut.lane, window_at(view.problem, view.job, cut.lane, cut.segments)
+        best = cut.lane, window_at(view.problem, view.job, cut.lane, cut.segments), cut.score
     if best is not None:
-        lane, window = best
-        return _seen(view, lane, Verdict.FEASIBLE, "HigherScore", phrase.describe(window), window)
+        lane, window, score = best
+        could_wait = choice is not None and score < choice.score and not (choice.kept or choice.is_late)
+        reason = NOT_WORTH if could_wait else "HigherScore"
+        return _seen(view, lane, Verdict.FEASIBLE, reason, phrase.describe(window), window)
     refusal = min((refusal_of(view, lane) for lane in lanes), key=_least_general)
     return _seen(view, lanes[0], Verdict.FILTERED, refusal.reason, refusal.message, None)
 
 
-def _best_windows(view: View, spokes: list[list[int]]) -> list[tuple[int, Window] | None]:
-    """For the lanes of each spoke: the best of the free unbroken windows that do not begin too late, and its lane."""
+def _best_windows(view: View, spokes: list[list[int]]) -> list[tuple[int, Window, float] | None]:
+    """For the lanes of each spoke: the best of the free unbroken windows that do not begin too late, lane and score.
+
+    It is worth its wait, were there that spoke alone.
+    """
     windows, is_late = view.windows, view.choice is not None and view.choice.is_late
     usable = (windows.late if is_late else windows.open) & view.free
+    if not is_late:
+        gain = view.problem.gain_per_start(view.job)
+        for lanes in spokes:
+            usable[lanes] = worth_waiting(windows.scores[lanes], usable[lanes], gain)
     masked = np.where(usable, windows.scores, np.inf)
     starts, least = masked.argmin(axis=1).tolist(), masked.min(axis=1, initial=np.inf).tolist()
     best = [min(lanes, key=lambda lane: (least[lane], starts[lane], lane)) for lanes in spokes]
     open_lanes = [lane for lane in best if least[lane] < np.inf]
     jobs, begins = [view.job] * len(open_lanes), [starts[lane] for lane in open_lanes]
     found = dict(zip(open_lanes, windows_at(view.problem, jobs, open_lanes, begins), strict=True))
-    return [(lane, found[lane]) if lane in found else None for lane in best]
+    return [(lane, found[lane], least[lane]) if lane in found else None for lane in best]
 
 
 def piece(view: View, lane: int, start: int) -> Segments:

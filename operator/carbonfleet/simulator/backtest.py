@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from carbonfleet.api.policy import Tier
 from carbonfleet.simulator.grid import HOUR, Feed, FromHistory, Grid, Perfect, ReplayError
 from carbonfleet.simulator.replay import (
     Planner,
@@ -28,6 +29,7 @@ from carbonfleet.simulator.replay import (
 
 OURS: Final = "carbonfleet"
 FORESIGHT: Final = "perfect foresight"
+MINIMUM_GAIN: Final[float] = Tier.model_fields["minimum_gain_percent_per_hour"].default
 FORESEEN_HOURS: Final = 16 * 24
 
 FeedMaker = Callable[[Grid, int, int, int], Feed]
@@ -47,6 +49,8 @@ class Backtest:
     cycle_minutes: int = 60
     slot_minutes: int = 60
     doubt_weight: float | None = None
+    minimum_gain: float = MINIMUM_GAIN
+    """Of the planner's tier: what a later start must save of the best start at once, in percent for each hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +83,26 @@ def run_backtest(
 
 def _rows(backtest: Backtest, only_ours: bool) -> dict[str, Row]:
     """How each row of the table is replayed: others' policies, the planner, and the planner told the future."""
-    grid, fleet = backtest.grid, _fleet(backtest)
+    grid, fleet = backtest.grid, _fleet(backtest, backtest.minimum_gain)
     first, last = _span(backtest)
     ahead = _hours_ahead(backtest)
     others = baselines(grid, backtest.home, first)
     policies: list[Policy] = [*(others[:1] if only_ours else others)]
     policies += [Planner(name, fleet, grid, make(grid, first, last, ahead)) for name, make in backtest.feeds]
     rows = {policy.name: _row(backtest, policy) for policy in policies}
-    return {**rows, FORESIGHT: _foresight(backtest, fleet)}
+    return {**rows, FORESIGHT: _foresight(backtest, _fleet(backtest, 0.0))}
 
 
-def _fleet(backtest: Backtest) -> ReplayFleet:
+def _fleet(backtest: Backtest, minimum_gain: float) -> ReplayFleet:
     if backtest.home not in backtest.grid.zones:
         raise ReplayError(f"the home zone {backtest.home} is not among {', '.join(backtest.grid.zones)}")
-    weight = backtest.doubt_weight
-    return replay_fleet(backtest.pools, backtest.home, backtest.slot_minutes, doubt_weight=weight)
+    return replay_fleet(
+        backtest.pools,
+        backtest.home,
+        backtest.slot_minutes,
+        doubt_weight=backtest.doubt_weight,
+        minimum_gain=minimum_gain,
+    )
 
 
 def _span(backtest: Backtest) -> tuple[int, int]:

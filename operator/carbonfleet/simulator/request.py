@@ -94,6 +94,11 @@ class Request:
         return (home, *(zone for zone in self.zones if zone != home))
 
 
+def with_minimum_gain(case: Case, minimum_gain: float) -> Case:
+    """A case whose planner waits only for so much, in percent of the best start at once for each hour."""
+    return replace(case, backtest=replace(case.backtest, minimum_gain=minimum_gain))
+
+
 def _slot(jobs: tuple[ReplayJob, ...]) -> int:
     """The planner's slot: short enough that runs fill whole slots, or a quarter of an hour."""
     common = gcd(*{job.minutes for job in jobs}, 60)

@@ -117,9 +117,17 @@ class ReplayFleet:
 
 
 def replay_fleet(
-    pools: tuple[Pool, ...], home: str, slot_minutes: int, *, doubt_weight: float | None = None
+    pools: tuple[Pool, ...],
+    home: str,
+    slot_minutes: int,
+    *,
+    doubt_weight: float | None = None,
+    minimum_gain: float = 0.0,
 ) -> ReplayFleet:
-    """The fleet for some pools. `doubt_weight` stands over the planner's own."""
+    """The fleet for some pools. `doubt_weight` stands over the planner's own.
+
+    `minimum_gain` is the tier's: what a later start must save of the best start at once, in percent for each hour.
+    """
     slot = slot_minutes * MINUTE
     assumptions = Assumptions(slot=slot, recheck=slot, embodied_share=0.0, maximum_signal_age=OLDEST_SIGNAL)
     if doubt_weight is not None:
@@ -128,7 +136,7 @@ def replay_fleet(
         pools=pools,
         home=home,
         spokes=tuple(Spoke(_facts(pool)) for pool in pools),
-        policies=PolicySet((_policy(),)),
+        policies=PolicySet((_policy(minimum_gain),)),
         assumptions=assumptions,
     )
 
@@ -156,8 +164,9 @@ def _facts(pool: Pool) -> ClusterFacts:
     )
 
 
-def _policy() -> FleetPolicy:
-    spec = PolicySpec(residency=Residency(anywhere=True), tiers=(Tier(name="replay"),))
+def _policy(minimum_gain: float) -> FleetPolicy:
+    tier = Tier(name="replay", minimum_gain_percent_per_hour=minimum_gain)
+    spec = PolicySpec(residency=Residency(anywhere=True), tiers=(tier,))
     return FleetPolicy(metadata=PolicyMetadata(name="replay"), spec=spec)
 
 
