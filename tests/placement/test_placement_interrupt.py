@@ -7,10 +7,12 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from carbonfleet.placement import Assumptions, Outcome, Reservation
+from carbonfleet.placement.choice import Choice
+from carbonfleet.placement.segment_search import Slots, best_over, least_costs, lengths_of
 from carbonfleet.placement.segments import Cut, cheapest_cut, cheapest_cuts
 from fixtures.placement_world import HOUR, NOON, forecast, job, spoke, world
 from fixtures.placement_world import explained_plan as plan
@@ -157,6 +159,7 @@ def obeys(found, cost, free, cut):
     is_running=st.booleans(),
     states=st.sampled_from([1, 3_000, 30_000]),
 )
+@example([0, 0, 0, 0, 0, 1, *[0] * 14], set(), 5.3, 0.0, 1, 3, 0, False, 3_000)  # the last segment is cut off
 def test_with_few_states_a_cut_is_still_one_and_no_dearer_than_an_unbroken_run(
     cost, taken, length, overhead, pauses, minimum_run, latest, is_running, states
 ):
@@ -226,3 +229,56 @@ def test_what_begins_within_a_minute_is_over_when_its_last_slot_is():
     assert rest
     assert first_end <= held.start
     assert sum((end - begin for begin, end in decision.window.segments), timedelta()) == timedelta(hours=5, minutes=10)
+
+
+@st.composite
+def lanes_with_cuts(draw):
+    """Slots of several lanes, some of them alike, and what is asked for on each."""
+    slots, count = draw(st.integers(8, 40)), draw(st.integers(1, 8))
+    random = np.random.default_rng(draw(st.integers(0, 10**6)))
+    kinds = random.integers(0, draw(st.integers(2, 30)), (count, slots)).astype(float)
+    row = draw(st.lists(st.integers(0, count - 1), min_size=count, max_size=count))
+    free = random.random((count, slots)) < draw(st.sampled_from([0.7, 0.95, 1.0]))
+    once = draw(st.lists(st.sampled_from([0.0, 0.5, 3.0]), min_size=count, max_size=count))
+    lengths = draw(st.lists(st.sampled_from([2.0, 3.3, 9.0]), min_size=count, max_size=count))
+    latest = draw(st.integers(0, slots))
+    pauses, overhead = draw(st.integers(0, 9)), draw(st.sampled_from([0.0, 0.4, 2.0]))
+    minimum_run = draw(st.integers(1, 9))
+    cuts = {
+        lane: Cut(
+            tuple(length + pause * overhead for pause in range(pauses + 1)),
+            min(minimum_run, int(np.ceil(length))),
+            latest,
+        )
+        for lane, length in enumerate(lengths)
+    }
+    return Slots(kinds[row], np.array(once), free[row]), cuts
+
+
+@given(asked=lanes_with_cuts(), dearest=st.sampled_from([None, 20.0]))
+def test_the_search_over_lanes_finds_what_all_of_them_have_best(asked, dearest):
+    slots, cuts = asked
+
+    def choice_at(lane, found):
+        score = found.cost + float(slots.once[lane])
+        return Choice(lane, found.segments[0][0], score) if dearest is None or score >= dearest else None
+
+    each = {lane: cheapest_cut(slots.score[lane], slots.free[lane], cut) for lane, cut in cuts.items()}
+    choices = [choice_at(lane, found) for lane, found in each.items() if found is not None]
+    best = min(
+        (choice for choice in choices if choice is not None),
+        key=lambda choice: (choice.score, choice.start, choice.lane),
+        default=None,
+    )
+    assert best_over(slots, cuts, choice_at) == best
+
+
+@given(asked=lanes_with_cuts(), price=st.floats(0, 40))
+def test_a_bound_is_never_above_what_it_bounds(asked, price):
+    slots, cuts = asked
+    loosest = Cut((), min(cut.minimum_run for cut in cuts.values()), cuts[0].latest_begin)
+    prices = np.full(len(cuts), price)
+    bounds = least_costs(slots.score, slots.free, lengths_of(list(cuts.values())), loosest, prices)
+    for lane, cut in cuts.items():
+        found = cheapest_cut(slots.score[lane], slots.free[lane], cut)
+        assert found is None or bounds[lane] <= found.cost

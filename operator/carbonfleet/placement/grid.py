@@ -104,6 +104,8 @@ class Carbon:
     """What is expected."""
     weighed: FloatArray
     """What is made small: the expected value and a share of its doubt, in whole multiples of `unit`."""
+    by_slot: FloatArray
+    """What the weighed total grows by in each slot, shape (zones, slots)."""
     unit: FloatArray
     """Of each zone, a power of two: with it as the unit, its weighed totals fit into 32 bits. Shape (zones,)."""
     is_steady: bool
@@ -127,9 +129,11 @@ def carbon(snapshot: Snapshot, signal: SignalKind, zones: tuple[str, ...], line:
         unit[row] = _unit(values)
         values = np.rint(values / unit[row]) * unit[row]
         np.cumsum(values, out=weighed[row, 1:])
-        by_slot = values.reshape(line.slots, line.slot_minutes)
-        is_steady = is_steady and bool((by_slot == by_slot[:, :1]).all())
-    return Carbon({zone: row for row, zone in enumerate(zones)}, total, weighed, unit, is_steady, doubt, forecasts)
+        slots = values.reshape(line.slots, line.slot_minutes)
+        is_steady = is_steady and bool((slots == slots[:, :1]).all())
+    by_slot = np.diff(weighed[:, :: line.slot_minutes], axis=1)
+    rows = {zone: row for row, zone in enumerate(zones)}
+    return Carbon(rows, total, weighed, by_slot, unit, is_steady, doubt, forecasts)
 
 
 def _unit(rates: FloatArray) -> float:

@@ -1,7 +1,5 @@
 """Jobs that may be cut into segments: where and when each of them runs."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,24 +10,11 @@ from carbonfleet.placement.limits import NEVER
 from carbonfleet.placement.measure import window_at
 from carbonfleet.placement.problem import PRICE_RESOLUTION, Problem
 from carbonfleet.placement.rules import BoolArray
-from carbonfleet.placement.segments import MOST_STATES, Cut, Found, cheapest_cut, cheapest_cuts, states_of
-from carbonfleet.placement.snapshot import FloatArray
+from carbonfleet.placement.segment_search import Slots, best_over, cheapest_on
+from carbonfleet.placement.segments import Cut, Found
 from carbonfleet.placement.weigh import gate_of, lanes_left
 
 GRAIN_USD: Final = 2.0**-40
-LANES_AT_ONCE: Final = 4
-"""Lanes that are solved together, in the order of their bounds."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Slots:
-    """What running in each slot would cost a job. Arrays of shape (lanes, slots) unless said otherwise."""
-
-    score: FloatArray
-    """USD for a full slot."""
-    once: FloatArray
-    """USD whatever the hours, shape (lanes,)."""
-    free: BoolArray
 
 
 def slots_for(problem: Problem, job: int) -> Slots:
@@ -37,20 +22,24 @@ def slots_for(problem: Problem, job: int) -> Slots:
     line, terms, lanes = problem.line, problem.demand.of(job), problem.lanes
     ends = end_slots(problem, job)
     slots = _slots_seen(problem, job, ends)
-    edges = np.arange(slots + 1) * line.slot_minutes
-    total = problem.carbon[problem.jobs[job].spec.signal].weighed[:, edges]
     flat = terms.gpus * lanes.usd_per_gpu_hour / 60.0
     minutes = terms.minutes
     egress = terms.usd - flat * minutes
     weight = terms.carbon_weight
     once = terms.money_weight * egress + weight * terms.transfer_fixed
     steady = terms.money_weight * flat + weight * terms.embodied / minutes
-    score = terms.slope[:, None] * np.diff(total, axis=1)[lanes.zone] + (steady * line.slot_minutes)[:, None]
+    score = problem.carbon[problem.jobs[job].spec.signal].by_slot[lanes.zone, :slots]
+    score *= terms.slope[:, None]
+    score += (steady * line.slot_minutes)[:, None]
     if problem.price_total.size:
+        edges = slice(0, slots * line.slot_minutes + 1, line.slot_minutes)
         dear = np.diff(problem.price_total[:, edges], axis=1) * PRICE_RESOLUTION * terms.gpus[:, None]
         score += np.where(problem.has_hours[:, None], terms.money_weight * dear, 0)
     # Whole multiples of a power of two add up exactly, so that equal cuts cost the same and the first wins.
-    return Slots(np.rint(score / GRAIN_USD) * GRAIN_USD, once, _free(problem, job, ends, slots))
+    score *= 1 / GRAIN_USD
+    np.rint(score, out=score)
+    score *= GRAIN_USD
+    return Slots(score, once, _free(problem, job, ends, slots))
 
 
 def _slots_seen(problem: Problem, job: int, ends: IntArray) -> int:
@@ -105,91 +94,30 @@ def cut_of(problem: Problem, job: int, lane: int, extra_minutes: float = 0) -> C
 
 
 def segmented(problem: Problem, job: int) -> Choice | None:
-    """The best cut of a job over all lanes; None where there is none within its times and limits.
-
-    Branch and bound: lanes in the order of their bounds, until none that is left can be better. Each has a share
-    of what may be spent, and those that come first have all that is left beside.
-    """
+    """The best cut of a job over all lanes; None where there is none within its times and limits."""
     slots = slots_for(problem, job)
-    least = _least(problem, job, slots)
-    order = np.argsort(least, kind="stable")[: int(np.isfinite(least).sum())]
-    share, left = MOST_STATES // (2 * max(1, order.size)), MOST_STATES
-    found: Choice | None = None
-    for begin in range(0, order.size, LANES_AT_ONCE):
-        lanes = order[begin : begin + LANES_AT_ONCE]
-        lanes = lanes[least[lanes] < (np.inf if found is None else found.score)]
-        if not lanes.size:
-            break
-        cuts = {lane: cut_of(problem, job, lane) for lane in lanes.tolist()}
-        most = left - share * max(0, order.size - begin - LANES_AT_ONCE)
-        left -= min(most, sum(states_of(cut, slots.free.shape[1]) for cut in cuts.values()))
-        choices = _choices(problem, job, slots, cheapest_on(slots, cuts, most))
-        found = min(
-            (choice for choice in (found, *choices) if choice is not None),
-            key=lambda choice: (choice.score, choice.start, choice.lane),
-            default=None,
-        )
-    return found
+
+    def choice_at(lane: int, found: Found) -> Choice | None:
+        choice = choice_of(problem, job, lane, found, float(slots.once[lane]))
+        return choice if within_limits(problem, job, choice) else None
+
+    return best_over(slots, _cuts_of(problem, job, np.flatnonzero(slots.free.any(axis=1))), choice_at)
 
 
-def _least(problem: Problem, job: int, slots: Slots) -> FloatArray:
-    """A lower bound on each lane: its cheapest free slots, wherever they are; infinite where too few are."""
-    cost = np.sort(np.where(slots.free, slots.score, np.inf), axis=1)
-    whole = np.maximum(1, problem.demand.of(job).minutes // problem.line.slot_minutes)
-    short = whole > cost.shape[1]
-    rows, last = np.arange(cost.shape[0]), np.minimum(whole, cost.shape[1]) - 1
-    total: FloatArray = np.where(short, np.inf, np.cumsum(cost, axis=1)[rows, last] + slots.once)
-    return total
+def _cuts_of(problem: Problem, job: int, lanes: IntArray) -> dict[int, Cut]:
+    """What a job asks for on lanes: the same where it runs as long."""
+    minutes, known = problem.demand.of(job).minutes[lanes].tolist(), dict[int, Cut]()
+    for lane, length in zip(lanes.tolist(), minutes, strict=True):
+        if length not in known:
+            known[length] = cut_of(problem, job, lane)
+    return {lane: known[length] for lane, length in zip(lanes.tolist(), minutes, strict=True)}
 
 
 def on_lanes(problem: Problem, job: int, slots: Slots, lanes: IntArray) -> list[Choice]:
     """The best cut on each of some lanes, where there is one within the job's limits."""
-    cuts = {lane: cut_of(problem, job, lane) for lane in lanes.tolist()}
-    return _choices(problem, job, slots, cheapest_on(slots, cuts))
-
-
-def _choices(problem: Problem, job: int, slots: Slots, found: Mapping[int, Found]) -> list[Choice]:
+    found = cheapest_on(slots, _cuts_of(problem, job, lanes))
     choices = (choice_of(problem, job, lane, found[lane], float(slots.once[lane])) for lane in sorted(found))
     return [choice for choice in choices if within_limits(problem, job, choice)]
-
-
-def cheapest_on(slots: Slots, cuts: Mapping[int, Cut], most_states: int = MOST_STATES) -> dict[int, Found]:
-    """By lane, the best of the cuts that are asked for, where there is one: lanes that ask for the same together."""
-    alike: dict[Cut, list[int]] = {}
-    for lane, cut in cuts.items():
-        alike.setdefault(cut, []).append(lane)
-    best: dict[int, Found | None] = {}
-    for cut, lanes in alike.items():
-        share = most_states * len(lanes) // len(cuts)
-        best |= dict(zip(lanes, _cheapest(slots.score[lanes], slots.free[lanes], cut, share), strict=True))
-    return {lane: found for lane, found in best.items() if found is not None}
-
-
-def _cheapest(score: FloatArray, free: BoolArray, cut: Cut, most_states: int) -> Iterable[Found | None]:
-    """The best cut of each row."""
-    if not pauses_are_free(cut):
-        return cheapest_cuts(score, free, cut, most_states)
-    return [cheapest_slots(*row, cut) or cheapest_cut(*row, cut) for row in zip(score, free, strict=True)]
-
-
-def pauses_are_free(cut: Cut) -> bool:
-    """Whether any slots will do."""
-    need = round(cut.slots[0])
-    costly = cut.slots[-1] != cut.slots[0] or cut.minimum_run > 1 or cut.is_running
-    return not costly and abs(cut.slots[0] - need) <= 1e-9 and len(cut.slots) >= need
-
-
-def cheapest_slots(score: FloatArray, free: BoolArray, cut: Cut) -> Found | None:
-    """The cheapest slots, where pauses are free. None where that is not so simple."""
-    need = round(cut.slots[0])
-    if free.sum() < need:
-        return None
-    chosen = np.sort(np.argsort(np.where(free, score, np.inf), kind="stable")[:need])
-    if chosen[0] > cut.latest_begin:
-        return None
-    breaks = np.flatnonzero(np.diff(chosen) > 1) + 1
-    parts = [(int(part[0]), int(part[-1]) + 1) for part in np.split(chosen, breaks)]
-    return Found(float(score[chosen].sum()), tuple(parts))
 
 
 def choice_of(problem: Problem, job: int, lane: int, found: Found, once: float, length: float | None = None) -> Choice:

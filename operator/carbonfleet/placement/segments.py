@@ -52,13 +52,11 @@ class Cut:
         return replace(self, slots=self.slots[: most + 1])
 
     def by(self, together: int) -> "Cut":
-        """The same in slots that are so many times as long."""
-        return Cut(
-            tuple(length / together for length in self.slots),
-            -(-self.minimum_run // together),
-            self.latest_begin // together,
-            self.is_running,
-        )
+        """The same in slots that are so many times as long; without unneeded slots no segment is too short."""
+        lengths = tuple(length / together for length in self.slots)
+        unneeded = (whole_slots(long) * together - need for long, need in zip(lengths, self.needs, strict=True))
+        shortest = -(-(self.minimum_run + max(unneeded)) // together)
+        return Cut(lengths, shortest, self.latest_begin // together, self.is_running)
 
 
 def whole_slots(length: float) -> int:
@@ -86,7 +84,8 @@ def cheapest_cuts(
     cost: FloatArray, free: BoolArray, cut: Cut, most_states: int = MOST_STATES
 ) -> Iterator[Found | None]:
     """`cheapest_cut` for each row of arrays of shape (rows, slots): exact within so many states for all of them."""
-    begin, end = _span(free, cut)
+    begin, end = span(free)
+    begin = 0 if cut.is_running else begin
     shortest = min(cut.minimum_run, cut.needs[-1])
     cut = replace(cut, minimum_run=shortest, latest_begin=cut.latest_begin - begin).within(end - begin)
     cost, free = cost[:, begin:end], free[:, begin:end]
@@ -127,12 +126,10 @@ def _running_totals(values: FloatArray | BoolArray) -> FloatArray:
     return total
 
 
-def _span(free: BoolArray, cut: Cut) -> tuple[int, int]:
-    """The slots from the first to the last that is free in any row."""
+def span(free: BoolArray) -> tuple[int, int]:
+    """The slots from the first to the last that is free in any row, half-open."""
     slots = np.flatnonzero(free.any(axis=0))
-    if not slots.size:
-        return 0, 0
-    return 0 if cut.is_running else int(slots[0]), int(slots[-1]) + 1
+    return (int(slots[0]), int(slots[-1]) + 1) if slots.size else (0, 0)
 
 
 def states_of(cut: Cut, slots: int) -> int:

@@ -10,8 +10,6 @@ from carbonfleet.placement.choice import Choice, rows_of, segments_of
 from carbonfleet.placement.decision import Outcome, Window
 from carbonfleet.placement.grid import MINUTE, RESOLUTION
 from carbonfleet.placement.interrupt import (
-    Slots,
-    cheapest_on,
     choice_of,
     cut_of,
     end_slots,
@@ -22,7 +20,8 @@ from carbonfleet.placement.leave import leave_for
 from carbonfleet.placement.measure import window_at
 from carbonfleet.placement.problem import Problem
 from carbonfleet.placement.room import Room
-from carbonfleet.placement.segments import Cut, cheapest_cut
+from carbonfleet.placement.segment_search import Slots, best_over
+from carbonfleet.placement.segments import Cut, Found, cheapest_cut
 from carbonfleet.placement.snapshot import Incumbent
 from carbonfleet.placement.wait import most_score
 
@@ -316,13 +315,16 @@ def _elsewhere(
             cut = cut_of(problem, job, lane, more[lane])
             lengths = (cut.slots[:-1] if runs else ()) or cut.slots  # leaving uses up one of the pauses
             cuts[lane] = replace(cut, slots=lengths, latest_begin=0 if at_once else int(ends[lane]))
-    choices = []
-    for lane, found in cheapest_on(slots, cuts).items():
-        once = float(slots.once[lane]) + _move_usd(problem, job, home, lane)
+    once = slots.once.copy()
+    for lane in cuts:
+        once[lane] += _move_usd(problem, job, home, lane)
+
+    def choice_at(lane: int, found: Found) -> Choice | None:
         length = float(problem.demand.of(job).minutes[lane]) + more[lane]
-        choice = choice_of(problem, job, lane, found, once, length)
-        choices += [choice] if within_limits(problem, job, choice) else []
-    best = min(choices, key=lambda choice: (choice.score, choice.lane), default=None)
+        choice = choice_of(problem, job, lane, found, float(once[lane]), length)
+        return choice if within_limits(problem, job, choice) else None
+
+    best = best_over(replace(slots, once=once), cuts, choice_at)
     return best and replace(best, running=Outcome.MOVE if best.start == 0 else Outcome.PAUSE)
 
 
