@@ -203,14 +203,14 @@ def test_no_job_leaves_a_better_window_free(planned):
 @settings(max_examples=60)
 def test_a_threshold_that_is_given_up_never_ends_on_a_dirtier_grid_than_one_that_stood_free(planned):
     snapshot = planned.snapshot
-    for decision in planned.plan:
+    for decision, explanation in planned.explained():
         queued = next(q for q in snapshot.jobs if q.uid == decision.uid)
         threshold = queued.spec.schedule.max_intensity_grams_per_kwh
         if threshold is None or decision.window is None or decision.reason == "WaitingForCapacity":
             continue
-        is_met = "It starts only at" in decision.message
-        assert is_met != ("it takes the cleanest" in decision.message)
-        for candidate in decision.candidates:
+        is_met = "It starts only at" in explanation.message
+        assert is_met != ("it takes the cleanest" in explanation.message)
+        for candidate in explanation.candidates:
             if not is_met and candidate.window is not None:
                 assert candidate.window.grams_co2e >= decision.window.grams_co2e * (1 - 1e-5)
 
