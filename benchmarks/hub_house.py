@@ -19,7 +19,7 @@ import yaml
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.clock import VARIABLE, Clock
-from carbonfleet.fleet.declared import read_cluster
+from carbonfleet.fleet.git import read_cluster
 from carbonfleet.kube import Kube, KubeError, Object, ours, path
 from carbonfleet.local import git_daemon
 from carbonfleet.local.child import Child

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import pygit2
 
 from carbonfleet.fleet import Committed, Repository, render
-from carbonfleet.fleet.trees import changed_tree
+from carbonfleet.fleet.git import changed_tree
 from fixtures.fleet_values import CLOCK, facts_of, place, quick_settings
 from fixtures.git_server import GitServer, git
 

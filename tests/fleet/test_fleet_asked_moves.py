@@ -10,10 +10,9 @@ from typer.testing import CliRunner
 from carbonfleet.cli.files.explain import explain
 from carbonfleet.cli.fleet.review import app
 from carbonfleet.fleet import AlreadyThere, Committed, Lapse, Refused, Remove
-from carbonfleet.fleet.branches import Branches, ReviewRefused, branch_of
 from carbonfleet.fleet.check import read_checkout
-from carbonfleet.fleet.proposals import Reviews
-from carbonfleet.fleet.review import Propose, Stage
+from carbonfleet.fleet.review import Branches, ProposalStage, Propose, Reviews
+from carbonfleet.fleet.review.branches import ReviewRefused, branch_of
 from fixtures.fleet_values import CLOCK, place, uid_of
 
 SOON = CLOCK.now() + timedelta(hours=1)
@@ -53,7 +52,7 @@ def agreed(reviews, repository, live):
 
 def test_a_move_is_one_commit_that_leaves_every_cluster_as_it_is(reviews, live, git_server):
     [proposal] = advance(reviews, move(live))
-    assert (proposal.stage, proposal.cluster) == (Stage.OPEN, "no-osl-1")
+    assert (proposal.stage, proposal.cluster) == (ProposalStage.OPEN, "no-osl-1")
     assert proposal.branch == f"carbon/ml.llama/{move(live).place.id[:8]}-move"
     assert git_server.git("diff", "--name-only", f"main...{proposal.branch}") == FILE
     message = git_server.git("log", "-1", "--format=%B", proposal.branch)
@@ -74,7 +73,7 @@ def test_a_move_that_was_agreed_to_is_on_the_tip_and_nothing_else_is(reviews, re
     )
     assert tip.problems == {}
     [after] = advance(reviews, move(live))
-    assert after.stage is Stage.MERGED
+    assert after.stage is ProposalStage.MERGED
 
 
 def test_the_next_attempt_takes_the_word_away_and_names_it(reviews, repository, live, git_server):
@@ -128,7 +127,7 @@ def test_a_word_that_can_not_be_kept_lapses_and_the_next_question_has_another_br
     assert (repository.fetch().moves, lapses) == ({}, 1)
     again = move(live, lapses=lapses)
     assert branch_of(again) == f"{branch_of(move(live))}-2"
-    assert [proposal.stage for proposal in advance(reviews, again)] == [Stage.OPEN]
+    assert [proposal.stage for proposal in advance(reviews, again)] == [ProposalStage.OPEN]
 
 
 def test_a_no_to_a_move_holds_for_moves_of_the_generation_alone(reviews, repository, live):
@@ -136,10 +135,10 @@ def test_a_no_to_a_move_holds_for_moves_of_the_generation_alone(reviews, reposit
     branches = Branches(repository)
     branches.reject(branches.read().branches[proposal.branch], PAT, "Let it run.")
     [after] = advance(reviews, replace(move(live), lapses=1))
-    assert (after.stage, after.message) == (Stage.REJECTED, "Pat Person: Let it run.")
+    assert (after.stage, after.message) == (ProposalStage.REJECTED, "Pat Person: Let it run.")
     repository.publish([Remove(live, "it ended", finished=True)])
     [placed] = advance(reviews, Propose(place("llama", attempt=2), SOON))
-    assert placed.stage is Stage.OPEN
+    assert placed.stage is ProposalStage.OPEN
 
 
 def test_a_move_is_not_merged_once_its_attempt_is_over(reviews, repository, live):
@@ -148,7 +147,7 @@ def test_a_move_is_not_merged_once_its_attempt_is_over(reviews, repository, live
     with pytest.raises(ReviewRefused, match="attempt 1 of ml/llama is over"):
         Branches(repository).approve(proposal.branch, proposal.commit, PAT, CLOCK.now())
     [after] = advance(reviews, move(live))
-    assert (after.stage, after.reason) == (Stage.REFUSED, "NotInGit")
+    assert (after.stage, after.reason) == (ProposalStage.REFUSED, "NotInGit")
 
 
 def test_a_move_on_which_nothing_was_decided_stays_as_it_is(reviews, live, git_server):
@@ -164,7 +163,7 @@ def test_a_person_s_own_file_is_not_written_over(reviews, live, person):
     (person.path / FILE).write_text("mine: true\n")
     person.push("Keep this here")
     [proposal] = advance(reviews, move(live))
-    assert (proposal.stage, proposal.reason) == (Stage.REFUSED, "EditedByHuman")
+    assert (proposal.stage, proposal.reason) == (ProposalStage.REFUSED, "EditedByHuman")
 
 
 def test_a_move_against_residency_is_named_by_the_check(reviews, repository, live, git_server):

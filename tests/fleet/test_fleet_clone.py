@@ -8,14 +8,14 @@ import pygit2
 import pytest
 
 from carbonfleet.fleet import Repository, RepositoryInvalid
-from carbonfleet.fleet.clone import commit_at, compact, occupy
+from carbonfleet.fleet.git import commit_at, compact, occupy
 from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
 
 REF = "refs/remotes/origin/main"
 HOLDER = """
 import sys, time
 from pathlib import Path
-from carbonfleet.fleet.clone import occupy, open_clone
+from carbonfleet.fleet.git.clone import occupy, open_clone
 directory = Path(sys.argv[1])
 occupy(directory)
 git = open_clone(directory)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from carbonfleet.fleet import AlreadyThere, Committed, Repository
-from carbonfleet.fleet.message import changes_in
+from carbonfleet.fleet.publish import changes_in
 from fixtures.fleet_values import CLOCK, place, quick_settings
 
 WRITER = Path(__file__).parents[1] / "fixtures" / "fleet_writer.py"

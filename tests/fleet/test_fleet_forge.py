@@ -4,11 +4,12 @@ import random
 
 import pytest
 
-from carbonfleet.fleet.forge_http import ForgeSettings, retry_after_seconds
-from carbonfleet.fleet.gitea import Gitea
-from carbonfleet.fleet.github import GitHub
-from carbonfleet.fleet.gitlab import GitLab
-from carbonfleet.fleet.review import (
+from carbonfleet.fleet.review import ForgeSettings
+from carbonfleet.fleet.review.forges.forge_http import retry_after_seconds
+from carbonfleet.fleet.review.forges.gitea import Gitea
+from carbonfleet.fleet.review.forges.github import GitHub
+from carbonfleet.fleet.review.forges.gitlab import GitLab
+from carbonfleet.fleet.review.pull_requests import (
     COMMENT_MARK,
     ForgeDenied,
     ForgeError,
@@ -213,7 +214,7 @@ def test_a_merges_reply_has_one_meaning(tmp_path, kind, status, body, outcome):
     ],
 )
 def test_an_unknown_status_of_gitlab_never_means_ready(status, wanted):
-    from carbonfleet.fleet.gitlab import _mergeable
+    from carbonfleet.fleet.review.forges.gitlab import _mergeable
 
     assert _mergeable(status) is wanted
 

@@ -11,8 +11,7 @@ import yaml
 
 from carbonfleet.api.job import JobSpec
 from carbonfleet.fleet import PlacementInvalid, manifests, object_name, parse, render
-from carbonfleet.fleet.manifest import with_suspend
-from carbonfleet.fleet.template import Block, Template
+from carbonfleet.fleet.manifests import Block, Template, with_suspend
 from fixtures.fleet_values import NOON, decide, facts_of, job_spec, record, window_on
 
 PATH = "clusters/no-osl-1/jobs/ml/llama.yaml"
@@ -141,7 +140,7 @@ def test_half_a_surrogate_pair_is_refused():
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", "A", "-a", "", "a" * 64, "a.b", "a\n", ".git"])
 def test_a_name_that_is_no_label_has_no_path(name):
-    from carbonfleet.fleet.layout import job_path
+    from carbonfleet.fleet.manifests import job_path
 
     with pytest.raises(ValueError, match="not a lower-case DNS label"):
         job_path("no-osl-1", "ml", name)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from carbonfleet.fleet import Remove, Suspend
-from carbonfleet.fleet.message import changes_in, compose
+from carbonfleet.fleet.publish import changes_in, compose
 from fixtures.fleet_values import place, uid_of
 
 DIGEST = "sha256:" + "3" * 64

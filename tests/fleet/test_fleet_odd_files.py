@@ -12,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from carbonfleet.fleet.check import read_checkout
-from carbonfleet.fleet.tip import Tip, TipReader
-from carbonfleet.fleet.trees import changed_tree
+from carbonfleet.fleet.git import Tip, TipReader, changed_tree
 from carbonfleet.spoke.wanted import WantedSet, folder_of, read_folder
 from fixtures.fleet_values import NOON
 from fixtures.git_server import git

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from carbonfleet.fleet import FleetError, Repository, RepositoryInvalid
-from carbonfleet.fleet.branches import Branches
+from carbonfleet.fleet.review import Branches
 from fixtures.fleet_values import CLOCK, place, quick_settings
 from fixtures.git_server import GitServer, git
 

@@ -8,9 +8,8 @@ from typer.testing import CliRunner
 
 from carbonfleet.cli.fleet.review import app
 from carbonfleet.fleet import Repository
-from carbonfleet.fleet.branches import Branches, ReviewRefused, branch_of
-from carbonfleet.fleet.proposals import Limits, Reviews
-from carbonfleet.fleet.review import Propose, Stage
+from carbonfleet.fleet.review import Branches, Limits, ProposalStage, Propose, Reviews
+from carbonfleet.fleet.review.branches import ReviewRefused, branch_of
 from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
 
 HOUR = timedelta(hours=1)
@@ -36,7 +35,7 @@ def advance(reviews, *proposes, now=None):
 
 def test_a_proposal_is_one_branch_with_one_commit(reviews, git_server):
     [proposal] = advance(reviews, wanted())
-    assert proposal.stage is Stage.OPEN
+    assert proposal.stage is ProposalStage.OPEN
     assert git_server.git("rev-list", "--count", f"main..{proposal.branch}") == "1"
     assert git_server.git("diff", "--name-only", f"main...{proposal.branch}") == wanted().place.path
     assert wanted().place.path not in git_server.files()
@@ -51,8 +50,8 @@ def test_a_branchs_name_is_safe_and_short():
 def test_a_proposal_is_found_before_it_is_made_again(reviews, git_server, tmp_path):
     [first] = advance(reviews, wanted())
     anew = Reviews(Repository(quick_settings(git_server.url, tmp_path / "anew"), CLOCK))
-    [again] = advance(anew, wanted(digest="sha256:" + "9" * 64))
-    assert (again.stage, again.commit) == (Stage.OPEN, first.commit)
+    [again] = advance(anew, wanted(reason="Other"))
+    assert (again.stage, again.commit) == (ProposalStage.OPEN, first.commit)
 
 
 def test_other_commits_on_main_leave_a_proposal_alone(reviews, repository):
@@ -65,7 +64,7 @@ def test_other_commits_on_main_leave_a_proposal_alone(reviews, repository):
 def test_a_better_place_rewrites_the_hubs_own_commit(reviews, git_server):
     advance(reviews, wanted())
     [again] = advance(reviews, wanted(cluster="ca-qc-1"))
-    assert again.stage is Stage.OPEN
+    assert again.stage is ProposalStage.OPEN
     assert git_server.git("diff", "--name-only", f"main...{again.branch}") == "clusters/ca-qc-1/jobs/ml/llama.yaml"
     assert git_server.git("rev-list", "--count", f"main..{again.branch}") == "1"
 
@@ -78,7 +77,7 @@ def test_a_branch_that_a_person_pushed_to_is_not_touched(reviews, person, git_se
     person.run("push", "--quiet", "origin", f"HEAD:{first.branch}")
     head = git_server.git("rev-parse", first.branch)
     [again] = advance(reviews, wanted(cluster="ca-qc-1"))
-    assert again.stage is Stage.HUMAN_EDITED
+    assert again.stage is ProposalStage.HUMAN_EDITED
     reviews.advance([], CLOCK.now())
     assert git_server.git("rev-parse", first.branch) == head
 
@@ -90,7 +89,7 @@ def test_an_approved_proposal_is_merged_once_at_the_commit_that_was_seen(reviews
     assert git_server.git("log", "-1", "--format=%an|%P", "main").endswith(proposal.commit)
     assert set(repository.fetch().placements) == {uid_of("llama"), uid_of("qwen")}
     [after] = advance(reviews, wanted())
-    assert after.stage is Stage.MERGED
+    assert after.stage is ProposalStage.MERGED
 
 
 def test_a_merged_placement_is_known_as_the_hubs_own(reviews, repository, person):
@@ -100,7 +99,7 @@ def test_a_merged_placement_is_known_as_the_hubs_own(reviews, repository, person
     person.run("revert", "--no-edit", "-m", "1", "HEAD")
     person.push_head()
     [after] = advance(reviews, wanted())
-    assert (after.stage, after.reason) == (Stage.REFUSED, "RevertedByHuman")
+    assert (after.stage, after.reason) == (ProposalStage.REFUSED, "RevertedByHuman")
 
 
 def test_a_rejection_holds_for_the_generation(reviews, repository):
@@ -109,9 +108,9 @@ def test_a_rejection_holds_for_the_generation(reviews, repository):
     branches.reject(branches.read().branches[proposal.branch], PAT, "Too dear this month.")
     for attempt in (1, 2):
         [after] = advance(reviews, wanted(attempt=attempt))
-        assert (after.stage, after.message) == (Stage.REJECTED, "Pat Person: Too dear this month.")
+        assert (after.stage, after.message) == (ProposalStage.REJECTED, "Pat Person: Too dear this month.")
     [changed] = advance(reviews, wanted(generation=2, attempt=2))
-    assert changed.stage is Stage.OPEN
+    assert changed.stage is ProposalStage.OPEN
 
 
 def test_what_a_reviewer_did_not_see_is_not_merged(reviews, repository):
@@ -131,10 +130,10 @@ def test_a_proposal_whose_time_has_passed_is_superseded_and_made_anew(reviews, g
     [first] = advance(reviews, wanted())
     later = CLOCK.now() + 2 * HOUR
     [passed] = advance(reviews, wanted(), now=later)
-    assert passed.stage is Stage.SUPERSEDED
+    assert passed.stage is ProposalStage.SUPERSEDED
     assert first.branch not in git_server.git("branch", "--list", "carbon/*")
     [anew] = advance(reviews, replace(wanted(), expires_at=later + HOUR), now=later)
-    assert anew.stage is Stage.OPEN
+    assert anew.stage is ProposalStage.OPEN
 
 
 def test_policy_on_the_tip_stands_over_an_approval(reviews, repository, person):
@@ -144,7 +143,7 @@ def test_policy_on_the_tip_stands_over_an_approval(reviews, repository, person):
     with pytest.raises(ReviewRefused, match="allows clusters ca-qc-1"):
         Branches(repository).approve(proposal.branch, proposal.commit, PAT, CLOCK.now())
     [after] = advance(reviews, wanted())
-    assert (after.stage, after.reason) == (Stage.REFUSED, "ResidencyPolicy")
+    assert (after.stage, after.reason) == (ProposalStage.REFUSED, "ResidencyPolicy")
 
 
 def test_what_is_not_wanted_any_more_is_taken_back(reviews, git_server):
@@ -156,9 +155,9 @@ def test_what_is_not_wanted_any_more_is_taken_back(reviews, git_server):
 def test_noise_is_bounded(repository):
     reviews = Reviews(repository, limits=Limits(an_hour=3, at_once=2))
     stages = [proposal.stage for proposal in advance(reviews, *(wanted(f"job-{n}") for n in range(4)))]
-    assert stages.count(Stage.OPEN) <= 3
+    assert stages.count(ProposalStage.OPEN) <= 3
     held = advance(reviews, *(wanted(f"job-{n}") for n in range(4)))
-    assert {proposal.reason for proposal in held if proposal.stage is Stage.HELD} == {"TooManyProposals"}
+    assert {proposal.reason for proposal in held if proposal.stage is ProposalStage.HELD} == {"TooManyProposals"}
 
 
 def run(git_server, *arguments):
@@ -184,7 +183,7 @@ def test_people_reject_from_the_command_line(reviews, git_server):
     advance(reviews, wanted())
     assert run(git_server, "reject", "ml.llama", "--why", "Not now.").exit_code == 0
     [after] = advance(reviews, wanted())
-    assert (after.stage, after.message) == (Stage.REJECTED, "Pat Person: Not now.")
+    assert (after.stage, after.message) == (ProposalStage.REJECTED, "Pat Person: Not now.")
     assert "No proposal is open" in run(git_server, "list").output
 
 

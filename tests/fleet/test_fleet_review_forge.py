@@ -8,12 +8,11 @@ from typer.testing import CliRunner
 
 from carbonfleet.cli.fleet.review import app
 from carbonfleet.fleet import Repository
-from carbonfleet.fleet.forge_http import ForgeSettings
-from carbonfleet.fleet.gitea import Gitea
-from carbonfleet.fleet.github import GitHub
-from carbonfleet.fleet.gitlab import GitLab
-from carbonfleet.fleet.proposals import Reviews
-from carbonfleet.fleet.review import FRESH_CHECK, HUMAN_EDITED, SUPERSEDED, Propose, Stage
+from carbonfleet.fleet.review import ForgeSettings, ProposalStage, Propose, Reviews
+from carbonfleet.fleet.review.forges.gitea import Gitea
+from carbonfleet.fleet.review.forges.github import GitHub
+from carbonfleet.fleet.review.forges.gitlab import GitLab
+from carbonfleet.fleet.review.pull_requests import FRESH_CHECK, HUMAN_EDITED, SUPERSEDED
 from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
 from fixtures.forge_server import ForgeServer, Injected
 
@@ -51,7 +50,11 @@ def advance(reviews, propose=WANTED, now=NOW):
 def test_a_proposal_becomes_one_request_that_explains_itself(start, forge_server):
     proposal = advance(start())
     [pull] = forge_server.pulls
-    assert (proposal.stage, pull.title, pull.labels) == (Stage.OPEN, "Place ml/llama on no-osl-1", ["carbon/placement"])
+    assert (proposal.stage, pull.title, pull.labels) == (
+        ProposalStage.OPEN,
+        "Place ml/llama on no-osl-1",
+        ["carbon/placement"],
+    )
     assert "| no-osl-1 | Chosen |" in pull.body
     assert "```yaml carbon-placement" in pull.body
     assert str(pull.number) in proposal.url
@@ -64,15 +67,15 @@ def test_a_proposal_becomes_one_request_that_explains_itself(start, forge_server
 def test_a_hub_killed_after_the_request_was_made_makes_no_second(start, forge_server):
     advance(start())
     again = advance(start("restarted"), replace(WANTED, place=place("llama", reason="Other")))
-    assert (again.stage, forge_server.created) == (Stage.OPEN, 1)
+    assert (again.stage, forge_server.created) == (ProposalStage.OPEN, 1)
 
 
 def test_a_hub_killed_between_branch_and_request_makes_the_request(start, forge_server):
     forge_server.choose = lambda method, _path: Injected(500) if method == "POST" else None
     reviews = start()
-    assert advance(reviews).stage is Stage.HELD
+    assert advance(reviews).stage is ProposalStage.HELD
     forge_server.choose = lambda _method, _path: None
-    assert advance(start("restarted")).stage is Stage.OPEN
+    assert advance(start("restarted")).stage is ProposalStage.OPEN
     assert forge_server.created == 1
 
 
@@ -82,8 +85,8 @@ def test_a_request_made_though_the_answer_was_lost_is_adopted(start, forge_serve
         lost.pop() if method == "POST" and path.endswith(("/pulls", "/merge_requests")) and lost else None
     )
     reviews = start()
-    assert advance(reviews).stage is Stage.HELD
-    assert advance(reviews, now=NOW + MINUTE).stage is Stage.OPEN
+    assert advance(reviews).stage is ProposalStage.HELD
+    assert advance(reviews, now=NOW + MINUTE).stage is ProposalStage.OPEN
     assert forge_server.created == 1
 
 
@@ -91,11 +94,11 @@ def test_closing_is_a_no_that_sticks(start, forge_server, git_server):
     reviews = start()
     first = advance(reviews)
     forge_server.close(forge_server.pulls[0])
-    assert advance(reviews, now=NOW + MINUTE).stage is Stage.REJECTED
+    assert advance(reviews, now=NOW + MINUTE).stage is ProposalStage.REJECTED
     assert git_server.git("branch", "--list", first.branch) == ""
     for attempt in (1, 2):
         retried = replace(WANTED, place=place("llama", attempt=attempt))
-        assert advance(start(f"restarted-{attempt}"), retried, NOW + MINUTE).stage is Stage.REJECTED
+        assert advance(start(f"restarted-{attempt}"), retried, NOW + MINUTE).stage is ProposalStage.REJECTED
     assert forge_server.created == 1
 
 
@@ -103,7 +106,7 @@ def test_closing_and_deleting_the_branch_is_a_no_as_well(start, forge_server, gi
     first = advance(start())
     forge_server.close(forge_server.pulls[0])
     git_server.git("update-ref", "-d", f"refs/heads/{first.branch}")
-    assert advance(start("restarted"), now=NOW + MINUTE).stage is Stage.REJECTED
+    assert advance(start("restarted"), now=NOW + MINUTE).stage is ProposalStage.REJECTED
     assert forge_server.created == 1
 
 
@@ -111,7 +114,7 @@ def test_a_persons_merge_is_seen_on_the_main_branch(start, forge_server, reposit
     reviews = start()
     advance(reviews)
     forge_server.do_merge(forge_server.pulls[0])
-    assert advance(reviews, now=NOW + MINUTE).stage is Stage.MERGED
+    assert advance(reviews, now=NOW + MINUTE).stage is ProposalStage.MERGED
     assert set(repository.fetch().placements) == {uid_of("llama")}
 
 
@@ -149,7 +152,7 @@ def test_the_forge_s_no_is_people_s_answer(start, forge_server, approve):
 def test_a_hub_killed_after_the_merge_finds_it(start, forge_server, approve):
     proposal = advance(start())
     approve(proposal)
-    assert advance(start("restarted"), now=NOW + MINUTE).stage is Stage.MERGED
+    assert advance(start("restarted"), now=NOW + MINUTE).stage is ProposalStage.MERGED
     assert (forge_server.created, forge_server.merges) == (1, 1)
 
 
@@ -178,13 +181,13 @@ def test_a_passed_window_fails_fresh_closes_once_and_is_proposed_anew(start, for
     reviews = start()
     first = advance(reviews)
     later = NOW + 2 * HOUR
-    assert advance(reviews, now=later).stage is Stage.SUPERSEDED
+    assert advance(reviews, now=later).stage is ProposalStage.SUPERSEDED
     [pull] = forge_server.pulls
     assert forge_server.statuses[first.commit, FRESH_CHECK] in {"failure", "failed"}
     assert (pull.state, pull.said) == ("closed", ["Superseded: the hours it was made for have passed."])
     assert SUPERSEDED in pull.labels
     anew = advance(start("restarted"), replace(WANTED, expires_at=later + HOUR), later)
-    assert (anew.stage, forge_server.created) == (Stage.OPEN, 2)
+    assert (anew.stage, forge_server.created) == (ProposalStage.OPEN, 2)
 
 
 def test_a_branch_that_a_person_pushed_to_is_labelled_and_left_alone(start, forge_server, git_server, person):
@@ -195,7 +198,7 @@ def test_a_branch_that_a_person_pushed_to_is_labelled_and_left_alone(start, forg
     person.run("commit", "--quiet", "--allow-empty", "-m", "Look here")
     person.run("push", "--quiet", "origin", f"HEAD:{first.branch}")
     later = advance(reviews, replace(WANTED, place=place("llama", "ca-qc-1")), NOW + MINUTE)
-    assert later.stage is Stage.HUMAN_EDITED
+    assert later.stage is ProposalStage.HUMAN_EDITED
     assert HUMAN_EDITED in forge_server.pulls[0].labels
     assert git_server.git("log", "-1", "--format=%s", first.branch) == "Look here"
 
@@ -204,12 +207,12 @@ def test_a_forge_that_is_down_for_an_hour_loses_nothing_and_is_not_stormed(start
     forge_server.choose = lambda _method, _path: Injected(503)
     reviews = start()
     stages = {advance(reviews, replace(WANTED, expires_at=NOW + 9 * HOUR), NOW + n * MINUTE).stage for n in range(10)}
-    assert stages == {Stage.HELD}
+    assert stages == {ProposalStage.HELD}
     # Each cycle asks a few times and gives up until the next.
     assert len(forge_server.requests) <= 10 * 4
     forge_server.choose = lambda _method, _path: None
     found = advance(reviews, replace(WANTED, expires_at=NOW + 9 * HOUR), NOW + HOUR)
-    assert (found.stage, forge_server.created) == (Stage.OPEN, 1)
+    assert (found.stage, forge_server.created) == (ProposalStage.OPEN, 1)
 
 
 def test_a_forge_that_wants_us_to_wait_is_not_asked_until_then(start, forge_server):
@@ -220,7 +223,7 @@ def test_a_forge_that_wants_us_to_wait_is_not_asked_until_then(start, forge_serv
     forge_server.choose = lambda _method, _path: None
     assert advance(reviews, now=NOW + MINUTE).reason == "ForgeRateLimited"
     assert forge_server.requests == []
-    assert advance(reviews, now=NOW + 3 * MINUTE).stage is Stage.OPEN
+    assert advance(reviews, now=NOW + 3 * MINUTE).stage is ProposalStage.OPEN
 
 
 def test_an_unwanted_request_is_closed_once_the_forge_is_back(start, forge_server):
@@ -253,9 +256,9 @@ def test_a_webhook_only_hastens_what_polling_finds(start, forge_server):
     reviews = start()
     advance(reviews)
     forge_server.close(forge_server.pulls[0])
-    assert advance(reviews, now=NOW + timedelta(seconds=1)).stage is Stage.OPEN
+    assert advance(reviews, now=NOW + timedelta(seconds=1)).stage is ProposalStage.OPEN
     hinted = reviews.advance([WANTED], NOW + timedelta(seconds=2), hint=True)[WANTED.place.id]
-    assert hinted.stage is Stage.REJECTED
+    assert hinted.stage is ProposalStage.REJECTED
 
 
 def test_what_is_not_wanted_any_more_is_closed_with_a_word(start, forge_server, git_server):

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from carbonfleet.fleet import Repository, RepositoryInvalid
-from carbonfleet.fleet.openpgp import keyring
+from carbonfleet.fleet.git import keyring
 from fixtures.fleet_values import CLOCK, place, quick_settings
 from fixtures.openpgp_keys import OWNER, make_openpgp_key
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from carbonfleet.fleet import Repository
 from carbonfleet.fleet.check import read_checkout, read_files
-from carbonfleet.fleet.layout import meant_root
+from carbonfleet.fleet.manifests import meant_root
 from carbonfleet.spoke.wanted import folder_of, read_folder
 from fixtures.fleet_values import place
 from fixtures.odd_yaml import fleet_files

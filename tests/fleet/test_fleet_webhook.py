@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from carbonfleet.fleet.webhook import ForgeKind, Verdict, Webhooks
+from carbonfleet.fleet.review import ForgeKind, Verdict, Webhooks
 from fixtures.fleet_values import NOON
 
 BODY = b'{"action": "closed", "number": 1}'

@@ -21,7 +21,7 @@ from fake_electricitymaps import TOKEN, FakeElectricityMaps, hour_of
 from carbonfleet.api.job_status import Phase
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.api.workload import Workload
-from carbonfleet.fleet.workload import config_of
+from carbonfleet.fleet.manifests.workload import config_of
 from fixtures.grid import Grid, write_settings
 from fixtures.hub_process import GRAMS, ROOT, House, clock_of, condition, open_house
 from fixtures.kubeapi_server import eventually

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.fleet import Placement, Stood, Tip, object_name, placement_id
-from carbonfleet.fleet.placements import NO_PLACEMENTS
+from carbonfleet.fleet.manifests import NO_PLACEMENTS
 from carbonfleet.hub.observe.job_state import Views
 from carbonfleet.hub.observe.observation import Scene
 from carbonfleet.hub.observe.placed import PlacedInGit

@@ -10,8 +10,7 @@ import pytest
 from carbonfleet.api.job_status import Phase
 from carbonfleet.api.spoke import SpokeStatus
 from carbonfleet.api.wire import ANNOTATION
-from carbonfleet.fleet.layout import object_name, placement_id
-from carbonfleet.fleet.manifest import NO_DIGEST, parse_move, sealed
+from carbonfleet.fleet.manifests import NO_DIGEST, object_name, parse_move, placement_id, sealed
 from carbonfleet.hub import cycle
 from carbonfleet.kube import ours
 from carbonfleet.spoke import HubLink

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from carbonfleet.fleet.webhook import ForgeKind
+from carbonfleet.fleet.review import ForgeKind
 from carbonfleet.hub.webhook_listener import MOST_AT_ONCE, PATH, Listener, listen
 from carbonfleet.local.ports import free_port
 from fixtures.fleet_values import NOON

@@ -6,7 +6,7 @@ import pytest
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job_status import Phase
-from carbonfleet.fleet.branches import Branches
+from carbonfleet.fleet.review import Branches
 from fixtures.asked_moves import SHARED
 from fixtures.hand_house import HOUR, HandHouse, open_hand_house
 from fixtures.hub_process import GRAMS, START, condition

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from carbonfleet.cli.files.policy import app as policy_app
 from carbonfleet.fleet import Committed, Place, Repository, render
-from carbonfleet.fleet.declared import read_policies
+from carbonfleet.fleet.git.declared import read_policies
 from carbonfleet.hub import admission
 from carbonfleet.placement import plan
 from carbonfleet.placement.decision import Outcome

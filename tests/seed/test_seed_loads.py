@@ -9,7 +9,8 @@ from jsonschema import Draft202012Validator
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import CarbonTrainingJob
-from carbonfleet.fleet.declared import read_cluster, read_policies
+from carbonfleet.fleet.git import read_cluster
+from carbonfleet.fleet.git.declared import read_policies
 from carbonfleet.placement.policy import residency_verdict
 from carbonfleet.placement.snapshot import PolicySet
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
-from carbonfleet.fleet.manifest import Placement
+from carbonfleet.fleet.manifests import Placement
 from carbonfleet.spoke.attempt_state import KnownAttempt
 from carbonfleet.spoke.runtimes import Run
 from carbonfleet.spoke.wanted import Wanted

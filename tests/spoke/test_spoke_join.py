@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from carbonfleet.fleet.declared import read_cluster
+from carbonfleet.fleet.git import read_cluster
 from carbonfleet.spoke.join import cluster_file, join_text
 
 FILLED = {"<europe-north1>": "europe-north1", "<NO-NO1>": "NO-NO1", "<EEA>": "EEA"}

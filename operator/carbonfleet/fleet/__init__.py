@@ -8,8 +8,19 @@ from carbonfleet.fleet.errors import (
     RepositoryInvalid,
     RepositoryUnreachable,
 )
-from carbonfleet.fleet.history import Stood, Vanished
-from carbonfleet.fleet.intents import (
+from carbonfleet.fleet.git import Tip
+from carbonfleet.fleet.manifests import (
+    Placement,
+    PlacementInvalid,
+    decision_in,
+    manifests,
+    object_name,
+    parse,
+    placement_id,
+    render,
+    spec_digest,
+)
+from carbonfleet.fleet.publish import (
     AlreadyThere,
     Ask,
     Committed,
@@ -19,24 +30,14 @@ from carbonfleet.fleet.intents import (
     Published,
     Refused,
     Remove,
+    Repository,
     Result,
+    Stood,
     Suspend,
+    Vanished,
 )
-from carbonfleet.fleet.layout import object_name, placement_id
-from carbonfleet.fleet.manifest import (
-    Placement,
-    PlacementInvalid,
-    decision_in,
-    manifests,
-    parse,
-    render,
-    spec_digest,
-)
-from carbonfleet.fleet.proposals import Limits, Reviews
-from carbonfleet.fleet.repository import Repository
-from carbonfleet.fleet.review import Forge, Proposal, Propose, Stage
+from carbonfleet.fleet.review import Forge, Limits, Proposal, ProposalStage, Propose, Reviews
 from carbonfleet.fleet.settings import Backoff, RepositorySettings
-from carbonfleet.fleet.tip import Tip
 
 __all__ = [
     "AccessDenied",
@@ -53,6 +54,7 @@ __all__ = [
     "Placement",
     "PlacementInvalid",
     "Proposal",
+    "ProposalStage",
     "Propose",
     "Published",
     "PushContended",
@@ -65,7 +67,6 @@ __all__ = [
     "RepositoryUnreachable",
     "Result",
     "Reviews",
-    "Stage",
     "Stood",
     "Suspend",
     "Tip",

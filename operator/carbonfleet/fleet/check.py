@@ -10,22 +10,24 @@ from pathlib import Path
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import LABEL
-from carbonfleet.fleet.declared import digest_of, only_read, read_cluster, read_policy_files
-from carbonfleet.fleet.fields import line_of
-from carbonfleet.fleet.layout import (
+from carbonfleet.fleet.git import Files, digest_of, only_read, read_cluster, read_policy_files
+from carbonfleet.fleet.manifests import (
     CLUSTER_FILE,
     CLUSTERS,
     JOBS,
     MOVES,
     POLICIES,
     SERVING,
+    Placement,
+    PlacementInvalid,
     cluster_path,
     is_policy_path,
+    line_of,
     meant_root,
+    parse,
+    parse_move,
 )
-from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse, parse_move
 from carbonfleet.fleet.serving import ServingInvalid, read_serving
-from carbonfleet.fleet.trees import Files
 from carbonfleet.placement.policy import Ruling, applicable, residency_verdict
 from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.yaml_reader import MOST_BYTES, FileInvalid, FileProblem

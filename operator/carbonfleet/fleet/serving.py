@@ -12,12 +12,22 @@ from typing import Any, Final
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import ANNOTATION, LABEL
-from carbonfleet.fleet.layout import SERVING, read_serving_path, serving_path
-from carbonfleet.fleet.manifest import CPUS_PER_GPU, MEMORY_GIB_PER_GPU, MOST_GPUS, NO_DIGEST, sealed, was_edited
-from carbonfleet.fleet.repository import Repository
-from carbonfleet.fleet.template import Block, Template
-from carbonfleet.fleet.tip import Tip
-from carbonfleet.fleet.workload import SPOKE_STORE
+from carbonfleet.fleet.git import Tip
+from carbonfleet.fleet.manifests import (
+    CPUS_PER_GPU,
+    MEMORY_GIB_PER_GPU,
+    MOST_GPUS,
+    NO_DIGEST,
+    SERVING,
+    SPOKE_STORE,
+    Block,
+    Template,
+    read_serving_path,
+    sealed,
+    serving_path,
+    was_edited,
+)
+from carbonfleet.fleet.publish import Repository
 from carbonfleet.placement.policy import residency_verdict
 from carbonfleet.yaml_reader import Document, FileInvalid, FileProblem, blaming, read_documents
 
@@ -178,15 +188,15 @@ def publish_serving(
     Raises ServingRefused, or FleetError as `Repository.publish` does. A file that a person edited stays,
     unless `replace`.
     """
-    content, bench = render_serving(serving), repository.bench
+    content, session = render_serving(serving), repository.session
 
     def work(_attempt: int) -> Written:
-        bench.fetch()
-        check_allowed(serving, bench.tip, replace=replace)
-        commit = bench.commit([bench.head.id], {serving.path: content}, _message(serving), author)
+        session.fetch()
+        check_allowed(serving, session.tip, replace=replace)
+        commit = session.commit([session.head.id], {serving.path: content}, _message(serving), author)
         if commit is None:
             return Written(serving.path, "")
-        bench.push(commit)
+        session.push(commit)
         return Written(serving.path, str(commit))
 
     return repository.retrying(work)

@@ -8,9 +8,7 @@ from typing import Annotated, Final, Self
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from carbonfleet.fleet import Backoff, Forge, RepositorySettings
-from carbonfleet.fleet.forge_http import ForgeSettings
-from carbonfleet.fleet.forges import open_forge
-from carbonfleet.fleet.webhook import ForgeKind
+from carbonfleet.fleet.review import ForgeKind, ForgeSettings, open_forge
 from carbonfleet.placement.assumptions import DEFAULTS
 from carbonfleet.settings import INTERNAL, Settings
 

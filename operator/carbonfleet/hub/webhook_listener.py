@@ -11,7 +11,7 @@ from pathlib import Path
 from socketserver import BaseRequestHandler
 from typing import Any, Final
 
-from carbonfleet.fleet.webhook import MOST_BYTES, ForgeKind, Verdict, Webhooks
+from carbonfleet.fleet.review import MOST_BYTES, ForgeKind, Verdict, Webhooks
 
 PATH: Final = "/webhook"
 MOST_AT_ONCE: Final = 8

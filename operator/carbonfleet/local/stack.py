@@ -20,7 +20,7 @@ import yaml
 
 from carbonfleet.clock import VARIABLE as CLOCK_VARIABLE
 from carbonfleet.clock import Clock
-from carbonfleet.fleet.declared import read_cluster
+from carbonfleet.fleet.git import read_cluster
 from carbonfleet.kube import Kube, KubeError, ours, path
 from carbonfleet.local import git_daemon
 from carbonfleet.local.child import Child, ChildError

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.report import AttemptPhase
-from carbonfleet.fleet.manifest import Placement
+from carbonfleet.fleet.manifests import Placement
 from carbonfleet.spoke.attempt_state import AttemptStatus
 from carbonfleet.spoke.errors import AllowListError
 from carbonfleet.yaml_reader import read_document

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from carbonfleet.api import CarbonTrainingJob
+from carbonfleet.fleet.manifests import output_of
 from carbonfleet.fleet.serving import VLLM_IMAGE, Adapter, Serving
-from carbonfleet.fleet.workload import output_of
 from carbonfleet.sweep.error import SweepError
 from carbonfleet.sweep.standing import leaderboard
 

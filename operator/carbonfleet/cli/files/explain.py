@@ -52,7 +52,7 @@ def explain(
 
 
 def _proposed(text: str) -> "DecisionRecord":
-    from carbonfleet.fleet.proposal_text import decision_of
+    from carbonfleet.fleet.review import decision_of
 
     record = decision_of(text)
     if record is None:

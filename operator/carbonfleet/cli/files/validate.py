@@ -41,7 +41,7 @@ def _checked(path: Path) -> list[tuple[str, list[str]]]:
 
 
 def _file_problems(path: Path) -> list[str]:
-    from carbonfleet.fleet.declared import read_cluster, read_policy_files
+    from carbonfleet.fleet.git import read_cluster, read_policy_files
     from carbonfleet.yaml_reader import FileInvalid, read_document
 
     try:

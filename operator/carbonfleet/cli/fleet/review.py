@@ -10,8 +10,7 @@ import typer
 from carbonfleet.cli.console import person
 
 if TYPE_CHECKING:
-    from carbonfleet.fleet.branches import Branch, Branches
-    from carbonfleet.fleet.review import Forge
+    from carbonfleet.fleet.review import Branch, Branches, Forge
 
 app = typer.Typer(no_args_is_help=True, help="Proposed placements and moves.")
 
@@ -56,7 +55,7 @@ def show_all(
     from rich.table import Table
 
     from carbonfleet.api.wire import format_time
-    from carbonfleet.fleet.proposal_text import record_in
+    from carbonfleet.fleet.review import record_in
 
     table = Table("Proposal", "Job", "Cluster", "Start", "gCO2e", "USD", "Good until")
     with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file) as branches:
@@ -85,7 +84,7 @@ def show(
     ca_file: Authority = None,
 ) -> None:
     """Show one proposal: why there and then, and the file to be written."""
-    from carbonfleet.fleet.proposal_text import body_of, title_of
+    from carbonfleet.fleet.review import body_of, title_of
 
     with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file) as branches:
         branch = _one(branches, proposal)
@@ -112,7 +111,7 @@ def approve(
 ) -> None:
     """Merge a proposal, if policy and time still allow it: on the forge, where there is one, or else in Git."""
     from carbonfleet.clock import Clock
-    from carbonfleet.fleet.approval import merge_on_forge
+    from carbonfleet.fleet.review import merge_on_forge
 
     with _branches(
         fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file, signing_key
@@ -148,9 +147,7 @@ def reject(
 
 
 def _open_forge(kind: str, api: str, repository: str, token: Path | None, base: str, authority: Path | None) -> "Forge":
-    from carbonfleet.fleet.forge_http import ForgeSettings
-    from carbonfleet.fleet.forges import open_forge
-    from carbonfleet.fleet.webhook import ForgeKind
+    from carbonfleet.fleet.review import ForgeKind, ForgeSettings, open_forge
 
     if kind not in set(ForgeKind):
         raise ValueError(f"there is no forge {kind}: write {', '.join(ForgeKind)}")
@@ -176,9 +173,9 @@ def _branches(
 
     from carbonfleet.cli.console import fail
     from carbonfleet.clock import Clock
-    from carbonfleet.fleet.branches import Branches
     from carbonfleet.fleet.errors import FleetError
-    from carbonfleet.fleet.repository import Repository
+    from carbonfleet.fleet.publish import Repository
+    from carbonfleet.fleet.review import Branches
     from carbonfleet.fleet.settings import Backoff, RepositorySettings
 
     with TemporaryDirectory(prefix="carbonfleet-review-") as folder:

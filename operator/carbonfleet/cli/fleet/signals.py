@@ -112,7 +112,7 @@ def _zones(named: Sequence[str] | None, clusters: Sequence["ClusterFacts"]) -> l
 
 def _clusters(fleet: Path) -> "Sequence[ClusterFacts]":
     """The clusters that can be read; the others are named, and left out."""
-    from carbonfleet.fleet.declared import read_cluster
+    from carbonfleet.fleet.git import read_cluster
 
     found = []
     for path in sorted(fleet.glob("clusters/*/cluster.yaml")):

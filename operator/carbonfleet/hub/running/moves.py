@@ -7,7 +7,7 @@ from typing import Final
 
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet import FleetError, Lapse, Place, Placement, Proposal, Propose
-from carbonfleet.fleet.review import Stage as ReviewStage
+from carbonfleet.fleet.review import ProposalStage as ReviewStage
 from carbonfleet.hub.observe.job_state import JobView, Stage
 from carbonfleet.hub.observe.observation import Agreed, Scene
 from carbonfleet.hub.planning import Planned

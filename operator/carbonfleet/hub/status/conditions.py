@@ -7,7 +7,7 @@ from typing import Final
 from carbonfleet.api.condition import Condition, ConditionStatus
 from carbonfleet.api.job_status import JobStatus, Phase
 from carbonfleet.api.report import AttemptPhase
-from carbonfleet.fleet.review import Stage as ReviewStage
+from carbonfleet.fleet.review import ProposalStage as ReviewStage
 from carbonfleet.hub.status.status_inputs import (
     LONGEST_TROUBLE,
     MERGED_LATE,

@@ -12,7 +12,7 @@ from carbonfleet.api.job_status import (
 )
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.api.wire import ANNOTATION
-from carbonfleet.fleet.review import Stage as ReviewStage
+from carbonfleet.fleet.review import ProposalStage as ReviewStage
 from carbonfleet.hub.observe.job_state import JobView, Stage, ended_phase, may_try_again
 from carbonfleet.hub.running.turns import pauses_used
 from carbonfleet.hub.status.conditions import conditions_of

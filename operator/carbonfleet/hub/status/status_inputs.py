@@ -8,7 +8,7 @@ from carbonfleet.api.job_status import DecisionRecord, Figures, Phase
 from carbonfleet.api.report import ReportSpec, stints_of
 from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.fleet import Proposal, object_name
-from carbonfleet.fleet.review import Stage as ReviewStage
+from carbonfleet.fleet.review import ProposalStage as ReviewStage
 from carbonfleet.hub.observe.job_state import JobView, Stage, may_try_again
 from carbonfleet.hub.running.turns import reserved_until
 from carbonfleet.placement.phrase import LONGEST_SUMMARY, grams, number, saving, shortened, time, until

@@ -9,10 +9,18 @@ from pydantic import ValidationError
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
-from carbonfleet.fleet.layout import LONGEST_OBJECT_NAME, is_label, read_job_path, why_unread
-from carbonfleet.fleet.manifest import Placement, PlacementInvalid, manifests, parse
+from carbonfleet.fleet.git import Files
+from carbonfleet.fleet.manifests import (
+    LONGEST_OBJECT_NAME,
+    Placement,
+    PlacementInvalid,
+    is_label,
+    manifests,
+    parse,
+    read_job_path,
+    why_unread,
+)
 from carbonfleet.fleet.serving import read_serving
-from carbonfleet.fleet.trees import Files
 from carbonfleet.yaml_reader import FileInvalid, FileProblem, blaming
 
 TRAINING_VARIABLES: Final = ("LORA_CONFIG", "LORA_OUTPUT", "LORA_ATTEMPT")

@@ -8,11 +8,10 @@ from typing import Final, Protocol
 
 from carbonfleet.clock import Clock
 from carbonfleet.fleet.errors import FleetError
-from carbonfleet.fleet.layout import CLUSTERS, JOBS, cluster_path
-from carbonfleet.fleet.openpgp import holds_openpgp, keyring
-from carbonfleet.fleet.repository import Repository
+from carbonfleet.fleet.git import Tip, holds_openpgp, keyring
+from carbonfleet.fleet.manifests import CLUSTERS, JOBS, cluster_path
+from carbonfleet.fleet.publish import Repository
 from carbonfleet.fleet.settings import RepositorySettings
-from carbonfleet.fleet.tip import Tip
 from carbonfleet.spoke.errors import SyncError
 from carbonfleet.spoke.wanted.folder import Folder
 

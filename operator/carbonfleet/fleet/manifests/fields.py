@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from carbonfleet.fleet.layout import check_uid, is_label
+from carbonfleet.fleet.manifests.layout import check_uid, is_label
 from carbonfleet.yaml_reader import FileInvalid, FileProblem
 
 Value = TypeVar("Value")

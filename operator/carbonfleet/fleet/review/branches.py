@@ -10,16 +10,10 @@ import pygit2
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet.errors import Failure, FleetError
-from carbonfleet.fleet.intents import Refused
-from carbonfleet.fleet.layout import MOVES
-from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse, parse_move
-from carbonfleet.fleet.message import FROM, Change, changes_in, compose
-from carbonfleet.fleet.repository import Repository
-from carbonfleet.fleet.review import Propose
-from carbonfleet.fleet.tip import Tip
-from carbonfleet.fleet.transport import TransportFailure
-from carbonfleet.fleet.trees import blob
-from carbonfleet.fleet.workbench import NO_CHANGES
+from carbonfleet.fleet.git import Tip, TransportFailure, blob
+from carbonfleet.fleet.manifests import MOVES, Placement, PlacementInvalid, parse, parse_move
+from carbonfleet.fleet.publish import FROM, NO_CHANGES, Change, Refused, Repository, changes_in, compose
+from carbonfleet.fleet.review.pull_requests import Propose
 from carbonfleet.placement.policy import residency_verdict
 
 OPEN = "carbon"
@@ -76,23 +70,23 @@ class Branches:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._bench = repository.bench
+        self._session = repository.session
 
     def read(self) -> Proposals:
         """Every proposal as it is on the server now."""
 
         def work(_attempt: int) -> Proposals:
-            self._bench.fetch((OPEN, REJECTED))
+            self._session.fetch((OPEN, REJECTED))
             branches = {name: self._branch(name, commit) for name, commit in self._refs(OPEN)}
             rejected = dict(found for _name, commit in self._refs(REJECTED) for found in self._rejection(commit))
-            return Proposals(self._bench.tip, branches, rejected)
+            return Proposals(self._session.tip, branches, rejected)
 
         return self._repository.retrying(work)
 
     def refusal(self, wanted: Propose) -> Refused | None:
         """Why the placement, or the move, may not be on the tip as it is now; None where it may."""
-        with self._bench.lock:
-            result = self._bench.prepare([wanted.intent]).results.get(wanted.intent.id)
+        with self._session.lock:
+            result = self._session.prepare([wanted.intent]).results.get(wanted.intent.id)
         return result if isinstance(result, Refused) else None
 
     def propose(self, wanted: Propose, present: Branch | None) -> Branch | Refused | None:
@@ -102,12 +96,12 @@ class Branches:
         """
 
         def work(_attempt: int) -> Branch | Refused | None:
-            batch = self._bench.prepare([wanted.intent])
+            batch = self._session.prepare([wanted.intent])
             refusal = batch.results.get(wanted.place.id)
             if refusal is not None:
                 return refusal if isinstance(refusal, Refused) else None
-            message = compose(batch.accepted, self._bench.tip.policies.digest)
-            commit = self._bench.commit([self._bench.head.id], batch.changes, message)
+            message = compose(batch.accepted, self._session.tip.policies.digest)
+            commit = self._session.commit([self._session.head.id], batch.changes, message)
             expected = pygit2.Oid(hex=present.head) if present else None
             return self._write(branch_of(wanted), commit, expected)
 
@@ -125,10 +119,10 @@ class Branches:
 
         def work(_attempt: int) -> None:
             head = pygit2.Oid(hex=branch.head)
-            commit = self._bench.commit([head], NO_CHANGES, f"Reject {branch.name}\n\n{why}\n", person)
+            commit = self._session.commit([head], NO_CHANGES, f"Reject {branch.name}\n\n{why}\n", person)
             aside = branch.name.replace(f"{OPEN}/", f"{REJECTED}/", 1)
             try:
-                self._bench.push_branch(aside, commit, None)
+                self._session.push_branch(aside, commit, None)
             except TransportFailure as failure:
                 if failure.failure is not Failure.MOVED:
                     raise
@@ -145,11 +139,11 @@ class Branches:
 
         def work(_attempt: int) -> str:
             branch, placement = self._fit_to_merge(name, head, now)
-            parents = [self._bench.head.id, pygit2.Oid(hex=head)]
+            parents = [self._session.head.id, pygit2.Oid(hex=head)]
             message = f"Merge {name}\n\nApproved by {person[0]}.\n"
-            commit = self._bench.commit(parents, {placement.path: branch.content}, message, person)
+            commit = self._session.commit(parents, {placement.path: branch.content}, message, person)
             assert commit is not None, "a merge always is a commit"  # noqa: S101
-            self._bench.push(commit)
+            self._session.push(commit)
             self._delete(name, parents[1])
             return str(commit)
 
@@ -160,11 +154,11 @@ class Branches:
         self._repository.retrying(lambda _attempt: self._fit_to_merge(name, head, now))
 
     def _fit_to_merge(self, name: str, head: str, now: datetime) -> tuple[Branch, Placement]:
-        self._bench.fetch((OPEN, REJECTED))
+        self._session.fetch((OPEN, REJECTED))
         branch = {n: self._branch(n, commit) for n, commit in self._refs(OPEN)}.get(name)
         if branch is None or branch.head != head:
             raise ReviewRefused(f"{name} is not at {head[:10]} any more: look at it again")
-        placement, tip = branch.placement, self._bench.tip
+        placement, tip = branch.placement, self._session.tip
         if placement is None:
             raise ReviewRefused(f"{branch.name} holds no placement that can be read")
         if branch.expires_at is not None and now >= branch.expires_at:
@@ -187,19 +181,19 @@ class Branches:
 
     def _refs(self, prefix: str) -> list[tuple[str, pygit2.Commit]]:
         start = f"refs/remotes/origin/{prefix}/"
-        names = sorted(ref for ref in self._bench.git.references if ref.startswith(start))
+        names = sorted(ref for ref in self._session.git.references if ref.startswith(start))
         return [
-            (f"{prefix}/{ref.removeprefix(start)}", self._bench.git.references[ref].peel(pygit2.Commit))
+            (f"{prefix}/{ref.removeprefix(start)}", self._session.git.references[ref].peel(pygit2.Commit))
             for ref in names
         ]
 
     def _branch(self, name: str, commit: pygit2.Commit) -> Branch:
-        git, main = self._bench.git, self._bench.head.id
+        git, main = self._session.git, self._session.head.id
         base = git.merge_base(commit.id, main)
         changes = tuple(changes_in(commit.message))
         alone = [parent.id for parent in commit.parents] == [base] or commit.id == base
         # Who amends a commit keeps its author and becomes its committer.
-        people = {commit.author.email, commit.committer.email} - {self._bench.settings.author_email}
+        people = {commit.author.email, commit.committer.email} - {self._session.settings.author_email}
         ours = alone and not people and len(changes) == 1
         change = next((c for parent in (commit, *commit.parents) for c in changes_in(parent.message)), None)
         placement, content = self._placement(commit, change)
@@ -239,16 +233,16 @@ class Branches:
         if commit is None:
             return None
         try:
-            self._bench.push_branch(name, commit, expected)
+            self._session.push_branch(name, commit, expected)
         except TransportFailure as failure:
             if failure.failure is Failure.MOVED:
                 return None
             raise
-        return self._branch(name, self._bench.git[commit].peel(pygit2.Commit))
+        return self._branch(name, self._session.git[commit].peel(pygit2.Commit))
 
     def _delete(self, name: str, expected: pygit2.Oid) -> bool:
         try:
-            self._bench.push_branch(name, None, expected)
+            self._session.push_branch(name, None, expected)
         except TransportFailure as failure:
             if failure.failure is Failure.MOVED:
                 return False

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from carbonfleet.fleet.review import COMMENT_MARK, ForgeDenied, ForgeError, ForgeRateLimited
+from carbonfleet.fleet.review.pull_requests import COMMENT_MARK, ForgeDenied, ForgeError, ForgeRateLimited
 
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 30

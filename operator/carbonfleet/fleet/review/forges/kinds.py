@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Final
 
-from carbonfleet.fleet.forge_http import ForgeSettings
-from carbonfleet.fleet.gitea import Gitea
-from carbonfleet.fleet.github import GitHub
-from carbonfleet.fleet.gitlab import GitLab
-from carbonfleet.fleet.review import Forge
-from carbonfleet.fleet.webhook import ForgeKind
+from carbonfleet.fleet.review.forges.forge_http import ForgeSettings
+from carbonfleet.fleet.review.forges.gitea import Gitea
+from carbonfleet.fleet.review.forges.github import GitHub
+from carbonfleet.fleet.review.forges.gitlab import GitLab
+from carbonfleet.fleet.review.pull_requests import Forge
+from carbonfleet.fleet.review.webhook import ForgeKind
 
 _FORGES: Final[dict[ForgeKind, Callable[[ForgeSettings], Forge]]] = {
     ForgeKind.GITHUB: GitHub,

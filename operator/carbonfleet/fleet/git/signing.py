@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from carbonfleet.fleet.errors import RepositoryInvalid
-from carbonfleet.fleet.openpgp import SECONDS, holds_openpgp, keyring
+from carbonfleet.fleet.git.openpgp import SECONDS, holds_openpgp, keyring
 
 NAMESPACE: Final = "git"
 

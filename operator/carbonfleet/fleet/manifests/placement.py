@@ -12,10 +12,10 @@ from typing import Any, Final
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.api.job import DecisionRecord, JobSpec
 from carbonfleet.api.wire import ANNOTATION, LABEL, format_time
-from carbonfleet.fleet.fields import Fields, line_of
-from carbonfleet.fleet.layout import check_uid, object_name, placement_id, read_job_path, read_move_path
-from carbonfleet.fleet.template import Block, Scalar, Template
-from carbonfleet.fleet.workload import config_of, output_of
+from carbonfleet.fleet.manifests.fields import Fields, line_of
+from carbonfleet.fleet.manifests.layout import check_uid, object_name, placement_id, read_job_path, read_move_path
+from carbonfleet.fleet.manifests.template import Block, Scalar, Template
+from carbonfleet.fleet.manifests.workload import config_of, output_of
 from carbonfleet.placement.decision import Decision, Window
 from carbonfleet.yaml_reader import MOST_BYTES, Document, FileInvalid, FileProblem, blaming, read_documents
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from carbonfleet.api.job import DecisionRecord, JobSpec
-from carbonfleet.fleet.layout import job_path, move_path, object_name, placement_id
-from carbonfleet.fleet.manifest import Placement
+from carbonfleet.fleet.manifests import Placement, job_path, move_path, object_name, placement_id
 from carbonfleet.placement.decision import Decision, Window
 
 

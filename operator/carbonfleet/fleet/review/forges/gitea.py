@@ -4,8 +4,8 @@ import re
 from typing import Any, Final
 from urllib.parse import quote
 
-from carbonfleet.fleet.forge_http import MOST_PAGES, Answer, ForgeHttp, ForgeSettings
-from carbonfleet.fleet.review import (
+from carbonfleet.fleet.review.forges.forge_http import MOST_PAGES, Answer, ForgeHttp, ForgeSettings
+from carbonfleet.fleet.review.pull_requests import (
     ForgeError,
     Mergeable,
     MergeOutcome,

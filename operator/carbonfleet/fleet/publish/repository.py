@@ -9,15 +9,13 @@ from typing import TypeVar
 
 from carbonfleet.clock import Clock
 from carbonfleet.fleet.errors import Failure
-from carbonfleet.fleet.history import Stood, Vanished
-from carbonfleet.fleet.intents import AlreadyThere, Committed, Intent, Place, Published, Result
-from carbonfleet.fleet.manifest import Placement
-from carbonfleet.fleet.message import compose
+from carbonfleet.fleet.git import Tip, TransportFailure, time_of
+from carbonfleet.fleet.manifests import Placement
+from carbonfleet.fleet.publish.clone_session import CloneSession, in_our_words
+from carbonfleet.fleet.publish.history import Stood, Vanished
+from carbonfleet.fleet.publish.intents import AlreadyThere, Committed, Intent, Place, Published, Result
+from carbonfleet.fleet.publish.message import compose
 from carbonfleet.fleet.settings import RepositorySettings
-from carbonfleet.fleet.tip import Tip
-from carbonfleet.fleet.transport import TransportFailure
-from carbonfleet.fleet.trees import time_of
-from carbonfleet.fleet.workbench import Workbench, in_our_words
 
 logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -30,7 +28,7 @@ class Repository:
         self, settings: RepositorySettings, clock: Clock, *, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         """`clock` dates the commits; `sleep` waits real seconds between tries."""
-        self._bench = Workbench(settings, clock)
+        self._session = CloneSession(settings, clock)
         self._settings, self._sleep = settings, sleep
 
     def fetch(self) -> Tip:
@@ -38,18 +36,18 @@ class Repository:
 
         Raises RepositoryUnreachable, AccessDenied or RepositoryInvalid.
         """
-        with self._bench.lock:
+        with self._session.lock:
             try:
-                self._bench.fetch()
+                self._session.fetch()
             except TransportFailure as failure:
                 raise in_our_words(failure, self._settings) from failure
-            return self._bench.tip
+            return self._session.tip
 
     def known(self) -> Tip:
         """The branch as it was when last fetched or pushed to; asks the server only the first time."""
-        with self._bench.lock:
+        with self._session.lock:
             try:
-                return self._bench.tip
+                return self._session.tip
             except TransportFailure as failure:
                 raise in_our_words(failure, self._settings) from failure
 
@@ -65,56 +63,56 @@ class Repository:
     def vanished(self, placement_id: str, path: str) -> Vanished | None:
         """Why a placement is not on the tip any more; None if history knows nothing of it."""
         self.known()
-        with self._bench.lock:
-            removed = self._bench.history.removed_in(placement_id)
+        with self._session.lock:
+            removed = self._session.history.removed_in(placement_id)
             if removed is not None:
                 return Vanished(by_us=True, commit=removed, author=self._settings.author_name)
-            if self._bench.history.placed_in(placement_id) is None:
+            if self._session.history.placed_in(placement_id) is None:
                 return None
-            return self._bench.last_removal(path)
+            return self._session.last_removal(path)
 
     def arrived_at(self, placement: Placement) -> datetime | None:
         """When the branch got a placement, by the clock of who committed or merged it; None if it can't be told."""
         self.known()
-        with self._bench.lock:
-            commit = self._bench.arrival(placement.path, placement.placement_id)
+        with self._session.lock:
+            commit = self._session.arrival(placement.path, placement.placement_id)
         return time_of(commit) if commit else None
 
     def agreed_in(self, move: Placement) -> str:
         """The commit with which people agreed to a move that stands on the tip; empty if it can't be told."""
         self.known()
-        with self._bench.lock:
-            commit = self._bench.arrival(move.path, move.placement_id)
+        with self._session.lock:
+            commit = self._session.arrival(move.path, move.placement_id)
         return str(commit.id) if commit else ""
 
     def lapses(self, placement_id: str) -> int:
         """How often people's word on a move to this placement came to nothing."""
         self.known()
-        with self._bench.lock:
-            return self._bench.history.lapses(placement_id)
+        with self._session.lock:
+            return self._session.history.lapses(placement_id)
 
     def attempts(self, uid: str) -> tuple[Stood, ...]:
         """Every attempt of a job that the branch ever placed, as far as it has been read."""
-        with self._bench.lock:
-            return self._bench.history.attempts(uid)
+        with self._session.lock:
+            return self._session.history.attempts(uid)
 
     def placement_in(self, commit: str, path: str) -> Placement | None:
         """The placement that stood at `path` in a commit; None where the clone has none."""
-        with self._bench.lock:
-            return self._bench.placement_in(commit, path)
+        with self._session.lock:
+            return self._session.placement_in(commit, path)
 
     def saw_removal(self, placement_id: str, path: str, commit: str) -> bool:
         """Whether who has read the branch at `commit` knows that a placement was taken away. Raises as `known`."""
         if commit == self.known().commit:
             return True
         gone = self.vanished(placement_id, path)
-        with self._bench.lock:
-            return gone is not None and self._bench.follows(commit, gone.commit)
+        with self._session.lock:
+            return gone is not None and self._session.follows(commit, gone.commit)
 
     @property
-    def bench(self) -> Workbench:
+    def session(self) -> CloneSession:
         """What review works on as well."""
-        return self._bench
+        return self._session
 
     def retrying(self, work: Callable[[int], Value]) -> Value:
         """Do `work(attempt)` again while the branch moves or the server is away, as often as is set."""
@@ -123,7 +121,7 @@ class Repository:
             if failure is not None:
                 self._wait(attempt - 1, failure)
             try:
-                with self._bench.lock:
+                with self._session.lock:
                     return work(attempt)
             except TransportFailure as error:
                 failure = error
@@ -136,20 +134,20 @@ class Repository:
     ) -> Published:
         """One try on the last known tip: the push's lease proves that it still is the tip."""
         if fetch_first:
-            self._bench.fetch()
-        tip, head = self._bench.tip, self._bench.head
-        batch = self._bench.prepare(intents, allow_many_removals=allow_many_removals)
+            self._session.fetch()
+        tip, head = self._session.tip, self._session.head
+        batch = self._session.prepare(intents, allow_many_removals=allow_many_removals)
         commit = None
         if batch.accepted:
             message = compose(batch.accepted, tip.policies.digest)
-            commit = self._bench.commit([head.id], batch.changes, message)
+            commit = self._session.commit([head.id], batch.changes, message)
         if commit is None:
             if not fetch_first:
                 # Nothing to write on the tip as we know it: see that it is still the tip.
                 return self._try(intents, allow_many_removals, attempt, fetch_first=True)
             same = {i.id: AlreadyThere(tip.commit, tip.placements.get(_uid(i))) for i in batch.accepted}
             return Published(tip.commit, {**batch.results, **same}, attempt)
-        self._bench.push(commit)
+        self._session.push(commit)
         done: dict[str, Result] = {intent.id: Committed(str(commit)) for intent in batch.accepted}
         return Published(str(commit), {**batch.results, **done}, attempt)
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Final
 
 from carbonfleet.api.wire import format_time
-from carbonfleet.fleet.intents import Ask, Intent, Lapse, Place, Remove, Suspend
-from carbonfleet.fleet.manifest import Placement
+from carbonfleet.fleet.manifests import Placement
+from carbonfleet.fleet.publish.intents import Ask, Intent, Lapse, Place, Remove, Suspend
 from carbonfleet.placement.phrase import figures, gpus, grams, shortened, time
 
 LONGEST_SUBJECT: Final = 72

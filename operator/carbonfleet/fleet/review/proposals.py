@@ -9,12 +9,11 @@ from types import MappingProxyType
 from typing import Final
 
 from carbonfleet.api.wire import format_time
-from carbonfleet.fleet.branches import MOVE, PLACE, Branch, Branches, Proposals, branch_of
-from carbonfleet.fleet.intents import Place, Refused
-from carbonfleet.fleet.manifest import spec_digest
-from carbonfleet.fleet.proposal_text import body_of, title_of
-from carbonfleet.fleet.repository import Repository
-from carbonfleet.fleet.review import (
+from carbonfleet.fleet.manifests import spec_digest
+from carbonfleet.fleet.publish import Place, Refused, Repository
+from carbonfleet.fleet.review.branches import MOVE, PLACE, Branch, Branches, Proposals, branch_of
+from carbonfleet.fleet.review.proposal_text import body_of, title_of
+from carbonfleet.fleet.review.pull_requests import (
     FRESH_CHECK,
     HUMAN_EDITED,
     LABEL,
@@ -24,10 +23,10 @@ from carbonfleet.fleet.review import (
     ForgeError,
     ForgeRateLimited,
     Proposal,
+    ProposalStage,
     Propose,
     PullRequest,
     PullState,
-    Stage,
 )
 
 logger = logging.getLogger(__name__)
@@ -108,7 +107,7 @@ class Reviews:
         if branch.expires_at is None or now >= branch.expires_at:
             self._take_back(branch, "the hours it was made for have passed", now)
             message = "its time has passed; it is to be proposed anew"
-            return Proposal(wanted.place.id, branch.name, Stage.SUPERSEDED, message)
+            return Proposal(wanted.place.id, branch.name, ProposalStage.SUPERSEDED, message)
         return self._open(wanted, branch, found, now)
 
     def _listen(self, hint: bool, now: datetime) -> None:
@@ -140,9 +139,9 @@ class Reviews:
         place, name = wanted.place, branch_of(wanted)
         request = self._forge.find(name) if self._forge else None
         if request is not None and request.rejected:
-            return Proposal(place.id, name, Stage.REJECTED, "it was closed on the forge", url=request.url)
+            return Proposal(place.id, name, ProposalStage.REJECTED, "it was closed on the forge", url=request.url)
         if now >= wanted.expires_at:
-            return Proposal(place.id, name, Stage.SUPERSEDED, "its time has passed before it was proposed")
+            return Proposal(place.id, name, ProposalStage.SUPERSEDED, "its time has passed before it was proposed")
         too_many = self._too_many(len(found.branches), now)
         if too_many:
             return _held(wanted, "TooManyProposals", too_many)
@@ -162,9 +161,11 @@ class Reviews:
             self._forge.say(request.number, "Somebody pushed to this branch, so the hub leaves it to you.")
         if request is not None and request.rejected:
             self._branches.reject(branch, None, "It was closed on the forge.")
-            return Proposal(wanted.place.id, branch.name, Stage.REJECTED, "it was closed on the forge", url=request.url)
+            return Proposal(
+                wanted.place.id, branch.name, ProposalStage.REJECTED, "it was closed on the forge", url=request.url
+            )
         message = f"a person pushed to {branch.name}; it is theirs to merge or delete"
-        return Proposal(wanted.place.id, branch.name, Stage.HUMAN_EDITED, message, branch.head)
+        return Proposal(wanted.place.id, branch.name, ProposalStage.HUMAN_EDITED, message, branch.head)
 
     def _open(self, wanted: Propose, branch: Branch, found: Proposals, now: datetime) -> Proposal:
         """Keep it as decided now on the tip as it is now, then look at the forge."""
@@ -188,12 +189,14 @@ class Reviews:
         place = wanted.place
         request = self._request(branch, now)
         if self._forge is None:
-            return Proposal(place.id, branch.name, Stage.OPEN, "awaits review", branch.head)
+            return Proposal(place.id, branch.name, ProposalStage.OPEN, "awaits review", branch.head)
         if request is not None and request.rejected:
             self._branches.reject(branch, None, "It was closed on the forge.")
-            return Proposal(place.id, branch.name, Stage.REJECTED, "it was closed on the forge", url=request.url)
+            return Proposal(
+                place.id, branch.name, ProposalStage.REJECTED, "it was closed on the forge", url=request.url
+            )
         if request is not None and request.state is PullState.MERGED:
-            return Proposal(place.id, branch.name, Stage.MERGED, "merged", request.merge_sha, request.url)
+            return Proposal(place.id, branch.name, ProposalStage.MERGED, "merged", request.merge_sha, request.url)
         # From the branch alone, so that the same commit always reads the same.
         title, body = title_of(branch), body_of(branch)
         if request is None or request.state is PullState.CLOSED:
@@ -208,7 +211,7 @@ class Reviews:
         self._check(branch.head, POLICY_CHECK, ok=True, description="Policy allows it.")
         until = f"Good until {branch.expires_at:%Y-%m-%d %H:%M} UTC."
         self._check(branch.head, FRESH_CHECK, ok=True, description=until)
-        return Proposal(place.id, branch.name, Stage.OPEN, "awaits review", branch.head, request.url)
+        return Proposal(place.id, branch.name, ProposalStage.OPEN, "awaits review", branch.head, request.url)
 
     def _take_back(self, branch: Branch, why: str, now: datetime) -> None:
         """Fail `fresh` first, so that nobody merges what is being closed; one comment, close, delete."""
@@ -264,10 +267,10 @@ def _settled(wanted: Propose, found: Proposals) -> Proposal | None:
     decision, name = wanted.place.decision, branch_of(wanted)
     said_no = found.rejected.get((decision.uid, decision.generation, MOVE if wanted.leaves else PLACE))
     if said_no is not None:
-        return Proposal(wanted.place.id, name, Stage.REJECTED, said_no)
+        return Proposal(wanted.place.id, name, ProposalStage.REJECTED, said_no)
     agreed = found.tip.moves.get(decision.uid) if wanted.leaves else None
     if wanted.place.id in found.tip.index.by_id or (agreed is not None and agreed.placement_id == wanted.place.id):
-        return Proposal(wanted.place.id, name, Stage.MERGED, commit=found.tip.commit)
+        return Proposal(wanted.place.id, name, ProposalStage.MERGED, commit=found.tip.commit)
     return None
 
 
@@ -291,8 +294,8 @@ def _changed(branch: Branch) -> str:
 
 
 def _refused(wanted: Propose, branch: str, refused: Refused) -> Proposal:
-    return Proposal(wanted.place.id, branch, Stage.REFUSED, refused.message, reason=refused.reason)
+    return Proposal(wanted.place.id, branch, ProposalStage.REFUSED, refused.message, reason=refused.reason)
 
 
 def _held(wanted: Propose, reason: str, message: str) -> Proposal:
-    return Proposal(wanted.place.id, branch_of(wanted), Stage.HELD, message, reason=reason)
+    return Proposal(wanted.place.id, branch_of(wanted), ProposalStage.HELD, message, reason=reason)

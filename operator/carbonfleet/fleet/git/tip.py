@@ -8,22 +8,26 @@ from itertools import chain
 import pygit2
 
 from carbonfleet.api.cluster import ClusterFacts
-from carbonfleet.fleet.declared import read_cluster, read_policies
-from carbonfleet.fleet.layout import (
+from carbonfleet.fleet.git.declared import read_cluster, read_policies
+from carbonfleet.fleet.git.trees import Files, blob, content_of, contents, is_file, leaves, subtree, time_of
+from carbonfleet.fleet.manifests import (
     CLUSTER_FILE,
     CLUSTERS,
     JOBS,
     MOVES,
+    NO_PLACEMENTS,
     SERVING,
+    Placement,
+    PlacementInvalid,
+    Placements,
     cluster_path,
     is_label,
     is_policy_path,
     meant_root,
+    parse,
+    parse_move,
     why_unread,
 )
-from carbonfleet.fleet.manifest import Placement, PlacementInvalid, parse, parse_move
-from carbonfleet.fleet.placements import NO_PLACEMENTS, Placements
-from carbonfleet.fleet.trees import Files, blob, content_of, contents, is_file, leaves, subtree, time_of
 from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.yaml_reader import FileInvalid, FileProblem
 

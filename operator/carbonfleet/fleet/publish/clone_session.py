@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import pygit2
 
 from carbonfleet.clock import Clock
-from carbonfleet.fleet.change import Batch, prepare
-from carbonfleet.fleet.clone import commit_at, compact, occupy, open_clone
 from carbonfleet.fleet.errors import (
     AccessDenied,
     Failure,
@@ -19,17 +17,28 @@ from carbonfleet.fleet.errors import (
     RepositoryInvalid,
     RepositoryUnreachable,
 )
-from carbonfleet.fleet.history import History, Vanished, arrival, last_removal
-from carbonfleet.fleet.intents import Intent
-from carbonfleet.fleet.manifest import Placement, parse
+from carbonfleet.fleet.git import (
+    Changes,
+    Tip,
+    TipReader,
+    TransportFailure,
+    blob,
+    changed_tree,
+    commit_at,
+    compact,
+    occupy,
+    open_clone,
+    sign,
+    transport_for,
+)
+from carbonfleet.fleet.manifests import Placement, parse
+from carbonfleet.fleet.publish.batch import Batch, prepare
+from carbonfleet.fleet.publish.history import History, Vanished, arrival, last_removal
+from carbonfleet.fleet.publish.intents import Intent
 from carbonfleet.fleet.settings import RepositorySettings
-from carbonfleet.fleet.signing import sign
-from carbonfleet.fleet.tip import Tip, TipReader
-from carbonfleet.fleet.transport import TransportFailure, transport_for
-from carbonfleet.fleet.trees import Changes, blob, changed_tree
 
 
-class Workbench:
+class CloneSession:
     """One clone and its server. Whoever works on it holds `lock`; failures are TransportFailure."""
 
     def __init__(self, settings: RepositorySettings, clock: Clock) -> None:

@@ -3,8 +3,8 @@
 import re
 from typing import Any, Final
 
-from carbonfleet.fleet.forge_http import Answer, ForgeHttp, ForgeSettings
-from carbonfleet.fleet.review import (
+from carbonfleet.fleet.review.forges.forge_http import Answer, ForgeHttp, ForgeSettings
+from carbonfleet.fleet.review.pull_requests import (
     ForgeError,
     Mergeable,
     MergeOutcome,

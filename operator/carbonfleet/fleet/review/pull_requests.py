@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from carbonfleet.fleet.errors import FleetError
-from carbonfleet.fleet.intents import Ask, Place
-from carbonfleet.fleet.manifest import Placement
+from carbonfleet.fleet.manifests import Placement
+from carbonfleet.fleet.publish import Ask, Place
 
 LABEL = "carbon/placement"
 SUPERSEDED = "carbon/superseded"
@@ -38,7 +38,7 @@ class Propose:
         return place if self.leaves is None else Ask(place, self.leaves)
 
 
-class Stage(StrEnum):
+class ProposalStage(StrEnum):
     """What became of a proposal."""
 
     OPEN = "Open"
@@ -61,7 +61,7 @@ class Proposal:
 
     placement_id: str
     branch: str
-    stage: Stage
+    stage: ProposalStage
     message: str = ""
     commit: str = ""
     url: str = ""

@@ -5,8 +5,8 @@ import time
 from datetime import datetime
 from typing import Final
 
-from carbonfleet.fleet.branches import Branches, ReviewRefused
-from carbonfleet.fleet.review import Forge, MergeOutcome, PullRequest, PullState
+from carbonfleet.fleet.review.branches import Branches, ReviewRefused
+from carbonfleet.fleet.review.pull_requests import Forge, MergeOutcome, PullRequest, PullState
 
 _DONE: Final = frozenset({MergeOutcome.MERGED, MergeOutcome.ALREADY_MERGED, MergeOutcome.SCHEDULED})
 _PASSING: Final = frozenset({MergeOutcome.NOT_READY, MergeOutcome.BASE_MOVED})

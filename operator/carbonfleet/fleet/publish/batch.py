@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from carbonfleet.fleet.history import History, Vanished
-from carbonfleet.fleet.intents import AlreadyThere, Ask, Intent, Lapse, Place, Refused, Remove, Result, Suspend
-from carbonfleet.fleet.layout import check_uid
-from carbonfleet.fleet.manifest import Placement, render, with_suspend
-from carbonfleet.fleet.tip import Tip
+from carbonfleet.fleet.git import Tip
+from carbonfleet.fleet.manifests import Placement, check_uid, render, with_suspend
+from carbonfleet.fleet.publish.history import History, Vanished
+from carbonfleet.fleet.publish.intents import AlreadyThere, Ask, Intent, Lapse, Place, Refused, Remove, Result, Suspend
 from carbonfleet.placement.policy import residency_verdict
 
 FEWEST_GUARDED = 5

@@ -8,8 +8,8 @@ from pydantic import Field
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.policy import FleetPolicy
 from carbonfleet.api.wire import Wire
-from carbonfleet.fleet.layout import POLICIES, why_unread
-from carbonfleet.fleet.trees import Files
+from carbonfleet.fleet.git.trees import Files
+from carbonfleet.fleet.manifests import POLICIES, why_unread
 from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.yaml_reader import Document, FileInvalid, FileProblem, blaming, read_document
 

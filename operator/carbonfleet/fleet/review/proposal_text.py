@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.api.wire import format_time
-from carbonfleet.fleet.branches import Branch
-from carbonfleet.fleet.manifest import PlacementInvalid, manifests
+from carbonfleet.fleet.manifests import PlacementInvalid, manifests
+from carbonfleet.fleet.review.branches import Branch
 
 LONGEST_TITLE: Final = 120
 _BLOCK: Final = re.compile(r"(?ms)^```yaml carbon-placement\n(.*?)\n```$")

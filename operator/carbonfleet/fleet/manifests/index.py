@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from carbonfleet.fleet.manifest import Placement
+from carbonfleet.fleet.manifests.placement import Placement
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Final
 import pygit2
 from pygit2.enums import SortMode
 
-from carbonfleet.fleet.message import Change, changes_in
-from carbonfleet.fleet.trees import blob, time_of
+from carbonfleet.fleet.git import blob, time_of
+from carbonfleet.fleet.publish.message import Change, changes_in
 
 MOST_COMMITS_SEARCHED: Final = 10_000
 

@@ -1,0 +1,41 @@
+"""Changes wanted of the fleet repository, as values, and the one way in which they are committed."""
+
+from carbonfleet.fleet.publish.clone_session import NO_CHANGES
+from carbonfleet.fleet.publish.history import Stood, Vanished
+from carbonfleet.fleet.publish.intents import (
+    AlreadyThere,
+    Ask,
+    Committed,
+    Intent,
+    Lapse,
+    Place,
+    Published,
+    Refused,
+    Remove,
+    Result,
+    Suspend,
+)
+from carbonfleet.fleet.publish.message import FROM, Change, changes_in, compose
+from carbonfleet.fleet.publish.repository import Repository
+
+__all__ = [
+    "FROM",
+    "NO_CHANGES",
+    "AlreadyThere",
+    "Ask",
+    "Change",
+    "Committed",
+    "Intent",
+    "Lapse",
+    "Place",
+    "Published",
+    "Refused",
+    "Remove",
+    "Repository",
+    "Result",
+    "Stood",
+    "Suspend",
+    "Vanished",
+    "changes_in",
+    "compose",
+]

@@ -1,0 +1,31 @@
+"""Review of placements by people: proposals as branches, and as pull requests of a forge."""
+
+from carbonfleet.fleet.review.approval import merge_on_forge
+from carbonfleet.fleet.review.branches import Branch, Branches
+from carbonfleet.fleet.review.forges import ForgeSettings, open_forge
+from carbonfleet.fleet.review.proposal_text import body_of, decision_of, record_in, title_of
+from carbonfleet.fleet.review.proposals import Limits, Reviews
+from carbonfleet.fleet.review.pull_requests import Forge, Proposal, ProposalStage, Propose
+from carbonfleet.fleet.review.webhook import MOST_BYTES, ForgeKind, Verdict, Webhooks
+
+__all__ = [
+    "MOST_BYTES",
+    "Branch",
+    "Branches",
+    "Forge",
+    "ForgeKind",
+    "ForgeSettings",
+    "Limits",
+    "Proposal",
+    "ProposalStage",
+    "Propose",
+    "Reviews",
+    "Verdict",
+    "Webhooks",
+    "body_of",
+    "decision_of",
+    "merge_on_forge",
+    "open_forge",
+    "record_in",
+    "title_of",
+]
