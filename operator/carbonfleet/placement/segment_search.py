@@ -110,13 +110,14 @@ class _Bounds:
 
     lanes: IntArray
     least: FloatArray
-    once: FloatArray
-    score: FloatArray
-    free: BoolArray
     lengths: FloatArray
     """In slots, by segments."""
     marginal: FloatArray
     """What the dearest slot costs of a run that may pause at will."""
+    seen: slice
+    """Slots from the first to the last that is free on any lane."""
+    slots: Slots
+    """Of all lanes."""
     loosest: Cut
     """The least run and the last begin that one of the lanes allows."""
     prices: tuple[float, ...] = PRICES
@@ -124,11 +125,10 @@ class _Bounds:
     @classmethod
     def of(cls, slots: Slots, cuts: Mapping[int, Cut]) -> "_Bounds":
         """At first, a run costs what so much of the cheapest free slots does, wherever they are."""
-        lanes, distinct = np.array(list(cuts), dtype=np.int64), list(dict.fromkeys(cuts.values()))
+        lanes, asked = np.array(list(cuts), dtype=np.int64), list(cuts.values())
         first, last = span(slots.free[lanes])
         score, free = slots.score[lanes, first:last], slots.free[lanes, first:last]
-        row_of = {cut: row for row, cut in enumerate(distinct)}
-        lengths = lengths_of(distinct)[[row_of[cut] for cut in cuts.values()]]
+        lengths = lengths_of(asked)
         cost = np.sort(np.where(free, score, np.inf).astype(np.float32), axis=1)  # far quicker than in 64 bits
         share = np.clip(lengths[:, :1] - np.arange(last - first), 0, 1)
         total = np.multiply(cost, share, out=np.zeros(share.shape), where=share > 0).sum(axis=1) * SAFETY
@@ -136,15 +136,14 @@ class _Bounds:
         bounds = cls(
             lanes=lanes,
             least=total + slots.once[lanes],
-            once=slots.once[lanes],
-            score=score,
-            free=free,
             lengths=lengths,
             marginal=cost[np.arange(lanes.size), dearest].astype(np.float64),
+            seen=slice(first, last),
+            slots=slots,
             loosest=Cut(
                 (),
-                min((cut.minimum_run for cut in distinct), default=1),
-                max((cut.latest_begin for cut in distinct), default=0) - first,
+                min((cut.minimum_run for cut in asked), default=1),
+                max((cut.latest_begin for cut in asked), default=0) - first,
             ),
         )
         return bounds.rows(np.flatnonzero(np.isfinite(bounds.least)))
@@ -155,9 +154,6 @@ class _Bounds:
             self,
             lanes=self.lanes[rows],
             least=self.least[rows],
-            once=self.once[rows],
-            score=self.score[rows],
-            free=self.free[rows],
             lengths=self.lengths[rows],
             marginal=self.marginal[rows],
         )
@@ -168,15 +164,16 @@ class _Bounds:
         count = int((self.least <= self.least[order[:count][-1]]).sum())
         return self.lanes[order[:count]].tolist(), self.rows(order[count:])
 
-    def below(self, score: float) -> "_Bounds":
-        """The lanes that may be as good, each price leaving fewer to the next."""
-        left = self.rows(np.flatnonzero(self.least <= score))
-        for price in left.prices:
+    def below(self, most: float) -> "_Bounds":
+        """The lanes that may have so small a score, each price leaving fewer to the next."""
+        left, slots = self.rows(np.flatnonzero(self.least <= most)), self.slots
+        for price in self.prices:
             if not left.lanes.size:
                 break
-            found = least_costs(left.score, left.free, left.lengths, left.loosest, price * left.marginal)
-            found += left.once
-            can = np.flatnonzero(found <= score)
+            score, free = slots.score[left.lanes, self.seen], slots.free[left.lanes, self.seen]
+            found = least_costs(score, free, left.lengths, self.loosest, price * left.marginal)
+            found += slots.once[left.lanes]
+            can = np.flatnonzero(found <= most)
             left = replace(left.rows(can), least=np.maximum(left.least, found)[can])
         return replace(left, prices=())
 
