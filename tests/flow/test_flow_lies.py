@@ -63,7 +63,7 @@ def liar(shared_house) -> Liar:
     granted = api.kubectl("apply", "-f", "-", stdin=hub_rights(LIAR))
     assert granted.returncode == 0, granted.stderr
     where = path("api/v1", "serviceaccounts", f"spoke-{LIAR}", "agent", "token")
-    token = shared_house.kube.create(where, {"spec": {"expirationSeconds": 86_400}})["status"]["token"]
+    token = shared_house.kube.create(where, {"spec": {"expirationSeconds": 86_400 * 3650}})["status"]["token"]
     config = shared_house.root / "liar.kubeconfig"
     write_kubeconfig(config, api.url, token, certificate=api.certificate)
     return Liar(shared_house, Kube.connect(config))
