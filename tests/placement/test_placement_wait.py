@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carbonfleet.placement import Incumbent, Outcome, Reservation, plan
+from carbonfleet.placement import Incumbent, Outcome, Reservation
 from carbonfleet.placement.wait import least, worth_waiting
 from fixtures.placement_world import BARE, HOUR, NOON, job, policy, spoke, world
+from fixtures.placement_world import explained_plan as plan
 
 DAY = 24
 CUT = {"interruptible": {"overhead": "0s", "minimum_run": "1h"}}
