@@ -89,6 +89,10 @@ def test_a_run_of_ten_years_is_told_that_it_is_too_long_and_lengthens_no_other_s
     decisions = planned_within(64, snapshot)
     assert (decisions["extreme"].outcome, decisions["extreme"].reason) == (Outcome.BLOCKED, "NoFeasibleCluster")
     assert {candidate.reason for candidate in decisions["extreme"].candidates} == {"RunTooLong"}
+    assert decisions["extreme"].message == (
+        "No spoke can take the job: all 100 spokes are too slow. "
+        "The run would take more than 30 days here; use faster GPUs or split it."
+    )
     assert placed(decisions) == without_it(snapshot)
 
 

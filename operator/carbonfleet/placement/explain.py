@@ -278,7 +278,8 @@ def _together(candidates: Sequence[Candidate]) -> str:
     """What is said of each of them; what they share is said once."""
     shared = {candidate.message.partition("; ")[0] for candidate in candidates}
     own = [tail for candidate in candidates[:MOST_NAMED] if (tail := candidate.message.partition("; ")[2])]
-    if len(shared) > 1 or len(own) < min(len(candidates), MOST_NAMED):
+    is_one = len({candidate.message for candidate in candidates}) == 1
+    if is_one or len(shared) > 1 or len(own) < min(len(candidates), MOST_NAMED):
         return candidates[0].message
     more = f"; and {len(candidates) - MOST_NAMED} more" if len(candidates) > MOST_NAMED else ""
     return "; ".join((shared.pop(), *(tail.rstrip(".") for tail in own))) + f"{more}."

@@ -214,7 +214,7 @@ def refusal_of(view: View, lane: int) -> Refusal:
         return Refusal("NoSignal", f"The carbon intensity of zone {zone} is not known: {why}.")
     if not fits_horizon(problem, job)[lane]:
         days = problem.snapshot.assumptions.longest_run.days
-        return Refusal("RunTooLong", f"The run would take more than {days} days here; use faster GPUs.")
+        return Refusal("RunTooLong", f"The run would take more than {days} days here; use faster GPUs or split it.")
     return next(r for rule in _LIMITS if (r := rule(view, lane)) is not None)
 
 
