@@ -7,8 +7,7 @@ from fixtures.forge_server import Injected, Pull
 from fixtures.hub_process import condition
 from fixtures.review_house import ReviewHouse
 
-ADOPTED = pytest.mark.xfail(strict=True, reason="a request is known by its branch's name alone")
-FORKS = ["github", pytest.param("gitlab", marks=ADOPTED), pytest.param("gitea", marks=ADOPTED)]
+every_forge = pytest.mark.parametrize("hub", ["github", "gitlab", "gitea"], indirect=True)
 LIMITED = {"message": "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."}
 
 
@@ -28,7 +27,6 @@ def update_branch(hub: ReviewHouse, pull: Pull) -> str:
     return person.run("rev-parse", "HEAD")
 
 
-@pytest.mark.xfail(strict=True, reason="a missing token file ends the cycle")
 def test_a_missing_token_file_holds_up_proposals_alone(hub):
     hub.propose("asked")
     token = hub.house.root / "token"
@@ -47,7 +45,6 @@ def test_a_missing_token_file_holds_up_proposals_alone(hub):
     assert (hub.phase("asked"), hub.forge.created) == (Phase.PROPOSED, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="a secondary rate limit is taken for a denial")
 def test_a_secondary_rate_limit_is_waited_out_for_longer_each_time(hub):
     hub.forge.choose = lambda method, _path: Injected(403, LIMITED) if method == "POST" else None
     hub.house.submit("asked", review="required")
@@ -72,7 +69,6 @@ def test_a_limit_on_one_write_is_no_limit_on_git(hub):
     assert hub.reason("next") == "ForgeRateLimited"
 
 
-@pytest.mark.xfail(strict=True, reason="a redirect is told without its target")
 def test_a_repository_that_moved_is_named_with_its_new_place(hub):
     pull = hub.propose("asked")
     there = "https://api.github.test/repositories/123/pulls"
@@ -84,7 +80,6 @@ def test_a_repository_that_moved_is_named_with_its_new_place(hub):
     assert hub.phase("asked") is Phase.SUCCEEDED
 
 
-@pytest.mark.xfail(strict=True, reason="the first failure stops taking back the rest")
 def test_a_refused_status_holds_up_no_other_proposal(hub):
     first, second = hub.propose("aaa"), hub.propose("bbb")
     hub.step(minutes=1)
@@ -97,7 +92,6 @@ def test_a_refused_status_holds_up_no_other_proposal(hub):
     assert branches(hub) == [first.branch]
 
 
-@pytest.mark.xfail(strict=True, reason="the label must be set before a request is closed")
 def test_a_token_that_may_not_label_takes_its_proposals_back_all_the_same(hub):
     denied = Injected(403, {"message": "Resource not accessible by personal access token"})
     hub.forge.choose = lambda method, path: denied if method != "GET" and path.endswith("/labels") else None
@@ -109,7 +103,7 @@ def test_a_token_that_may_not_label_takes_its_proposals_back_all_the_same(hub):
     assert (pull.state, branches(hub)) == ("closed", [])
 
 
-@pytest.mark.parametrize("hub", FORKS, indirect=True)
+@every_forge
 def test_a_request_from_a_fork_is_left_alone(hub):
     ours = hub.propose("asked")
     fork = hub.forge.add_from_fork(ours.branch, "my own thing")
@@ -124,7 +118,7 @@ def test_a_request_from_a_fork_is_left_alone(hub):
     assert (hub.phase("asked"), hub.pull("asked").source) == (Phase.PROPOSED, "acme/fleet")
 
 
-@pytest.mark.parametrize("hub", FORKS, indirect=True)
+@every_forge
 def test_a_closed_request_from_a_fork_is_no_no(hub):
     pull = hub.propose("asked")
     hub.forge.add_from_fork(pull.branch, "my own thing", state="closed")
@@ -143,7 +137,6 @@ def test_what_people_write_in_a_request_stays(hub):
     assert pull.body.endswith("- [x] looked at by the privacy team")
 
 
-@pytest.mark.xfail(strict=True, reason="a merge of main is taken for an edit")
 def test_a_branch_that_main_was_merged_into_is_still_the_hub_s_proposal(hub):
     pull = hub.propose("asked")
     head = update_branch(hub, pull)
@@ -166,7 +159,6 @@ def test_an_updated_branch_that_is_merged_runs_once(hub):
     hub.house.assert_run_once_in(hub.world.ledger, "asked")
 
 
-@pytest.mark.xfail(strict=True, reason="a merge of main is taken for an edit")
 def test_updated_branches_of_jobs_that_are_gone_do_not_fill_the_limit(hub):
     for number in range(3):
         update_branch(hub, hub.propose(f"gone-{number}"))
@@ -177,7 +169,6 @@ def test_updated_branches_of_jobs_that_are_gone_do_not_fill_the_limit(hub):
     assert branches(hub) == []
 
 
-@pytest.mark.xfail(strict=True, reason="a merge of main is taken for an edit")
 def test_a_policy_that_forbids_an_updated_branch_fails_its_check(hub):
     pull = hub.propose("asked")
     head = update_branch(hub, pull)
@@ -188,7 +179,6 @@ def test_a_policy_that_forbids_an_updated_branch_fails_its_check(hub):
     assert hub.pull("asked").title.endswith("on us-oh-1") or hub.forge.statuses[head, "carbonfleet/policy"] == "failure"
 
 
-@pytest.mark.xfail(strict=True, reason="the way out is not told")
 def test_a_closed_proposal_says_how_to_have_it_proposed_again(hub):
     pull = hub.propose("asked")
     hub.forge.close(pull)
@@ -197,7 +187,6 @@ def test_a_closed_proposal_says_how_to_have_it_proposed_again(hub):
     assert "until the job's spec changes" in condition(hub.house.job("asked"), "Approved").message
 
 
-@pytest.mark.xfail(strict=True, reason="the reason given is another")
 def test_a_request_that_is_opened_again_is_closed_with_the_truth(hub):
     pull = hub.propose("asked")
     hub.forge.close(pull)
@@ -241,7 +230,6 @@ def test_a_proposal_that_was_merged_after_its_spec_changed_runs_as_it_was_agreed
     assert (hub.house.spokes.starts, hub.house.spokes.violations) == ([("asked", 1, "no-osl-1")], [])
 
 
-@pytest.mark.xfail(strict=True, reason="told as a branch that moved")
 @pytest.mark.parametrize("reference", ["carbon", "carbon/flow"])
 def test_a_branch_in_the_way_of_proposals_is_named(hub, reference):
     if reference != "carbon":
@@ -256,7 +244,6 @@ def test_a_branch_in_the_way_of_proposals_is_named(hub, reference):
     assert hub.phase("asked") is Phase.PROPOSED
 
 
-@pytest.mark.xfail(strict=True, reason="what is gone is pruned only after the fetch")
 def test_branches_that_clash_with_those_that_were_there_blind_no_review(hub):
     hub.house.git.git("branch", "carbon/notes", "main")
     pull = hub.propose("asked")

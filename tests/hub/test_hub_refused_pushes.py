@@ -23,7 +23,6 @@ done
 """
 
 
-@pytest.mark.xfail(strict=True, reason="a refused batch is not split")
 @pytest.mark.parametrize(
     ("hook", "name", "workload"),
     [(CONTENT, "leaky", LEAK), (NAMES, "secret-model", {"model": "acme/base", "dataset": {"name": "acme/data"}})],
@@ -43,7 +42,6 @@ def test_a_placement_that_the_server_refuses_holds_up_no_other(hub, hook, name, 
     assert hub.phase(name) is None
 
 
-@pytest.mark.xfail(strict=True, reason="a refused batch is not split")
 def test_a_job_that_ends_leaves_git_though_another_is_refused(hub):
     hub.house.submit("runs", play="hold")
     hub.step(times=3)
@@ -66,7 +64,6 @@ def test_a_server_that_refuses_everything_is_asked_little(hub):
     assert len(asked.read_text().splitlines()) <= 8
 
 
-@pytest.mark.xfail(strict=True, reason="one refused branch stops all proposals")
 def test_a_proposal_that_the_server_refuses_holds_up_no_other(hub):
     hub.house.git.hook("pre-receive", CONTENT)
     hub.house.submit("leaky", review="required", workload=LEAK)

@@ -49,9 +49,12 @@ class Failure(StrEnum):
     """Nothing is known of the outcome: fetch and look for the placement ids."""
     FORBIDDEN = "forbidden"
     DENIED = "denied"
+    INVALID = "invalid"
+    """A person must change something about the repository."""
 
 
 _MEANINGS = (
+    (Failure.INVALID, r"unknown remote object format|unsupported hash|hash algorithm"),
     (
         Failure.MOVED,
         r"contains commits that are not present|fetch first|non-fast-forward|failed to update ref"

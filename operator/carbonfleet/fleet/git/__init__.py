@@ -1,12 +1,13 @@
 """The fleet repository's clone, its server, its signatures, and what it says at a commit."""
 
-from carbonfleet.fleet.git.clone import commit_at, compact, occupy, open_clone
+from carbonfleet.fleet.git.clone import commit_at, compact, is_whole, occupy, open_clone
+from carbonfleet.fleet.git.commits import email_of, message_of, name_of, time_of
 from carbonfleet.fleet.git.declared import digest_of, only_read, read_cluster, read_policy_files
 from carbonfleet.fleet.git.openpgp import holds_openpgp, keyring
 from carbonfleet.fleet.git.signing import sign
 from carbonfleet.fleet.git.tip import Tip, TipReader
 from carbonfleet.fleet.git.transport import TransportFailure, transport_for
-from carbonfleet.fleet.git.trees import Changes, Files, blob, changed_tree, time_of
+from carbonfleet.fleet.git.trees import Changes, Files, blob, changed_tree, subtree
 
 __all__ = [
     "Changes",
@@ -19,14 +20,19 @@ __all__ = [
     "commit_at",
     "compact",
     "digest_of",
+    "email_of",
     "holds_openpgp",
+    "is_whole",
     "keyring",
+    "message_of",
+    "name_of",
     "occupy",
     "only_read",
     "open_clone",
     "read_cluster",
     "read_policy_files",
     "sign",
+    "subtree",
     "time_of",
     "transport_for",
 ]

@@ -1,12 +1,14 @@
 """The bare clone on disk: made, held by one process, healed after a crash, and kept small."""
 
 import fcntl
+import hashlib
 import logging
 import os
 import re
 import shutil
 import subprocess
 import time
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +17,7 @@ import pygit2
 from carbonfleet.fleet.errors import RepositoryInvalid
 
 logger = logging.getLogger(__name__)
+_CHUNK_BYTES: Final = 1 << 20
 MOST_PACKS: Final = 50
 """Every fetch that brings something leaves a pack."""
 MOST_LOOSE: Final = 8000
@@ -54,14 +57,59 @@ def open_clone(directory: Path) -> pygit2.Repository:
     RepositoryInvalid for a directory that holds other things.
     """
     if any(directory.iterdir()):
-        try:
-            _heal(directory)
-            return pygit2.Repository(str(directory))
-        except pygit2.GitError as error:
-            if not (directory / "objects").is_dir():
-                raise RepositoryInvalid(f"{directory} holds other things than a clone; name another") from error
-            shutil.rmtree(directory)
-    return pygit2.init_repository(str(directory), bare=True)
+        if not (directory / "objects").is_dir():
+            raise RepositoryInvalid(f"{directory} holds other things than a clone; name another")
+        _heal(directory)
+        if (kept := _opened(directory)) is not None:
+            return _set_up(kept)
+        logger.warning("%s can't be read any more; it is made anew", directory)
+        shutil.rmtree(directory)
+    return _set_up(pygit2.init_repository(str(directory), bare=True))
+
+
+def _set_up(git: pygit2.Repository) -> pygit2.Repository:
+    git.config["http.followRedirects"] = False  # libgit2 would take our token along to another host
+    return git
+
+
+def _opened(directory: Path) -> pygit2.Repository | None:
+    """The clone, if all of it is there."""
+    try:
+        return pygit2.Repository(str(directory)) if is_whole(directory) else None
+    except pygit2.GitError:
+        return None
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether every object can be read that a crash, or a full disk, may have cut; libgit2 never ends over some.
+
+    Packs and their indexes end with a digest of all before it; loose objects are zlib streams.
+    """
+    objects = directory / "objects"
+    packs = [file for kind in ("*.pack", "*.idx") for file in (objects / "pack").glob(kind)]
+    return all(map(_ends_with_its_digest, packs)) and all(map(_inflates, objects.glob("[0-9a-f][0-9a-f]/*")))
+
+
+def _ends_with_its_digest(file: Path) -> bool:
+    digest, left = hashlib.sha1(usedforsecurity=False), file.stat().st_size - hashlib.sha1().digest_size  # noqa: S324 Git's
+    with file.open("rb") as data:
+        while left > 0 and (chunk := data.read(min(left, _CHUNK_BYTES))):
+            digest.update(chunk)
+            left -= len(chunk)
+        return left == 0 and data.read() == digest.digest()
+
+
+def _inflates(file: Path) -> bool:
+    stream = zlib.decompressobj()
+    try:
+        with file.open("rb") as data:
+            while chunk := data.read(_CHUNK_BYTES):
+                while chunk:
+                    stream.decompress(chunk, _CHUNK_BYTES)
+                    chunk = stream.unconsumed_tail
+    except (OSError, zlib.error):
+        return False
+    return stream.eof
 
 
 def _heal(directory: Path) -> None:

@@ -8,8 +8,9 @@ from itertools import chain
 import pygit2
 
 from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.fleet.git.commits import time_of
 from carbonfleet.fleet.git.declared import read_cluster, read_policies
-from carbonfleet.fleet.git.trees import Files, blob, content_of, contents, is_file, leaves, subtree, time_of
+from carbonfleet.fleet.git.trees import Files, blob, content_of, contents, is_file, leaves, subtree
 from carbonfleet.fleet.manifests import (
     CLUSTER_FILE,
     CLUSTERS,

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Final
 
 import pygit2
@@ -15,8 +14,6 @@ Changes = Mapping[str, bytes | None]
 
 _TOO_LARGE: Final = bytes(MOST_BYTES + 1)
 """In place of a file that is larger, so that hub and agent never hold it: the reader refuses either."""
-_LATEST_SECOND: Final = 32_503_679_999
-"""Of the year 2999."""
 Files = Mapping[str, bytes | None]
 """Contents by path; None for what is no file but a link or a submodule."""
 
@@ -77,11 +74,6 @@ def content_of(entry: pygit2.Object) -> bytes | None:
     if not isinstance(entry, pygit2.Blob) or not is_file(entry):
         return None
     return entry.data if entry.size <= MOST_BYTES else _TOO_LARGE
-
-
-def time_of(commit: pygit2.Commit) -> datetime:
-    """When it was committed, as it says; whatever it says, a time that can be counted with."""
-    return datetime.fromtimestamp(min(max(commit.commit_time, 0), _LATEST_SECOND), UTC)
 
 
 def is_file(entry: pygit2.Object) -> bool:

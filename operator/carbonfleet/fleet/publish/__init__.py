@@ -1,7 +1,7 @@
 """Changes wanted of the fleet repository, as values, and the one way in which they are committed."""
 
 from carbonfleet.fleet.publish.clone_session import NO_CHANGES
-from carbonfleet.fleet.publish.history import Stood, Vanished
+from carbonfleet.fleet.publish.history import PLACE, Stood, Vanished
 from carbonfleet.fleet.publish.intents import (
     AlreadyThere,
     Ask,
@@ -21,6 +21,7 @@ from carbonfleet.fleet.publish.repository import Repository
 __all__ = [
     "FROM",
     "NO_CHANGES",
+    "PLACE",
     "AlreadyThere",
     "Ask",
     "Change",

@@ -1,6 +1,7 @@
 """The clone, the server and what is known of the branch: what publishing and review both work on."""
 
 import os
+import re
 import threading
 import weakref
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from carbonfleet.fleet.git import (
     changed_tree,
     commit_at,
     compact,
+    is_whole,
     occupy,
     open_clone,
     sign,
@@ -37,6 +39,9 @@ from carbonfleet.fleet.publish.history import History, Vanished, arrival, last_r
 from carbonfleet.fleet.publish.intents import Intent
 from carbonfleet.fleet.settings import RepositorySettings
 
+_CLASH = re.compile(r"directory|cannot lock ref", re.IGNORECASE)
+"""In what libgit2 or git say of a ref whose name is a folder of another's."""
+
 
 class CloneSession:
     """One clone and its server. Whoever works on it holds `lock`; failures are TransportFailure."""
@@ -45,12 +50,15 @@ class CloneSession:
         """`clock` dates the commits."""
         self.settings, self.lock = settings, threading.RLock()
         weakref.finalize(self, os.close, occupy(settings.directory))
-        self.git = open_clone(settings.directory)
         self.history = History(settings.author_email)
         self._clock = clock
-        self._transport = transport_for(self.git, settings)
-        self._reader = TipReader()
         self._ref = f"refs/remotes/origin/{settings.branch}"
+        self._open()
+
+    def _open(self) -> None:
+        self.git = open_clone(self.settings.directory)
+        self._transport = transport_for(self.git, self.settings)
+        self._reader = TipReader()
         self._head: pygit2.Commit | None = None
         commit_at(self.git, self._ref)
 
@@ -72,7 +80,7 @@ class CloneSession:
         """Bring the branch here, and all branches below each prefix; those that are gone go."""
         refspecs = [f"+refs/heads/{self.settings.branch}:{self._ref}"]
         refspecs += [f"+refs/heads/{prefix}/*:refs/remotes/origin/{prefix}/*" for prefix in prefixes]
-        self._transport.fetch(refspecs)
+        self._fetch(refspecs, prefixes)
         found = commit_at(self.git, self._ref)
         if found is None:
             raise RepositoryInvalid(
@@ -81,6 +89,23 @@ class CloneSession:
             )
         self._moved_to(found)
         compact(self.settings.directory)
+
+    def _fetch(self, refspecs: Sequence[str], prefixes: Sequence[str]) -> None:
+        """Fetch; where what the clone has is in the way, forget that and fetch anew.
+
+        That is a branch whose name clashes with one that is gone on the server, or objects that were cut.
+        """
+        try:
+            self._transport.fetch(list(refspecs))
+        except TransportFailure as failure:
+            if not is_whole(self.settings.directory):
+                self._open()
+            elif not _CLASH.search(str(failure)):
+                raise
+            starts = tuple(f"refs/remotes/origin/{prefix}/" for prefix in prefixes)
+            for ref in [ref for ref in self.git.references if ref.startswith(starts)] if starts else []:
+                self.git.references.delete(ref)
+            self._transport.fetch(list(refspecs))
 
     def prepare(self, intents: Sequence[Intent], *, allow_many_removals: bool = False) -> Batch:
         """What intents change on the tip, and which are refused or there already."""
@@ -154,6 +179,10 @@ def in_our_words(failure: TransportFailure | None, settings: RepositorySettings)
     """What went wrong, with what a person can do."""
     where = f"{settings.url}, branch {settings.branch}"
     match failure.failure if failure else None:
+        case Failure.INVALID:
+            return RepositoryInvalid(
+                f"{where} can't be used: only repositories with SHA-1 names can be read: {failure}"
+            )
         case Failure.MOVED:
             return PushContended(f"{where}: others kept moving the branch, trying again later: {failure}")
         case Failure.FORBIDDEN:

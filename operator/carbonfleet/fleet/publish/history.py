@@ -1,6 +1,8 @@
 """What the branch's history says of placements: which were ever there, and who took them away."""
 
+import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -9,10 +11,16 @@ from typing import Final
 import pygit2
 from pygit2.enums import SortMode
 
-from carbonfleet.fleet.git import blob, time_of
+from carbonfleet.fleet.git import blob, email_of, message_of, name_of, subtree, time_of
+from carbonfleet.fleet.manifests import CLUSTERS, Placement, PlacementInvalid, parse
 from carbonfleet.fleet.publish.message import Change, changes_in
 
 MOST_COMMITS_SEARCHED: Final = 10_000
+MOST_FILES_READ: Final = 1000
+"""Of one commit of a person's, to find the placements that it adds."""
+_PLACED: Final = re.compile(rf"{CLUSTERS}/[a-z0-9-]+/jobs/[a-z0-9-]+/[a-z0-9-]+\.yaml")
+PLACE: Final = "place"
+"""What a trailer calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +96,9 @@ class History:
         return self._lapsed[placement_id]
 
     def _read(self, commit: pygit2.Commit) -> None:
-        if "CTJ-" not in commit.message:
-            return
-        ours = commit.author.email == self._author_email
-        for change in changes_in(commit.message):
-            if change.action == "place":
+        ours = email_of(commit.author) == self._author_email
+        for change in _changes(commit, ours=ours):
+            if change.action == PLACE:
                 self._placed.setdefault(change.placement_id, str(commit.id))
                 stood = _stood(change, commit)
                 self._decided.setdefault((change.uid, change.generation), {})[change.placement_id] = stood.path
@@ -104,12 +110,55 @@ class History:
                 self._lapsed[change.placement_id] += 1
 
 
+def _changes(commit: pygit2.Commit, *, ours: bool) -> list[Change]:
+    """What a commit did to placements.
+
+    Its message may be anybody's words, and a squash loses ours: what is placed is read from the files that it adds.
+    """
+    said = [change for change in changes_in(message_of(commit)) if change.action != PLACE or _adds(commit, change)]
+    if ours or len(commit.parents) != 1 or any(change.action == PLACE for change in said):
+        return said
+    return said + [_as_change(placed) for placed in _added(commit)]
+
+
+def _adds(commit: pygit2.Commit, change: Change) -> bool:
+    path, wanted = _path(change), change.placement_id.encode()
+    before = (blob(parent.tree, path) or b"" for parent in commit.parents)
+    return wanted in (blob(commit.tree, path) or b"") and not any(wanted in content for content in before)
+
+
+def _added(commit: pygit2.Commit) -> Iterator[Placement]:
+    """The placements that a commit puts where there was none of that id."""
+    old, new = subtree(commit.parents[0].tree, CLUSTERS), subtree(commit.tree, CLUSTERS)
+    if new is None or (old is not None and old.id == new.id):
+        return
+    deltas = (old.diff_to_tree(new) if old is not None else new.diff_to_tree(swap=True)).deltas
+    for delta in islice(deltas, MOST_FILES_READ):
+        path = f"{CLUSTERS}/{delta.new_file.raw_path.decode('ascii', 'replace')}"
+        if not _PLACED.fullmatch(path):
+            continue
+        try:
+            placed = parse(path, blob(commit.tree, path) or b"")
+        except PlacementInvalid:
+            continue
+        if placed.placement_id.encode() not in (blob(commit.parents[0].tree, path) or b""):
+            yield placed
+
+
+def _as_change(placed: Placement) -> Change:
+    return Change(PLACE, placed.key, placed.uid, placed.generation, placed.attempt, placed.cluster, placed.placement_id)
+
+
+def _path(change: Change) -> str:
+    return f"{CLUSTERS}/{change.spoke}/jobs/{change.job}.yaml"
+
+
 def _stood(change: Change, commit: pygit2.Commit) -> Stood:
     return Stood(
         change.placement_id,
         change.attempt,
         change.spoke,
-        f"clusters/{change.spoke}/jobs/{change.job}.yaml",
+        _path(change),
         str(commit.id),
         time_of(commit),
     )
@@ -136,5 +185,5 @@ def last_removal(repository: pygit2.Repository, tip: pygit2.Oid, path: str) -> V
     for commit in islice(walk, MOST_COMMITS_SEARCHED):
         parents = commit.parents
         if blob(commit.tree, path) is None and any(blob(parent.tree, path) is not None for parent in parents):
-            return Vanished(by_us=False, commit=str(commit.id), author=commit.author.name)
+            return Vanished(by_us=False, commit=str(commit.id), author=name_of(commit.author))
     return Vanished(by_us=False)

@@ -5,20 +5,22 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from carbonfleet.clock import Clock
-from carbonfleet.fleet.errors import Failure
+from carbonfleet.fleet.errors import Failure, PushForbidden
 from carbonfleet.fleet.git import Tip, TransportFailure, time_of
 from carbonfleet.fleet.manifests import Placement
 from carbonfleet.fleet.publish.clone_session import CloneSession, in_our_words
 from carbonfleet.fleet.publish.history import Stood, Vanished
-from carbonfleet.fleet.publish.intents import AlreadyThere, Committed, Intent, Place, Published, Result
+from carbonfleet.fleet.publish.intents import AlreadyThere, Committed, Intent, Place, Published, Refused, Result
 from carbonfleet.fleet.publish.message import compose
 from carbonfleet.fleet.settings import RepositorySettings
 
 logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
+MOST_PUSHES: Final = 64
+"""In the search for what a server refuses; what is left waits for the next time."""
 
 
 class Repository:
@@ -54,11 +56,49 @@ class Repository:
     def publish(self, intents: Sequence[Intent], *, allow_many_removals: bool = False) -> Published:
         """Bring all intents to the branch in one commit, or as many as the branch's present state allows.
 
-        Nothing is written where nothing changes. Raises PushContended, RepositoryUnreachable,
-        PushForbidden, AccessDenied or RepositoryInvalid; then nothing is known to be written, and the same
-        intents can be published again: what did arrive is found by its id.
+        Nothing is written where nothing changes. Where the server refuses a commit (a hook looks at what is in it), the
+        intents are halved until those that it refuses are found: they are Refused, and the others go in. Raises
+        PushContended, RepositoryUnreachable, AccessDenied, RepositoryInvalid, or PushForbidden where the server takes
+        nothing; then nothing is known to be written, and the same intents can be published again: what did arrive is
+        found by its id.
         """
+        try:
+            return self._together(intents, allow_many_removals)
+        except PushForbidden as refusal:
+            if len(intents) < 2:
+                raise
+            return self._halved(intents, allow_many_removals, refusal)
+
+    def _together(self, intents: Sequence[Intent], allow_many_removals: bool) -> Published:
         return self.retrying(lambda attempt: self._try(intents, allow_many_removals, attempt, fetch_first=attempt > 1))
+
+    def _halved(self, intents: Sequence[Intent], allow_many_removals: bool, refusal: PushForbidden) -> Published:
+        """What comes of intents that were refused together: binary search for those that the server will not have.
+
+        One of n costs 2 log2 n pushes. A server that has refused every batch down to a single intent takes nothing.
+        """
+        with self._session.lock:
+            prepared = self._session.prepare(intents, allow_many_removals=allow_many_removals)
+        results, todo, commit = dict(prepared.results), _halves(prepared.accepted), ""
+        for tries in range(MOST_PUSHES):
+            if not todo:
+                break
+            batch = todo.pop()
+            try:
+                done = self._together(batch, allow_many_removals=True)  # the guard has looked at all of them
+            except PushForbidden as error:
+                if not commit and tries > len(intents).bit_length():
+                    raise
+                if len(batch) > 1:
+                    todo += _halves(batch)
+                else:
+                    results[batch[0].id] = Refused(error.reason, str(error))
+            else:
+                commit, results = done.commit, {**results, **done.results}
+        if not commit:
+            raise refusal
+        left = {intent.id for batch in todo for intent in batch}
+        return Published(commit, results | dict.fromkeys(left, Refused(refusal.reason, str(refusal))))
 
     def vanished(self, placement_id: str, path: str) -> Vanished | None:
         """Why a placement is not on the tip any more; None if history knows nothing of it."""
@@ -155,6 +195,11 @@ class Repository:
         seconds = self._settings.backoff.seconds(failures, random.random())  # noqa: S311  spreads writers
         logger.info("Push to %s failed (%s); trying again in %.1f s", self._settings.url, failure, seconds)
         self._sleep(seconds)
+
+
+def _halves(intents: Sequence[Intent]) -> list[list[Intent]]:
+    middle = (len(intents) + 1) // 2
+    return [half for half in (list(intents[middle:]), list(intents[:middle])) if half]
 
 
 def _uid(intent: Intent) -> str:

@@ -10,17 +10,23 @@ import pygit2
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet.errors import Failure, FleetError
-from carbonfleet.fleet.git import Tip, TransportFailure, blob
-from carbonfleet.fleet.manifests import MOVES, Placement, PlacementInvalid, parse, parse_move
+from carbonfleet.fleet.git import Tip, TransportFailure, blob, email_of, message_of, name_of
+from carbonfleet.fleet.manifests import MOVES, Placement, PlacementInvalid, decision_in, parse, parse_move
 from carbonfleet.fleet.publish import FROM, NO_CHANGES, Change, Refused, Repository, changes_in, compose
 from carbonfleet.fleet.review.pull_requests import Propose
 from carbonfleet.placement.policy import residency_verdict
 
 OPEN = "carbon"
 REJECTED = "carbon-rejected"
-PLACE, MOVE = "place", "move"
-"""What a proposal's commit does, as its trailer says."""
+MOVE = "move"
+"""What the trailer of a proposal's commit calls a move."""
 LONGEST_JOB = 70
+MOST_UPDATES = 100
+"""Merges of the main branch into a proposal that are looked through."""
+
+
+_IN_THE_WAY = re.compile(r"'refs/heads/([^']+)' exists; cannot create")
+"""Git keeps no branch whose name is a folder of another's."""
 
 
 class ReviewRefused(FleetError):  # noqa: N818  named like its reason
@@ -31,12 +37,14 @@ class ReviewRefused(FleetError):  # noqa: N818  named like its reason
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One proposal's branch."""
+    """One proposal's branch, and whose it is."""
 
     name: str
     head: str
     ours: bool
-    """One commit of the hub's and nothing else; False once a person pushed to it."""
+    """One commit of a hub's, main merged into it or not, and nothing else; False once a person pushed to it."""
+    hub: str
+    """UID of the cluster whose hub decided it, as the placement's record says."""
     change: Change | None
     placement: Placement | None
     content: bytes
@@ -188,26 +196,48 @@ class Branches:
         ]
 
     def _branch(self, name: str, commit: pygit2.Commit) -> Branch:
-        git, main = self._session.git, self._session.head.id
-        base = git.merge_base(commit.id, main)
-        changes = tuple(changes_in(commit.message))
-        alone = [parent.id for parent in commit.parents] == [base] or commit.id == base
-        # Who amends a commit keeps its author and becomes its committer.
-        people = {commit.author.email, commit.committer.email} - {self._session.settings.author_email}
-        ours = alone and not people and len(changes) == 1
-        change = next((c for parent in (commit, *commit.parents) for c in changes_in(parent.message)), None)
+        proposing = self._proposing(commit)
+        change = next((c for parent in (proposing, *proposing.parents) for c in changes_in(message_of(parent))), None)
         placement, content = self._placement(commit, change)
+        record = decision_in(placement.path, content) if placement else None
         return Branch(
             name=name,
             head=str(commit.id),
-            ours=ours,
+            ours=self._is_ours(proposing, commit),
+            hub=record.hub if record else "",
             change=change,
             placement=placement,
             content=content,
             expires_at=placement.expires_at if placement else None,
-            policy_digest=_trailer(commit.message, "CTJ-Policy-Digest"),
-            leaves=_trailer(_said_by(commit, change), FROM),
+            policy_digest=_trailer(message_of(proposing), "CTJ-Policy-Digest"),
+            leaves=_trailer(_said_by(proposing, change), FROM),
         )
+
+    def _proposing(self, head: pygit2.Commit) -> pygit2.Commit:
+        """The commit below merges of the main branch, which a forge makes when a person updates a proposal."""
+        for _ in range(MOST_UPDATES):
+            others = [parent for parent in head.parents if not self._is_on_main(parent)]
+            if len(head.parents) != 2 or len(others) != 1:
+                break
+            head = others[0]
+        return head
+
+    def _is_ours(self, proposing: pygit2.Commit, head: pygit2.Commit) -> bool:
+        """Whether a branch proposes what the hub wrote and nothing else."""
+        git, main = self._session.git, self._session.head.id
+        alone = (len(proposing.parents) == 1 and self._is_on_main(proposing.parents[0])) or self._is_on_main(proposing)
+        # Who amends a commit keeps its author and becomes its committer.
+        people = {email_of(proposing.author), email_of(proposing.committer)} - {self._session.settings.author_email}
+        if not alone or people or len(tuple(changes_in(message_of(proposing)))) != 1:
+            return False
+        if head.id == proposing.id or not proposing.parents:
+            return True
+        base = git[git.merge_base(head.id, main)].peel(pygit2.Commit)
+        return _difference(base, head) == _difference(proposing.parents[0], proposing)
+
+    def _is_on_main(self, commit: pygit2.Commit) -> bool:
+        main = self._session.head.id
+        return commit.id == main or self._session.git.descendant_of(main, commit.id)
 
     def _placement(self, commit: pygit2.Commit, change: Change | None) -> tuple[Placement | None, bytes]:
         if change is None:
@@ -222,19 +252,22 @@ class Branches:
             return None, content or b""
 
     def _rejection(self, commit: pygit2.Commit) -> list[tuple[tuple[str, int, str], str]]:
-        why = " ".join(commit.message.partition("\n\n")[2].split())
+        why = " ".join(message_of(commit).partition("\n\n")[2].split())
         return [
-            ((change.uid, change.generation, change.action), f"{commit.author.name}: {why}")
+            ((change.uid, change.generation, change.action), f"{name_of(commit.author)}: {why}")
             for parent in commit.parents
-            for change in changes_in(parent.message)
+            for change in changes_in(message_of(parent))
         ]
 
-    def _write(self, name: str, commit: pygit2.Oid | None, expected: pygit2.Oid | None) -> Branch | None:
+    def _write(self, name: str, commit: pygit2.Oid | None, expected: pygit2.Oid | None) -> Branch | Refused | None:
         if commit is None:
             return None
         try:
             self._session.push_branch(name, commit, expected)
         except TransportFailure as failure:
+            if (clash := _IN_THE_WAY.search(str(failure))) is not None:
+                message = f"the branch {clash[1]} is in the way of {name}: rename it or take it away"
+                return Refused("BranchInTheWay", message)
             if failure.failure is Failure.MOVED:
                 return None
             raise
@@ -250,9 +283,15 @@ class Branches:
         return True
 
 
+def _difference(old: pygit2.Commit, new: pygit2.Commit) -> set[tuple[str, pygit2.Oid]]:
+    """The files that differ, and what they are in `new`."""
+    deltas = old.tree.diff_to_tree(new.tree).deltas
+    return {(str(delta.new_file.raw_path), delta.new_file.id) for delta in deltas}
+
+
 def _said_by(commit: pygit2.Commit, change: Change | None) -> str:
     """The message that made a proposal, also where a person has added a commit."""
-    messages = (each.message for each in (commit, *commit.parents))
+    messages = (message_of(each) for each in (commit, *commit.parents))
     return next((said for said in messages if change is not None and change in changes_in(said)), "")
 
 

@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import Final
 
 from carbonfleet.api.wire import format_time
+from carbonfleet.fleet.errors import AccessDenied, FleetError, RepositoryInvalid, RepositoryUnreachable
 from carbonfleet.fleet.manifests import spec_digest
-from carbonfleet.fleet.publish import Place, Refused, Repository
-from carbonfleet.fleet.review.branches import MOVE, PLACE, Branch, Branches, Proposals, branch_of
+from carbonfleet.fleet.publish import PLACE, Place, Refused, Repository
+from carbonfleet.fleet.review.branches import MOVE, Branch, Branches, Proposals, branch_of
 from carbonfleet.fleet.review.proposal_text import body_of, title_of
 from carbonfleet.fleet.review.pull_requests import (
     FRESH_CHECK,
@@ -19,8 +20,9 @@ from carbonfleet.fleet.review.pull_requests import (
     LABEL,
     POLICY_CHECK,
     SUPERSEDED,
+    TITLE_SUPERSEDED,
     Forge,
-    ForgeError,
+    ForgeDenied,
     ForgeRateLimited,
     Proposal,
     ProposalStage,
@@ -64,17 +66,21 @@ class Reviews:
         hint: bool = False,
         undecided: Collection[tuple[str, int]] = (),
         over: Mapping[str, str] = NOTHING_OVER,
+        hub: str = "",
     ) -> dict[str, Proposal]:
         """Propose what is wanted, look after what is open, take back what is not wanted any more.
 
         By placement id. `hint` (a webhook came) polls the forge at once, but not more often than every two
         seconds. Moves of jobs (UID, attempt) that are `undecided` now stay as they are; `over` says of others, by
-        UID, why they are not wanted any more. Raises FleetError where the repository can't be reached; the forge's
-        own failures leave proposals as they are.
+        UID, why they are not wanted any more. `hub` is the UID of the hub's cluster: what another's decided is left to
+        it. Raises FleetError where the repository can't be reached; what goes wrong with one proposal leaves it as it
+        is, and the others go on.
         """
         self._listen(hint, now)
         found = self._branches.read()
         names = {branch_of(propose) for propose in wanted} | _moves_of(undecided, found)
+        mine = {name: each for name, each in found.branches.items() if name in names or each.hub == hub}
+        found = replace(found, branches=mine)
         all_gone = self._take_back_unwanted(names, found, over, now)
         self.has_open = bool(wanted) or not all_gone
         order = sorted(wanted, key=lambda propose: (propose.expires_at, propose.place.id))
@@ -95,8 +101,13 @@ class Reviews:
         except ForgeRateLimited as error:
             self._wait_until = now + timedelta(seconds=error.retry_after_seconds)
             return _held(wanted, error.reason, str(error))
-        except ForgeError as error:
+        except (RepositoryUnreachable, RepositoryInvalid, AccessDenied):
+            raise
+        except FleetError as error:
             return _held(wanted, error.reason, f"{error}; the proposal stays as it is")
+        except Exception:  # one proposal's fault, whatever it is, must not stop the others
+            logger.exception("the proposal of %s could not be advanced", wanted.place.decision.key)
+            return _held(wanted, "ProposalFailed", "the proposal can't be looked after; the hub's log has the fault")
 
     def _advanced(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
         branch = found.branches.get(branch_of(wanted))
@@ -120,18 +131,23 @@ class Reviews:
     def _take_back_unwanted(self, wanted: set[str], found: Proposals, over: Mapping[str, str], now: datetime) -> bool:
         """Whether all went; what did not is still a branch, which a later call takes back."""
         unwanted = [branch for name, branch in found.branches.items() if name not in wanted and branch.ours]
-        for branch in unwanted:
-            if self._wait_until is not None and now < self._wait_until:
-                return False
-            try:
-                why = over.get(branch.change.uid) if branch.change else None
-                self._take_back(branch, why or "it is not wanted any more", now)
-            except ForgeRateLimited as error:
-                self._wait_until = now + timedelta(seconds=error.retry_after_seconds)
-                return False
-            except ForgeError as error:
-                logger.warning("%s could not be taken back: %s", branch.name, error)
-                return False
+        went = [self._went(branch, _why_unwanted(branch, found, over), now) for branch in unwanted]
+        return all(went)
+
+    def _went(self, branch: Branch, why: str, now: datetime) -> bool:
+        """Whether a branch could be taken back."""
+        if self._wait_until is not None and now < self._wait_until:
+            return False
+        try:
+            self._take_back(branch, why, now)
+        except ForgeRateLimited as error:
+            self._wait_until = now + timedelta(seconds=error.retry_after_seconds)
+            return False
+        except (RepositoryUnreachable, RepositoryInvalid, AccessDenied):
+            raise
+        except FleetError as error:
+            logger.warning("%s could not be taken back: %s", branch.name, error)
+            return False
         return True
 
     def _missing(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
@@ -139,10 +155,10 @@ class Reviews:
         place, name = wanted.place, branch_of(wanted)
         request = self._forge.find(name) if self._forge else None
         if request is not None and request.rejected:
-            return Proposal(place.id, name, ProposalStage.REJECTED, "it was closed on the forge", url=request.url)
+            return Proposal(place.id, name, ProposalStage.REJECTED, CLOSED, url=request.url)
         if now >= wanted.expires_at:
             return Proposal(place.id, name, ProposalStage.SUPERSEDED, "its time has passed before it was proposed")
-        too_many = self._too_many(len(found.branches), now)
+        too_many = self._too_many(sum(branch.ours for branch in found.branches.values()), now)
         if too_many:
             return _held(wanted, "TooManyProposals", too_many)
         written = self._branches.propose(wanted, None)
@@ -160,10 +176,8 @@ class Reviews:
             self._forge.add_label(request.number, HUMAN_EDITED)
             self._forge.say(request.number, "Somebody pushed to this branch, so the hub leaves it to you.")
         if request is not None and request.rejected:
-            self._branches.reject(branch, None, "It was closed on the forge.")
-            return Proposal(
-                wanted.place.id, branch.name, ProposalStage.REJECTED, "it was closed on the forge", url=request.url
-            )
+            self._branches.reject(branch, None, CLOSED)
+            return Proposal(wanted.place.id, branch.name, ProposalStage.REJECTED, CLOSED, url=request.url)
         message = f"a person pushed to {branch.name}; it is theirs to merge or delete"
         return Proposal(wanted.place.id, branch.name, ProposalStage.HUMAN_EDITED, message, branch.head)
 
@@ -191,10 +205,8 @@ class Reviews:
         if self._forge is None:
             return Proposal(place.id, branch.name, ProposalStage.OPEN, "awaits review", branch.head)
         if request is not None and request.rejected:
-            self._branches.reject(branch, None, "It was closed on the forge.")
-            return Proposal(
-                place.id, branch.name, ProposalStage.REJECTED, "it was closed on the forge", url=request.url
-            )
+            self._branches.reject(branch, None, CLOSED)
+            return Proposal(place.id, branch.name, ProposalStage.REJECTED, CLOSED, url=request.url)
         if request is not None and request.state is PullState.MERGED:
             return Proposal(place.id, branch.name, ProposalStage.MERGED, "merged", request.merge_sha, request.url)
         # From the branch alone, so that the same commit always reads the same.
@@ -219,12 +231,20 @@ class Reviews:
             request = self._forge.find(branch.name)
             if request is not None and request.state is PullState.OPEN:
                 self._check(branch.head, FRESH_CHECK, ok=False, description=f"Superseded: {why}."[:140])
-                if SUPERSEDED not in request.labels:
-                    self._forge.add_label(request.number, SUPERSEDED)
+                self._mark_superseded(request)
                 self._forge.say(request.number, f"Superseded: {why}.")
                 self._forge.close(request.number)
         self._polled.pop(branch.name, None)
         self._branches.delete(branch)
+
+    def _mark_superseded(self, request: PullRequest) -> None:
+        """So that nobody takes our closing for a person's no: by a label, or in the title where we may not label."""
+        if self._forge is None or SUPERSEDED in request.labels or request.title.startswith(TITLE_SUPERSEDED):
+            return
+        try:
+            self._forge.add_label(request.number, SUPERSEDED)
+        except ForgeDenied:
+            self._forge.edit(request.number, TITLE_SUPERSEDED + request.title, request.body)
 
     def _request(self, branch: Branch, now: datetime) -> PullRequest | None:
         """The branch's request, asked for at most every ten seconds, ever more rarely while nothing changes."""
@@ -260,6 +280,18 @@ class Reviews:
 FIRST_PAUSE = timedelta(seconds=10)
 LAST_PAUSE = timedelta(minutes=5)
 HINT_PAUSE = timedelta(seconds=2)
+
+
+CLOSED: Final = "it was closed on the forge; it is not proposed again until the job's spec changes"
+
+
+def _why_unwanted(branch: Branch, found: Proposals, over: Mapping[str, str]) -> str:
+    change = branch.change
+    if change is None:
+        return "it is not wanted any more"
+    if (change.uid, change.generation, change.action) in found.rejected:
+        return "it was refused before; it is not proposed again until the job's spec changes"
+    return over.get(change.uid, "it is not wanted any more")
 
 
 def _settled(wanted: Propose, found: Proposals) -> Proposal | None:

@@ -12,6 +12,8 @@ from carbonfleet.fleet.publish import Ask, Place
 LABEL = "carbon/placement"
 SUPERSEDED = "carbon/superseded"
 """Set before the hub closes a proposal itself, so that this is never taken for a person's rejection."""
+TITLE_SUPERSEDED = "Superseded: "
+"""Begins the title instead, where the hub may not label."""
 COMMENT_MARK = "<!-- carbonfleet -->"
 """Begins the hub's one comment on a request, which is changed in place."""
 HUMAN_EDITED = "carbon/human-edited"
@@ -105,11 +107,14 @@ class PullRequest:
     """Only where it is merged: forges give one for closed requests too."""
     title: str = ""
     body: str = ""
+    is_from_fork: bool = False
+    """Its branch is another repository's, and has only the name of one of ours."""
 
     @property
     def rejected(self) -> bool:
         """A person closed it without merging."""
-        return self.state is PullState.CLOSED and SUPERSEDED not in self.labels
+        ours = SUPERSEDED in self.labels or self.title.startswith(TITLE_SUPERSEDED)
+        return self.state is PullState.CLOSED and not ours
 
 
 class MergeOutcome(StrEnum):

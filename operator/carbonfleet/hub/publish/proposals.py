@@ -75,7 +75,9 @@ def advance(world: World, scene: Scene, wanted: list[Propose], asking: Asking) -
     hint = world.hinted.is_set()
     world.hinted.clear()
     try:
-        found = world.reviews.advance(wanted, scene.now, hint=hint, undecided=asking.undecided, over=asking.over)
+        found = world.reviews.advance(
+            wanted, scene.now, hint=hint, undecided=asking.undecided, over=asking.over, hub=world.hub_id
+        )
     except FleetError as error:
         _log.warning("proposals were not looked after: %s", error)
         return {}

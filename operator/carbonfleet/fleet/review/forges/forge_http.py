@@ -1,6 +1,7 @@
 """HTTP to a forge: bounded in time, polite, and with failures in our words."""
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,10 @@ MOST_BYTES: Final = 16 << 20
 MOST_PAGES: Final = 20
 MOST_REMEMBERED: Final = 1000
 LIMIT_SECONDS: Final = 60.0
-"""How long to wait where a forge limits us and does not say how long."""
+"""How long to wait where a forge limits us and does not say how long; twice as long each further time in a row."""
+LONGEST_WAIT_SECONDS: Final = 3600.0
+_LIMITED: Final = re.compile(r"rate limit|abuse detection|too many requests", re.IGNORECASE)
+_MOVED: Final = frozenset({301, 302, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class ForgeHttp:
         self._session.headers.update({"User-Agent": "carbonfleet", **headers})
         self._session.verify = str(settings.ca_file) if settings.ca_file else True
         self._seen: dict[str, tuple[str, Answer]] = {}
+        self._limits_in_a_row = {"read": 0, "write": 0}
 
     def get(self, path: str, parameters: Mapping[str, str] | None = None) -> Answer:
         """Read; what has not changed costs the forge nothing. Raises ForgeError, but for 404."""
@@ -118,7 +123,7 @@ class ForgeHttp:
         Raises ForgeError where nobody answered, for rate limits and for 5xx and 401; the rest is the caller's.
         """
         answer = self._request(method, path, json=body)
-        self._refuse_limits(answer)
+        self._refuse_limits(answer, "write")
         if answer.status == 401:
             raise ForgeDenied(f"{self._settings.api} does not accept the token: {answer.message}")
         if answer.status >= 500:
@@ -162,7 +167,7 @@ class ForgeHttp:
 
     def _request(self, method: str, path: str, **more: Any) -> Answer:  # noqa: ANN401  passed on to requests
         name, prefix = self._token_header
-        headers = {**more.pop("headers", {}), name: prefix + self._settings.token_file.read_text().strip()}
+        headers = {**more.pop("headers", {}), name: prefix + self._token()}
         try:
             with self._session.request(
                 method,
@@ -179,29 +184,50 @@ class ForgeHttp:
             # The exception's own text may hold headers; its kind says enough.
             raise ForgeError(f"{self._settings.api} can't be reached: {type(error).__name__}") from error
 
+    def _token(self) -> str:
+        try:
+            return self._settings.token_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ForgeDenied(f"the token file {self._settings.token_file} can't be read: {error}") from error
+
     def _refuse(self, answer: Answer) -> None:
-        self._refuse_limits(answer)
+        self._refuse_limits(answer, "read")
         if answer.status in {401, 403}:
             raise ForgeDenied(f"{self._settings.api} does not let us read: {answer.message}")
         if answer.status // 100 != 2:
             raise ForgeError(f"{self._settings.api} answered {answer.status}: {answer.message}")
 
-    def _refuse_limits(self, answer: Answer) -> None:
-        headers = answer.headers
-        spent = headers.get("x-ratelimit-remaining", headers.get("ratelimit-remaining")) == "0"
-        if answer.status == 429 or (answer.status == 403 and (spent or "retry-after" in headers)):
-            seconds = retry_after_seconds(headers)
-            raise ForgeRateLimited(f"{self._settings.api} wants us to wait {seconds:.0f} s", seconds)
+    def _refuse_limits(self, answer: Answer, kind: str) -> None:
+        """Raises ForgeRateLimited, and ForgeError for a redirect: the token goes to no other place."""
+        if answer.status in _MOVED:
+            raise ForgeError(
+                f"{self._settings.api} says that {self._settings.repository} has moved to "
+                f"{answer.headers.get('location', 'another place')[:200]}: set the forge's address and repository to it"
+            )
+        if not _is_limit(answer):
+            self._limits_in_a_row[kind] = 0
+            return
+        seconds = retry_after_seconds(answer.headers, LIMIT_SECONDS * 2 ** self._limits_in_a_row[kind])
+        self._limits_in_a_row[kind] = min(6, self._limits_in_a_row[kind] + 1)
+        raise ForgeRateLimited(f"{self._settings.api} wants us to wait {seconds:.0f} s: {answer.message}", seconds)
 
 
-def retry_after_seconds(headers: Mapping[str, str]) -> float:
-    """How long a forge wants us to wait, between 1 s and 1 h."""
+def _is_limit(answer: Answer) -> bool:
+    """GitHub's secondary limits are a 403 that only its text tells from a denial."""
+    headers = answer.headers
+    spent = headers.get("x-ratelimit-remaining", headers.get("ratelimit-remaining")) == "0"
+    said = spent or "retry-after" in headers or _LIMITED.search(answer.message) is not None
+    return answer.status == 429 or (answer.status == 403 and said)
+
+
+def retry_after_seconds(headers: Mapping[str, str], unsaid: float = LIMIT_SECONDS) -> float:
+    """How long a forge wants us to wait, between 1 s and 1 h; `unsaid` where it does not say."""
     reset = headers.get("x-ratelimit-reset", headers.get("ratelimit-reset", ""))
     try:
         seconds = float(headers["retry-after"]) if "retry-after" in headers else float(reset) - time.time()
     except ValueError:
-        seconds = LIMIT_SECONDS
-    return min(3600.0, max(1.0, seconds))
+        seconds = unsaid
+    return min(LONGEST_WAIT_SECONDS, max(1.0, seconds))
 
 
 def _text(comment: Mapping[str, Any]) -> str:

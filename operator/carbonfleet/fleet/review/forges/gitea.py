@@ -32,7 +32,7 @@ class Gitea:
         answer = self._http.get(f"{self._repository}/pulls/{base}/{head}")
         if answer.status != 404:
             found = _view(answer.json)
-            if found.state is PullState.OPEN:
+            if found.state is PullState.OPEN and not found.is_from_fork:
                 return found
         return next(iter(sorted(self._listed(branch), key=lambda request: -request.number)), None)
 
@@ -126,7 +126,7 @@ class Gitea:
         for page in range(1, MOST_PAGES + 1):
             query = {"state": "all", "sort": "newest", "limit": str(PAGE), "page": str(page)}
             items = self._http.get_list(f"{self._repository}/pulls", query)
-            found += [view for view in map(_view, items) if view.branch == branch]
+            found += [view for view in map(_view, items) if view.branch == branch and not view.is_from_fork]
             if found or len(items) < PAGE:
                 break
         return found
@@ -171,6 +171,12 @@ def _view(item: Any) -> PullRequest:  # noqa: ANN401  their JSON
             merge_sha=str(item.get("merge_commit_sha") or "") if merged else "",
             title=str(item.get("title") or ""),
             body=str(item.get("body") or ""),
+            is_from_fork=_repository(item["head"]) != _repository(item["base"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ForgeError(f"the answer is no pull request as Gitea describes it: {error}") from error
+
+
+def _repository(end: dict[str, Any]) -> object:
+    """Whose branch one end of a request is; null where the fork is gone."""
+    return (end.get("repo") or {}).get("full_name")

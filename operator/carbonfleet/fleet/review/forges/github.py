@@ -47,7 +47,7 @@ class GitHub:
             "per_page": "10",
         }
         found = self._http.get_list(f"{self._repository}/pulls", query)
-        requests = [view for view in map(_view, found) if view.branch == branch]
+        requests = [view for view in map(_view, found) if view.branch == branch and not view.is_from_fork]
         return next((request for request in requests if request.state is PullState.OPEN), next(iter(requests), None))
 
     def read(self, number: int) -> PullRequest:
@@ -146,6 +146,12 @@ def _view(item: Any) -> PullRequest:  # noqa: ANN401  their JSON
             merge_sha=str(item.get("merge_commit_sha") or "") if merged else "",
             title=str(item.get("title") or ""),
             body=str(item.get("body") or ""),
+            is_from_fork=_repository(item["head"]) != _repository(item["base"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ForgeError(f"the answer is no pull request as GitHub describes it: {error}") from error
+
+
+def _repository(end: dict[str, Any]) -> object:
+    """Whose branch one end of a request is; null where the fork is gone."""
+    return (end.get("repo") or {}).get("full_name")

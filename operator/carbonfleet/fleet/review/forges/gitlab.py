@@ -42,7 +42,7 @@ class GitLab:
             "per_page": "10",
         }
         found = self._http.get_list(f"{self._project}/merge_requests", query)
-        requests = [view for view in map(_view, found) if view.branch == branch]
+        requests = [view for view in map(_view, found) if view.branch == branch and not view.is_from_fork]
         return next((request for request in requests if request.state is PullState.OPEN), next(iter(requests), None))
 
     def read(self, number: int) -> PullRequest:
@@ -177,6 +177,7 @@ def _view(item: Any) -> PullRequest:  # noqa: ANN401  their JSON
             merge_sha=str(merge_sha) if state is PullState.MERGED else "",
             title=str(item.get("title") or ""),
             body=str(item.get("description") or ""),
+            is_from_fork=item.get("source_project_id") != item.get("target_project_id"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ForgeError(f"the answer is no merge request as GitLab describes it: {error}") from error
