@@ -4,7 +4,6 @@ import base64
 import os
 import shutil
 import threading
-import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -146,40 +145,3 @@ def test_a_clone_whose_objects_were_cut_is_made_anew(git_server, tmp_path, patte
     assert set(repository.fetch().placements) == {uid_of("llama")}
     repository.publish([place("qwen")])
     assert set(repository.fetch().placements) == {uid_of("llama"), uid_of("qwen")}
-
-
-HUGE = 64_000_000
-
-
-@pytest.mark.xfail(strict=True, reason="files are read whatever their size")
-@pytest.mark.parametrize(
-    "path",
-    [
-        "clusters/us-oh-1/jobs/team-z/x.yaml",
-        "clusters/us-oh-1/cluster.yaml",
-        "policies/x.yaml",
-        "moves/team-z/x.yaml",
-        "clusters/us-oh-1/README.md",
-        "serving/us-oh-1/x.yaml",
-    ],
-)
-def test_a_huge_file_is_named_and_not_read(git_server, person, tmp_path, path):
-    file = person.pull() / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("wb") as out:
-        out.truncate(HUGE)
-    person.push("A huge file")
-    repository = hub(git_server, tmp_path / "hub")
-    tracemalloc.start()
-    try:
-        tip = repository.fetch()
-        folder = {**tip.folder("us-oh-1"), **tip.serving("us-oh-1")}
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < HUGE // 4
-    assert len(folder.get(path, b"")) < HUGE // 4
-    if not path.endswith("README.md") and not path.startswith("serving/"):
-        problems = [*tip.problems.values(), *tip.cluster_problems.values(), *map(str, tip.policies.problems)]
-        [said] = [problem for problem in problems if path in problem]
-        assert "64 MB" in said
