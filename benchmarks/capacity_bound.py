@@ -136,7 +136,9 @@ def measure(seed: int) -> Measured | None:
         return None
     scores, times = {"in turn, by slack": _score(choices)}, {"in turn, by slack": seconds}
     jobs = np.arange(len(choices))
-    looker = Looker(problem, Room(problem.capacity, np.unique(problem.demand.gpus_by_kind).tolist()), forms_of(problem))
+    looker = Looker(
+        problem, Room(problem.capacity, problem.demand.gpus_by_kind, int(problem.lanes.gpus.max())), forms_of(problem)
+    )
     crowd = crowd_of(problem, jobs.tolist(), choices, looker.unhindered(jobs))
     effort = effort_for(crowd, HOURLY.improvement_cells)
     taken = windows_taken(crowd, choices)

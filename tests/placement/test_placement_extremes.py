@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 from carbonfleet.api.job import JobSpec
 from carbonfleet.placement import Assumptions, Incumbent, Outcome, QueuedJob, Reservation, explain, plan
+from carbonfleet.placement.capacity import Capacity
+from carbonfleet.placement.room import Room
 from fixtures.placement_world import HOUR, NOON, Explained, job, spoke, world
 
 MIB = 2**20
@@ -100,6 +102,15 @@ def test_a_run_of_ten_years_is_told_that_it_is_too_long_and_lengthens_no_other_s
 def test_the_longest_run_within_the_longest_delay_is_planned_in_bounded_memory(spec):
     decisions = planned_within(420, fleet(100, asking(spec)))
     assert decisions["extreme"].outcome in (Outcome.START, Outcome.WAIT)
+
+
+def test_numbers_of_gpus_that_no_pool_has_count_as_one():
+    capacity = Capacity(np.array([[8, 3, 8, 0], [2, 2, 8, 8]], dtype=np.int64))
+    room = Room(capacity, np.arange(1, 4097), 8)
+    asked = np.array([1, 3, 8, 9, 4096])
+    rows = np.array([0, 1, 1, 1, 1])
+    assert room.level_count == 9
+    assert room.runs_of(rows, asked).tolist() == capacity.runs(rows, asked).tolist()
 
 
 def scalars(schema, whole):

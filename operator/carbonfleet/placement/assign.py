@@ -26,7 +26,7 @@ def assign(problem: Problem) -> list[Choice | None]:
     """
     if not problem.jobs or not len(problem.lanes):
         return [None] * len(problem.jobs)
-    room = Room(problem.capacity, np.unique(problem.demand.gpus_by_kind).tolist())
+    room = Room(problem.capacity, problem.demand.gpus_by_kind, int(problem.lanes.gpus.max()))
     looker = Looker(problem, room, forms_of(problem))
     plain = plain_jobs(problem)
     choices: list[Choice | None] = []

@@ -1,7 +1,5 @@
 """How long from each slot on enough GPUs are free, kept up to date while windows are taken."""
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from carbonfleet.placement.capacity import Capacity, Runs, runs
@@ -11,11 +9,12 @@ from carbonfleet.placement.grid import IntArray
 class Room:
     """Runs of free slots for each number of GPUs that is asked for, over a capacity."""
 
-    def __init__(self, capacity: Capacity, gpus: Iterable[int]) -> None:
+    def __init__(self, capacity: Capacity, gpus: IntArray, biggest: int) -> None:
+        """`gpus` are the numbers that jobs ask for, of any shape; those beyond the biggest pool count as one."""
         self._free = capacity.free
-        self._gpus = np.array(sorted(set(gpus)) or [1], dtype=np.int64)
+        self._gpus = np.unique(np.minimum(gpus, biggest + 1))
         rows, slots = capacity.free.shape
-        self._most = int(self._gpus[-1])
+        self._most = int(self._gpus[self._gpus <= biggest].max(initial=1))
         self.version: list[int] = [0] * rows
         """Of each row: how often its runs have changed."""
         self._runs = np.empty((self._gpus.size, rows, slots), dtype=np.int32)
@@ -42,7 +41,7 @@ class Room:
 
     @property
     def is_ample(self) -> bool:
-        """Whether every row has in every slot what the largest job asks for: then nobody was in another's way."""
+        """Whether every row has in every slot what the largest job that fits asks for: nobody was in another's way."""
         return bool(self._free.min() >= self._most)
 
     @property
@@ -52,7 +51,8 @@ class Room:
 
     def levels(self, gpus: IntArray) -> IntArray:
         """Which level answers for so many GPUs."""
-        return np.searchsorted(self._gpus, gpus)
+        levels: IntArray = np.searchsorted(self._gpus, np.minimum(gpus, self._gpus[-1]))
+        return levels
 
     def fits(self, row: int, gpus: int, first: int, end: int) -> bool:
         """Whether GPUs are free on a row in the slots [first, end)."""
