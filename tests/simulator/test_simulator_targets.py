@@ -3,7 +3,7 @@
 import sys
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from carbonfleet.simulator.grid import open_grid
 from carbonfleet.simulator.presets import HALF_YEAR, RECORDED, ZONE_SETS, preset, recorded_backtest
 from carbonfleet.simulator.replay import ReplayJob, pools_of
 from carbonfleet.simulator.replay.workers import cores
+from carbonfleet.simulator.request import within
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from backtest import relaxed_grams
@@ -50,8 +51,8 @@ def test_a_week_over_norway_quebec_and_ohio_gets_nearly_all_there_is(data_folder
 
 
 def test_the_tiers_minimum_gain_halves_the_wait_and_costs_next_to_nothing(data_folder):
-    case = preset("hydro3", data_folder)[1]
-    short = replace(case.backtest, scenarios=(case.backtest.scenarios[0][:168],))
+    begin = datetime(2022, 3, 1, tzinfo=UTC)
+    short = within(preset("hydro3", data_folder)[1], begin, begin + timedelta(days=14)).backtest
     for_any_gain = run_backtest(replace(short, minimum_gain=0), only_ours=True).of(OURS)
     ours = run_backtest(short, only_ours=True).of(OURS)
     assert ours.delay_mean_hours < for_any_gain.delay_mean_hours / 2
