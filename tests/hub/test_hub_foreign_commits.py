@@ -5,8 +5,6 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from carbonfleet.api.job_status import Phase
 from carbonfleet.api.spoke import SpokeStatus
 from carbonfleet.api.wire import ANNOTATION
@@ -143,7 +141,6 @@ def rename_cluster(hub: ReviewHouse) -> None:
     hub.house.change("Rename the cluster", act)
 
 
-@pytest.mark.xfail(strict=True, reason="a spoke that is not declared counts as silent")
 def test_a_job_whose_cluster_is_renamed_is_alive_while_its_spoke_beats(hub):
     hub.house.submit("runs", play="hold")
     hub.step(times=3)
@@ -158,6 +155,18 @@ def test_a_job_whose_cluster_is_renamed_is_alive_while_its_spoke_beats(hub):
     HubLink(hub.house.kube, "no-osl-1").beat(SpokeStatus(heartbeat_time=hub.clock.now()))
     hub.step(times=2)
     assert hub.house.changes("runs") == ["place 1"]
+
+
+def test_a_spoke_in_maintenance_that_beats_is_not_called_silent(hub):
+    hub.house.submit("runs", play="hold")
+    hub.step(times=3)
+    hub.house.spokes.slow_to_stop.add("runs")
+    hub.house.edit("Maintain", "clusters/no-osl-1/cluster.yaml", "    zone:", "    maintenance: true\n    zone:")
+    hub.house.remove("Not now", *hub.house.placements("runs"))
+    hub.house.annotate("runs", "carbonfleet.dev/replace", "1")
+    hub.step(times=3, minutes=2)
+    said = condition(hub.house.job("runs"), "Ready").message
+    assert said == "waits until no-osl-1 reports that attempt 1 has stopped"
 
 
 def test_a_squash_that_lost_the_hub_s_lines_and_is_reverted_says_so(hub):

@@ -101,7 +101,7 @@ def _calls_for_more(
 
 def observe(world: World) -> Scene:
     """Freeze what is known; without an answer of the repository, its last known tip."""
-    trouble, heard = None, world.reports.read(world.clock.now())
+    trouble, reports = None, world.reports.read(world.clock.now())
     try:
         world.tip = world.repository.fetch()
     except FleetError as error:
@@ -110,8 +110,9 @@ def observe(world: World) -> Scene:
     grace = max(world.settings.heartbeat_grace, world.settings.heartbeat_grace_real * world.clock.speed)
     tip, spokes = world.tip, world.mirror.all(SPOKES)
     heartbeats = world.heartbeats.hear(spokes, now)
-    said = accepted(heard, _placed_in_git(world, jobs), now, is_fresh=trouble is None)
+    said = accepted(reports, _placed_in_git(world, jobs), now, is_fresh=trouble is None)
     views = world.views.of(jobs, tip.placements if tip else {}, said.reports)
+    alive = frozenset(name for name, heard in heartbeats.items() if heard.at is not None and now - heard.at <= grace)
     return Scene(
         now=now,
         views=tuple(views),
@@ -124,7 +125,8 @@ def observe(world: World) -> Scene:
         report_problems=said.problems,
         spent_reports=said.spent,
         heard=heartbeats,
-        unseen=orphans.unseen(world, views, spokes),
+        alive=alive,
+        unseen=orphans.unseen(world, views, spokes, alive),
         orphans=orphans.orphans(world, views),
         stray_moves=orphans.stray_moves(world, views),
     )

@@ -1,5 +1,6 @@
 """Changes wanted of the fleet repository, as values, and the one way in which they are committed."""
 
+from carbonfleet.fleet.publish.batch import most_removals
 from carbonfleet.fleet.publish.clone_session import NO_CHANGES
 from carbonfleet.fleet.publish.history import PLACE, Stood, Vanished
 from carbonfleet.fleet.publish.intents import (
@@ -39,4 +40,5 @@ __all__ = [
     "Vanished",
     "changes_in",
     "compose",
+    "most_removals",
 ]

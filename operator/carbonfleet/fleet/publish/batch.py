@@ -45,10 +45,8 @@ def prepare(
     """Decide each intent on this tip: already there, refused, or a change. Removals go first."""
     latest = {intent.id: intent for intent in intents}
     batch = Batch()
-    guard = None if allow_many_removals else deletion_guard(tuple(latest.values()), tip)
-    if guard is not None:
-        held = {i.id for i in latest.values() if isinstance(i, Remove) and not i.finished}
-        batch.results |= dict.fromkeys(held, guard)
+    if not allow_many_removals:
+        batch.results |= deletion_guard(latest.values(), tip)
     todo = [intent for intent in latest.values() if intent.id not in batch.results]
     leaving = frozenset(intent.id for intent in todo if isinstance(intent, Remove))
     world = _World(tip, tip.index.by_id, leaving, history, vanished)
@@ -57,21 +55,26 @@ def prepare(
     return batch
 
 
-def deletion_guard(intents: Sequence[Intent], tip: Tip) -> Refused | None:
-    """Refuses removals of more than max(5, 20 %) of the live placements in one commit."""
-    finished = {i.id for i in intents if isinstance(i, Remove) and i.finished}
-    wanted = {i.id for i in intents if isinstance(i, Remove)} - finished
-    if len(wanted) <= FEWEST_GUARDED:
-        return None
-    live = tip.index.by_id.keys() - finished
-    removed = live & wanted
-    most = max(FEWEST_GUARDED, int(GUARDED_SHARE * len(live)))
-    if len(removed) <= most:
-        return None
-    return Refused(
-        "DeletionGuardTripped",
-        f"this would remove {len(removed)} of {len(live)} live placements at once ({most} is the most)",
-    )
+def deletion_guard(intents: Iterable[Intent], tip: Tip) -> dict[str, Refused]:
+    """By id: the removals that are too many for one commit.
+
+    Those that people asked for and those of jobs that are no more are counted apart: the one can be confirmed at each
+    job, the other only in Git, and neither must hold up the other.
+    """
+    removals = [intent for intent in intents if isinstance(intent, Remove)]
+    live = tip.index.by_id.keys() - {each.id for each in removals if each.finished}
+    held: dict[str, Refused] = {}
+    for orphaned in (False, True):
+        wanted = {each.id for each in removals if not each.finished and each.orphaned is orphaned} & live
+        if len(wanted) > (most := most_removals(len(live))):
+            said = f"this would remove {len(wanted)} of {len(live)} live placements at once ({most} is the most)"
+            held |= dict.fromkeys(wanted, Refused("DeletionGuardTripped", said))
+    return held
+
+
+def most_removals(live: int) -> int:
+    """How many of so many live placements may go in one commit: a fifth, and always five."""
+    return max(FEWEST_GUARDED, int(GUARDED_SHARE * live))
 
 
 _RANKS: Final = {Remove: 0, Lapse: 1, Suspend: 2, Place: 3, Ask: 4}

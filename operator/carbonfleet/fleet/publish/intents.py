@@ -58,6 +58,8 @@ class Remove:
     deletion guard."""
     agreed: str = ""
     """Of a move that people agreed to: the id of the placement that it leads to; without their word it stays."""
+    orphaned: bool = False
+    """Its job is no more. The deletion guard counts these apart: nobody asked for them, and no job can confirm them."""
 
     @property
     def id(self) -> str:

@@ -63,6 +63,8 @@ class Scene:
     """Reports that nobody needs any more."""
     heard: Mapping[str, Heard] = field(default_factory=dict)
     """By spoke: when its agent was last heard."""
+    alive: frozenset[str] = frozenset()
+    """Spokes whose agents beat, whether they are declared in Git or not."""
     unseen: frozenset[str] = frozenset()
     """UIDs of jobs whose last placement left Git before its spoke can have seen it."""
     orphans: tuple[Placement, ...] = ()
@@ -118,8 +120,9 @@ class Scene:
         return view.stage is Stage.LIVE and hold is not None and hold.reason == MERGED_LATE
 
     def is_spoke_lost(self, view: JobView) -> bool:
-        """The spoke of the last attempt is not heard from, or is declared no more."""
-        return not any(spoke.name == spoke_of(view) and spoke.healthy for spoke in self.spokes)
+        """The spoke of the last attempt is not heard from; one that beats is alive, whatever Git says of it."""
+        name = spoke_of(view)
+        return name not in self.alive and not any(spoke.name == name and spoke.healthy for spoke in self.spokes)
 
     def is_overdue(self, known: Known) -> bool:
         """The job trains and was expected to have ended by now."""

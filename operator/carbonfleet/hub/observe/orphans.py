@@ -16,15 +16,16 @@ MOST_FORGOTTEN: Final = 50
 """Reports deleted in one cycle."""
 
 
-def unseen(world: World, views: Iterable[JobView], spokes: Iterable[Object]) -> frozenset[str]:
+def unseen(world: World, views: Iterable[JobView], spokes: Iterable[Object], alive: frozenset[str]) -> frozenset[str]:
     """Jobs whose last placement left Git before its spoke can have seen it: nothing of them will run.
 
-    The spoke has said nothing of the attempt and has read the branch since; or it is declared no more.
+    The spoke has said nothing of the attempt and has read the branch since; or it is declared no more and its agent
+    does not beat: one whose folder is gone or renamed lets what runs go on.
     """
     tip, synced = world.tip, {body["metadata"]["name"]: synced_commit(body) for body in spokes}
     if tip is None:
         return frozenset()
-    return frozenset(view.uid for view in views if _may_run_unheard(view) and _is_past(world, tip, view, synced))
+    return frozenset(view.uid for view in views if _may_run_unheard(view) and _is_past(world, tip, view, synced, alive))
 
 
 def _may_run_unheard(view: JobView) -> bool:
@@ -32,12 +33,12 @@ def _may_run_unheard(view: JobView) -> bool:
     return view.placement is None and not heard and view.status.placement is not None
 
 
-def _is_past(world: World, tip: Tip, view: JobView, synced: dict[str, str]) -> bool:
+def _is_past(world: World, tip: Tip, view: JobView, synced: dict[str, str], alive: frozenset[str]) -> bool:
     placed = view.status.placement
     if placed is None:
         return True
     if placed.cluster not in tip.clusters and placed.cluster not in tip.cluster_problems:
-        return True
+        return placed.cluster not in alive
     commit = synced.get(placed.cluster, "")
     try:
         return bool(commit) and world.repository.saw_removal(placed.placement_id, placed.path, commit)

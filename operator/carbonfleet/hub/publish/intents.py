@@ -98,7 +98,7 @@ def is_stored(view: JobView) -> bool:
 
 def _orphans(scene: Scene, tip: Tip) -> list[Intent]:
     """Placements of jobs that are no more, and of attempts that were overtaken."""
-    orphans: list[Intent] = [Remove(placed, "its job is no more") for placed in scene.orphans]
+    orphans: list[Intent] = [Remove(placed, "its job is no more", orphaned=True) for placed in scene.orphans]
     for view in scene.views:
         attempts = tip.index.attempts.get(view.uid, ())
         others = [placed for placed in attempts[1:] if placed.placement_id != attempts[0].placement_id]

@@ -1,12 +1,14 @@
 """SpokeCluster objects follow the cluster files: people edit Git, and `kubectl get spokes` shows it."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
 from carbonfleet.api.wire import API_VERSION, format_time
 from carbonfleet.fleet import Tip
+from carbonfleet.fleet.publish import most_removals
 from carbonfleet.hub.observe.mirror import SPOKES, Mirror
 from carbonfleet.hub.observe.observation import Scene
 from carbonfleet.hub.observe.reports import rough
@@ -18,6 +20,7 @@ from carbonfleet.placement.snapshot import Spoke
 _log = logging.getLogger(__name__)
 REPORTS_VALID: Final = "ReportsValid"
 CLOCK_IN_SYNC: Final = "ClockInSync"
+PLACEMENTS_OWNED: Final = "PlacementsOwned"
 MOST_TOLD: Final = 3
 """Problems of a spoke's reports that its condition tells in full."""
 LONGEST_TOLD: Final = 250
@@ -62,12 +65,13 @@ def _object(name: str, spec: Object) -> Object:
 def show_health(world: World, scene: Scene) -> None:
     """Write the hub's conditions of each SpokeCluster where they changed, and tell of it.
 
-    `Ready` says whether jobs are placed there, as the planner sees the spoke. Two more stand there once they were in
-    doubt: `ReportsValid`, that all that the spoke reports is its own to report, and `ClockInSync`.
+    `Ready` says whether jobs are placed there, as the planner sees the spoke. Three more stand there once they were in
+    doubt: `ReportsValid`, that all that the spoke reports is its own to report, `ClockInSync`, and `PlacementsOwned`,
+    that no placements are left there whose jobs are no more.
     """
     if scene.tip is None:
         return
-    spokes = {spoke.name: spoke for spoke in scene.spokes}
+    spokes, held = {spoke.name: spoke for spoke in scene.spokes}, _held_orphans(scene, scene.tip)
     for body in world.mirror.all(SPOKES):
         name = body["metadata"]["name"]
         found = {"Ready": _readiness(name, spokes.get(name))}
@@ -76,6 +80,9 @@ def show_health(world: World, scene: Scene) -> None:
             found[REPORTS_VALID] = _validity(said)
         if _is_skewed(name, scene) or _condition(body, CLOCK_IN_SYNC):
             found[CLOCK_IN_SYNC] = _synchrony(name, scene)
+        left = held.get(name, ())
+        if left or _condition(body, PLACEMENTS_OWNED):
+            found[PLACEMENTS_OWNED] = _ownership(left)
         _show(world, body, found, scene)
     _warn(world, scene)
 
@@ -104,6 +111,27 @@ def _validity(said: Sequence[str]) -> Happening:
     if not said:
         return Happening("AsInGit", "all that it reports is on what Git has for it", False)
     return Happening("NotAsInGit", f"{_in_short(said)}. If the agent there is ours, see who else has its account", True)
+
+
+def _held_orphans(scene: Scene, tip: Tip) -> dict[str, list[str]]:
+    """By spoke: the files of jobs that are no more, where they are too many to be removed unasked."""
+    files = defaultdict[str, list[str]](list)
+    if len(scene.orphans) > most_removals(len(tip.index.by_id)):
+        for placed in scene.orphans:
+            files[placed.cluster].append(placed.path)
+    return files
+
+
+def _ownership(files: Sequence[str]) -> Happening:
+    if not files:
+        return Happening("Owned", "every placement is of a job that is there", False)
+    return Happening(
+        "DeletionGuardTripped",
+        f"{len(files)} placements are of jobs that are no more, and so many are not removed unasked: if the jobs were "
+        f"meant to go, remove their files from Git, which stops what runs: {', '.join(sorted(files)[:MOST_TOLD])}"
+        f"{', ...' if len(files) > MOST_TOLD else ''}",
+        True,
+    )
 
 
 def _in_short(said: Sequence[str]) -> str:
