@@ -171,7 +171,8 @@ def test_nothing_but_values_and_problems_comes_out(content):
 
 
 @pytest.mark.soak
-@given(inputs)
-@settings(max_examples=200_000)
-def test_nothing_but_values_and_problems_comes_out_of_many(content):
+@pytest.mark.parametrize("batch", range(200))  # Hypothesis remembers all examples of a test
+@given(content=inputs)
+@settings(max_examples=1000)
+def test_nothing_but_values_and_problems_comes_out_of_many(batch, content):
     check(content)
