@@ -1,4 +1,4 @@
-"""How far crowded plans are above the bound of the time-indexed linear relaxation, and what each step buys.
+"""How far contended plans are above the bound of the time-indexed linear relaxation, and what each step buys.
 
     python benchmarks/capacity_bound.py [--instances 30] [--json FILE]
 
@@ -26,14 +26,12 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Forecast
 from carbonfleet.placement import Assumptions, PolicySet, QueuedJob, Snapshot, Spoke, plan
 from carbonfleet.placement.assign import assign
-from carbonfleet.placement.better import better, effort_for
-from carbonfleet.placement.choice import Choice
-from carbonfleet.placement.crowd import crowd_of, windows_taken
-from carbonfleet.placement.look import Looker, forms_of
-from carbonfleet.placement.policy import tiers
-from carbonfleet.placement.problem import Problem, problem_of
-from carbonfleet.placement.room import Room
-from carbonfleet.placement.weigh import windows_of
+from carbonfleet.placement.inputs import CapacityRuns
+from carbonfleet.placement.plan_inputs import PlanInputs, plan_inputs
+from carbonfleet.placement.repair.contention import contention_of, windows_taken
+from carbonfleet.placement.repair.local_search import effort_for, local_search
+from carbonfleet.placement.rules import tiers
+from carbonfleet.placement.search import Choice, WindowIndex, forms_of, windows_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -89,24 +87,24 @@ def _forecast(zone: str, random: np.random.Generator) -> Forecast:
     return Forecast(zone, SignalKind.AVERAGE_LIFECYCLE, NOW, HOUR, values, doubt, "random", "forecast", NOW)
 
 
-def relaxation(problem: Problem) -> float | None:
+def relaxation(inputs: PlanInputs) -> float | None:
     """The least score of the linear relaxation; None where even that is not feasible."""
     score, job_of, cells, of_cell, gpus = [], [], [], [], []
-    slots = problem.line.slots
-    for job in range(len(problem.jobs)):
-        windows = windows_of(problem, job)
-        for lane, start in zip(*np.nonzero(windows.open), strict=True):
-            span = int(windows.span[lane, start])
-            cells.append(problem.lanes.place[lane] * slots + np.arange(start, start + span))
+    slots = inputs.line.slots
+    for job in range(len(inputs.jobs)):
+        windows = windows_of(inputs, job)
+        for rank, start in zip(*np.nonzero(windows.open), strict=True):
+            span = int(windows.span[rank, start])
+            cells.append(inputs.considered.capacity_row[rank] * slots + np.arange(start, start + span))
             of_cell.append(np.full(span, len(score)))
-            gpus.append(np.full(span, problem.demand.of(job).gpus[lane]))
+            gpus.append(np.full(span, inputs.demand.of(job).gpus[rank]))
             job_of.append(job)
-            score.append(windows.scores[lane, start])
-    count, free = len(score), problem.capacity.free
+            score.append(windows.scores[rank, start])
+    count, free = len(score), inputs.capacity.free
     use = coo_matrix((np.concatenate(gpus), (np.concatenate(cells), np.concatenate(of_cell))), (free.size, count))
-    once = coo_matrix((np.ones(count), (job_of, np.arange(count))), (len(problem.jobs), count))
+    once = coo_matrix((np.ones(count), (job_of, np.arange(count))), (len(inputs.jobs), count))
     solved = linprog(
-        score, A_ub=use.tocsr(), b_ub=free.ravel(), A_eq=once.tocsr(), b_eq=np.ones(len(problem.jobs)), method="highs"
+        score, A_ub=use.tocsr(), b_ub=free.ravel(), A_eq=once.tocsr(), b_eq=np.ones(len(inputs.jobs)), method="highs"
     )
     return float(solved.fun) if solved.status == 0 else None
 
@@ -126,37 +124,41 @@ class Measured:
 
 def measure(seed: int) -> Measured | None:
     """None where the instance is not feasible, or the GPUs are used less or more than wanted."""
-    problem = _problem(instance(seed))
-    bound = relaxation(problem)
+    inputs = _inputs(instance(seed))
+    bound = relaxation(inputs)
     if bound is None:
         return None
-    problem = _problem(replace(problem.snapshot, assumptions=replace(HOURLY, improvement_cells=0)))
-    choices, seconds = _timed(lambda: assign(problem))
+    inputs = _inputs(replace(inputs.snapshot, assumptions=replace(HOURLY, improvement_cells=0)))
+    choices, seconds = _timed(lambda: assign(inputs))
     if any(choice is None or choice.is_late for choice in choices):
         return None
     scores, times = {"in turn, by slack": _score(choices)}, {"in turn, by slack": seconds}
     jobs = np.arange(len(choices))
-    looker = Looker(
-        problem, Room(problem.capacity, problem.demand.gpus_by_kind, int(problem.lanes.gpus.max())), forms_of(problem)
+    index = WindowIndex(
+        inputs,
+        CapacityRuns(inputs.capacity, inputs.demand.gpus_by_kind, int(inputs.options.gpus.max())),
+        forms_of(inputs),
     )
-    crowd = crowd_of(problem, jobs.tolist(), choices, looker.unhindered(jobs))
-    effort = effort_for(crowd, HOURLY.improvement_cells)
-    taken = windows_taken(crowd, choices)
+    contention = contention_of(inputs, jobs.tolist(), choices, index.unhindered(jobs))
+    effort = effort_for(contention, HOURLY.improvement_cells)
+    taken = windows_taken(contention, choices)
     for name, rounds in (("rebuilt by price", 0), ("and in parts", effort.rounds)):
         (windows, _), seconds = _timed(
-            lambda r=rounds: better(crowd, problem.capacity.free[:, : crowd.slots], taken, replace(effort, rounds=r))
+            lambda r=rounds: local_search(
+                contention, inputs.capacity.free[:, : contention.slots], taken, replace(effort, rounds=r)
+            )
         )
-        scores[name] = float(crowd.score.reshape(jobs.size, -1)[jobs, windows].sum())
+        scores[name] = float(contention.score.reshape(jobs.size, -1)[jobs, windows].sum())
         times[name] = times["in turn, by slack"] + seconds
     decisions, times["the plan as it ships"] = _timed(lambda: plan(instance(seed), NOW).decisions)
     scores["the plan as it ships"] = sum(decision.window.score_usd for decision in decisions)
-    use = _clean_use(problem, decisions)
+    use = _clean_use(inputs, decisions)
     above = {name: 100 * (score / bound - 1) for name, score in scores.items()}
-    return Measured(seed, jobs.size, int(problem.lanes.gpus[0]), use, above, times) if 0.6 <= use <= 0.95 else None
+    return Measured(seed, jobs.size, int(inputs.considered.gpus[0]), use, above, times) if 0.6 <= use <= 0.95 else None
 
 
-def _problem(snapshot: Snapshot) -> Problem:
-    return problem_of(snapshot, list(snapshot.jobs), tiers(snapshot.policies), NOW)
+def _inputs(snapshot: Snapshot) -> PlanInputs:
+    return plan_inputs(snapshot, list(snapshot.jobs), tiers(snapshot.policies), NOW)
 
 
 def _score(choices: list[Choice | None]) -> float:
@@ -168,17 +170,17 @@ def _timed(run):
     return run(), time.process_time() - begin
 
 
-def _clean_use(problem: Problem, decisions) -> float:
+def _clean_use(inputs: PlanInputs, decisions) -> float:
     hours = 60
-    used = np.zeros((len(problem.lanes), hours))
-    row = {lane.cluster: number for number, lane in enumerate(problem.lanes.lanes)}
+    used = np.zeros((len(inputs.considered), hours))
+    row = {rank.cluster: number for number, rank in enumerate(inputs.considered.entries)}
     for decision in decisions:
         if decision.window is not None:
             begin, end = (round((moment - NOW) / HOUR) for moment in decision.window.segments[0])
             used[row[decision.window.cluster], begin:end] += decision.window.gpus
-    values = np.array([f.grams_per_kwh[:hours] for f in problem.snapshot.forecasts.values()])
+    values = np.array([f.grams_per_kwh[:hours] for f in inputs.snapshot.forecasts.values()])
     clean = values <= np.quantile(values, 1 / 3)
-    return float(used[clean].sum() / (clean * problem.lanes.gpus[:, None]).sum())
+    return float(used[clean].sum() / (clean * inputs.considered.gpus[:, None]).sum())
 
 
 def main() -> int:

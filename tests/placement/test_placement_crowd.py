@@ -155,9 +155,9 @@ TIERS = (("urgent", 100, "0h"), ("standard", 50, "4h"), ("flexible", 10, "8h"))
 
 
 def bettered(*more, **surroundings):
-    """A spoke of seven GPUs with one clean hour, and a crowd that betters its plan for it."""
+    """A spoke of seven GPUs with one clean hour, and a contention that betters its plan for it."""
     tiers = [{"name": name, "priority": rank, "max_delay": delay} for name, rank, delay in TIERS]
-    crowd = [
+    contention = [
         job("a", **SHORT),
         *[job(f"c{number}", gpus=3, **SHORT) for number in range(3)],
         *[job(f"u{number}", gpus=3, schedule={"tier": "urgent"}, **SHORT) for number in range(2)],
@@ -168,7 +168,7 @@ def bettered(*more, **surroundings):
         policy("default", residency={"anywhere": True}, tiers=tiers),
         policy("swiss", scope={"data_classes": ["swiss"]}, residency={"jurisdictions": ["CH"]}),
     )
-    return world([*crowd, *more], [spoke("oslo", gpus=7)], {"NO-NO1": grid}, policies=policies, **surroundings)
+    return world([*contention, *more], [spoke("oslo", gpus=7)], {"NO-NO1": grid}, policies=policies, **surroundings)
 
 
 def test_a_gated_job_takes_what_others_leave_when_a_crowd_is_bettered():

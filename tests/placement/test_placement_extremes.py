@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from carbonfleet.placement.inputs.capacity_runs import Room
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from carbonfleet.api.job import JobSpec
 from carbonfleet.placement import Assumptions, Incumbent, Outcome, QueuedJob, Reservation, explain, plan
-from carbonfleet.placement.capacity import Capacity
-from carbonfleet.placement.room import Room
+from carbonfleet.placement.inputs.capacity import Capacity
 from fixtures.placement_world import HOUR, NOON, Explained, job, spoke, world
 
 MIB = 2**20

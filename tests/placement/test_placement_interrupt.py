@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from carbonfleet.placement import Assumptions, Outcome, Reservation
-from carbonfleet.placement.choice import Choice
-from carbonfleet.placement.segment_search import Slots, best_over, least_costs, lengths_of
-from carbonfleet.placement.segments import Cut, cheapest_cut, cheapest_cuts
+from carbonfleet.placement.search import Choice
+from carbonfleet.placement.search.segment_search import Slots, best_over, least_costs, lengths_of
+from carbonfleet.placement.search.segments import Cut, cheapest_cut, cheapest_cuts
 from fixtures.placement_world import HOUR, NOON, forecast, job, spoke, world
 from fixtures.placement_world import explained_plan as plan
 
@@ -233,7 +233,7 @@ def test_what_begins_within_a_minute_is_over_when_its_last_slot_is():
 
 @st.composite
 def lanes_with_cuts(draw):
-    """Slots of several lanes, some of them alike, and what is asked for on each."""
+    """Slots of several options, some of them alike, and what is asked for on each."""
     slots, count = draw(st.integers(8, 40)), draw(st.integers(1, 8))
     random = np.random.default_rng(draw(st.integers(0, 10**6)))
     kinds = random.integers(0, draw(st.integers(2, 30)), (count, slots)).astype(float)
@@ -245,12 +245,12 @@ def lanes_with_cuts(draw):
     pauses, overhead = draw(st.integers(0, 9)), draw(st.sampled_from([0.0, 0.4, 2.0]))
     minimum_run = draw(st.integers(1, 9))
     cuts = {
-        lane: Cut(
+        option: Cut(
             tuple(length + pause * overhead for pause in range(pauses + 1)),
             min(minimum_run, int(np.ceil(length))),
             latest,
         )
-        for lane, length in enumerate(lengths)
+        for option, length in enumerate(lengths)
     }
     return Slots(kinds[row], np.array(once), free[row]), cuts
 
@@ -259,15 +259,15 @@ def lanes_with_cuts(draw):
 def test_the_search_over_lanes_finds_what_all_of_them_have_best(asked, dearest):
     slots, cuts = asked
 
-    def choice_at(lane, found):
-        score = found.cost + float(slots.once[lane])
-        return Choice(lane, found.segments[0][0], score) if dearest is None or score >= dearest else None
+    def choice_at(option, found):
+        score = found.cost + float(slots.once[option])
+        return Choice(option, found.segments[0][0], score) if dearest is None or score >= dearest else None
 
-    each = {lane: cheapest_cut(slots.score[lane], slots.free[lane], cut) for lane, cut in cuts.items()}
-    choices = [choice_at(lane, found) for lane, found in each.items() if found is not None]
+    each = {option: cheapest_cut(slots.score[option], slots.free[option], cut) for option, cut in cuts.items()}
+    choices = [choice_at(option, found) for option, found in each.items() if found is not None]
     best = min(
         (choice for choice in choices if choice is not None),
-        key=lambda choice: (choice.score, choice.start, choice.lane),
+        key=lambda choice: (choice.score, choice.start, choice.option),
         default=None,
     )
     assert best_over(slots, cuts, choice_at) == best
@@ -279,6 +279,6 @@ def test_a_bound_is_never_above_what_it_bounds(asked, price):
     loosest = Cut((), min(cut.minimum_run for cut in cuts.values()), cuts[0].latest_begin)
     prices = np.full(len(cuts), price)
     bounds = least_costs(slots.score, slots.free, lengths_of(list(cuts.values())), loosest, prices)
-    for lane, cut in cuts.items():
-        found = cheapest_cut(slots.score[lane], slots.free[lane], cut)
-        assert found is None or bounds[lane] <= found.cost
+    for option, cut in cuts.items():
+        found = cheapest_cut(slots.score[option], slots.free[option], cut)
+        assert found is None or bounds[option] <= found.cost

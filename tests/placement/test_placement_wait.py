@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from carbonfleet.placement.search.wait import least, worth_waiting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carbonfleet.placement import Incumbent, Outcome, Reservation
-from carbonfleet.placement.wait import least, worth_waiting
 from fixtures.placement_world import BARE, HOUR, NOON, job, policy, spoke, world
 from fixtures.placement_world import explained_plan as plan
 
@@ -159,8 +159,8 @@ queues = st.lists(
 
 @given(queues, st.lists(grids, min_size=2, max_size=2), st.sampled_from([0.05, 0.5, 3]), st.booleans())
 @settings(max_examples=80)
-def test_no_later_start_saves_too_little_beside_the_best_free_start_at_once(queue, days, percent, crowded):
-    gpus = 4 if crowded else 40
+def test_no_later_start_saves_too_little_beside_the_best_free_start_at_once(queue, days, percent, contended):
+    gpus = 4 if contended else 40
     spokes = [spoke("oslo", gpus=gpus), spoke("quebec", "CA-QC", gpus=gpus, price=1.0)]
     jobs = [job(f"job-{number}", **asked) for number, asked in enumerate(queue)]
     forecasts = dict(zip(("NO-NO1", "CA-QC"), (day * 5 for day in days), strict=True))

@@ -11,7 +11,7 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import CarbonTrainingJob
 from carbonfleet.fleet.git import read_cluster
 from carbonfleet.fleet.git.declared import read_policies
-from carbonfleet.placement.policy import residency_verdict
+from carbonfleet.placement.rules import residency_verdict
 from carbonfleet.placement.snapshot import PolicySet
 
 ROOT = Path(__file__).parents[2]

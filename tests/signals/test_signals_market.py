@@ -8,7 +8,7 @@ from carbon_servers import FakePrices, Fault
 
 from carbonfleet.api import ClusterFacts
 from carbonfleet.api.cluster import PriceHours
-from carbonfleet.placement.lanes import hourly_prices
+from carbonfleet.placement.inputs import hourly_prices
 from carbonfleet.signals import Market, PriceKind, Quotes, Reason, TraceError, price_sources, repriced
 from carbonfleet.signals.prices.cluster_files import ClusterPrices
 from carbonfleet.signals.prices.price_file import PriceFile

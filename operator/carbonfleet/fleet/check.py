@@ -28,7 +28,7 @@ from carbonfleet.fleet.manifests import (
     parse_move,
 )
 from carbonfleet.fleet.serving import ServingInvalid, read_serving
-from carbonfleet.placement.policy import Ruling, applicable, residency_verdict
+from carbonfleet.placement.rules import Ruling, applicable, residency_verdict
 from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.yaml_reader import MOST_BYTES, FileInvalid, FileProblem
 

@@ -28,7 +28,7 @@ from carbonfleet.fleet.manifests import (
     was_edited,
 )
 from carbonfleet.fleet.publish import Repository
-from carbonfleet.placement.policy import residency_verdict
+from carbonfleet.placement.rules import residency_verdict
 from carbonfleet.yaml_reader import Document, FileInvalid, FileProblem, blaming, read_documents
 
 VLLM_IMAGE: Final = "vllm/vllm-openai:v0.12.0"

@@ -12,7 +12,7 @@ from carbonfleet.api.wire import GROUP, VERSION
 from carbonfleet.fleet import FleetError, Tip
 from carbonfleet.hub.observe.mirror import JOBS
 from carbonfleet.hub.world import World
-from carbonfleet.placement.policy import residency_verdict
+from carbonfleet.placement.rules import residency_verdict
 
 HANDLER: Final = "residency"
 """The last part of the webhook's address."""

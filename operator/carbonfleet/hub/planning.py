@@ -10,8 +10,7 @@ from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.placement import Plan, explain
 from carbonfleet.placement.decision import Decision, Outcome
 from carbonfleet.placement.record import record_of
-from carbonfleet.placement.same import is_same, without_queue
-from carbonfleet.placement.snapshot import QueuedJob, Snapshot
+from carbonfleet.placement.snapshot import QueuedJob, Snapshot, is_same, without_queue
 
 _log = logging.getLogger(__name__)
 MOST_PLANS: Final = 1000

@@ -4,7 +4,7 @@ from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.decision import Baseline, Candidate, Decision, Explanation, Outcome, Verdict, Window
 from carbonfleet.placement.explain import explain
 from carbonfleet.placement.plan import Plan, plan
-from carbonfleet.placement.policy import residency_verdict, review_verdict
+from carbonfleet.placement.rules import residency_verdict, review_verdict
 from carbonfleet.placement.snapshot import (
     Incumbent,
     PolicySet,

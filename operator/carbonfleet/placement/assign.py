@@ -5,78 +5,84 @@ from typing import Final
 
 import numpy as np
 
-from carbonfleet.placement.careful import carefully, hold
-from carbonfleet.placement.choice import Choice
-from carbonfleet.placement.grid import IntArray
-from carbonfleet.placement.improve import improve
-from carbonfleet.placement.look import STRETCH, Looker, forms_of, plain_jobs
-from carbonfleet.placement.problem import Problem
-from carbonfleet.placement.room import Room
-from carbonfleet.placement.rules import BoolArray
-from carbonfleet.placement.stretch import Stretch
+from carbonfleet.placement.inputs import BoolArray, CapacityRuns, IntArray
+from carbonfleet.placement.plan_inputs import PlanInputs
+from carbonfleet.placement.repair import repair_tier
+from carbonfleet.placement.search import (
+    BLOCK,
+    Choice,
+    GreedyBlock,
+    WindowIndex,
+    best_choice,
+    forms_of,
+    hold,
+    plain_jobs,
+)
 
-CROWDED: Final = 0.3
-"""Where more than this share of a stretch found its windows taken, the next is not sought together."""
+CONTENDED: Final = 0.3
+"""Where more than this share of a block found its windows taken, the next is not sought together."""
 
 
-def assign(problem: Problem) -> list[Choice | None]:
-    """A choice for each job in the problem's order; None where nothing is open and free.
+def assign(inputs: PlanInputs) -> list[Choice | None]:
+    """A choice for each job in the inputs's order; None where nothing is open and free.
 
     Tier after tier: a lower one takes what the higher ones leave.
     """
-    if not problem.jobs or not len(problem.lanes):
-        return [None] * len(problem.jobs)
-    room = Room(problem.capacity, problem.demand.gpus_by_kind, int(problem.lanes.gpus.max()))
-    looker = Looker(problem, room, forms_of(problem))
-    plain = plain_jobs(problem)
+    if not inputs.jobs or not len(inputs.options):
+        return [None] * len(inputs.jobs)
+    capacity = CapacityRuns(inputs.capacity, inputs.demand.gpus_by_kind, int(inputs.options.gpus.max()))
+    index = WindowIndex(inputs, capacity, forms_of(inputs))
+    plain = plain_jobs(inputs)
     choices: list[Choice | None] = []
-    for jobs in tiers_of(problem):
-        choices += in_turn(problem, looker, room, jobs, plain)
-        if improve(problem, looker, room, choices, jobs[plain[jobs]]):
-            look_again(problem, room, choices, jobs[~plain[jobs]])
+    for jobs in tiers_of(inputs):
+        choices += in_turn(inputs, index, capacity, jobs, plain)
+        if repair_tier(inputs, index, capacity, choices, jobs[plain[jobs]]):
+            look_again(inputs, capacity, choices, jobs[~plain[jobs]])
     return choices
 
 
-def look_again(problem: Problem, room: Room, choices: list[Choice | None], jobs: IntArray) -> None:
+def look_again(inputs: PlanInputs, capacity: CapacityRuns, choices: list[Choice | None], jobs: IntArray) -> None:
     """Jobs that found nothing in time, or nothing below their threshold, may find it where others have moved.
 
     One that runs has given back its GPUs.
     """
     for job in jobs.tolist():
-        old, incumbent = choices[job], problem.jobs[job].incumbent
-        if (old is None or old.is_late or problem.gives_up_threshold(job)) and not (
+        old, incumbent = choices[job], inputs.jobs[job].incumbent
+        if (old is None or old.is_late or inputs.gives_up_threshold(job)) and not (
             incumbent is not None and incumbent.running
         ):
             if old is not None:
-                hold(problem, job, old, room, sign=-1)
-            choices[job] = carefully(problem, job, room)
+                hold(inputs, job, old, capacity, sign=-1)
+            choices[job] = best_choice(inputs, job, capacity)
 
 
-def tiers_of(problem: Problem) -> list[IntArray]:
+def tiers_of(inputs: PlanInputs) -> list[IntArray]:
     """The jobs of each tier, in their order."""
-    priority = np.array([limits.priority for limits in problem.limits])
+    priority = np.array([limits.priority for limits in inputs.limits])
     return np.split(np.arange(priority.size), np.flatnonzero(np.diff(priority)) + 1)
 
 
-def in_turn(problem: Problem, looker: Looker, room: Room, jobs: IntArray, plain: BoolArray) -> list[Choice | None]:
+def in_turn(
+    inputs: PlanInputs, index: WindowIndex, capacity: CapacityRuns, jobs: IntArray, plain: BoolArray
+) -> list[Choice | None]:
     """Each job takes the best that is left when its turn comes."""
     choices: list[Choice | None] = []
-    crowded = False
-    for neighbours, quick in stretches(problem, jobs, plain):
+    contended = False
+    for neighbours, quick in blocks(inputs, jobs, plain):
         if quick:
-            stretch = Stretch(problem, looker.at(neighbours), room, crowded)
-            choices += stretch.choices()
-            crowded = stretch.repeated > CROWDED * neighbours.size
+            block = GreedyBlock(inputs, index.at(neighbours), capacity, contended)
+            choices += block.choices()
+            contended = block.repeated > CONTENDED * neighbours.size
         else:
-            choices += [carefully(problem, job, room) for job in neighbours.tolist()]
+            choices += [best_choice(inputs, job, capacity) for job in neighbours.tolist()]
     return choices
 
 
-def stretches(problem: Problem, jobs: IntArray, plain: BoolArray) -> Iterator[tuple[IntArray, bool]]:
-    """Runs of neighbours that are plain and weigh one signal, at most STRETCH long; and the rest."""
-    kinds = [problem.jobs[job].spec.signal if plain[job] else "" for job in jobs.tolist()]
+def blocks(inputs: PlanInputs, jobs: IntArray, plain: BoolArray) -> Iterator[tuple[IntArray, bool]]:
+    """Runs of neighbours that are plain and weigh one signal, at most BLOCK long; and the rest."""
+    kinds = [inputs.jobs[job].spec.signal if plain[job] else "" for job in jobs.tolist()]
     begin = 0
     for end in range(1, len(kinds) + 1):
-        if end == len(kinds) or kinds[end] != kinds[begin] or end - begin == STRETCH:
+        if end == len(kinds) or kinds[end] != kinds[begin] or end - begin == BLOCK:
             yield jobs[begin:end], bool(kinds[begin])
             begin = end

@@ -46,7 +46,7 @@ class Assumptions:
     recheck: timedelta = timedelta(minutes=15)
     """The longest time between two looks at a waiting job."""
     improvement_cells: int = 20_000_000
-    """Work spent on bettering a crowded plan, in (job, lane, slot) cells: some tenths of a second; 0 spends none."""
+    """Work spent on repairing a contended plan, in (job, option, slot) cells: tenths of a second; 0 spends none."""
 
 
 DEFAULTS = Assumptions()

@@ -6,12 +6,11 @@ from datetime import datetime
 from operator import attrgetter
 
 from carbonfleet.placement.assign import assign
-from carbonfleet.placement.choice import Choice
-from carbonfleet.placement.deciding import decisions_on, denied, refusals
+from carbonfleet.placement.decide import decisions_on, denied, refusals
 from carbonfleet.placement.decision import Decision
-from carbonfleet.placement.policy import tiers
-from carbonfleet.placement.problem import Problem, problem_of
-from carbonfleet.placement.rules import Refusal
+from carbonfleet.placement.plan_inputs import PlanInputs, plan_inputs
+from carbonfleet.placement.rules import Refusal, tiers
+from carbonfleet.placement.search import Choice
 from carbonfleet.placement.snapshot import Snapshot
 
 _key = attrgetter("namespace", "name", "uid")
@@ -23,10 +22,10 @@ class Plan:
 
     decisions: tuple[Decision, ...]
     now: datetime
-    problem: Problem | None = field(default=None, compare=False, repr=False)
+    inputs: PlanInputs | None = field(default=None, compare=False, repr=False)
     """What was planned with; its capacity is what all jobs leave."""
     choices: Mapping[str, tuple[int, Choice | None]] = field(default_factory=dict, compare=False, repr=False)
-    """By UID: the job's row in the problem, and what was chosen for it."""
+    """By UID: the job's row in the inputs, and what was chosen for it."""
     refused: Mapping[str, Refusal] = field(default_factory=dict, compare=False, repr=False)
     """By UID: jobs that could not be planned for."""
 
@@ -44,13 +43,13 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     refused = refusals(snapshot, snapshot.jobs)
     jobs = [job for job in snapshot.jobs if job.uid not in refused]
     # 2. Everything else as arrays.
-    problem = problem_of(snapshot, jobs, tiers(snapshot.policies), now)
-    # 3. A window for each job, tier after tier; a crowded tier is bettered as a whole.
-    choices = assign(problem)
+    inputs = plan_inputs(snapshot, jobs, tiers(snapshot.policies), now)
+    # 3. A window for each job, tier after tier; a contended tier is bettered as a whole.
+    choices = assign(inputs)
     # 4. What to do with each job now.
     decisions = [
-        *decisions_on(problem, choices),
+        *decisions_on(inputs, choices),
         *(denied(job, refused[job.uid], snapshot, now) for job in snapshot.jobs if job.uid in refused),
     ]
-    by_uid = {job.uid: (row, choice) for row, (job, choice) in enumerate(zip(problem.jobs, choices, strict=True))}
-    return Plan(tuple(sorted(decisions, key=_key)), now, problem, by_uid, refused)
+    by_uid = {job.uid: (row, choice) for row, (job, choice) in enumerate(zip(inputs.jobs, choices, strict=True))}
+    return Plan(tuple(sorted(decisions, key=_key)), now, inputs, by_uid, refused)

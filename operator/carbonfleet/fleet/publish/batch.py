@@ -8,7 +8,7 @@ from carbonfleet.fleet.git import Tip
 from carbonfleet.fleet.manifests import Placement, check_uid, render, with_suspend
 from carbonfleet.fleet.publish.history import History, Vanished
 from carbonfleet.fleet.publish.intents import AlreadyThere, Ask, Intent, Lapse, Place, Refused, Remove, Result, Suspend
-from carbonfleet.placement.policy import residency_verdict
+from carbonfleet.placement.rules import residency_verdict
 
 FEWEST_GUARDED = 5
 GUARDED_SHARE = 0.2

@@ -14,7 +14,7 @@ from carbonfleet.fleet.git import Tip, TransportFailure, blob, email_of, message
 from carbonfleet.fleet.manifests import MOVES, Placement, PlacementInvalid, decision_in, parse, parse_move
 from carbonfleet.fleet.publish import FROM, NO_CHANGES, Change, Refused, Repository, changes_in, compose
 from carbonfleet.fleet.review.pull_requests import Propose
-from carbonfleet.placement.policy import residency_verdict
+from carbonfleet.placement.rules import residency_verdict
 
 OPEN = "carbon"
 REJECTED = "carbon-rejected"

@@ -14,7 +14,7 @@ from carbonfleet.hub.planning import Planned
 from carbonfleet.hub.running.turns import has_same_spec
 from carbonfleet.hub.world import World
 from carbonfleet.placement.decision import Decision, Outcome
-from carbonfleet.placement.policy import residency_verdict
+from carbonfleet.placement.rules import residency_verdict
 
 GOOD_FOR: Final = timedelta(hours=2)
 """After its start a proposal, of a placement or a move, can be merged for so long; then it is made anew."""

@@ -21,7 +21,7 @@ from carbonfleet.hub.status.status_inputs import (
     summary_of,
 )
 from carbonfleet.placement.phrase import LONGEST_SUMMARY, shortened, time
-from carbonfleet.placement.policy import POLICY_REASONS
+from carbonfleet.placement.rules import POLICY_REASONS
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
-from carbonfleet.placement.lanes import hourly_prices
+from carbonfleet.placement.inputs import hourly_prices
 from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, floor_hour, subject, unit_of
 from carbonfleet.signals.source import Ask, Batch, Feed, Finding, NoDataError
 

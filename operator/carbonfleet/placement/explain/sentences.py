@@ -1,0 +1,334 @@
+"""Why a job goes where it goes, in sentences with figures."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from carbonfleet.api.job import Goal
+from carbonfleet.placement import phrase
+from carbonfleet.placement.decision import Candidate, Decision, Explanation, Outcome, Verdict, Window
+from carbonfleet.placement.explain.candidates import candidates_of, piece
+from carbonfleet.placement.inputs import MINUTE
+from carbonfleet.placement.plan import Plan
+from carbonfleet.placement.rules import POLICY_REASONS, Refusal, residency_verdict
+from carbonfleet.placement.search import (
+    Choice,
+    JobContext,
+    at_submission,
+    baseline_of,
+    context_of,
+    gate_of,
+    is_signal_lost,
+    least,
+    own_cost,
+    unbroken,
+    window_at,
+)
+from carbonfleet.placement.snapshot import Snapshot
+
+
+def explain(plan: Plan, decision: Decision) -> Explanation:
+    """The message, the candidates and the baseline of a decision of a plan, with all other jobs in their places."""
+    inputs = plan.inputs
+    if inputs is None:
+        raise ValueError(f"{decision.key}: the plan holds nothing to explain it by")
+    if decision.uid in plan.refused:
+        return _refused(inputs.snapshot, decision, plan.refused[decision.uid])
+    job, choice = plan.choices[decision.uid]
+    context = context_of(inputs, job, choice)
+    candidates = candidates_of(context)
+    if choice is None or decision.window is None:
+        return Explanation(_without(context, decision, candidates), candidates)
+    baseline = baseline_of(inputs, job, choice.option, decision.window)
+    said = (
+        _signal_note(context),
+        _why_change(context, choice, decision.window),
+        _what(context, choice, decision.outcome, decision.window),
+        _why_then(context, choice, decision.window),
+        _why_there(candidates),
+        decision.review_reason,
+    )
+    return Explanation(" ".join(part for part in said if part), candidates, baseline)
+
+
+def _refused(snapshot: Snapshot, decision: Decision, refusal: Refusal) -> Explanation:
+    """Of a job that no policy covers or whose tier does not exist; each spoke that residency forbids says so."""
+    job = next(job for job in snapshot.jobs if job.uid == decision.uid)
+    candidates = []
+    for spoke in sorted(snapshot.spokes, key=lambda spoke: spoke.name):
+        request = job.spec.residency
+        ruling = residency_verdict(snapshot.policies, request.data_class, job.namespace, request, spoke.facts)
+        said = refusal if ruling.allowed else Refusal(ruling.reason, ruling.message)
+        candidates.append(Candidate(spoke.name, Verdict.FILTERED, said.reason, said.message))
+    return Explanation(refusal.message, tuple(candidates))
+
+
+def _what(context: JobContext, choice: Choice, outcome: Outcome, window: Window) -> str:
+    here = f"{phrase.gpus(window.gpus)} of {window.cluster}/{window.pool}{phrase.spot(window)}"
+    parts = f" in {len(window.segments)} parts" if len(window.segments) > 1 else ""
+    end = f"ends {phrase.until(window.start, window.end)}{parts}: {phrase.figures(window)}."
+    incumbent = context.inputs.jobs[context.job].incumbent
+    paused = incumbent is not None and incumbent.paused
+    match outcome:
+        case Outcome.KEEP:
+            verb = "Goes on now" if paused else "Goes on"
+            return f"{verb} on {here}, ends {phrase.time(window.end)}{parts}: {phrase.figures(window)}."
+        case Outcome.PAUSE:
+            verb = "Stays paused" if paused else "Pauses at its next checkpoint"
+            return f"{verb}; goes on {phrase.time(window.start)} on {here}, {end}"
+        case Outcome.MOVE:
+            when = "" if paused else " at its next checkpoint"
+            return f"Moves to {here}{when}, ends {phrase.time(window.end)}: {phrase.doubted(window)}."
+    when = phrase.time(window.start)
+    return f"Starts {f'now ({when})' if choice.start == 0 else when} on {here}, {end}"
+
+
+def _why_change(context: JobContext, choice: Choice, window: Window) -> str:
+    """What a job that is under way gains on going on where it is, at once and without a pause."""
+    inputs, job = context.inputs, context.job
+    incumbent = inputs.jobs[job].incumbent
+    if incumbent is None or not incumbent.is_under_way:
+        return ""
+    share = inputs.snapshot.assumptions.surprise_share
+    surprised = f"The grid was {100 * incumbent.surprise:.0f} % above what was expected. "
+    note = surprised if incumbent.surprise > share else ""
+    stay = unbroken(inputs, job)
+    if stay is None or (stay.cluster, stay.pool, stay.segments) == (window.cluster, window.pool, window.segments):
+        return note.strip()
+    saved = stay.grams_co2e - window.grams_co2e
+    percent = f" ({100 * saved / stay.grams_co2e:.0f} %)" if stay.grams_co2e else ""
+    gain = f"This saves {phrase.grams(saved)}{percent}" if saved > 0 else f"This emits {phrase.grams(-saved)} more"
+    then = f"to go on at once and without a pause on {stay.cluster} would be"
+    if choice.running is Outcome.MOVE:
+        return f"{note}{gain}: {then} {phrase.doubted(stay)}. {_cost_of_moving(context, choice, window)}"
+    return f"{note}{gain}: {then} {phrase.grams(stay.grams_co2e)} at {stay.grams_per_kwh:.0f} gCO2e/kWh."
+
+
+def _cost_of_moving(context: JobContext, choice: Choice, window: Window) -> str:
+    """How much is done already, and what the move itself takes of what is left."""
+    done = 100 * (1 - context.inputs.jobs[context.job].remaining_fraction)
+    minutes, grams, usd = own_cost(context.inputs, context.job, choice.option, window)
+    took = f"{phrase.hours(minutes)}, {phrase.grams(grams)} and {usd:,.2f} USD"
+    return f"{done:.0f} % of it is done; the move itself takes {took} of what follows."
+
+
+def _signal_note(context: JobContext) -> str:
+    inputs, job = context.inputs, context.job
+    if not is_signal_lost(inputs, job):
+        return ""
+    action = inputs.jobs[job].spec.schedule.on_signal_loss.action.value
+    stand_in = inputs.snapshot.assumptions.signal_loss_grams_per_kwh
+    return (
+        f"No source knows the grid of any spoke that is allowed: the job's own rule ({action}) holds, and "
+        f"{stand_in:.0f} gCO2e/kWh stand in."
+    )
+
+
+def _why_then(context: JobContext, choice: Choice, window: Window) -> str:
+    if choice.is_late:
+        return "No GPUs were free before the job's latest start; this is the first time that they are."
+    if is_signal_lost(context.inputs, context.job) or choice.running is not None:
+        return ""
+    if choice.start == 0:
+        why = _why_now(context, choice, window)
+    else:
+        why = " ".join(filter(None, (_why_later(context, choice, window), _not_worth(context, choice, window))))
+    stays = " It stays where it was planned: another place would gain too little." if choice.kept else ""
+    return f"{why}{stays}{_gate_note(context, choice)}"
+
+
+def _why_later(context: JobContext, choice: Choice, window: Window) -> str:
+    inputs, job = context.inputs, context.job
+    first = inputs.earliest_start(job)
+    if choice.start == first:
+        return f"It may not start before {phrase.time(inputs.limits[job].earliest)}."
+    if (told := _waited(context, choice, window)) is not None:
+        return told
+    now = window_at(inputs, job, choice.option, piece(context, choice.option, first))
+    when = "At once" if first == 0 else f"At {phrase.time(now.start)}"
+    taken = "" if context.free[choice.option, first] else ", had it GPUs there then"
+    gain = _gain(now.grams_co2e, window.grams_co2e, now.cost_usd - window.cost_usd)
+    return f"{when}: {phrase.grams(now.grams_co2e)}{taken}; {gain}."
+
+
+def _not_worth(context: JobContext, choice: Choice, window: Window) -> str:
+    """What the best start would save that the job does not wait for, where there is one."""
+    inputs, job = context.inputs, context.job
+    found = least(context.windows.scores, context.windows.open & context.free)
+    if found is None or choice.segments or choice.kept or found[0] >= choice.score or found[1] <= choice.start:
+        return ""
+    later = window_at(inputs, job, found[2], piece(context, found[2], found[1]))
+    where = "" if later.cluster == window.cluster else f" on {later.cluster}"
+    least_gain = inputs.limits[job].gain_percent_per_hour
+    saved = _saved(inputs.demand.goal(job), window, later)
+    return f"Waiting until {phrase.time(later.start)}{where} would save only {saved}, under {least_gain:g} % an hour."
+
+
+def _saved(goal: Goal, window: Window, later: Window) -> str:
+    """What a later window saves of what the job minds."""
+    if goal is Goal.CARBON:
+        saved, of, unit = window.grams_co2e - later.grams_co2e, window.grams_co2e, "g"
+    elif goal is Goal.COST:
+        saved, of, unit = window.cost_usd - later.cost_usd, window.cost_usd, "USD"
+    else:
+        saved, of, unit = window.score_usd - later.score_usd, window.score_usd, "USD of cost and carbon"
+    percent = 100 * saved / of if of else 0.0
+    return f"{phrase.number(max(saved, 0.0))} {unit} ({max(percent, 0.0):.2g} %)"
+
+
+def _waited(context: JobContext, choice: Choice, window: Window) -> str | None:
+    """What the whole wait brings, for a job that was submitted a while ago; None where that can't be told."""
+    inputs, job = context.inputs, context.job
+    zone = inputs.options.entries[choice.option].spoke.facts.zone
+    minutes = sum(round((end - start).total_seconds() / 60) for start, end in window.segments)
+    held = at_submission(inputs, job, zone, minutes)
+    if held is None or not window.grams_per_kwh:
+        return None
+    grams = window.grams_co2e + window.operational_grams * (held / window.grams_per_kwh - 1)
+    return f"At submission: {phrase.grams(grams)}; {_gain(grams, window.grams_co2e)}."
+
+
+def _gain(before_grams: float, grams: float, saved_usd: float = 0.0) -> str:
+    """What waiting saves; it may also save nothing, where GPUs or a price make a job wait."""
+    saved = before_grams - grams
+    gains = [phrase.saving(saved, 100 * saved / before_grams)] if round(saved, 1) > 0 else []
+    gains += [f"{saved_usd:,.2f} USD"] if round(saved_usd, 2) > 0 else []
+    return f"waiting saves {' and '.join(gains)}" if gains else "waiting saves no carbon"
+
+
+def _why_now(context: JobContext, choice: Choice, window: Window) -> str:
+    waited = _waited(context, choice, window)
+    return " ".join(part for part in (waited, _why_not_later(context, choice, window)) if part)
+
+
+def _why_not_later(context: JobContext, choice: Choice, window: Window) -> str:
+    inputs, job = context.inputs, context.job
+    latest = inputs.limits[job].latest
+    if min(inputs.latest_start(job), inputs.line.starts - 1) <= 0:
+        if latest - inputs.jobs[job].submitted_at >= MINUTE:
+            return f"It may wait no longer than {phrase.time(latest)}."
+        schedule = inputs.jobs[job].spec.schedule
+        return f"It may not wait: {'maxDelay is 0' if schedule.max_delay is not None else f'tier {schedule.tier}'}."
+    if not_worth := _not_worth(context, choice, window):
+        return not_worth
+    later = (context.windows.open & context.free)[choice.option, 1:]
+    if not later.any():
+        return "No later start is open to it here."
+    return f"No later start until {phrase.time(latest)} is better."
+
+
+def _gate_note(context: JobContext, choice: Choice) -> str:
+    if not context.inputs.limits[context.job].is_gated:
+        return ""
+    gate = phrase.intensity(float(gate_of(context.inputs, context.job)[choice.option]))
+    if context.inputs.gives_up_threshold(context.job):
+        until = phrase.time(context.inputs.limits[context.job].latest)
+        return (
+            f" No free start until {until} is forecast at its threshold (here {gate}) or below: it takes the cleanest."
+        )
+    return f" It starts only at {gate} or less here."
+
+
+def _why_there(candidates: tuple[Candidate, ...]) -> str:
+    other = next((c for c in candidates[1:] if c.window is not None), None)
+    if other is None or other.window is None:
+        return f"Not elsewhere: {_out(candidates[1:])}." if len(candidates) > 1 else ""
+    window = other.window
+    carbon, cost = phrase.grams(window.grams_co2e), f"{window.cost_usd:,.2f} USD"
+    chosen = candidates[0].window
+    when = f", {phrase.time(window.start)}" if chosen is None or window.start != chosen.start else ""
+    return f"Next best is {other.cluster}{when}: {carbon}, {cost}."
+
+
+def _without(context: JobContext, decision: Decision, candidates: tuple[Candidate, ...]) -> str:
+    """Why there is no window: which spokes fell to which rule, one of them in full, and what a person can do."""
+    if not candidates:
+        return "The fleet has no spoke. Join one with `carbonfleet spoke join`."
+    head = "No spoke can take the job"
+    if decision.reason == "WaitingForCapacity" and decision.outcome is Outcome.PAUSE:
+        head = "Stays paused: no GPUs are free where it may go on"
+    elif decision.outcome is Outcome.PAUSE:
+        head = "Policy no longer allows the place where it runs, and no other can take it"
+    elif is_signal_lost(context.inputs, context.job):
+        head = "Waits: the carbon intensity is known nowhere that it may go, and the job asked to wait then"
+    elif decision.outcome is Outcome.WAIT:
+        head = "Waits: no GPUs are free where it may go"
+    reasons = dict.fromkeys(candidate.reason for candidate in candidates)
+    advice = _way_out(reasons) if decision.outcome is Outcome.BLOCKED else ""
+    if len(reasons) == 1:
+        return f"{head}: {_none_of(candidates)}. {_together(candidates)}{advice}"
+    # Of a spoke that came further than policy there is more to say.
+    other = min(candidates, key=lambda candidate: candidate.reason in POLICY_REASONS)
+    said = other.message if other.message.startswith(other.cluster) else f"{other.cluster}: {other.message}"
+    return f"{head}: {_out(candidates)}. {said}{advice}"
+
+
+def _none_of(candidates: Sequence[Candidate]) -> str:
+    count, first = len(candidates), candidates[0]
+    if first.reason == "ResidencyPolicy":
+        return (
+            f"policy allows none of {count} spokes" if count > 1 else f"policy forbids {first.cluster}, the only spoke"
+        )
+    why = OUT.get(first.reason, first.reason)
+    return f"all {count} spokes are {why}" if count > 1 else f"{first.cluster}, the only spoke, is {why}"
+
+
+def _out(candidates: Sequence[Candidate]) -> str:
+    """The spokes that are out, by what keeps them out."""
+    by_reason: dict[str, list[str]] = {}
+    for candidate in candidates:
+        by_reason.setdefault(OUT.get(candidate.reason, candidate.reason), []).append(candidate.cluster)
+    ordered = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
+    return "; ".join(f"{phrase.listed(names)} {'is' if len(names) == 1 else 'are'} {why}" for why, names in ordered)
+
+
+def _together(candidates: Sequence[Candidate]) -> str:
+    """What is said of each of them; what they share is said once."""
+    shared = {candidate.message.partition("; ")[0] for candidate in candidates}
+    own = [tail for candidate in candidates[:MOST_NAMED] if (tail := candidate.message.partition("; ")[2])]
+    is_one = len({candidate.message for candidate in candidates}) == 1
+    if is_one or len(shared) > 1 or len(own) < min(len(candidates), MOST_NAMED):
+        return candidates[0].message
+    more = f"; and {len(candidates) - MOST_NAMED} more" if len(candidates) > MOST_NAMED else ""
+    return "; ".join((shared.pop(), *(tail.rstrip(".") for tail in own))) + f"{more}."
+
+
+def _way_out(reasons: Iterable[str]) -> str:
+    return "".join(f" {WAYS_OUT[reason]}" for reason in reasons if reason in WAYS_OUT)
+
+
+MOST_NAMED: Final = 3
+OUT: Final[Mapping[str, str]] = {
+    "ResidencyPolicy": "forbidden by policy",
+    "ResidencyRequest": "outside what the job itself allows",
+    "PolicyMissing": "covered by no policy",
+    "PolicyInvalid": "closed while a policy file is broken",
+    "Unreachable": "not heard from",
+    "NeverJoined": "not joined yet",
+    "Invalid": "broken in Git",
+    "Maintenance": "under maintenance",
+    "RecentlyLeft": "left for a while after an attempt",
+    "GpuType": "without GPUs that the job accepts",
+    "GpuMemory": "short of GPU memory",
+    "GpuCount": "too small",
+    "SpotNotAllowed": "only spot",
+    "NoPrice": "without a price",
+    "NoSignal": "without carbon data",
+    "RunTooLong": "too slow",
+    "DeadlineUnreachable": "too slow for the deadline",
+    "CostLimit": "above the job's cost limit",
+    "CarbonBudget": "above the job's carbon budget",
+    "BudgetExhausted": "out of this month's budget",
+    "NotInTime": "full until after the latest start",
+    "NoCapacity": "full",
+}
+"""What keeps a spoke out, after `is`."""
+WAYS_OUT: Final[Mapping[str, str]] = {
+    "ResidencyPolicy": "Another data class or a change of the policy in the fleet repository would let it run.",
+    "ResidencyRequest": "The job's spec.residency can't be changed: create it anew with wider regions.",
+    "GpuType": "Accept other models in spec.resources.gpuTypes.",
+    "CostLimit": "Raise spec.objective.maxCostUsd.",
+    "CarbonBudget": "Raise spec.objective.carbonBudgetKg.",
+    "DeadlineUnreachable": "Move spec.schedule.deadline.",
+    "Unreachable": "WindowSearch after the agents with kubectl get spokeclusters.",
+}
+"""What a person can do about it."""

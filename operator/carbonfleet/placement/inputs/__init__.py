@@ -1,0 +1,50 @@
+"""What a plan is made of, as arrays: options, demand, time, carbon and capacity."""
+
+from carbonfleet.placement.inputs.capacity import Capacity, CapacityRuns, Quota, Runs, capacity_of, runs, slots_of
+from carbonfleet.placement.inputs.demand import Demand, Terms, demand_of
+from carbonfleet.placement.inputs.limits import NEVER, Limits, limits_of
+from carbonfleet.placement.inputs.options import Option, Options, hourly_prices, options_of
+from carbonfleet.placement.inputs.timeline import (
+    EPOCH,
+    MINUTE,
+    MOST,
+    RESOLUTION,
+    BoolArray,
+    Carbon,
+    IntArray,
+    Segments,
+    Timeline,
+    carbon,
+    timeline,
+)
+
+__all__ = [
+    "EPOCH",
+    "MINUTE",
+    "MOST",
+    "NEVER",
+    "RESOLUTION",
+    "BoolArray",
+    "Capacity",
+    "CapacityRuns",
+    "Carbon",
+    "Demand",
+    "IntArray",
+    "Limits",
+    "Option",
+    "Options",
+    "Quota",
+    "Runs",
+    "Segments",
+    "Terms",
+    "Timeline",
+    "capacity_of",
+    "carbon",
+    "demand_of",
+    "hourly_prices",
+    "limits_of",
+    "options_of",
+    "runs",
+    "slots_of",
+    "timeline",
+]

@@ -1,0 +1,273 @@
+"""The whole of what one plan decides on, as arrays: jobs in their order, options, times, carbon, capacity."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from carbonfleet.api.policy import Budget, FleetPolicy, Tier
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement.inputs import (
+    MINUTE,
+    NEVER,
+    BoolArray,
+    Capacity,
+    Carbon,
+    Demand,
+    Limits,
+    Options,
+    Quota,
+    Timeline,
+    capacity_of,
+    carbon,
+    demand_of,
+    hourly_prices,
+    limits_of,
+    options_of,
+    timeline,
+)
+from carbonfleet.placement.rules import Admission, budgets, covers_namespace
+from carbonfleet.placement.snapshot import FloatArray, QueuedJob, Snapshot
+
+PRICE_RESOLUTION: Final = 1e-9
+"""USD per GPU and minute: prices are whole multiples of this, so that equal windows cost the same."""
+LATE_ROOM: Final = timedelta(hours=24)
+"""From now on; how far free GPUs are looked for beyond the latest start when none was free before it."""
+
+
+@dataclass(slots=True)
+class RemainingBudget:
+    """What is left of a policy's monthly budget."""
+
+    policy: FleetPolicy
+    budget: Budget
+    carbon_kg: float
+    gpu_hours: float
+    quota_row: int | None
+    """The row of its limit on running GPUs in the capacity."""
+
+    def quota(self) -> Quota | None:
+        """Its limit on running GPUs."""
+        if self.budget.running_gpus is None:
+            return None
+        return Quota(self.budget.running_gpus, partial(covers_namespace, self.policy.spec.scope))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanInputs:
+    """Jobs that may be placed, and everything their windows are weighed by."""
+
+    snapshot: Snapshot
+    now: datetime
+    jobs: tuple[QueuedJob, ...]
+    """In the order in which they choose: tier, slack, age, name."""
+    limits: tuple[Limits, ...]
+    options: Options
+    line: Timeline
+    carbon: Mapping[SignalKind, Carbon]
+    demand: Demand
+    admission: Admission
+    admitted: BoolArray
+    """Shape (jobs, options): no rule objects."""
+    known: Mapping[SignalKind, BoolArray]
+    """Shape (options,): the grid there is known."""
+    lost: BoolArray
+    """Shape (jobs,): the grid is known on none of the options that the rules leave."""
+    price_total: FloatArray
+    """Running total of prices that depend on the hour, PRICE_RESOLUTION per GPU; shape (options, minutes + 1).
+
+    Without rows when no price depends on the hour.
+    """
+    has_hours: BoolArray
+    capacity: Capacity
+    remaining_budgets: tuple[RemainingBudget, ...]
+    budgets_of: Mapping[tuple[str, str], tuple[int, ...]]
+    """By data class and namespace: the remaining_budgets that a job draws on."""
+    gates: dict[tuple[SignalKind, float], FloatArray] = field(default_factory=dict)
+    """Thresholds and intensities that were asked for before, by option."""
+    intensity: dict[SignalKind, FloatArray] = field(default_factory=dict)
+
+    def latest_start(self, job: int) -> int:
+        """The last start of the job's own will, on any option."""
+        return self.line.start_at_or_before(self.line.minute(self.limits[job].latest))
+
+    def last_look(self, job: int) -> int:
+        """The last start that is looked at, where nothing was free until the latest one.
+
+        It is the job's own affair: a longer wait of another job must not change what this one finds.
+        """
+        return self.line.start_at_or_before(self.line.minute(max(self.limits[job].latest, self.now + LATE_ROOM)))
+
+    def earliest_start(self, job: int) -> int:
+        """The first start that is not before the job's earliest."""
+        return self.line.start_at_or_after(self.line.minute_after(self.limits[job].earliest))
+
+    def deadline_minute(self, job: int) -> int:
+        """By which minute the run must have ended."""
+        deadline = self.limits[job].deadline
+        return NEVER if deadline is None else self.line.minute(deadline)
+
+    def gives_up_threshold(self, job: int) -> bool:
+        """Whether nothing was found below the job's threshold, so that it takes the cleanest window of its delay."""
+        return self.limits[job].is_gated and bool(self.demand.carbon_alone[job])
+
+    def gain_per_start(self, job: int) -> float:
+        """The share of the best score at once that a window must save for each start that it comes later.
+
+        Nothing where the grid is not known: then the job's own rule says when it starts.
+        """
+        hours = self.line.slot_minutes / 60
+        return 0.0 if self.lost[job] else self.limits[job].gain_percent_per_hour / 100 * hours
+
+    def budget_rows(self, job: int) -> tuple[int, ...]:
+        """The remaining_budgets that a job draws on."""
+        queued = self.jobs[job]
+        return self.budgets_of[queued.spec.residency.data_class, queued.namespace]
+
+
+def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Tier], now: datetime) -> PlanInputs:
+    """Put a snapshot into arrays. `jobs` are those whose tier and policies are in order."""
+    options = options_of(snapshot.spokes, _extra_zones(snapshot, jobs), snapshot.assumptions)
+    admission = Admission(options, snapshot.policies)
+    demand = demand_of(jobs, options, _region_means(snapshot), snapshot.assumptions)
+    jobs, limits, demand = _in_order(jobs, tiers, demand, now)
+    line = _timeline(jobs, limits, demand, now, snapshot)
+    signals = sorted({job.spec.signal for job in jobs})
+    carbons = {signal: carbon(snapshot, signal, options.zones, line) for signal in signals}
+    remaining_budgets, budgets_of = _remaining_budgets(snapshot, jobs, int(options.capacity_row.max(initial=-1)) + 1)
+    quotas = [quota for remaining_budget in remaining_budgets if (quota := remaining_budget.quota()) is not None]
+    admitted = admission.table(jobs)
+    known = {signal: _known(carbons[signal], options) for signal in signals}
+    return PlanInputs(
+        snapshot=snapshot,
+        now=now,
+        jobs=tuple(jobs),
+        limits=tuple(limits),
+        options=options,
+        line=line,
+        carbon=carbons,
+        demand=demand,
+        admission=admission,
+        admitted=admitted,
+        known=known,
+        lost=_lost(jobs, admitted, known),
+        price_total=_price_total(options, line),
+        has_hours=np.array([option.has_hours for option in options.entries], dtype=np.bool_),
+        capacity=capacity_of(snapshot, options, line, quotas),
+        remaining_budgets=remaining_budgets,
+        budgets_of=budgets_of,
+    )
+
+
+def _in_order(
+    jobs: list[QueuedJob], tiers: Mapping[str, Tier], demand: Demand, now: datetime
+) -> tuple[list[QueuedJob], list[Limits], Demand]:
+    """Jobs, their limits and their demand in the order in which they choose."""
+    limits = [limits_of(job, tiers[job.spec.schedule.tier], now) for job in jobs]
+    order = _order(jobs, limits, demand, now)
+    return [jobs[i] for i in order], [limits[i] for i in order], demand.taken(order)
+
+
+def _known(grid: Carbon, options: Options) -> BoolArray:
+    by_zone = np.array([forecast is not None for forecast in grid.forecasts], dtype=np.bool_)
+    return by_zone[options.zone]
+
+
+def _lost(jobs: list[QueuedJob], admitted: BoolArray, known: Mapping[SignalKind, BoolArray]) -> BoolArray:
+    signals = np.array([job.spec.signal for job in jobs])
+    lost = np.zeros(len(jobs), dtype=np.bool_)
+    for signal, options in known.items():
+        rows = np.flatnonzero(signals == signal)
+        lost[rows] = admitted[rows].any(axis=1) & ~(admitted[rows] & options).any(axis=1)
+    return lost
+
+
+def _order(jobs: list[QueuedJob], limits: list[Limits], demand: Demand, now: datetime) -> list[int]:
+    """Tier first, then the time that is left before the job must start, then age, then name."""
+    shortest = demand.minutes_by_kind.min(axis=1, initial=NEVER).tolist()
+
+    def key(i: int) -> tuple[int, timedelta, datetime, str, str]:
+        limit, job = limits[i], jobs[i]
+        must = limit.latest
+        if limit.deadline is not None:
+            must = min(must, limit.deadline - min(shortest[i], 10**8) * MINUTE)
+        return -limit.priority, must - now, job.submitted_at, job.key, job.uid
+
+    return sorted(range(len(jobs)), key=key)
+
+
+def _timeline(
+    jobs: list[QueuedJob], limits: list[Limits], demand: Demand, now: datetime, snapshot: Snapshot
+) -> Timeline:
+    """As long as the jobs need that can be weighed: one whose run is too long everywhere is only told so."""
+    most = snapshot.assumptions.longest_run // MINUTE
+    runs = np.array([job.incumbent is not None and job.incumbent.is_under_way for job in jobs], dtype=np.bool_)
+    can_run = (demand.minutes_by_kind <= most) | runs[:, None]
+    waits = [limits[row].latest - now for row in np.flatnonzero(can_run.any(axis=1)).tolist()]
+    longest = min(int(demand.minutes_by_kind.max(initial=60, where=can_run)), most) * MINUTE
+    return timeline(now, max([LATE_ROOM, *waits]), longest, snapshot.assumptions)
+
+
+def _extra_zones(snapshot: Snapshot, jobs: Iterable[QueuedJob]) -> set[str]:
+    wanted = {job.spec.baseline_region or snapshot.default_baseline_region for job in jobs}
+    return {snapshot.region_zones[region] for region in wanted if region in snapshot.region_zones}
+
+
+def _region_means(snapshot: Snapshot) -> Callable[[str], float | None]:
+    zones = dict(snapshot.region_zones)
+    zones.update({spoke.facts.region: spoke.facts.zone for spoke in snapshot.spokes})
+
+    def mean(region: str) -> float | None:
+        found = snapshot.forecasts.get((zones.get(region, ""), SignalKind.AVERAGE_LIFECYCLE))
+        return None if found is None else float(found.grams_per_kwh.mean())
+
+    return mean
+
+
+def _price_total(options: Options, line: Timeline) -> FloatArray:
+    if not any(option.has_hours for option in options.entries):
+        return np.zeros((0, 0))
+    total = np.zeros((len(options), line.minutes + 1))
+    hours = (np.arange(line.minutes) + line.origin.hour * 60 + line.origin.minute) // 60 % 24
+    for row, option in enumerate(options.entries):
+        if option.has_hours:
+            prices = np.array([price or 0.0 for price in hourly_prices(option.pool)])
+            total[row, 1:] = np.cumsum(np.rint(prices[hours] / 60 / PRICE_RESOLUTION))
+    return total
+
+
+def _remaining_budgets(
+    snapshot: Snapshot, jobs: list[QueuedJob], first_row: int
+) -> tuple[tuple[RemainingBudget, ...], dict[tuple[str, str], tuple[int, ...]]]:
+    remaining_budgets: list[RemainingBudget] = []
+    index: dict[str, int] = {}
+    of: dict[tuple[str, str], tuple[int, ...]] = {}
+    for data_class, namespace in sorted({(j.spec.residency.data_class, j.namespace) for j in jobs}):
+        rows = []
+        for policy, budget in budgets(snapshot.policies, data_class, namespace):
+            name = policy.metadata.name
+            if name not in index:
+                index[name] = len(remaining_budgets)
+                quotas = sum(remaining_budget.quota_row is not None for remaining_budget in remaining_budgets)
+                row = first_row + quotas if budget.running_gpus is not None else None
+                remaining_budgets.append(_remaining_budget(policy, budget, row, snapshot))
+            rows.append(index[name])
+        of[data_class, namespace] = tuple(rows)
+    return tuple(remaining_budgets), of
+
+
+def _remaining_budget(policy: FleetPolicy, budget: Budget, row: int | None, snapshot: Snapshot) -> RemainingBudget:
+    """What is left: the limit less the use of all namespaces in scope."""
+    used = [use for namespace, use in snapshot.usage.items() if covers_namespace(policy.spec.scope, namespace)]
+    carbon_kg = float("inf") if budget.carbon_kg_per_month is None else budget.carbon_kg_per_month
+    gpu_hours = float("inf") if budget.gpu_hours_per_month is None else budget.gpu_hours_per_month
+    return RemainingBudget(
+        policy,
+        budget,
+        carbon_kg - sum(use.carbon_kg for use in used),
+        gpu_hours - sum(use.gpu_hours for use in used),
+        row,
+    )

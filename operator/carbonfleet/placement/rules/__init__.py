@@ -1,0 +1,34 @@
+"""Where a job may go at all: policies, and the constraints of an option."""
+
+from carbonfleet.placement.rules.constraints import Admission, Refusal
+from carbonfleet.placement.rules.policy import (
+    NO_REVIEW,
+    POLICY_REASONS,
+    ReviewRuling,
+    Ruling,
+    applicable,
+    budgets,
+    covers_namespace,
+    is_reviewed,
+    policies_verdict,
+    residency_verdict,
+    review_verdict,
+    tiers,
+)
+
+__all__ = [
+    "NO_REVIEW",
+    "POLICY_REASONS",
+    "Admission",
+    "Refusal",
+    "ReviewRuling",
+    "Ruling",
+    "applicable",
+    "budgets",
+    "covers_namespace",
+    "is_reviewed",
+    "policies_verdict",
+    "residency_verdict",
+    "review_verdict",
+    "tiers",
+]

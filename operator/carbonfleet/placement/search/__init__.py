@@ -1,0 +1,44 @@
+"""Windows of jobs, weighed: one evaluator and its fast twin, the greedy search, segments, and jobs under way."""
+
+from carbonfleet.placement.search.best_choice import best_choice, hold
+from carbonfleet.placement.search.choice import Choice, segments_of, take
+from carbonfleet.placement.search.fast_windows import BLOCK, NOWHERE, WindowIndex, WindowSearch, forms_of, plain_jobs
+from carbonfleet.placement.search.figures import at_submission, baseline_of, review_of, window_at, windows_at
+from carbonfleet.placement.search.greedy import GreedyBlock
+from carbonfleet.placement.search.lower_bounds import Int32Array
+from carbonfleet.placement.search.refusals import JobContext, context_of, options_by_cluster, refusal_on
+from carbonfleet.placement.search.running_jobs import own_cost, unbroken
+from carbonfleet.placement.search.windows import gate_of, is_signal_lost, least, options_left, windows_of, worth_waiting
+
+__all__ = [
+    "BLOCK",
+    "NOWHERE",
+    "Choice",
+    "GreedyBlock",
+    "Int32Array",
+    "JobContext",
+    "WindowIndex",
+    "WindowSearch",
+    "at_submission",
+    "baseline_of",
+    "best_choice",
+    "context_of",
+    "forms_of",
+    "gate_of",
+    "hold",
+    "is_signal_lost",
+    "least",
+    "options_by_cluster",
+    "options_left",
+    "own_cost",
+    "plain_jobs",
+    "refusal_on",
+    "review_of",
+    "segments_of",
+    "take",
+    "unbroken",
+    "window_at",
+    "windows_at",
+    "windows_of",
+    "worth_waiting",
+]

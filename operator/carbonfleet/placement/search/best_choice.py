@@ -1,0 +1,131 @@
+"""The best choice for one job, whatever it asks for, by weighing all its windows."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from carbonfleet.placement.inputs import BoolArray, CapacityRuns, IntArray, Runs
+from carbonfleet.placement.plan_inputs import PlanInputs
+from carbonfleet.placement.search.choice import Choice, quota_rows, segments_of, spend, take
+from carbonfleet.placement.search.figures import window_at
+from carbonfleet.placement.search.interruptible import segmented
+from carbonfleet.placement.search.running_jobs import as_paused, choice_for_paused, choice_for_running, promised
+from carbonfleet.placement.search.windows import Windows, first_usable, least, most_score, windows_of, worth_waiting
+
+RunsOf = Callable[[IntArray, IntArray], Runs]
+"""For rows of capacity and GPUs: from each slot on, how many slots have these free."""
+
+
+def best_choice(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> Choice | None:
+    """Weigh all windows of one job, whatever it asks for, and take the best.
+
+    Below its threshold first. Where no such window is open and free within its delay, waiting for one would end on
+    whatever grid there is at the end: then it gives the threshold up and takes the cleanest window of its delay.
+    """
+    incumbent, is_gated = inputs.jobs[job].incumbent, inputs.limits[job].is_gated
+    if is_gated:
+        inputs.demand.mind_carbon_alone(job, False)
+    if incumbent is not None and incumbent.running:
+        choice = choice_for_running(inputs, job, capacity)
+    else:
+        choice = _to_begin(inputs, job, capacity)
+        if is_gated and (choice is None or choice.is_late):
+            inputs.demand.mind_carbon_alone(job, True)
+            choice = _to_begin(inputs, job, capacity)
+    if choice is not None:
+        hold(inputs, job, choice, capacity)
+    return choice
+
+
+def _to_begin(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> Choice | None:
+    """The best choice for a job that does not run: in one piece where it can't be cut."""
+    queued = inputs.jobs[job]
+    if queued.incumbent is not None and queued.incumbent.paused:
+        return choice_for_paused(inputs, job) or as_paused(inputs, job, in_one_piece(inputs, job, capacity))
+    cut = segmented(inputs, job) if queued.spec.schedule.interruptible is not None else None
+    if cut is None or not _is_worth_its_pauses(inputs, job, cut, capacity):
+        return in_one_piece(inputs, job, capacity)
+    return cut
+
+
+def _is_worth_its_pauses(inputs: PlanInputs, job: int, cut: Choice, capacity: CapacityRuns) -> bool:
+    if not inputs.gain_per_start(job):
+        return True
+    windows = windows_of(inputs, job)
+    return cut_is_worth(inputs, job, cut, windows, windows.open & free_windows(inputs, job, windows, capacity.runs_of))
+
+
+def cut_is_worth(inputs: PlanInputs, job: int, cut: Choice, windows: Windows, usable: BoolArray) -> bool:
+    """Whether a cut run saves enough for each hour that it ends later than the best unbroken one at once."""
+    gain, first = inputs.gain_per_start(job), first_usable(usable)
+    if not gain or first < 0:
+        return True
+    at_once = np.where(usable[:, first], windows.scores[:, first], np.inf)
+    option = int(at_once.argmin())
+    end = inputs.line.begin(first) + int(inputs.demand.of(job).minutes[option])
+    later = max(0, cut.segments[-1][1] - end) / inputs.line.slot_minutes
+    return cut.score <= most_score(float(at_once[option]), gain, later)
+
+
+def hold(inputs: PlanInputs, job: int, choice: Choice, capacity: CapacityRuns, sign: int = 1) -> None:
+    """Reserve a choice's GPUs and draw on the budgets; sign -1 gives both back."""
+    take(inputs, job, choice, capacity, sign)
+    if inputs.budget_rows(job):
+        window = window_at(inputs, job, choice.option, segments_of(inputs, job, choice))
+        spend(inputs, job, choice, window.grams_co2e, sign)
+
+
+def in_one_piece(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> Choice | None:
+    """The best window that is worth its wait, or where the job was planned already."""
+    windows = windows_of(inputs, job)
+    free = free_windows(inputs, job, windows, capacity.runs_of)
+    usable, gain = windows.open & free, inputs.gain_per_start(job)
+
+    def fits(job: int, option: int, start: int) -> Choice | None:
+        enough = gain * inputs.snapshot.assumptions.promised_gain_share
+        fit = start < inputs.line.starts and worth_waiting(windows.scores, usable, enough)[option, start]
+        return Choice(option, start, float(windows.scores[option, start])) if fit else None
+
+    best = _least(windows, worth_waiting(windows.scores, usable, gain))
+    return promised(inputs, job, best or _late(windows, free), fits)
+
+
+def _least(windows: Windows, usable: BoolArray) -> Choice | None:
+    found = least(windows.scores, usable)
+    return found and Choice(found[2], found[1], found[0])
+
+
+def _late(windows: Windows, free: BoolArray) -> Choice | None:
+    """With nothing free on time: the earliest start after it."""
+    late = windows.late & free
+    start = first_usable(late)
+    if start < 0:
+        return None
+    option = int(np.argmin(np.where(late[:, start], windows.scores[:, start], np.inf)))
+    return Choice(option, start, float(windows.scores[option, start]), is_late=True)
+
+
+def free_windows(inputs: PlanInputs, job: int, windows: Windows, runs_of: RunsOf) -> BoolArray:
+    """Where there is room, and the monthly budgets allow it; shape (options, starts)."""
+    return has_capacity(inputs, job, windows, runs_of) & within_budgets(inputs, job, windows)
+
+
+def has_capacity(inputs: PlanInputs, job: int, windows: Windows, runs_of: RunsOf) -> BoolArray:
+    """Where enough GPUs are free all along, and no quota is overdrawn; shape (options, starts)."""
+    gpus, starts = inputs.demand.of(job).gpus, inputs.line.starts
+    room: BoolArray = runs_of(inputs.options.capacity_row, gpus)[:, :starts] >= windows.span
+    for row in quota_rows(inputs, job):
+        rows = np.full(len(inputs.options), row)
+        room &= runs_of(rows, gpus)[:, :starts] >= windows.span
+    return room
+
+
+def within_budgets(inputs: PlanInputs, job: int, windows: Windows) -> BoolArray:
+    """Where the monthly budgets of the job's policies still have room; shape (options, starts)."""
+    within = np.ones(windows.scores.shape, dtype=np.bool_)
+    hours = inputs.demand.of(job).gpus * inputs.demand.of(job).minutes / 60.0
+    for index in inputs.budget_rows(job):
+        remaining_budget = inputs.remaining_budgets[index]
+        within &= windows.grams <= remaining_budget.carbon_kg * 1000
+        within &= (hours <= remaining_budget.gpu_hours)[:, None]
+    return within

@@ -1,0 +1,124 @@
+"""Neighbours in the order, all plain: their windows are sought together and taken one by one."""
+
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from carbonfleet.placement.inputs import CapacityRuns, IntArray
+from carbonfleet.placement.plan_inputs import PlanInputs
+from carbonfleet.placement.search.choice import Choice
+from carbonfleet.placement.search.fast_windows import FIRST_LOOK, NOWHERE, WindowSearch
+from carbonfleet.placement.search.running_jobs import promised
+from carbonfleet.placement.snapshot import FloatArray
+
+SLACK: Final = 1.002
+"""A bound that is farther off than this is worth finding anew."""
+NOT_FOUND: Final = (NOWHERE, 0, 0)
+PATIENCE: Final = 12
+"""Options that a job searches at one by one before it searches at all."""
+
+
+class GreedyBlock:
+    """Neighbours in the order, all plain: their best windows are found together, and taken one by one.
+
+    What is found holds as long as it is still free when its job's turn comes, since taking windows only
+    makes the others worse. Otherwise the job searches again. In a contended fleet each searches for itself.
+    """
+
+    def __init__(self, inputs: PlanInputs, search: WindowSearch, capacity: CapacityRuns, contended: bool) -> None:
+        self._inputs, self._search, self._capacity, self._jobs = inputs, search, capacity, search.jobs
+        self._capacity_rows = inputs.options.capacity_row.tolist()
+        self._bounds = search.bounds()
+        self._first = [None] * len(search.jobs) if contended else self._first_look()
+        self.repeated = 0
+        """How many had to look again."""
+
+    def _first_look(self) -> list[Choice | None]:
+        """The best window of each job on its most promising options; None where that does not settle it."""
+        bounds = self._bounds
+        count, options = bounds.shape
+        few = min(FIRST_LOOK, options)
+        order = np.argsort(bounds, axis=1, kind="stable")
+        pairs = order[:, :few].ravel()
+        scores, starts = self._search.best(np.repeat(np.arange(count), few), pairs)
+        rest = np.full(count, NOWHERE)
+        if few < options:
+            rest = np.take_along_axis(bounds, order[:, few : few + 1], axis=1)[:, 0]
+        shape = count, few
+        return _settled(scores.reshape(shape), starts.reshape(shape), pairs.reshape(shape), rest)
+
+    def choices(self) -> list[Choice | None]:
+        """A choice for each job, taken in order."""
+        return [self._choice(row, job) for row, job in enumerate(self._jobs)]
+
+    def _choice(self, row: int, job: int) -> Choice | None:
+        choice = self._first[row]
+        if choice is None or not self._is_free(row, choice):
+            self.repeated += 1
+            choice = self._again(row)
+        if choice is not None and not choice.is_late:
+            choice = self._worthwhile(row, choice)
+        if self._inputs.jobs[job].incumbent is not None:
+            choice = promised(self._inputs, job, choice, partial(self._fits, row))
+        if choice is not None:
+            first, end = self._search.slots(row, choice.option, choice.start)
+            self._capacity.take(
+                self._capacity_rows[choice.option], int(self._search.gpus[row, choice.option]), first, end
+            )
+        return choice
+
+    def _fits(self, row: int, job: int, option: int, start: int) -> Choice | None:
+        if not self._search.is_open(row, option, start):
+            return None
+        choice = Choice(option, start, self._search.score(row, option, start))
+        if not self._is_free(row, choice):
+            return None
+        share = self._inputs.snapshot.assumptions.promised_gain_share
+        return choice if self._search.is_worth(row, start, choice.score, share) else None
+
+    def _worthwhile(self, row: int, choice: Choice) -> Choice:
+        score, start, option = self._search.worthwhile(row, (choice.score, choice.start, choice.option))
+        return choice if (start, option) == (choice.start, choice.option) else Choice(option, start, score)
+
+    def _is_free(self, row: int, choice: Choice) -> bool:
+        first, end = self._search.slots(row, choice.option, choice.start)
+        return self._capacity.fits(
+            self._capacity_rows[choice.option], int(self._search.gpus[row, choice.option]), first, end
+        )
+
+    def _again(self, row: int) -> Choice | None:
+        """WindowSearch at option after option in the order of their bounds until none that is left can be better.
+
+        Of equal scores the earliest start wins, then the first option.
+        """
+        search, left, found = self._search, self._bounds[row].copy(), NOT_FOUND
+        for _ in range(min(PATIENCE, left.size)):
+            option = int(left.argmin())
+            if left[option] > found[0] or left[option] == NOWHERE:
+                return self._choice_of(row, found)
+            score, start = search.best_on(row, option)
+            if score > left[option] * SLACK:
+                search.sharpen(self._bounds, row, option)
+            found = min(found, (score, start, option))
+            left[option] = NOWHERE
+        return self._choice_of(row, search.everywhere(row))
+
+    def _choice_of(self, row: int, found: tuple[float, int, int]) -> Choice | None:
+        """What was found, or the first time that is free after the latest start."""
+        score, start, option = found
+        if score < NOWHERE:
+            return Choice(option, start, score)
+        start, option = self._search.first_free(row)
+        return None if start < 0 else Choice(option, start, self._search.score(row, option, start), is_late=True)
+
+
+def _settled(scores: FloatArray, starts: IntArray, options: IntArray, rest: FloatArray) -> list[Choice | None]:
+    """Of each row the least score, if it is below all that was not looked at."""
+    column = scores.argmin(axis=1)
+    rows = np.arange(column.size)
+    least = scores[rows, column]
+    single = (scores <= least[:, None]).sum(axis=1) == 1
+    clear = (least < rest) & single
+    found = zip(options[rows, column].tolist(), starts[rows, column].tolist(), least.tolist(), strict=True)
+    return [Choice(*values) if good else None for values, good in zip(found, clear.tolist(), strict=True)]

@@ -1,0 +1,187 @@
+"""One job in the finished plan, and why an option has no window for it: the first of the limits that leaves none."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from carbonfleet.placement import phrase
+from carbonfleet.placement.inputs import BoolArray
+from carbonfleet.placement.plan_inputs import PlanInputs
+from carbonfleet.placement.rules import Refusal
+from carbonfleet.placement.search.best_choice import cut_is_worth, has_capacity, within_budgets
+from carbonfleet.placement.search.choice import Choice, rows_of, segments_of, slots_of, spend
+from carbonfleet.placement.search.figures import window_at
+from carbonfleet.placement.search.interruptible import on_options, slots_for
+from carbonfleet.placement.search.windows import Windows, fits_horizon, gate_of, windows_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JobContext:
+    """One job in the finished plan, with all other jobs in their places."""
+
+    inputs: PlanInputs
+    job: int
+    choice: Choice | None
+    windows: Windows
+    free: BoolArray
+    """Shape (options, starts)."""
+    affordable: BoolArray
+    """Within the monthly budgets, shape (options, starts)."""
+    cuts: dict[int, Choice]
+    """For a job that may be interrupted: its best cut on each option, where that is worth its pauses."""
+
+
+def context_of(inputs: PlanInputs, job: int, choice: Choice | None) -> JobContext:
+    """WindowSearch at the plan with a job's eyes: its own GPUs count as free to it."""
+    windows = windows_of(inputs, job)
+    with _given_back(inputs, job, choice):
+        free = has_capacity(inputs, job, windows, inputs.capacity.runs)
+        affordable = within_budgets(inputs, job, windows)
+        cuts = _cuts(inputs, job) if _is_cut(inputs, job) else {}
+    free &= affordable
+    cuts = {option: cut for option, cut in cuts.items() if _is_worth_here(inputs, job, cut, windows, free)}
+    return JobContext(inputs, job, choice, windows, free, affordable, cuts)
+
+
+def _is_worth_here(inputs: PlanInputs, job: int, cut: Choice, windows: Windows, free: BoolArray) -> bool:
+    """Whether a cut is worth its pauses, were there that option alone."""
+    usable = np.zeros_like(free)
+    usable[cut.option] = windows.open[cut.option] & free[cut.option]
+    return cut_is_worth(inputs, job, cut, windows, usable)
+
+
+def _is_cut(inputs: PlanInputs, job: int) -> bool:
+    incumbent = inputs.jobs[job].incumbent
+    runs = incumbent is not None and incumbent.running
+    return inputs.jobs[job].spec.schedule.interruptible is not None and not runs
+
+
+def _cuts(inputs: PlanInputs, job: int) -> dict[int, Choice]:
+    options = np.arange(len(inputs.options))
+    return {choice.option: choice for choice in on_options(inputs, job, slots_for(inputs, job), options)}
+
+
+@contextmanager
+def _given_back(inputs: PlanInputs, job: int, choice: Choice | None) -> Iterator[None]:
+    """The finished plan without this job."""
+    if choice is None:
+        yield
+        return
+    taken, rows = list(slots_of(inputs, job, choice)), rows_of(inputs, job, choice.option)
+    gpus = int(inputs.demand.of(job).gpus[choice.option])
+    remaining_budgets = [inputs.remaining_budgets[index] for index in inputs.budget_rows(job)]
+    before = [(remaining_budget.carbon_kg, remaining_budget.gpu_hours) for remaining_budget in remaining_budgets]
+    for first, end in taken:
+        inputs.capacity.take(rows, -gpus, first, end)
+    if remaining_budgets:
+        window = window_at(inputs, job, choice.option, segments_of(inputs, job, choice))
+        spend(inputs, job, choice, window.grams_co2e, sign=-1)
+    yield
+    for first, end in taken:
+        inputs.capacity.take(rows, gpus, first, end)
+    for remaining_budget, (carbon_kg, gpu_hours) in zip(remaining_budgets, before, strict=True):
+        remaining_budget.carbon_kg, remaining_budget.gpu_hours = carbon_kg, gpu_hours
+
+
+_GENERAL = ("SpotNotAllowed", "GpuType", "GpuMemory", "GpuCount", "NoPrice")
+
+
+def _least_general(refusal: Refusal) -> int:
+    """Of the refusals of a spoke's options, the one that says most: an option that came furthest."""
+    return _GENERAL.index(refusal.reason) + 1 if refusal.reason in _GENERAL else 0
+
+
+def refusal_of(context: JobContext, option: int) -> Refusal:
+    """Why an option has no window for a job: the first rule that leaves none."""
+    inputs, job = context.inputs, context.job
+    for refusal in inputs.admission.refusals(inputs.jobs[job], inputs.options.entries[option]):
+        return refusal
+    zone, signal = inputs.options.entries[option].spoke.facts.zone, inputs.jobs[job].spec.signal
+    if not inputs.known[signal][option]:
+        why = inputs.snapshot.signal_problems.get(zone, "no source gives a value that is fresh enough")
+        return Refusal("NoSignal", f"The carbon intensity of zone {zone} is not known: {why}.")
+    if not fits_horizon(inputs, job)[option]:
+        days = inputs.snapshot.assumptions.longest_run.days
+        return Refusal("RunTooLong", f"The run would take more than {days} days here; use faster GPUs or split it.")
+    return next(r for rule in _LIMITS if (r := rule(context, option)) is not None)
+
+
+def _deadline(context: JobContext, option: int) -> Refusal | None:
+    inputs, job = context.inputs, context.job
+    minutes = int(inputs.demand.of(job).minutes[option])
+    earliest = inputs.line.start_minutes[min(inputs.earliest_start(job), inputs.line.starts - 1)]
+    deadline = inputs.limits[job].deadline
+    if deadline is None or earliest + minutes <= inputs.deadline_minute(job):
+        return None
+    end = inputs.line.moment(int(earliest) + minutes)
+    return Refusal(
+        "DeadlineUnreachable",
+        f"A run here takes {phrase.hours(minutes)} with start-up and would end {phrase.time(end)} at the "
+        f"earliest, after the deadline {phrase.time(deadline)}.",
+    )
+
+
+def _cost(context: JobContext, option: int) -> Refusal | None:
+    limit, least = context.inputs.jobs[context.job].spec.objective.max_cost_usd, context.windows.usd[option].min()
+    if limit is None or least <= limit:
+        return None
+    return Refusal("CostLimit", f"It would cost {least:.2f} USD; the job's limit is {limit:.2f} USD.")
+
+
+def _carbon(context: JobContext, option: int) -> Refusal | None:
+    budget = context.inputs.jobs[context.job].spec.objective.carbon_budget_kg
+    least = context.windows.grams[option].min()
+    if budget is None or least <= budget * 1000:
+        return None
+    return Refusal(
+        "CarbonBudget", f"It would emit {phrase.grams(least)} at least; the job's budget is {budget:g} kgCO2e."
+    )
+
+
+def _budget(context: JobContext, option: int) -> Refusal | None:
+    if context.affordable[option].any():
+        return None
+    names = ", ".join(
+        context.inputs.remaining_budgets[i].policy.metadata.name for i in context.inputs.budget_rows(context.job)
+    )
+    return Refusal("BudgetExhausted", f"This month's budget of policy {names} has no room for the job.")
+
+
+def _threshold(context: JobContext, option: int) -> Refusal | None:
+    """The job starts below its threshold elsewhere, and here the grid stays above it."""
+    windows = context.windows
+    if windows.open[option].any() or not (windows.above & context.free)[option].any():
+        return None
+    gate = gate_of(context.inputs, context.job)[option]
+    until = phrase.time(context.inputs.limits[context.job].latest)
+    return Refusal(
+        "AboveThreshold", f"No start until {until} is forecast at {phrase.intensity(float(gate))} or less here."
+    )
+
+
+def _capacity(context: JobContext, option: int) -> Refusal:
+    name, gpus = context.inputs.options.entries[option].cluster, int(context.inputs.demand.of(context.job).gpus[option])
+    length = phrase.hours(float(context.inputs.demand.of(context.job).minutes[option]))
+    if ((context.windows.open | context.windows.above | context.windows.late) & context.free)[option].any():
+        return Refusal("NotInTime", f"{name} has {phrase.gpus(gpus)} free only after the job's latest start.")
+    message = f"{name} never has {phrase.gpus(gpus)} free for {length} in the time that is weighed."
+    return Refusal("NoCapacity", message)
+
+
+_LIMITS = (_deadline, _cost, _carbon, _budget, _threshold, _capacity)
+"""In the order in which they are named; the last always has something to say."""
+
+
+def refusal_on(context: JobContext, options: Iterable[int]) -> Refusal:
+    """Of the refusals of a spoke's options, the one that says most: of an option that came furthest."""
+    return min((refusal_of(context, option) for option in options), key=_least_general)
+
+
+def options_by_cluster(inputs: PlanInputs) -> dict[str, list[int]]:
+    """The rows of each spoke's options."""
+    found: dict[str, list[int]] = {}
+    for row, option in enumerate(inputs.options.entries):
+        found.setdefault(option.cluster, []).append(row)
+    return found

@@ -1,0 +1,280 @@
+"""The score of every window of one job, and which windows are open to it: arrays over (option, start)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+
+from carbonfleet.api.job import SignalLossAction
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement.inputs import RESOLUTION, BoolArray, IntArray, Timeline
+from carbonfleet.placement.plan_inputs import PRICE_RESOLUTION, PlanInputs
+from carbonfleet.placement.snapshot import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """All windows of one job. Arrays of shape (options, starts) unless said otherwise."""
+
+    scores: FloatArray
+    """USD, whether open or not."""
+    grams: FloatArray
+    usd: FloatArray
+    open: BoolArray
+    """Within rules, times, thresholds and the job's own limits; capacity not looked at."""
+    above: BoolArray
+    """The same but for the threshold: none once the job has given that up, for then these are open."""
+    late: BoolArray
+    """The same beyond the latest start, for when nothing was free before it."""
+    span: IntArray
+    """How many slots a window touches."""
+
+
+def windows_of(inputs: PlanInputs, job: int) -> Windows:
+    """Weigh all windows of a job."""
+    line, terms, options = inputs.line, inputs.demand.of(job), inputs.options
+    grid = inputs.carbon[inputs.jobs[job].spec.signal]
+    minutes = np.minimum(terms.minutes, line.minutes - (line.starts - 1) * line.slot_minutes)
+    # A start at once is weighed from the begin of its slot, so that choices hold for the whole slot.
+    usd = _usd(inputs, job, minutes)
+    scores = terms.slope[:, None] * totals_of(grid.weighed, options.zone, minutes, line)
+    scores += terms.fixed[:, None]
+    scores += terms.money_weight * (usd - terms.usd[:, None])
+    # Limits bind what really comes of a start now.
+    at_once = np.minimum(line.now_minute + minutes, line.minutes)
+    grams = totals_of(grid.total, options.zone, minutes, line)
+    grams[:, 0] = grid.total[options.zone, at_once] - grid.total[options.zone, line.now_minute]
+    grams *= (terms.operational + terms.transfer)[:, None]
+    grams += (terms.transfer_fixed + terms.embodied)[:, None]
+    _price_at_once(inputs, job, at_once, usd)
+    allowed = _allowed(inputs, job, usd, grams)
+    on_time, above = _on_time(inputs, job)
+    starts = np.arange(line.starts)
+    late = (starts > inputs.latest_start(job)) & (starts <= inputs.last_look(job))
+    if _waits_for_signal(inputs, job):
+        late[:] = False
+    span = np.repeat(-(-minutes // line.slot_minutes)[:, None], line.starts, axis=1)
+    span[:, 0] = -(-(at_once + line.next_minute - line.now_minute) // line.slot_minutes)
+    return Windows(scores, grams, usd, allowed & on_time, allowed & above, allowed & late, span)
+
+
+def totals_of(total: FloatArray, rows: IntArray, minutes: IntArray, line: Timeline) -> FloatArray:
+    """What running totals grow by over the windows of all starts, each from the begin of its slot.
+
+    `minutes` has the shape (options,) of `rows`; the result has shape (options, starts).
+    """
+    slot, last = line.slot_minutes, (line.starts - 1) * line.slot_minutes + 1
+    found = np.empty((rows.size, line.starts))
+    for length in np.unique(minutes).tolist():
+        alike = np.flatnonzero(minutes == length)
+        found[alike] = total[rows[alike], length : length + last : slot]
+    found -= total[rows, 0:last:slot]
+    return found
+
+
+def _usd(inputs: PlanInputs, job: int, minutes: IntArray) -> FloatArray:
+    """What windows cost, by the hour where prices depend on it; shape (options, starts)."""
+    terms = inputs.demand.of(job)
+    usd = np.repeat(terms.usd[:, None], inputs.line.starts, axis=1)
+    if inputs.price_total.size:
+        total = totals_of(inputs.price_total, np.arange(minutes.size), minutes, inputs.line)
+        dear = total * PRICE_RESOLUTION * terms.gpus[:, None]
+        usd = np.where(inputs.has_hours[:, None], usd - _flat_usd(inputs, job)[:, None] + dear, usd)
+    return usd
+
+
+def _price_at_once(inputs: PlanInputs, job: int, end: IntArray, usd: FloatArray) -> None:
+    """Set what a start now costs in its true minutes; `end` has shape (options,)."""
+    if inputs.price_total.size:
+        terms, options = inputs.demand.of(job), np.arange(end.size)
+        total = inputs.price_total[options, end] - inputs.price_total[:, inputs.line.now_minute]
+        dear = terms.usd - _flat_usd(inputs, job) + total * PRICE_RESOLUTION * terms.gpus
+        usd[:, 0] = np.where(inputs.has_hours, dear, terms.usd)
+
+
+def _flat_usd(inputs: PlanInputs, job: int) -> FloatArray:
+    """The part of the cost that hourly prices stand in for."""
+    hours = inputs.demand.of(job).minutes / 60.0
+    usd: FloatArray = inputs.demand.of(job).gpus * hours * inputs.options.usd_per_gpu_hour
+    return usd
+
+
+def options_left(inputs: PlanInputs, job: int) -> BoolArray:
+    """Shape (options,): within the rules, the grid known (or nowhere known), and not too long a run."""
+    admitted: BoolArray = inputs.admitted[job] & fits_horizon(inputs, job)
+    known = inputs.known[inputs.jobs[job].spec.signal]
+    return admitted if is_signal_lost(inputs, job) else admitted & known
+
+
+def fits_horizon(inputs: PlanInputs, job: int) -> BoolArray:
+    """Shape (options,): the run is short enough to be weighed."""
+    longest = inputs.snapshot.assumptions.longest_run.total_seconds() / 60
+    short: BoolArray = inputs.demand.of(job).minutes <= longest
+    return short
+
+
+def is_signal_lost(inputs: PlanInputs, job: int) -> bool:
+    """Whether the grid is known on none of the options that the rules leave."""
+    return bool(inputs.lost[job])
+
+
+def _allowed(inputs: PlanInputs, job: int, usd: FloatArray, grams: FloatArray) -> BoolArray:
+    """Options that are left, from the earliest start on, ended by the deadline, within the job's limits."""
+    line, begin = inputs.line, inputs.line.start_minutes
+    objective = inputs.jobs[job].spec.objective
+    ends = begin[None, :] + inputs.demand.of(job).minutes[:, None]
+    ends[:, 0] += line.next_minute - line.now_minute
+    allowed: BoolArray = options_left(inputs, job)[:, None] & (ends <= inputs.deadline_minute(job))
+    allowed &= (np.arange(line.starts) >= inputs.earliest_start(job))[None, :]
+    if objective.max_cost_usd is not None:
+        allowed &= usd <= objective.max_cost_usd
+    if objective.carbon_budget_kg is not None:
+        allowed &= grams <= objective.carbon_budget_kg * 1000
+    return allowed
+
+
+def _on_time(inputs: PlanInputs, job: int) -> tuple[BoolArray, BoolArray]:
+    """Starts within the job's delay, by its threshold: those that it may take, and those above."""
+    starts = np.arange(inputs.line.starts)
+    last = min(max(inputs.latest_start(job), inputs.earliest_start(job)), inputs.line.starts - 1)
+    never = np.zeros((len(inputs.options), starts.size), dtype=np.bool_)
+    if is_signal_lost(inputs, job):
+        return _without_signal(inputs, job, last), never
+    open_starts = np.broadcast_to(starts <= last, never.shape)
+    if not inputs.limits[job].is_gated or inputs.gives_up_threshold(job):
+        return open_starts, never
+    clean = intensity_at_starts(inputs, inputs.jobs[job].spec.signal) <= gate_of(inputs, job)[:, None]
+    return open_starts & clean, open_starts & ~clean
+
+
+def _last_start(inputs: PlanInputs, job: int, last: int) -> IntArray:
+    """The start at which a wait for data ends: the delay is used up, or the deadline presses."""
+    line = inputs.line
+    if inputs.limits[job].deadline is None:
+        return np.full(len(inputs.options), last)
+    presses = (inputs.deadline_minute(job) - inputs.demand.of(job).minutes) // line.slot_minutes
+    starts: IntArray = np.clip(np.minimum(presses, last), inputs.earliest_start(job), last)
+    return starts
+
+
+def intensity_at_starts(inputs: PlanInputs, signal: SignalKind) -> FloatArray:
+    """g/kWh in the minute of each start, shape (options, starts)."""
+    if signal not in inputs.intensity:
+        total, begin = inputs.carbon[signal].total, inputs.line.start_minutes
+        inputs.intensity[signal] = ((total[:, begin + 1] - total[:, begin]) * RESOLUTION)[inputs.options.zone]
+    return inputs.intensity[signal]
+
+
+def gate_of(inputs: PlanInputs, job: int) -> FloatArray:
+    """A job's threshold on each option, in g/kWh: its own figure, or a percentile of the zone's history."""
+    limits, signal = inputs.limits[job], inputs.jobs[job].spec.signal
+    gate = np.full(len(inputs.options), np.inf)
+    if limits.gate_grams_per_kwh is not None:
+        gate[:] = limits.gate_grams_per_kwh
+    if limits.gate_percentile is not None:
+        key = signal, limits.gate_percentile
+        if key not in inputs.gates:
+            inputs.gates[key] = _percentiles(inputs, *key)
+        gate = np.minimum(gate, inputs.gates[key])
+    return gate
+
+
+def _percentiles(inputs: PlanInputs, signal: SignalKind, percent: float) -> FloatArray:
+    """By option; a zone without history is measured by its own forecast."""
+    by_zone = np.full(len(inputs.options.zones), np.inf)
+    for row, zone in enumerate(inputs.options.zones):
+        history = inputs.snapshot.histories.get((zone, signal))
+        forecast = inputs.carbon[signal].forecasts[row]
+        if history is not None and history.grams_per_kwh:
+            by_zone[row] = np.percentile(history.grams_per_kwh, percent)
+        elif forecast is not None:
+            by_zone[row] = np.percentile(forecast.grams_per_kwh, percent)
+    return by_zone[inputs.options.zone]
+
+
+def _waits_for_signal(inputs: PlanInputs, job: int) -> bool:
+    """Whether it asked to wait, however long, while nothing is known of the grid."""
+    return inputs.jobs[job].spec.schedule.on_signal_loss.action is SignalLossAction.WAIT and is_signal_lost(inputs, job)
+
+
+def _without_signal(inputs: PlanInputs, job: int, last: int) -> BoolArray:
+    """The job's own rule for when nothing is known of the grid."""
+    starts = np.arange(inputs.line.starts)
+    rule = inputs.jobs[job].spec.schedule.on_signal_loss
+    chosen = np.zeros((len(inputs.options), starts.size), dtype=np.bool_)
+    if rule.action is SignalLossAction.NOW:
+        chosen[:, : last + 1] = True
+    elif rule.action is SignalLossAction.LATEST_START:
+        chosen[np.arange(len(inputs.options)), _last_start(inputs, job, last)] = True
+    elif rule.action is SignalLossAction.LOCAL_HOUR:
+        for row, option in enumerate(inputs.options.entries):
+            at = minutes_at_local_hour(inputs.line, option.spoke.facts.time_zone, rule.local_hour)
+            first = next(
+                (s for m in at if inputs.earliest_start(job) <= (s := inputs.line.start_at_or_after(m))),
+                last,
+            )
+            chosen[row, min(first, last)] = True
+    return chosen
+
+
+def minutes_at_local_hour(line: Timeline, time_zone: str, hour: int) -> Iterator[int]:
+    """The minutes at which the local clock strikes `hour`, or is already within it now, ascending.
+
+    A time zone that is not known is taken as UTC.
+    """
+    try:
+        zone = ZoneInfo(time_zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        zone = ZoneInfo("UTC")
+    now = line.moment(line.now_minute)
+    local = now.astimezone(zone)
+    if local.hour == hour:
+        yield line.now_minute
+    for day in range(line.minutes // 1440 + 2):
+        strike = (local + timedelta(days=day)).replace(hour=hour, minute=0, second=0, microsecond=0)
+        minute = line.minute_after(strike.astimezone(now.tzinfo))
+        if minute > line.now_minute:
+            yield minute
+
+
+Delay = TypeVar("Delay", float, FloatArray)
+"""By how many starts, or shares of one, a window comes later."""
+
+
+def worth_waiting(scores: FloatArray, usable: BoolArray, gain: float) -> BoolArray:
+    """Of the usable windows, those at the first start that has any, and the later ones that save enough.
+
+    Arrays have shape (options, starts). `gain` is the share of the best score at that first start that a window must
+    save for each start that it comes later; 0 asks for nothing.
+    """
+    first = first_usable(usable)
+    if not gain or first < 0:
+        return usable
+    reference = float(np.where(usable[:, first], scores[:, first], np.inf).min())
+    most = most_score(reference, gain, np.arange(usable.shape[1], dtype=np.float64) - first)
+    most[first] = np.inf
+    return usable & (scores <= most)
+
+
+def first_usable(usable: BoolArray) -> int:
+    """The first start that is usable on any option; -1 where none is."""
+    starts = usable.any(axis=0)
+    return int(starts.argmax()) if starts.any() else -1
+
+
+def most_score(reference: float, gain: float, later: Delay) -> Delay:
+    """The greatest score that is worth a delay, beside the best score at once."""
+    return reference - abs(reference) * (gain * later)
+
+
+def least(scores: FloatArray, usable: BoolArray) -> tuple[float, int, int] | None:
+    """Score, start and option of the best usable window: of equal ones the earliest, then the first option."""
+    if not usable.any():
+        return None
+    masked = np.where(usable, scores, np.inf)
+    start = int(masked.min(axis=0).argmin())
+    option = int(masked[:, start].argmin())
+    return float(masked[option, start]), start, option
