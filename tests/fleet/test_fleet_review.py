@@ -191,3 +191,31 @@ def test_an_unknown_proposal_is_one_clear_line(reviews, git_server):
     result = run(git_server, "show", "nothing")
     assert result.exit_code == 2
     assert "is 0 of the 0 open proposals" in result.output
+
+
+def test_a_proposal_is_never_taken_for_one_whose_name_begins_alike(reviews, git_server):
+    [other] = advance(reviews, wanted("llama-2"))
+    refused = run(git_server, "reject", "ml.llama", "--why", "Not this one.")
+    assert (refused.exit_code, "is 0 of the 1 open proposals" in " ".join(refused.output.split())) == (2, True)
+    assert git_server.git("rev-parse", other.branch) == other.commit
+    by_more = run(git_server, "reject", other.branch[: len("carbon/ml.llama-2/abc")], "--why", "This one.")
+    assert by_more.exit_code == 0
+
+
+def test_two_hubs_leave_each_other_s_proposals_alone(git_server, tmp_path):
+    def hub(name: str) -> Reviews:
+        return Reviews(Repository(quick_settings(git_server.url, tmp_path / name), CLOCK))
+
+    def signed(name: str, by: str) -> Propose:
+        proposal = wanted(name)
+        record = proposal.place.record.model_copy(update={"hub": by})
+        return replace(proposal, place=replace(proposal.place, record=record))
+
+    hubs = {name: hub(name) for name in ("one", "two")}
+    for _ in range(3):
+        for name, each in hubs.items():
+            [found] = each.advance([signed(name, by=name)], CLOCK.now(), hub=name).values()
+            assert found.stage is ProposalStage.OPEN
+    assert len(git_server.git("branch", "--list", "carbon/*").split()) == 2
+    hubs["one"].advance([], CLOCK.now(), hub="one")
+    assert [line.split("/")[1] for line in git_server.git("branch", "--list", "carbon/*").split()] == ["ml.two"]

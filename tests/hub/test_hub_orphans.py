@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from carbonfleet.api.job_status import Phase
 from carbonfleet.kube import ours
 from fixtures.hub_process import condition, job_body
@@ -96,7 +94,6 @@ def test_a_job_that_is_restored_without_its_status_is_a_new_one(hub):
     assert hub.house.spokes.violations == []
 
 
-@pytest.mark.xfail(strict=True, reason="names are judged by the hub alone")
 def test_names_that_can_not_become_a_placement_are_refused_at_apply(hub):
     refused, taken = ["llama-3.1-8b", "a" * 64, "a" * 250], ["a" * 63, "x" + "-" * 60 + "y", "9b-run"]
     answers = {name: apply(hub, name) for name in refused + taken}

@@ -1,7 +1,8 @@
 """CarbonTrainingJob: what to train, within which limits, and what became of it."""
 
+import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,6 +18,8 @@ from carbonfleet.api.job_status import (
 from carbonfleet.api.policy import DataClass, ReviewMode
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import (
+    LABEL_PATTERN,
+    LONGEST_LABEL,
     SET,
     Duration,
     Foreign,
@@ -252,6 +255,13 @@ class JobSpec(
         return self
 
 
+NAME_RULE: Final = (
+    f"self.metadata.name.size() <= {LONGEST_LABEL} && self.metadata.name.matches('{LABEL_PATTERN}')",
+    f"metadata.name must be at most {LONGEST_LABEL} lower-case letters, digits and dashes: files and RayJobs bear it",
+)
+"""A job of any other name that Kubernetes takes could never be placed."""
+
+
 class CarbonTrainingJob(Foreign):
     """A `CarbonTrainingJob` object (short name `ctj`)."""
 
@@ -260,6 +270,13 @@ class CarbonTrainingJob(Foreign):
     metadata: Metadata
     spec: JobSpec
     status: JobStatus = JobStatus()
+
+    @model_validator(mode="after")
+    def _can_be_placed(self) -> "CarbonTrainingJob":
+        name = self.metadata.name
+        if len(name) > LONGEST_LABEL or not re.fullmatch(LABEL_PATTERN, name):
+            raise ValueError(NAME_RULE[1])
+        return self
 
     @property
     def key(self) -> str:

@@ -178,7 +178,9 @@ def _refuse_misread(value: object) -> object:
 
 _WORD: Final = BeforeValidator(_refuse_misread)
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63), _WORD]
+LABEL_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+LONGEST_LABEL: Final = 63
+Name = Annotated[str, Field(pattern=LABEL_PATTERN, max_length=LONGEST_LABEL), _WORD]
 """A DNS-1123 label: clusters, pools, namespaces, policies."""
 ZoneKey = Annotated[str, Field(pattern=r"^[A-Z]{2,3}(-[A-Z0-9]{1,8}){0,3}$", max_length=32), _WORD]
 """An electricity zone by Electricity Maps' key, such as "NO-NO1". Quote it: YAML reads NO as false."""
@@ -188,7 +190,22 @@ Jurisdiction = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9-]{1,31}$", max_lengt
 """A legal area that policies name, such as "EU", "EEA", "US" or "CA"."""
 GpuType = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=32), _WORD]
 """A GPU model as the hardware profiles name it, such as A100, H100 or RTX-3090."""
-Text = Annotated[str, Field(max_length=1024)]
+
+
+def shown(text: str) -> str:
+    """Text from outside with its control characters made visible, one for one, so that no terminal obeys them.
+
+    Those of ASCII become their pictures (U+2400 and on), the others, marks of writing direction too, U+FFFD.
+    """
+    return "".join(char if char.isprintable() or char in "\n\t" else _picture(char) for char in text)
+
+
+def _picture(char: str) -> str:
+    return chr(0x2400 + ord(char)) if ord(char) < 0x20 else " " if char.isspace() else "\ufffd"
+
+
+Text = Annotated[str, Field(max_length=1024), AfterValidator(shown)]
+"""What people read; control characters in it are shown, not obeyed."""
 Uid = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 

@@ -9,7 +9,9 @@ import typer
 
 def fail(error: Exception | str) -> NoReturn:
     """Say what is wrong, and end."""
-    typer.echo(f"error: {_text(error)}", err=True)
+    from carbonfleet.api.wire import shown
+
+    typer.echo(f"error: {shown(_text(error))}", err=True)
     raise typer.Exit(2)
 
 

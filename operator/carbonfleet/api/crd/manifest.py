@@ -6,7 +6,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from carbonfleet.api.crd.schema import Schema, structural
-from carbonfleet.api.job import CarbonTrainingJob
+from carbonfleet.api.job import NAME_RULE, CarbonTrainingJob
 from carbonfleet.api.report import TrainingReport
 from carbonfleet.api.spoke import SpokeCluster
 from carbonfleet.api.wire import GROUP, VERSION, cel
@@ -69,6 +69,7 @@ RESOURCES: Final = (
             Column("Try", ".status.attempt", "integer", wide=True, about="The attempt's number"),
             Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
         ),
+        rules=(NAME_RULE,),
     ),
     Resource(
         SpokeCluster,

@@ -33,7 +33,10 @@ Repository = Annotated[str, _option("owner/name there.", "FORGE_REPOSITORY")]
 ForgeToken = Annotated[
     Path | None, _option("Your own token for it; --fleet-token-file if left out.", "FORGE_TOKEN_FILE")
 ]
-Which = Annotated[str, typer.Argument(help="The proposal, or the beginning of its name, as `list` shows it.")]
+Which = Annotated[
+    str,
+    typer.Argument(help="The proposal: namespace.job, or more of the name that `list` shows."),
+]
 
 
 @app.callback()
@@ -84,12 +87,13 @@ def show(
     ca_file: Authority = None,
 ) -> None:
     """Show one proposal: why there and then, and the file to be written."""
+    from carbonfleet.api.wire import shown
     from carbonfleet.fleet.review import body_of, title_of
 
     with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file) as branches:
         branch = _one(branches, proposal)
         print(f"{title_of(branch)}\n{branch.name} at {branch.head}\n\n{body_of(branch)}\n")
-        print(branch.content.decode("utf-8", "replace"))
+        print(shown(branch.content.decode("utf-8", "replace")))
 
 
 @app.command()
@@ -202,7 +206,9 @@ def _one(branches: "Branches", start: str) -> "Branch":
     found = branches.read().branches
     if start in found:
         return found[start]
-    matching = [name for name in found if name.startswith((start, f"carbon/{start}"))]
+    whole = start if start.startswith("carbon/") else f"carbon/{start}"
+    # A job is named in full: `team.a` is not `team.ab`. Of what tells its proposals apart, the beginning will do.
+    matching = [name for name in found if name.startswith(whole if whole.count("/") > 1 else f"{whole}/")]
     if len(matching) != 1:
         fail(f"{start} is {len(matching)} of the {len(found)} open proposals: {', '.join(matching or found) or 'none'}")
     return found[matching[0]]
