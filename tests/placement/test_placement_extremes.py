@@ -6,14 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from carbonfleet.placement.inputs.capacity_runs import Room
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from carbonfleet.api.job import JobSpec
 from carbonfleet.placement import Assumptions, Incumbent, Outcome, QueuedJob, Reservation, explain, plan
-from carbonfleet.placement.inputs.capacity import Capacity
+from carbonfleet.placement.inputs.capacity import Capacity, CapacityRuns
 from fixtures.placement_world import HOUR, NOON, Explained, job, spoke, world
 
 MIB = 2**20
@@ -106,7 +105,7 @@ def test_the_longest_run_within_the_longest_delay_is_planned_in_bounded_memory(s
 
 def test_numbers_of_gpus_that_no_pool_has_count_as_one():
     capacity = Capacity(np.array([[8, 3, 8, 0], [2, 2, 8, 8]], dtype=np.int64))
-    room = Room(capacity, np.arange(1, 4097), 8)
+    room = CapacityRuns(capacity, np.arange(1, 4097), 8)
     asked = np.array([1, 3, 8, 9, 4096])
     rows = np.array([0, 1, 1, 1, 1])
     assert room.level_count == 9

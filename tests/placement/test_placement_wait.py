@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from carbonfleet.placement.search.wait import least, worth_waiting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carbonfleet.placement import Incumbent, Outcome, Reservation
+from carbonfleet.placement.search.windows import least, worth_waiting
 from fixtures.placement_world import BARE, HOUR, NOON, job, policy, spoke, world
 from fixtures.placement_world import explained_plan as plan
 
