@@ -6,8 +6,8 @@ from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.fleet import Placement, Stood, Tip, object_name, placement_id
 from carbonfleet.fleet.manifests import NO_PLACEMENTS
-from carbonfleet.hub.observe.job_state import Views
-from carbonfleet.hub.observe.observation import Scene
+from carbonfleet.hub.observe.job_state import JobStates
+from carbonfleet.hub.observe.observation import Observation
 from carbonfleet.hub.observe.placed import PlacedInGit
 from carbonfleet.placement.snapshot import PolicySet
 
@@ -109,11 +109,11 @@ def placement(attempt=1, generation=1, cluster="no-osl-1", uid=UID, name="train"
     )
 
 
-def view(status=None, placed=None, said=None, **given):
+def state(status=None, placed=None, said=None, **given):
     """A job as the hub sees it."""
     placements = {placed.uid: placed} if placed else {}
     reports = {said.job.uid: said} if said else {}
-    return Views().of([body(status, **given)], placements, reports)[0]
+    return JobStates().of([body(status, **given)], placements, reports)[0]
 
 
 def tip(*placements, **more):
@@ -123,11 +123,11 @@ def tip(*placements, **more):
     return Tip(**fields | more)
 
 
-def scene(*views, **more):
+def observation(*states, **more):
     """One moment."""
-    placed = [view.placement for view in views if view.placement]
-    fields = {"now": NOON, "views": views, "spokes": (), "tip": tip(*placed), "tip_is_fresh": True}
-    return Scene(**fields | more)
+    placed = [state.placement for state in states if state.placement]
+    fields = {"now": NOON, "jobs": states, "spokes": (), "tip": tip(*placed), "tip_is_fresh": True}
+    return Observation(**fields | more)
 
 
 def record(outcome="Start", reason="Placed", message="no-osl-1 is cleanest.", **more):

@@ -9,7 +9,6 @@ from carbonfleet.api.job_status import Phase
 from carbonfleet.api.spoke import SpokeStatus
 from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.fleet.manifests import NO_DIGEST, object_name, parse_move, placement_id, sealed
-from carbonfleet.hub import cycle
 from carbonfleet.kube import ours
 from carbonfleet.spoke import HubLink
 from carbonfleet.spoke.wanted import FleetFolder
@@ -79,7 +78,7 @@ def test_a_submodule_among_the_clusters_is_named_and_harms_nobody(hub):
     hub.house.submit("after")
     hub.step(times=3, minutes=1)
     assert hub.phase("after") is Phase.SUCCEEDED
-    tip = hub.world.tip
+    tip = hub.cycle.tip
     assert set(tip.problems) | {f"clusters/{name}" for name in tip.cluster_problems} == {
         "clusters/no-osl-1/jobs/shared",
         "clusters/shared",
@@ -92,8 +91,8 @@ def test_a_branch_that_is_renamed_is_named_and_nothing_is_lost(hub):
     hub.house.git.git("branch", "-m", "main", "trunk")
     hub.house.submit("later")
     hub.clock.forward(minutes=1)
-    hub.world.mirror.resync(hub.world.kube)
-    assert cycle.run(hub.world).trouble.reason == "RepositoryInvalid"
+    hub.connections.mirror.resync(hub.connections.kube)
+    assert hub.cycle.run().blocker.reason == "RepositoryInvalid"
     assert "has no branch main" in condition(hub.house.job("later"), "Committed").message
     assert hub.phase("runs") is Phase.RUNNING
     hub.house.git.git("branch", "-m", "trunk", "main")

@@ -156,7 +156,7 @@ def test_an_updated_branch_that_is_merged_runs_once(hub):
     hub.merge(pull)
     hub.step(times=4, minutes=1)
     assert hub.phase("asked") is Phase.SUCCEEDED
-    hub.house.assert_run_once_in(hub.world.ledger, "asked")
+    hub.house.assert_run_once_in(hub.connections.ledger, "asked")
 
 
 def test_updated_branches_of_jobs_that_are_gone_do_not_fill_the_limit(hub):

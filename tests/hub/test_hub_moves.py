@@ -89,7 +89,7 @@ def test_half_the_carbon_elsewhere_moves_a_running_job_once(house, forgets):
 
 def agree(house: HandHouse, name: str) -> str:
     """A person approves what is proposed for a job where no forge shows it; the branch."""
-    branches = Branches(house.world.repository)
+    branches = Branches(house.connections.repository)
     [branch] = [branch for branch in branches.read().branches.values() if f".{name}/" in branch.name]
     branches.approve(branch.name, branch.head, ("Pat Person", "pat@example.org"), house.clock.now())
     house.settle()
@@ -127,7 +127,7 @@ def test_a_move_that_gains_too_little_by_now_is_asked_about_no_longer(house):
     for _ in range(4):
         house.forward()
         seen.append(
-            (condition(house.job(name), "Running").reason, len(Branches(house.world.repository).read().branches))
+            (condition(house.job(name), "Running").reason, len(Branches(house.connections.repository).read().branches))
         )
     assert seen == [("Training", 0), ("MoveProposed", 1), ("MoveProposed", 1), ("Training", 0)]
     end(house, name)

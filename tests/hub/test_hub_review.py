@@ -35,7 +35,7 @@ def test_a_merged_proposal_runs_once(desk):
     assert desk.reason("asked") == "Merged"
     desk.step(times=4)
     assert desk.phase("asked") is Phase.SUCCEEDED
-    desk.house.assert_run_once_in(desk.world.ledger, "asked")
+    desk.house.assert_run_once_in(desk.connections.ledger, "asked")
     assert desk.forge.created == 1
 
 
@@ -61,7 +61,7 @@ def test_a_proposal_whose_time_passed_is_closed_with_one_word_and_made_anew(desk
     assert (desk.phase("slow"), desk.forge.created) == (Phase.PROPOSED, 2)
     desk.merge(desk.pull("slow"))
     desk.step(times=5)
-    desk.house.assert_run_once_in(desk.world.ledger, "slow")
+    desk.house.assert_run_once_in(desk.connections.ledger, "slow")
 
 
 @every_forge
@@ -89,7 +89,7 @@ def test_a_hub_that_was_down_while_it_was_merged_in_time_lets_it_run(desk):
     desk.step(hours=3)
     assert desk.reason("down") == "Merged"
     desk.step(times=4)
-    desk.house.assert_run_once_in(desk.world.ledger, "down")
+    desk.house.assert_run_once_in(desk.connections.ledger, "down")
 
 
 def test_a_hub_that_was_down_while_it_was_merged_too_late_takes_it_back(desk):
@@ -136,7 +136,7 @@ def test_what_a_person_changed_in_a_proposal_and_merged_runs_as_changed(desk):
     desk.merge(pull)
     desk.step(times=5, minutes=1)
     assert desk.phase("theirs") is Phase.SUCCEEDED
-    desk.house.assert_run_once_in(desk.world.ledger, "theirs")
+    desk.house.assert_run_once_in(desk.connections.ledger, "theirs")
     assert desk.forge.created == 1
 
 
@@ -196,7 +196,7 @@ def test_a_forge_that_is_down_for_an_hour_loses_nothing_and_is_not_stormed(desk)
     assert (desk.phase("patient"), desk.forge.created) == (Phase.PROPOSED, 1)
     desk.merge(desk.pull("patient"))
     desk.step(times=5)
-    desk.house.assert_run_once_in(desk.world.ledger, "patient")
+    desk.house.assert_run_once_in(desk.connections.ledger, "patient")
 
 
 def test_a_merge_while_the_forge_is_down_is_seen_in_git_alone(desk):
@@ -204,7 +204,7 @@ def test_a_merge_while_the_forge_is_down_is_seen_in_git_alone(desk):
     desk.forge.choose = lambda _method, _path: Injected(503)
     desk.merge(pull)
     desk.step(times=5)
-    desk.house.assert_run_once_in(desk.world.ledger, "seen")
+    desk.house.assert_run_once_in(desk.connections.ledger, "seen")
 
 
 def test_a_job_deleted_while_the_forge_is_down_has_its_proposal_closed_after(desk):
@@ -260,7 +260,7 @@ def days_work(desk: ReviewHouse, chance: random.Random | None) -> object:
     def wait(times: int = 1, **forward: float) -> None:
         for _ in range(times):
             if chance is not None and chance.random() < 0.6:
-                desk.world.hinted.set()
+                desk.cycle.hint()
             desk.step(**forward)
 
     pulls = {name: desk.propose(name) for name in ("merged", "closed", "late", "open")}

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 
-from hub_values import NOON, UID, placement, report, scene, tip, view
+from hub_values import NOON, UID, observation, placement, report, state, tip
 
 from carbonfleet.clock import Clock
+from carbonfleet.hub.observe import snapshot_of
 from carbonfleet.hub.observe.heartbeats import Heartbeats
-from carbonfleet.hub.observe.observation import snapshot_of, spokes_of
-from carbonfleet.hub.publish.intents import intents_of, is_stored, may_leave
+from carbonfleet.hub.observe.spokes import spokes_of
+from carbonfleet.hub.publish import may_leave
+from carbonfleet.hub.publish.intents import intents_of, is_stored
 from carbonfleet.placement.snapshot import Spoke
 from fixtures.fleet_values import facts_of
 
@@ -24,73 +26,73 @@ DELETED = {"deletionTimestamp": "2026-01-31T12:00:00Z"}
 
 
 def test_a_live_placement_that_is_gone_was_taken_out_by_somebody_else():
-    gone = view(RUNNING)
-    assert scene(gone).was_reverted(gone)
-    assert scene(gone).queued() == []
+    gone = state(RUNNING)
+    assert observation(gone).was_reverted(gone)
+    assert observation(gone).queued() == []
 
 
 def test_a_removal_of_our_own_after_the_end_was_written_down_is_no_revert():
-    stopped = view(RUNNING | {"phase": "Waiting"}, said=report("Stopped"))
-    assert not scene(stopped).was_reverted(stopped)
-    assert scene(stopped).queued() == [stopped]
+    stopped = state(RUNNING | {"phase": "Waiting"}, said=report("Stopped"))
+    assert not observation(stopped).was_reverted(stopped)
+    assert observation(stopped).queued() == [stopped]
 
 
 def test_nothing_is_called_reverted_while_the_repository_is_silent():
-    gone = view(RUNNING)
-    assert not scene(gone, tip_is_fresh=False).was_reverted(gone)
+    gone = state(RUNNING)
+    assert not observation(gone, tip_is_fresh=False).was_reverted(gone)
 
 
 def test_the_replace_annotation_lifts_a_revert_once_the_attempt_has_stopped():
     asked = {"annotations": {"carbonfleet.dev/replace": "1"}}
     rejected = RUNNING | {"phase": "Rejected"}
-    running, stopped = view(rejected, said=report(), **asked), view(rejected, said=report("Stopped"), **asked)
-    assert scene(running).queued() == []
-    assert scene(stopped).queued() == [stopped]
+    running, stopped = state(rejected, said=report(), **asked), state(rejected, said=report("Stopped"), **asked)
+    assert observation(running).queued() == []
+    assert observation(stopped).queued() == [stopped]
 
 
 def test_an_attempt_that_nobody_reported_has_stopped_only_where_its_spoke_never_saw_it():
-    silent = view(RUNNING | {"phase": "Rejected"}, annotations={"carbonfleet.dev/replace": "1"})
-    assert not scene(silent).has_stopped(silent)
-    assert scene(silent, unseen=frozenset({UID})).has_stopped(silent)
+    silent = state(RUNNING | {"phase": "Rejected"}, annotations={"carbonfleet.dev/replace": "1"})
+    assert not observation(silent).has_stopped(silent)
+    assert observation(silent, unseen=frozenset({UID})).has_stopped(silent)
 
 
 def test_a_deleted_job_leaves_when_nothing_of_it_stands_or_runs():
-    assert may_leave(view(**DELETED), scene())
-    assert not may_leave(view(RUNNING, placed=placement(), **DELETED), scene())
-    assert not may_leave(view(RUNNING, said=report(), **DELETED), scene())
-    assert not may_leave(view(RUNNING, said=report("Unknown"), **DELETED), scene())
-    assert may_leave(view(RUNNING, said=report("Stopped"), **DELETED), scene())
-    assert not may_leave(view(RUNNING, said=report("Stopped"), **DELETED), scene(tip_is_fresh=False))
+    assert may_leave(state(**DELETED), observation())
+    assert not may_leave(state(RUNNING, placed=placement(), **DELETED), observation())
+    assert not may_leave(state(RUNNING, said=report(), **DELETED), observation())
+    assert not may_leave(state(RUNNING, said=report("Unknown"), **DELETED), observation())
+    assert may_leave(state(RUNNING, said=report("Stopped"), **DELETED), observation())
+    assert not may_leave(state(RUNNING, said=report("Stopped"), **DELETED), observation(tip_is_fresh=False))
 
 
 def test_git_forgets_an_attempt_only_after_its_end_stands_in_the_status():
-    ended = view(RUNNING, placed=placement(), said=report("Succeeded"))
-    stored = view(RUNNING | {"phase": "Succeeded"}, placed=placement(), said=report("Succeeded"))
+    ended = state(RUNNING, placed=placement(), said=report("Succeeded"))
+    stored = state(RUNNING | {"phase": "Succeeded"}, placed=placement(), said=report("Succeeded"))
     assert not is_stored(ended)
-    assert intents_of(scene(ended), {}, {}) == []
-    (removal,) = intents_of(scene(stored), {}, {})
+    assert intents_of(observation(ended), {}, {}) == []
+    (removal,) = intents_of(observation(stored), {}, {})
     assert (removal.id, removal.finished) == (placement().placement_id, True)
 
 
 def test_a_deletion_that_a_person_confirmed_is_not_guarded():
-    deleted = view(RUNNING, placed=placement(), said=report(), **DELETED)
+    deleted = state(RUNNING, placed=placement(), said=report(), **DELETED)
     asked = {"annotations": {"carbonfleet.dev/confirm-deletion": "yes"}}
-    confirmed = view(RUNNING, placed=placement(), said=report(), **DELETED, **asked)
-    assert [intent.finished for intent in intents_of(scene(deleted), {}, {})] == [False]
-    assert [intent.finished for intent in intents_of(scene(confirmed), {}, {})] == [True]
+    confirmed = state(RUNNING, placed=placement(), said=report(), **DELETED, **asked)
+    assert [intent.finished for intent in intents_of(observation(deleted), {}, {})] == [False]
+    assert [intent.finished for intent in intents_of(observation(confirmed), {}, {})] == [True]
 
 
 def test_an_overtaken_attempt_is_removed_and_a_person_s_copy_is_not():
     late, early = placement(attempt=2), placement(attempt=1, cluster="ca-qc-1")
-    seen = view(RUNNING | {"attempt": 2}, placed=late)
-    assert [i.id for i in intents_of(scene(seen, tip=tip(late, early)), {}, {})] == [early.placement_id]
+    seen = state(RUNNING | {"attempt": 2}, placed=late)
+    assert [i.id for i in intents_of(observation(seen, tip=tip(late, early)), {}, {})] == [early.placement_id]
     copy = placement(attempt=2, cluster="us-oh-1")
-    assert intents_of(scene(seen, tip=tip(late, copy)), {}, {}) == []
+    assert intents_of(observation(seen, tip=tip(late, copy)), {}, {}) == []
 
 
 def test_nothing_is_wanted_of_a_repository_that_does_not_answer():
-    stored = view(RUNNING | {"phase": "Succeeded"}, placed=placement(), said=report("Succeeded"))
-    assert intents_of(scene(stored, tip_is_fresh=False), {}, {}) == []
+    stored = state(RUNNING | {"phase": "Succeeded"}, placed=placement(), said=report("Succeeded"))
+    assert intents_of(observation(stored, tip_is_fresh=False), {}, {}) == []
 
 
 def spoke_body(facts, **status):
@@ -131,5 +133,8 @@ def test_a_spoke_whose_file_is_broken_is_shown_with_what_is_wrong():
 def test_regions_without_a_spoke_are_known_by_the_region_table():
     """Ohio has a spoke and needs no table; nobody knows nowhere-1."""
     spokes = (Spoke(facts_of("no-osl-1")), Spoke(facts_of("us-oh-1")))
-    said = [snapshot_of(scene(view(), spokes=spokes), region) for region in ("europe-west4", "us-east-2", "nowhere-1")]
+    said = [
+        snapshot_of(observation(state(), spokes=spokes), region)
+        for region in ("europe-west4", "us-east-2", "nowhere-1")
+    ]
     assert [snapshot.region_zones for snapshot in said] == [{"europe-west4": "NL"}, {}, {}]

@@ -4,16 +4,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hub_values import NOON, UID, body, placement, record, report, scene, tip, view
+from hub_values import NOON, UID, body, observation, placement, record, report, state, tip
 
 from carbonfleet.api.job_status import Phase, Segment
 from carbonfleet.api.report import Checkpoint, Progress
 from carbonfleet.fleet import Remove, Suspend
-from carbonfleet.hub.observe.observation import snapshot_of
+from carbonfleet.hub.observe import may_be_replanned, reserved_until, snapshot_of
 from carbonfleet.hub.publish.intents import intents_of
-from carbonfleet.hub.running.turns import Turn, may_turn, next_look, pauses_used, reserved_until, turn_of
+from carbonfleet.hub.running.check_times import RunningJob, next_check, pauses_used, running_job_of
 from carbonfleet.hub.status.status import status_of
-from carbonfleet.hub.status.status_inputs import Known
+from carbonfleet.hub.status.status_inputs import StatusInputs
 from carbonfleet.placement.decision import Decision, Outcome
 from fixtures.fleet_values import decide
 
@@ -26,7 +26,7 @@ HALF_DONE = {"progress": {"step": 10, "totalSteps": 20}}
 
 def under_way(said=None, placed=None, status=None, spec=CUTS, **given):
     """A job that may be interrupted, on its spoke."""
-    made = view(status, placed=placed or placement(), said=said or report(), **given)
+    made = state(status, placed=placed or placement(), said=said or report(), **given)
     changed = body(status, **given)
     changed["spec"] |= spec
     job = made.job.model_copy(update={"spec": type(made.job.spec).model_validate(changed["spec"])})
@@ -35,50 +35,50 @@ def under_way(said=None, placed=None, status=None, spec=CUTS, **given):
 
 def test_a_job_that_may_be_interrupted_is_open_to_a_decision_while_it_runs_or_is_paused():
     suspended = replace(placement(), suspended=True)
-    assert may_turn(under_way())
-    assert may_turn(under_way(report(**PAUSED), suspended))
-    assert may_turn(under_way(report(**PAUSED), suspended, spec={}))
-    assert not may_turn(under_way(spec={}))
-    assert not may_turn(under_way(report("Pending")))
-    assert not may_turn(under_way(report("Unknown")))
-    assert not may_turn(under_way(report("Succeeded")))
+    assert may_be_replanned(under_way())
+    assert may_be_replanned(under_way(report(**PAUSED), suspended))
+    assert may_be_replanned(under_way(report(**PAUSED), suspended, spec={}))
+    assert not may_be_replanned(under_way(spec={}))
+    assert not may_be_replanned(under_way(report("Pending")))
+    assert not may_be_replanned(under_way(report("Unknown")))
+    assert not may_be_replanned(under_way(report("Succeeded")))
 
 
 def test_what_its_spoke_has_not_answered_for_yet_waits():
-    assert not may_turn(under_way(report(), replace(placement(), suspended=True)))
-    assert not may_turn(under_way(report(**PAUSED), placement()))
+    assert not may_be_replanned(under_way(report(), replace(placement(), suspended=True)))
+    assert not may_be_replanned(under_way(report(**PAUSED), placement()))
 
 
 def test_what_a_person_changed_in_git_or_in_the_spec_is_left_to_run():
-    assert not may_turn(under_way(placed=replace(placement(), edited=True)))
-    assert not may_turn(under_way(generation=2))
+    assert not may_be_replanned(under_way(placed=replace(placement(), edited=True)))
+    assert not may_be_replanned(under_way(generation=2))
 
 
 def test_a_running_job_is_looked_at_at_its_first_hour_and_then_each_hour_on_full_quarters():
     since = NOON + 5 * MINUTE
     seen = under_way(report(start_time=since))
     first = NOON + timedelta(minutes=75)
-    assert next_look(seen, None, NOON + 30 * MINUTE) == first
-    assert turn_of(seen, None, None, first - MINUTE) is None
-    assert turn_of(seen, None, None, first) == Turn(False, since, first)
-    assert turn_of(seen, None, first, first + 30 * MINUTE) is None
-    assert turn_of(seen, None, first, first + HOUR) is not None
-    assert next_look(seen, None, first) == first + HOUR
+    assert next_check(seen, None, NOON + 30 * MINUTE) == first
+    assert running_job_of(seen, None, None, first - MINUTE) is None
+    assert running_job_of(seen, None, None, first) == RunningJob(False, since, first)
+    assert running_job_of(seen, None, first, first + 30 * MINUTE) is None
+    assert running_job_of(seen, None, first, first + HOUR) is not None
+    assert next_check(seen, None, first) == first + HOUR
 
 
 def test_the_end_of_a_planned_part_is_a_mark_and_says_that_the_pause_is_due():
     parts = (Segment(start=NOON, end=NOON + 100 * MINUTE), Segment(start=NOON + 4 * HOUR, end=NOON + 5 * HOUR))
     planned, seen = record(segments=parts), under_way()
-    at_end = turn_of(seen, planned, NOON + HOUR, NOON + 100 * MINUTE)
+    at_end = running_job_of(seen, planned, NOON + HOUR, NOON + 100 * MINUTE)
     assert (at_end.pause_is_due, at_end.paused) == (True, False)
-    assert not turn_of(seen, planned, None, NOON + HOUR).pause_is_due
+    assert not running_job_of(seen, planned, None, NOON + HOUR).pause_is_due
     again = under_way(report(stints=[*PAUSED["stints"], {"start": NOON + 2 * HOUR}]))
-    assert not turn_of(again, planned, None, NOON + 3 * HOUR).pause_is_due
+    assert not running_job_of(again, planned, None, NOON + 3 * HOUR).pause_is_due
 
 
 def test_a_paused_job_is_always_open_to_a_decision():
     seen = under_way(report(**PAUSED), replace(placement(), suspended=True))
-    assert turn_of(seen, None, NOON + 2 * HOUR, NOON + 2 * HOUR) == Turn(True, NOON, NOON + HOUR, 1)
+    assert running_job_of(seen, None, NOON + 2 * HOUR, NOON + 2 * HOUR) == RunningJob(True, NOON, NOON + HOUR, 1)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_paused_job_is_always_open_to_a_decision():
     ],
 )
 def test_pauses_and_earlier_attempts_are_counted(said, used):
-    assert pauses_used(view(placed=placement(attempt=said.attempt), said=said)) == used
+    assert pauses_used(state(placed=placement(attempt=said.attempt), said=said)) == used
 
 
 def test_a_reservation_ends_when_the_work_that_is_left_is_done():
@@ -105,7 +105,7 @@ def test_a_paused_job_holds_no_gpus_until_it_is_asked_to_go_on():
     paused = under_way(report(**PAUSED), replace(placement(), suspended=True))
     asked = under_way(report(**PAUSED))
     suspending = under_way(report(), replace(placement(), suspended=True))
-    assert [len(snapshot_of(scene(one), "").reservations) for one in (paused, asked, suspending)] == [0, 1, 1]
+    assert [len(snapshot_of(observation(one), "").reservations) for one in (paused, asked, suspending)] == [0, 1, 1]
 
 
 def test_a_job_under_way_is_planned_from_where_it_is():
@@ -113,26 +113,26 @@ def test_a_job_under_way_is_planned_from_where_it_is():
         report(**PAUSED, **HALF_DONE, checkpoint={"uri": "s", "step": 8}), replace(placement(), suspended=True)
     )
     running = under_way(report(**HALF_DONE, checkpoint={"uri": "s", "step": 8}))
-    turns = {UID: Turn(True, NOON, NOON + HOUR, 1, surprise=0.3)}
-    (job,) = snapshot_of(scene(paused, turns=turns), "").jobs
+    turns = {UID: RunningJob(True, NOON, NOON + HOUR, 1, surprise=0.3)}
+    (job,) = snapshot_of(observation(paused, replanned=turns), "").jobs
     assert (job.attempt, job.remaining_fraction) == (2, 0.6)
     assert (job.incumbent.paused, job.incumbent.running, job.incumbent.surprise) == (True, False, 0.3)
-    (job,) = snapshot_of(scene(running, turns={UID: Turn(False, NOON, NOON + HOUR)}), "").jobs
+    (job,) = snapshot_of(observation(running, replanned={UID: RunningJob(False, NOON, NOON + HOUR)}), "").jobs
     assert (job.incumbent.running, job.incumbent.since, job.remaining_fraction) == (True, NOON, 0.5)
 
 
 def told(phase="Waiting", **more):
     chosen = {"cluster": "no-osl-1", "pool": "a100", "verdict": "Chosen"}
     said = {"phase": phase, "observedGeneration": 1, "start": "2026-01-31T15:00:00Z", "candidates": [chosen]}
-    return view(said | more)
+    return state(said | more)
 
 
 def test_a_waiting_job_is_planned_as_the_incumbent_of_what_it_was_told():
-    (job,) = snapshot_of(scene(told()), "").jobs
+    (job,) = snapshot_of(observation(told()), "").jobs
     assert (job.incumbent.cluster, job.incumbent.pool, job.incumbent.start) == ("no-osl-1", "a100", NOON + 3 * HOUR)
-    (job,) = snapshot_of(scene(told(observedGeneration=0)), "").jobs
+    (job,) = snapshot_of(observation(told(observedGeneration=0)), "").jobs
     assert job.incumbent is None
-    (job,) = snapshot_of(scene(told("Blocked")), "").jobs
+    (job,) = snapshot_of(observation(told("Blocked")), "").jobs
     assert job.incumbent is None
 
 
@@ -141,7 +141,7 @@ def decided(outcome: Outcome) -> Decision:
 
 
 def wanted(seen, outcome: Outcome):
-    return intents_of(scene(seen), {UID: decided(outcome)}, {UID: record()})
+    return intents_of(observation(seen), {UID: decided(outcome)}, {UID: record()})
 
 
 def test_each_step_is_a_difference_between_git_and_the_decision():
@@ -158,21 +158,21 @@ def test_a_move_stands_in_the_status_before_git_forgets_the_placement():
     assert wanted(under_way(), Outcome.MOVE) == []
     (removal,) = wanted(under_way(status={"phase": "Moving", "attempt": 1}), Outcome.MOVE)
     assert (type(removal), removal.finished) == (Remove, True)
-    gone = view({"phase": "Moving", "attempt": 1, "observedGeneration": 1}, said=report())
-    assert not scene(gone).was_reverted(gone)
-    assert scene(gone).queued() == []
+    gone = state({"phase": "Moving", "attempt": 1, "observedGeneration": 1}, said=report())
+    assert not observation(gone).was_reverted(gone)
+    assert observation(gone).queued() == []
 
 
 def test_the_status_says_why_it_is_paused_or_moves():
     turn = record(outcome="Pause", reason="PausedForCleanWindow", message="Stays paused; this saves 13 gCO2e.")
     paused = under_way(report(**PAUSED, **HALF_DONE), replace(placement(), suspended=True))
-    status = status_of(Known(paused, record(), turn=turn), NOON + HOUR)
+    status = status_of(StatusInputs(paused, record(), replanned=turn), NOON + HOUR)
     assert (status.phase, status.pauses, status.recheck_at) == (Phase.PAUSED, 1, turn.recheck_at)
     assert status.summary == "Paused since 2026-01-31 13:00 UTC: Stays paused; this saves 13 gCO2e."
     running = next(condition for condition in status.conditions if condition.type == "Running")
     assert (running.status.value, running.reason) == ("False", "Paused")
     move = record(outcome="Move", message="Moves to ca-qc-1.")
-    status = status_of(Known(under_way(), record(), turn=move), NOON)
+    status = status_of(StatusInputs(under_way(), record(), replanned=move), NOON)
     assert (status.phase, status.summary) == (Phase.MOVING, "Moving: Moves to ca-qc-1.")
     assert next(c for c in status.conditions if c.type == "Ready").reason == "Moving"
 
@@ -184,13 +184,13 @@ def test_a_no_of_people_keeps_a_job_under_way_in_its_place_and_a_policy_alone_do
     policies = type(tip().policies)((careful,), "tree")
     seen = under_way()
     spokes = (spoke("no-osl-1"), spoke("ca-qc-1", "CA-QC"))
-    turns = {UID: Turn(False, NOON, NOON + HOUR)}
-    asked = scene(seen, turns=turns, spokes=spokes, tip=tip(seen.placement, policies=policies))
+    turns = {UID: RunningJob(False, NOON, NOON + HOUR)}
+    asked = observation(seen, replanned=turns, spokes=spokes, tip=tip(seen.placement, policies=policies))
     assert snapshot_of(asked, "").jobs[0].stays_because == ""
     why = "It is not moved: people said no (Pat: not now)."
-    refused = replace(asked, no_moves={UID: why})
+    refused = replace(asked, refused_moves={UID: why})
     assert snapshot_of(refused, "").jobs[0].stays_because == why
-    status = status_of(Known(seen, record(), why_it_stays=why, no_move=why), NOON)
+    status = status_of(StatusInputs(seen, record(), why_it_stays=why, refused_move=why), NOON)
     running = next(c for c in status.conditions if c.type == "Running")
     assert (running.reason, running.message.endswith(why)) == ("MoveRejected", True)
 
@@ -200,11 +200,11 @@ def test_a_reclaimed_attempt_is_told_as_such_and_the_next_goes_on_from_its_check
     said = said.model_copy(
         update={"checkpoint": Checkpoint(uri="s", step=8), "progress": Progress(step=9, total_steps=20)}
     )
-    status = status_of(Known(under_way(said), record()), NOON + HOUR)
+    status = status_of(StatusInputs(under_way(said), record()), NOON + HOUR)
     assert status.phase is Phase.WAITING
     assert status.summary == (
         "Attempt 1 ended on no-osl-1 (the machine was reclaimed); the next one goes on from step 8."
     )
-    stopped = view({"phase": "Waiting", "attempt": 1, "observedGeneration": 1}, said=said)
-    (job,) = snapshot_of(scene(stopped), "").jobs
+    stopped = state({"phase": "Waiting", "attempt": 1, "observedGeneration": 1}, said=said)
+    (job,) = snapshot_of(observation(stopped), "").jobs
     assert (job.attempt, job.remaining_fraction, job.incumbent) == (2, 0.6, None)

@@ -5,9 +5,9 @@ import requests
 from ledger_values import NOON, entry, many, settled
 from prometheus_client.parser import text_string_to_metric_families
 
-from carbonfleet.hub.cycle import Outcome
+from carbonfleet.hub.cycle import CycleResult
 from carbonfleet.hub.metrics import Metrics
-from carbonfleet.hub.status.status_inputs import Trouble
+from carbonfleet.hub.status.status_inputs import Blocker
 from carbonfleet.ledger import By, Ledger, Query
 from carbonfleet.ledger.report import report
 
@@ -83,8 +83,8 @@ def test_a_settlement_shows_in_the_next_scrape(ledger, port):
 
 
 def test_cycles_are_counted_by_result_and_timed(metrics, port):
-    metrics.cycle_ended(0.02, Outcome(5, 2, 4, None))
-    metrics.cycle_ended(0.2, Outcome(1, 0, 1, None, Trouble("RepositoryUnreachable", "gone")))
+    metrics.cycle_ended(0.02, CycleResult(5, 2, 4, None))
+    metrics.cycle_ended(0.2, CycleResult(1, 0, 1, None, Blocker("RepositoryUnreachable", "gone")))
     metrics.cycle_ended(3.0, None)
     seen = scrape(port)
 

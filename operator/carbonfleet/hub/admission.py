@@ -1,5 +1,6 @@
-"""At the API's door: a job whose data no spoke of this fleet may hold is refused when it is created."""
+"""Admission webhook: a job whose data no spoke of this fleet may hold is refused when it is created."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,8 +11,7 @@ from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.problems import told
 from carbonfleet.api.wire import GROUP, VERSION
 from carbonfleet.fleet import FleetError, Tip
-from carbonfleet.hub.observe.mirror import JOBS
-from carbonfleet.hub.world import World
+from carbonfleet.hub.observe import JOBS
 from carbonfleet.placement.rules import residency_verdict
 
 HANDLER: Final = "residency"
@@ -31,14 +31,16 @@ def server_of(address: str, tls: Path) -> kopf.WebhookServer:
     )
 
 
-def register(world: World) -> None:
-    """Answer what the API asks before it creates a job. Residency can't be changed later, so once is enough."""
+def register(latest_tip: Callable[[], Tip]) -> None:
+    """Answer what the API asks before it creates a job. Residency can't be changed later, so once is enough.
+
+    `latest_tip` gives the fleet repository's branch and may raise FleetError.
+    """
 
     @kopf.on.validate(GROUP, VERSION, JOBS, operation="CREATE", id=HANDLER)
     def admit(body: kopf.Body, **_: object) -> None:
         try:
-            # Of the last cycle; a hub that stands by has none, and looks for itself.
-            refusal = refusal_of(dict(body), world.tip or world.repository.fetch())
+            refusal = refusal_of(dict(body), latest_tip())
         except FleetError as error:
             refusal = f"whether any spoke may hold its data can't be told, try again later: {error}"
         if refusal:

@@ -3,18 +3,16 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from carbonfleet.hub.cycle import CycleResult
 from carbonfleet.ledger import By, Ledger, LedgerError, Sums
 from carbonfleet.ledger.report import Line
 from carbonfleet.signals import Finding
-
-if TYPE_CHECKING:
-    from carbonfleet.hub.cycle import Outcome
 
 _log = logging.getLogger(__name__)
 _BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -57,15 +55,15 @@ class Metrics:
             "carbonfleet_signal_ready", "1 where a source can serve a zone", ["source", "zone"], registry=self.registry
         )
 
-    def cycle_ended(self, seconds: float, outcome: "Outcome | None") -> None:
-        """A cycle took so long; without an outcome it failed."""
-        result = "failed" if outcome is None else "troubled" if outcome.trouble else "done"
+    def cycle_ended(self, seconds: float, result: CycleResult | None) -> None:
+        """A cycle took so long; without a result it failed."""
+        label = "failed" if result is None else "troubled" if result.blocker else "done"
         self._seconds.observe(seconds)
-        self._cycles.labels(result).inc()
-        if outcome is not None:
-            self._decided.inc(outcome.decided)
-            self._published.inc(outcome.published)
-            self._written.inc(outcome.written)
+        self._cycles.labels(label).inc()
+        if result is not None:
+            self._decided.inc(result.decided)
+            self._published.inc(result.published)
+            self._written.inc(result.written)
 
     def signals_checked(self, findings: Iterable[Finding]) -> None:
         """What each source said of its key (no zone) and of each zone."""
@@ -73,7 +71,7 @@ class Metrics:
         for finding in findings:
             self._ready.labels(finding.source, finding.zone).set(finding.ok)
 
-    def serve(self, address: str) -> "Served":
+    def serve(self, address: str) -> "MetricsServer":
         """Answer scrapes at `host:port`, any free port for 0. Raises ValueError, OSError."""
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
@@ -85,11 +83,11 @@ class Metrics:
             server.server_close()
             thread.join(timeout=5)
 
-        return Served(server.server_port, stop)
+        return MetricsServer(server.server_port, stop)
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class MetricsServer:
     """Metrics that answer on a port until stopped."""
 
     port: int

@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -15,18 +16,17 @@ import kopf
 
 from carbonfleet.api.wire import GROUP, VERSION
 from carbonfleet.clock import Clock
-from carbonfleet.fleet import Repository, Reviews
-from carbonfleet.hub import admission, cycle
-from carbonfleet.hub.accounting.settling import Settling
+from carbonfleet.hub import admission
+from carbonfleet.hub.accounting import Settling
 from carbonfleet.hub.checking import Checking
+from carbonfleet.hub.connections import Connections
+from carbonfleet.hub.cycle import Cycle, CycleResult
 from carbonfleet.hub.election import Election
 from carbonfleet.hub.metrics import Metrics
-from carbonfleet.hub.observe.mirror import KINDS, Mirror, NoDiffs, on_watch_event
+from carbonfleet.hub.observe import KINDS, NoDiffs, on_watch_event
 from carbonfleet.hub.settings import HubSettings
 from carbonfleet.hub.webhook_listener import Listener, listen
-from carbonfleet.hub.world import World
-from carbonfleet.kube import Kube, KubeError, path
-from carbonfleet.ledger import Ledger
+from carbonfleet.kube import KubeError
 from carbonfleet.probes import ProbeResult, answer_probes
 from carbonfleet.signals import Market, Signals
 
@@ -48,20 +48,24 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
     Raises KubeError when there is no usable kubeconfig, RepositoryInvalid for an unfit fleet address,
     LedgerError without a ledger, OSError when an address is taken, ValueError for webhooks without a secret.
     """
-    world = open_world(settings, clock, signals, market)
+    connections = Connections.open(settings, clock, signals, market)
+    cycle, mirror = Cycle(connections), connections.mirror
     stop = threading.Event()
-    election = Election(world.kube, settings.namespace, settings.identity, timedelta(seconds=settings.lease_seconds))
+    election = Election(
+        connections.kube, settings.namespace, settings.identity, timedelta(seconds=settings.lease_seconds)
+    )
     pulse = Pulse(election)
-    metrics = Metrics(world.ledger)
+    metrics = Metrics(connections.ledger)
     served = metrics.serve(settings.metrics) if settings.metrics else None
     probes = answer_probes(settings.liveness, pulse.probe) if settings.liveness else None
-    listener = _listen(world)
-    _watch(world)
-    leader = threading.Thread(target=_lead, args=(world, election, stop, pulse, metrics), name="cycle", daemon=True)
+    listener = _listen(connections, cycle)
+    _watch(connections, cycle)
+    leading = Leading(connections, cycle, election, stop, pulse, metrics)
+    leader = threading.Thread(target=leading.run, name="cycle", daemon=True)
     leader.start()
     asyncio.run(_operate(stop, pulse))
     stop.set()
-    world.mirror.changed.set()
+    mirror.changed.set()
     leader.join(timeout=10)
     if served is not None:
         served.stop()
@@ -69,11 +73,8 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
         probes.shutdown()
     if listener is not None:
         listener.close()
-    world.teller.close()
-    world.ledger.close()
-    signals.close()
-    if market is not None:
-        market.close()
+    cycle.close()
+    connections.close()
 
 
 async def _operate(stop: threading.Event, pulse: "Pulse") -> None:
@@ -90,34 +91,17 @@ async def _operate(stop: threading.Event, pulse: "Pulse") -> None:
     await kopf.operator(clusterwide=True, standalone=True, stop_flag=flag)
 
 
-def open_world(settings: HubSettings, clock: Clock, signals: Signals, market: Market | None = None) -> World:
-    """Everything that a cycle needs, from settings."""
-    settings.state.mkdir(parents=True, exist_ok=True)
-    repository = Repository(settings.repository, clock)
-    return World(
-        settings=settings,
-        clock=clock,
-        kube=Kube.connect(settings.kubeconfig),
-        mirror=Mirror(),
-        repository=repository,
-        reviews=Reviews(repository, settings.open_forge()),
-        signals=signals,
-        market=market,
-        ledger=Ledger(settings.ledger_url) if settings.ledger_url else Ledger.at(settings.state / "ledger.sqlite"),
-    )
-
-
-def _listen(world: World) -> Listener | None:
+def _listen(connections: Connections, cycle: Cycle) -> Listener | None:
     """Await the forge's webhooks, where that is set."""
-    settings = world.settings
+    settings, mirror = connections.settings, connections.mirror
     if settings.forge is None or not settings.webhook_address or settings.webhook_secret_file is None:
         return None
 
     def hint() -> None:
-        world.hinted.set()
-        world.mirror.changed.set()
+        cycle.hint()
+        mirror.changed.set()
 
-    return listen(settings.webhook_address, settings.forge, settings.webhook_secret_file, world.clock.now, hint)
+    return listen(settings.webhook_address, settings.forge, settings.webhook_secret_file, connections.clock.now, hint)
 
 
 class Pulse:
@@ -153,24 +137,24 @@ class Pulse:
         return answered.wait(LOOP_ANSWERS_WITHIN)
 
 
-def _watch(world: World) -> None:
+def _watch(connections: Connections, cycle: Cycle) -> None:
     """Kopf's part: keep the mirror. Handlers never plan."""
+    admission_address = connections.settings.admission_address
     for kind in KINDS:
-        kopf.on.event(GROUP, VERSION, kind, id=kind)(on_watch_event(world.mirror, kind))
+        kopf.on.event(GROUP, VERSION, kind, id=kind)(on_watch_event(connections.mirror, kind))
 
-    if world.settings.admission_address:
-        admission.register(world)
+    if admission_address:
+        # Of the last cycle; a hub that stands by has none, and fetches for itself.
+        admission.register(lambda: cycle.tip or connections.repository.fetch())
 
     @kopf.on.login()
     def login(**_: object) -> kopf.ConnectionInfo:
-        return kopf.ConnectionInfo(**world.kube.credentials())
+        return kopf.ConnectionInfo(**connections.kube.credentials())
 
     @kopf.on.startup()
     def configure(settings: kopf.OperatorSettings, **_: object) -> None:
-        if world.settings.admission_address:
-            settings.admission.server = admission.server_of(
-                world.settings.admission_address, world.settings.admission_tls
-            )
+        if admission_address:
+            settings.admission.server = admission.server_of(admission_address, connections.settings.admission_tls)
         settings.posting.enabled = False
         settings.persistence.diffbase_storage = NoDiffs()
         settings.watching.server_timeout = 600
@@ -178,102 +162,87 @@ def _watch(world: World) -> None:
         settings.networking.error_backoffs = [1, 2, 5, 10]
 
 
-def _lead(world: World, election: Election, stop: threading.Event, pulse: Pulse, metrics: Metrics) -> None:
-    """Wait for the Lease, then run cycles while it is held; without it, end the process."""
-    if election.wait(stop, pulse.beat):
-        _log.info("leading as %s", election.identity)
-        lost, over = threading.Event(), threading.Event()
-        keeper = threading.Thread(target=_keep, args=(world, election, lost, over), name="lease", daemon=True)
-        keeper.start()
-        _cycles(world, lambda: stop.is_set() or lost.is_set(), pulse, metrics)
-        over.set()
-        election.release()
-        if not stop.is_set():
-            _log.error("the Lease was lost: stopping, so that two hubs never lead")
-    stop.set()
+@dataclass(frozen=True, slots=True)
+class Leading:
+    """The thread that waits for the Lease and then runs cycles while it is held."""
 
+    connections: Connections
+    cycle: Cycle
+    election: Election
+    stop: threading.Event
+    pulse: Pulse
+    metrics: Metrics
 
-def _keep(world: World, election: Election, lost: threading.Event, over: threading.Event) -> None:
-    """Renew the Lease until the cycles are over. Once it is lost, end a cycle that does not end by itself in time."""
-    election.keep(over)
-    if over.is_set():
-        return
-    lost.set()
-    world.mirror.asked.set()
-    world.mirror.changed.set()
-    if not over.wait(election.seconds_to_end):
-        _log.critical("the Lease was lost, and a cycle goes on: ending at once, so that two hubs never lead")
-        os._exit(1)  # a hub may be killed at any moment, and nothing else ends what another thread waits for
+    def run(self) -> None:
+        """Lead until stopped, or until the Lease is lost: then the process ends."""
+        if self.election.wait(self.stop, self.pulse.beat):
+            _log.info("leading as %s", self.election.identity)
+            lost, over = threading.Event(), threading.Event()
+            threading.Thread(target=self._keep, args=(lost, over), name="lease", daemon=True).start()
+            self._cycles(lambda: self.stop.is_set() or lost.is_set())
+            over.set()
+            self.election.release()
+            if not self.stop.is_set():
+                _log.error("the Lease was lost: stopping, so that two hubs never lead")
+        self.stop.set()
 
+    def _keep(self, lost: threading.Event, over: threading.Event) -> None:
+        """Renew the Lease until the cycles are over. Once it is lost, end a cycle that does not end in time."""
+        self.election.keep(over)
+        if over.is_set():
+            return
+        lost.set()
+        self.connections.mirror.asked.set()
+        self.connections.mirror.changed.set()
+        if not over.wait(self.election.seconds_to_end):
+            _log.critical("the Lease was lost, and a cycle goes on: ending at once, so that two hubs never lead")
+            os._exit(1)  # a hub may be killed at any moment, and nothing else ends what another thread waits for
 
-def _cycles(world: World, stopped: Callable[[], bool], pulse: Pulse, metrics: Metrics) -> None:
-    failures = 0
-    read_at = 0.0
-    settling = Settling(world.ledger, world.signals, world.clock)
-    checking = Checking(world.signals, world.clock, metrics.signals_checked)
-    while not stopped():
-        world.mirror.changed.clear()
-        world.mirror.asked.clear()
-        began = time.monotonic()
-        outcome = None
-        try:
-            if began - read_at > world.settings.resync.total_seconds() or not read_at:
-                world.hub_id = world.hub_id or _hub_id(world.kube)
-                world.mirror.resync(world.kube)
-                read_at = began
-            outcome = cycle.run(world)
-            failures = failures + 1 if outcome.trouble else 0
-            rest = _rest(world, outcome, failures)
-        except KubeError as error:
-            failures, read_at = failures + 1, 0.0
-            _log.warning("the Kubernetes API failed, trying again: %s", error)
-            rest = _backoff(failures)
-        except Exception:  # noqa: BLE001 - a fault in one cycle must not end the hub
-            failures += 1
-            _log.exception("a planning cycle failed, trying again")
-            rest = _backoff(failures)
-        pulse.beat()
-        metrics.cycle_ended(time.monotonic() - began, outcome)
-        settling.nudge()
-        checking.nudge(world.tip.clusters.values() if world.tip else ())
-        if failures:
-            _pause(stopped, rest)
-        elif world.mirror.changed.is_set():
-            # A busy fleet's reports gather meanwhile; new jobs have gathered during the cycle.
-            world.mirror.asked.wait(min(0.5, time.monotonic() - began))
-        else:
-            world.mirror.changed.wait(rest)
-    settling.close()
-    checking.close()
+    def _cycles(self, stopped: Callable[[], bool]) -> None:
+        mirror, signals, clock = self.connections.mirror, self.connections.signals, self.connections.clock
+        failures, read_at = 0, 0.0
+        settling = Settling(self.connections.ledger, signals, clock)
+        checking = Checking(signals, clock, self.metrics.signals_checked)
+        while not stopped():
+            mirror.changed.clear()
+            mirror.asked.clear()
+            began = time.monotonic()
+            result = None
+            try:
+                if began - read_at > self.connections.settings.resync.total_seconds() or not read_at:
+                    mirror.resync(self.connections.kube)
+                    read_at = began
+                result = self.cycle.run()
+                failures = failures + 1 if result.blocker else 0
+            except KubeError as error:
+                failures, read_at = failures + 1, 0.0
+                _log.warning("the Kubernetes API failed, trying again: %s", error)
+            except Exception:  # noqa: BLE001 - a fault in one cycle must not end the hub
+                failures += 1
+                _log.exception("a planning cycle failed, trying again")
+            self.pulse.beat()
+            self.metrics.cycle_ended(time.monotonic() - began, result)
+            settling.nudge()
+            checking.nudge(self.cycle.tip.clusters.values() if self.cycle.tip else ())
+            if failures or result is None:
+                _pause(stopped, _backoff(failures))
+            elif mirror.changed.is_set():
+                # A busy fleet's reports gather meanwhile; new jobs have gathered during the cycle.
+                mirror.asked.wait(min(0.5, time.monotonic() - began))
+            else:
+                mirror.changed.wait(self._rest_seconds(result))
+        settling.close()
+        checking.close()
 
-
-def _hub_id(kube: Kube) -> str:
-    """The UID of the namespace kube-system, which tells one cluster from another; empty where it can't be read.
-
-    Raises KubeError when the API is away.
-    """
-    try:
-        return str(kube.get(path("api/v1", "namespaces", name="kube-system"))["metadata"]["uid"])
-    except KubeError as error:
-        if not error.is_about_one_object:
-            raise
-        _log.warning(
-            "placements whose jobs are gone are not removed from Git, since we can't tell them ours: %s", error
-        )
-        return ""
-
-
-def _rest(world: World, outcome: cycle.Outcome, failures: int) -> float:
-    """Real seconds until the next cycle is due though nothing changes."""
-    if failures:
-        return _backoff(failures)
-    if outcome.go_on:
-        return SHORTEST_REST
-    due = REVIEW_REST if world.reviews.has_open else LONGEST_REST
-    if outcome.recheck_at is not None:
-        ahead = outcome.recheck_at - world.clock.now()
-        due = min(due, world.clock.real_seconds(max(ahead, timedelta(0))))
-    return max(SHORTEST_REST, due)
+    def _rest_seconds(self, result: CycleResult) -> float:
+        """Real seconds until the next cycle is due though nothing changes."""
+        if result.go_on:
+            return SHORTEST_REST
+        due = REVIEW_REST if self.cycle.has_open_proposals else LONGEST_REST
+        if result.recheck_at is not None:
+            ahead = result.recheck_at - self.connections.clock.now()
+            due = min(due, self.connections.clock.real_seconds(max(ahead, timedelta(0))))
+        return max(SHORTEST_REST, due)
 
 
 def _backoff(failures: int) -> float:

@@ -1,25 +1,33 @@
 """The planner's answer for the whole queue; a job that makes it fail is set aside, and the others go on."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
-from carbonfleet.api.job_status import DecisionRecord
-from carbonfleet.placement import Plan, explain
+from carbonfleet.api.job_status import MOST_HOURS, DecisionRecord
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.forecast import Forecast
+from carbonfleet.hub.accounting import usage
+from carbonfleet.hub.observe import Blocker, Observation, snapshot_of
+from carbonfleet.hub.settings import HubSettings
+from carbonfleet.ledger import Ledger
+from carbonfleet.placement import Plan, explain, plan
 from carbonfleet.placement.decision import Decision, Outcome
 from carbonfleet.placement.record import record_of
-from carbonfleet.placement.snapshot import QueuedJob, Snapshot, is_same, without_queue
+from carbonfleet.placement.snapshot import QueuedJob, Snapshot, Spoke, is_same, without_queue
+from carbonfleet.signals import Market, Signals, floor_hour, price_sources, repriced
 
 _log = logging.getLogger(__name__)
 MOST_PLANS: Final = 1000
 """Tried in search of culprits."""
 FEW: Final = 8
 """When so few jobs are all that there are, and each makes the planner fail, it may still be their own fault."""
+_HOUR: Final = timedelta(hours=1)
 POISON_REST: Final = timedelta(minutes=2)
 """So long a job that made the planner fail is left out, unless its spec, a policy or a cluster file changes."""
-Planner = Callable[[Snapshot, datetime], Plan]
+PlanFunction = Callable[[Snapshot, datetime], Plan]
 """`plan`, or one like it."""
 _WAITING: Final = frozenset({Outcome.WAIT, Outcome.BLOCKED})
 
@@ -31,6 +39,12 @@ class Planned:
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     records: Mapping[str, DecisionRecord] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, uids: Collection[str]) -> Self:
+        """What is left when nothing is decided of these jobs."""
+        decisions = {uid: decision for uid, decision in self.decisions.items() if uid not in uids}
+        records = {uid: record for uid, record in self.records.items() if uid not in uids}
+        return replace(self, decisions=decisions, records=records)
 
 
 @dataclass(slots=True)
@@ -109,7 +123,7 @@ def _asked(job: QueuedJob) -> object:
 
 
 def plan_around(
-    snapshot: Snapshot, now: datetime, quarantine: Quarantine, planner: Planner, last: LastPlan | None = None
+    snapshot: Snapshot, now: datetime, quarantine: Quarantine, planner: PlanFunction, last: LastPlan | None = None
 ) -> Planned:
     """Plan the queue. Raises what the planner raises when no few jobs are to blame for it.
 
@@ -130,12 +144,14 @@ def plan_around(
     return _planned(_without(healthy, faults), now, planner, held | faults, last)
 
 
-def _planned(snapshot: Snapshot, now: datetime, planner: Planner, faults: Mapping[str, str], last: LastPlan) -> Planned:
+def _planned(
+    snapshot: Snapshot, now: datetime, planner: PlanFunction, faults: Mapping[str, str], last: LastPlan
+) -> Planned:
     plan = planner(snapshot, now) if snapshot.jobs else Plan((), now)
     return Planned({decision.uid: decision for decision in plan}, last.records(plan, snapshot, now), faults)
 
 
-def _culprits(snapshot: Snapshot, now: datetime, planner: Planner) -> dict[str, str]:
+def _culprits(snapshot: Snapshot, now: datetime, planner: PlanFunction) -> dict[str, str]:
     """By halves: the jobs on which the planner fails when it is given nothing else; none when that takes long."""
     found: dict[str, str] = {}
     parts = [snapshot.jobs]
@@ -155,3 +171,111 @@ def _culprits(snapshot: Snapshot, now: datetime, planner: Planner) -> dict[str, 
 
 def _without(snapshot: Snapshot, faults: Mapping[str, str]) -> Snapshot:
     return replace(snapshot, jobs=tuple(job for job in snapshot.jobs if job.uid not in faults)) if faults else snapshot
+
+
+_PLANNER_FAILS: Final = Blocker(
+    "PlanningFailed",
+    "The planner failed and tries again within half a minute; nothing new is placed meanwhile, and what runs goes on. "
+    "The hub's log has the fault: if it stays, undo the last change of a policy or cluster file, and report it.",
+)
+_JOB_FAILS_PLANNER: Final = Blocker(
+    "PlanningFailed",
+    "The planner fails on this job, which is tried again every two minutes, and at once when its spec, a policy or a "
+    "cluster file changes. Other jobs are not held up. The hub's log has the fault: please report it.",
+)
+
+
+@dataclass(slots=True)
+class Planner:
+    """Plans each cycle's queue. What it remembers can be lost at any time."""
+
+    signals: Signals
+    market: Market | None
+    ledger: Ledger
+    settings: HubSettings
+    _quarantine: Quarantine = field(default_factory=Quarantine)
+    _last: LastPlan = field(default_factory=LastPlan)
+
+    def decide(self, observation: Observation) -> tuple[Observation, Planned]:
+        """A decision for each queued job; none without a fleet repository to plan for. Records are signed by the hub.
+
+        A fault of the planner is told to each job that waits for it, so that nobody waits without knowing why.
+        """
+        if observation.tip is None or not (observation.queued() or observation.replanned):
+            return observation, Planned()
+        try:
+            planned = self._plan(observation)
+        except Exception:  # noqa: BLE001 - whatever it is, it must not stop the cycle
+            _log.exception("planning failed")
+            return replace(observation, blocker=_PLANNER_FAILS), Planned()
+        return observation.holding(dict.fromkeys(planned.faults, _JOB_FAILS_PLANNER)), planned
+
+    def _plan(self, observation: Observation) -> Planned:
+        snapshot = snapshot_of(observation, self.settings.baseline_region)
+        kinds = {job.spec.signal for job in snapshot.jobs}
+        zones = {spoke.facts.zone for spoke in snapshot.spokes} | set(snapshot.region_zones.values())
+        wanted = {(zone, kind) for zone in zones for kind in kinds}
+        reading = self.signals.forecasts(wanted, observation.now, observation.now + self.settings.horizon)
+        complete = replace(
+            snapshot,
+            spokes=_priced(self.market, snapshot.spokes),
+            forecasts=reading.forecasts,
+            histories=reading.histories,
+            assumptions=replace(snapshot.assumptions, surprise_share=self.settings.surprise_share),
+            signal_problems=reading.problems,
+            usage=usage(self.ledger, _has_budgets(snapshot), observation.now),
+        )
+        if (known := self._last.recall(complete, observation.now)) is not None:
+            return known
+        planned = plan_around(complete, observation.now, self._quarantine, plan, self._last)
+        records = {**planned.records, **_expecting(planned, observation, reading.forecasts)}
+        signed = {uid: _signed(record, observation.cluster_uid) for uid, record in records.items()}
+        self._last.keep(complete, replace(planned, records=signed))
+        return self._last.planned
+
+
+def _expecting(
+    planned: Planned, observation: Observation, forecasts: Mapping[tuple[str, SignalKind], Forecast]
+) -> dict[str, DecisionRecord]:
+    """By job UID: the records of what is to be committed, with what they expect of the grid hour by hour."""
+    jobs = {state.uid: state.job for state in observation.jobs}
+    found = {}
+    for uid, decision in planned.decisions.items():
+        job, window = jobs.get(uid), decision.window
+        facts = observation.facts.get(window.cluster) if window else None
+        if decision.outcome is not Outcome.START or job is None or window is None or facts is None:
+            continue
+        if (forecast := forecasts.get((facts.zone, job.spec.signal))) is not None:
+            course = _course(forecast, window.start)
+            found[uid] = planned.records[uid].model_copy(update={"course": course})
+    return found
+
+
+def _course(forecast: Forecast, start: datetime) -> tuple[float, ...]:
+    hours = (floor_hour(start) + count * _HOUR for count in range(MOST_HOURS))
+    values = []
+    for hour in hours:
+        if (value := forecast.at(hour)) is None:
+            break
+        values.append(round(value, 1))
+    return tuple(values)
+
+
+def _signed(record: DecisionRecord, cluster_uid: str) -> DecisionRecord:
+    return record if record.hub == cluster_uid else record.model_copy(update={"hub": cluster_uid})
+
+
+def _priced(market: Market | None, spokes: tuple[Spoke, ...]) -> tuple[Spoke, ...]:
+    """The spokes at the market's present prices, where it names any."""
+    if market is None:
+        return spokes
+    quotes = market.latest([(spoke.name, pool.name) for spoke in spokes for pool in spoke.facts.pools])
+    return tuple(
+        replace(spoke, facts=repriced(spoke.facts, quotes), price_sources=price_sources(spoke.facts, quotes))
+        for spoke in spokes
+    )
+
+
+def _has_budgets(snapshot: Snapshot) -> bool:
+    """Whether any policy has a budget, so that usage must be counted."""
+    return any(policy.spec.budget is not None for policy in snapshot.policies.policies)

@@ -12,7 +12,7 @@ from carbonfleet.signals import zone_of
 
 
 @dataclass(frozen=True, slots=True)
-class Would:
+class SameWork:
     """The same work at submission, elsewhere or here."""
 
     use: EnergyUse
@@ -22,7 +22,7 @@ class Would:
     signal: SignalKind
     grid: Grid
 
-    def have_emitted(self, place: "Place | None") -> "Elsewhere | None":
+    def emitted_at(self, place: "Location | None") -> "Counterfactual | None":
         """None where there is no such place, or nothing is known of its grid."""
         if place is None:
             return None
@@ -31,11 +31,11 @@ class Would:
         held = self.grid(place.zone, self.signal, self.submitted, self.submitted + length)
         if held is None:
             return None
-        return Elsewhere(place, emitted_grams(moved, held, place.pue) + self.embodied_grams, held.settled)
+        return Counterfactual(place, emitted_grams(moved, held, place.pue) + self.embodied_grams, held.settled)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where it would have run."""
 
     region: str
@@ -49,10 +49,10 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class Counterfactual:
     """What the work would have emitted in a place."""
 
-    place: Place
+    place: Location
     grams: float
     settled: bool
 
@@ -62,9 +62,9 @@ class Counterfactuals:
     """The same work in the places that an attempt is compared with; None where nothing is known of one."""
 
     baseline_region: str
-    baseline: Elsewhere | None
-    same_spoke: Elsewhere | None
-    best_static: Elsewhere | None
+    baseline: Counterfactual | None
+    same_spoke: Counterfactual | None
+    best_static: Counterfactual | None
 
     @property
     def settled(self) -> bool:
@@ -88,24 +88,24 @@ class Counterfactuals:
 
 
 def counterfactuals(
-    would: Would, here: ClusterFacts, clusters: Mapping[str, ClusterFacts], baseline_region: str
+    same_work: SameWork, here: ClusterFacts, clusters: Mapping[str, ClusterFacts], baseline_region: str
 ) -> Counterfactuals:
     """Of work that ran `here`: the baseline region, the same spoke at submission, and the cleanest region then."""
-    everywhere = [Place.of(facts) for _, facts in sorted(clusters.items())]
+    everywhere = [Location.of(facts) for _, facts in sorted(clusters.items())]
     return Counterfactuals(
         baseline_region,
-        would.have_emitted(_baseline(baseline_region, everywhere, here.pue)),
-        would.have_emitted(Place.of(here)),
+        same_work.emitted_at(_baseline(baseline_region, everywhere, here.pue)),
+        same_work.emitted_at(Location.of(here)),
         min(
-            filter(None, map(would.have_emitted, everywhere)),
+            filter(None, map(same_work.emitted_at, everywhere)),
             key=lambda there: (there.grams, there.place.region),
             default=None,
         ),
     )
 
 
-def _baseline(region: str, everywhere: Sequence[Place], pue: float) -> Place | None:
+def _baseline(region: str, everywhere: Sequence[Location], pue: float) -> Location | None:
     """A region in which no spoke is has the region table's zone, and our own building."""
     known = next((place for place in everywhere if place.region == region), None)
     zone = zone_of(region)
-    return known or (Place(region, zone, pue) if zone is not None else None)
+    return known or (Location(region, zone, pue) if zone is not None else None)

@@ -23,7 +23,7 @@ MOST_ATTEMPTS: Final = 20
 """A job whose attempts keep ending without a result is failed after so many."""
 
 
-class Stage(StrEnum):
+class JobStage(StrEnum):
     """What the hub has to do for a job."""
 
     INVALID = "Invalid"
@@ -40,7 +40,7 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True)
-class JobView:
+class JobState:
     """A job, its placement on the tip of the fleet repository, and the latest report on it.
 
     What follows from these is worked out once: a cycle asks for it many times.
@@ -90,7 +90,7 @@ class JobView:
         except ValidationError:
             return JobStatus()
 
-    def showing(self, status: JobStatus) -> "JobView":
+    def showing(self, status: JobStatus) -> "JobState":
         """The job as it is once `status` was written to it."""
         job = self.job.model_copy(update={"status": status}) if self.job is not None else None
         return replace(self, body={**self.body, "status": status.to_wire()}, job=job)
@@ -105,19 +105,25 @@ class JobView:
             known.append(self.report.attempt)
         return max(known)
 
+    @property
+    def last_cluster(self) -> str:
+        """Where the last attempt was put; empty where there was none."""
+        placed, report = self.status.placement, self.report
+        return placed.cluster if placed else report.spoke if report else ""
+
     @cached_property
-    def stage(self) -> Stage:
+    def stage(self) -> JobStage:
         """What is to be done, from the truth outside: spec, Git and report, in that order."""
         if self.is_deleted:
-            return Stage.LEAVING
+            return JobStage.LEAVING
         if self.placement is not None:
             report = self.current_report
-            return Stage.ENDED if report is not None and report.phase.is_terminal else Stage.LIVE
+            return JobStage.ENDED if report is not None and report.phase.is_terminal else JobStage.LIVE
         if self.job is None:
-            return Stage.INVALID
+            return JobStage.INVALID
         if self._has_result(self.job):
-            return Stage.ENDED
-        return Stage.DONE if self._is_over(self.job) else Stage.QUEUED
+            return JobStage.ENDED
+        return JobStage.DONE if self._is_over(self.job) else JobStage.QUEUED
 
     def _has_result(self, job: CarbonTrainingJob) -> bool:
         """The attempt ended by itself, and somebody took its placement out of Git before we wrote that down."""
@@ -136,28 +142,28 @@ class JobView:
         return ended and seen == job.metadata.generation and not asked_again
 
 
-class Views:
-    """Makes views: a job is parsed only when its object changed, and what did not change keeps its view."""
+class JobStates:
+    """Makes job states: a job is parsed only when its object changed, and what did not change keeps its own."""
 
     def __init__(self) -> None:
-        self._known: dict[str, JobView] = {}
+        self._known: dict[str, JobState] = {}
 
     def of(
         self,
         bodies: Iterable[Object],
         placements: Mapping[str, Placement],
         reports: Mapping[str, ReportSpec],
-    ) -> list[JobView]:
-        """A view of each job, in the order of `namespace/name`."""
-        views = [self._view(body, placements, reports) for body in bodies]
-        self._known = {view.uid: view for view in views}
-        return sorted(views, key=lambda view: view.key)
+    ) -> list[JobState]:
+        """The state of each job, in the order of `namespace/name`."""
+        states = [self._state(body, placements, reports) for body in bodies]
+        self._known = {state.uid: state for state in states}
+        return sorted(states, key=lambda state: state.key)
 
-    def _view(self, body: Object, placements: Mapping[str, Placement], reports: Mapping[str, ReportSpec]) -> JobView:
+    def _state(self, body: Object, placements: Mapping[str, Placement], reports: Mapping[str, ReportSpec]) -> JobState:
         uid, version = body["metadata"]["uid"], body["metadata"]["resourceVersion"]
         placement, report, known = placements.get(uid), reports.get(uid), self._known.get(uid)
         if known is None or known.body["metadata"]["resourceVersion"] != version:
-            return JobView(body, *_parse(body), placement, report)
+            return JobState(body, *_parse(body), placement, report)
         if (known.body, known.placement, known.report) == (body, placement, report):
             return known
         return replace(known, body=body, placement=placement, report=report)

@@ -1,16 +1,18 @@
 """The hub's copy of what the Kubernetes API holds, kept by watches and re-read in full now and then."""
 
+import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Final
 
 import kopf
 
-from carbonfleet.kube import Kube, Object, ours
+from carbonfleet.kube import Kube, KubeError, Object, ours, path
 
 JOBS: Final = "carbontrainingjobs"
 SPOKES: Final = "spokeclusters"
 REPORTS: Final = "trainingreports"
+_log = logging.getLogger(__name__)
 KINDS: Final = (JOBS, SPOKES, REPORTS)
 
 
@@ -26,6 +28,8 @@ class Mirror:
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in KINDS}
         self.changed, self.asked = threading.Event(), threading.Event()
         self.synced = False
+        self.cluster_uid = ""
+        """UID of the hub cluster's namespace kube-system: what bears another in Git is another hub's."""
 
     def put(self, kind: str, body: Object) -> None:
         """Keep what a watch brought, unless it is here already or a newer version is."""
@@ -62,6 +66,7 @@ class Mirror:
 
     def resync(self, kube: Kube) -> None:
         """Read everything again; what the API no longer has is forgotten. Raises KubeError."""
+        self.cluster_uid = self.cluster_uid or _cluster_uid(kube)
         for kind in KINDS:
             items, version = kube.list(ours(kind))
             self._replace(kind, items, int(version or 0))
@@ -72,6 +77,22 @@ class Mirror:
         with self._lock:
             newer = {uid: body for uid, body in self._objects[kind].items() if _version(body) > listed_at}
             self._objects[kind] = listed | newer
+
+
+def _cluster_uid(kube: Kube) -> str:
+    """The UID of the namespace kube-system, which tells one cluster from another; empty where it can't be read.
+
+    Raises KubeError when the API is away.
+    """
+    try:
+        return str(kube.get(path("api/v1", "namespaces", name="kube-system"))["metadata"]["uid"])
+    except KubeError as error:
+        if not error.is_about_one_object:
+            raise
+        _log.warning(
+            "placements whose jobs are gone are not removed from Git, since we can't tell them ours: %s", error
+        )
+        return ""
 
 
 def _what_people_write(body: Object) -> object:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from carbonfleet.api import TrainingReport
 from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec, Stint
-from carbonfleet.hub.accounting.account import is_beyond_hardware
+from carbonfleet.hub.energy import is_beyond_hardware
 from carbonfleet.hub.observe.heartbeats import MOST_SKEW
 from carbonfleet.hub.observe.mirror import REPORTS, Mirror
 from carbonfleet.hub.observe.placed import LONG_AGO, Placed, PlacedInGit

@@ -1,109 +1,102 @@
-"""The hub's watch over jobs under way: which want a decision now, and how the grid has surprised them."""
+"""Jobs under way: which are decided on again now, and by how much the grid differs from what was expected of it."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
-from carbonfleet.api.job_status import MOST_HOURS, DecisionRecord
-from carbonfleet.api.signal import SignalKind
-from carbonfleet.forecast import Forecast
-from carbonfleet.hub.accounting import ledger_updates
-from carbonfleet.hub.observe.job_state import JobView
-from carbonfleet.hub.observe.observation import Scene
+from carbonfleet.api.job_status import DecisionRecord
+from carbonfleet.hub.observe import JobState, Observation, RunningJob, may_be_replanned
 from carbonfleet.hub.planning import Planned
-from carbonfleet.hub.running.turns import LOOK_EVERY, Turn, may_turn, next_look, next_quarter, turn_of
-from carbonfleet.hub.world import World
+from carbonfleet.hub.running.check_times import CHECK_EVERY, next_check, next_quarter, running_job_of
 from carbonfleet.placement.decision import Outcome
-from carbonfleet.signals import floor_hour
+from carbonfleet.signals import Signals, floor_hour
 
 
-def watch(world: World, scene: Scene) -> Scene:
-    """The scene with the turns of jobs under way, and the time of the next look at one."""
-    if scene.tip is None or not scene.tip_is_fresh:
-        return scene
-    open_ones = [v for v in scene.views if v.uid not in scene.holds and may_turn(v) and scene.can_answer(v)]
-    if not open_ones:
-        return scene
-    _keep_informed(world, scene, open_ones)
-    turns: dict[str, Turn] = {}
-    ahead = [next_quarter(scene.now)]
-    for view in open_ones:
-        record = ledger_updates.record_in_git(world, scene, view)
-        looked = None if view.uid in scene.agreed else world.looked.get(view.uid)
-        turn = turn_of(view, record, looked, scene.now)
-        if turn is not None:
-            turns[view.uid] = replace(turn, surprise=_remembered(world, scene, view, record, turn))
-        if (look := next_look(view, record, scene.now)) is not None:
-            ahead.append(look)
-    return replace(scene, turns=turns, next_look=min(ahead))
+@dataclass(slots=True)
+class RunningJobs:
+    """Picks the jobs under way that are decided on again. What it remembers can be lost at any time."""
 
+    signals: Signals
+    horizon: timedelta
+    _checked: dict[str, datetime] = field(default_factory=dict)
+    """By job UID: when a running job was decided on last, and found best left as it is."""
+    _surprises: dict[str, tuple[datetime, float]] = field(default_factory=dict)
+    """By job UID: until when its grid was compared with what was expected, and what came of it."""
 
-def _keep_informed(world: World, scene: Scene, views: Iterable[JobView]) -> None:
-    """Have the sources asked about every zone: between two plans nobody else does, and a look would see old figures."""
-    kinds = {view.job.spec.signal for view in views if view.job is not None}
-    wanted = {(spoke.facts.zone, kind) for spoke in scene.spokes for kind in kinds}
-    world.signals.forecasts(wanted, scene.now, scene.now + world.settings.horizon)
+    def pick(self, observation: Observation) -> Observation:
+        """The observation with the jobs under way to decide on now, and the time of the next such check."""
+        if observation.tip is None or not observation.tip_is_fresh:
+            return observation
+        candidates = [
+            state
+            for state in observation.jobs
+            if state.uid not in observation.holds and may_be_replanned(state) and observation.can_answer(state)
+        ]
+        if not candidates:
+            return observation
+        self._ask_for_forecasts(observation, candidates)
+        replanned: dict[str, RunningJob] = {}
+        ahead = [next_quarter(observation.now)]
+        for state in candidates:
+            record = observation.records.get(state.uid)
+            checked = None if state.uid in observation.agreed else self._checked.get(state.uid)
+            running = running_job_of(state, record, checked, observation.now)
+            if running is not None:
+                surprise = self._surprise(observation, state, record, running)
+                replanned[state.uid] = replace(running, surprise=surprise)
+            if (check := next_check(state, record, observation.now)) is not None:
+                ahead.append(check)
+        return replace(observation, replanned=replanned, next_check=min(ahead))
 
+    def _ask_for_forecasts(self, observation: Observation, states: Iterable[JobState]) -> None:
+        """Ask the sources about every zone: between two plans nobody else does, and a check would see old figures."""
+        kinds = {state.job.spec.signal for state in states if state.job is not None}
+        wanted = {(spoke.facts.zone, kind) for spoke in observation.spokes for kind in kinds}
+        self.signals.forecasts(wanted, observation.now, observation.now + self.horizon)
 
-def remember(world: World, scene: Scene, planned: Planned) -> None:
-    """Note which running jobs are to go on as they are: they are not looked at again before the next mark."""
-    for known in (world.looked, world.surprises):
-        for uid in known.keys() - scene.turns.keys():
-            if uid not in (scene.tip.placements if scene.tip else ()):
+    def remember(
+        self, observation: Observation, planned: Planned, asked: Collection[str], refused: Collection[str]
+    ) -> None:
+        """Note which jobs go on as they are until the next check, by the plan or until people have answered.
+
+        `asked` are UIDs of jobs about whose move people are asked; `refused`, of those, is decided on again at once.
+        """
+        standing = observation.replanned.keys() | (observation.tip.placements.keys() if observation.tip else set())
+        for known in (self._checked, self._surprises):
+            for uid in known.keys() - standing:
                 known.pop(uid)
-    for uid, turn in scene.turns.items():
-        decision = planned.decisions.get(uid)
-        if not turn.paused and decision is not None and decision.outcome is Outcome.KEEP:
-            world.looked[uid] = scene.now
+        for uid, running in observation.replanned.items():
+            decision = planned.decisions.get(uid)
+            if not running.paused and decision is not None and decision.outcome is Outcome.KEEP:
+                self._checked[uid] = observation.now
+        for uid in asked:
+            self._checked[uid] = observation.now
+        for uid in refused:
+            self._checked.pop(uid, None)
 
+    def _surprise(
+        self, observation: Observation, state: JobState, record: DecisionRecord | None, running: RunningJob
+    ) -> float:
+        """The surprise of a job; of what is paused it is not worked out again."""
+        until, known = self._surprises.get(state.uid, (None, 0.0))
+        if until != running.until:
+            known = self._measured_surprise(observation, state, record, running)
+            self._surprises[state.uid] = running.until, known
+        return known
 
-def expecting(
-    planned: Planned, scene: Scene, forecasts: Mapping[tuple[str, SignalKind], Forecast]
-) -> dict[str, DecisionRecord]:
-    """By job UID: the records of what is to be committed, with what they expect of the grid hour by hour."""
-    jobs = {view.uid: view.job for view in scene.views}
-    found = {}
-    for uid, decision in planned.decisions.items():
-        job, window = jobs.get(uid), decision.window
-        facts = scene.facts.get(window.cluster) if window else None
-        if decision.outcome is not Outcome.START or job is None or window is None or facts is None:
-            continue
-        if (forecast := forecasts.get((facts.zone, job.spec.signal))) is not None:
-            course = _course(forecast, window.start)
-            found[uid] = planned.records[uid].model_copy(update={"course": course})
-    return found
-
-
-def _course(forecast: Forecast, start: datetime) -> tuple[float, ...]:
-    hours = (floor_hour(start) + count * LOOK_EVERY for count in range(MOST_HOURS))
-    values = []
-    for hour in hours:
-        if (value := forecast.at(hour)) is None:
-            break
-        values.append(round(value, 1))
-    return tuple(values)
-
-
-def _remembered(world: World, scene: Scene, view: JobView, record: DecisionRecord | None, turn: Turn) -> float:
-    """The surprise of a job; what is paused is not worked out again."""
-    until, known = world.surprises.get(view.uid, (None, 0.0))
-    if until != turn.until:
-        known = _surprise(world, scene, view, record, turn)
-        world.surprises[view.uid] = turn.until, known
-    return known
-
-
-def _surprise(world: World, scene: Scene, view: JobView, record: DecisionRecord | None, turn: Turn) -> float:
-    """By which share the grid was above what the decision expected in its last hour of running; 0 if not known."""
-    facts = scene.facts.get(view.placement.cluster) if view.placement else None
-    if record is None or record.start is None or facts is None or view.job is None or not record.course:
-        return 0.0
-    since = max(turn.since, turn.until - LOOK_EVERY)
-    held = world.signals.intensities(facts.zone, view.job.spec.signal, since, turn.until)
-    first, pairs = floor_hour(record.start), []
-    for reading in held:
-        hour = (floor_hour(reading.start) - first) // LOOK_EVERY
-        if 0 <= hour < len(record.course):
-            pairs.append((reading.value, record.course[hour]))
-    expected = sum(wanted for _, wanted in pairs)
-    return sum(value for value, _ in pairs) / expected - 1 if expected else 0.0
+    def _measured_surprise(
+        self, observation: Observation, state: JobState, record: DecisionRecord | None, running: RunningJob
+    ) -> float:
+        """By which share the grid was above what the decision expected in its last hour of running; 0 if not known."""
+        facts = observation.facts.get(state.placement.cluster) if state.placement else None
+        if record is None or record.start is None or facts is None or state.job is None or not record.course:
+            return 0.0
+        since = max(running.since, running.until - CHECK_EVERY)
+        readings = self.signals.intensities(facts.zone, state.job.spec.signal, since, running.until)
+        first, pairs = floor_hour(record.start), []
+        for reading in readings:
+            hour = (floor_hour(reading.start) - first) // CHECK_EVERY
+            if 0 <= hour < len(record.course):
+                pairs.append((reading.value, record.course[hour]))
+        expected = sum(wanted for _, wanted in pairs)
+        return sum(value for value, _ in pairs) / expected - 1 if expected else 0.0

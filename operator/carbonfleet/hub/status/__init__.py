@@ -1,1 +1,19 @@
 """What the hub tells people: the status, conditions and events of jobs and spokes."""
+
+from carbonfleet.hub.status.blockers import blockers_of
+from carbonfleet.hub.status.events import EventRecorder
+from carbonfleet.hub.status.spoke_status import SpokeStatuses
+from carbonfleet.hub.status.status import needs_update, status_of
+from carbonfleet.hub.status.status_inputs import Results, StatusInputs
+from carbonfleet.hub.status.status_writer import StatusWriter
+
+__all__ = [
+    "EventRecorder",
+    "Results",
+    "SpokeStatuses",
+    "StatusInputs",
+    "StatusWriter",
+    "blockers_of",
+    "needs_update",
+    "status_of",
+]

@@ -2,54 +2,58 @@
 
 import logging
 from collections.abc import Iterable
+from typing import Final
 
 from carbonfleet.api import ANNOTATION
 from carbonfleet.fleet import Intent, Lapse, Place, Published, Refused, Remove
-from carbonfleet.hub.observe.job_state import JobView, Stage
-from carbonfleet.hub.observe.observation import Scene
-from carbonfleet.hub.status.status_inputs import WAITING_FOR_STOP, Trouble, still_runs
+from carbonfleet.hub.observe import Blocker, JobStage, JobState, Observation
+from carbonfleet.hub.status.summary import still_runs
 
+HELD_REASONS: Final = frozenset({"RevertedByHuman", "EditedByHuman"})
+"""A person undid the placement: it is not written again unless the spec changes or it is asked for."""
+WAITING_FOR_STOP: Final = "WaitingForStop"
+"""The last attempt may still run."""
 _log = logging.getLogger(__name__)
 
 
-def troubles_of(
-    scene: Scene, intents: Iterable[Intent], published: Published | None, trouble: Trouble | None
-) -> dict[str, Trouble]:
-    """By job UID; `trouble` is why nothing at all could be published."""
-    found = {view.uid: stuck for view in scene.views if (stuck := _before_publishing(view, scene))}
-    told = {view.uid for view in scene.views if view.stage is Stage.ENDED or scene.is_late(view)}
+def blockers_of(
+    observation: Observation, intents: Iterable[Intent], published: Published | None, blocker: Blocker | None
+) -> dict[str, Blocker]:
+    """By job UID; `blocker` is why nothing at all could be published."""
+    found = {state.uid: stuck for state in observation.jobs if (stuck := _before_publishing(state, observation))}
+    told = {state.uid for state in observation.jobs if state.stage is JobStage.ENDED or observation.is_late(state)}
     for intent in intents:
         if isinstance(intent, Lapse):
-            continue  # that an old word still stands there keeps the job from nothing
+            continue  # an approval that still stands there keeps the job from nothing
         uid = intent.decision.uid if isinstance(intent, Place) else intent.placement.uid
-        stuck = trouble or _refusal(intent, published)
+        stuck = blocker or _refusal(intent, published)
         if stuck is not None and uid not in told:  # how it ended, or was late, is what people want to know
             found[uid] = stuck
     return found
 
 
-def _before_publishing(view: JobView, scene: Scene) -> Trouble | None:
-    if view.uid in scene.holds:
-        return scene.holds[view.uid]
-    if scene.was_reverted(view) and view.status.placement is not None:
-        return Trouble(
+def _before_publishing(state: JobState, observation: Observation) -> Blocker | None:
+    if state.uid in observation.holds:
+        return observation.holds[state.uid]
+    if observation.was_reverted(state) and state.status.placement is not None:
+        return Blocker(
             "RevertedByHuman",
-            f"{view.status.placement.path} was taken out of Git by somebody else; it is not written again until the "
+            f"{state.status.placement.path} was taken out of Git by somebody else; it is not written again until the "
             f"job's spec changes or its annotation {ANNOTATION.REPLACE} is set to a new value",
         )
-    if view.stage is Stage.QUEUED and not scene.has_stopped(view):
-        return Trouble(WAITING_FOR_STOP, still_runs(view, is_spoke_lost=scene.is_spoke_lost(view)))
-    waits_for_git = view.stage is Stage.QUEUED or (view.stage is Stage.LEAVING and view.placement is not None)
-    return scene.trouble if waits_for_git else None
+    if state.stage is JobStage.QUEUED and not observation.has_stopped(state):
+        return Blocker(WAITING_FOR_STOP, still_runs(state, is_spoke_lost=observation.is_spoke_lost(state)))
+    waits_for_git = state.stage is JobStage.QUEUED or (state.stage is JobStage.LEAVING and state.placement is not None)
+    return observation.blocker if waits_for_git else None
 
 
-def _refusal(intent: Intent, published: Published | None) -> Trouble | None:
+def _refusal(intent: Intent, published: Published | None) -> Blocker | None:
     result = published.results.get(intent.id) if published else None
     if not isinstance(result, Refused):
         return None
     if isinstance(intent, Remove):
         _log.warning("%s stays in Git: %s", intent.placement.path, result.message)
-    return Trouble(result.reason, result.message + _way_out(result))
+    return Blocker(result.reason, result.message + _way_out(result))
 
 
 def _way_out(refused: Refused) -> str:

@@ -1,7 +1,7 @@
-"""A job's status from what is known of it, so that nobody need read logs."""
+"""A job's status from its inputs, so that nobody need read logs."""
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from carbonfleet.api.job_status import (
     ClusterDecision,
@@ -12,70 +12,71 @@ from carbonfleet.api.job_status import (
 )
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.api.wire import ANNOTATION
-from carbonfleet.fleet.review import ProposalStage as ReviewStage
-from carbonfleet.hub.observe.job_state import JobView, Stage, ended_phase, may_try_again
-from carbonfleet.hub.running.turns import pauses_used
-from carbonfleet.hub.status.conditions import conditions_of
-from carbonfleet.hub.status.status_inputs import (
-    HELD_REASONS,
+from carbonfleet.fleet.review import ProposalStage
+from carbonfleet.hub.observe import (
     MERGED_LATE,
     NOT_ACCOUNTED,
-    WAITING_FOR_STOP,
-    Known,
-    saved_text,
-    summary_of,
+    JobStage,
+    JobState,
+    ended_phase,
+    may_try_again,
+    pauses_used,
 )
+from carbonfleet.hub.status.blockers import HELD_REASONS, WAITING_FOR_STOP
+from carbonfleet.hub.status.conditions import conditions_of
+from carbonfleet.hub.status.status_inputs import StatusInputs
+from carbonfleet.hub.status.summary import saved_text, summary_of
 
 
-def status_of(known: Known, now: datetime) -> JobStatus:
+def status_of(inputs: StatusInputs, now: datetime) -> JobStatus:
     """The whole status; times of transition are kept where a condition did not change."""
-    view, record = known.view, known.record
-    old = view.status
-    generation = int(view.body["metadata"].get("generation") or 0)
-    phase = phase_of(known, old)
-    report = view.current_report
+    state, record = inputs.state, inputs.record
+    old = state.status
+    generation = int(state.body["metadata"].get("generation") or 0)
+    phase = phase_of(inputs, old)
+    report = state.current_report
     expected = record.expected if record else old.expected
-    actual = known.actual or old.actual
-    start = _start(known, phase, old)
+    actual = inputs.actual or old.actual
+    start = _start(inputs, phase, old)
     shown = actual if actual and phase.is_terminal else None if phase in _NOWHERE else expected
     return JobStatus(
         phase=phase,
-        observed_generation=_observed(known, generation, old),
-        summary=summary_of(known, phase),
-        cluster=_cluster(known, old),
+        observed_generation=_observed(inputs, generation, old),
+        summary=summary_of(inputs, phase),
+        cluster=_cluster(inputs, old),
         start=start,
         when=f"{start:%m-%d %H:%M}" if start else "",
-        first_start=old.first_start or (view.report.start_time if view.report else None),
+        first_start=old.first_start or (state.report.start_time if state.report else None),
         # What is to start is tried at each cycle: no time to show, and none to write again when Git is away.
-        recheck_at=_recheck_at(known, phase, old),
+        recheck_at=_recheck_at(inputs, phase, old),
         grams_per_kwh=shown.grams_per_kwh if shown else None,
         saved=saved_text(shown, measured=shown is actual),
-        attempt=max(view.last_attempt, old.attempt),
-        pauses=max(pauses_used(view), old.pauses),
-        conditions=conditions_of(known, phase, generation, now),
+        attempt=max(state.last_attempt, old.attempt),
+        pauses=max(pauses_used(state), old.pauses),
+        conditions=conditions_of(inputs, phase, generation, now),
         candidates=record.candidates if record else old.candidates,
         candidates_total=record.candidates_total if record else old.candidates_total,
-        decisions=_decisions(known, record),
-        placement=_placement(known) or old.placement,
+        decisions=_decisions(inputs, record),
+        placement=_placement(inputs) or old.placement,
         expected=expected,
         actual=actual,
         progress=(report.progress if report and report.progress else old.progress),
         last_good_checkpoint=(report.checkpoint if report and report.checkpoint else old.last_good_checkpoint),
         decision_digest=record.digest if record else old.decision_digest,
-        replaced=_replaced(view, old),
+        replaced=_replaced(state, old),
     )
 
 
-def _recheck_at(known: Known, phase: Phase, old: JobStatus) -> datetime | None:
-    """When it is decided on again; of what runs, the hub's own looks are not worth a write."""
+def _recheck_at(inputs: StatusInputs, phase: Phase, old: JobStatus) -> datetime | None:
+    """When it is decided on again; of what runs, the hub's own checks are not worth a write."""
     if phase is Phase.PAUSED:
-        return known.turn.recheck_at if known.turn else old.recheck_at
-    record = known.record
+        return inputs.replanned.recheck_at if inputs.replanned else old.recheck_at
+    record = inputs.record
     return record.recheck_at if record and phase in _OPEN and record.outcome != "Start" else None
 
 
-def _start(known: Known, phase: Phase, old: JobStatus) -> datetime | None:
-    report, record = known.view.current_report, known.record
+def _start(inputs: StatusInputs, phase: Phase, old: JobStatus) -> datetime | None:
+    report, record = inputs.state.current_report, inputs.record
     if report is not None and report.start_time is not None:
         return report.start_time
     if phase in _NOWHERE:
@@ -94,76 +95,76 @@ _BY_REPORT: Final = {
 _BY_OUTCOME: Final = {"Wait": Phase.WAITING, "Blocked": Phase.BLOCKED, "Start": Phase.PENDING}
 
 
-def _replaced(view: JobView, old: JobStatus) -> str:
+def _replaced(state: JobState, old: JobStatus) -> str:
     """A wish to place again is fulfilled once a placement stands in Git."""
-    if view.job is None or view.placement is None:
+    if state.job is None or state.placement is None:
         return old.replaced
-    return view.job.metadata.annotations.get(ANNOTATION.REPLACE, "")[:256]
+    return state.job.metadata.annotations.get(ANNOTATION.REPLACE, "")[:256]
 
 
-def phase_of(known: Known, old: JobStatus) -> Phase:
+def phase_of(inputs: StatusInputs, old: JobStatus) -> Phase:
     """The job in one word."""
-    view = known.view
-    report = view.current_report
-    match view.stage:
-        case Stage.LIVE if known.trouble is not None and known.trouble.reason == MERGED_LATE:
+    state = inputs.state
+    report = state.current_report
+    match state.stage:
+        case JobStage.LIVE if inputs.blocker is not None and inputs.blocker.reason == MERGED_LATE:
             return Phase.WAITING
-        case Stage.LIVE if known.turn is not None and known.turn.outcome == "Move":
+        case JobStage.LIVE if inputs.replanned is not None and inputs.replanned.outcome == "Move":
             return Phase.MOVING
-        case Stage.LIVE if report is not None and report.phase in _BY_REPORT:
+        case JobStage.LIVE if report is not None and report.phase in _BY_REPORT:
             return _BY_REPORT[report.phase]
-        case Stage.LIVE:
+        case JobStage.LIVE:
             return old.phase if old.phase is Phase.RUNNING and report is not None else Phase.COMMITTED
-        case Stage.ENDED if known.trouble is not None and known.trouble.reason == NOT_ACCOUNTED:
+        case JobStage.ENDED if inputs.blocker is not None and inputs.blocker.reason == NOT_ACCOUNTED:
             return old.phase
-        case Stage.ENDED if report is not None:
+        case JobStage.ENDED if report is not None:
             return Phase.WAITING if may_try_again(report) else ended_phase(report)
-        case Stage.LEAVING:
+        case JobStage.LEAVING:
             return Phase.CANCELLED
-        case Stage.QUEUED if known.trouble is not None and known.trouble.reason in HELD_REASONS:
+        case JobStage.QUEUED if inputs.blocker is not None and inputs.blocker.reason in HELD_REASONS:
             return Phase.REJECTED
-        case Stage.QUEUED if known.trouble is not None and known.trouble.reason == WAITING_FOR_STOP:
+        case JobStage.QUEUED if inputs.blocker is not None and inputs.blocker.reason == WAITING_FOR_STOP:
             return Phase.MOVING if old.phase is Phase.MOVING else Phase.WAITING
-        case Stage.QUEUED if known.proposal is not None:
-            return _BY_REVIEW.get(known.proposal.stage, Phase.PENDING)
-        case Stage.QUEUED if known.record is not None:
-            return _BY_OUTCOME.get(known.record.outcome, Phase.PENDING)
-        case Stage.INVALID:
+        case JobStage.QUEUED if inputs.proposal is not None:
+            return _BY_REVIEW.get(inputs.proposal.stage, Phase.PENDING)
+        case JobStage.QUEUED if inputs.record is not None:
+            return _BY_OUTCOME.get(inputs.record.outcome, Phase.PENDING)
+        case JobStage.INVALID:
             return Phase.BLOCKED
     return old.phase
 
 
 _BY_REVIEW: Final = {
-    ReviewStage.OPEN: Phase.PROPOSED,
-    ReviewStage.REJECTED: Phase.REJECTED,
-    ReviewStage.HUMAN_EDITED: Phase.REJECTED,
+    ProposalStage.OPEN: Phase.PROPOSED,
+    ProposalStage.REJECTED: Phase.REJECTED,
+    ProposalStage.HUMAN_EDITED: Phase.REJECTED,
 }
 
 
-def _observed(known: Known, generation: int, old: JobStatus) -> int:
+def _observed(inputs: StatusInputs, generation: int, old: JobStatus) -> int:
     """A placement is for the generation that it was made of; a later edit was not acted upon."""
-    placed = known.view.placement
+    placed = inputs.state.placement
     return placed.generation if placed is not None else generation or old.observed_generation
 
 
-def _cluster(known: Known, old: JobStatus) -> str:
-    placed, record = known.view.placement, known.record
+def _cluster(inputs: StatusInputs, old: JobStatus) -> str:
+    placed, record = inputs.state.placement, inputs.record
     if placed is not None:
         return placed.cluster
-    if known.view.stage is Stage.DONE:
+    if inputs.state.stage is JobStage.DONE:
         return old.cluster
     return record.cluster if record else ""
 
 
-def _decisions(known: Known, record: DecisionRecord | None) -> tuple[ClusterDecision, ...]:
-    placed = known.view.placement
+def _decisions(inputs: StatusInputs, record: DecisionRecord | None) -> tuple[ClusterDecision, ...]:
+    placed = inputs.state.placement
     if placed is None:
         return ()
     return (ClusterDecision(cluster_name=placed.cluster, reason=record.reason if record else "Placed"),)
 
 
-def _placement(known: Known) -> PlacementStatus | None:
-    placed = known.view.placement
+def _placement(inputs: StatusInputs) -> PlacementStatus | None:
+    placed = inputs.state.placement
     if placed is None:
         return None
     return PlacementStatus(
@@ -173,43 +174,54 @@ def _placement(known: Known) -> PlacementStatus | None:
         placement_id=placed.placement_id,
         start=placed.start,
         path=placed.path,
-        commit=known.commit,
+        commit=inputs.commit,
     )
+
+
+VOLATILE: Final = frozenset(
+    {"summary", "start", "when", "recheck_at", "grams_per_kwh", "saved", "expected", "decision_digest"}
+)
+"""Fields that move with every forecast while a job waits. All others are compared, those of tomorrow too."""
+_VOLATILE: Final = dict.fromkeys(VOLATILE, True) | {
+    "conditions": {"__all__": {"message", "last_transition_time"}},
+    "candidates": {
+        "__all__": {
+            "pool",
+            "message",
+            "start",
+            "score_usd",
+            "cost_usd",
+            "grams_co2e",
+            "energy_kwh",
+            "grams_per_kwh_now",
+            "grams_per_kwh_window",
+            "source",
+            "price_source",
+            "data_age",
+        }
+    },
+}
 
 
 def needs_update(old: JobStatus, new: JobStatus, now: datetime) -> bool:
     """Whether the new status says something that a person or a machine would act upon.
 
-    The figures of a waiting job move with every forecast; they are written when its next check is due,
-    so that an idle fleet writes nothing.
+    What is volatile is written when the job's next check is due, so that an idle fleet writes nothing.
     """
-    if _material(old) != _material(new):
+    if old == new:
+        return False
+    if is_due(old, now) or _steady(old) != _steady(new):
         return True
-    return is_due(old, now) and old != new
+    return (_waits_for_stop(old) or _waits_for_stop(new)) and old.summary != new.summary
 
 
 def is_due(status: JobStatus, now: datetime) -> bool:
-    """The job was to be looked at again by now."""
+    """The job was to be checked again by now."""
     return status.recheck_at is not None and now >= status.recheck_at
 
 
-def _material(status: JobStatus) -> tuple[object, ...]:
-    conditions = tuple((c.type, c.status, c.reason, c.observed_generation) for c in status.conditions)
-    return (
-        status.phase,
-        status.observed_generation,
-        conditions,
-        status.cluster,
-        status.placement,
-        status.progress,
-        status.last_good_checkpoint,
-        status.actual,
-        status.attempt,
-        status.pauses,
-        status.replaced,
-        tuple((c.cluster, c.verdict, c.reason) for c in status.candidates),
-        status.summary if _waits_for_stop(status) else "",
-    )
+def _steady(status: JobStatus) -> dict[str, Any]:
+    return status.model_dump(exclude=_VOLATILE)
 
 
 def _waits_for_stop(status: JobStatus) -> bool:

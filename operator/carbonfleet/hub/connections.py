@@ -1,0 +1,56 @@
+"""What the hub is connected to, from its settings."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from carbonfleet.clock import Clock
+from carbonfleet.fleet import Repository, Reviews
+from carbonfleet.hub.observe import Mirror
+from carbonfleet.hub.settings import HubSettings
+from carbonfleet.kube import Kube
+from carbonfleet.ledger import Ledger
+from carbonfleet.signals import Market, Signals
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Kubernetes API, fleet repository, reviews, signals and ledger."""
+
+    settings: HubSettings
+    clock: Clock
+    kube: Kube
+    mirror: Mirror
+    repository: Repository
+    reviews: Reviews
+    signals: Signals
+    ledger: Ledger
+    market: Market | None = None
+    """GPU prices other than those of the cluster files."""
+
+    @classmethod
+    def open(cls, settings: HubSettings, clock: Clock, signals: Signals, market: Market | None = None) -> Self:
+        """Everything that a cycle needs.
+
+        Raises KubeError without a usable kubeconfig, RepositoryInvalid for an unfit fleet address, LedgerError
+        without a ledger.
+        """
+        settings.state.mkdir(parents=True, exist_ok=True)
+        repository = Repository(settings.repository, clock)
+        return cls(
+            settings=settings,
+            clock=clock,
+            kube=Kube.connect(settings.kubeconfig),
+            mirror=Mirror(),
+            repository=repository,
+            reviews=Reviews(repository, settings.open_forge()),
+            signals=signals,
+            ledger=Ledger(settings.ledger_url) if settings.ledger_url else Ledger.at(settings.state / "ledger.sqlite"),
+            market=market,
+        )
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.ledger.close()
+        self.signals.close()
+        if self.market is not None:
+            self.market.close()

@@ -1,0 +1,122 @@
+"""The first step of a cycle: freezes what the API, Git and spokes say into one observation."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.job_status import DecisionRecord
+from carbonfleet.clock import Clock
+from carbonfleet.fleet import (
+    Committed,
+    FleetError,
+    Intent,
+    Place,
+    Placement,
+    Published,
+    Repository,
+    Tip,
+    decision_in,
+)
+from carbonfleet.hub.observe.heartbeats import Heartbeats
+from carbonfleet.hub.observe.job_state import JobStates
+from carbonfleet.hub.observe.mirror import JOBS, SPOKES, Mirror
+from carbonfleet.hub.observe.observation import Blocker, Observation
+from carbonfleet.hub.observe.orphans import Orphans, unseen
+from carbonfleet.hub.observe.placed import PlacedInGit
+from carbonfleet.hub.observe.reports import Reports, accepted
+from carbonfleet.hub.observe.spokes import last_known_facts, spokes_of
+from carbonfleet.kube import Object
+
+
+@dataclass(slots=True)
+class Observer:
+    """Observes, and remembers what it has read and parsed; all of that can be lost at any time."""
+
+    mirror: Mirror
+    repository: Repository
+    clock: Clock
+    heartbeat_grace: timedelta
+    """How long a spoke may be silent and still be given work."""
+    tip: Tip | None = None
+    """The last known; None until the repository was read."""
+    _reports: Reports = field(init=False)
+    _heartbeats: Heartbeats = field(init=False)
+    _orphans: Orphans = field(init=False)
+    _states: JobStates = field(default_factory=JobStates)
+    _records: dict[str, DecisionRecord] = field(default_factory=dict)
+    """Decisions as they stand in Git, by placement id."""
+
+    def __post_init__(self) -> None:
+        self._reports, self._heartbeats = Reports(self.mirror), Heartbeats(self.clock)
+        self._orphans = Orphans(self.mirror)
+
+    def observe(self) -> Observation:
+        """Freeze what is known; without an answer of the repository, its last known tip."""
+        blocker, reports = None, self._reports.read(self.clock.now())
+        try:
+            self.tip = self.repository.fetch()
+        except FleetError as error:
+            blocker = Blocker(error.reason, str(error))
+        jobs, spokes, now = self.mirror.all(JOBS), self.mirror.all(SPOKES), self.clock.now()
+        tip, is_fresh, heard = self.tip, blocker is None, self._heartbeats.hear(spokes, now)
+        counted = accepted(reports, self._placed_in_git(jobs), now, is_fresh=is_fresh)
+        states = self._states.of(jobs, tip.placements if tip else {}, counted.reports)
+        beating = (
+            name for name, last in heard.items() if last.at is not None and now - last.at <= self.heartbeat_grace
+        )
+        alive = frozenset(beating)
+        return Observation(
+            now=now,
+            jobs=tuple(states),
+            spokes=spokes_of(tip, spokes, heard, now, self.heartbeat_grace),
+            tip=tip,
+            tip_is_fresh=is_fresh,
+            cluster_uid=self.mirror.cluster_uid,
+            blocker=blocker,
+            facts=_facts(tip, spokes),
+            records=self._records_in(tip, (state.placement for state in states)),
+            refusals=counted.refusals,
+            report_problems=counted.problems,
+            spent_reports=counted.spent,
+            heard=heard,
+            alive=alive,
+            unseen=unseen(self.repository, tip, states, spokes, alive),
+            orphans=self._orphans.placements(tip, states),
+            stray_moves=self._orphans.moves(tip, states),
+        )
+
+    def after_publishing(
+        self, observation: Observation, intents: Iterable[Intent], published: Published | None
+    ) -> Observation:
+        """The same moment on the new tip; what was just written need not be read back."""
+        if published is None or observation.tip is None or published.commit == observation.tip.commit:
+            return observation
+        for intent in intents:
+            if isinstance(intent, Place) and isinstance(published.results.get(intent.id), Committed):
+                self._records[intent.id] = intent.record
+        self.tip = tip = self.repository.known()
+        states = tuple(replace(state, placement=tip.placements.get(state.uid)) for state in observation.jobs)
+        records = self._records_in(tip, (state.placement for state in states))
+        return replace(observation, tip=tip, jobs=states, records=records)
+
+    def _placed_in_git(self, jobs: Iterable[Object]) -> PlacedInGit:
+        by_uid = {str(body["metadata"]["uid"]): body for body in jobs}
+        return PlacedInGit(self.tip, by_uid, self.repository.attempts, self.repository.placement_in)
+
+    def _records_in(self, tip: Tip | None, placements: Iterable[Placement | None]) -> dict[str, DecisionRecord]:
+        """By job UID: the decisions in the placements' files. Of others nothing is remembered."""
+        found, kept = {}, {}
+        for placed in placements if tip else ():
+            if placed is None or tip is None:
+                continue
+            record = self._records.get(placed.placement_id) or decision_in(placed.path, tip.file(placed.path) or b"")
+            if record is not None:
+                found[placed.uid] = kept[placed.placement_id] = record
+        self._records = kept
+        return found
+
+
+def _facts(tip: Tip | None, spokes: Iterable[Object]) -> dict[str, ClusterFacts]:
+    remembered = {body["metadata"]["name"]: facts for body in spokes if (facts := last_known_facts(body))}
+    return remembered | dict(tip.clusters if tip else {})

@@ -1,0 +1,68 @@
+"""The declared clusters with what their agents last said of them."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from carbonfleet.api import SpokeStatus
+from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.problems import told
+from carbonfleet.fleet import Tip
+from carbonfleet.hub.observe.heartbeats import Heard
+from carbonfleet.kube import Object
+from carbonfleet.placement.phrase import time
+from carbonfleet.placement.snapshot import Spoke
+
+
+def spokes_of(
+    tip: Tip | None, bodies: Iterable[Object], heard: Mapping[str, Heard], now: datetime, grace: timedelta
+) -> tuple[Spoke, ...]:
+    """The declared clusters with what their agents last said, and when that was heard.
+
+    One whose file is broken takes nothing, and is shown with what was last known of it.
+    """
+    if tip is None:
+        return ()
+    reported = {str(body["metadata"]["name"]): body for body in bodies}
+    spokes = [_spoke(facts, reported.get(name), heard.get(name), now, grace) for name, facts in tip.clusters.items()]
+    for name, problem in tip.cluster_problems.items():
+        facts = last_known_facts(reported.get(name))
+        if facts is not None:
+            spokes.append(Spoke(facts, False, "Invalid", problem))
+    return tuple(sorted(spokes, key=lambda spoke: spoke.name))
+
+
+def _spoke(facts: ClusterFacts, body: Object | None, heard: Heard | None, now: datetime, grace: timedelta) -> Spoke:
+    try:
+        status = SpokeStatus.model_validate((body or {}).get("status") or {})
+    except ValidationError as error:
+        return Spoke(facts, False, "Invalid", f"its SpokeCluster's status can't be read: {told(error, SpokeStatus)}")
+    healthy, reason, message = _health(facts, heard, now, grace)
+    free = {pool.name: pool.free_gpus for pool in status.pools} if status.pools else None
+    return Spoke(facts, healthy, reason, message, free)
+
+
+def last_known_facts(body: Object | None) -> ClusterFacts | None:
+    """A cluster as its SpokeCluster remembers it, also when its file is broken or gone."""
+    try:
+        return ClusterFacts.model_validate((body or {}).get("spec"))
+    except ValidationError:
+        return None
+
+
+def synced_commit(body: Object) -> str:
+    """The fleet repository's commit that a spoke last applied, as it says."""
+    return str((body.get("status") or {}).get("syncedCommit") or "")
+
+
+def _health(facts: ClusterFacts, heard: Heard | None, now: datetime, grace: timedelta) -> tuple[bool, str, str]:
+    if facts.maintenance:
+        return False, "Maintenance", "its cluster file says maintenance: true"
+    if heard is None:
+        return False, "NeverJoined", "its agent has never reported; run `carbonfleet spoke run` there"
+    if heard.at is None:
+        return False, "Unreachable", "its last heartbeat is from the future, and none has come since the hub began"
+    if now - heard.at > grace:
+        return False, "Unreachable", f"its agent was last heard {time(heard.at)}; see that it runs and reaches the hub"
+    return True, "", ""
