@@ -11,11 +11,11 @@ import pytest
 
 from carbonfleet.clock import VARIABLE, Clock
 from carbonfleet.local.ports import free_port
-from fixtures.hub_process import SPEED, START, House, RealApi, begin, clock_of, install_crds, open_house
+from fixtures.hub_process import SPEED, START, HubStack, RealApi, begin, clock_of, install_crds, open_hub_stack
 from fixtures.kubeapi_server import KubeApi
 
 SLOW = 60.0
-"""An hour of a slow house's clock in a minute."""
+"""An hour of a slow stack's clock in a minute."""
 
 
 def _real_api(kubeconfig: Path, speed: float = SPEED) -> RealApi:
@@ -66,9 +66,9 @@ def own_api(request: pytest.FixtureRequest, make_kube_api) -> KubeApi:
 
 
 @pytest.fixture(scope="module")
-def shared_house(flow_api, tmp_path_factory) -> Iterator[House]:
+def shared_stack(flow_api, tmp_path_factory) -> Iterator[HubStack]:
     """One hub for all tests of a module that keep to job names of their own and leave it running."""
-    made = open_house(tmp_path_factory.mktemp("house"), flow_api, clock_of(flow_api))
+    made = open_hub_stack(tmp_path_factory.mktemp("stack"), flow_api, clock_of(flow_api))
     try:
         begin(made)
         yield made
@@ -78,18 +78,18 @@ def shared_house(flow_api, tmp_path_factory) -> Iterator[House]:
 
 
 @pytest.fixture
-def house(flow_api, tmp_path: Path) -> Iterator[House]:
-    """A house of this test's own; its hub is not started."""
-    made = open_house(tmp_path / "house", flow_api, clock_of(flow_api))
+def stack(flow_api, tmp_path: Path) -> Iterator[HubStack]:
+    """A stack of this test's own; its hub is not started."""
+    made = open_hub_stack(tmp_path / "stack", flow_api, clock_of(flow_api))
     yield made
     made.close()
     made.git.stop()
 
 
 @pytest.fixture
-def own_house(own_api, tmp_path: Path) -> Iterator[House]:
-    """A house on an API of its own; its hub is not started."""
-    made = open_house(tmp_path / "house", own_api, clock_of(own_api))
+def own_stack(own_api, tmp_path: Path) -> Iterator[HubStack]:
+    """A stack on an API of its own; its hub is not started."""
+    made = open_hub_stack(tmp_path / "stack", own_api, clock_of(own_api))
     yield made
     if own_api.process is None:
         own_api.start()
@@ -109,9 +109,9 @@ def slow_api(flow_api, tmp_path_factory) -> Iterator[KubeApi | RealApi]:
 
 
 @pytest.fixture(scope="module")
-def slow_house(slow_api, tmp_path_factory) -> Iterator[House]:
-    """A house whose clock leaves a person the time to answer."""
-    made = open_house(tmp_path_factory.mktemp("reviewed"), slow_api, clock_of(slow_api))
+def slow_stack(slow_api, tmp_path_factory) -> Iterator[HubStack]:
+    """A stack whose clock leaves a person the time to answer."""
+    made = open_hub_stack(tmp_path_factory.mktemp("reviewed"), slow_api, clock_of(slow_api))
     try:
         begin(made)
         yield made
@@ -122,4 +122,4 @@ def slow_house(slow_api, tmp_path_factory) -> Iterator[House]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Marks of these tests alone."""
-    config.addinivalue_line("markers", "speed(factor): how fast the house's clock runs")
+    config.addinivalue_line("markers", "speed(factor): how fast the stack's clock runs")

@@ -37,8 +37,8 @@ FIGURES = {
 
 
 @pytest.fixture
-def maps(house):
-    with FakeElectricityMaps(GRAMS, house.clock.now, lambda zone, hour: GRAMS[zone]) as server:
+def maps(stack):
+    with FakeElectricityMaps(GRAMS, stack.clock.now, lambda zone, hour: GRAMS[zone]) as server:
         server.estimated_hours, server.estimate_factor = 48, ESTIMATE
         server.forecast_curve = lambda zone, issued, hour: ESTIMATE * GRAMS[zone]
         yield server
@@ -54,68 +54,68 @@ def prices():
 
 
 @pytest.fixture
-def port(house, maps, prices) -> int:
+def port(stack, maps, prices) -> int:
     """The hub's metrics; its sources are the fake ones, and remember what they were told."""
-    (house.root / "token").write_text(TOKEN)
+    (stack.root / "token").write_text(TOKEN)
     quick = {"connectSeconds": 2, "retrySeconds": 0.1, "requestsPerMinute": 6000}
-    source = {"type": "electricitymaps", "token": {"file": str(house.root / "token")}}
+    source = {"type": "electricitymaps", "token": {"file": str(stack.root / "token")}}
     market = {"type": "price-server", "endpoint": {"url": prices.url, **quick}}
     settings = {
         "sources": [source | {"endpoint": {"url": maps.url, **quick}}],
         "prices": [market],
         "refresh": "1h",
-        "store": f"sqlite:///{house.root}/signals.sqlite",
+        "store": f"sqlite:///{stack.root}/signals.sqlite",
     }
-    house.signals.write_text(yaml.safe_dump(settings))
+    stack.signals.write_text(yaml.safe_dump(settings))
     port = free_port()
-    house.options = ("--metrics", f"127.0.0.1:{port}")
+    stack.options = ("--metrics", f"127.0.0.1:{port}")
     return port
 
 
-def scrape(port: int, house) -> dict[str, float]:
+def scrape(port: int, stack) -> dict[str, float]:
     """The hub's figures of our namespace, and those without labels."""
     try:
         text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
     except requests.ConnectionError:
         return {}
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    own = {"namespace": house.namespace, "signal": "average-lifecycle"}
+    own = {"namespace": stack.namespace, "signal": "average-lifecycle"}
     found = {sample.name: sample.value for sample in samples if sample.labels in ({}, own)}
     ready = {s.labels["zone"]: s.value for s in samples if s.name == "carbonfleet_signal_ready"}
     return found | {f"ready {zone}": value for zone, value in ready.items()}
 
 
-def reported(house) -> dict[str, float]:
+def reported(stack) -> dict[str, float]:
     """The line of our namespace in `carbonfleet report`."""
-    done = CliRunner().invoke(app, ["report", "--json", "--ledger", str(house.state / "ledger.sqlite")])
+    done = CliRunner().invoke(app, ["report", "--json", "--ledger", str(stack.state / "ledger.sqlite")])
     assert done.exit_code == 0, done.output
-    return next(line for line in json.loads(done.stdout)["lines"] if line["group"] == house.namespace)
+    return next(line for line in json.loads(done.stdout)["lines"] if line["group"] == stack.namespace)
 
 
-def shown(port: int, house) -> dict[str, float]:
-    seen = scrape(port, house)
+def shown(port: int, stack) -> dict[str, float]:
+    seen = scrape(port, stack)
     return {name: seen.get(f"carbonfleet_ledger_{figure}") for figure, name in FIGURES.items()}
 
 
-def restart_later(house, days: float) -> None:
+def restart_later(stack, days: float) -> None:
     """The same hub on the same disk, so many days on."""
-    house.hubs[0].kill()
-    house.hubs.clear()
-    house.clock = Clock.starting_at(house.clock.now() + timedelta(days=days), SPEED)
-    house.start_hub()
+    stack.hubs[0].kill()
+    stack.hubs.clear()
+    stack.clock = Clock.starting_at(stack.clock.now() + timedelta(days=days), SPEED)
+    stack.start_hub()
 
 
-def test_metrics_and_report_agree_while_it_works_and_after_the_settlement(house, port, maps):
+def test_metrics_and_report_agree_while_it_works_and_after_the_settlement(stack, port, maps):
     """One of the zones does not exist, which is told at the start and keeps its cluster out, and nothing else."""
-    house.edit("Mistype a zone", "clusters/ca-qc-1/cluster.yaml", "CA-QC", "CA-QB")
-    begin(house)
-    eventually(lambda: scrape(port, house).get("ready NO-NO1") == 1)
-    assert scrape(port, house)["ready CA-QB"] == 0
-    assert "signals: electricitymaps/v3 CA-QB: UnknownZone" in house.log()
-    house.submit("booked", "hold")
-    running = house.wait("booked", Phase.RUNNING)
-    assert scrape(port, house)["carbonfleet_decisions_total"] >= 1
-    assert "carbonfleet_ledger_attempts" not in scrape(port, house)
+    stack.edit("Mistype a zone", "clusters/ca-qc-1/cluster.yaml", "CA-QC", "CA-QB")
+    begin(stack)
+    eventually(lambda: scrape(port, stack).get("ready NO-NO1") == 1)
+    assert scrape(port, stack)["ready CA-QB"] == 0
+    assert "signals: electricitymaps/v3 CA-QB: UnknownZone" in stack.log()
+    stack.submit("booked", "hold")
+    running = stack.wait("booked", Phase.RUNNING)
+    assert scrape(port, stack)["carbonfleet_decisions_total"] >= 1
+    assert "carbonfleet_ledger_attempts" not in scrape(port, stack)
     chosen = running.status.candidates[0]
     assert (chosen.cluster, chosen.source) == ("no-osl-1", "electricitymaps/v3 (forecast)")
     assert (chosen.price_source, chosen.cost_usd) == ("price-server", pytest.approx(1.25 * 35 / 60, abs=0.01))
@@ -124,19 +124,19 @@ def test_metrics_and_report_agree_while_it_works_and_after_the_settlement(house,
     assert quebec.reason == "NoSignal"
     assert "knows no zone CA-QB; did you mean CA-QC" in quebec.message
 
-    house.spokes.finish("booked")
-    job = house.wait("booked", Phase.SUCCEEDED)
-    (first,) = house.ledger("booked")
+    stack.spokes.finish("booked")
+    job = stack.wait("booked", Phase.SUCCEEDED)
+    (first,) = stack.ledger("booked")
     assert not first.settled
     assert job.status.actual.grams_co2e == pytest.approx(first.grams, rel=0.01)
-    eventually(lambda: shown(port, house)["attempts"] == 1)
-    assert shown(port, house) == {name: reported(house)[name] for name in FIGURES.values()}
-    assert shown(port, house)["grams"] == first.grams
+    eventually(lambda: shown(port, stack)["attempts"] == 1)
+    assert shown(port, stack) == {name: reported(stack)[name] for name in FIGURES.values()}
+    assert shown(port, stack)["grams"] == first.grams
 
-    restart_later(house, days=3)
-    maps.now = house.clock.now
-    eventually(lambda: shown(port, house)["settled"] == 1)
-    before, settlement = house.ledger("booked")
+    restart_later(stack, days=3)
+    maps.now = stack.clock.now
+    eventually(lambda: shown(port, stack)["settled"] == 1)
+    before, settlement = stack.ledger("booked")
     assert before == first, "the first account stays as it was"
     assert (settlement.kind, settlement.settled, settlement.id) == (
         EntryKind.SETTLEMENT,
@@ -148,6 +148,6 @@ def test_metrics_and_report_agree_while_it_works_and_after_the_settlement(house,
         (first.baseline_grams - first.embodied_grams) / ESTIMATE, rel=1e-6
     )
     assert len(maps.asked("past-range")) > 0
-    figures = reported(house)
-    assert shown(port, house) == {name: figures[name] for name in FIGURES.values()}
+    figures = reported(stack)
+    assert shown(port, stack) == {name: figures[name] for name in FIGURES.values()}
     assert figures["grams"] == pytest.approx(settlement.grams)

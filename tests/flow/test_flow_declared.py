@@ -7,39 +7,39 @@ import pytest
 
 from carbonfleet.api.job_status import Phase
 from carbonfleet.kube import ours
-from fixtures.hub_process import House, condition
+from fixtures.hub_process import HubStack, condition
 from fixtures.kubeapi_server import eventually
 
 
 @pytest.fixture
-def fleet(shared_house) -> Iterator[House]:
-    """A house whose declarations are put back after the test."""
-    kept = declared(shared_house)
-    yield shared_house
+def fleet(shared_stack) -> Iterator[HubStack]:
+    """A stack whose declarations are put back after the test."""
+    kept = declared(shared_stack)
+    yield shared_stack
 
     def mend(work: Path) -> None:
         for file, text in kept.items():
             (work / file).parent.mkdir(parents=True, exist_ok=True)
             (work / file).write_text(text + "\n")
 
-    if declared(shared_house) != kept:
-        shared_house.change("Mend what was broken", mend)
+    if declared(shared_stack) != kept:
+        shared_stack.change("Mend what was broken", mend)
 
 
-def declared(house: House) -> dict[str, str]:
+def declared(stack: HubStack) -> dict[str, str]:
     """What people wrote on the branch, by path."""
-    return {file: house.git.git("show", f"main:{file}") for file in house.git.files() if "/jobs/" not in file}
+    return {file: stack.git.git("show", f"main:{file}") for file in stack.git.files() if "/jobs/" not in file}
 
 
-def ready_of(house: House, spoke: str) -> dict[str, str]:
+def ready_of(stack: HubStack, spoke: str) -> dict[str, str]:
     """The condition that the hub writes on a SpokeCluster."""
-    (ready,) = house.kube.get(ours("spokeclusters", name=spoke))["status"]["conditions"]
+    (ready,) = stack.kube.get(ours("spokeclusters", name=spoke))["status"]["conditions"]
     return ready
 
 
-def spoke_events(house: House, spoke: str, reason: str) -> str:
+def spoke_events(stack: HubStack, spoke: str, reason: str) -> str:
     """What kubectl describe shows of one reason."""
-    shown = house.api.kubectl("describe", "spokecluster", spoke).stdout.partition("Events:")[2]
+    shown = stack.api.kubectl("describe", "spokecluster", spoke).stdout.partition("Events:")[2]
     return "".join(line for line in shown.splitlines() if reason in line)
 
 

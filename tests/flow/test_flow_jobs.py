@@ -10,26 +10,26 @@ from fixtures.hub_process import condition
 from fixtures.kubeapi_server import eventually
 
 
-def test_a_job_goes_to_the_cleanest_spoke_and_is_committed_reported_accounted_and_told(shared_house):
-    shared_house.submit("plain")
-    job = shared_house.wait("plain", Phase.SUCCEEDED)
+def test_a_job_goes_to_the_cleanest_spoke_and_is_committed_reported_accounted_and_told(shared_stack):
+    shared_stack.submit("plain")
+    job = shared_stack.wait("plain", Phase.SUCCEEDED)
     assert job.status.cluster == "no-osl-1"
-    shared_house.assert_run_once("plain")
-    (line,) = shared_house.accounts("plain")
+    shared_stack.assert_run_once("plain")
+    (line,) = shared_stack.accounts("plain")
     assert (line.cluster, line.phase, line.baseline_region) == ("no-osl-1", "Succeeded", "us-east-2")
     assert line.baseline_grams > line.grams > 0
     assert job.status.actual.grams_co2e == pytest.approx(line.grams, rel=1e-3)
-    commit = shared_house.git.git("log", "-1", "--format=%H", "--grep=CTJ-Change: place", "main")
-    assert job.status.placement.commit in shared_house.git.git("log", "--format=%H", "main").split()
+    commit = shared_stack.git.git("log", "-1", "--format=%H", "--grep=CTJ-Change: place", "main")
+    assert job.status.placement.commit in shared_stack.git.git("log", "--format=%H", "main").split()
     assert commit
-    assert shared_house.told("plain", "Succeeded")
-    reasons = [event["reason"] for event in shared_house.events("plain")]
+    assert shared_stack.told("plain", "Succeeded")
+    reasons = [event["reason"] for event in shared_stack.events("plain")]
     assert len(reasons) == len(set(reasons))
 
 
-def test_every_condition_speaks_of_the_generation_and_of_success(shared_house):
-    shared_house.submit("ladder")
-    job = shared_house.wait("ladder", Phase.SUCCEEDED)
+def test_every_condition_speaks_of_the_generation_and_of_success(shared_stack):
+    shared_stack.submit("ladder")
+    job = shared_stack.wait("ladder", Phase.SUCCEEDED)
     assert {c.type: c.status.value for c in job.status.conditions} == {
         "Accepted": "True",
         "PolicyAllowed": "True",
@@ -44,44 +44,44 @@ def test_every_condition_speaks_of_the_generation_and_of_success(shared_house):
     assert {c.observed_generation for c in job.status.conditions} == {job.metadata.generation}
 
 
-def test_a_finished_job_lets_go_of_its_finalizer_and_can_be_deleted_at_once(shared_house):
-    shared_house.submit("letgo")
-    shared_house.wait("letgo", Phase.SUCCEEDED)
-    eventually(lambda: FINALIZER not in (shared_house.body("letgo")["metadata"].get("finalizers") or ()))
-    shared_house.delete("letgo")
-    shared_house.wait_gone("letgo")
+def test_a_finished_job_lets_go_of_its_finalizer_and_can_be_deleted_at_once(shared_stack):
+    shared_stack.submit("letgo")
+    shared_stack.wait("letgo", Phase.SUCCEEDED)
+    eventually(lambda: FINALIZER not in (shared_stack.body("letgo")["metadata"].get("finalizers") or ()))
+    shared_stack.delete("letgo")
+    shared_stack.wait_gone("letgo")
 
 
-def test_a_waiting_job_starts_at_its_slot_and_not_before(shared_house):
-    earliest = shared_house.clock.now().replace(microsecond=0) + timedelta(hours=4)
+def test_a_waiting_job_starts_at_its_slot_and_not_before(shared_stack):
+    earliest = shared_stack.clock.now().replace(microsecond=0) + timedelta(hours=4)
     schedule = {"maxDelay": "0s", "earliestStart": f"{earliest:%Y-%m-%dT%H:%M:%SZ}"}
-    shared_house.submit("later", schedule=schedule)
-    job = shared_house.wait("later", Phase.SUCCEEDED)
+    shared_stack.submit("later", schedule=schedule)
+    job = shared_stack.wait("later", Phase.SUCCEEDED)
     assert job.status.start >= earliest
-    assert shared_house.committed_at("later", "place") >= earliest
-    shared_house.assert_run_once("later")
+    assert shared_stack.committed_at("later", "place") >= earliest
+    shared_stack.assert_run_once("later")
 
 
-def test_a_failed_job_says_why_and_is_not_tried_again(shared_house):
-    shared_house.submit("broke", "fail")
-    job = shared_house.wait("broke", Phase.FAILED)
+def test_a_failed_job_says_why_and_is_not_tried_again(shared_stack):
+    shared_stack.submit("broke", "fail")
+    job = shared_stack.wait("broke", Phase.FAILED)
     assert condition(job, "Finished").reason == "OutOfMemory"
     assert "lower the batch size" in job.status.summary
-    shared_house.assert_run_once("broke")
+    shared_stack.assert_run_once("broke")
 
 
-def test_a_refused_attempt_goes_elsewhere_as_attempt_2(shared_house):
-    shared_house.submit("unwelcome", "refuse-first")
-    job = shared_house.wait("unwelcome", Phase.SUCCEEDED)
+def test_a_refused_attempt_goes_elsewhere_as_attempt_2(shared_stack):
+    shared_stack.submit("unwelcome", "refuse-first")
+    job = shared_stack.wait("unwelcome", Phase.SUCCEEDED)
     assert (job.status.cluster, job.status.attempt) == ("ca-qc-1", 2)
-    eventually(lambda: shared_house.changes("unwelcome") == ["place 1", "remove 1", "place 2", "remove 2"])
-    assert shared_house.spokes.violations == []
+    eventually(lambda: shared_stack.changes("unwelcome") == ["place 1", "remove 1", "place 2", "remove 2"])
+    assert shared_stack.spokes.violations == []
 
 
-def test_a_stopped_attempt_resumes_as_attempt_2_from_its_checkpoint(shared_house):
-    shared_house.submit("reclaimed", "stop-first")
-    job = shared_house.wait("reclaimed", Phase.SUCCEEDED)
+def test_a_stopped_attempt_resumes_as_attempt_2_from_its_checkpoint(shared_stack):
+    shared_stack.submit("reclaimed", "stop-first")
+    job = shared_stack.wait("reclaimed", Phase.SUCCEEDED)
     assert job.status.attempt == 2
-    eventually(lambda: shared_house.changes("reclaimed") == ["place 1", "remove 1", "place 2", "remove 2"])
-    assert [line.attempt for line in shared_house.accounts("reclaimed")] == [1, 2]
-    assert shared_house.spokes.violations == []
+    eventually(lambda: shared_stack.changes("reclaimed") == ["place 1", "remove 1", "place 2", "remove 2"])
+    assert [line.attempt for line in shared_stack.accounts("reclaimed")] == [1, 2]
+    assert shared_stack.spokes.violations == []

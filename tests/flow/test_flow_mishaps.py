@@ -18,7 +18,7 @@ from carbonfleet.api.job_status import Phase
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.kube import ours
-from fixtures.hub_process import ROOT, House, clock_of, condition, open_house
+from fixtures.hub_process import ROOT, HubStack, clock_of, condition, open_hub_stack
 from fixtures.kubeapi_server import eventually
 from fixtures.real_training import IN_OSLO, OSLO, agent_of, all_heard, report_of, tiny, trains
 
@@ -74,9 +74,9 @@ def disk(tmp_path_factory) -> Iterator[Disk]:
 
 
 @pytest.fixture(scope="module")
-def house(slow_api, ray_head, disk, tmp_path_factory) -> Iterator[House]:
+def stack(slow_api, ray_head, disk, tmp_path_factory) -> Iterator[HubStack]:
     """A hub, and in Oslo a real agent, which has everything on the small disk as its trainings have."""
-    made = open_house(tmp_path_factory.mktemp("mishaps"), slow_api, clock_of(slow_api))
+    made = open_hub_stack(tmp_path_factory.mktemp("mishaps"), slow_api, clock_of(slow_api))
     python = made.root / "python"
     python.write_text(
         f'#!/bin/sh\nexec {" ".join(disk.enter)} sh -c \'cd {ROOT} && exec {sys.executable} "$@"\' sh "$@"\n'
@@ -95,22 +95,22 @@ def house(slow_api, ray_head, disk, tmp_path_factory) -> Iterator[House]:
         made.git.stop()
 
 
-def submit(house: House, name: str, **training) -> None:
-    house.submit(name, duration="4h", residency=IN_OSLO, workload=tiny(**training))
+def submit(stack: HubStack, name: str, **training) -> None:
+    stack.submit(name, duration="4h", residency=IN_OSLO, workload=tiny(**training))
 
 
-def saved(house: House, name: str, step: int, attempt: int = 1) -> bool:
-    report = report_of(house, name, attempt)
+def saved(stack: HubStack, name: str, step: int, attempt: int = 1) -> bool:
+    report = report_of(stack, name, attempt)
     return report is not None and report.checkpoint is not None and report.checkpoint.step >= step
 
 
-def output_of(house: House, disk: Disk, name: str) -> Path:
-    return disk.seen / "store" / house.body(name)["metadata"]["uid"]
+def output_of(stack: HubStack, disk: Disk, name: str) -> Path:
+    return disk.seen / "store" / stack.body(name)["metadata"]["uid"]
 
 
-def process_of(house: House, name: str) -> int:
+def process_of(stack: HubStack, name: str) -> int:
     """The training's own process."""
-    uid = house.body(name)["metadata"]["uid"]
+    uid = stack.body(name)["metadata"]["uid"]
     (pid,) = [
         pid
         for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
@@ -128,30 +128,30 @@ def _trains_for(pid: int, uid: str) -> bool:
     return b"workloads.lora.train" in command and f"{uid}\0".encode() in environment
 
 
-def describe(house: House, kind: str, name: str, *options: str) -> str:
+def describe(stack: HubStack, kind: str, name: str, *options: str) -> str:
     """What `kubectl describe` shows, printed too: people read it."""
-    shown = house.api.kubectl("describe", kind, name, *options)
+    shown = stack.api.kubectl("describe", kind, name, *options)
     assert shown.returncode == 0, shown.stderr
     text = " ".join(shown.stdout.split())
     print(f"\n--- kubectl describe {kind} {name}\n{shown.stdout[shown.stdout.find('Status:') :]}")
     return text
 
 
-def failed(house: House, name: str, reason: str) -> str:
+def failed(stack: HubStack, name: str, reason: str) -> str:
     """What a person reads of a job that failed."""
-    job = house.wait(name, Phase.FAILED, seconds=120)
+    job = stack.wait(name, Phase.FAILED, seconds=120)
     assert condition(job, "Finished").reason == reason
     assert job.status.summary.startswith(f"{reason} on {OSLO}: ")
-    return describe(house, "ctj", name, "-n", house.namespace)
+    return describe(stack, "ctj", name, "-n", stack.namespace)
 
 
-def problems(house: House) -> list[str]:
+def problems(stack: HubStack) -> list[str]:
     """What the spoke itself complains of."""
-    return house.kube.get(ours("spokeclusters", name=OSLO))["status"].get("problems", [])
+    return stack.kube.get(ours("spokeclusters", name=OSLO))["status"].get("problems", [])
 
 
-def try_again(house: House, name: str) -> None:
-    house.annotate(name, ANNOTATION.REPLACE, secrets.token_hex(4))
+def try_again(stack: HubStack, name: str) -> None:
+    stack.annotate(name, ANNOTATION.REPLACE, secrets.token_hex(4))
 
 
 def damage(file: Path) -> None:
@@ -161,69 +161,69 @@ def damage(file: Path) -> None:
     file.write_bytes(data)
 
 
-def checkpoints_of(house: House, disk: Disk, name: str) -> list[Path]:
-    return sorted(file for file in (output_of(house, disk, name) / "checkpoints").iterdir() if file.name[0] != ".")
+def checkpoints_of(stack: HubStack, disk: Disk, name: str) -> list[Path]:
+    return sorted(file for file in (output_of(stack, disk, name) / "checkpoints").iterdir() if file.name[0] != ".")
 
 
-def test_a_training_out_of_memory_says_so_and_trains_anew_with_what_was_mended(house):
-    submit(house, "hungry", **LONG)
-    eventually(lambda: saved(house, "hungry", 20), 120)
-    resource.prlimit(process_of(house, "hungry"), resource.RLIMIT_AS, (100_000_000, 100_000_000))
-    text = failed(house, "hungry", "OutOfMemory")
-    kept = report_of(house, "hungry").checkpoint
+def test_a_training_out_of_memory_says_so_and_trains_anew_with_what_was_mended(stack):
+    submit(stack, "hungry", **LONG)
+    eventually(lambda: saved(stack, "hungry", 20), 120)
+    resource.prlimit(process_of(stack, "hungry"), resource.RLIMIT_AS, (100_000_000, 100_000_000))
+    text = failed(stack, "hungry", "OutOfMemory")
+    kept = report_of(stack, "hungry").checkpoint
     assert "memory ran out" in text
     assert "Lower the batch size or the sequence length, or give it more memory" in text
     assert f"To try it again from step {kept.step}, its last good checkpoint: kubectl annotate ctj" in text
-    house.patch_spec("hungry", {"workload": tiny(**{**QUICK, "batchSize": 1})})
-    job = house.wait("hungry", Phase.SUCCEEDED, seconds=120)
+    stack.patch_spec("hungry", {"workload": tiny(**{**QUICK, "batchSize": 1})})
+    job = stack.wait("hungry", Phase.SUCCEEDED, seconds=120)
     assert (job.status.attempt, job.status.progress.step) == (2, 60)
 
 
-def test_a_training_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(house, disk):
-    submit(house, "big", **LONG)
-    eventually(lambda: saved(house, "big", 20), 120)
+def test_a_training_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(stack, disk):
+    submit(stack, "big", **LONG)
+    eventually(lambda: saved(stack, "big", 20), 120)
     disk.fill()
-    text = failed(house, "big", "DiskFull")
-    kept = report_of(house, "big").checkpoint
-    assert f"to {disk.path}/store/{house.body('big')['metadata']['uid']}, where 0 bytes are free: No space left" in text
+    text = failed(stack, "big", "DiskFull")
+    kept = report_of(stack, "big").checkpoint
+    assert f"to {disk.path}/store/{stack.body('big')['metadata']['uid']}, where 0 bytes are free: No space left" in text
     assert "Free some, or give it a larger disk; the last checkpoint is safe" in text
     assert kept.step >= 20
-    assert [file for file in checkpoints_of(house, disk, "big") if file.name.startswith(f"{kept.step:08d}-")]
-    eventually(lambda: any("No space left on device" in problem for problem in problems(house)), 60)
-    describe(house, "spoke", OSLO)
+    assert [file for file in checkpoints_of(stack, disk, "big") if file.name.startswith(f"{kept.step:08d}-")]
+    eventually(lambda: any("No space left on device" in problem for problem in problems(stack)), 60)
+    describe(stack, "spoke", OSLO)
     disk.free()
-    try_again(house, "big")
-    eventually(lambda: trains(house, "big", 2), 120)
-    assert report_of(house, "big", 2).progress.step > kept.step
-    assert house.wait("big", Phase.SUCCEEDED, seconds=240).status.progress.step == LONG["steps"]
-    eventually(lambda: not problems(house), 60)
+    try_again(stack, "big")
+    eventually(lambda: trains(stack, "big", 2), 120)
+    assert report_of(stack, "big", 2).progress.step > kept.step
+    assert stack.wait("big", Phase.SUCCEEDED, seconds=240).status.progress.step == LONG["steps"]
+    eventually(lambda: not problems(stack), 60)
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_with_none_left_a_person_is_asked(house, disk):
-    submit(house, "flipped", **LONG)
-    eventually(lambda: saved(house, "flipped", 20), 120)
-    os.kill(process_of(house, "flipped"), signal.SIGKILL)
-    text = failed(house, "flipped", "Killed")
+def test_a_damaged_checkpoint_is_passed_over_and_with_none_left_a_person_is_asked(stack, disk):
+    submit(stack, "flipped", **LONG)
+    eventually(lambda: saved(stack, "flipped", 20), 120)
+    os.kill(process_of(stack, "flipped"), signal.SIGKILL)
+    text = failed(stack, "flipped", "Killed")
     assert "most often because the machine ran out of memory" in text
-    _older, newest = checkpoints_of(house, disk, "flipped")
+    _older, newest = checkpoints_of(stack, disk, "flipped")
     damage(newest)
-    try_again(house, "flipped")
-    eventually(lambda: trains(house, "flipped", 2), 120)
+    try_again(stack, "flipped")
+    eventually(lambda: trains(stack, "flipped", 2), 120)
     skipped = f"skipped the checkpoint of step {int(newest.name[:8])}: its digest differs from the one recorded"
-    assert report_of(house, "flipped", 2).message == skipped
-    assert skipped[1:] in describe(house, "ctj", "flipped", "-n", house.namespace)
-    os.kill(process_of(house, "flipped"), signal.SIGKILL)
-    eventually(lambda: report_of(house, "flipped", 2).phase is AttemptPhase.FAILED, 60)
-    house.wait("flipped", Phase.FAILED, seconds=60)
-    for file in checkpoints_of(house, disk, "flipped"):
+    assert report_of(stack, "flipped", 2).message == skipped
+    assert skipped[1:] in describe(stack, "ctj", "flipped", "-n", stack.namespace)
+    os.kill(process_of(stack, "flipped"), signal.SIGKILL)
+    eventually(lambda: report_of(stack, "flipped", 2).phase is AttemptPhase.FAILED, 60)
+    stack.wait("flipped", Phase.FAILED, seconds=60)
+    for file in checkpoints_of(stack, disk, "flipped"):
         damage(file)
-    try_again(house, "flipped")
-    eventually(lambda: report_of(house, "flipped", 3) is not None, 60)
-    text = failed(house, "flipped", "CorruptCheckpoint")
-    output = output_of(house, disk, "flipped")
+    try_again(stack, "flipped")
+    eventually(lambda: report_of(stack, "flipped", 3) is not None, 60)
+    text = failed(stack, "flipped", "CorruptCheckpoint")
+    output = output_of(stack, disk, "flipped")
     assert (
         f"None is left: to start over, remove {disk.path}/store/{output.name}. To try it again from the start: " in text
     )
     shutil.rmtree(output)
-    try_again(house, "flipped")
-    assert house.wait("flipped", Phase.SUCCEEDED, seconds=240).status.progress.step == LONG["steps"]
+    try_again(stack, "flipped")
+    assert stack.wait("flipped", Phase.SUCCEEDED, seconds=240).status.progress.step == LONG["steps"]

@@ -15,7 +15,7 @@ from test_flow_crashes import held_push
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job_status import Phase
 from fixtures.grid import Grid, write_settings
-from fixtures.hub_process import GRAMS, House, begin, clock_of, condition, open_house
+from fixtures.hub_process import GRAMS, HubStack, begin, clock_of, condition, open_hub_stack
 from fixtures.kubeapi_server import eventually
 
 HOUR = timedelta(hours=1)
@@ -34,11 +34,11 @@ def grid() -> Grid:
 
 
 @pytest.fixture(scope="module")
-def house(flow_api, grid, tmp_path_factory) -> Iterator[House]:
-    """A house whose grid a test can change while it runs."""
+def stack(flow_api, grid, tmp_path_factory) -> Iterator[HubStack]:
+    """A stack whose grid a test can change while it runs."""
     clock = clock_of(flow_api)
     with FakeElectricityMaps(list(GRAMS), clock.now, grid.value) as maps:
-        made = open_house(tmp_path_factory.mktemp("moves"), flow_api, clock)
+        made = open_hub_stack(tmp_path_factory.mktemp("moves"), flow_api, clock)
         made.signals = write_settings(made.root, maps.url, TOKEN)
         try:
             begin(made)
@@ -48,63 +48,63 @@ def house(flow_api, grid, tmp_path_factory) -> Iterator[House]:
             made.git.stop()
 
 
-def train(house: House, name: str, duration: str = "4h", **given) -> datetime:
+def train(stack: HubStack, name: str, duration: str = "4h", **given) -> datetime:
     """A job under way; the hour in which it began."""
-    house.submit(name, "train", duration=duration, schedule=INTERRUPTIBLE, **given)
-    house.wait(name, Phase.RUNNING)
-    return hour_of(house.clock.now())
+    stack.submit(name, "train", duration=duration, schedule=INTERRUPTIBLE, **given)
+    stack.wait(name, Phase.RUNNING)
+    return hour_of(stack.clock.now())
 
 
-def reasons(house: House, name: str) -> list[str]:
-    told = sorted(house.events(name), key=lambda event: event["firstTimestamp"])
+def reasons(stack: HubStack, name: str) -> list[str]:
+    told = sorted(stack.events(name), key=lambda event: event["firstTimestamp"])
     return [event["reason"] for event in told]
 
 
-def moved_once(house: House, name: str) -> CarbonTrainingJob:
+def moved_once(stack: HubStack, name: str) -> CarbonTrainingJob:
     """The job at its end, after one move from Oslo to Quebec."""
-    job = house.wait(name, Phase.SUCCEEDED)
-    eventually(lambda: house.changes(name) == ["place 1", "remove 1", "place 2", "remove 2"])
-    assert [start for start in house.spokes.starts if start[0] == name] == [(name, 1, "no-osl-1"), (name, 2, "ca-qc-1")]
+    job = stack.wait(name, Phase.SUCCEEDED)
+    eventually(lambda: stack.changes(name) == ["place 1", "remove 1", "place 2", "remove 2"])
+    assert [start for start in stack.spokes.starts if start[0] == name] == [(name, 1, "no-osl-1"), (name, 2, "ca-qc-1")]
     assert (job.status.attempt, job.status.pauses) == (2, 1)
-    assert house.spokes.violations == []
-    first, second = house.accounts(name)
+    assert stack.spokes.violations == []
+    first, second = stack.accounts(name)
     assert job.status.actual.energy_kwh == pytest.approx(first.energy_kwh + second.energy_kwh, abs=1e-3)
     assert job.status.actual.attempts == 2
     return job
 
 
 @pytest.mark.soak
-def test_a_hub_killed_between_the_steps_of_a_move_ends_in_one_live_attempt(house, grid):
-    began = train(house, "killed", "8h", workload=SHARED)
-    with held_push(house, "post-receive") as reached:
+def test_a_hub_killed_between_the_steps_of_a_move_ends_in_one_live_attempt(stack, grid):
+    began = train(stack, "killed", "8h", workload=SHARED)
+    with held_push(stack, "post-receive") as reached:
         grid.becomes("CA-QC", began, GRAMS["NO-NO1"] / 2)
         eventually(reached.exists)
-        house.hubs[0].kill()
-        assert house.phase("killed") is Phase.MOVING
-    with held_push(house, "pre-receive") as reached:
-        house.hubs[0].start()
+        stack.hubs[0].kill()
+        assert stack.phase("killed") is Phase.MOVING
+    with held_push(stack, "pre-receive") as reached:
+        stack.hubs[0].start()
         eventually(reached.exists)
-        assert house.placements("killed") == []
-        house.hubs[0].kill()
+        assert stack.placements("killed") == []
+        stack.hubs[0].kill()
         (reached.parent / "abort").touch()
-    house.hubs[0].start()
-    moved_once(house, "killed")
-    assert "Moving" in reasons(house, "killed")
+    stack.hubs[0].start()
+    moved_once(stack, "killed")
+    assert "Moving" in reasons(stack, "killed")
     grid.clear()
 
 
 @pytest.mark.soak
-def test_a_forecast_miss_pauses_a_running_job_until_the_grid_clears(house, grid):
-    began = train(house, "missed", residency=IN_OSLO)
+def test_a_forecast_miss_pauses_a_running_job_until_the_grid_clears(stack, grid):
+    began = train(stack, "missed", residency=IN_OSLO)
     grid.becomes("NO-NO1", began, 1.3 * GRAMS["NO-NO1"])
     grid.becomes("NO-NO1", began + 5 * HOUR, GRAMS["NO-NO1"])
-    job = house.wait("missed", Phase.PAUSED)
+    job = stack.wait("missed", Phase.PAUSED)
     assert condition(job, "Running").reason == "Paused"
     assert "30 % above what was expected" in job.status.summary
     assert "This saves" in condition(job, "Running").message
-    job = house.wait("missed", Phase.SUCCEEDED)
-    eventually(lambda: house.changes("missed") == ["place 1", "suspend 1", "resume 1", "remove 1"])
-    assert house.spokes.resumed == [("missed", 1, "no-osl-1")]
+    job = stack.wait("missed", Phase.SUCCEEDED)
+    eventually(lambda: stack.changes("missed") == ["place 1", "suspend 1", "resume 1", "remove 1"])
+    assert stack.spokes.resumed == [("missed", 1, "no-osl-1")]
     assert (job.status.attempt, job.status.pauses) == (1, 1)
-    assert reasons(house, "missed")[-3:] == ["Paused", "Resumed", "Succeeded"]
-    assert house.spokes.violations == []
+    assert reasons(stack, "missed")[-3:] == ["Paused", "Resumed", "Succeeded"]
+    assert stack.spokes.violations == []

@@ -10,7 +10,7 @@ from carbonfleet.clock import VARIABLE, Clock
 from carbonfleet.local.ports import free_port
 from fixtures.hub_process import START, install_crds
 from fixtures.kubeapi_server import KubeApi
-from fixtures.review_house import ReviewHouse
+from fixtures.reviewed_hub import ReviewedHub
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -27,8 +27,8 @@ def hub_api(tmp_path_factory) -> Iterator[KubeApi]:
 
 
 @pytest.fixture
-def hub(request, hub_api, tmp_path) -> Iterator[ReviewHouse]:
+def hub(request, hub_api, tmp_path) -> Iterator[ReviewedHub]:
     """A hub in this process with all that it deals with; its forge is GitHub where a test names no other."""
-    made = ReviewHouse.open(tmp_path / "house", hub_api, getattr(request, "param", "github"))
+    made = ReviewedHub.open(tmp_path / "stack", hub_api, getattr(request, "param", "github"))
     yield made
     made.close()

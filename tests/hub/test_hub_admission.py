@@ -10,7 +10,7 @@ import yaml
 from carbonfleet.hub.admission import HANDLER
 from carbonfleet.kube import KubeError
 from carbonfleet.local.ports import free_port
-from fixtures.hub_process import House, clock_of, job_body, open_house
+from fixtures.hub_process import HubStack, clock_of, job_body, open_hub_stack
 from fixtures.kubeapi_server import eventually
 from kubeapi.certificates import ensure_certificate
 
@@ -19,27 +19,27 @@ CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigur
 
 @dataclass
 class Guarded:
-    """A house whose API asks the hub."""
+    """A stack whose API asks the hub."""
 
-    house: House
+    stack: HubStack
 
     def create(self, name: str, data_class: str, **residency: object) -> str:
         """What kubectl says when a person creates a job."""
-        body = job_body(name, self.house.namespace)
+        body = job_body(name, self.stack.namespace)
         body["spec"]["residency"] = {"dataClass": data_class, **residency}
-        done = self.house.api.kubectl("create", "-f", "-", stdin=yaml.safe_dump(body))
+        done = self.stack.api.kubectl("create", "-f", "-", stdin=yaml.safe_dump(body))
         return str(done.stdout + done.stderr)
 
 
 @pytest.fixture(scope="module")
 def guarded(hub_api, tmp_path_factory) -> Iterator[Guarded]:
     root = tmp_path_factory.mktemp("guarded")
-    house = open_house(root, hub_api, clock_of(hub_api))
+    stack = open_hub_stack(root, hub_api, clock_of(hub_api))
     (root / "tls").mkdir()
     certificate = ensure_certificate(root / "tls")
     port = free_port()
-    house.add_hub("hub", "--admission-address", f"127.0.0.1:{port}", "--admission-tls", str(root / "tls"))
-    house.start_hub()
+    stack.add_hub("hub", "--admission-address", f"127.0.0.1:{port}", "--admission-tls", str(root / "tls"))
+    stack.start_hub()
     webhook = {
         "name": "residency.carbonfleet.dev",
         "admissionReviewVersions": ["v1"],
@@ -57,18 +57,18 @@ def guarded(hub_api, tmp_path_factory) -> Iterator[Guarded]:
                 "resources": ["carbontrainingjobs"],
             }
         ],
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": house.namespace}},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": stack.namespace}},
     }
-    name = f"residency-{house.namespace}"
-    house.kube.create(CONFIGURATION, {"metadata": {"name": name}, "webhooks": [webhook]})
+    name = f"residency-{stack.namespace}"
+    stack.kube.create(CONFIGURATION, {"metadata": {"name": name}, "webhooks": [webhook]})
     try:
-        found = Guarded(house)
+        found = Guarded(stack)
         eventually(lambda: "created" in found.create("first", "public"))
         yield found
     finally:
-        house.kube.delete(f"{CONFIGURATION}/{name}")
-        house.close()
-        house.git.stop()
+        stack.kube.delete(f"{CONFIGURATION}/{name}")
+        stack.close()
+        stack.git.stop()
 
 
 def test_a_job_that_some_spoke_may_hold_is_created(guarded):
@@ -80,28 +80,28 @@ def test_a_job_that_no_spoke_may_hold_is_refused_with_the_reason_for_each(guarde
     assert "no spoke may hold data of class personal" in said
     assert "no-osl-1: The job allows US only" in said
     assert "us-oh-1: Policy eu-only allows EU, EEA" in said
-    assert guarded.house.body("nowhere") is None
+    assert guarded.stack.body("nowhere") is None
 
 
 def test_a_class_that_no_policy_knows_is_refused(guarded):
     assert "no policy" in guarded.create("unknown", "top-secret").lower()
-    assert guarded.house.body("unknown") is None
+    assert guarded.stack.body("unknown") is None
 
 
 def test_a_broken_policy_lets_nothing_new_in_and_the_jobs_that_are_there_go_on(guarded):
     assert "there created" in guarded.create("there", "public")
-    guarded.house.edit("Break it", "policies/default.yaml", "anywhere: true", "anywhere: perhaps")
+    guarded.stack.edit("Break it", "policies/default.yaml", "anywhere: true", "anywhere: perhaps")
     eventually(lambda: "denied" in guarded.create("after", "public"), every=0.2)
-    guarded.house.annotate("there", "example.org/note", "still mine")
-    guarded.house.edit("Mend it", "policies/default.yaml", "anywhere: perhaps", "anywhere: true")
-    guarded.house.annotate("there", "example.org/note", "mended")  # or else the hub looks after half a minute
+    guarded.stack.annotate("there", "example.org/note", "still mine")
+    guarded.stack.edit("Mend it", "policies/default.yaml", "anywhere: perhaps", "anywhere: true")
+    guarded.stack.annotate("there", "example.org/note", "mended")  # or else the hub looks after half a minute
     eventually(lambda: "created" in guarded.create("mended", "public"), every=0.2)
 
 
 def test_without_a_hub_nothing_is_let_in(guarded):
-    guarded.house.hubs[0].kill()
+    guarded.stack.hubs[0].kill()
     assert "failed calling webhook" in guarded.create("unguarded", "public")
     with pytest.raises(KubeError):
-        guarded.house.submit("unguarded")
-    guarded.house.hubs[0].start()
+        guarded.stack.submit("unguarded")
+    guarded.stack.hubs[0].start()
     eventually(lambda: "created" in guarded.create("guarded", "public"), every=0.2)

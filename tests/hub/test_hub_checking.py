@@ -57,11 +57,11 @@ def verdicts(findings):
 
 def test_each_zone_is_tried_once_and_a_new_one_when_it_comes(checking, told, maps, caplog):
     for _ in range(20):
-        checking.nudge(CLUSTERS)
+        checking.begin(CLUSTERS)
     eventually(lambda: told)
     assert [verdicts(each) for each in told] == [{"NO-NO1": "Ready", "US-MIDA-PJM": "Ready"}]
 
-    checking.nudge([*CLUSTERS, TYPO])
+    checking.begin([*CLUSTERS, TYPO])
     eventually(lambda: len(told) == 2)
     assert verdicts(told[1])["CA-QB"] == "UnknownZone"
     assert "knows no zone CA-QB; did you mean CA-QC" in caplog.text
@@ -72,7 +72,7 @@ def test_each_zone_is_tried_once_and_a_new_one_when_it_comes(checking, told, map
 
 def test_an_endpoint_outside_the_licence_is_named(checking, told, maps, caplog):
     maps.access["NO-NO1"] = ["carbon-intensity/latest"]
-    checking.nudge(CLUSTERS)
+    checking.begin(CLUSTERS)
     eventually(lambda: told)
     assert verdicts(told[0]) == {"NO-NO1": "NotLicensed", "US-MIDA-PJM": "Ready"}
     assert "does not include carbon-intensity/forecast for NO-NO1" in caplog.text
@@ -80,14 +80,14 @@ def test_an_endpoint_outside_the_licence_is_named(checking, told, maps, caplog):
 
 def test_a_key_that_is_missing_is_named_and_tried_again_later(checking, told, clock, tmp_path, caplog):
     (tmp_path / "token").unlink()
-    checking.nudge(CLUSTERS)
+    checking.begin(CLUSTERS)
     eventually(lambda: told)
     assert verdicts(told[0]) == {"": "BadKey"}
     assert f"put one into {tmp_path / 'token'}" in caplog.text
 
     (tmp_path / "token").write_text(TOKEN)
-    checking.nudge(CLUSTERS)
+    checking.begin(CLUSTERS)
     clock.set(clock.now() + AGAIN + timedelta(minutes=1))
-    eventually(lambda: checking.nudge(CLUSTERS) or len(told) == 2)
+    eventually(lambda: checking.begin(CLUSTERS) or len(told) == 2)
     assert verdicts(told[1])["NO-NO1"] == "Ready"
     assert TOKEN not in caplog.text

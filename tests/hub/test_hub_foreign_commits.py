@@ -15,30 +15,30 @@ from carbonfleet.spoke.wanted import FleetFolder
 from fixtures.fleet_values import quick_settings
 from fixtures.forge_server import Pull
 from fixtures.hub_process import condition
-from fixtures.review_house import ReviewHouse
+from fixtures.reviewed_hub import ReviewedHub
 
 CAFE = b"caf\xe9"
 
 
-def spoke_s_view(hub: ReviewHouse, cluster: str):
+def spoke_s_view(hub: ReviewedHub, cluster: str):
     """What a spoke's agent reads of the repository."""
-    settings = quick_settings(hub.house.git.url, hub.house.root / f"agent-{cluster}.git")
+    settings = quick_settings(hub.stack.git.url, hub.stack.root / f"agent-{cluster}.git")
     return FleetFolder(cluster, settings, hub.clock).fetch()
 
 
-def trailers(hub: ReviewHouse, name: str, change: str) -> str:
+def trailers(hub: ReviewedHub, name: str, change: str) -> str:
     """The block with which the hub says what a commit does to a job's first attempt."""
-    uid = hub.house.body(name)["metadata"]["uid"]
-    lines = [f"CTJ-Change: {change}", f"CTJ-Job: {hub.house.namespace}/{name}", f"CTJ-UID: {uid}"]
+    uid = hub.stack.body(name)["metadata"]["uid"]
+    lines = [f"CTJ-Change: {change}", f"CTJ-Job: {hub.stack.namespace}/{name}", f"CTJ-UID: {uid}"]
     lines += ["CTJ-Generation: 1", "CTJ-Attempt: 1", "CTJ-Spoke: no-osl-1"]
     return "\n".join([*lines, f"CTJ-Placement-Id: {placement_id(uid, 1, 1)}"])
 
 
-def squashed(hub: ReviewHouse, pull: Pull, message: str) -> None:
+def squashed(hub: ReviewedHub, pull: Pull, message: str) -> None:
     """A person merges by squashing, with a message of their own."""
 
     def squash(of: Pull) -> None:
-        git, date = hub.house.git, {"GIT_COMMITTER_DATE": hub.clock.now().isoformat()}
+        git, date = hub.stack.git, {"GIT_COMMITTER_DATE": hub.clock.now().isoformat()}
         tip = git.git("rev-parse", "main")
         tree = git.git("merge-tree", "--write-tree", tip, of.branch).splitlines()[0]
         git.git("update-ref", "refs/heads/main", git.git("commit-tree", tree, "-p", tip, "-m", message, **date), tip)
@@ -48,9 +48,9 @@ def squashed(hub: ReviewHouse, pull: Pull, message: str) -> None:
     hub.merge(pull)
 
 
-def revert(hub: ReviewHouse, *options: str) -> None:
+def revert(hub: ReviewedHub, *options: str) -> None:
     """A person reverts the branch's last commit."""
-    person = hub.house.git.checkout(f"reverter-{hub.house.git.commits()}")
+    person = hub.stack.git.checkout(f"reverter-{hub.stack.git.commits()}")
     person.run("revert", "--no-edit", *options, "HEAD")
     person.push_head()
 
@@ -61,8 +61,8 @@ def test_names_that_are_not_utf_8_harm_nobody(hub):
             (work / folder).mkdir(parents=True, exist_ok=True)
             Path(os.fsdecode(os.fsencode(work / folder) + b"/" + CAFE + b".md")).write_text("hello\n")
 
-    hub.house.change("Notes", act)
-    hub.house.submit("after")
+    hub.stack.change("Notes", act)
+    hub.stack.submit("after")
     hub.step(times=3, minutes=1)
     assert hub.phase("after") is Phase.SUCCEEDED
     assert spoke_s_view(hub, "us-oh-1").is_there
@@ -70,12 +70,12 @@ def test_names_that_are_not_utf_8_harm_nobody(hub):
 
 
 def test_a_submodule_among_the_clusters_is_named_and_harms_nobody(hub):
-    person = hub.house.git.checkout()
+    person = hub.stack.git.checkout()
     for path in ("clusters/shared", "clusters/no-osl-1/jobs/shared"):
         person.run("update-index", "--add", "--cacheinfo", f"160000,{person.run('rev-parse', 'HEAD')},{path}")
     person.run("commit", "--quiet", "-m", "Submodules")
     person.push_head()
-    hub.house.submit("after")
+    hub.stack.submit("after")
     hub.step(times=3, minutes=1)
     assert hub.phase("after") is Phase.SUCCEEDED
     tip = hub.cycle.tip
@@ -86,50 +86,50 @@ def test_a_submodule_among_the_clusters_is_named_and_harms_nobody(hub):
 
 
 def test_a_branch_that_is_renamed_is_named_and_nothing_is_lost(hub):
-    hub.house.submit("runs", play="hold")
+    hub.stack.submit("runs", behaviour="hold")
     hub.step(times=3)
-    hub.house.git.git("branch", "-m", "main", "trunk")
-    hub.house.submit("later")
+    hub.stack.git.git("branch", "-m", "main", "trunk")
+    hub.stack.submit("later")
     hub.clock.forward(minutes=1)
     hub.connections.mirror.resync(hub.connections.kube)
     assert hub.cycle.run().blocker.reason == "RepositoryInvalid"
-    assert "has no branch main" in condition(hub.house.job("later"), "Committed").message
+    assert "has no branch main" in condition(hub.stack.job("later"), "Committed").message
     assert hub.phase("runs") is Phase.RUNNING
-    hub.house.git.git("branch", "-m", "trunk", "main")
+    hub.stack.git.git("branch", "-m", "trunk", "main")
     hub.step(times=3, minutes=1)
     assert (hub.phase("runs"), hub.phase("later")) == (Phase.RUNNING, Phase.SUCCEEDED)
 
 
 def test_a_placement_that_a_formatter_changed_runs_on_and_can_be_deleted(hub):
-    hub.house.submit("runs", play="hold")
+    hub.stack.submit("runs", behaviour="hold")
     hub.step(times=3)
-    [file] = hub.house.placements("runs")
-    hub.house.change("Format", lambda work: (work / file).write_text((work / file).read_text().rstrip() + "\n\n"))
+    [file] = hub.stack.placements("runs")
+    hub.stack.change("Format", lambda work: (work / file).write_text((work / file).read_text().rstrip() + "\n\n"))
     hub.step(minutes=2)
     assert hub.phase("runs") is Phase.RUNNING
-    hub.house.delete("runs")
+    hub.stack.delete("runs")
     hub.step(times=4, minutes=2)
-    assert (hub.phase("runs"), hub.house.changes("runs")) == (None, ["place 1", "remove 1"])
-    assert hub.house.spokes.violations == []
+    assert (hub.phase("runs"), hub.stack.changes("runs")) == (None, ["place 1", "remove 1"])
+    assert hub.stack.spokes.violations == []
 
 
 def test_a_revert_that_is_reverted_makes_no_second_live_attempt(hub):
-    hub.house.submit("runs", play="hold")
+    hub.stack.submit("runs", behaviour="hold")
     hub.step(times=3)
     revert(hub)
     hub.step(times=2, minutes=2)
     assert (hub.phase("runs"), hub.reason("runs", "Committed")) == (Phase.REJECTED, "RevertedByHuman")
     revert(hub)
     hub.step(times=3, minutes=2)
-    hub.house.annotate("runs", "carbonfleet.dev/replace", "1")
+    hub.stack.annotate("runs", "carbonfleet.dev/replace", "1")
     hub.step(times=3, minutes=2)
     assert hub.phase("runs") is Phase.RUNNING
-    assert hub.house.changes("runs") == ["place 1", "remove 1", "place 2"]
-    assert [start[:2] for start in hub.house.spokes.starts] == [("runs", 1), ("runs", 2)]
-    assert hub.house.spokes.violations == []
+    assert hub.stack.changes("runs") == ["place 1", "remove 1", "place 2"]
+    assert [start[:2] for start in hub.stack.spokes.starts] == [("runs", 1), ("runs", 2)]
+    assert hub.stack.spokes.violations == []
 
 
-def rename_cluster(hub: ReviewHouse) -> None:
+def rename_cluster(hub: ReviewedHub) -> None:
     """A person gives no-osl-1 another name, its folder with all that is in it too."""
 
     def act(work: Path) -> None:
@@ -137,71 +137,71 @@ def rename_cluster(hub: ReviewHouse) -> None:
         file = work / "clusters/no-osl-2/cluster.yaml"
         file.write_text(file.read_text().replace("name: no-osl-1", "name: no-osl-2"))
 
-    hub.house.change("Rename the cluster", act)
+    hub.stack.change("Rename the cluster", act)
 
 
 def test_a_job_whose_cluster_is_renamed_is_alive_while_its_spoke_beats(hub):
-    hub.house.submit("runs", play="hold")
+    hub.stack.submit("runs", behaviour="hold")
     hub.step(times=3)
     rename_cluster(hub)
-    hub.house.annotate("runs", "carbonfleet.dev/replace", "1")
+    hub.stack.annotate("runs", "carbonfleet.dev/replace", "1")
     for _ in range(3):
-        HubLink(hub.house.kube, "no-osl-1").beat(SpokeStatus(heartbeat_time=hub.clock.now()))
+        HubLink(hub.stack.kube, "no-osl-1").beat(SpokeStatus(heartbeat_time=hub.clock.now()))
         hub.step(minutes=2)
-    assert "silent" not in condition(hub.house.job("runs"), "Ready").message
-    [report] = hub.house.kube.list(ours("trainingreports", "spoke-no-osl-1"))[0]
-    hub.house.kube.delete(ours("trainingreports", "spoke-no-osl-1", report["metadata"]["name"]))
-    HubLink(hub.house.kube, "no-osl-1").beat(SpokeStatus(heartbeat_time=hub.clock.now()))
+    assert "silent" not in condition(hub.stack.job("runs"), "Ready").message
+    [report] = hub.stack.kube.list(ours("trainingreports", "spoke-no-osl-1"))[0]
+    hub.stack.kube.delete(ours("trainingreports", "spoke-no-osl-1", report["metadata"]["name"]))
+    HubLink(hub.stack.kube, "no-osl-1").beat(SpokeStatus(heartbeat_time=hub.clock.now()))
     hub.step(times=2)
-    assert hub.house.changes("runs") == ["place 1"]
+    assert hub.stack.changes("runs") == ["place 1"]
 
 
 def test_a_spoke_in_maintenance_that_beats_is_not_called_silent(hub):
-    hub.house.submit("runs", play="hold")
+    hub.stack.submit("runs", behaviour="hold")
     hub.step(times=3)
-    hub.house.spokes.slow_to_stop.add("runs")
-    hub.house.edit("Maintain", "clusters/no-osl-1/cluster.yaml", "    zone:", "    maintenance: true\n    zone:")
-    hub.house.remove("Not now", *hub.house.placements("runs"))
-    hub.house.annotate("runs", "carbonfleet.dev/replace", "1")
+    hub.stack.spokes.slow_to_stop.add("runs")
+    hub.stack.edit("Maintain", "clusters/no-osl-1/cluster.yaml", "    zone:", "    maintenance: true\n    zone:")
+    hub.stack.remove("Not now", *hub.stack.placements("runs"))
+    hub.stack.annotate("runs", "carbonfleet.dev/replace", "1")
     hub.step(times=3, minutes=2)
-    said = condition(hub.house.job("runs"), "Ready").message
+    said = condition(hub.stack.job("runs"), "Ready").message
     assert said == "waits until no-osl-1 reports that attempt 1 has stopped"
 
 
 def test_a_squash_that_lost_the_hub_s_lines_and_is_reverted_says_so(hub):
-    pull = hub.propose("asked", play="hold")
+    pull = hub.propose("asked", behaviour="hold")
     squashed(hub, pull, f"{pull.title} (#1)\n\nCo-authored-by: Pat Person <pat@example.org>")
     revert(hub)
     hub.restart()
     hub.step(times=3, minutes=1)
-    assert (hub.house.placements("asked"), hub.reason("asked")) == ([], "RevertedByHuman")
+    assert (hub.stack.placements("asked"), hub.reason("asked")) == ([], "RevertedByHuman")
 
 
 def test_a_squash_that_moved_the_hub_s_lines_and_is_reverted_says_so_and_leaves_no_branch(hub):
-    pull = hub.propose("asked", play="hold")
-    kept = hub.house.git.git("log", "-1", "--format=%B", pull.branch)
+    pull = hub.propose("asked", behaviour="hold")
+    kept = hub.stack.git.git("log", "-1", "--format=%B", pull.branch)
     squashed(hub, pull, f"{kept}\n\nCo-authored-by: carbonfleet hub <hub@carbonfleet.dev>")
     revert(hub)
     hub.restart()
     hub.step(times=4, minutes=1)
-    assert (hub.house.placements("asked"), hub.reason("asked")) == ([], "RevertedByHuman")
+    assert (hub.stack.placements("asked"), hub.reason("asked")) == ([], "RevertedByHuman")
     hub.step(times=4, hours=3)
-    assert hub.house.git.git("for-each-ref", "--format=%(refname)", "refs/heads") == "refs/heads/main"
+    assert hub.stack.git.git("for-each-ref", "--format=%(refname)", "refs/heads") == "refs/heads/main"
 
 
 def test_a_merge_that_is_reverted_while_the_hub_is_down_stays_reverted(hub):
-    hub.merge(hub.propose("asked", play="hold"))
+    hub.merge(hub.propose("asked", behaviour="hold"))
     revert(hub, "-m", "1")
     hub.restart()
     hub.step(times=3, minutes=1)
-    assert (hub.house.placements("asked"), hub.reason("asked")) == ([], "RevertedByHuman")
-    assert "by Pat Person in" in condition(hub.house.job("asked"), "Approved").message
+    assert (hub.stack.placements("asked"), hub.reason("asked")) == ([], "RevertedByHuman")
+    assert "by Pat Person in" in condition(hub.stack.job("asked"), "Approved").message
 
 
 def test_a_commit_in_no_known_encoding_from_no_possible_time_harms_nobody(hub):
-    git = hub.house.git
+    git = hub.stack.git
     tip, tree = git.git("rev-parse", "main"), git.git("rev-parse", "main^{tree}")
-    raw = hub.house.root / "commit"
+    raw = hub.stack.root / "commit"
     who = b"Jos\xe9 \xff <jose@example.org>"
     lines = [f"tree {tree}".encode(), f"parent {tip}".encode(), b"author %s 1700000000 +0000" % who]
     lines += [b"committer %s 99999999999999 +0000" % who, b"encoding no-such", b"", b"CTJ-Change: caf\xe9 \xff", b""]
@@ -210,7 +210,7 @@ def test_a_commit_in_no_known_encoding_from_no_possible_time_harms_nobody(hub):
     git.git("update-ref", "refs/heads/main", commit)
     git.git("update-ref", "refs/heads/carbon/odd", commit)
     hub.restart()
-    hub.house.submit("after")
+    hub.stack.submit("after")
     hub.step(times=3, minutes=1)
     assert hub.phase("after") is Phase.SUCCEEDED
     assert spoke_s_view(hub, "us-oh-1").is_there
@@ -219,10 +219,10 @@ def test_a_commit_in_no_known_encoding_from_no_possible_time_harms_nobody(hub):
 
 def test_the_hub_s_lines_in_a_commit_that_adds_no_placement_are_only_text(hub):
     later = (hub.clock.now() + timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    hub.house.submit("waits", schedule={"earliestStart": later, "maxDelay": "24h"})
+    hub.stack.submit("waits", schedule={"earliestStart": later, "maxDelay": "24h"})
     hub.step(minutes=1)
     message = f"Fix a typo\n\n{trailers(hub, 'waits', 'place')}\n"
-    hub.house.change(message, lambda work: (work / "TYPO.md").write_text("x"))
+    hub.stack.change(message, lambda work: (work / "TYPO.md").write_text("x"))
     hub.restart()
     hub.step(times=2, minutes=1)
     assert hub.phase("waits") is Phase.WAITING
@@ -231,50 +231,50 @@ def test_the_hub_s_lines_in_a_commit_that_adds_no_placement_are_only_text(hub):
 
 
 def test_a_removal_in_the_hub_s_name_makes_no_second_live_attempt(hub):
-    hub.house.submit("runs", play="hold")
+    hub.stack.submit("runs", behaviour="hold")
     hub.step(times=3)
-    [file] = hub.house.placements("runs")
-    person = hub.house.git.checkout("impostor")
+    [file] = hub.stack.placements("runs")
+    person = hub.stack.git.checkout("impostor")
     (person.path / file).unlink()
     person.run("add", "--all")
     message = f"remove\n\n{trailers(hub, 'runs', 'remove')}\n"
     person.run("commit", "--quiet", "-m", message, GIT_AUTHOR_EMAIL="hub@carbonfleet.dev")
     person.push_head()
     hub.step(times=3, minutes=1)
-    assert hub.house.spokes.violations == []
+    assert hub.stack.spokes.violations == []
     assert (hub.phase("runs"), hub.reason("runs", "Committed")) == (Phase.REJECTED, "RevertedByHuman")
 
 
 def test_a_branch_set_back_behind_a_running_job_makes_no_second_live_attempt(hub):
-    before = hub.house.git.git("rev-parse", "main")
-    hub.house.submit("runs", play="hold")
+    before = hub.stack.git.git("rev-parse", "main")
+    hub.stack.submit("runs", behaviour="hold")
     hub.step(times=3)
-    hub.house.spokes.slow_to_stop.add("runs")
-    hub.house.git.git("update-ref", "refs/heads/main", before)
+    hub.stack.spokes.slow_to_stop.add("runs")
+    hub.stack.git.git("update-ref", "refs/heads/main", before)
     hub.restart()
     hub.step(times=3, minutes=2)
     assert (hub.phase("runs"), hub.reason("runs", "Committed")) == (Phase.REJECTED, "RevertedByHuman")
-    assert len(hub.house.spokes.live("runs")) == 1
-    assert hub.house.spokes.violations == []
+    assert len(hub.stack.spokes.live("runs")) == 1
+    assert hub.stack.spokes.violations == []
 
 
 def test_a_policy_that_comes_while_a_push_is_held_decides_over_what_is_held(hub):
-    work = hub.house.git.checkout("policy")
+    work = hub.stack.git.checkout("policy")
     work.edit("policies/default.yaml", "{anywhere: true}", "{clusters: [us-oh-1]}")
     work.run("commit", "--quiet", "--all", "-m", "Only Ohio")
     work.run("push", "--quiet", "origin", "HEAD:refs/keep/policy")
     new = work.run("rev-parse", "HEAD")
-    once = f"[ -e {hub.house.root}/done ] || {{ touch {hub.house.root}/done; unset GIT_QUARANTINE_PATH;"
-    hub.house.git.hook("pre-receive", f"{once} git update-ref refs/heads/main {new}; }}")
-    hub.house.submit("held")
+    once = f"[ -e {hub.stack.root}/done ] || {{ touch {hub.stack.root}/done; unset GIT_QUARANTINE_PATH;"
+    hub.stack.git.hook("pre-receive", f"{once} git update-ref refs/heads/main {new}; }}")
+    hub.stack.submit("held")
     hub.step(times=4, minutes=1)
-    assert (hub.house.root / "done").exists()
-    assert hub.house.spokes.starts == [("held", 1, "us-oh-1")]
+    assert (hub.stack.root / "done").exists()
+    assert hub.stack.spokes.starts == [("held", 1, "us-oh-1")]
     assert hub.phase("held") is Phase.SUCCEEDED
 
 
 def test_a_forged_yes_moves_no_job_where_its_policy_forbids_it(hub):
-    hub.house.submit(
+    hub.stack.submit(
         "stays",
         "train",
         data_class="personal",
@@ -282,8 +282,8 @@ def test_a_forged_yes_moves_no_job_where_its_policy_forbids_it(hub):
         schedule={"maxDelay": "0s", "interruptible": {}},
     )
     hub.step(times=3)
-    uid = hub.house.body("stays")["metadata"]["uid"]
-    text = hub.house.git.git("show", f"main:{hub.house.placements('stays')[0]}") + "\n"
+    uid = hub.stack.body("stays")["metadata"]["uid"]
+    text = hub.stack.git.git("show", f"main:{hub.stack.placements('stays')[0]}") + "\n"
     for old, new in (
         ('"no-osl-1"', '"us-oh-1"'),
         (placement_id(uid, 1, 1), placement_id(uid, 1, 2)),
@@ -291,7 +291,7 @@ def test_a_forged_yes_moves_no_job_where_its_policy_forbids_it(hub):
         ('carbonfleet.dev/attempt: "1"', 'carbonfleet.dev/attempt: "2"'),
     ):
         text = text.replace(old, new)
-    path = f"moves/{hub.house.namespace}/stays.yaml"
+    path = f"moves/{hub.stack.namespace}/stays.yaml"
     content = sealed(re.sub(rf'({ANNOTATION.CONTENT_DIGEST}): ".*"', rf'\1: "{NO_DIGEST}"', text))
     move = parse_move(path, content)
     assert (move.cluster, move.attempt, move.edited) == ("us-oh-1", 2, False)
@@ -300,9 +300,9 @@ def test_a_forged_yes_moves_no_job_where_its_policy_forbids_it(hub):
         (work / path).parent.mkdir(parents=True)
         (work / path).write_bytes(content)
 
-    hub.house.change("Approve move", act)
+    hub.stack.change("Approve move", act)
     for _ in range(8):
         hub.step(times=2, hours=1)
     assert hub.phase("stays") is Phase.SUCCEEDED
-    assert hub.house.spokes.starts == [("stays", 1, "no-osl-1")]
-    assert path not in hub.house.git.files()
+    assert hub.stack.spokes.starts == [("stays", 1, "no-osl-1")]
+    assert path not in hub.stack.git.files()

@@ -4,25 +4,25 @@ from datetime import timedelta
 
 from carbonfleet.api.spoke import SpokeStatus
 from carbonfleet.spoke import HubLink
-from fixtures.review_house import ReviewHouse
+from fixtures.reviewed_hub import ReviewedHub
 
 SPOKE = "no-osl-1"
 
 
-def beat(hub: ReviewHouse, ahead: timedelta) -> None:
+def beat(hub: ReviewedHub, ahead: timedelta) -> None:
     """A heartbeat by a clock that goes before the hub's by so much."""
-    HubLink(hub.house.kube, SPOKE).beat(SpokeStatus(heartbeat_time=hub.clock.now() + ahead))
+    HubLink(hub.stack.kube, SPOKE).beat(SpokeStatus(heartbeat_time=hub.clock.now() + ahead))
 
 
-def says(hub: ReviewHouse, kind: str) -> tuple[str, str, str]:
+def says(hub: ReviewedHub, kind: str) -> tuple[str, str, str]:
     """What a condition that the hub wrote of the spoke says: status, reason, message."""
-    body = hub.house.kube.get(f"/apis/carbonfleet.dev/v1alpha1/spokeclusters/{SPOKE}")
+    body = hub.stack.kube.get(f"/apis/carbonfleet.dev/v1alpha1/spokeclusters/{SPOKE}")
     [said] = [each for each in body["status"]["conditions"] if each["type"] == kind]
     return said["status"], said["reason"], said["message"]
 
 
 def test_a_heartbeat_from_the_future_keeps_no_dead_spoke_ready(hub):
-    hub.house.spokes.silent.add(SPOKE)
+    hub.stack.spokes.silent.add(SPOKE)
     hub.step(minutes=1)
     beat(hub, timedelta(hours=9))
     hub.step(minutes=1)
@@ -35,7 +35,7 @@ def test_a_heartbeat_from_the_future_keeps_no_dead_spoke_ready(hub):
 
 
 def test_a_spoke_whose_clock_is_behind_is_ready_and_told_so(hub):
-    hub.house.spokes.silent.add(SPOKE)
+    hub.stack.spokes.silent.add(SPOKE)
     for _ in range(3):
         hub.step(minutes=2)
         beat(hub, -timedelta(minutes=7))
@@ -46,7 +46,7 @@ def test_a_spoke_whose_clock_is_behind_is_ready_and_told_so(hub):
 
 
 def test_a_spoke_whose_clock_is_ahead_is_told_so(hub):
-    hub.house.spokes.silent.add(SPOKE)
+    hub.stack.spokes.silent.add(SPOKE)
     for _ in range(2):
         hub.step(minutes=2)
         beat(hub, timedelta(hours=9))

@@ -8,8 +8,8 @@ from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job_status import Phase
 from carbonfleet.fleet.review import Branches
 from fixtures.asked_moves import SHARED
-from fixtures.hand_house import HOUR, HandHouse, open_hand_house
 from fixtures.hub_process import GRAMS, START, condition
+from fixtures.in_process_hub import HOUR, InProcessHub, open_in_process_hub
 
 PATIENT = {"maxDelay": "24h", "interruptible": {"minimumRun": "1h", "overhead": "10m", "maxPauses": 4}}
 IN_OSLO = {"dataClass": "public", "allowedRegions": ["europe-north1"]}
@@ -17,15 +17,15 @@ OSLO, QUEBEC, OHIO = "NO-NO1", "CA-QC", "US-MIDA-PJM"
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory) -> Iterator[HandHouse]:
-    made = open_hand_house(tmp_path_factory.mktemp("hand"))
+def opened(tmp_path_factory) -> Iterator[InProcessHub]:
+    made = open_in_process_hub(tmp_path_factory.mktemp("hand"))
     yield made
     made.close()
 
 
 @pytest.fixture
-def house(opened: HandHouse) -> HandHouse:
-    """The same house for all tests, on the morning of the same day, on a flat grid, with a hub of its own."""
+def stack(opened: InProcessHub) -> InProcessHub:
+    """The same stack for all tests, on the morning of the same day, on a flat grid, with a hub of its own."""
     opened.grid.clear()
     opened.forgets = False
     opened.clock.set(START)
@@ -33,38 +33,38 @@ def house(opened: HandHouse) -> HandHouse:
     return opened
 
 
-def begin(house: HandHouse, name: str, duration: str = "4h", **given):
+def begin(stack: InProcessHub, name: str, duration: str = "4h", **given):
     """A job that runs since this full hour."""
-    now = house.clock.now()
-    house.clock.set(now.replace(minute=0, second=0, microsecond=0) + HOUR)
-    house.submit(name, duration=duration, **{"schedule": PATIENT} | given)
-    house.until(name, Phase.RUNNING, hours=1)
-    return house.clock.now()
+    now = stack.clock.now()
+    stack.clock.set(now.replace(minute=0, second=0, microsecond=0) + HOUR)
+    stack.submit(name, duration=duration, **{"schedule": PATIENT} | given)
+    stack.until(name, Phase.RUNNING, hours=1)
+    return stack.clock.now()
 
 
-def end(house: HandHouse, name: str) -> CarbonTrainingJob:
+def end(stack: InProcessHub, name: str) -> CarbonTrainingJob:
     """The job when it has succeeded, and Git has forgotten it."""
-    job = house.until(name, Phase.SUCCEEDED, hours=36)
-    house.settle()
-    assert house.spokes.violations == []
+    job = stack.until(name, Phase.SUCCEEDED, hours=36)
+    stack.settle()
+    assert stack.spokes.violations == []
     return job
 
 
-def test_a_forecast_miss_pauses_a_running_job_until_the_grid_clears(house):
+def test_a_forecast_miss_pauses_a_running_job_until_the_grid_clears(stack):
     name = "missed"
-    began = begin(house, name, residency=IN_OSLO)
-    house.grid.becomes(OSLO, began, 1.3 * GRAMS[OSLO])
-    house.grid.becomes(OSLO, began + 5 * HOUR, GRAMS[OSLO])
-    job = house.until(name, Phase.PAUSED)
-    assert house.clock.now() == began + HOUR
+    began = begin(stack, name, residency=IN_OSLO)
+    stack.grid.becomes(OSLO, began, 1.3 * GRAMS[OSLO])
+    stack.grid.becomes(OSLO, began + 5 * HOUR, GRAMS[OSLO])
+    job = stack.until(name, Phase.PAUSED)
+    assert stack.clock.now() == began + HOUR
     assert condition(job, "Running").reason == "Paused"
     assert "30 % above what was expected" in job.status.summary
     assert "This saves" in condition(job, "Running").message
-    job = house.until(name, Phase.RUNNING)
-    assert house.clock.now() == began + 5 * HOUR
-    job = end(house, name)
-    assert house.changes(name) == ["place 1", "suspend 1", "resume 1", "remove 1"]
-    assert house.spokes.resumed.count((name, 1, "no-osl-1")) == 1
+    job = stack.until(name, Phase.RUNNING)
+    assert stack.clock.now() == began + 5 * HOUR
+    job = end(stack, name)
+    assert stack.changes(name) == ["place 1", "suspend 1", "resume 1", "remove 1"]
+    assert stack.spokes.resumed.count((name, 1, "no-osl-1")) == 1
     assert (job.status.attempt, job.status.pauses) == (1, 1)
 
 
@@ -72,134 +72,134 @@ def test_a_forecast_miss_pauses_a_running_job_until_the_grid_clears(house):
     "forgets",
     [pytest.param(False, id="one-hub"), pytest.param(True, id="a-new-hub-for-each-cycle", marks=pytest.mark.soak)],
 )
-def test_half_the_carbon_elsewhere_moves_a_running_job_once(house, forgets):
-    house.forgets, name = forgets, f"moved-{int(forgets)}"
-    began = begin(house, name)
-    house.grid.becomes(QUEBEC, began, GRAMS[OSLO] / 2)
-    job = end(house, name)
-    assert house.changes(name) == ["place 1", "remove 1", "place 2", "remove 2"]
-    assert [start for start in house.spokes.starts if start[0] == name] == [(name, 1, "no-osl-1"), (name, 2, "ca-qc-1")]
+def test_half_the_carbon_elsewhere_moves_a_running_job_once(stack, forgets):
+    stack.forgets, name = forgets, f"moved-{int(forgets)}"
+    began = begin(stack, name)
+    stack.grid.becomes(QUEBEC, began, GRAMS[OSLO] / 2)
+    job = end(stack, name)
+    assert stack.changes(name) == ["place 1", "remove 1", "place 2", "remove 2"]
+    assert [start for start in stack.spokes.starts if start[0] == name] == [(name, 1, "no-osl-1"), (name, 2, "ca-qc-1")]
     assert (job.status.cluster, job.status.attempt, job.status.pauses) == ("ca-qc-1", 2, 1)
-    first, second = house.ledger(name)
+    first, second = stack.ledger(name)
     assert (first.attempt, second.attempt) == (1, 2)
     assert first.end == began + HOUR
     assert job.status.actual.energy_kwh == pytest.approx(first.energy_kwh + second.energy_kwh, abs=1e-4)
     assert job.status.actual.grams_co2e == pytest.approx(first.grams + second.grams, abs=0.1)
 
 
-def agree(house: HandHouse, name: str) -> str:
+def agree(stack: InProcessHub, name: str) -> str:
     """A person approves what is proposed for a job where no forge shows it; the branch."""
-    branches = Branches(house.connections.repository)
+    branches = Branches(stack.connections.repository)
     [branch] = [branch for branch in branches.read().branches.values() if f".{name}/" in branch.name]
-    branches.approve(branch.name, branch.head, ("Pat Person", "pat@example.org"), house.clock.now())
-    house.settle()
+    branches.approve(branch.name, branch.head, ("Pat Person", "pat@example.org"), stack.clock.now())
+    stack.settle()
     return branch.name
 
 
-def test_a_job_that_wants_review_moves_without_a_forge_once_a_person_agrees(house):
-    now, name = house.clock.now(), "agreed"
-    house.clock.set(now.replace(minute=0, second=0, microsecond=0) + HOUR)
-    house.submit(name, duration="6h", schedule=PATIENT, review="required", workload=SHARED)
-    house.until(name, Phase.PROPOSED, hours=1)
-    agree(house, name)
-    house.until(name, Phase.RUNNING, hours=1)
-    house.grid.becomes(QUEBEC, house.clock.now().replace(minute=0), GRAMS[OSLO] / 2)
+def test_a_job_that_wants_review_moves_without_a_forge_once_a_person_agrees(stack):
+    now, name = stack.clock.now(), "agreed"
+    stack.clock.set(now.replace(minute=0, second=0, microsecond=0) + HOUR)
+    stack.submit(name, duration="6h", schedule=PATIENT, review="required", workload=SHARED)
+    stack.until(name, Phase.PROPOSED, hours=1)
+    agree(stack, name)
+    stack.until(name, Phase.RUNNING, hours=1)
+    stack.grid.becomes(QUEBEC, stack.clock.now().replace(minute=0), GRAMS[OSLO] / 2)
     for _ in range(2):
-        house.forward()
-    running = condition(house.job(name), "Running")
-    assert (running.reason, house.changes(name)) == ("MoveProposed", ["place 1"])
-    branch = agree(house, name)
+        stack.forward()
+    running = condition(stack.job(name), "Running")
+    assert (running.reason, stack.changes(name)) == ("MoveProposed", ["place 1"])
+    branch = agree(stack, name)
     assert f"Moves to ca-qc-1 once {branch} is merged; runs on until then." in running.message
-    job = end(house, name)
-    assert house.changes(name) == ["place 1", "move 2", "remove 1", "place 2", "remove 2"]
-    assert [start for start in house.spokes.starts if start[0] == name] == [(name, 1, "no-osl-1"), (name, 2, "ca-qc-1")]
+    job = end(stack, name)
+    assert stack.changes(name) == ["place 1", "move 2", "remove 1", "place 2", "remove 2"]
+    assert [start for start in stack.spokes.starts if start[0] == name] == [(name, 1, "no-osl-1"), (name, 2, "ca-qc-1")]
     assert (job.status.attempt, job.status.pauses) == (2, 1)
 
 
-def test_a_move_that_gains_too_little_by_now_is_asked_about_no_longer(house):
-    now, name = house.clock.now(), "fading"
-    house.clock.set(now.replace(minute=0, second=0, microsecond=0) + HOUR)
-    house.submit(name, duration="6h", schedule=PATIENT, review="required")
-    agree(house, name)
-    house.until(name, Phase.RUNNING, hours=1)
-    house.grid.becomes(QUEBEC, house.clock.now().replace(minute=0), GRAMS[OSLO] / 2)
+def test_a_move_that_gains_too_little_by_now_is_asked_about_no_longer(stack):
+    now, name = stack.clock.now(), "fading"
+    stack.clock.set(now.replace(minute=0, second=0, microsecond=0) + HOUR)
+    stack.submit(name, duration="6h", schedule=PATIENT, review="required")
+    agree(stack, name)
+    stack.until(name, Phase.RUNNING, hours=1)
+    stack.grid.becomes(QUEBEC, stack.clock.now().replace(minute=0), GRAMS[OSLO] / 2)
     seen = []
     for _ in range(4):
-        house.forward()
+        stack.forward()
         seen.append(
-            (condition(house.job(name), "Running").reason, len(Branches(house.connections.repository).read().branches))
+            (condition(stack.job(name), "Running").reason, len(Branches(stack.connections.repository).read().branches))
         )
     assert seen == [("Training", 0), ("MoveProposed", 1), ("MoveProposed", 1), ("Training", 0)]
-    end(house, name)
-    assert house.changes(name) == ["place 1", "remove 1"]
+    end(stack, name)
+    assert stack.changes(name) == ["place 1", "remove 1"]
 
 
 @pytest.mark.soak
-def test_a_swing_of_five_percent_moves_neither_what_runs_nor_what_waits(house):
-    now = house.clock.now().replace(minute=0, second=0, microsecond=0)
+def test_a_swing_of_five_percent_moves_neither_what_runs_nor_what_waits(stack):
+    now = stack.clock.now().replace(minute=0, second=0, microsecond=0)
     for hour in range(96):
         swing = 1.05 if hour % 2 else 0.95
-        house.grid.becomes(OSLO, now + hour * HOUR, 50 * swing)
-        house.grid.becomes(QUEBEC, now + hour * HOUR, 50 / swing)
-    begin(house, "steady", "10h", schedule=PATIENT | {"maxDelay": "0s"})
-    where = house.job("steady").status.cluster
-    later = house.clock.now() + 20 * HOUR
-    house.submit("waiting", duration="4h", schedule=PATIENT | {"earliestStart": f"{later:%Y-%m-%dT%H:%M:%SZ}"})
+        stack.grid.becomes(OSLO, now + hour * HOUR, 50 * swing)
+        stack.grid.becomes(QUEBEC, now + hour * HOUR, 50 / swing)
+    begin(stack, "steady", "10h", schedule=PATIENT | {"maxDelay": "0s"})
+    where = stack.job("steady").status.cluster
+    later = stack.clock.now() + 20 * HOUR
+    stack.submit("waiting", duration="4h", schedule=PATIENT | {"earliestStart": f"{later:%Y-%m-%dT%H:%M:%SZ}"})
     promised = set()
 
     def note() -> None:
-        status = house.job("waiting").status
+        status = stack.job("waiting").status
         promised.add((status.cluster, status.start))
 
-    house.until("steady", Phase.SUCCEEDED, hours=12, each=note)
-    end(house, "steady")
-    assert house.changes("steady") == ["place 1", "remove 1"]
-    assert (house.job("steady").status.cluster, house.job("steady").status.pauses) == (where, 0)
+    stack.until("steady", Phase.SUCCEEDED, hours=12, each=note)
+    end(stack, "steady")
+    assert stack.changes("steady") == ["place 1", "remove 1"]
+    assert (stack.job("steady").status.cluster, stack.job("steady").status.pauses) == (where, 0)
     assert len(promised) == 1
 
 
-def test_a_plan_in_two_parts_pauses_between_them_and_its_gpus_are_free_meanwhile(house):
-    now = house.clock.now().replace(minute=0, second=0, microsecond=0)
+def test_a_plan_in_two_parts_pauses_between_them_and_its_gpus_are_free_meanwhile(stack):
+    now = stack.clock.now().replace(minute=0, second=0, microsecond=0)
     for hour, grams in enumerate([90, 40, 40, 90, 90, 40, 40, 90]):
-        house.grid.becomes(OSLO, now + hour * HOUR, grams)
+        stack.grid.becomes(OSLO, now + hour * HOUR, grams)
     everything = {"resources": {"duration": "3h", "gpus": 1024}, "residency": IN_OSLO}
-    house.submit("parted", schedule=PATIENT, **everything)
-    house.until("parted", Phase.RUNNING, hours=3)
-    house.until("parted", Phase.PAUSED, hours=4)
-    assert house.clock.now() == now + 3 * HOUR
+    stack.submit("parted", schedule=PATIENT, **everything)
+    stack.until("parted", Phase.RUNNING, hours=3)
+    stack.until("parted", Phase.PAUSED, hours=4)
+    assert stack.clock.now() == now + 3 * HOUR
     short = everything | {"resources": {"duration": "1h", "gpus": 1024}}
-    house.submit("guest", schedule={"maxDelay": "0s"}, **short)
-    assert house.job("guest").status.phase is Phase.RUNNING
-    job = end(house, "parted")
-    assert house.changes("parted") == ["place 1", "suspend 1", "resume 1", "remove 1"]
-    (line,) = house.ledger("parted")
+    stack.submit("guest", schedule={"maxDelay": "0s"}, **short)
+    assert stack.job("guest").status.phase is Phase.RUNNING
+    job = end(stack, "parted")
+    assert stack.changes("parted") == ["place 1", "suspend 1", "resume 1", "remove 1"]
+    (line,) = stack.ledger("parted")
     assert line.end - line.start > 5 * HOUR
     assert job.status.actual.energy_kwh == pytest.approx(1024 * 0.4 * 3.5, rel=0.2)
 
 
-def test_a_paused_job_goes_on_elsewhere_when_that_is_cleaner_later(house):
-    began = begin(house, "wanderer", "6h")
-    house.grid.becomes(OSLO, began + HOUR, 90)
-    house.grid.becomes(QUEBEC, began, 80)
-    house.grid.becomes(QUEBEC, began + 4 * HOUR, 20)
-    house.until("wanderer", Phase.PAUSED)
-    job = end(house, "wanderer")
-    assert house.changes("wanderer") == ["place 1", "suspend 1", "remove 1", "place 2", "remove 2"]
+def test_a_paused_job_goes_on_elsewhere_when_that_is_cleaner_later(stack):
+    began = begin(stack, "wanderer", "6h")
+    stack.grid.becomes(OSLO, began + HOUR, 90)
+    stack.grid.becomes(QUEBEC, began, 80)
+    stack.grid.becomes(QUEBEC, began + 4 * HOUR, 20)
+    stack.until("wanderer", Phase.PAUSED)
+    job = end(stack, "wanderer")
+    assert stack.changes("wanderer") == ["place 1", "suspend 1", "remove 1", "place 2", "remove 2"]
     assert (job.status.cluster, job.status.attempt) == ("ca-qc-1", 2)
-    assert house.spokes.attempts[job.metadata.uid, 2].first_step > 0
+    assert stack.spokes.attempts[job.metadata.uid, 2].first_step > 0
 
 
-def test_a_job_that_can_not_be_interrupted_is_left_alone(house):
-    began = begin(house, "firm", schedule={"maxDelay": "24h"})
-    house.grid.becomes(OSLO, began, 90)
-    house.grid.becomes(OSLO, began + 6 * HOUR, GRAMS[OSLO])
-    end(house, "firm")
-    assert house.changes("firm") == ["place 1", "remove 1"]
+def test_a_job_that_can_not_be_interrupted_is_left_alone(stack):
+    began = begin(stack, "firm", schedule={"maxDelay": "24h"})
+    stack.grid.becomes(OSLO, began, 90)
+    stack.grid.becomes(OSLO, began + 6 * HOUR, GRAMS[OSLO])
+    end(stack, "firm")
+    assert stack.changes("firm") == ["place 1", "remove 1"]
 
 
-def test_what_git_refuses_on_a_tip_is_not_tried_again_at_once_on_the_same(house):
-    house.submit("dotted.name")
-    job = house.job("dotted.name")
+def test_what_git_refuses_on_a_tip_is_not_tried_again_at_once_on_the_same(stack):
+    stack.submit("dotted.name")
+    job = stack.job("dotted.name")
     assert condition(job, "Committed").reason == "InvalidName"
-    due = house.cycle().recheck_at
-    assert due is None or due > house.clock.now()
+    due = stack.cycle().recheck_at
+    assert due is None or due > stack.clock.now()

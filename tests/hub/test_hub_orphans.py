@@ -5,44 +5,44 @@ import json
 from carbonfleet.api.job_status import Phase
 from carbonfleet.kube import ours
 from fixtures.hub_process import condition, job_body
-from fixtures.review_house import ReviewHouse
+from fixtures.reviewed_hub import ReviewedHub
 
 MANY = 7
 
 
-def strip(hub: ReviewHouse, name: str) -> None:
+def strip(hub: ReviewedHub, name: str) -> None:
     """Delete a job and force it out of the API, as people do with a namespace that hangs."""
-    hub.house.delete(name)
-    where = ours("carbontrainingjobs", hub.house.namespace, name)
-    hub.house.kube.patch(where, {"metadata": {"finalizers": None}})
+    hub.stack.delete(name)
+    where = ours("carbontrainingjobs", hub.stack.namespace, name)
+    hub.stack.kube.patch(where, {"metadata": {"finalizers": None}})
 
 
-def with_orphans(hub: ReviewHouse) -> None:
+def with_orphans(hub: ReviewedHub) -> None:
     """Many jobs run, beside one called `other`, and are forced out of the API."""
     for number in range(MANY):
-        hub.house.submit(f"gone-{number}", play="hold")
-    hub.house.submit("other", play="hold")
+        hub.stack.submit(f"gone-{number}", behaviour="hold")
+    hub.stack.submit("other", behaviour="hold")
     hub.step(times=3, minutes=1)
     for number in range(MANY):
         strip(hub, f"gone-{number}")
     hub.step(minutes=5)
 
 
-def left(hub: ReviewHouse) -> list[str]:
+def left(hub: ReviewedHub) -> list[str]:
     """The placements on the branch."""
-    return [file for file in hub.house.git.files() if "/jobs/" in file]
+    return [file for file in hub.stack.git.files() if "/jobs/" in file]
 
 
-def ownership(hub: ReviewHouse) -> dict[str, str]:
+def ownership(hub: ReviewedHub) -> dict[str, str]:
     """What the hub says of the placements on the spoke."""
-    body = hub.house.kube.get(ours("spokeclusters", name="no-osl-1"))
+    body = hub.stack.kube.get(ours("spokeclusters", name="no-osl-1"))
     return next(each for each in body["status"]["conditions"] if each["type"] == "PlacementsOwned")
 
 
 def test_one_deletion_is_not_held_for_jobs_that_were_forced_out(hub):
     with_orphans(hub)
     assert len(left(hub)) == MANY + 1
-    hub.house.delete("other")
+    hub.stack.delete("other")
     hub.step(times=3, minutes=5)
     assert (hub.phase("other"), len(left(hub))) == (None, MANY)
 
@@ -52,46 +52,46 @@ def test_many_jobs_that_were_forced_out_are_held_until_a_person_says_so_in_a_way
     assert ownership(hub)["reason"] == "DeletionGuardTripped"
     assert f"{MANY} placements are of jobs that are no more" in ownership(hub)["message"]
     assert "remove their files from Git" in ownership(hub)["message"]
-    hub.house.remove("They are gone", *[file for file in left(hub) if "/gone-" in file])
+    hub.stack.remove("They are gone", *[file for file in left(hub) if "/gone-" in file])
     hub.step(times=3, minutes=5)
     assert [file.rpartition("/")[2] for file in left(hub)] == ["other.yaml"]
-    assert [len(hub.house.spokes.live(f"gone-{number}")) for number in range(MANY)] == [0] * MANY
+    assert [len(hub.stack.spokes.live(f"gone-{number}")) for number in range(MANY)] == [0] * MANY
     assert (hub.phase("other"), ownership(hub)["reason"]) == (Phase.RUNNING, "Owned")
 
 
 def test_a_confirmed_deletion_and_new_work_go_on_beside_what_is_held(hub):
     with_orphans(hub)
-    hub.house.delete("other")
-    hub.house.annotate("other", "carbonfleet.dev/confirm-deletion", "yes")
-    hub.house.submit("again")
+    hub.stack.delete("other")
+    hub.stack.annotate("other", "carbonfleet.dev/confirm-deletion", "yes")
+    hub.stack.submit("again")
     hub.step(times=4, minutes=1)
     assert (hub.phase("other"), hub.phase("again")) == (None, Phase.SUCCEEDED)
 
 
 def test_a_job_of_the_same_name_waits_for_nothing_of_one_that_was_forced_out(hub):
-    hub.house.submit("mine", play="hold")
+    hub.stack.submit("mine", behaviour="hold")
     hub.step(times=3)
-    hub.house.spokes.slow_to_stop.add("mine")
+    hub.stack.spokes.slow_to_stop.add("mine")
     strip(hub, "mine")
-    hub.house.submit("mine", play="hold")
+    hub.stack.submit("mine", behaviour="hold")
     hub.step(times=3, minutes=1)
-    assert hub.house.changes("mine") == ["place 1", "remove 1", "place 1"]
-    assert hub.house.spokes.violations == []
+    assert hub.stack.changes("mine") == ["place 1", "remove 1", "place 1"]
+    assert hub.stack.spokes.violations == []
 
 
 def test_a_job_that_is_restored_without_its_status_is_a_new_one(hub):
-    hub.house.submit("done")
+    hub.stack.submit("done")
     hub.step(times=4, minutes=1)
-    body = hub.house.body("done")
-    hub.house.delete("done")
+    body = hub.stack.body("done")
+    hub.stack.delete("done")
     hub.step(times=2, minutes=1)
-    kept = {"name": "done", "namespace": hub.house.namespace, "annotations": body["metadata"].get("annotations") or {}}
-    where = ours("carbontrainingjobs", hub.house.namespace)
-    hub.house.kube.create(where, {**{k: body[k] for k in ("apiVersion", "kind", "spec")}, "metadata": kept})
+    kept = {"name": "done", "namespace": hub.stack.namespace, "annotations": body["metadata"].get("annotations") or {}}
+    where = ours("carbontrainingjobs", hub.stack.namespace)
+    hub.stack.kube.create(where, {**{k: body[k] for k in ("apiVersion", "kind", "spec")}, "metadata": kept})
     hub.step(times=4, minutes=1)
     assert hub.phase("done") is Phase.SUCCEEDED
-    assert hub.house.changes("done") == ["place 1", "remove 1"] * 2
-    assert hub.house.spokes.violations == []
+    assert hub.stack.changes("done") == ["place 1", "remove 1"] * 2
+    assert hub.stack.spokes.violations == []
 
 
 def test_names_that_can_not_become_a_placement_are_refused_at_apply(hub):
@@ -104,9 +104,9 @@ def test_names_that_can_not_become_a_placement_are_refused_at_apply(hub):
     assert [hub.phase(name) for name in taken] == [Phase.SUCCEEDED] * 3
 
 
-def apply(hub: ReviewHouse, name: str):
+def apply(hub: ReviewedHub, name: str):
     """What kubectl says to a job of this name."""
-    return hub.house.api.kubectl("apply", "-f", "-", stdin=json.dumps(job_body(name, hub.house.namespace)))
+    return hub.stack.api.kubectl("apply", "-f", "-", stdin=json.dumps(job_body(name, hub.stack.namespace)))
 
 
 def test_a_class_that_no_policy_knows_is_told_and_odd_ones_are_refused(hub):
@@ -116,7 +116,7 @@ def test_a_class_that_no_policy_knows_is_told_and_odd_ones_are_refused(hub):
         "unknown": {"dataClass": "nobody-knows"},
     }
     for name, residency in wanted.items():
-        hub.house.submit(name, residency=residency)
+        hub.stack.submit(name, residency=residency)
     hub.step(minutes=1)
     assert {name: hub.phase(name) for name in wanted} == dict.fromkeys(wanted, Phase.BLOCKED)
-    assert {condition(hub.house.job(name), "PolicyAllowed").status for name in wanted} == {"False"}
+    assert {condition(hub.stack.job(name), "PolicyAllowed").status for name in wanted} == {"False"}

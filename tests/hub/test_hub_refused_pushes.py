@@ -29,45 +29,45 @@ done
     ids=["content", "name"],
 )
 def test_a_placement_that_the_server_refuses_holds_up_no_other(hub, hook, name, workload):
-    hub.house.git.hook("pre-receive", hook)
-    hub.house.submit(name, workload=workload)
+    hub.stack.git.hook("pre-receive", hook)
+    hub.stack.submit(name, workload=workload)
     for number in range(5):
-        hub.house.submit(f"fine-{number}")
+        hub.stack.submit(f"fine-{number}")
     hub.step(times=4, minutes=2)
     assert [hub.phase(f"fine-{number}") for number in range(5)] == [Phase.SUCCEEDED] * 5
     assert (hub.phase(name), hub.reason(name, "Committed")) == (Phase.PENDING, "DirectPushForbidden")
-    assert "GitLab" in (said := condition(hub.house.job(name), "Committed").message) or "GH013" in said
-    hub.house.delete(name)
+    assert "GitLab" in (said := condition(hub.stack.job(name), "Committed").message) or "GH013" in said
+    hub.stack.delete(name)
     hub.step(times=2, minutes=2)
     assert hub.phase(name) is None
 
 
 def test_a_job_that_ends_leaves_git_though_another_is_refused(hub):
-    hub.house.submit("runs", play="hold")
+    hub.stack.submit("runs", behaviour="hold")
     hub.step(times=3)
-    hub.house.git.hook("pre-receive", CONTENT)
-    hub.house.submit("leaky", workload=LEAK)
+    hub.stack.git.hook("pre-receive", CONTENT)
+    hub.stack.submit("leaky", workload=LEAK)
     hub.step(minutes=2)
-    hub.house.delete("runs")
+    hub.stack.delete("runs")
     hub.step(times=4, minutes=2)
-    assert (hub.phase("runs"), hub.house.placements("runs")) == (None, [])
+    assert (hub.phase("runs"), hub.stack.placements("runs")) == (None, [])
     assert hub.reason("leaky", "Committed") == "DirectPushForbidden"
 
 
 def test_a_server_that_refuses_everything_is_asked_little(hub):
-    asked = hub.house.root / "asked"
-    hub.house.git.hook("pre-receive", f"echo >> {asked}; echo protected branch >&2; exit 1")
+    asked = hub.stack.root / "asked"
+    hub.stack.git.hook("pre-receive", f"echo >> {asked}; echo protected branch >&2; exit 1")
     for number in range(16):
-        hub.house.submit(f"held-{number}")
+        hub.stack.submit(f"held-{number}")
     hub.step(minutes=2)
     assert {hub.reason(f"held-{number}", "Committed") for number in range(16)} == {"DirectPushForbidden"}
     assert len(asked.read_text().splitlines()) <= 8
 
 
 def test_a_proposal_that_the_server_refuses_holds_up_no_other(hub):
-    hub.house.git.hook("pre-receive", CONTENT)
-    hub.house.submit("leaky", review="required", workload=LEAK)
-    hub.house.submit("zfine", review="required")
+    hub.stack.git.hook("pre-receive", CONTENT)
+    hub.stack.submit("leaky", review="required", workload=LEAK)
+    hub.stack.submit("zfine", review="required")
     hub.step(times=2, minutes=2)
     assert (hub.phase("zfine"), hub.reason("zfine")) == (Phase.PROPOSED, "AwaitingReview")
     assert hub.reason("leaky") == "DirectPushForbidden"

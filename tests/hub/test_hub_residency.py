@@ -27,7 +27,7 @@ from carbonfleet.spoke.wanted import read_wanted
 from fixtures import placement_world
 from fixtures.fleet_values import CLOCK, SEED, facts_of, job_spec, place, quick_settings
 from fixtures.git_server import GitServer
-from fixtures.hub_process import TIERS, House, clock_of, job_body, open_house
+from fixtures.hub_process import TIERS, HubStack, clock_of, job_body, open_hub_stack
 
 ROOT = Path(__file__).parents[2]
 POINTS = ("schema", "webhook", "planner", "commit", "check", "owners", "admission policy", "agent")
@@ -42,7 +42,7 @@ class Road:
 
     folder: Path
     git: GitServer
-    house: House
+    stack: HubStack
     data_class: str
     closed: tuple[str, ...]
 
@@ -58,7 +58,7 @@ class Road:
 
     def schema(self) -> bool:
         """Call the data of a job that exists public."""
-        body = job_body("relabelled", self.house.namespace, self.data_class)
+        body = job_body("relabelled", self.stack.namespace, self.data_class)
         assert self.kubectl("create", body).returncode == 0
         body["spec"]["residency"]["dataClass"] = "public"
         done = self.kubectl("apply", body)
@@ -144,7 +144,7 @@ class Road:
         return render(intent.decision, intent.spec, intent.record, facts_of(OHIO))
 
     def kubectl(self, verb: str, body: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
-        done: subprocess.CompletedProcess[str] = self.house.api.kubectl(verb, "-f", "-", stdin=yaml.safe_dump(body))
+        done: subprocess.CompletedProcess[str] = self.stack.api.kubectl(verb, "-f", "-", stdin=yaml.safe_dump(body))
         return done
 
 
@@ -161,10 +161,10 @@ def owners_of(path: str) -> list[str]:
 
 @pytest.fixture
 def road(hub_api, tmp_path):
-    house = open_house(tmp_path / "house", hub_api, clock_of(hub_api))
-    yield lambda data_class, *points: Road(tmp_path, house.git, house, data_class, points)
-    house.close()
-    house.git.stop()
+    stack = open_hub_stack(tmp_path / "stack", hub_api, clock_of(hub_api))
+    yield lambda data_class, *points: Road(tmp_path, stack.git, stack, data_class, points)
+    stack.close()
+    stack.git.stop()
 
 
 @pytest.mark.parametrize("point", POINTS)

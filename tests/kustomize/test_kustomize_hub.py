@@ -13,7 +13,7 @@ from carbonfleet.clock import VARIABLE, Clock
 from carbonfleet.hub import election
 from carbonfleet.kube import path
 from carbonfleet.ledger import Ledger
-from fixtures.hub_process import SPEED, START, House, begin, clock_of, open_house
+from fixtures.hub_process import SPEED, START, HubStack, begin, clock_of, open_hub_stack
 from fixtures.kubeapi_server import KubeApi, eventually
 from fixtures.rendered import KUSTOMIZE, Container, apply, create_secrets, hub_overlay
 
@@ -36,27 +36,27 @@ def secrets(tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.fixture
-def house(api: KubeApi, tmp_path: Path) -> Iterator[House]:
+def stack(api: KubeApi, tmp_path: Path) -> Iterator[HubStack]:
     """A Git server and played spokes; no hub."""
-    made = open_house(tmp_path / "house", api, clock_of(api))
+    made = open_hub_stack(tmp_path / "stack", api, clock_of(api))
     yield made
     made.close()
     made.git.stop()
 
 
 @pytest.fixture
-def hub(house: House, api: KubeApi, secrets: dict[str, Path], tmp_path: Path) -> Container:
+def hub(stack: HubStack, api: KubeApi, secrets: dict[str, Path], tmp_path: Path) -> Container:
     """The overlay, edited and applied as it says itself, and its container, which is not started."""
     objects = hub_overlay(
         tmp_path / "overlay",
-        CARBONFLEET_FLEET_URL=house.git.url,
+        CARBONFLEET_FLEET_URL=stack.git.url,
         CARBONFLEET_LEASE_SECONDS="30",  # a machine may be busy
     )
     create_secrets(api, (KUSTOMIZE / "overlays/hub/kustomization.yaml").read_text(), secrets)
     apply(api, objects)
-    beside = {VARIABLE: house.clock.encode(), "CARBONFLEET_SIGNALS": str(house.signals)}
+    beside = {VARIABLE: stack.clock.encode(), "CARBONFLEET_SIGNALS": str(stack.signals)}
     made = Container(api, objects, "carbonfleet-hub", tmp_path / "pod", beside)
-    house.hubs.append(made.child())
+    stack.hubs.append(made.child())
     return made
 
 
@@ -71,31 +71,31 @@ def healthz(hub: Container) -> tuple[int, str]:
         return 0, ""
 
 
-def test_a_hub_with_the_rendered_account_takes_the_lease_and_brings_a_job_to_its_end(house, hub):
-    begin(house)
-    house.submit("rendered")
-    house.wait("rendered", Phase.SUCCEEDED)
-    eventually(lambda: house.changes("rendered") == ["place 1", "remove 1"])
+def test_a_hub_with_the_rendered_account_takes_the_lease_and_brings_a_job_to_its_end(stack, hub):
+    begin(stack)
+    stack.submit("rendered")
+    stack.wait("rendered", Phase.SUCCEEDED)
+    eventually(lambda: stack.changes("rendered") == ["place 1", "remove 1"])
     ledger = Ledger.at(Path(hub.address("CARBONFLEET_STATE")) / "ledger.sqlite")
-    house.assert_run_once_in(ledger, "rendered")
+    stack.assert_run_once_in(ledger, "rendered")
     ledger.close()
-    assert "BEGIN SSH SIGNATURE" in house.git.git("cat-file", "commit", "main")
-    lease = house.kube.get(path("apis/coordination.k8s.io/v1", "leases", NAMESPACE, election.NAME))
+    assert "BEGIN SSH SIGNATURE" in stack.git.git("cat-file", "commit", "main")
+    lease = stack.kube.get(path("apis/coordination.k8s.io/v1", "leases", NAMESPACE, election.NAME))
     assert healthz(hub) == (200, f"Leading: as {lease['spec']['holderIdentity']}")
     assert "Forbidden" not in hub.log
 
 
-def test_a_hub_that_is_refused_the_lease_says_so_and_leads_once_it_is_granted(house, hub):
+def test_a_hub_that_is_refused_the_lease_says_so_and_leads_once_it_is_granted(stack, hub):
     rights = path("apis/rbac.authorization.k8s.io/v1", "roles", NAMESPACE, "carbonfleet-hub-lease")
-    role = house.kube.get(rights)
+    role = stack.kube.get(rights)
     granted = role | {"metadata": {"name": role["metadata"]["name"]}}
-    house.kube.delete(rights)
-    house.start_hub()
+    stack.kube.delete(rights)
+    stack.start_hub()
     eventually(lambda: healthz(hub)[0] == 503)
     status, reason = healthz(hub)
     assert (status, reason.partition(":")[0]) == (503, "LeaseRefused")
     assert f"the API refuses the Lease {election.NAME} in {NAMESPACE}" in reason
     assert "give the hub's account the Role carbonfleet-hub-lease" in reason
-    house.kube.create(path("apis/rbac.authorization.k8s.io/v1", "roles", NAMESPACE), granted)
+    stack.kube.create(path("apis/rbac.authorization.k8s.io/v1", "roles", NAMESPACE), granted)
     eventually(lambda: healthz(hub)[1].startswith("Leading: "))
     assert hub.log.count("LeaseRefused") == 1

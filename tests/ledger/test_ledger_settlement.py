@@ -166,7 +166,7 @@ def test_a_backlog_is_settled_a_few_at_a_time(ledger, signals, clock, settling):
 def test_settling_runs_beside_the_cycles(ledger, signals, clock, settling):
     run_one(ledger, signals, clock)
     clock.set(LATER)
-    settling.nudge()
+    settling.begin()
     settling.wait(timeout_seconds=180)
 
     assert ledger.attempts()[0].settled

@@ -18,18 +18,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Checking:
-    """Looks beside the cycles, and only tells: a zone without data is left out by each plan, with its reason."""
+    """Checks beside the cycles, and only reports: a zone without data is left out by each plan, with its reason."""
 
     signals: Signals
     clock: Clock
     tell: Callable[[Sequence[Finding]], None]
-    """Who else wants to hear what was found."""
+    """Also called with what was found."""
     _zones: frozenset[str] = frozenset()
     _due: datetime | None = None
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checking"))
     _under_way: "Future[None] | None" = None
 
-    def nudge(self, clusters: Iterable[ClusterFacts]) -> None:
+    def begin(self, clusters: Iterable[ClusterFacts]) -> None:
         """Check the clusters' zones in the background if that is due; never waits, never raises."""
         known = tuple(clusters)
         zones, now = frozenset(facts.zone for facts in known), self.clock.now()

@@ -1,4 +1,4 @@
-"""The planning cycle: observe, account, plan, publish, review, tell; the same from any state."""
+"""The planning cycle: observe, account, plan, publish, ask, write statuses; the same from any state."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ class Cycle:
         return self._proposals.has_open
 
     def hint(self) -> None:
-        """The forge says that something has happened there: the next cycle looks. Thread-safe."""
+        """The forge says that something has happened there: the next cycle asks it. Thread-safe."""
         self._proposals.hinted.set()
 
     def run(self) -> CycleResult:
@@ -92,10 +92,10 @@ class Cycle:
         published, failure = publish(repository, intents)
         failure = failure or seen.blocker
         after = self._observer.after_publishing(self._statuses.finish(seen, begun), intents, published)
-        # 5. Ask people, and hear them.
+        # 5. Ask people, and record their answers.
         wanted = claim(self._writes, after, [*proposals_of(after, planned), *asking.wanted])
         answers = self._moves.record_answers(after, self._proposals.advance(after, wanted, asking))
-        # 6. Tell people, then let go of what is over.
+        # 6. Write statuses, then release what is over.
         blockers = blockers_of(after, intents, published, failure)
         written = self._statuses.write(after, Results(planned.records, blockers, answers.proposals, published))
         release(self._writes, after)

@@ -13,13 +13,13 @@ from carbonfleet.placement.hardware import UNKNOWN, energy_kwh, pool_profile, po
 _METER_UNCERTAINTY: Final = 0.05
 """Of NVML's readings: ±5 % (NVIDIA, NVML API reference; Yang et al. 2023, arXiv:2312.02741)."""
 _NEGLIGIBLE: Final = 0.01
-"""A share of the energy that is filled without a word: the moment between the last sample and the end."""
+"""A share of the energy that is filled without being named: the moment between the last sample and the end."""
 _EXCURSION: Final = 1.5
 """A count beyond so many times the boards' peak is a wrong unit, a lie, or a meter of somebody else's work."""
 _HOST_KW: Final = 1.5
 """What a host's processors and memory draw at most, which RAPL counts: two sockets of 500 W, and half of it again."""
 _HIGHEST_BOARD_KW: Final = 5.0
-"""Of a GPU model that no profile tells of: the limit of `peakWatts`."""
+"""Of a GPU model without a profile: the limit of `peakWatts`."""
 _LAG: Final = timedelta(minutes=1)
 """A meter is read so much later than the clock, at most."""
 

@@ -54,16 +54,16 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
     election = Election(
         connections.kube, settings.namespace, settings.identity, timedelta(seconds=settings.lease_seconds)
     )
-    pulse = Pulse(election)
+    liveness = Liveness(election)
     metrics = Metrics(connections.ledger)
     served = metrics.serve(settings.metrics) if settings.metrics else None
-    probes = answer_probes(settings.liveness, pulse.probe) if settings.liveness else None
+    probes = answer_probes(settings.liveness, liveness.probe) if settings.liveness else None
     listener = _listen(connections, cycle)
     _watch(connections, cycle)
-    leading = Leading(connections, cycle, election, stop, pulse, metrics)
+    leading = Leading(connections, cycle, election, stop, liveness, metrics)
     leader = threading.Thread(target=leading.run, name="cycle", daemon=True)
     leader.start()
-    asyncio.run(_operate(stop, pulse))
+    asyncio.run(_operate(stop, liveness))
     stop.set()
     mirror.changed.set()
     leader.join(timeout=10)
@@ -77,10 +77,10 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
     connections.close()
 
 
-async def _operate(stop: threading.Event, pulse: "Pulse") -> None:
+async def _operate(stop: threading.Event, liveness: "Liveness") -> None:
     """Kopf, until a signal, a failure of its own, or `stop`."""
     loop, flag = asyncio.get_running_loop(), asyncio.Event()
-    pulse.loop = loop
+    liveness.loop = loop
 
     def pass_on() -> None:
         stop.wait()
@@ -104,8 +104,8 @@ def _listen(connections: Connections, cycle: Cycle) -> Listener | None:
     return listen(settings.webhook_address, settings.forge, settings.webhook_secret_file, connections.clock.now, hint)
 
 
-class Pulse:
-    """What probes are told: that cycles end, that watches are served, and where this hub stands in the election."""
+class Liveness:
+    """What the liveness probe reports: whether cycles end and watches are served, and the state of the election."""
 
     def __init__(self, election: Election) -> None:
         self._election = election
@@ -113,7 +113,7 @@ class Pulse:
         self.loop: asyncio.AbstractEventLoop | None = None
         """Kopf's, once it runs."""
 
-    def beat(self) -> None:
+    def note_progress(self) -> None:
         """A cycle has ended, or a try to be elected."""
         self._last = time.monotonic()
 
@@ -170,12 +170,12 @@ class Leading:
     cycle: Cycle
     election: Election
     stop: threading.Event
-    pulse: Pulse
+    liveness: Liveness
     metrics: Metrics
 
     def run(self) -> None:
         """Lead until stopped, or until the Lease is lost: then the process ends."""
-        if self.election.wait(self.stop, self.pulse.beat):
+        if self.election.wait(self.stop, self.liveness.note_progress):
             _log.info("leading as %s", self.election.identity)
             lost, over = threading.Event(), threading.Event()
             threading.Thread(target=self._keep, args=(lost, over), name="lease", daemon=True).start()
@@ -220,10 +220,10 @@ class Leading:
             except Exception:  # noqa: BLE001 - a fault in one cycle must not end the hub
                 failures += 1
                 _log.exception("a planning cycle failed, trying again")
-            self.pulse.beat()
+            self.liveness.note_progress()
             self.metrics.cycle_ended(time.monotonic() - began, result)
-            settling.nudge()
-            checking.nudge(self.cycle.tip.clusters.values() if self.cycle.tip else ())
+            settling.begin()
+            checking.begin(self.cycle.tip.clusters.values() if self.cycle.tip else ())
             if failures or result is None:
                 _pause(stopped, _backoff(failures))
             elif mirror.changed.is_set():

@@ -1,4 +1,4 @@
-"""Listens for the forge's webhooks: a good one makes the hub look at once, and nothing else comes of it."""
+"""Listens for the forge's webhooks: a valid one starts a cycle at once, and has no other effect."""
 
 import socket
 import threading
@@ -61,7 +61,7 @@ class Listener(ThreadingHTTPServer):
             self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
-        """Who hangs up in the middle is no news."""
+        """A client that hangs up in the middle is no error."""
 
     def close(self) -> None:
         """Listen no more."""
@@ -89,7 +89,7 @@ def _handler(webhooks: Webhooks, now: Callable[[], datetime], hint: Callable[[],
         timeout = READ_SECONDS
 
         def do_POST(self) -> None:
-            """Judge it and answer at once; what it says is never believed."""
+            """Verify it and answer at once; its content is never used."""
             if self.path != PATH:
                 return self._answer(HTTPStatus.NOT_FOUND)
             size = self.headers.get("Content-Length", "")
@@ -125,10 +125,10 @@ def _handler(webhooks: Webhooks, now: Callable[[], datetime], hint: Callable[[],
             self.end_headers()
 
         def version_string(self) -> str:
-            """Nobody need know what we run on."""
+            """The version of what it runs on is not shown."""
             return "carbonfleet"
 
         def log_message(self, *_: object) -> None:
-            """A delivery is no news."""
+            """Deliveries are not logged."""
 
     return Delivery

@@ -35,7 +35,7 @@ class Settling:
     _under_way: "Future[int] | None" = None
     _closed: threading.Event = field(default_factory=threading.Event)
 
-    def nudge(self) -> None:
+    def begin(self) -> None:
         """Take the next step in the background unless one is under way; never waits, never raises."""
         if self._closed.is_set():
             return

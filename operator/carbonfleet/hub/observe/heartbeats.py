@@ -1,6 +1,6 @@
 """When each spoke's agent was last heard, by the hub's own clock, and by how much the agent's is off."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -78,6 +78,11 @@ class Heartbeats:
 
     def _worth_a_word(self, skew: timedelta) -> timedelta:
         return skew if abs(skew) > max(MOST_SKEW, _ON_ITS_WAY * self.clock.speed) else _NONE
+
+
+def alive_within(heard: Mapping[str, Heard], now: datetime, grace: timedelta) -> frozenset[str]:
+    """Spokes that were heard within `grace`."""
+    return frozenset(name for name, last in heard.items() if last.at is not None and now - last.at <= grace)
 
 
 def _moment(heard_at: float | None, now: datetime, since_start: float) -> datetime | None:

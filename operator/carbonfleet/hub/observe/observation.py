@@ -86,7 +86,7 @@ class Observation:
     agreed: Mapping[str, AgreedMove] = field(default_factory=dict)
     """By job UID: moves that people agreed to."""
     refused_moves: Mapping[str, str] = field(default_factory=dict)
-    """By job UID: people's no to moving it."""
+    """By job UID: why it is not moved, as people refused it."""
     holds: Mapping[str, Blocker] = field(default_factory=dict)
     """By job UID: what keeps a job where it is for now, through no fault of its surroundings."""
     replanned: Mapping[str, RunningJob] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from carbonfleet.fleet import (
     Tip,
     decision_in,
 )
-from carbonfleet.hub.observe.heartbeats import Heartbeats
+from carbonfleet.hub.observe.heartbeats import Heartbeats, alive_within
 from carbonfleet.hub.observe.job_state import JobStates
 from carbonfleet.hub.observe.mirror import JOBS, SPOKES, Mirror
 from carbonfleet.hub.observe.observation import Blocker, Observation
@@ -62,10 +62,7 @@ class Observer:
         tip, is_fresh, heard = self.tip, blocker is None, self._heartbeats.hear(spokes, now)
         counted = accepted(reports, self._placed_in_git(jobs), now, is_fresh=is_fresh)
         states = self._states.of(jobs, tip.placements if tip else {}, counted.reports)
-        beating = (
-            name for name, last in heard.items() if last.at is not None and now - last.at <= self.heartbeat_grace
-        )
-        alive = frozenset(beating)
+        alive = alive_within(heard, now, self.heartbeat_grace)
         return Observation(
             now=now,
             jobs=tuple(states),

@@ -50,7 +50,7 @@ class Answers:
 
 @dataclass(slots=True)
 class Moves:
-    """Asks people about moves and hears what they say. What it remembers can be lost at any time."""
+    """Asks people about moves and records their answers. What it remembers can be lost at any time."""
 
     repository: Repository
     _asked: dict[str, Propose] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Moves:
     """By job UID: the generation that people did not want to be moved, and what they said."""
 
     def load_approvals(self, observation: Observation) -> Observation:
-        """The observation with what people said of moves: agreed, on the branch; refused, as far as it was heard."""
+        """The observation with people's answers: moves agreed to on the branch, and refusals as far as known."""
         if not self._refused and not (observation.tip and observation.tip.moves):
             return observation
         refusals = {state.uid: said for state in observation.jobs if (said := self._refusal(state))}
@@ -159,7 +159,7 @@ def _in_the_way(state: JobState, move: Placement, observation: Observation) -> b
 
 
 def lapses(observation: Observation) -> list[Lapse]:
-    """People's word on moves that can't be made any more; of a job that has stopped it is kept until it is placed."""
+    """Approvals of moves that can't be made any more; that of a job that has stopped is kept until it is placed."""
     if observation.tip is None or not observation.tip_is_fresh or not observation.tip.moves:
         return []
     found = [Lapse(move, "its job is no more") for move in observation.stray_moves]

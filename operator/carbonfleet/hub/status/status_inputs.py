@@ -33,7 +33,7 @@ class StatusInputs:
     agreed: str = ""
     """The cluster to which people agreed that it moves."""
     refused_move: str = ""
-    """People's no to moving it."""
+    """Why it is not moved, as people refused it."""
     replanned: DecisionRecord | None = None
     """This cycle's decision on a job under way: to go on, pause, or move."""
 
