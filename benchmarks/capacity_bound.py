@@ -95,7 +95,7 @@ def relaxation(inputs: PlanInputs) -> float | None:
         windows = windows_of(inputs, job)
         for rank, start in zip(*np.nonzero(windows.open), strict=True):
             span = int(windows.span[rank, start])
-            cells.append(inputs.considered.capacity_row[rank] * slots + np.arange(start, start + span))
+            cells.append(inputs.options.capacity_row[rank] * slots + np.arange(start, start + span))
             of_cell.append(np.full(span, len(score)))
             gpus.append(np.full(span, inputs.demand.of(job).gpus[rank]))
             job_of.append(job)
@@ -154,7 +154,7 @@ def measure(seed: int) -> Measured | None:
     scores["the plan as it ships"] = sum(decision.window.score_usd for decision in decisions)
     use = _clean_use(inputs, decisions)
     above = {name: 100 * (score / bound - 1) for name, score in scores.items()}
-    return Measured(seed, jobs.size, int(inputs.considered.gpus[0]), use, above, times) if 0.6 <= use <= 0.95 else None
+    return Measured(seed, jobs.size, int(inputs.options.gpus[0]), use, above, times) if 0.6 <= use <= 0.95 else None
 
 
 def _inputs(snapshot: Snapshot) -> PlanInputs:
@@ -172,15 +172,15 @@ def _timed(run):
 
 def _clean_use(inputs: PlanInputs, decisions) -> float:
     hours = 60
-    used = np.zeros((len(inputs.considered), hours))
-    row = {rank.cluster: number for number, rank in enumerate(inputs.considered.entries)}
+    used = np.zeros((len(inputs.options), hours))
+    row = {rank.cluster: number for number, rank in enumerate(inputs.options.entries)}
     for decision in decisions:
         if decision.window is not None:
             begin, end = (round((moment - NOW) / HOUR) for moment in decision.window.segments[0])
             used[row[decision.window.cluster], begin:end] += decision.window.gpus
     values = np.array([f.grams_per_kwh[:hours] for f in inputs.snapshot.forecasts.values()])
     clean = values <= np.quantile(values, 1 / 3)
-    return float(used[clean].sum() / (clean * inputs.considered.gpus[:, None]).sum())
+    return float(used[clean].sum() / (clean * inputs.options.gpus[:, None]).sum())
 
 
 def main() -> int:
