@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from carbonfleet.api.job_status import Phase
-from carbonfleet.hub.observe.job_state import FINALIZER
+from carbonfleet.hub.observe import FINALIZER
 from fixtures.hub_process import HubStack, begin, clock_of, condition, open_hub_stack
 from fixtures.kubeapi_server import eventually
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from carbonfleet.api.job_status import Phase
-from carbonfleet.hub.observe.job_state import FINALIZER
+from carbonfleet.hub.observe import FINALIZER
 from fixtures.hub_process import condition
 from fixtures.kubeapi_server import eventually
 

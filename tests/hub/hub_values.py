@@ -6,8 +6,8 @@ from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.fleet import Placement, Stood, Tip, object_name, placement_id
 from carbonfleet.fleet.manifests import NO_PLACEMENTS
+from carbonfleet.hub.observe import Observation
 from carbonfleet.hub.observe.job_state import JobStates
-from carbonfleet.hub.observe.observation import Observation
 from carbonfleet.hub.observe.placed import PlacedInGit
 from carbonfleet.placement.snapshot import PolicySet
 

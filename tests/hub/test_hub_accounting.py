@@ -7,7 +7,7 @@ import pytest
 from hub_values import NOON, body, report
 
 from carbonfleet.api import CarbonTrainingJob
-from carbonfleet.hub.accounting.account import Attempt, account, figures_of
+from carbonfleet.hub.accounting import Attempt, account, figures_of
 from carbonfleet.hub.energy import is_beyond_hardware
 from carbonfleet.ledger import Intensities, settlement
 from carbonfleet.placement import Assumptions

@@ -2,7 +2,7 @@
 
 from hub_values import body
 
-from carbonfleet.hub.observe.mirror import JOBS, SPOKES, Mirror
+from carbonfleet.hub.observe import JOBS, SPOKES, Mirror
 
 
 def at(version, **changes):

@@ -8,9 +8,10 @@ from hub_values import NOON, UID, observation, placement, record, report, state
 
 from carbonfleet.api.job_status import CandidateStatus, JobStatus, Phase
 from carbonfleet.hub.observe import Blocker
+from carbonfleet.hub.status import Results, StatusInputs, needs_update, status_of
 from carbonfleet.hub.status.events import transition_of
-from carbonfleet.hub.status.status import VOLATILE, needs_update, status_of
-from carbonfleet.hub.status.status_inputs import Results, StatusInputs, inputs_of
+from carbonfleet.hub.status.status import VOLATILE
+from carbonfleet.hub.status.status_inputs import inputs_of
 from carbonfleet.hub.status.status_writer import merge_patch
 from carbonfleet.placement import explain, plan
 from carbonfleet.placement.record import record_of

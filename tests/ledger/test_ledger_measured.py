@@ -9,7 +9,7 @@ from ledger_values import HOUR, NOON
 
 from carbonfleet.api.cluster import GpuPool
 from carbonfleet.api.report import ReportSpec
-from carbonfleet.hub.accounting.account import energy_of
+from carbonfleet.hub.energy import energy_of
 from carbonfleet.ledger import Intensities, emitted_grams, metered_use
 from carbonfleet.placement.assumptions import Assumptions
 

@@ -12,9 +12,7 @@ from placement_world import BARE, LIFECYCLE, job, spoke, world
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.http import Endpoint, Key
-from carbonfleet.hub.accounting.account import Attempt, account
-from carbonfleet.hub.accounting.grid_history import KnownPast
-from carbonfleet.hub.accounting.settling import Settling
+from carbonfleet.hub.accounting import Attempt, KnownPast, Settling, account
 from carbonfleet.ledger import By, Ledger, Query
 from carbonfleet.ledger.report import report
 from carbonfleet.placement import explain, plan

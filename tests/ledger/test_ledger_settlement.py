@@ -9,8 +9,7 @@ from ledger_values import HOUR, NOON, entry
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.http import Endpoint, Key
-from carbonfleet.hub.accounting.grid_history import FinalPast, KnownPast
-from carbonfleet.hub.accounting.settling import AT_ONCE, Settling
+from carbonfleet.hub.accounting import AT_ONCE, FinalPast, KnownPast, Settling
 from carbonfleet.ledger import (
     EnergyUse,
     EntryKind,

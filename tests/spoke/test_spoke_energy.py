@@ -15,7 +15,7 @@ from spoke_house import SPOKE, intent
 from carbonfleet.api.cluster import GpuPool
 from carbonfleet.api.report import AttemptPhase as Phase
 from carbonfleet.api.report import Energy, EnergyMethod, PowerSample
-from carbonfleet.hub.accounting.account import energy_of
+from carbonfleet.hub.energy import energy_of
 from carbonfleet.ledger import Intensities, emitted_grams
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.spoke.runtimes import joined

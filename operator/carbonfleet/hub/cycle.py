@@ -9,9 +9,9 @@ from carbonfleet.hub.accounting import LedgerUpdates
 from carbonfleet.hub.connections import Connections
 from carbonfleet.hub.job_writes import JobWrites
 from carbonfleet.hub.observe import Blocker, JobStage, Observation, Observer
-from carbonfleet.hub.planning import Planned, Planner
+from carbonfleet.hub.planning import CyclePlanner, Planned
 from carbonfleet.hub.publish import (
-    Proposals,
+    ProposalReviews,
     claim,
     delete_spent_reports,
     intents_of,
@@ -52,10 +52,10 @@ class Cycle:
         self._observer = Observer(mirror, repository, connections.clock, grace)
         self._spokes = SpokeStatuses(kube, mirror, self._events)
         self._ledger = LedgerUpdates(ledger, signals, settings.baseline_region)
-        self._proposals = Proposals(repository, connections.reviews)
+        self._proposals = ProposalReviews(repository, connections.reviews)
         self._moves = Moves(repository)
         self._running = RunningJobs(signals, settings.horizon)
-        self._planner = Planner(signals, connections.market, ledger, settings)
+        self._planner = CyclePlanner(signals, connections.market, ledger, settings)
         self._statuses = StatusWriter(self._writes, self._events)
 
     @property

@@ -186,7 +186,7 @@ _JOB_FAILS_PLANNER: Final = Blocker(
 
 
 @dataclass(slots=True)
-class Planner:
+class CyclePlanner:
     """Plans each cycle's queue. What it remembers can be lost at any time."""
 
     signals: Signals

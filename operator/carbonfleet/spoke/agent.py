@@ -17,7 +17,7 @@ from carbonfleet.spoke.attempt_state import AttemptState, AttemptStatus, KnownAt
 from carbonfleet.spoke.errors import RuntimeAwayError, SyncError
 from carbonfleet.spoke.executor import Executor
 from carbonfleet.spoke.memory import Memory
-from carbonfleet.spoke.observation import Observation
+from carbonfleet.spoke.observation import SpokeObservation
 from carbonfleet.spoke.report import Connection, Context, HubLink, ReportQueue, is_urgent, report_of, with_status
 from carbonfleet.spoke.runtimes import Runtime
 from carbonfleet.spoke.settings import AgentSettings
@@ -202,8 +202,8 @@ class Agent:
         commit = self._wanted.commit if self._wanted else ""
         return Context(self._settings.spoke, self._clock.now(), commit)
 
-    def _fresh_observation(self) -> Observation:
-        return Observation(self._runtime, self._memory, self._wanted)
+    def _fresh_observation(self) -> SpokeObservation:
+        return SpokeObservation(self._runtime, self._memory, self._wanted)
 
     def _failed(self, link: Connection, error: Exception) -> None:
         if link.failed(str(error)):

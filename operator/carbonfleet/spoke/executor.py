@@ -11,7 +11,7 @@ from carbonfleet.spoke.admission import Refusal, read_allow_list, refusal_of
 from carbonfleet.spoke.attempt_state import Action, AttemptState, AttemptStatus, KnownAttempt, action_of
 from carbonfleet.spoke.errors import AllowListError, RefusedError
 from carbonfleet.spoke.memory import Memory
-from carbonfleet.spoke.observation import Observation
+from carbonfleet.spoke.observation import SpokeObservation
 from carbonfleet.spoke.report import Context, report_of
 from carbonfleet.spoke.runtimes import Findings, Runtime
 from carbonfleet.spoke.settings import AgentSettings
@@ -31,7 +31,7 @@ class Executor:
     memory: Memory
     _asked_at: dict[str, float] = field(default_factory=dict)
 
-    def act(self, observation: Observation, context: Context) -> dict[str, Refusal]:
+    def act(self, observation: SpokeObservation, context: Context) -> dict[str, Refusal]:
         """Act on each difference; what may not start, and why, by name. Raises RuntimeAwayError."""
         refused: dict[str, Refusal] = {}
         if observation.wanted is None or observation.observed is None:
@@ -49,7 +49,12 @@ class Executor:
         return refused
 
     def _begin(
-        self, observation: Observation, state: AttemptState, wanted: Wanted, held: Mapping[str, int], context: Context
+        self,
+        observation: SpokeObservation,
+        state: AttemptState,
+        wanted: Wanted,
+        held: Mapping[str, int],
+        context: Context,
     ) -> Refusal | None:
         refusal = self._refusal(observation, wanted, held)
         if refusal is None or (self.settings.watch_only and not refusal.is_final):
@@ -65,7 +70,7 @@ class Executor:
             return str(error)
         return ""
 
-    def _refusal(self, observation: Observation, wanted: Wanted, held: Mapping[str, int]) -> Refusal | None:
+    def _refusal(self, observation: SpokeObservation, wanted: Wanted, held: Mapping[str, int]) -> Refusal | None:
         placement, runs = wanted.placement, observation.observed.runs.values() if observation.observed else ()
         if any(run.is_live and run.job.uid == placement.uid and run.name != wanted.name for run in runs):
             return Refusal("WaitingForStop", "another attempt of this job still runs here", is_final=False)

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Observation:
+class SpokeObservation:
     """One pass's picture. `wanted` is None before Git was read, `observed` while the runtime is away."""
 
     runtime: Runtime

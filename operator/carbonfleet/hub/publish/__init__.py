@@ -2,12 +2,12 @@
 
 from carbonfleet.hub.publish.finalizers import claim, may_leave, release
 from carbonfleet.hub.publish.intents import intents_of, is_stored
-from carbonfleet.hub.publish.proposals import Proposals, proposals_of
+from carbonfleet.hub.publish.proposals import ProposalReviews, proposals_of
 from carbonfleet.hub.publish.publishing import publish
 from carbonfleet.hub.publish.spent_reports import delete_spent_reports
 
 __all__ = [
-    "Proposals",
+    "ProposalReviews",
     "claim",
     "delete_spent_reports",
     "intents_of",

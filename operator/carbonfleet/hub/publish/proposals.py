@@ -33,7 +33,7 @@ def proposals_of(observation: Observation, planned: Planned) -> list[Propose]:
 
 
 @dataclass(slots=True)
-class Proposals:
+class ProposalReviews:
     """Brings proposals of placements and moves forward."""
 
     repository: Repository

@@ -6,8 +6,7 @@ from itertools import pairwise
 from typing import Final
 
 from carbonfleet.api.job_status import DecisionRecord, Segment
-from carbonfleet.hub.observe.job_state import JobState
-from carbonfleet.hub.observe.run_state import RunningJob, is_paused, pauses_used, stints_in_git
+from carbonfleet.hub.observe import JobState, RunningJob, is_paused, pauses_used, stints_in_git
 
 CHECK_EVERY: Final = timedelta(hours=1)
 """A job that runs is decided on again after its first hour, and then each hour."""

@@ -3,7 +3,8 @@
 import pytest
 from hub_values import body, placement, report, state
 
-from carbonfleet.hub.observe.job_state import JobStage, JobStates, may_try_again
+from carbonfleet.hub.observe import JobStage, may_try_again
+from carbonfleet.hub.observe.job_state import JobStates
 
 DELETED = {"deletionTimestamp": "2026-01-31T12:00:00Z"}
 RUNNING = {"phase": "Running", "attempt": 1, "observedGeneration": 1}

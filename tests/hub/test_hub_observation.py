@@ -8,8 +8,7 @@ from carbonfleet.clock import Clock
 from carbonfleet.hub.observe import snapshot_of
 from carbonfleet.hub.observe.heartbeats import Heartbeats
 from carbonfleet.hub.observe.spokes import spokes_of
-from carbonfleet.hub.publish import may_leave
-from carbonfleet.hub.publish.intents import intents_of, is_stored
+from carbonfleet.hub.publish import intents_of, is_stored, may_leave
 from carbonfleet.placement.snapshot import Spoke
 from fixtures.fleet_values import facts_of
 

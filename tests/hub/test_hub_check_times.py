@@ -9,11 +9,10 @@ from hub_values import NOON, UID, body, observation, placement, record, report, 
 from carbonfleet.api.job_status import Phase, Segment
 from carbonfleet.api.report import Checkpoint, Progress
 from carbonfleet.fleet import Remove, Suspend
-from carbonfleet.hub.observe import may_be_replanned, reserved_until, snapshot_of
-from carbonfleet.hub.publish.intents import intents_of
-from carbonfleet.hub.running.check_times import RunningJob, next_check, pauses_used, running_job_of
-from carbonfleet.hub.status.status import status_of
-from carbonfleet.hub.status.status_inputs import StatusInputs
+from carbonfleet.hub.observe import RunningJob, may_be_replanned, pauses_used, reserved_until, snapshot_of
+from carbonfleet.hub.publish import intents_of
+from carbonfleet.hub.running.check_times import next_check, running_job_of
+from carbonfleet.hub.status import StatusInputs, status_of
 from carbonfleet.placement.decision import Decision, Outcome
 from fixtures.fleet_values import decide
 
