@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carbonfleet.placement import Incumbent, Outcome, Reservation
+from carbonfleet.placement import Assumptions, Incumbent, Outcome, Reservation
 from carbonfleet.placement.search.windows import least, worth_waiting
 from fixtures.placement_world import BARE, HOUR, NOON, job, policy, spoke, world
 from fixtures.placement_world import explained_plan as plan
@@ -183,3 +183,32 @@ def test_no_later_start_saves_too_little_beside_the_best_free_start_at_once(queu
             continue
         gain = now.window.score_usd - decision.window.score_usd
         assert gain >= now.window.score_usd * percent / 100 * hours_of(decision) - 1e-9
+
+
+@pytest.mark.parametrize("percent", [0.05, 0.5, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_quick_look_waits_as_weighing_all_windows_does(seed, percent):
+    """A carbon budget that binds nobody makes the planner weigh all windows of every job."""
+    random = np.random.default_rng(seed)
+    spokes = [spoke(f"s{n}", f"AA-{n}", gpus=int(random.integers(4, 12)), overhead="7m") for n in range(4)]
+    grids = {f"AA-{n}": 100 + np.round(random.normal(size=200), 1) for n in range(4)}
+    assumptions = Assumptions(slot=HOUR / (1 + seed % 3), improvement_cells=0)
+    jobs = [
+        {
+            "hours": float(random.integers(10, 600)) / 60,
+            "gpus": int(random.integers(1, 4)),
+            "objective": {"minimize": ("carbon", "composite")[number % 2]},
+            "incumbent": Incumbent(f"s{number % 4}", "main", NOON + int(random.integers(1, 40)) * HOUR),
+            "schedule": {"earliest_start": NOON + int(random.integers(0, 9)) * HOUR},
+        }
+        for number in range(60)
+    ]
+    for asked in jobs[::3]:
+        del asked["incumbent"]
+
+    def places(**limit):
+        queue = [job(f"j{n:02}", **asked | {"objective": asked["objective"] | limit}) for n, asked in enumerate(jobs)]
+        snapshot = world(queue, spokes, grids, policies=[tiers(percent)], assumptions=assumptions)
+        return [(d.name, d.window.cluster, d.window.start) for d in plan(snapshot, NOON + 7 * HOUR / 60)]
+
+    assert places() == places(carbon_budget_kg=1e6)

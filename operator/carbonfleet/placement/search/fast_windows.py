@@ -303,18 +303,23 @@ class WindowSearch:
 
     def _at_once(self, row: int, until: int) -> tuple[float, int]:
         """The first start that is free on any option, and the best score there; one is free at `until`."""
-        first, option = int(self._first[row]), int(self._best_at_once[row])
-        if self._scores_at_once[row, option] < NOWHERE:
+        first, scores = int(self._first[row]), self._scores_at_once[row]
+        option = int(scores.argmin())
+        if scores[option] < NOWHERE:
             begin, end = self.slots(row, option, first)
             if self._capacity.fits(self._capacity_rows[option], int(self.gpus[row, option]), begin, end):
-                return float(self._scores_at_once[row, option]), first
-        for last in (first, until):
-            usable = self._usable(row, self._options, first, last)
-            begin = first_usable(usable)
-            if begin >= 0:
-                options = np.flatnonzero(usable[:, begin])
-                return float(self._exact(row, options, np.full(options.size, first + begin)).min()), first + begin
-        return NOWHERE, until
+                return float(scores[option]), first
+            free = self._capacity.runs(self._level[row], self._capacity_row, first, first + 1)[:, 0]
+            span = self._span[row] if first else self._span_now[row]
+            least_free = float(np.where(free >= span, scores, NOWHERE).min())
+            if least_free < NOWHERE:
+                return least_free, first
+        usable = self._usable(row, self._options, first, until)
+        begin = first_usable(usable)
+        if begin < 0:
+            return NOWHERE, until
+        options = np.flatnonzero(usable[:, begin])
+        return float(self._exact(row, options, np.full(options.size, first + begin)).min()), first + begin
 
     def _usable(self, row: int, options: IntArray, begin: int, until: int) -> BoolArray:
         """Which windows from `begin` to `until` are open and free, shape (options, starts)."""
@@ -336,12 +341,6 @@ class WindowSearch:
         first = np.minimum(self._first, self._line.starts - 1)[:, None]
         is_open = self._open & (self._first[:, None] <= self._last)
         return np.where(is_open, self._exact(rows, self._options[None, :], first), NOWHERE)
-
-    @cached_property
-    def _best_at_once(self) -> IntArray:
-        """The option of the least of them, shape (jobs,)."""
-        options: IntArray = self._scores_at_once.argmin(axis=1)
-        return options
 
     def first_free(self, row: int) -> tuple[int, int]:
         """The first free start after the job's latest that is in time for the deadline, and its option; -1."""
