@@ -52,6 +52,12 @@ def test_a_finished_job_lets_go_of_its_finalizer_and_can_be_deleted_at_once(shar
     shared_stack.wait_gone("letgo")
 
 
+def test_what_a_hub_keeps_is_for_its_own_user_alone(shared_stack):
+    kept = [shared_stack.state, *shared_stack.state.rglob("*")]
+    assert {file.name for file in kept} > {"fleet.git", "ledger.sqlite"}
+    assert [str(file) for file in kept if file.exists() and file.lstat().st_mode & 0o077] == []
+
+
 def test_a_waiting_job_starts_at_its_slot_and_not_before(shared_stack):
     earliest = shared_stack.clock.now().replace(microsecond=0) + timedelta(hours=4)
     schedule = {"maxDelay": "0s", "earliestStart": f"{earliest:%Y-%m-%dT%H:%M:%SZ}"}

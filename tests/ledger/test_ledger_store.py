@@ -20,6 +20,13 @@ def test_what_is_recorded_is_read_back_whole(ledger):
     assert ledger.attempts()[0].saved_grams == 1400.0
 
 
+def test_a_file_that_is_no_ledger_is_one_clear_error(tmp_path):
+    file = tmp_path / "ledger.sqlite"
+    file.write_bytes(bytes(range(256)) * 64)
+    with pytest.raises(LedgerError, match="the ledger can't be opened: file is not a database"):
+        Ledger.at(file)
+
+
 def test_a_repeat_adds_nothing(ledger):
     assert ledger.record(entry())
     assert not ledger.record(entry(grams=1.0))

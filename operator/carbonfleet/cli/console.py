@@ -1,5 +1,6 @@
-"""How a command ends when it can't go on, and who the person is that calls it."""
+"""How a command ends when it can't go on, who the person is that calls it, and for whom its files are."""
 
+import os
 import re
 import subprocess
 from typing import NoReturn
@@ -13,6 +14,11 @@ def fail(error: Exception | str) -> NoReturn:
 
     typer.echo(f"error: {shown(_text(error))}", err=True)
     raise typer.Exit(2)
+
+
+def keep_private() -> None:
+    """Make what this process and its children write readable for their own user alone, from the first moment."""
+    os.umask(0o077)
 
 
 def _text(error: Exception | str) -> str:

@@ -17,7 +17,7 @@ def run(settings: HubSettings) -> None:
     """Watch jobs, choose where and when they run, and commit that."""
     import logging
 
-    from carbonfleet.cli.console import fail
+    from carbonfleet.cli.console import fail, keep_private
     from carbonfleet.clock import Clock
     from carbonfleet.fleet import FleetError
     from carbonfleet.hub import operator
@@ -33,6 +33,7 @@ def run(settings: HubSettings) -> None:
         open_signals,
     )
 
+    keep_private()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:

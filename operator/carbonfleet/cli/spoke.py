@@ -20,12 +20,13 @@ def spoke() -> None:
 
 def run(settings: AgentSettings) -> None:
     """Run the agent until SIGTERM; what trains goes on without it."""
-    from carbonfleet.cli.console import fail
+    from carbonfleet.cli.console import fail, keep_private
     from carbonfleet.clock import Clock
     from carbonfleet.fleet import FleetError
     from carbonfleet.kube import Kube, KubeError
     from carbonfleet.spoke import Agent, FleetFolder, HubLink, KubeRay, RayJobs, SpokeError
 
+    keep_private()
     try:
         clock = Clock.from_environment()
         source = FleetFolder(settings.spoke, settings.repository, clock, settings.allowed_signers)

@@ -21,7 +21,7 @@ def up(
 
     from rich.console import Console
 
-    from carbonfleet.cli.console import fail
+    from carbonfleet.cli.console import fail, keep_private
     from carbonfleet.clock import Clock
     from carbonfleet.local.child import ChildError
     from carbonfleet.local.demo import write_signals
@@ -33,6 +33,7 @@ def up(
     if not (project / "fleet" / "clusters").is_dir():
         fail(f"{project.resolve()} is no checkout of carbonfleet: it has no fleet/clusters; see --project")
     screen = Screen(Console() if Console().is_terminal else Console(width=160))
+    keep_private()
     state = state.resolve()
     state.mkdir(parents=True, exist_ok=True)
     clock = Clock() if speed == 1.0 else Clock.starting_at(datetime.now(UTC), speed)
