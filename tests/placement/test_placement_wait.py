@@ -131,6 +131,17 @@ def test_a_paused_job_goes_on_where_waiting_on_gains_too_little():
     assert only(queued, grid, percent=0).outcome is Outcome.PAUSE
 
 
+def test_a_crowded_tier_moves_no_job_to_a_start_that_is_not_worth_its_wait():
+    """The wide ones crowd each other about the clean hour; the narrow one has GPUs at once all the same."""
+    narrow = job("narrow", schedule={"max_delay": "3h"})
+    wide = [job(f"wide-{number}", gpus=7, schedule={"max_delay": "12h"}) for number in range(3)]
+    grid = {"NO-NO1": [100, 100, 99.95, 100, 10, 20, 30, *[300] * 60]}
+    snapshot = world([narrow, *wide], [spoke("oslo", gpus=8)], grid, policies=[tiers(0.05)])
+    starts = {decision.name: hours_of(decision) for decision in plan(snapshot, NOON)}
+    assert starts.pop("narrow") == 0
+    assert sorted(starts.values()) == [4, 5, 6]
+
+
 def test_the_measure_is_the_least_score_at_the_first_usable_start():
     scores = np.array([[9.0, 50.0, 45.0, 40.0], [9.0, 60.0, 49.0, 10.0]])
     usable = np.array([[False, True, True, True], [False, True, True, False]])
