@@ -1,4 +1,4 @@
-"""The files that are generated from the models: `crds/*.yaml` and `crds/schemas/*.json`."""
+"""The files that are generated from the models: `crds/*.yaml`, `crds/schemas/*.json` and `crds/STATUS.md`."""
 
 import json
 from collections.abc import Iterator
@@ -10,9 +10,18 @@ from pydantic import BaseModel
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.crd.manifest import RESOURCES, manifest
+from carbonfleet.api.job import CarbonTrainingJob
 from carbonfleet.api.policy import FleetPolicy
 
 _HEADER: Final = "# Generated from operator/carbonfleet/api by `make crds`: edit the models there.\n"
+_STATUS_HEADER: Final = """\
+# What each field of a job's status means
+
+Generated from `operator/carbonfleet/api/job_status.py` by `make crds`: edit the descriptions there.
+
+| field | meaning |
+|---|---|
+"""
 _WRITTEN_BY_PEOPLE: Final[dict[str, type[BaseModel]]] = {
     "fleet-policy": FleetPolicy,
     "cluster-facts": ClusterFacts,
@@ -27,6 +36,7 @@ def generated() -> dict[str, str]:
         files[f"{resource.model.__name__.lower()}.yaml"] = _HEADER + text
     for name, model in _WRITTEN_BY_PEOPLE.items():
         files[f"schemas/{name}.json"] = json.dumps(_editor_schema(model), indent=2) + "\n"
+    files["STATUS.md"] = _status_page()
     return files
 
 
@@ -47,6 +57,22 @@ def differing(folder: Path) -> tuple[str, ...]:
 
 def _read(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def _status_page() -> str:
+    """What each field of a job's status means, as a table."""
+    resource = next(each for each in RESOURCES if each.model is CarbonTrainingJob)
+    status = manifest(resource)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+    rows = (f"| `{name}` | {meaning} |\n" for name, meaning in _fields(status))
+    return f"{_STATUS_HEADER}{''.join(rows)}"
+
+
+def _fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Each field with its description, those inside it after it: `placement.cluster`, `candidates[].cluster`."""
+    for name, child in schema.get("properties", {}).items():
+        yield f"{path}{name}", " ".join(child.get("description", "").split()).replace("|", "\\|")
+        yield from _fields(child, f"{path}{name}.")
+        yield from _fields(child.get("items", {}), f"{path}{name}[].")
 
 
 def _editor_schema(model: type[BaseModel]) -> dict[str, Any]:
