@@ -149,6 +149,23 @@ def test_the_forge_s_no_is_people_s_answer(start, forge_server, approve):
     assert "was not merged" in refused.output.replace("\n", " ")
 
 
+@pytest.mark.parametrize("forge_server", ["github", "gitea"], indirect=True)
+@pytest.mark.parametrize("method", ["squash", "rebase"])
+def test_where_the_forge_takes_no_merge_commits_a_method_that_it_takes_is_used(start, forge_server, approve, method):
+    proposal = advance(start())
+    forge_server.merge_methods = {method}
+    assert (approve(proposal).exit_code, forge_server.merges) == (0, 1)
+
+
+@pytest.mark.parametrize("forge_server", ["github", "gitea"], indirect=True)
+def test_a_forge_that_takes_no_method_is_told_as_such(start, forge_server, approve):
+    proposal = advance(start())
+    forge_server.merge_methods = set()
+    refused = approve(proposal)
+    assert (refused.exit_code, forge_server.merges) == (2, 0)
+    assert "not allowed" in refused.output.replace("\n", " ")
+
+
 def test_a_hub_killed_after_the_merge_finds_it(start, forge_server, approve):
     proposal = advance(start())
     approve(proposal)

@@ -126,7 +126,6 @@ def test_a_closed_request_from_a_fork_is_no_no(hub):
     assert hub.phase("asked") is Phase.PROPOSED
 
 
-@pytest.mark.xfail(strict=True, reason="title and body are wholly the hub's")
 @pytest.mark.parametrize("hub", ["gitlab"], indirect=True)
 def test_what_people_write_in_a_request_stays(hub):
     pull = hub.propose("asked")

@@ -13,6 +13,10 @@ from carbonfleet.fleet.review.branches import Branch
 LONGEST_TITLE: Final = 120
 _BLOCK: Final = re.compile(r"(?ms)^```yaml carbon-placement\n(.*?)\n```$")
 LONGEST_BODY: Final = 60_000
+_BEGIN: Final = "<!-- carbonfleet: begin, written anew with each decision -->"
+_END: Final = "<!-- carbonfleet: end -->"
+_DRAFT: Final = re.compile(r"((draft|wip)\b:?|\[(draft|wip)\])\s*", re.IGNORECASE)
+"""How GitLab and Gitea know a request that is not to be merged yet."""
 
 
 def title_of(branch: Branch) -> str:
@@ -62,6 +66,23 @@ def body_of(branch: Branch) -> str:
     # Three backticks in the record would end the block; as JSON they may be written otherwise.
     text = json.dumps(record, indent=1).replace("`", "\\u0060")
     return _fitted("\n".join(lines), f"```yaml carbon-placement\n{text}\n```")
+
+
+def in_title(present: str, ours: str) -> str:
+    """Our title for a request that has one; what a person put before it, so that it is not merged yet, stays."""
+    draft = _DRAFT.match(present)
+    return f"{draft[0] if draft else ''}{ours}"
+
+
+def in_body(present: str, ours: str) -> str:
+    """Our text for a request's body, between marks: what people wrote before and after it stays.
+
+    A body without our marks is one that we are to write.
+    """
+    block = f"{_BEGIN}\n{ours}\n{_END}"
+    before, begin, rest = present.replace("\r\n", "\n").partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    return f"{before}{block}{after}" if begin and end else block
 
 
 def _about_the_move(branch: Branch) -> list[str]:

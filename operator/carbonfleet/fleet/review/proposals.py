@@ -13,7 +13,7 @@ from carbonfleet.fleet.errors import AccessDenied, FleetError, RepositoryInvalid
 from carbonfleet.fleet.manifests import spec_digest
 from carbonfleet.fleet.publish import PLACE, Place, Refused, Repository
 from carbonfleet.fleet.review.branches import MOVE, Branch, Branches, Proposals, branch_of
-from carbonfleet.fleet.review.proposal_text import body_of, title_of
+from carbonfleet.fleet.review.proposal_text import body_of, in_body, in_title, title_of
 from carbonfleet.fleet.review.pull_requests import (
     FRESH_CHECK,
     HUMAN_EDITED,
@@ -210,9 +210,11 @@ class Reviews:
         if request is not None and request.state is PullState.MERGED:
             return Proposal(place.id, branch.name, ProposalStage.MERGED, "merged", request.merge_sha, request.url)
         # From the branch alone, so that the same commit always reads the same.
-        title, body = title_of(branch), body_of(branch)
+        text = body_of(branch)
+        title = in_title(request.title if request else "", title_of(branch))
+        body = in_body(request.body if request else "", text)
         if request is None or request.state is PullState.CLOSED:
-            request = self._forge.create(branch.name, title, body)
+            request = self._forge.create(branch.name, title_of(branch), in_body("", text))
             self._forge.add_label(request.number, LABEL)
             self._remember(branch.name, request, now)
         elif (request.title, request.body.replace("\r\n", "\n")) != (title, body):

@@ -22,6 +22,9 @@ MOST_REMEMBERED: Final = 1000
 LIMIT_SECONDS: Final = 60.0
 """How long to wait where a forge limits us and does not say how long; twice as long each further time in a row."""
 LONGEST_WAIT_SECONDS: Final = 3600.0
+_WAYS: Final = ("merge", "squash", "rebase")
+"""A merge commit first: it alone says when a proposal was merged, and keeps its lines."""
+_NOT_ALLOWED: Final = re.compile(r"not allowed|invalid merge style", re.IGNORECASE)
 _LIMITED: Final = re.compile(r"rate limit|abuse detection|too many requests", re.IGNORECASE)
 _MOVED: Final = frozenset({301, 302, 307, 308})
 
@@ -128,6 +131,14 @@ class ForgeHttp:
             raise ForgeDenied(f"{self._settings.api} does not accept the token: {answer.message}")
         if answer.status >= 500:
             raise ForgeError(f"{self._settings.api} failed: {answer.message}")
+        return answer
+
+    def merge(self, method: str, path: str, request: Mapping[str, str], way: str) -> Answer:
+        """Merge in the first way that the repository's settings allow; `way` is the field that names it."""
+        for wanted in _WAYS:
+            answer = self.send(method, path, {**request, way: wanted})
+            if answer.status != 405 or not _NOT_ALLOWED.search(answer.message):
+                break
         return answer
 
     def say(self, comments: str, one: str, method: str, text: str) -> None:

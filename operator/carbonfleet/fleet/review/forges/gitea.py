@@ -83,9 +83,9 @@ class Gitea:
         before = self.read(number)
         if before.state is not PullState.OPEN:
             return _over(before)
-        request = {"Do": "merge", "head_commit_id": sha, "MergeTitleField": message}
-        answer = self._http.send("POST", f"{self._repository}/pulls/{number}/merge", request)
-        return self._merged(number, answer)
+        request = {"head_commit_id": sha, "MergeTitleField": message}
+        path = f"{self._repository}/pulls/{number}/merge"
+        return self._merged(number, self._http.merge("POST", path, request, "Do"))
 
     def close(self, number: int) -> None:
         """See Forge. A merged request can't be closed any more (412)."""

@@ -98,9 +98,9 @@ class GitHub:
             return _over(before)
         if before.mergeable is Mergeable.CONFLICT:
             return MergeResult(MergeOutcome.CONFLICT, "GitHub sees a conflict")
-        request = {"sha": sha, "merge_method": "merge", "commit_title": message}
-        answer = self._http.send("PUT", f"{self._repository}/pulls/{number}/merge", request)
-        return self._merged(number, answer)
+        request = {"sha": sha, "commit_title": message}
+        path = f"{self._repository}/pulls/{number}/merge"
+        return self._merged(number, self._http.merge("PUT", path, request, "merge_method"))
 
     def close(self, number: int) -> None:
         """See Forge."""
