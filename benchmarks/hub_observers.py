@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import pygit2
 import urllib3
-from hub_house import TEAM, House
+from measured_hub import TEAM, MeasuredHub
 
 from carbonfleet.kube import ours
 
@@ -18,8 +18,8 @@ LOOK_SECONDS = 0.002
 class Observers:
     """Watches jobs and the branch from `start` to `stop`; times are of `time.perf_counter`, by job name."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, hub: MeasuredHub) -> None:
+        self._hub = hub
         self.decided: dict[str, float] = {}
         self.committed: dict[str, float] = {}
         self.writes = 0
@@ -28,8 +28,8 @@ class Observers:
         self._over = threading.Event()
 
     def start(self) -> None:
-        _items, version = self._house.kube.list(ours("carbontrainingjobs"))
-        self._base = self._house.head()
+        _items, version = self._hub.kube.list(ours("carbontrainingjobs"))
+        self._base = self._hub.head()
         self._response = self._open(version)
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._watch, self._look)]
         for thread in self._threads:
@@ -43,7 +43,7 @@ class Observers:
 
     def pushed(self) -> tuple[dict[str, float], int]:
         """When the branch first held each job's placement, and in how many commits they came."""
-        git, seen, commits = pygit2.Repository(str(self._house.bare)), {}, 0
+        git, seen, commits = pygit2.Repository(str(self._hub.bare)), {}, 0
         last = git[self._base]
         for moment, head in self._heads:
             walker = git.walk(git[head].id, pygit2.enums.SortMode.REVERSE | pygit2.enums.SortMode.TOPOLOGICAL)
@@ -55,7 +55,7 @@ class Observers:
         return seen, commits
 
     def _open(self, version: str) -> urllib3.BaseHTTPResponse:
-        kube = self._house.kube
+        kube = self._hub.kube
         where = f"{kube.url}{ours('carbontrainingjobs', TEAM)}?watch=true&resourceVersion={version}"
         return kube._pool.request("GET", where, headers=kube._authorization(), preload_content=False, timeout=600)
 
@@ -84,7 +84,7 @@ class Observers:
     def _look(self) -> None:
         last = self._base
         while not self._over.wait(LOOK_SECONDS):
-            head = self._house.head()
+            head = self._hub.head()
             if head and head != last:
                 self._heads.append((time.perf_counter(), head))
                 last = head

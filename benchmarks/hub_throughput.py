@@ -15,8 +15,8 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hub_house import TEAM, House, eventually, house, job
 from hub_observers import Observers
+from measured_hub import TEAM, MeasuredHub, eventually, job, measured
 
 from carbonfleet.kube import Kube, Object, ours
 
@@ -94,7 +94,7 @@ def main() -> None:
     if options.only != "idle":
         flows(options)
     if options.only in (None, "idle"):
-        with temporary() as folder, house(Path(folder), options.spokes) as idle:
+        with temporary() as folder, measured(Path(folder), options.spokes) as idle:
             print(quiet(idle, options.waiting, options.idle_seconds))
 
 
@@ -105,7 +105,7 @@ def temporary() -> tempfile.TemporaryDirectory[str]:
 def flows(options: argparse.Namespace) -> None:
     columns: list[Measured] = []
     for number in range(options.repeat):
-        with temporary() as folder, house(Path(folder), options.spokes) as fresh:
+        with temporary() as folder, measured(Path(folder), options.spokes) as fresh:
             measure(fresh, f"warm {number}", 20, 0.05)
             found = []
             if options.only != "burst":
@@ -118,19 +118,19 @@ def flows(options: argparse.Namespace) -> None:
     print("\n" + table(columns) + "\n")
 
 
-def measure(house: House, title: str, count: int, every: float) -> Measured:
+def measure(hub: MeasuredHub, title: str, count: int, every: float) -> Measured:
     """Create `count` jobs, one each `every` seconds, and watch what becomes of them."""
     names = [f"{title.split('/')[0].replace(' ', '-').replace('.', '-')}-{n:04d}" for n in range(count)]
-    observers, before = Observers(house), house.usage()
+    observers, before = Observers(hub), hub.usage()
     observers.start()
     began = time.perf_counter()
-    created = {name: create(house.kube, job(name), began + n * every) for n, name in enumerate(names)}
+    created = {name: create(hub.kube, job(name), began + n * every) for n, name in enumerate(names)}
     end_of_creation = time.perf_counter()
     try:
         eventually(lambda: len(observers.committed) >= count, 120)
     finally:
         observers.stop()
-    after, (pushed, commits) = house.usage(), observers.pushed()
+    after, (pushed, commits) = hub.usage(), observers.pushed()
     assert created.keys() == pushed.keys() == observers.decided.keys(), "each job has one decision and one placement"
     return Measured(
         title=title,
@@ -175,22 +175,22 @@ class Floor:
     push_milliseconds: float
 
 
-def floor(house: House, count: int) -> Floor:
+def floor(hub: MeasuredHub, count: int) -> Floor:
     """Measured with the hub stopped; the status is one that the hub wrote."""
-    house.children["hub"].stop()
-    status = {"status": house.kube.list(JOBS)[0][-1]["status"]}
+    hub.children["hub"].stop()
+    status = {"status": hub.kube.list(JOBS)[0][-1]["status"]}
     began = time.perf_counter()
     for number in range(count):
         name = f"floor-{number:04d}"
-        house.kube.create(JOBS, job(name))
-        house.kube.patch(f"{JOBS}/{name}/status", status)
+        hub.kube.create(JOBS, job(name))
+        hub.kube.patch(f"{JOBS}/{name}/status", status)
     seconds = time.perf_counter() - began
-    return Floor(count / seconds, 1000 * statistics.median(push_seconds(house)))
+    return Floor(count / seconds, 1000 * statistics.median(push_seconds(hub)))
 
 
-def push_seconds(house: House) -> list[float]:
-    work = house.folder / "person"
-    git(house.folder, "clone", "--quiet", house.git_url, str(work))
+def push_seconds(hub: MeasuredHub) -> list[float]:
+    work = hub.folder / "person"
+    git(hub.folder, "clone", "--quiet", hub.git_url, str(work))
     seconds = []
     for number in range(PUSHES):
         (work / f"floor-{number}.txt").write_text("one file\n")
@@ -206,19 +206,19 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
 
 
-def quiet(house: House, count: int, seconds: float) -> str:
+def quiet(hub: MeasuredHub, count: int, seconds: float) -> str:
     """A hub that holds `count` waiting jobs while nothing happens but heartbeats."""
-    observers, before = Observers(house), house.usage()
+    observers, before = Observers(hub), hub.usage()
     observers.start()
     began = time.perf_counter()
     for number in range(count):
-        house.kube.create(JOBS, job(f"waiting-{number:04d}", waits=True))
+        hub.kube.create(JOBS, job(f"waiting-{number:04d}", waits=True))
     eventually(lambda: len(observers.decided) >= count, 300)
-    settled, planned = time.perf_counter() - began, house.usage()
+    settled, planned = time.perf_counter() - began, hub.usage()
     time.sleep(SETTLE_SECONDS)
-    start, written, at = house.usage(), observers.writes, time.perf_counter()
+    start, written, at = hub.usage(), observers.writes, time.perf_counter()
     time.sleep(seconds)
-    elapsed, end = time.perf_counter() - at, house.usage()
+    elapsed, end = time.perf_counter() - at, hub.usage()
     observers.stop()
     planned_ms = 1000 * (planned["hub"].cpu - before["hub"].cpu) / count
     share = {name: 100 * (end[name].cpu - start[name].cpu) / elapsed for name in end}

@@ -1,4 +1,4 @@
-"""A hub to measure: the embedded API, a Git server and the real hub, each a process; its spokes only breathe."""
+"""A hub to measure: the embedded API, a Git server and the real hub, each a process; spokes send heartbeats only."""
 
 import os
 import secrets
@@ -31,7 +31,7 @@ PROJECT = Path(__file__).parents[1]
 TEAM = "team-a"
 GPUS = 1024
 """Of each spoke: room for every job at once, so that nothing waits for a GPU."""
-BREATH_SECONDS = 10.0
+HEARTBEAT_SECONDS = 10.0
 START = datetime(2025, 12, 16, 1, tzinfo=UTC)
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -67,7 +67,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 @dataclass
-class House:
+class MeasuredHub:
     """All processes of one measurement, on a folder of their own."""
 
     folder: Path
@@ -75,7 +75,7 @@ class House:
     clock: Clock = field(default_factory=lambda: Clock.starting_at(START + timedelta(seconds=30), 1.0))
     """Real speed, early in a quarter of an hour: waiting jobs are looked at again when the next begins."""
     children: dict[str, Child] = field(default_factory=dict)
-    breaths: int = 0
+    heartbeats: int = 0
     _over: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
@@ -84,8 +84,8 @@ class House:
         self.kube = Kube.connect(self.folder / "kubeconfig")
         self._install()
         self._start_hub()
-        threading.Thread(target=self._breathe, daemon=True).start()
-        self._await_first_breath()
+        threading.Thread(target=self._send_heartbeats, daemon=True).start()
+        self._await_first_heartbeats()
 
     def stop(self) -> None:
         self._over.set()
@@ -148,12 +148,12 @@ class House:
         options += ["--signals", str(write_signals(self.folder)), "--baseline-region", "us-east-2"]
         self._start("hub", "carbonfleet", "hub", "run", *options)
 
-    def _breathe(self) -> None:
+    def _send_heartbeats(self) -> None:
         while not self._over.is_set():
-            self.breaths += sum(map(self._breath, fleet(self.spokes)))
-            self._over.wait(BREATH_SECONDS if self.breaths >= self.spokes else 0.1)
+            self.heartbeats += sum(map(self._heartbeat, fleet(self.spokes)))
+            self._over.wait(HEARTBEAT_SECONDS if self.heartbeats >= self.spokes else 0.1)
 
-    def _breath(self, spoke: str) -> bool:
+    def _heartbeat(self, spoke: str) -> bool:
         """An agent's heartbeat, as it would write it; nothing to tell before the hub has made the object."""
         free = [{"name": "a100", "freeGpus": GPUS}]
         status: dict[str, Any] = {"heartbeatTime": self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"), "pools": free}
@@ -162,16 +162,16 @@ class House:
             return True
         return False
 
-    def _await_first_breath(self) -> None:
+    def _await_first_heartbeats(self) -> None:
         hub = self.children["hub"]
-        eventually(lambda: self.breaths >= self.spokes or not hub.is_alive, 60)
+        eventually(lambda: self.heartbeats >= self.spokes or not hub.is_alive, 60)
         assert hub.is_alive, hub.last_words()
         time.sleep(1.0)  # the hub's cycle on them ends
 
 
 @contextmanager
-def house(folder: Path, spokes: int = 12) -> Iterator[House]:
-    made = House(folder, spokes)
+def measured(folder: Path, spokes: int = 12) -> Iterator[MeasuredHub]:
+    made = MeasuredHub(folder, spokes)
     try:
         made.start()
         yield made
