@@ -195,11 +195,3 @@ def test_a_job_that_can_not_be_interrupted_is_left_alone(stack):
     stack.grid.becomes(OSLO, began + 6 * HOUR, GRAMS[OSLO])
     end(stack, "firm")
     assert stack.changes("firm") == ["place 1", "remove 1"]
-
-
-def test_what_git_refuses_on_a_tip_is_not_tried_again_at_once_on_the_same(stack):
-    stack.submit("dotted.name")
-    job = stack.job("dotted.name")
-    assert condition(job, "Committed").reason == "InvalidName"
-    due = stack.cycle().recheck_at
-    assert due is None or due > stack.clock.now()

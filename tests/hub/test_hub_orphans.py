@@ -120,3 +120,12 @@ def test_a_class_that_no_policy_knows_is_told_and_odd_ones_are_refused(hub):
     hub.step(minutes=1)
     assert {name: hub.phase(name) for name in wanted} == dict.fromkeys(wanted, Phase.BLOCKED)
     assert {condition(hub.stack.job(name), "PolicyAllowed").status for name in wanted} == {"False"}
+
+
+def test_what_git_refuses_on_a_tip_is_not_tried_again_at_once_on_the_same(hub):
+    with_orphans(hub)
+    hub.stack.submit("gone-0")
+    hub.step()
+    assert hub.reason("gone-0", "Committed") == "PathTaken"
+    due = hub.cycle.run().recheck_at
+    assert due is None or due > hub.clock.now()
