@@ -40,6 +40,12 @@ class RepositoryInvalid(FleetError):  # noqa: N818  named like its reason
     reason = "RepositoryInvalid"
 
 
+class StateNotWritable(FleetError):  # noqa: N818  named like its reason
+    """The local clone can't be written, as on a full disk; a person must make room."""
+
+    reason = "StateNotWritable"
+
+
 class Failure(StrEnum):
     """What to do after a failed fetch or push."""
 

@@ -3,12 +3,15 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, TypeVar
 
+import pygit2
+
 from carbonfleet.clock import Clock
-from carbonfleet.fleet.errors import Failure, PushForbidden
+from carbonfleet.fleet.errors import Failure, PushForbidden, StateNotWritable
 from carbonfleet.fleet.git import Tip, TransportFailure, time_of
 from carbonfleet.fleet.manifests import Placement
 from carbonfleet.fleet.publish.clone_session import CloneSession, in_our_words
@@ -39,11 +42,23 @@ class Repository:
         Raises RepositoryUnreachable, AccessDenied or RepositoryInvalid.
         """
         with self._session.lock:
-            try:
-                self._session.fetch()
-            except TransportFailure as failure:
-                raise in_our_words(failure, self._settings) from failure
+            with self._on_our_disk():
+                try:
+                    self._session.fetch()
+                except TransportFailure as failure:
+                    raise in_our_words(failure, self._settings) from failure
             return self._session.tip
+
+    @contextmanager
+    def _on_our_disk(self) -> Iterator[None]:
+        """What libgit2 raises when it is not about the server is about the clone."""
+        try:
+            yield
+        except (pygit2.GitError, OSError) as error:
+            raise StateNotWritable(
+                f"the clone in {self._settings.directory} can't be read or written: {error}. See that its disk has "
+                "room and is ours to write; nothing is placed until then"
+            ) from error
 
     def known(self) -> Tip:
         """The branch as it was when last fetched or pushed to; asks the server only the first time."""
@@ -161,7 +176,7 @@ class Repository:
             if failure is not None:
                 self._wait(attempt - 1, failure)
             try:
-                with self._session.lock:
+                with self._session.lock, self._on_our_disk():
                     return work(attempt)
             except TransportFailure as error:
                 failure = error
