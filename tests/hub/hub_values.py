@@ -1,4 +1,4 @@
-"""Jobs, reports, placements and scenes by hand, for tests of the hub's pure parts."""
+"""Jobs, reports, placements and observations by hand, for tests of the hub's pure parts."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -8,13 +8,18 @@ from hub_values import NOON, UID, body, observation, placement, record, report, 
 
 from carbonfleet.api.job_status import Phase, Segment
 from carbonfleet.api.report import Checkpoint, Progress
+from carbonfleet.clock import Clock
 from carbonfleet.fleet import Remove, Suspend
 from carbonfleet.hub.observe import RunningJob, may_be_replanned, pauses_used, reserved_until, snapshot_of
+from carbonfleet.hub.planning import Planned
 from carbonfleet.hub.publish import intents_of
+from carbonfleet.hub.running import RunningJobs
 from carbonfleet.hub.running.check_times import next_check, running_job_of
 from carbonfleet.hub.status import StatusInputs, status_of
+from carbonfleet.placement import Spoke
 from carbonfleet.placement.decision import Decision, Outcome
-from fixtures.fleet_values import decide
+from carbonfleet.signals import Signals
+from fixtures.fleet_values import decide, facts_of
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -112,8 +117,8 @@ def test_a_job_under_way_is_planned_from_where_it_is():
         report(**PAUSED, **HALF_DONE, checkpoint={"uri": "s", "step": 8}), replace(placement(), suspended=True)
     )
     running = under_way(report(**HALF_DONE, checkpoint={"uri": "s", "step": 8}))
-    turns = {UID: RunningJob(True, NOON, NOON + HOUR, 1, surprise=0.3)}
-    (job,) = snapshot_of(observation(paused, replanned=turns), "").jobs
+    replanned = {UID: RunningJob(True, NOON, NOON + HOUR, 1, surprise=0.3)}
+    (job,) = snapshot_of(observation(paused, replanned=replanned), "").jobs
     assert (job.attempt, job.remaining_fraction) == (2, 0.6)
     assert (job.incumbent.paused, job.incumbent.running, job.incumbent.surprise) == (True, False, 0.3)
     (job,) = snapshot_of(observation(running, replanned={UID: RunningJob(False, NOON, NOON + HOUR)}), "").jobs
@@ -183,8 +188,8 @@ def test_a_no_of_people_keeps_a_job_under_way_in_its_place_and_a_policy_alone_do
     policies = type(tip().policies)((careful,), "tree")
     seen = under_way()
     spokes = (spoke("no-osl-1"), spoke("ca-qc-1", "CA-QC"))
-    turns = {UID: RunningJob(False, NOON, NOON + HOUR)}
-    asked = observation(seen, replanned=turns, spokes=spokes, tip=tip(seen.placement, policies=policies))
+    replanned = {UID: RunningJob(False, NOON, NOON + HOUR)}
+    asked = observation(seen, replanned=replanned, spokes=spokes, tip=tip(seen.placement, policies=policies))
     assert snapshot_of(asked, "").jobs[0].stays_because == ""
     why = "It is not moved: people said no (Pat: not now)."
     refused = replace(asked, refused_moves={UID: why})
@@ -207,3 +212,24 @@ def test_a_reclaimed_attempt_is_told_as_such_and_the_next_goes_on_from_its_check
     stopped = state({"phase": "Waiting", "attempt": 1, "observedGeneration": 1}, said=said)
     (job,) = snapshot_of(observation(stopped), "").jobs
     assert (job.attempt, job.remaining_fraction, job.incumbent) == (2, 0.6, None)
+
+
+def test_a_job_that_goes_on_is_picked_again_at_its_next_check_and_at_once_when_its_move_is_refused():
+    running = RunningJobs(Signals([], Clock()), 96 * HOUR)
+
+    def picked(hours: int) -> set[str]:
+        return set(running.pick(seen_at(hours)).replanned)
+
+    def seen_at(hours: int):
+        return observation(under_way(), now=NOON + hours * HOUR, spokes=(Spoke(facts_of("no-osl-1")),))
+
+    def remember(hours: int, planned: Planned, asked=(), refused=()) -> None:
+        running.remember(running.pick(seen_at(hours)), planned, asked, refused)
+
+    assert (picked(0), picked(1)) == (set(), {UID})
+    remember(1, Planned({UID: decided(Outcome.KEEP)}))
+    assert (picked(1), picked(2)) == (set(), {UID})
+    remember(2, Planned(), asked={UID})
+    assert (picked(2), picked(3)) == (set(), {UID})
+    remember(3, Planned(), asked={UID}, refused={UID})
+    assert picked(3) == {UID}
