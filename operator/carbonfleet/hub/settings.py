@@ -71,7 +71,7 @@ class HubSettings(Settings):
     liveness: str = ""
     """Where probes are answered, http://0.0.0.0:8080/healthz."""
     surprise_share: Annotated[float, Field(ge=0.01)] = DEFAULTS.surprise_share
-    """Of what was expected of its grid: beyond that a running job is looked at afresh."""
+    """Of what was expected of its grid: beyond that a running job is decided on again."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
     resync: Annotated[timedelta, Field(json_schema_extra=INTERNAL)] = timedelta(minutes=10)

@@ -1,12 +1,14 @@
-"""What the hub wants of Git and of finalizers, from the observation and the plan: a function of values."""
+"""What the hub wants of Git, from the observation and the plan, and its writing."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 
 from carbonfleet.api import ANNOTATION
 from carbonfleet.api.job_status import DecisionRecord, Phase
-from carbonfleet.fleet import Intent, Place, Placement, Remove, Suspend, Tip
+from carbonfleet.fleet import FleetError, Intent, Place, Placement, Published, Remove, Repository, Suspend, Tip
 from carbonfleet.hub.observe import (
     IN_GIT,
+    Blocker,
     JobStage,
     JobState,
     Observation,
@@ -15,6 +17,8 @@ from carbonfleet.hub.observe import (
     may_try_again,
 )
 from carbonfleet.placement.decision import Decision, Outcome
+
+_log = logging.getLogger(__name__)
 
 
 def intents_of(
@@ -113,3 +117,14 @@ def _orphans(observation: Observation, tip: Tip) -> list[Intent]:
         others = [placed for placed in attempts[1:] if placed.placement_id != attempts[0].placement_id]
         orphans += [Remove(placed, "a later attempt stands elsewhere") for placed in others]
     return orphans
+
+
+def publish(repository: Repository, intents: Sequence[Intent]) -> tuple[Published | None, Blocker | None]:
+    """Write all intents to Git together; a failure blocks them until a later cycle tries again."""
+    if not intents:
+        return None, None
+    try:
+        return repository.publish(intents), None
+    except FleetError as error:
+        _log.warning("the fleet repository was not written: %s", error)
+        return None, Blocker(error.reason, str(error))

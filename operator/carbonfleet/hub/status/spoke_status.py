@@ -1,4 +1,4 @@
-"""SpokeCluster objects follow the cluster files: people edit Git, and `kubectl get spokes` shows it."""
+"""SpokeCluster objects follow the cluster files, and their conditions what the hub finds of each spoke."""
 
 import logging
 from collections import defaultdict
@@ -19,9 +19,9 @@ _log = logging.getLogger(__name__)
 REPORTS_VALID: Final = "ReportsValid"
 CLOCK_IN_SYNC: Final = "ClockInSync"
 PLACEMENTS_OWNED: Final = "PlacementsOwned"
-MOST_TOLD: Final = 3
-"""Problems of a spoke's reports that its condition tells in full."""
-LONGEST_TOLD: Final = 250
+MOST_SHOWN: Final = 3
+"""Problems of a spoke's reports that its condition shows in full."""
+LONGEST_SHOWN: Final = 250
 """Characters of each."""
 
 
@@ -84,7 +84,7 @@ class SpokeStatuses:
         in doubt: `ReportsValid`, that all that the spoke reports is its own to report, `ClockInSync`, and
         `PlacementsOwned`, that no placements are left there whose jobs are no more.
         """
-        news = {kind: what for kind, what in found.items() if not _says(_condition(body, kind), what)}
+        news = {kind: what for kind, what in found.items() if not _is_unchanged(_condition(body, kind), what)}
         if not news:
             return
         conditions = [_as_condition(body, kind, what, observation) for kind, what in found.items()]
@@ -162,15 +162,15 @@ def _ownership(files: Sequence[str]) -> Transition:
     return Transition(
         "DeletionGuardTripped",
         f"{len(files)} placements are of jobs that are no more, and so many are not removed unasked: if the jobs were "
-        f"meant to go, remove their files from Git, which stops what runs: {', '.join(sorted(files)[:MOST_TOLD])}"
-        f"{', ...' if len(files) > MOST_TOLD else ''}",
+        f"meant to go, remove their files from Git, which stops what runs: {', '.join(sorted(files)[:MOST_SHOWN])}"
+        f"{', ...' if len(files) > MOST_SHOWN else ''}",
         True,
     )
 
 
 def _in_short(said: Sequence[str]) -> str:
-    more = f"; and {_roughly(len(said) - MOST_TOLD)} more" if len(said) > MOST_TOLD else ""
-    return "; ".join(text[:LONGEST_TOLD] for text in said[:MOST_TOLD]) + more
+    more = f"; and {_roughly(len(said) - MOST_SHOWN)} more" if len(said) > MOST_SHOWN else ""
+    return "; ".join(text[:LONGEST_SHOWN] for text in said[:MOST_SHOWN]) + more
 
 
 def _roughly(count: int) -> str:
@@ -184,18 +184,18 @@ def _condition(body: Object, kind: str) -> Object:
     return next((dict(each) for each in conditions if each.get("type") == kind), {})
 
 
-def _says(condition: Object, what: Transition) -> bool:
-    return all(condition.get(key) == value for key, value in _said(what).items())
+def _is_unchanged(condition: Object, what: Transition) -> bool:
+    return all(condition.get(key) == value for key, value in _content(what).items())
 
 
-def _said(what: Transition) -> Object:
+def _content(what: Transition) -> Object:
     status = "False" if what.is_warning else "True"
     return {"status": status, "reason": what.reason, "message": what.message[:1024]}
 
 
 def _as_condition(body: Object, kind: str, what: Transition, observation: Observation) -> Object:
     """The condition; its time of transition is kept where its status did not change."""
-    old, new = _condition(body, kind), _said(what)
+    old, new = _condition(body, kind), _content(what)
     same = old.get("status") == new["status"]
     since = old["lastTransitionTime"] if same else format_time(observation.now)
     generation = body["metadata"].get("generation") or 0
