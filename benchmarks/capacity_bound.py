@@ -1,10 +1,12 @@
 """How far contended plans are above the bound of the time-indexed linear relaxation, and what each step buys.
 
-    python benchmarks/capacity_bound.py [--instances 30] [--json FILE]
+    python benchmarks/capacity_bound.py [--instances 30] [--asking nothing|threshold|budget] [--json FILE]
 
 Random one-tier queues of 50 to 500 jobs on a few spokes, with 60 to 95 % of the GPUs used in the clean
 hours; all start in time. The relaxation (SciPy, HiGHS) lets jobs split over windows, so no plan can be
-cheaper. The steps are those of `placement/better.py`.
+cheaper. The objective is the sum of the jobs' scores, here grams, without a minimum gain for each hour of delay. With
+`--asking`, each job has a threshold, or its team a budget, that never binds: the bound is the same, and the gap should
+be. The steps are those of `placement/repair/local_search.py`.
 """
 
 import argparse
@@ -43,31 +45,44 @@ POLICY = FleetPolicy.model_validate(
 HOURLY = Assumptions(slot=HOUR, embodied_share=0, transfer_kwh_per_gib=0)
 
 
-def instance(seed: int) -> Snapshot:
+ASKING = {
+    "nothing": ({}, ()),
+    "threshold": ({"max_intensity_grams_per_kwh": 2000}, ()),
+    "budget": ({}, ({"carbon_kg_per_month": 1e9, "running_gpus": 10**6},)),
+}
+"""By name: what each job has in its schedule, and the budgets of a policy."""
+
+
+def instance(seed: int, asking: str = "nothing") -> Snapshot:
     """A random queue: daily curves that differ by zone, jobs of 1 to 8 h on 1 to 8 GPUs, 6 to 36 h of slack."""
     random = np.random.default_rng(seed)
     zones = [f"AA-{number}" for number in range(int(random.integers(2, 6)))]
-    jobs = [_job(number, random) for number in range(int(random.integers(50, 501)))]
+    schedule, budgets = ASKING[asking]
+    jobs = [_job(number, random, schedule) for number in range(int(random.integers(50, 501)))]
     work = sum(job.spec.resources.gpus * (job.spec.resources.duration / HOUR) for job in jobs)
     gpus = max(8, round(work / (len(zones) * 60 * random.uniform(0.4, 0.7))))
     forecasts = [_forecast(zone, random) for zone in zones]
     return Snapshot(
         jobs=tuple(jobs),
         spokes=tuple(_spoke(zone, gpus) for zone in zones),
-        policies=PolicySet((POLICY,)),
+        policies=PolicySet((POLICY, *map(_budget, budgets))),
         forecasts={(forecast.zone, forecast.signal): forecast for forecast in forecasts},
         assumptions=HOURLY,
     )
 
 
-def _job(number: int, random: np.random.Generator) -> QueuedJob:
+def _budget(limits: dict) -> FleetPolicy:
+    return FleetPolicy.model_validate({"metadata": {"name": "budget"}, "spec": {"budget": limits}})
+
+
+def _job(number: int, random: np.random.Generator, schedule: dict) -> QueuedJob:
     release, slack = int(random.integers(0, 24)), int(random.integers(6, 37))
     spec = {
         "workload": {"model": "m", "dataset": {"name": "d"}},
         "resources": {"gpus": int(random.choice([1, 1, 2, 2, 4, 8])), "duration": int(random.integers(1, 9)) * HOUR},
         "residency": {"data_class": "public"},
         "objective": {"minimize": "carbon"},
-        "schedule": {"earliest_start": NOW + release * HOUR, "max_delay": (release + slack) * HOUR},
+        "schedule": {"earliest_start": NOW + release * HOUR, "max_delay": (release + slack) * HOUR} | schedule,
     }
     return QueuedJob(f"uid-{number}", "ml", f"job-{number:04d}", JobSpec.model_validate(spec), NOW)
 
@@ -122,9 +137,9 @@ class Measured:
     seconds: dict[str, float]
 
 
-def measure(seed: int) -> Measured | None:
+def measure(seed: int, asking: str = "nothing") -> Measured | None:
     """None where the instance is not feasible, or the GPUs are used less or more than wanted."""
-    inputs = _inputs(instance(seed))
+    inputs = _inputs(instance(seed, asking))
     bound = relaxation(inputs)
     if bound is None:
         return None
@@ -150,7 +165,7 @@ def measure(seed: int) -> Measured | None:
         )
         scores[name] = float(contention.score.reshape(jobs.size, -1)[jobs, windows].sum())
         times[name] = times["in turn, by slack"] + seconds
-    decisions, times["the plan as it ships"] = _timed(lambda: plan(instance(seed), NOW).decisions)
+    decisions, times["the plan as it ships"] = _timed(lambda: plan(instance(seed, asking), NOW).decisions)
     scores["the plan as it ships"] = sum(decision.window.score_usd for decision in decisions)
     use = _clean_use(inputs, decisions)
     above = {name: 100 * (score / bound - 1) for name, score in scores.items()}
@@ -187,12 +202,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--instances", type=int, default=30)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--asking", choices=list(ASKING), default="nothing")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     found: list[Measured] = []
     seed = asked.first_seed
     while len(found) < asked.instances:
-        if (measured := measure(seed)) is not None:
+        if (measured := measure(seed, asked.asking)) is not None:
             found.append(measured)
             head = f"seed {seed}: {measured.jobs} jobs, {measured.gpus} GPUs a spoke, {measured.clean_use:.0%} used"
             print(head, *(f"{name} {value:+.2f} %" for name, value in measured.above.items()), sep=", ", flush=True)

@@ -188,3 +188,10 @@ def test_a_job_that_must_leave_gives_back_its_gpus_once_where_a_crowd_is_bettere
     for hour in range(12):
         begin, end = NOON + hour * HOUR, NOON + (hour + 1) * HOUR
         assert sum(window.gpus for window in windows if window.start < end and window.end > begin) <= 7
+
+
+@pytest.mark.parametrize("asking", ["threshold", "budget"])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_what_never_binds_makes_no_contended_plan_worse(seed, asking):
+    plain, asked = measure(seed), measure(seed, asking)
+    assert asked.above["the plan as it ships"] == pytest.approx(plain.above["the plan as it ships"], abs=0.05)

@@ -24,7 +24,7 @@ CONTENDED: Final = 0.3
 
 
 def assign(inputs: PlanInputs) -> list[Choice | None]:
-    """A choice for each job in the inputs's order; None where nothing is open and free.
+    """A choice for each job in the order of the inputs; None where nothing is open and free.
 
     Tier after tier: a lower one takes what the higher ones leave.
     """
@@ -36,8 +36,9 @@ def assign(inputs: PlanInputs) -> list[Choice | None]:
     choices: list[Choice | None] = []
     for jobs in tiers_of(inputs):
         choices += in_turn(inputs, index, capacity, jobs, plain)
-        if repair_tier(inputs, index, capacity, choices, jobs[plain[jobs]]):
-            look_again(inputs, capacity, choices, jobs[~plain[jobs]])
+        repaired = repair_tier(inputs, index, capacity, choices, jobs, plain)
+        if repaired.size:
+            look_again(inputs, capacity, choices, np.setdiff1d(jobs[~plain[jobs]], repaired))
     return choices
 
 

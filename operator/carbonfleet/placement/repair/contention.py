@@ -11,6 +11,8 @@ from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.search import Choice, windows_of
 from carbonfleet.placement.snapshot import FloatArray
 
+ABOVE_THRESHOLD: Final = 5e5
+"""Added to the score of a window above its job's threshold: more than any window's, less than having none in time."""
 CONSIDERED: Final = 8
 """Options that are weighed for each job: those with the least scores, were they empty."""
 
@@ -85,9 +87,9 @@ def contention_of(
     rows = np.array(jobs)[:, None]
     score, span = [], []
     for job, options in zip(jobs, option, strict=True):
-        windows = windows_of(inputs, job)
-        score.append(np.where(windows.open, windows.scores, np.inf)[options])
-        span.append(windows.span[options])
+        scores, spans = _open_windows(inputs, job)
+        score.append(scores[options])
+        span.append(spans[options])
     scores, spans = np.array(score), np.array(span)
     starts = int(np.flatnonzero(np.isfinite(scores).any(axis=(0, 1))).max(initial=0)) + 1
     scores, spans = np.ascontiguousarray(scores[:, :, :starts]), np.ascontiguousarray(spans[:, :, :starts])
@@ -105,6 +107,21 @@ def contention_of(
         (first + spans).reshape(shape),
         slots,
     )
+
+
+def _open_windows(inputs: PlanInputs, job: int) -> tuple[FloatArray, IntArray]:
+    """Scores, infinite where a window is not open, and spans; both of shape (options, starts)."""
+    if not inputs.limits[job].is_gated:
+        windows = windows_of(inputs, job)
+        return np.where(windows.open, windows.scores, np.inf), windows.span
+    gave_up = inputs.gives_up_threshold(job)
+    inputs.demand.mind_carbon_alone(job, False)
+    below = windows_of(inputs, job)
+    inputs.demand.mind_carbon_alone(job, True)
+    whatever = windows_of(inputs, job)
+    inputs.demand.mind_carbon_alone(job, gave_up)
+    above = np.where(whatever.open, whatever.scores + ABOVE_THRESHOLD, np.inf)
+    return np.where(below.open, below.scores, above), below.span
 
 
 def windows_taken(contention: Contention, choices: Sequence[Choice | None]) -> IntArray:

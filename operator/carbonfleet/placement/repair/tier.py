@@ -1,14 +1,30 @@
 """Repair the choices of a tier whose jobs contend for the same GPUs."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from carbonfleet.placement.inputs import CapacityRuns, IntArray
+from carbonfleet.placement.inputs import BoolArray, CapacityRuns, IntArray
 from carbonfleet.placement.plan_inputs import PlanInputs
-from carbonfleet.placement.repair.contention import CONSIDERED, Contention, contention_of, windows_taken
+from carbonfleet.placement.repair.contention import (
+    ABOVE_THRESHOLD,
+    CONSIDERED,
+    Contention,
+    contention_of,
+    windows_taken,
+)
 from carbonfleet.placement.repair.local_search import CLOSE, MISSED, effort_for, local_search
-from carbonfleet.placement.search import NOWHERE, Choice, WindowIndex, WindowSearch, best_choice, take
+from carbonfleet.placement.search import (
+    NOWHERE,
+    Choice,
+    WindowIndex,
+    WindowSearch,
+    best_choice,
+    fits_budgets,
+    hold,
+    take,
+)
 
 FEWEST_STEPS: Final = 60
 """A tier that is too large for so many steps of pricing within the allowed work is not bettered."""
@@ -18,40 +34,72 @@ TINY: Final = 1e-9
 
 
 def repair_tier(
-    inputs: PlanInputs, index: WindowIndex, capacity: CapacityRuns, choices: list[Choice | None], jobs: IntArray
-) -> bool:
-    """Better the choices of a tier whose jobs contend for GPUs, as far as the allowed work goes; whether it tried.
+    inputs: PlanInputs,
+    index: WindowIndex,
+    capacity: CapacityRuns,
+    choices: list[Choice | None],
+    jobs: IntArray,
+    plain: BoolArray,
+) -> IntArray:
+    """Better the choices of a tier whose jobs contend for GPUs, as far as the allowed work goes; the jobs tried.
 
-    Jobs that were promised a place keep it; a large tier is left as it is, and so is one with room for all.
+    A job with thresholds, budgets or hourly prices takes part with the windows that are open to it. Left as they are:
+    jobs that were promised a place or are under way, those that may be cut into segments, a large tier, and one with
+    capacity for all. The sum of the scores never grows: otherwise all is put back.
     """
-    jobs = np.array([job for job in jobs.tolist() if inputs.jobs[job].incumbent is None], dtype=np.int64)
+    none = np.zeros(0, dtype=np.int64)
+    jobs = np.array([job for job in jobs.tolist() if _is_repairable(inputs, job)], dtype=np.int64)
     work = inputs.snapshot.assumptions.improvement_cells
     considered = min(CONSIDERED, len(inputs.options))
     if jobs.size < 2 or capacity.is_ample:
-        return False
+        return none
     starts = 1 + max(min(inputs.last_look(job), inputs.line.starts - 1) for job in jobs.tolist())
     if jobs.size * considered * starts * FEWEST_STEPS > work:
-        return False
+        return none
     bounds = index.unhindered(jobs)
-    jobs, bounds = jobs[np.isfinite(bounds).any(axis=1)], bounds[np.isfinite(bounds).any(axis=1)]
-    chosen = [choices[job] for job in jobs.tolist()]
-    score = sum(choice.score if choice and not choice.is_late else MISSED for choice in chosen)
-    if not jobs.size or score <= float(bounds.min(axis=1).sum()) * CLOSE:
-        return False
-    contention = contention_of(inputs, jobs.tolist(), chosen, bounds)
+    is_open = np.isfinite(bounds).any(axis=1)
+    jobs, bounds = jobs[is_open], bounds[is_open]
+    before = [choices[job] for job in jobs.tolist()]
+    gave_up = [inputs.gives_up_threshold(job) for job in jobs.tolist()]
+    if not jobs.size or _score(before, gave_up) <= float(bounds.min(axis=1).sum()) * CLOSE:
+        return none
+    contention = contention_of(inputs, jobs.tolist(), before, bounds)
+    is_open = np.isfinite(contention.score).any(axis=(1, 2))
+    if not is_open.all():
+        jobs, contention = jobs[is_open], contention.part(np.flatnonzero(is_open))
+        before = [choices[job] for job in jobs.tolist()]
+        gave_up = [inputs.gives_up_threshold(job) for job in jobs.tolist()]
+    if not jobs.size:
+        return none
     places = int(inputs.options.capacity_row.max()) + 1
-    for job, choice in zip(jobs.tolist(), chosen, strict=True):
+    for job, choice in zip(jobs.tolist(), before, strict=True):
         if choice is not None and choice.is_late:
-            take(inputs, job, choice, capacity, sign=-1)
+            hold(inputs, job, choice, capacity, sign=-1)
     windows, _ = local_search(
         contention,
         inputs.capacity.free[:places, : contention.slots],
-        windows_taken(contention, chosen),
+        windows_taken(contention, before),
         effort_for(contention, work),
     )
     _exchange(inputs, capacity, choices, jobs, contention, windows)
-    settle(inputs, index, capacity, choices, jobs)
-    return True
+    settle(inputs, index, capacity, choices, jobs, plain)
+    after = _score([choices[job] for job in jobs.tolist()], [inputs.gives_up_threshold(job) for job in jobs.tolist()])
+    if after > _score(before, gave_up):
+        _put_back(inputs, capacity, choices, jobs, before, gave_up)
+    return jobs
+
+
+def _is_repairable(inputs: PlanInputs, job: int) -> bool:
+    queued = inputs.jobs[job]
+    return queued.incumbent is None and queued.spec.schedule.interruptible is None and not inputs.lost[job]
+
+
+def _score(choices: Sequence[Choice | None], gave_up: Sequence[bool]) -> float:
+    """Of some jobs, and whether each gave its threshold up."""
+    return sum(
+        choice.score + above * ABOVE_THRESHOLD if choice and not choice.is_late else MISSED
+        for choice, above in zip(choices, gave_up, strict=True)
+    )
 
 
 def _exchange(
@@ -62,44 +110,101 @@ def _exchange(
     contention: Contention,
     windows: IntArray,
 ) -> None:
-    """Give back the old choices and take the new ones; who still has none takes the first that is free."""
-    old = [choices[job] for job in jobs.tolist()]
-    for job, choice in zip(jobs.tolist(), old, strict=True):
+    """Give back the old choices and take the new ones; who has none, or none within its budgets, takes what is left."""
+    for job in jobs.tolist():
+        choice = choices[job]
         if choice is not None and not choice.is_late:
-            take(inputs, job, choice, capacity, sign=-1)
-    for row, (job, window) in enumerate(zip(jobs.tolist(), windows.tolist(), strict=True)):
+            hold(inputs, job, choice, capacity, sign=-1)
         choices[job] = None
+    for row, (job, window) in enumerate(zip(jobs.tolist(), windows.tolist(), strict=True)):
         if window >= 0:
             rank, start = contention.split(window)
             score = float(contention.score[row, rank, start])
-            choices[job] = Choice(int(contention.option[row, rank]), start, score)
-            take(inputs, job, choices[job], capacity)
-    for job in [job for job, window in zip(jobs.tolist(), windows.tolist(), strict=True) if window < 0]:
-        choices[job] = best_choice(inputs, job, capacity)
+            is_above = inputs.limits[job].is_gated and score >= ABOVE_THRESHOLD
+            if inputs.limits[job].is_gated:
+                inputs.demand.mind_carbon_alone(job, is_above)
+            choice = Choice(int(contention.option[row, rank]), start, score - is_above * ABOVE_THRESHOLD)
+            if not inputs.budget_rows(job) or fits_budgets(inputs, job, choice, capacity):
+                choices[job] = choice
+                hold(inputs, job, choice, capacity)
+    for job in jobs.tolist():
+        if choices[job] is None:
+            choices[job] = best_choice(inputs, job, capacity)
 
 
 def settle(
-    inputs: PlanInputs, index: WindowIndex, capacity: CapacityRuns, choices: list[Choice | None], jobs: IntArray
+    inputs: PlanInputs,
+    index: WindowIndex,
+    capacity: CapacityRuns,
+    choices: list[Choice | None],
+    jobs: IntArray,
+    plain: BoolArray,
 ) -> None:
     """Let each job in turn take a better window that is free and worth its wait, until none finds one."""
-    looks = {job: index.at(np.array([job])) for job in jobs.tolist()}
+    searches = {job: index.at(np.array([job])) for job in jobs.tolist() if plain[job]}
     for _ in range(SETTLING):
         moved = False
         for job in jobs.tolist():
-            old = choices[job]
-            if old is not None:
-                take(inputs, job, old, capacity, sign=-1)
-            score, start, option = looks[job].worthwhile(0, looks[job].everywhere(0))
-            if score < _most(looks[job], old):
-                choices[job], moved = Choice(option, start, score), True
-            if (new := choices[job]) is not None:
-                take(inputs, job, new, capacity)
+            if job in searches:
+                moved |= _settle_plain(inputs, searches[job], capacity, choices, job)
+            else:
+                moved |= _settle_any(inputs, capacity, choices, job)
         if not moved:
             return
 
 
-def _most(look: WindowSearch, old: Choice | None) -> float:
+def _settle_plain(
+    inputs: PlanInputs, search: WindowSearch, capacity: CapacityRuns, choices: list[Choice | None], job: int
+) -> bool:
+    old, moved = choices[job], False
+    if old is not None:
+        take(inputs, job, old, capacity, sign=-1)
+    score, start, option = search.worthwhile(0, search.everywhere(0))
+    if score < _most(search, old):
+        choices[job], moved = Choice(option, start, score), True
+    if (new := choices[job]) is not None:
+        take(inputs, job, new, capacity)
+    return moved
+
+
+def _settle_any(inputs: PlanInputs, capacity: CapacityRuns, choices: list[Choice | None], job: int) -> bool:
+    """A job that had given its threshold up takes any window below it; otherwise the score decides."""
+    old, gave_up = choices[job], inputs.gives_up_threshold(job)
+    if old is not None:
+        hold(inputs, job, old, capacity, sign=-1)
+    new = best_choice(inputs, job, capacity)
+    gained = old is None or old.is_late or gave_up != inputs.gives_up_threshold(job)
+    if new is not None and (gained or (not new.is_late and old and new.score < old.score * (1 - TINY))):
+        choices[job] = new
+        return old is None or (new.option, new.start) != (old.option, old.start)
+    if new is not None:
+        hold(inputs, job, new, capacity, sign=-1)
+    if old is not None:
+        hold(inputs, job, old, capacity)
+    return False
+
+
+def _put_back(
+    inputs: PlanInputs,
+    capacity: CapacityRuns,
+    choices: list[Choice | None],
+    jobs: IntArray,
+    before: Sequence[Choice | None],
+    gave_up: Sequence[bool],
+) -> None:
+    for job in jobs.tolist():
+        if (choice := choices[job]) is not None:
+            hold(inputs, job, choice, capacity, sign=-1)
+    for job, choice, above in zip(jobs.tolist(), before, gave_up, strict=True):
+        choices[job] = choice
+        if inputs.limits[job].is_gated:
+            inputs.demand.mind_carbon_alone(job, above)
+        if choice is not None:
+            hold(inputs, job, choice, capacity)
+
+
+def _most(search: WindowSearch, old: Choice | None) -> float:
     """Below which score a window is better for a job: any, where it has none in time, or one not worth its wait."""
-    if old is None or old.is_late or not look.is_worth(0, old.start, old.score, 1.0):
+    if old is None or old.is_late or not search.is_worth(0, old.start, old.score, 1.0):
         return NOWHERE
     return old.score * (1 - TINY)

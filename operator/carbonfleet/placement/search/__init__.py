@@ -1,6 +1,6 @@
 """Windows of jobs, weighed: one evaluator and its fast twin, the greedy search, segments, and jobs under way."""
 
-from carbonfleet.placement.search.best_choice import best_choice, hold
+from carbonfleet.placement.search.best_choice import best_choice, fits_budgets, hold
 from carbonfleet.placement.search.choice import Choice, segments_of, take
 from carbonfleet.placement.search.fast_windows import BLOCK, NOWHERE, WindowIndex, WindowSearch, forms_of, plain_jobs
 from carbonfleet.placement.search.figures import at_submission, baseline_of, review_of, window_at, windows_at
@@ -23,6 +23,7 @@ __all__ = [
     "baseline_of",
     "best_choice",
     "context_of",
+    "fits_budgets",
     "forms_of",
     "gate_of",
     "hold",

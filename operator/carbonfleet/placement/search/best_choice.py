@@ -6,7 +6,7 @@ import numpy as np
 
 from carbonfleet.placement.inputs import BoolArray, CapacityRuns, IntArray, Runs
 from carbonfleet.placement.plan_inputs import PlanInputs
-from carbonfleet.placement.search.choice import Choice, quota_rows, segments_of, spend, take
+from carbonfleet.placement.search.choice import Choice, quota_rows, segments_of, slots_of, spend, take
 from carbonfleet.placement.search.figures import window_at
 from carbonfleet.placement.search.interruptible import segmented
 from carbonfleet.placement.search.running_jobs import as_paused, choice_for_paused, choice_for_running, promised
@@ -73,6 +73,18 @@ def hold(inputs: PlanInputs, job: int, choice: Choice, capacity: CapacityRuns, s
     if inputs.budget_rows(job):
         window = window_at(inputs, job, choice.option, segments_of(inputs, job, choice))
         spend(inputs, job, choice, window.grams_co2e, sign)
+
+
+def fits_budgets(inputs: PlanInputs, job: int, choice: Choice, capacity: CapacityRuns) -> bool:
+    """Whether the quotas and monthly budgets of the job's policies have room for a choice."""
+    gpus = int(inputs.demand.of(job).gpus[choice.option])
+    slots = list(slots_of(inputs, job, choice))
+    if not all(capacity.fits(row, gpus, first, end) for row in quota_rows(inputs, job) for first, end in slots):
+        return False
+    window = window_at(inputs, job, choice.option, segments_of(inputs, job, choice))
+    hours = gpus * float(inputs.demand.of(job).minutes[choice.option]) / 60
+    budgets = [inputs.remaining_budgets[index] for index in inputs.budget_rows(job)]
+    return all(window.grams_co2e <= budget.carbon_kg * 1000 and hours <= budget.gpu_hours for budget in budgets)
 
 
 def in_one_piece(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> Choice | None:
