@@ -193,5 +193,5 @@ def test_a_job_that_must_leave_gives_back_its_gpus_once_where_a_crowd_is_bettere
 @pytest.mark.parametrize("asking", ["threshold", "budget"])
 @pytest.mark.parametrize("seed", [0, 3])
 def test_what_never_binds_makes_no_contended_plan_worse(seed, asking):
-    plain, asked = measure(seed), measure(seed, asking)
+    plain, asked = capacity_bound.measure(seed), capacity_bound.measure(seed, asking)
     assert asked.above["the plan as it ships"] == pytest.approx(plain.above["the plan as it ships"], abs=0.05)
