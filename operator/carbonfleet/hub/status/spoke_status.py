@@ -34,6 +34,8 @@ class SpokeStatuses:
     events: EventRecorder
     _logged: dict[str, frozenset[str]] = field(default_factory=dict)
     """By spoke: what the log last said of its reports."""
+    _named: frozenset[str] = frozenset()
+    """The problems of the fleet repository's files that the log has named."""
 
     def update(self, observation: Observation) -> None:
         """Write what the cluster files and the observation say of each spoke, where it changed.
@@ -43,6 +45,7 @@ class SpokeStatuses:
         if observation.tip is None:
             return
         if observation.tip_is_fresh:
+            self._log_files(observation.tip)
             self._mirror_files(observation.tip)
         spokes = {spoke.name: spoke for spoke in observation.spokes}
         held = _held_orphans(observation, observation.tip)
@@ -59,6 +62,13 @@ class SpokeStatuses:
                 found[PLACEMENTS_OWNED] = _ownership(left)
             self._write(body, found, observation)
         self._log_problems(observation)
+
+    def _log_files(self, tip: Tip) -> None:
+        """Log what is wrong with files of the fleet repository, once: who wrote them may see no job's status."""
+        problems = frozenset({*tip.policies.problems, *tip.cluster_problems.values(), *tip.problems.values()})
+        for problem in sorted(problems - self._named):
+            _log.warning("the fleet repository: %s", problem)
+        self._named = problems
 
     def _mirror_files(self, tip: Tip) -> None:
         """Create or update a SpokeCluster for each cluster file that differs from it.
