@@ -329,6 +329,6 @@ WAYS_OUT: Final[Mapping[str, str]] = {
     "CostLimit": "Raise spec.objective.maxCostUsd.",
     "CarbonBudget": "Raise spec.objective.carbonBudgetKg.",
     "DeadlineUnreachable": "Move spec.schedule.deadline.",
-    "Unreachable": "WindowSearch after the agents with kubectl get spokeclusters.",
+    "Unreachable": "Look after the agents with kubectl get spokeclusters.",
 }
 """What a person can do about it."""

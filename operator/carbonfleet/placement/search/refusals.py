@@ -34,7 +34,7 @@ class JobContext:
 
 
 def context_of(inputs: PlanInputs, job: int, choice: Choice | None) -> JobContext:
-    """WindowSearch at the plan with a job's eyes: its own GPUs count as free to it."""
+    """Look at the plan with a job's eyes: its own GPUs count as free to it."""
     windows = windows_of(inputs, job)
     with _given_back(inputs, job, choice):
         free = has_capacity(inputs, job, windows, inputs.capacity.runs)
