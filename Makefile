@@ -13,11 +13,13 @@ demo: $(READY)  ## the main job on this machine; KEEP=1 leaves it running
 test: $(READY)  ## all tests (ARGS="-k name" for some)
 	$(BIN)/pytest $(ARGS)
 
-check: $(READY)  ## lint, types, walls
+check: $(READY)  ## lint, types, walls, no circle, no crowded folder
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@find operator workloads -name '*.py' ! -name __init__.py | sed 's|/[^/]*$$||' | sort | uniq -c | \
+	  awk '$$1 > 12 { print "crowded, at most 12 files to a folder: " $$2 " has " $$1; bad = 1 } END { exit bad }'
 
 soak: $(READY)  ## the long tests at their full count
 	$(BIN)/pytest -m soak --timeout 0 -s $(ARGS)
