@@ -5,6 +5,10 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
+
+MOST_SHOWN: Final = 20
+"""Candidates of a decision that people see."""
 
 
 class Outcome(StrEnum):
@@ -127,5 +131,8 @@ class Explanation:
     message: str
     """One or two sentences for people: why there, why then."""
     candidates: tuple[Candidate, ...]
-    """Every spoke: the chosen first, then by score, then the filtered by name."""
+    """Every spoke: the chosen first, then by score, then the filtered by name.
+
+    Of those with a window, only the first MOST_SHOWN are put into words.
+    """
     baseline: Baseline | None = None

@@ -5,9 +5,8 @@ from math import floor, isfinite, log10
 from typing import Final
 
 from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures, Segment
-from carbonfleet.placement.decision import Baseline, Candidate, Decision, Explanation, Window
+from carbonfleet.placement.decision import MOST_SHOWN, Baseline, Candidate, Decision, Explanation, Window
 
-MOST_CANDIDATES: Final = 20
 MOST_SEGMENTS: Final = 128
 
 
@@ -26,7 +25,7 @@ def record_of(decision: Decision, explanation: Explanation, now: datetime) -> De
         expected=figures_of(window, explanation.baseline) if window else None,
         grams_per_kwh=rounded(window.grams_per_kwh, 3) if window else None,
         segments=_segments(window) if window else (),
-        candidates=tuple(_candidate(candidate, now) for candidate in explanation.candidates[:MOST_CANDIDATES]),
+        candidates=tuple(_candidate(candidate, now) for candidate in explanation.candidates[:MOST_SHOWN]),
         candidates_total=len(explanation.candidates),
         policy_digest=decision.policy_digest,
         digest=decision.digest,

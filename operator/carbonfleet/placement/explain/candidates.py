@@ -9,18 +9,19 @@ import numpy as np
 
 from carbonfleet.api.job import Goal
 from carbonfleet.placement import phrase
-from carbonfleet.placement.decision import Candidate, Verdict, Window
-from carbonfleet.placement.inputs import RESOLUTION, Segments
+from carbonfleet.placement.decision import MOST_SHOWN, Candidate, Verdict, Window
+from carbonfleet.placement.inputs import RESOLUTION, BoolArray, Segments
 from carbonfleet.placement.search import (
     Choice,
     JobContext,
+    most_score,
     options_by_cluster,
     refusal_on,
     segments_of,
     window_at,
     windows_at,
-    worth_waiting,
 )
+from carbonfleet.placement.snapshot import FloatArray
 
 
 def candidates_of(context: JobContext) -> tuple[Candidate, ...]:
@@ -28,14 +29,17 @@ def candidates_of(context: JobContext) -> tuple[Candidate, ...]:
     by_cluster = options_by_cluster(context.inputs)
     windows = _best_windows(context, list(by_cluster.values()))
     ranked = sorted(map(_candidate, repeat(context), by_cluster.values(), windows), key=_rank)
-    return tuple(_compared(context, candidate, ranked) for candidate in ranked)
+    shown = [_said(context, candidate, ranked) for candidate in ranked[:MOST_SHOWN]]
+    return (*shown, *ranked[MOST_SHOWN:])
 
 
-def _compared(context: JobContext, candidate: Candidate, ranked: Sequence[Candidate]) -> Candidate:
-    """A candidate with a window says how it compares with the chosen one."""
+def _said(context: JobContext, candidate: Candidate, ranked: Sequence[Candidate]) -> Candidate:
+    """A candidate with a window says how it compares with the chosen one, or what it is where none is chosen."""
     window, chosen = candidate.window, ranked[0].window
-    if window is None or chosen is None or ranked[0].verdict is not Verdict.CHOSEN:
+    if window is None:
         return candidate
+    if chosen is None or ranked[0].verdict is not Verdict.CHOSEN:
+        return replace(candidate, message=phrase.describe(window))
     goal, objective = context.inputs.demand.goal(context.job), context.inputs.jobs[context.job].spec.objective
     if candidate.verdict is not Verdict.CHOSEN:
         if candidate.reason == NOT_WORTH:
@@ -70,7 +74,7 @@ def _candidate(context: JobContext, options: list[int], best: tuple[int, Window,
     choice = context.choice
     if choice is not None and choice.option in options:
         window = window_at(context.inputs, context.job, choice.option, segments_of(context.inputs, context.job, choice))
-        return _seen(context, choice.option, Verdict.CHOSEN, "Chosen", phrase.describe(window), window)
+        return _seen(context, choice.option, Verdict.CHOSEN, "Chosen", "", window)
     cuts = [context.cuts[option] for option in options if option in context.cuts]
     if cuts:
         cut = min(cuts, key=lambda c: (c.score, c.start, c.option))
@@ -79,7 +83,7 @@ def _candidate(context: JobContext, options: list[int], best: tuple[int, Window,
         option, window, score = best
         could_wait = choice is not None and score < choice.score and not (choice.kept or choice.is_late)
         reason = NOT_WORTH if could_wait else "HigherScore"
-        return _seen(context, option, Verdict.FEASIBLE, reason, phrase.describe(window), window)
+        return _seen(context, option, Verdict.FEASIBLE, reason, "", window)
     refusal = refusal_on(context, options)
     return _seen(context, options[0], Verdict.FILTERED, refusal.reason, refusal.message, None)
 
@@ -92,9 +96,7 @@ def _best_windows(context: JobContext, spokes: list[list[int]]) -> list[tuple[in
     windows, is_late = context.windows, context.choice is not None and context.choice.is_late
     usable = (windows.late if is_late else windows.open) & context.free
     if not is_late:
-        gain = context.inputs.gain_per_start(context.job)
-        for options in spokes:
-            usable[options] = worth_waiting(windows.scores[options], usable[options], gain)
+        usable = _worth_on_its_own(context, usable, spokes)
     masked = np.where(usable, windows.scores, np.inf)
     starts, least = masked.argmin(axis=1).tolist(), masked.min(axis=1, initial=np.inf).tolist()
     best = [min(options, key=lambda option: (least[option], starts[option], option)) for options in spokes]
@@ -102,6 +104,27 @@ def _best_windows(context: JobContext, spokes: list[list[int]]) -> list[tuple[in
     jobs, begins = [context.job] * len(open_options), [starts[option] for option in open_options]
     found = dict(zip(open_options, windows_at(context.inputs, jobs, open_options, begins), strict=True))
     return [(option, found[option], least[option]) if option in found else None for option in best]
+
+
+def _worth_on_its_own(context: JobContext, usable: BoolArray, spokes: list[list[int]]) -> BoolArray:
+    """What `worth_waiting` leaves, as though each spoke were the only one; arrays of shape (options, starts)."""
+    scores, gain = context.windows.scores, context.inputs.gain_per_start(context.job)
+    if not gain or not usable.any():
+        return usable
+    starts = usable.shape[1]
+    spoke = np.empty(len(usable), dtype=np.int64)
+    for row, options in enumerate(spokes):
+        spoke[options] = row
+    first = np.full(len(spokes), starts - 1)
+    np.minimum.at(first, spoke, np.where(usable.any(axis=1), usable.argmax(axis=1), starts - 1))
+    rows, at_first = np.arange(len(usable)), first[spoke]
+    reference = np.full(len(spokes), np.inf)
+    np.minimum.at(reference, spoke, np.where(usable[rows, at_first], scores[rows, at_first], np.inf))
+    reference[reference == np.inf] = 0.0
+    later = (np.arange(starts) - at_first[:, None]).astype(np.float64)
+    at_once: FloatArray = reference[spoke][:, None]
+    worth: BoolArray = (later == 0) | (scores <= most_score(at_once, gain, later))
+    return usable & worth
 
 
 def piece(context: JobContext, option: int, start: int) -> Segments:

@@ -8,7 +8,7 @@ from carbonfleet.placement.search.greedy import GreedyBlock
 from carbonfleet.placement.search.lower_bounds import Int32Array
 from carbonfleet.placement.search.refusals import JobContext, context_of, options_by_cluster, refusal_on
 from carbonfleet.placement.search.running_jobs import own_cost, unbroken
-from carbonfleet.placement.search.windows import gate_of, is_signal_lost, least, options_left, windows_of, worth_waiting
+from carbonfleet.placement.search.windows import gate_of, is_signal_lost, least, most_score, options_left, windows_of
 
 __all__ = [
     "BLOCK",
@@ -29,6 +29,7 @@ __all__ = [
     "hold",
     "is_signal_lost",
     "least",
+    "most_score",
     "options_by_cluster",
     "options_left",
     "own_cost",
@@ -41,5 +42,4 @@ __all__ = [
     "window_at",
     "windows_at",
     "windows_of",
-    "worth_waiting",
 ]

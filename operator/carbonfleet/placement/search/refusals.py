@@ -78,11 +78,13 @@ def _given_back(inputs: PlanInputs, job: int, choice: Choice | None) -> Iterator
     if remaining_budgets:
         window = window_at(inputs, job, choice.option, segments_of(inputs, job, choice))
         spend(inputs, job, choice, window.grams_co2e, sign=-1)
-    yield
-    for first, end in taken:
-        inputs.capacity.take(rows, gpus, first, end)
-    for remaining_budget, (carbon_kg, gpu_hours) in zip(remaining_budgets, before, strict=True):
-        remaining_budget.carbon_kg, remaining_budget.gpu_hours = carbon_kg, gpu_hours
+    try:
+        yield
+    finally:
+        for first, end in taken:
+            inputs.capacity.take(rows, gpus, first, end)
+        for remaining_budget, (carbon_kg, gpu_hours) in zip(remaining_budgets, before, strict=True):
+            remaining_budget.carbon_kg, remaining_budget.gpu_hours = carbon_kg, gpu_hours
 
 
 _GENERAL = ("SpotNotAllowed", "GpuType", "GpuMemory", "GpuCount", "NoPrice")

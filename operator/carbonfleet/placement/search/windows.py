@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import overload
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -240,10 +240,6 @@ def minutes_at_local_hour(line: Timeline, time_zone: str, hour: int) -> Iterator
             yield minute
 
 
-Delay = TypeVar("Delay", float, FloatArray)
-"""By how many starts, or shares of one, a window comes later."""
-
-
 def worth_waiting(scores: FloatArray, usable: BoolArray, gain: float) -> BoolArray:
     """Of the usable windows, those at the first start that has any, and the later ones that save enough.
 
@@ -265,9 +261,14 @@ def first_usable(usable: BoolArray) -> int:
     return int(starts.argmax()) if starts.any() else -1
 
 
-def most_score(reference: float, gain: float, later: Delay) -> Delay:
-    """The greatest score that is worth a delay, beside the best score at once."""
-    return reference - abs(reference) * (gain * later)
+@overload
+def most_score(reference: float, gain: float, later: float) -> float: ...
+@overload
+def most_score(reference: float | FloatArray, gain: float, later: FloatArray) -> FloatArray: ...
+def most_score(reference: float | FloatArray, gain: float, later: float | FloatArray) -> float | FloatArray:
+    """The greatest score that is worth a delay, beside the best score at once; `later` counts starts."""
+    most: float | FloatArray = reference - abs(reference) * (gain * later)
+    return most
 
 
 def least(scores: FloatArray, usable: BoolArray) -> tuple[float, int, int] | None:
