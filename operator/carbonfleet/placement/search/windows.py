@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import overload
+from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -240,6 +240,9 @@ def minutes_at_local_hour(line: Timeline, time_zone: str, hour: int) -> Iterator
             yield minute
 
 
+Score = TypeVar("Score", float, FloatArray)
+
+
 def worth_waiting(scores: FloatArray, usable: BoolArray, gain: float) -> BoolArray:
     """Of the usable windows, those at the first start that has any, and the later ones that save enough.
 
@@ -250,7 +253,8 @@ def worth_waiting(scores: FloatArray, usable: BoolArray, gain: float) -> BoolArr
     if not gain or first < 0:
         return usable
     reference = float(np.where(usable[:, first], scores[:, first], np.inf).min())
-    most = most_score(reference, gain, np.arange(usable.shape[1], dtype=np.float64) - first)
+    later = np.arange(usable.shape[1], dtype=np.float64) - first
+    most = most_score(np.full_like(later, reference), gain, later)
     most[first] = np.inf
     return usable & (scores <= most)
 
@@ -261,13 +265,9 @@ def first_usable(usable: BoolArray) -> int:
     return int(starts.argmax()) if starts.any() else -1
 
 
-@overload
-def most_score(reference: float, gain: float, later: float) -> float: ...
-@overload
-def most_score(reference: float | FloatArray, gain: float, later: FloatArray) -> FloatArray: ...
-def most_score(reference: float | FloatArray, gain: float, later: float | FloatArray) -> float | FloatArray:
-    """The greatest score that is worth a delay, beside the best score at once; `later` counts starts."""
-    most: float | FloatArray = reference - abs(reference) * (gain * later)
+def most_score(reference: Score, gain: float, later: Score) -> Score:
+    """The greatest score that is worth a delay of `later` starts, beside the best score at once."""
+    most: Score = reference - abs(reference) * (gain * later)
     return most
 
 
