@@ -1,10 +1,16 @@
 """What a decision says: why there, why then, why not elsewhere, in plain sentences and rounded figures."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+import carbonfleet.placement
 from carbonfleet.forecast import History
+from carbonfleet.hub.observe import spokes as observed_spokes
 from carbonfleet.placement import phrase
 from carbonfleet.placement.decision import Outcome
+from carbonfleet.placement.explain.sentences import OUT
 from carbonfleet.placement.record import rounded
 from carbonfleet.placement.snapshot import Reservation
 from fixtures.placement_world import ANYWHERE, HOUR, LIFECYCLE, NOON, job, policy, spoke, world
@@ -128,3 +134,42 @@ def test_a_long_text_ends_with_a_sentence_or_else_with_a_word():
 def test_names_are_listed_as_people_say_them():
     assert phrase.listed(["a", "b", "c"]) == "a, b and c"
     assert phrase.listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+
+
+def test_each_reason_that_keeps_a_spoke_out_has_words():
+    package = Path(carbonfleet.placement.__file__).parent
+    files = [*package.glob("rules/*.py"), *package.glob("search/*.py"), Path(observed_spokes.__file__)]
+    sources = "\n".join(file.read_text() for file in files)
+    refusals = re.compile(r'(?:\bRefusal\(|\bRuling\(False, |, False, |return False, |reason or )\s*"([A-Z]\w+)"')
+    reasons = set(refusals.findall(sources)) - {"RequestedByJob"}
+    assert {"AboveThreshold", "StaysInPlace", "Unreachable", "Unhealthy", "ResidencyPolicy"} <= reasons
+    assert reasons - set(OUT) == set()
+
+
+def test_spokes_above_a_threshold_that_is_met_elsewhere_are_said_so_in_words():
+    schedule = {"max_delay": "4h", "max_intensity_grams_per_kwh": 40}
+    found = decision(world([job(schedule=schedule)], [OSLO, OHIO, QUEBEC], GRIDS))
+    assert found.message.endswith(
+        "It starts only at 40.0 gCO2e/kWh or less here. Not elsewhere: ohio and quebec are above the job's threshold."
+    )
+    assert (
+        found.candidates[1].message == "No start until 2026-01-31 16:00 UTC is forecast at 40.0 gCO2e/kWh or less here."
+    )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "until"),
+    [
+        ({"max_delay": "4h"}, "2026-01-31 16:00 UTC"),
+        ({"max_delay": "4h", "deadline": NOON + 2 * HOUR}, "2026-01-31 13:00 UTC"),
+        ({"max_delay": "3650d"}, "2026-02-14 12:00 UTC"),
+    ],
+    ids=["delay", "deadline", "horizon"],
+)
+def test_no_later_start_is_spoken_of_than_those_that_were_weighed(schedule, until):
+    found = decision(world([job(schedule=schedule)], [OSLO], {"NO-NO1": [30] * 24 * 20}))
+    assert f"No later start until {until} is better." in found.message
+    never = decision(
+        world([job(schedule=schedule | {"max_intensity_grams_per_kwh": 9})], [OSLO], {"NO-NO1": [30] * 480})
+    )
+    assert f"No free start until {until} is forecast at its threshold (here 9.00 gCO2e/kWh)" in never.message

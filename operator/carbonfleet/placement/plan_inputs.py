@@ -85,7 +85,7 @@ class PlanInputs:
     capacity: Capacity
     remaining_budgets: tuple[RemainingBudget, ...]
     budgets_of: Mapping[tuple[str, str], tuple[int, ...]]
-    """By data class and namespace: the remaining_budgets that a job draws on."""
+    """By data class and namespace: the remaining budgets that a job draws on."""
     gates: dict[tuple[SignalKind, float], FloatArray] = field(default_factory=dict)
     """Thresholds and intensities that were asked for before, by option."""
     intensity: dict[SignalKind, FloatArray] = field(default_factory=dict)
@@ -123,7 +123,7 @@ class PlanInputs:
         return 0.0 if self.lost[job] else self.limits[job].gain_percent_per_hour / 100 * hours
 
     def budget_rows(self, job: int) -> tuple[int, ...]:
-        """The remaining_budgets that a job draws on."""
+        """The remaining budgets that a job draws on."""
         queued = self.jobs[job]
         return self.budgets_of[queued.spec.residency.data_class, queued.namespace]
 

@@ -213,7 +213,7 @@ def _why_not_later(context: JobContext, choice: Choice, window: Window) -> str:
     later = (context.windows.open & context.free)[choice.option, 1:]
     if not later.any():
         return "No later start is open to it here."
-    return f"No later start until {phrase.time(latest)} is better."
+    return f"No later start until {context.until(choice.option)} is better."
 
 
 def _gate_note(context: JobContext, choice: Choice) -> str:
@@ -221,7 +221,7 @@ def _gate_note(context: JobContext, choice: Choice) -> str:
         return ""
     gate = phrase.intensity(float(gate_of(context.inputs, context.job)[choice.option]))
     if context.inputs.gives_up_threshold(context.job):
-        until = phrase.time(context.inputs.limits[context.job].latest)
+        until = context.until(choice.option)
         return (
             f" No free start until {until} is forecast at its threshold (here {gate}) or below: it takes the cleanest."
         )
@@ -306,7 +306,9 @@ OUT: Final[Mapping[str, str]] = {
     "NeverJoined": "not joined yet",
     "Invalid": "broken in Git",
     "Maintenance": "under maintenance",
+    "Unhealthy": "not healthy",
     "RecentlyLeft": "left for a while after an attempt",
+    "StaysInPlace": "not where it stays",
     "GpuType": "without GPUs that the job accepts",
     "GpuMemory": "short of GPU memory",
     "GpuCount": "too small",
@@ -317,6 +319,7 @@ OUT: Final[Mapping[str, str]] = {
     "DeadlineUnreachable": "too slow for the deadline",
     "CostLimit": "above the job's cost limit",
     "CarbonBudget": "above the job's carbon budget",
+    "AboveThreshold": "above the job's threshold",
     "BudgetExhausted": "out of this month's budget",
     "NotInTime": "full until after the latest start",
     "NoCapacity": "full",

@@ -85,8 +85,8 @@ def timeline(now: datetime, latest: timedelta, longest: timedelta, assumptions: 
     """A timeline with starts up to `now + latest` (within the horizon) and room for the longest run."""
     slot = max(1, assumptions.slot // MINUTE)
     origin = now - (now - EPOCH) % (slot * MINUTE)
-    start_capacity = min(max(latest, timedelta()), assumptions.horizon)
-    starts = (now + start_capacity - origin) // (slot * MINUTE) + 1
+    start_span = min(max(latest, timedelta()), assumptions.horizon)
+    starts = (now + start_span - origin) // (slot * MINUTE) + 1
     run_slots = -(-(longest // MINUTE + 1) // slot) + 1
     present = (now - origin) // MINUTE, -((origin - now) // MINUTE)
     return Timeline(origin, now, slot, starts, (starts + run_slots) * slot, *present)

@@ -49,7 +49,7 @@ def recently_left(job: QueuedJob, option: Option, policies: PolicySet) -> Refusa
     return Refusal("RecentlyLeft", f"An attempt on {option.cluster} just failed or was moved away; it rests a while.")
 
 
-def own_capacity_row(job: QueuedJob, option: Option, policies: PolicySet) -> Refusal | None:
+def stays_in_place(job: QueuedJob, option: Option, policies: PolicySet) -> Refusal | None:
     """A job that may not be moved goes on where it is, or where people agreed that it goes."""
     if not job.stays_because or job.incumbent is None or option.cluster == job.incumbent.cluster:
         return None
@@ -111,7 +111,7 @@ RULES: tuple[tuple[Rule, Key], ...] = (
     (health, lambda job: None),
     (recently_left, attrgetter("excluded_clusters")),
     (
-        own_capacity_row,
+        stays_in_place,
         lambda job: (job.stays_because, job.incumbent.cluster) if job.stays_because and job.incumbent else None,
     ),
     (gpu_type, attrgetter("spec.resources.gpu_types")),

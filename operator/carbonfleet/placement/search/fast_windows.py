@@ -91,7 +91,7 @@ class WindowIndex:
         return self._frontiers[signal]
 
     def at(self, jobs: IntArray) -> "WindowSearch":
-        """Look with the eyes of some jobs, which all weigh one signal."""
+        """The search for some jobs, which all weigh one signal."""
         return WindowSearch(self, jobs)
 
     def unhindered(self, jobs: IntArray) -> FloatArray:

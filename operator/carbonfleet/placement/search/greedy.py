@@ -88,7 +88,7 @@ class GreedyBlock:
         )
 
     def _again(self, row: int) -> Choice | None:
-        """Look at option after option in the order of their bounds until none that is left can be better.
+        """Search option after option in the order of their bounds until none that is left can be better.
 
         Of equal scores the earliest start wins, then the first option.
         """

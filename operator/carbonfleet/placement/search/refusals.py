@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from carbonfleet.placement import phrase
-from carbonfleet.placement.inputs import BoolArray
+from carbonfleet.placement.inputs import MINUTE, BoolArray
 from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.rules import Refusal
 from carbonfleet.placement.search.best_choice import cut_is_worth, has_capacity, within_budgets
@@ -32,9 +32,17 @@ class JobContext:
     cuts: dict[int, Choice]
     """For a job that may be interrupted: its best cut on each option, where that is worth its pauses."""
 
+    def until(self, option: int) -> str:
+        """How far starts on an option are weighed: to the job's latest, the deadline or the end of the horizon."""
+        inputs, limits = self.inputs, self.inputs.limits[self.job]
+        ends = [limits.latest, inputs.now + inputs.snapshot.assumptions.horizon]
+        if limits.deadline is not None:
+            ends.append(limits.deadline - int(inputs.demand.of(self.job).minutes[option]) * MINUTE)
+        return phrase.time(min(ends))
+
 
 def context_of(inputs: PlanInputs, job: int, choice: Choice | None) -> JobContext:
-    """Look at the plan with a job's eyes: its own GPUs count as free to it."""
+    """The plan as a job finds it: its own GPUs count as free to it."""
     windows = windows_of(inputs, job)
     with _given_back(inputs, job, choice):
         free = has_capacity(inputs, job, windows, inputs.capacity.runs)
@@ -157,10 +165,8 @@ def _threshold(context: JobContext, option: int) -> Refusal | None:
     if windows.open[option].any() or not (windows.above & context.free)[option].any():
         return None
     gate = gate_of(context.inputs, context.job)[option]
-    until = phrase.time(context.inputs.limits[context.job].latest)
-    return Refusal(
-        "AboveThreshold", f"No start until {until} is forecast at {phrase.intensity(float(gate))} or less here."
-    )
+    least, until = phrase.intensity(float(gate)), context.until(option)
+    return Refusal("AboveThreshold", f"No start until {until} is forecast at {least} or less here.")
 
 
 def _capacity(context: JobContext, option: int) -> Refusal:
