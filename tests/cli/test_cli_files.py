@@ -68,8 +68,19 @@ def test_explain_names_the_spokes_that_policy_forbids():
     assert "ResidencyPolicy" not in told.output
 
 
-def test_explain_of_what_is_no_file_says_what_to_give():
-    found = run("explain", "nope")
+def test_explain_names_what_is_wrong_with_the_checkout_that_it_plans_with(tmp_path):
+    shutil.copytree(ROOT / "fleet", tmp_path / "fleet")
+    cluster = tmp_path / "fleet" / "clusters" / "no-osl-1" / "cluster.yaml"
+    cluster.write_text(cluster.read_text().replace("    pue: 1.1", "    pue: 0.1"))
+    told = run("explain", EXAMPLES / "minimal.yaml", "--demo", "--fleet", tmp_path / "fleet")
+    assert told.exit_code == 0, told.output
+    assert "warning: clusters/no-osl-1/cluster.yaml:22: pue: must be greater than or equal to 1" in told.stderr
+    assert "The least carbon of 2 spokes." in told.stdout
+
+
+@pytest.mark.parametrize("what", ["nope", "/nope", "team-a/", "a/b/c", "nope.yaml"])
+def test_explain_of_what_is_no_file_says_what_to_give(what):
+    found = run("explain", what)
     assert (found.exit_code, "namespace/name" in found.output) == (2, True)
 
 

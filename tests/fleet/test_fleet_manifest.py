@@ -161,6 +161,7 @@ def test_an_objects_name_fits_kuberay(name, attempt):
         ("clusters/x/jobs/y.yaml", rendered(), "not a placement's path"),
         (PATH, b"\xff\xfe\x00", "not readable as YAML"),
         (PATH, b"kind: RayJob\n", "one ConfigMap and one RayJob"),
+        (PATH, b"kind: {a: 1}\n---\nkind: [x]\n", "one ConfigMap and one RayJob"),
         (PATH, b"- 1\n---\n- 2\n", "one ConfigMap and one RayJob"),
         (PATH, b"kind: ConfigMap\n---\nkind: RayJob\n", "lacks 'metadata'"),
         (PATH, rendered().replace(b"carbonfleet.dev/attempt", b"carbonfleet.dev/try"), "no label or annotation"),

@@ -108,7 +108,7 @@ def blocked(ran: Ran) -> str:
 
 
 def refused(ran: Ran) -> str:
-    """The invalid job was refused at the door"""
+    """The invalid job was refused before it was stored"""
     return "" if "invalid" not in ran.jobs and "is invalid" in ran.answers["invalid"] else ran.answers["invalid"]
 
 

@@ -29,9 +29,10 @@ def explain(
 ) -> None:
     """Show the candidate table: each spoke, at what score, or why not.
 
-    For a manifest nothing is applied: it is planned as if every spoke were up and free. For a job on the hub
-    the table is the decision that the hub wrote down. A proposal's text, with its block of the decision, is read from
-    the standard input: carbonfleet review show PROPOSAL | carbonfleet explain -
+    For a manifest nothing is applied: it is planned as if every spoke were up and free, and what is wrong with the
+    checkout is said first. For a job on the hub the table is the decision that the hub wrote down. A proposal's text,
+    with its block of the decision, is read from the standard input:
+    carbonfleet review show PROPOSAL | carbonfleet explain -
     """
     from rich.console import Console
 
@@ -74,6 +75,8 @@ def _offline(
         checkout = read_checkout(read_files(fleet))
     except (OSError, ValueError) as error:
         fail(f"{error} with --fleet")
+    for problem in checkout.problems:
+        typer.echo(f"warning: {problem}", err=True)
     clock, room = _signals(signals, demo)
     now = clock.now()
     queued = QueuedJob("offline", job.metadata.namespace, job.metadata.name, job.spec, now)
@@ -139,7 +142,7 @@ def _recorded(key: str, kubeconfig: Path | None) -> "tuple[CarbonTrainingJob, De
     from carbonfleet.kube import Kube, KubeError, ours
 
     namespace, _, name = key.partition("/")
-    if not name or "/" in name or name.endswith((".yaml", ".yml")):
+    if not namespace or not name or "/" in name or name.endswith((".yaml", ".yml")):
         fail(f"{key} is no file; give one that exists, or namespace/name for a job on the hub")
     try:
         job = CarbonTrainingJob.model_validate(

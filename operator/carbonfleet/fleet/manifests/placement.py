@@ -165,7 +165,7 @@ def manifests(path: str, content: bytes) -> tuple[dict[str, Any], dict[str, Any]
 def _documents(path: str, content: bytes) -> tuple[Document, Document]:
     with blaming(path, PlacementInvalid):
         documents = read_documents(path, content)
-        kinds = {each.data.get("kind"): each for each in documents if isinstance(each.data, dict)}
+        kinds = {str(each.data.get("kind")): each for each in documents if isinstance(each.data, dict)}
         if len(documents) != 2 or set(kinds) != {"ConfigMap", "RayJob"}:
             message = "must hold one ConfigMap and one RayJob, nothing else"
             raise PlacementInvalid(FileProblem(path, 1, message))
