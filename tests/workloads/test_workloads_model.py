@@ -8,6 +8,7 @@ import lora_runs as runs
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import GemmaConfig, GPT2Config, GPTNeoXConfig, Qwen2Config
 from workloads.lora.failure import Failure
 from workloads.lora.model import load_base, with_adapter
 from workloads.lora.model.tiny import tiny_model, tiny_tokenizer
@@ -81,6 +82,19 @@ def test_weights_of_another_architecture_are_refused(whole, tmp_path):
 
 def test_a_head_that_is_neither_stored_nor_tied_is_refused(whole, tmp_path):
     refused(copy(whole, tmp_path, tie_word_embeddings=False), "lacks the weights lm_head.weight")
+
+
+def test_a_weight_of_another_shape_is_refused_by_name(whole, tmp_path):
+    stored = load_file(whole / "model.safetensors")["model.layers.2.mlp.up_proj.weight"]
+    other = [stored.shape[0] + 8, stored.shape[1]]
+    copy(whole, tmp_path, intermediate_size=other[0])
+    refused(tmp_path, f"model.layers.0.mlp.up_proj.weight of shape {list(stored.shape)}, not {other}")
+
+
+@pytest.mark.parametrize("kind", [GemmaConfig, GPT2Config, GPTNeoXConfig, Qwen2Config])
+def test_a_model_stored_without_its_tokenizer_is_refused(kind, tmp_path):
+    kind().save_pretrained(tmp_path)
+    refused(tmp_path, "lacks the vocabulary of its tokenizer")
 
 
 @pytest.fixture(scope="module")

@@ -46,8 +46,16 @@ def load_weights(place: str, dtype: torch.dtype = torch.float32) -> Any:  # noqa
     """
     from transformers import AutoModelForCausalLM
 
-    model, found = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, output_loading_info=True)
-    expect_same_keys(f"model {place[:200]!r}", found["missing_keys"], found["unexpected_keys"])
+    model, found = AutoModelForCausalLM.from_pretrained(
+        place,
+        dtype=dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # refused below, by name
+    )
+    what = f"model {place[:200]!r}"
+    if others := [f"{name} of shape {list(stored)}, not {list(own)}" for name, stored, own in found["mismatched_keys"]]:
+        raise Failure("UnknownModel", f"{what} holds {_some(sorted(others))}: its config.json is of another model")
+    expect_same_keys(what, found["missing_keys"], found["unexpected_keys"])
     return model
 
 
@@ -66,7 +74,17 @@ def _pretrained(name: str, device: torch.device) -> tuple[Any, Any]:
     _refuse_adapter(name)
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     tokenizer = AutoTokenizer.from_pretrained(name)
+    _expect_vocabulary(name, tokenizer)
     return load_weights(name, torch.bfloat16 if bf16 else torch.float32).to(device), tokenizer
+
+
+def _expect_vocabulary(name: str, tokenizer: Any) -> None:  # noqa: ANN401  # transformers is not typed
+    """The library makes a tokenizer of special tokens alone for some models that are stored without one: no text, or
+    the same token again and again, would train."""
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    if not set(tokenizer.get_vocab().values()) - special:
+        what_to_do = "Store it beside the weights, as the tokenizer's save_pretrained does"
+        raise Failure("UnknownModel", f"model {name[:200]!r} lacks the vocabulary of its tokenizer. {what_to_do}")
 
 
 def _refuse_adapter(name: str) -> None:
