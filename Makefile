@@ -13,7 +13,7 @@ demo: $(READY)  ## the main job on this machine; KEEP=1 leaves it running
 test: $(READY)  ## all tests (ARGS="-k name" for some)
 	$(BIN)/pytest $(ARGS)
 
-check: $(READY)  ## lint, types, walls, no circle, no crowded folder
+check: $(READY)  ## lint, types, import layers, no circle, no crowded folder
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

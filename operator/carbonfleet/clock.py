@@ -1,4 +1,4 @@
-"""The one clock of the house: real time by default, faster for demos and soak tests."""
+"""The one clock of the program: real time by default, faster for demos and soak tests."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ VARIABLE = "CARBONFLEET_CLOCK"
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Maps real time to the house's time: `house = origin + (real - real_origin) * speed`.
+    """Maps real time to carbonfleet's time: `time = origin + (real - real_origin) * speed`.
 
     Processes that share a clock pass it on in the environment (see `encode`). At speed 1 with
     equal origins it is the machine's own clock.
@@ -46,7 +46,7 @@ class Clock:
         return f"{self.real_origin_seconds!r},{self.origin_seconds!r},{self.speed!r}"
 
     def now(self) -> datetime:
-        """The house's time, aware UTC."""
+        """carbonfleet's time, aware UTC."""
         return self.at(time.time())
 
     def at(self, real_seconds: float) -> datetime:
@@ -55,19 +55,19 @@ class Clock:
         return datetime.fromtimestamp(self.origin_seconds + elapsed * self.speed, UTC)
 
     def elapsed_seconds(self) -> float:
-        """Seconds of the house's time since some moment: for intervals, since it goes on whatever the machine's clock
+        """Seconds of carbonfleet's time since some moment: for intervals, since it goes on whatever the machine's clock
         is set to.
         """
         return time.monotonic() * self.speed
 
     def real_seconds(self, span: timedelta) -> float:
-        """How many real seconds `span` of the house's time takes."""
+        """How many real seconds `span` of carbonfleet's time takes."""
         return max(0.0, span.total_seconds() / self.speed)
 
     def sleep(self, span: timedelta) -> None:
-        """Wait for `span` of the house's time."""
+        """Wait for `span` of carbonfleet's time."""
         time.sleep(self.real_seconds(span))
 
     def wait(self, event: threading.Event, span: timedelta) -> bool:
-        """Wait until `event` is set, at most `span` of the house's time; whether it was set."""
+        """Wait until `event` is set, at most `span` of carbonfleet's time; whether it was set."""
         return event.wait(self.real_seconds(span))

@@ -1,4 +1,4 @@
-"""A Kubernetes API as the house speaks to it: plain objects, one error type, a timeout on every call."""
+"""A Kubernetes API as carbonfleet speaks to it: plain objects, one error type, a timeout on every call."""
 
 import copy
 import json

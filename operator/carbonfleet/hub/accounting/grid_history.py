@@ -1,4 +1,4 @@
-"""The grid's past as the ledger needs it: what the signals room knows, or what it can still find out."""
+"""The grid's past as the ledger needs it: what signals knows, or what it can still find out."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,7 +14,7 @@ _AT_ONCE: Final = timedelta(days=7)
 
 
 class KnownPast:
-    """What zones emitted, as the signals room knows it."""
+    """What zones emitted, as signals knows it."""
 
     def __init__(self, signals: Signals) -> None:
         self._signals = signals

@@ -55,7 +55,7 @@ class Contention:
         score = np.where(capacity, self.score, np.inf)
         return Contention(score, self.option, self.capacity_row, self.gpus, self.span, self.first, self.end, self.slots)
 
-    def room(self, free: IntArray) -> BoolArray:
+    def fits(self, free: IntArray) -> BoolArray:
         """Which windows fit into what is free; `free` has shape (places, slots)."""
         fits = np.zeros(self.score.shape, dtype=np.bool_)
         for gpus in np.unique(self.gpus).tolist():

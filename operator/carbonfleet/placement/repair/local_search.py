@@ -112,7 +112,7 @@ def _rebuild_all(board: Board, whole: IntArray, prices: CapacityPrices) -> None:
     for begin in range(0, order.size, few):
         left = order[begin:]
         rest = contention.part(left)
-        rest = rest.where(rest.room(fresh.free))
+        rest = rest.where(rest.fits(fresh.free))
         target = max(1e-9, 1.02 * (prices.bound - fresh.score(order[:begin])))
         usd = dual_ascent(rest, fresh.free, target, STEPS_AGAIN, usd, 0.6).usd
         windows = _beam(rest, reduced(rest, usd), fresh.free, min(few, left.size))
@@ -142,7 +142,7 @@ def _again(board: Board, prices: CapacityPrices, jobs: IntArray, random: np.rand
     board.clear(jobs)
     order = np.argsort(-board.contention.size[jobs] * random.uniform(0.7, 1.4, jobs.size))
     part = board.contention.part(jobs[order])
-    part = part.where(part.room(board.free))
+    part = part.where(part.fits(board.free))
     found = dual_ascent(part, board.free, before, STEPS_AGAIN, prices.usd, 0.5)
     windows = None
     if found.bound < before:

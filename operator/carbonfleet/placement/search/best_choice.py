@@ -125,11 +125,11 @@ def free_windows(inputs: PlanInputs, job: int, windows: Windows, runs_of: RunsOf
 def has_capacity(inputs: PlanInputs, job: int, windows: Windows, runs_of: RunsOf) -> BoolArray:
     """Where enough GPUs are free all along, and no quota is overdrawn; shape (options, starts)."""
     gpus, starts = inputs.demand.of(job).gpus, inputs.line.starts
-    room: BoolArray = runs_of(inputs.options.capacity_row, gpus)[:, :starts] >= windows.span
+    fits: BoolArray = runs_of(inputs.options.capacity_row, gpus)[:, :starts] >= windows.span
     for row in quota_rows(inputs, job):
         rows = np.full(len(inputs.options), row)
-        room &= runs_of(rows, gpus)[:, :starts] >= windows.span
-    return room
+        fits &= runs_of(rows, gpus)[:, :starts] >= windows.span
+    return fits
 
 
 def within_budgets(inputs: PlanInputs, job: int, windows: Windows) -> BoolArray:

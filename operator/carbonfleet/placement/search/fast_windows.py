@@ -70,7 +70,7 @@ class WindowIndex:
     """What quick searches of a inputs's plain jobs share: the grid in handy forms, and what is free at the moment."""
 
     def __init__(self, inputs: PlanInputs, capacity: CapacityRuns, forms: Mapping[SignalKind, Forms]) -> None:
-        self.inputs, self.room, self.forms = inputs, capacity, forms
+        self.inputs, self.capacity, self.forms = inputs, capacity, forms
         line = inputs.line
         self.longest = inputs.snapshot.assumptions.longest_run // MINUTE
         self._frontiers: dict[SignalKind, Frontier] = {}
@@ -87,7 +87,7 @@ class WindowIndex:
     def frontier(self, signal: SignalKind) -> Frontier:
         """How clean free windows still are."""
         if signal not in self._frontiers:
-            self._frontiers[signal] = Frontier(self.inputs, self.inputs.carbon[signal], self.room)
+            self._frontiers[signal] = Frontier(self.inputs, self.inputs.carbon[signal], self.capacity)
         return self._frontiers[signal]
 
     def at(self, jobs: IntArray) -> "WindowSearch":
@@ -110,7 +110,7 @@ class WindowSearch:
 
     def __init__(self, index: WindowIndex, jobs: IntArray) -> None:
         inputs, self.jobs, self._line = index.inputs, jobs.tolist(), index.inputs.line
-        self._index, self._capacity, self._options = index, index.room, index.options
+        self._index, self._capacity, self._options = index, index.capacity, index.options
         self.signal = inputs.jobs[self.jobs[0]].spec.signal
         grid = inputs.carbon[self.signal]
         self._compact, self._weighed = index.forms[self.signal].compact, grid.weighed
