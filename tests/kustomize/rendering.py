@@ -1,12 +1,15 @@
 """Renders the overlays with the real kubectl, once for all tests."""
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import typer
 import yaml
 
+from carbonfleet.cli import app
 from fixtures.rendered import KUSTOMIZE, kustomize
 from fixtures.rendered import ROOT as ROOT
 
@@ -44,3 +47,12 @@ def conformance_crds(folder: str) -> dict[str, dict[str, Any]]:
         for document in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader)  # megabytes
     ]
     return {document["spec"]["names"]["kind"]: document for document in documents}
+
+
+def settings_of(arguments: list[str]) -> dict[str, bool]:
+    """The environment variables that a command reads, as its help names them, and whether each must be given."""
+    command: Any = typer.main.get_command(app)
+    for word in arguments:
+        command = command.get_command(None, word)
+    helps = [f"[{option.envvar}]" if option.envvar else option.help or "" for option in command.params]
+    return {name: "[required]" in text for text in helps for name in re.findall(r"\[([A-Z_]+)\]", text)}

@@ -5,12 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 from jsonschema import Draft202012Validator
-from rendering import OVERLAYS, ROOT, SPOKES, conformance_crds, find, render
-
-from carbonfleet.cli import app
+from rendering import OVERLAYS, ROOT, SPOKES, conformance_crds, find, render, settings_of
 
 WRITERS = {"agent": "carbonfleet-agent", "flux": "carbonfleet-applier", "argocd": "carbonfleet-applier"}
 HOLDERS = [("hub", "carbonfleet-hub"), *((spoke, "carbonfleet-agent") for spoke in SPOKES)]
@@ -150,12 +147,9 @@ def test_every_setting_in_a_manifest_is_one_that_the_command_reads(overlay, name
             if thing["kind"] == "ConfigMap" and thing["metadata"]["name"] == source["configMapRef"]["name"]
         ]
         given |= {key for thing in settings for key in thing["data"]}
-    command: Any = typer.main.get_command(app)
-    for word in container["args"]:
-        command = command.commands[word]
-    known = {option.envvar for option in command.params if option.envvar}
-    assert given - known <= {"ELECTRICITY_MAPS_TOKEN"}
-    assert {option.envvar for option in command.params if option.required} <= given
+    known = settings_of(container["args"])
+    assert given - known.keys() <= {"ELECTRICITY_MAPS_TOKEN"}
+    assert {name for name, is_required in known.items() if is_required} <= given
 
 
 @pytest.mark.parametrize(("overlay", "apply"), [("agent", "agent"), ("flux", "watch"), ("argocd", "watch")])
