@@ -191,7 +191,7 @@ def test_a_namespace_that_the_agent_may_not_see_is_a_problem_and_nothing_fails(k
 
 def test_where_flux_applies_the_agent_only_watches(kube_house, kuberay):
     house = kube_house
-    house.settings["watch_only"] = True
+    house.settings["apply"] = "watch"
     house.publish(intent(house.job))
     agent = house.agent(KubeRay(SPOKE, kuberay.kube, house.clock))
     step(agent, house, Phase.PENDING)
