@@ -87,7 +87,7 @@ class Wire(BaseModel):
 
 
 class Foreign(BaseModel):
-    """A value whose format somebody else owns: unknown keys are ignored."""
+    """A value whose format somebody else owns: unknown keys are ignored, and names may be camelCase or snake_case."""
 
     model_config = ConfigDict(
         frozen=True,

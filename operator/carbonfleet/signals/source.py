@@ -32,7 +32,11 @@ class Feed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question: a zone's values of one kind over [start, end)."""
+    """One question: a zone's values of one kind over [start, end).
+
+    A forecast is asked for up to 16 days ahead, measured values for the last 28 days at first and then for what is new,
+    past ones for at most ten days at a time. Fewer hours may be answered.
+    """
 
     zone: str
     kind: Kind

@@ -181,7 +181,8 @@ def _placement(inputs: StatusInputs) -> PlacementStatus | None:
 VOLATILE: Final = frozenset(
     {"summary", "start", "when", "recheck_at", "grams_per_kwh", "saved", "expected", "decision_digest"}
 )
-"""Fields that move with every forecast while a job waits. All others are compared, those of tomorrow too."""
+"""Fields that move with the clock or with every forecast: written with another change, or when `recheckAt` is due (a
+job that is committed has none). All others are compared, those of tomorrow too."""
 _VOLATILE: Final = dict.fromkeys(VOLATILE, True) | {
     "conditions": {"__all__": {"message", "last_transition_time"}},
     "candidates": {
