@@ -131,10 +131,11 @@ def test_a_paused_job_goes_on_where_waiting_on_gains_too_little():
     assert only(queued, grid, percent=0).outcome is Outcome.PAUSE
 
 
-def test_a_crowded_tier_moves_no_job_to_a_start_that_is_not_worth_its_wait():
+@pytest.mark.parametrize("threshold", [{}, {"max_intensity_grams_per_kwh": 200}], ids=["plain", "gated"])
+def test_a_crowded_tier_moves_no_job_to_a_start_that_is_not_worth_its_wait(threshold):
     """The wide ones crowd each other about the clean hour; the narrow one has GPUs at once all the same."""
-    narrow = job("narrow", schedule={"max_delay": "3h"})
-    wide = [job(f"wide-{number}", gpus=7, schedule={"max_delay": "12h"}) for number in range(3)]
+    narrow = job("narrow", schedule={"max_delay": "3h"} | threshold)
+    wide = [job(f"wide-{number}", gpus=7, schedule={"max_delay": "12h"} | threshold) for number in range(3)]
     grid = {"NO-NO1": [100, 100, 99.95, 100, 10, 20, 30, *[300] * 60]}
     snapshot = world([narrow, *wide], [spoke("oslo", gpus=8)], grid, policies=[tiers(0.05)])
     starts = {decision.name: hours_of(decision) for decision in plan(snapshot, NOON)}

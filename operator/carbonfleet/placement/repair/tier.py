@@ -168,13 +168,17 @@ def _settle_plain(
 
 
 def _settle_any(inputs: PlanInputs, capacity: CapacityRuns, choices: list[Choice | None], job: int) -> bool:
-    """A job that had given its threshold up takes any window below it; otherwise the score decides."""
+    """A job that had given its threshold up takes any window below it.
+
+    Otherwise the score decides: of windows worth their wait the found one is the best, so that the old one, where its
+    score is less, was not worth its wait.
+    """
     old, gave_up = choices[job], inputs.gives_up_threshold(job)
     if old is not None:
         hold(inputs, job, old, capacity, sign=-1)
     new = best_choice(inputs, job, capacity)
     gained = old is None or old.is_late or gave_up != inputs.gives_up_threshold(job)
-    if new is not None and (gained or (not new.is_late and old and new.score < old.score * (1 - TINY))):
+    if new is not None and (gained or (not new.is_late and old and abs(new.score - old.score) > TINY * old.score)):
         choices[job] = new
         return old is None or (new.option, new.start) != (old.option, old.start)
     if new is not None:
