@@ -1,5 +1,7 @@
 """One name for each setting of hub and agent: as a flag, in the environment and in a file, in this order."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
@@ -36,6 +38,20 @@ def test_every_setting_is_a_flag_with_its_variable_in_the_help(model):
         if not field.json_schema_extra:
             assert f"--{name.replace('_', '-')} " in shown
             assert field.description in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+@pytest.mark.parametrize(("command", "model"), [("hub", HubSettings), ("spoke", AgentSettings)])
+def test_the_help_shows_defaults_what_is_required_and_whole_variables_in_a_narrow_terminal(command, model, columns):
+    shown = CliRunner().invoke(app, [command, "run", "--help"], env={"COLUMNS": columns}).output
+    assert "…" not in shown
+    words = " ".join(re.sub(r"[│\n]", " ", shown).split())
+    for name, field in model.model_fields.items():
+        if not field.json_schema_extra:
+            flag = f"--{name.replace('_', '-')} "
+            about = words[words.index(flag) :].partition(" --")[0]
+            assert ("[required]" in about) == field.is_required()
+            assert ("[default: " in about) == (not field.is_required() and field.default not in (None, ""))
 
 
 @pytest.mark.parametrize(

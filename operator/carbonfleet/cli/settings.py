@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -44,9 +45,13 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     variable = str(alias.choices[-1]) if alias is not None and hasattr(alias, "choices") else f"{PREFIX}{name.upper()}"
     default = "" if field.is_required() or field.default in (None, "") else f" [default: {_plain(field.default)}]"
     needed = " [required]" if field.is_required() else ""
-    text = f"{field.description} [{variable}]{default}{needed}"
-    option = typer.Option(f"--{name.replace('_', '-')}", help=text, show_default=False)
-    annotation = Annotated[_flag_type(field.annotation) | None, option]  # type: ignore[valid-type]
+    kind = _flag_type(field.annotation)
+    one_of = f" One of {', '.join(kind)}." if issubclass(kind, StrEnum) else ""
+    # Rich takes a word in brackets for markup, and leaves it out.
+    text = f"{field.description}{one_of} [{variable}]{default}{needed}".replace("[", r"\[")
+    metavar = "<str>" if one_of else None  # the choices' names would leave no width for variables at 80 columns
+    option = typer.Option(f"--{name.replace('_', '-')}", help=text, show_default=False, metavar=metavar)
+    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
