@@ -155,6 +155,17 @@ def test_gpus_pool_and_job_are_those_of_git():
     }
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [f"s3://out/{OTHER}", f"/store/{UID}/../{OTHER}", f"/store/{OTHER}/../{UID}", f"s3://out/{UID}-2", "", "s3://"],
+)
+def test_a_checkpoint_that_is_another_job_s_counts_as_none_and_is_named(uri):
+    found = accept(report(checkpoint={"uri": uri, "step": 3}), git=in_git(placement()))
+    assert found.reports[UID].checkpoint is None
+    ((_, (said,)),) = found.problems.items()
+    assert said.endswith("names a checkpoint that is not in its job's own folder: it counts as none")
+
+
 def test_energy_beyond_the_hardware_is_left_out_and_named():
     facts = facts_of("no-osl-1")
     git = replace(in_git(placement()), tip=tip(placement(), clusters={"no-osl-1": facts}))
@@ -198,7 +209,7 @@ def test_a_report_that_nothing_is_wrong_with_stays_as_it_is():
         end_time=NOON + HOUR,
         stints=[{"start": NOON, "end": NOON + HOUR}],
         progress={"step": 3, "total_steps": 3, "first_step_time": NOON},
-        checkpoint={"uri": "s3://out", "step": 3, "time": NOON + HOUR},
+        checkpoint={"uri": f"s3://out/{UID}", "step": 3, "time": NOON + HOUR},
         energy={"method": "nvml", "kwh": 0.3, "samples": [{"time": NOON + HOUR, "energy_kwh": 0.3}]},
     )
     assert accept(said, git=in_git(placement())) == Accepted({UID: said})

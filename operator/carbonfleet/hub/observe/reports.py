@@ -205,6 +205,8 @@ def bounded(spec: ReportSpec, placed: Placed, seen_at: datetime) -> tuple[Report
     inner = {"progress": _progress(spec, span), "checkpoint": _checkpoint(spec, span), "energy": _energy(spec, span)}
     found = spec.model_copy(update={**claims, **moments, **inner})
     wrong = (*_false(spec, claims), *_skewed(spec, span))
+    if _is_elsewhere(spec):
+        wrong += ("names a checkpoint that is not in its job's own folder: it counts as none",)
     if placed.hardware is not None and is_beyond_hardware(found, placed.hardware):
         wrong += ("counts more energy than its GPUs can draw: their profile's estimate is taken",)
         found = found.model_copy(update={"energy": None})
@@ -249,7 +251,15 @@ def _progress(spec: ReportSpec, span: _Span) -> object:
 
 def _checkpoint(spec: ReportSpec, span: _Span) -> object:
     said = spec.checkpoint
-    return said and said.model_copy(update={"time": span.within(said.time)})
+    if said is None or _is_elsewhere(spec):
+        return None
+    return said.model_copy(update={"time": span.within(said.time)})
+
+
+def _is_elsewhere(spec: ReportSpec) -> bool:
+    """Whether it names a checkpoint that isn't in its job's own folder: what is served would be another job's."""
+    parts = spec.checkpoint.uri.rstrip("/").split("/") if spec.checkpoint is not None else [spec.job.uid]
+    return parts[-1] != spec.job.uid or ".." in parts
 
 
 def _energy(spec: ReportSpec, span: _Span) -> object:
