@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+WORKERS ?= 2  # processes that share the tests, a file at a time; 0 for none beside pytest's own
 
 .PHONY: demo test check soak bench crds clean
 .DELETE_ON_ERROR:
@@ -11,7 +12,7 @@ demo: $(READY)  ## the main job on this machine; KEEP=1 leaves it running
 	$(BIN)/carbonfleet demo $(if $(KEEP),--keep)
 
 test: $(READY)  ## all tests (ARGS="-k name" for some)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY)  ## lint, types, import layers, no circle, no crowded folder
 	$(BIN)/ruff check .

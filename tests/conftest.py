@@ -18,7 +18,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Property tests take the same examples each time, on a machine of whatever speed; in a soak they explore."""
+    """Property tests take the same examples each time, on a machine of whatever speed; in a soak they explore.
+
+    A cluster that exists already has one hub at a time, so that tests take turns there whatever `-n` says.
+    """
+    if config.getoption("--kubeconfig") is not None:
+        config.option.dist = "no"
     settings.load_profile("soak" if "soak" in config.getoption("markexpr") else "short")
 
 

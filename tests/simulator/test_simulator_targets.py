@@ -59,9 +59,10 @@ def test_the_tiers_minimum_gain_halves_the_wait_and_costs_next_to_nothing(data_f
     assert ours.share_percent > for_any_gain.share_percent - 0.1
 
 
-def test_two_months_of_sweeps_save_more_than_tiers(data_folder):
+@pytest.mark.parametrize("sweeps", [1, pytest.param(3, marks=pytest.mark.soak)])
+def test_sweeps_of_two_months_save_more_than_tiers(data_folder, sweeps):
     (case,) = preset("sweep", data_folder)
-    result = run_backtest(replace(case.backtest, scenarios=case.backtest.scenarios[:24:8]))
+    result = run_backtest(replace(case.backtest, scenarios=case.backtest.scenarios[: 8 * sweeps : 8]))
     ours = result.of(OURS)
     assert ours.mean_saving_percent > result.of("absolute tiers").mean_saving_percent
     assert ours.mean_saving_percent > result.of("percentile tiers").mean_saving_percent
