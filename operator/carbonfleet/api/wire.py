@@ -1,9 +1,10 @@
 """The rules that every wire format of ours shares: names, durations, times and strictness."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 from pydantic import (
     AfterValidator,
@@ -13,9 +14,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 GROUP: Final = "carbonfleet.dev"
 VERSION: Final = "v1alpha1"
@@ -81,9 +85,41 @@ class Wire(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, data: object) -> object:
+        """`gpus: yes` is refused, as Kubernetes refuses it; without this it would be 1."""
+        given = data if isinstance(data, Mapping) else {}
+        names = {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
+        wrong = [name for name in names if _holds_truth(given.get(name)) and _is_number(names[name])]
+        if wrong:
+            problem = PydanticCustomError("truth_value", _NOT_A_NUMBER)
+            errors = [InitErrorDetails(type=problem, loc=(name,), input=given[name]) for name in wrong]
+            raise ValidationError.from_exception_data(cls.__name__, errors)
+        return data
+
     def to_wire(self) -> dict[str, Any]:
         """The JSON form, without what was left unset."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+_NOT_A_NUMBER: Final = "must be a number, not true or false (YAML 1.1 reads yes, no, on and off so, too)"
+
+
+def _holds_truth(given: object) -> bool:
+    if isinstance(given, Mapping):
+        return any(isinstance(value, bool) for value in given.values())
+    if isinstance(given, list | tuple):
+        return any(isinstance(value, bool) for value in given)
+    return isinstance(given, bool)
+
+
+def _is_number(annotation: object) -> bool:
+    """Whether numbers stand in a field of this type, and no truth value or object does."""
+    if annotation is bool or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        return False
+    parts = get_args(annotation)
+    return annotation in (int, float) or (any(map(_is_number, parts)) and bool not in parts)
 
 
 class Foreign(BaseModel):

@@ -2,7 +2,7 @@
 
 A limit that depends on the hour stands in `_allowed`, and its words in `refusals.py` and in OUT of
 `explain/sentences.py`. Jobs that it binds must not be `plain_jobs` of `fast_windows.py`, and `slots_for` of
-`interruptible.py` holds it for the pieces of an interruptible job. Repair needs nothing: it takes its windows from here.
+`interruptible.py` holds it for the pieces of an interruptible job. Repair takes its windows from here.
 """
 
 from collections.abc import Iterator
