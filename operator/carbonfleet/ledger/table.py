@@ -12,6 +12,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from carbonfleet.ledger.entry import DEFAULTS, FIELDS, Entry, EntryKind
+from carbonfleet.sqlite_files import share
 
 _TIMES: Final = ("submitted_at", "start", "end", "recorded_at")
 _NUMBERS: Final = (
@@ -91,8 +92,7 @@ def _add_missing(connection: sa.Connection) -> None:
 
 def durable(connection: sqlite3.Connection, _record: object) -> None:
     """What is acknowledged is on the disk; a writer waits for another rather than fail."""
-    connection.execute("PRAGMA busy_timeout=10000")
-    connection.execute("PRAGMA journal_mode=WAL")
+    share(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA mmap_size=268435456")  # A report reads in the order of ends, all over the file.
 

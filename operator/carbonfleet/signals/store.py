@@ -34,6 +34,7 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Issue
 from carbonfleet.signals.reading import Kind, Reading, unit_of
 from carbonfleet.signals.source import Batch, Feed
+from carbonfleet.sqlite_files import share
 
 _log = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ def _engine(url: str) -> Engine:
     if url in {"sqlite://", "sqlite:///:memory:"}:
         options = {"poolclass": StaticPool}
     if url.startswith("sqlite"):
-        options["connect_args"] = {"check_same_thread": False, "timeout": 5}
+        options["connect_args"] = {"check_same_thread": False}
     engine = create_engine(url, pool_pre_ping=True, **options)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
@@ -165,7 +166,7 @@ def _engine(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: Connection, _record: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
+    share(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
 
 

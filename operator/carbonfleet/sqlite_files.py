@@ -1,0 +1,28 @@
+"""SQLite files that several processes may open and write at once."""
+
+import random
+import sqlite3
+import time
+from typing import Final
+
+WAIT_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 0.02
+
+
+def share(connection: sqlite3.Connection) -> None:
+    """Keep a write-ahead log, and let a writer wait for another rather than fail.
+
+    SQLite does not heed its busy timeout where two connections make a file's log in the same moment, so that is tried
+    again here. Raises sqlite3.OperationalError when the file stays locked for WAIT_SECONDS.
+    """
+    connection.execute(f"PRAGMA busy_timeout={round(WAIT_SECONDS * 1000)}")
+    end = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - jitter is no secret
+        else:
+            return
