@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 
 import pytest
 import torch
@@ -282,3 +283,11 @@ def test_each_epoch_shows_every_sample_once_in_another_order():
     assert epochs[0] != epochs[1] != epochs[2]
     across = indexes_of_step(1, 13, 20, seed=3)  # the end of one epoch and the start of the next
     assert across == (epochs[0] + epochs[1])[13:26]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_path_that_is_no_file_is_refused_and_never_read(tokenizer, tmp_path, make):
+    path = tmp_path / "data.jsonl"
+    make(path)
+    with pytest.raises(Failure, match=r"UnknownDataset: '.*data.jsonl' is a folder or a device"):
+        load_data(settings({"path": str(path)}), tokenizer)

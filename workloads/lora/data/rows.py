@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,6 +86,9 @@ def kind(value: object) -> str:
 def _jsonl(path: str) -> Table:
     rows: list[Row] = []
     numbers: list[int] = []
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - it may be an address as well
+        what = "is a folder or a device, not a file of JSON lines"
+        raise Failure("UnknownDataset", f"{path[:200]!r} {what}. Name a file in dataset.path")
 
     def place(number: int) -> str:
         return f"{path[:200]!r}, line {number}"
