@@ -46,7 +46,7 @@ def test_a_good_checkout_has_no_problem(checkout):
 def test_a_placement_against_residency_is_named_with_its_line(checkout):
     render_into(checkout, place("qwen", "us-oh-1", spec=job_spec("personal")))
     assert problems(checkout) == [
-        "clusters/us-oh-1/jobs/ml/qwen.yaml:12: data class personal may not run here: Policy eu-only allows EU, "
+        "clusters/us-oh-1/jobs/ml/qwen.yaml:103: data class personal may not run here: Policy eu-only allows EU, "
         "EEA; us-oh-1 is in US. Remove this file"
     ]
 

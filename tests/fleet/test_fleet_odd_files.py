@@ -11,6 +11,7 @@ import pygit2
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from carbonfleet.fleet import Placement
 from carbonfleet.fleet.check import read_checkout
 from carbonfleet.fleet.git import Tip, TipReader, changed_tree
 from carbonfleet.spoke.wanted import WantedSet, folder_of, read_folder
@@ -64,6 +65,11 @@ def without(found, path: str) -> dict:
     return {key: value for key, value in found.items() if key != path and getattr(value, "path", "") != path}
 
 
+def differs(placed: Placement | None) -> bool:
+    """Whether a file still says which attempt it is about, but is not as the hub writes one."""
+    return placed is not None and placed.differs is not None
+
+
 def complaints(fleet: Fleet, path: str, content: bytes) -> list[str]:
     """What hub and agents say of the file; all else must read as before."""
     tip = fleet.tip({path: content})
@@ -85,7 +91,8 @@ def complaints(fleet: Fleet, path: str, content: bytes) -> list[str]:
         before = {name: each.placement for name, each in fleet.wanted[cluster].placements.items()}
         after = {name: each.placement for name, each in wanted.placements.items()}
         assert without(after, path) == without(before, path)
-    assert (path in tip.files) + (path in tip.problems) == ("/jobs/" in path or path in tip.problems)
+    placed = tip.files.get(path)
+    assert (placed is not None) + (path in tip.problems) == ("/jobs/" in path or path in tip.problems) + differs(placed)
     return said
 
 

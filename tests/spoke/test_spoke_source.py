@@ -159,8 +159,8 @@ def test_only_the_placements_own_config_map_is_read(git, tmp_path):
     text = content.decode()
     name = text.split('configMapKeyRef: {name: "')[1].split('"')[0]
     stolen = text.replace(f'configMapKeyRef: {{name: "{name}"', 'configMapKeyRef: {name: "somebody-elses"')
-    (wanted,) = read_folder(SPOKE, Folder("", None, "", {path: stolen.encode()})).placements.values()
-    assert wanted.environment["LORA_CONFIG"] == ""
+    wanted = read_folder(SPOKE, Folder("", None, "", {path: stolen.encode()}))
+    assert (wanted.placements, list(wanted.broken)) == ({}, [path])
 
 
 def test_no_damage_to_a_file_makes_the_reading_fail(git, tmp_path):

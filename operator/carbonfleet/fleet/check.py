@@ -22,7 +22,6 @@ from carbonfleet.fleet.manifests import (
     PlacementInvalid,
     cluster_path,
     is_policy_path,
-    line_of,
     meant_root,
     parse,
     parse_move,
@@ -58,8 +57,8 @@ def read_checkout(files: Files) -> Checkout:
     problems += _copies(placements.values())
     moves, move_problems = _read_moves(others)
     problems += move_problems
-    for path, placement in (*placements.items(), *moves.items()):
-        problems += _placement_problems(placement, policies, clusters, others[path])
+    for placement in (*placements.values(), *moves.values()):
+        problems += _placement_problems(placement, policies, clusters)
     problems += _serving_problems(others, policies, clusters)
     return Checkout(policies, clusters, placements, tuple(sorted(problems, key=lambda p: (p.path, p.line))))
 
@@ -188,21 +187,18 @@ def _copies(placements: Iterable[Placement]) -> list[FileProblem]:
 
 
 def _placement_problems(
-    placement: Placement, policies: PolicySet, clusters: Mapping[str, ClusterFacts], content: bytes
+    placement: Placement, policies: PolicySet, clusters: Mapping[str, ClusterFacts]
 ) -> list[FileProblem]:
-    facts = clusters.get(placement.cluster)
+    facts, problems = clusters.get(placement.cluster), [placement.differs] if placement.differs else []
     if facts is None:
-        return [
-            FileProblem(placement.path, 1, f"{cluster_path(placement.cluster)} can't be used, so nothing may run here")
-        ]
-    problems = []
+        unusable = f"{cluster_path(placement.cluster)} can't be used, so nothing may run here"
+        return [*problems, FileProblem(placement.path, 1, unusable)]
     request = ResidencyRequest.model_construct(data_class=placement.data_class)
     ruling = residency_verdict(policies, placement.data_class, placement.namespace, request, facts)
     # Broken policies deny everything; that is said once, at the policy.
     if not ruling.allowed and not policies.problems:
-        line = line_of(content, LABEL.DATA_CLASS)
         message = f"data class {placement.data_class} may not run here: {ruling.message} Remove this file"
-        problems.append(FileProblem(placement.path, line, message))
+        problems.append(FileProblem(placement.path, placement.lines[LABEL.DATA_CLASS], message))
     pools = {pool.name: pool for pool in facts.pools}
     if placement.pool not in pools:
         problems.append(FileProblem(placement.path, 1, f"{facts.name} has no pool {placement.pool}"))
@@ -224,6 +220,7 @@ def _serving_problems(
         except ServingInvalid as error:
             problems += error.problems
             continue
+        problems += [served.differs] if served.differs else []
         facts = clusters.get(served.cluster)
         if facts is None:
             unusable = f"{cluster_path(served.cluster)} can't be used, so nothing may be served here"
@@ -233,5 +230,5 @@ def _serving_problems(
         ruling = residency_verdict(policies, served.data_class, served.namespace, request, facts)
         if not ruling.allowed and not policies.problems:
             message = f"what learned from data class {served.data_class} may not be here: {ruling.message} Remove it"
-            problems.append(FileProblem(path, line_of(content, LABEL.DATA_CLASS), message))
+            problems.append(FileProblem(path, served.line, message))
     return problems

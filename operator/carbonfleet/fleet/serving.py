@@ -17,15 +17,15 @@ from carbonfleet.fleet.manifests import (
     CPUS_PER_GPU,
     MEMORY_GIB_PER_GPU,
     MOST_GPUS,
-    NO_DIGEST,
     SERVING,
     SPOKE_STORE,
     Block,
+    Scalar,
     Template,
+    digest_of,
     read_serving_path,
     sealed,
     serving_path,
-    was_edited,
 )
 from carbonfleet.fleet.publish import Repository
 from carbonfleet.placement.rules import residency_verdict
@@ -103,6 +103,12 @@ class Served:
     """Whose GPUs its pods take; empty where a person took the selector away."""
     gpus: int
     """Of all its pods together."""
+    line: int = 1
+    """Where it names its data class."""
+    differs: FileProblem | None = None
+    """The first thing in it that `carbonfleet serve` never writes; it is not to be merged."""
+    edited: bool = False
+    """A person changed it after it was written."""
 
 
 def read_serving(path: str, content: bytes) -> Served:
@@ -113,13 +119,30 @@ def read_serving(path: str, content: bytes) -> Served:
             message = f"not readable as what is served: its path must be {SERVING}/<cluster>/<namespace>/<name>.yaml"
             raise ServingInvalid(FileProblem(path, 1, message))
         cluster, namespace, _name = place
-        deployment = _deployment(path, read_documents(path, content), namespace)
+        documents = read_documents(path, content)
+        deployment = _deployment(path, documents, namespace)
+        differs, edited = _changes(path, documents, place)
         try:
             spec = deployment.data["spec"]
             data_class = str(spec["template"]["metadata"]["labels"][LABEL.DATA_CLASS])
-            return Served(cluster, namespace, data_class, *_taken(spec))
+            pool, gpus = _taken(spec)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ServingInvalid(deployment.problem(f"not readable as what is served: {error!r}", "spec")) from error
+        line = deployment.line_of(("spec", "template", "metadata", "labels", LABEL.DATA_CLASS))
+        return Served(cluster, namespace, data_class, pool, gpus, line, differs, edited)
+
+
+def _changes(
+    path: str, documents: tuple[Document, ...], place: tuple[str, str, str]
+) -> tuple[FileProblem | None, bool]:
+    """The first thing in a file that is never written there, and whether a person changed it at all."""
+    try:
+        values = _template().values_in(path, documents)
+        if (values["cluster"], values["namespace"], values["name"]) != place:
+            raise FileInvalid(documents[0].problem("its labels say another cluster or name than its path", "metadata"))
+    except FileInvalid as error:
+        return error.problems[0], True
+    return None, values["content_digest"] != digest_of(values)
 
 
 def _deployment(path: str, documents: tuple[Document, ...], namespace: str) -> Document:
@@ -158,26 +181,24 @@ def render_serving(serving: Serving) -> bytes:
     """The file: equal inputs give equal bytes. Raises ServingRefused for what can't be served."""
     _check(serving)
     config, adapters = _config(serving), json.dumps({one.name: one.place for one in serving.adapters}, indent=1)
-    text = _template().fill(
-        {
-            "object": serving.object_name,
-            "name": serving.name,
-            "namespace": serving.namespace,
-            "cluster": serving.cluster,
-            "pool": serving.pool,
-            "data_class": serving.residency.data_class,
-            "adapters": Block(adapters),
-            "config": Block(config),
-            "config_digest": f"sha256:{hashlib.sha256((adapters + config).encode()).hexdigest()}",
-            "content_digest": NO_DIGEST,
-            "fetch_image": serving.fetch_image,
-            "image": serving.image,
-            "gpus": str(serving.gpus),
-            "cpus": str(CPUS_PER_GPU * serving.gpus),
-            "memory": f"{MEMORY_GIB_PER_GPU * serving.gpus}Gi",
-        }
-    )
-    return sealed(text)
+    values: dict[str, Scalar | Block] = {
+        "object": serving.object_name,
+        "name": serving.name,
+        "namespace": serving.namespace,
+        "cluster": serving.cluster,
+        "pool": serving.pool,
+        "data_class": serving.residency.data_class,
+        "adapters": Block(adapters),
+        "config": Block(config),
+        "config_digest": f"sha256:{hashlib.sha256((adapters + config).encode()).hexdigest()}",
+        "fetch_image": serving.fetch_image,
+        "image": serving.image,
+        "replicas": 1,
+        "gpus": str(serving.gpus),
+        "cpus": str(CPUS_PER_GPU * serving.gpus),
+        "memory": f"{MEMORY_GIB_PER_GPU * serving.gpus}Gi",
+    }
+    return _template().fill(sealed(values)).encode()
 
 
 def publish_serving(
@@ -217,8 +238,15 @@ def check_allowed(serving: Serving, tip: Tip, *, replace: bool = False) -> None:
         raise ServingRefused(f"{serving.cluster} must not serve data class {residency.data_class}: {ruling.message}")
     _check_pool(serving, facts)
     present = tip.file(serving.path)
-    if present is not None and was_edited(present) and not replace:
+    if present is not None and _was_edited(serving.path, present) and not replace:
         raise ServingRefused(f"{serving.path} was changed by a person; --replace writes it all the same")
+
+
+def _was_edited(path: str, content: bytes) -> bool:
+    try:
+        return read_serving(path, content).edited
+    except ServingInvalid:
+        return True
 
 
 def _check_pool(serving: Serving, facts: ClusterFacts) -> None:

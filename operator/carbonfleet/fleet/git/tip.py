@@ -181,17 +181,24 @@ def _tip(
     unread: Mapping[str, str],
 ) -> Tip:
     strays = dict(chain.from_iterable(cluster.strays.items() for cluster in clusters.values()))
+    differing = {path: str(each.differs) for path, each in index.by_path.items() if each.differs}
     return Tip(
         commit=str(commit.id),
         time=time_of(commit),
         index=index,
-        problems={**unread, **strays, **{path: found for path, found in moves.items() if isinstance(found, str)}},
+        problems={**unread, **strays, **differing, **_unfit(moves)},
         clusters={name: found.facts for name, found in clusters.items() if found.facts is not None},
         cluster_problems={name: found.problem for name, found in clusters.items() if found.problem},
         policies=policies,
         moves={found.uid: found for _, found in sorted(moves.items(), reverse=True) if isinstance(found, Placement)},
         _tree=commit.tree,
     )
+
+
+def _unfit(moves: Mapping[str, Placement | str]) -> dict[str, str]:
+    """What is wrong with files of moves."""
+    found = {path: move if isinstance(move, str) else move.differs for path, move in moves.items()}
+    return {path: str(problem) for path, problem in found.items() if problem}
 
 
 def _differences(

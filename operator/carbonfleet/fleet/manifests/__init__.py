@@ -1,6 +1,5 @@
 """Files of the fleet repository: where they lie, how a placement's file is rendered, and how it is read."""
 
-from carbonfleet.fleet.manifests.fields import line_of
 from carbonfleet.fleet.manifests.index import NO_PLACEMENTS, Placements
 from carbonfleet.fleet.manifests.layout import (
     CLUSTER_FILE,
@@ -28,7 +27,6 @@ from carbonfleet.fleet.manifests.placement import (
     CPUS_PER_GPU,
     MEMORY_GIB_PER_GPU,
     MOST_GPUS,
-    NO_DIGEST,
     Placement,
     PlacementInvalid,
     decision_in,
@@ -36,12 +34,10 @@ from carbonfleet.fleet.manifests.placement import (
     parse,
     parse_move,
     render,
-    sealed,
     spec_digest,
-    was_edited,
     with_suspend,
 )
-from carbonfleet.fleet.manifests.template import Block, Template
+from carbonfleet.fleet.manifests.template import Block, Scalar, Template, digest_of, sealed
 from carbonfleet.fleet.manifests.workload import SPOKE_STORE, output_of
 
 __all__ = [
@@ -53,7 +49,6 @@ __all__ = [
     "MEMORY_GIB_PER_GPU",
     "MOST_GPUS",
     "MOVES",
-    "NO_DIGEST",
     "NO_PLACEMENTS",
     "POLICIES",
     "SERVING",
@@ -62,14 +57,15 @@ __all__ = [
     "Placement",
     "PlacementInvalid",
     "Placements",
+    "Scalar",
     "Template",
     "check_uid",
     "cluster_path",
     "decision_in",
+    "digest_of",
     "is_label",
     "is_policy_path",
     "job_path",
-    "line_of",
     "manifests",
     "meant_root",
     "move_path",
@@ -84,7 +80,6 @@ __all__ = [
     "sealed",
     "serving_path",
     "spec_digest",
-    "was_edited",
     "why_unread",
     "with_suspend",
 ]

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from carbonfleet.fleet.manifests.layout import check_uid, is_label
-from carbonfleet.yaml_reader import FileInvalid, FileProblem
+from carbonfleet.yaml_reader import Document, FileInvalid, FileProblem
 
 Value = TypeVar("Value")
 _PLACEMENT_ID: Final = re.compile(r"[a-z0-9]{8,64}", re.ASCII)
@@ -15,11 +15,26 @@ _PLACEMENT_ID: Final = re.compile(r"[a-z0-9]{8,64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """What a file says by key; every method raises FileInvalid, with the key's line, for what does not fit."""
+    """What an object says by label or annotation; every method raises FileInvalid, with the key's line, for what
+    does not fit.
+    """
 
-    path: str
-    content: bytes
+    document: Document
     values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, document: Document) -> Self:
+        """An object's labels and annotations. Raises FileInvalid where it has none."""
+        try:
+            metadata = document.data["metadata"]
+            return cls(document, {**metadata["labels"], **metadata["annotations"]})
+        except (KeyError, TypeError) as error:
+            raise FileInvalid(document.problem(f"the {document.data.get('kind')} lacks {error}", "metadata")) from error
+
+    def line(self, key: str) -> int:
+        """Where a label or annotation stands."""
+        places = (("metadata", kind, key) for kind in ("labels", "annotations"))
+        return next((self.document.lines[place] for place in places if place in self.document.lines), 1)
 
     def text(self, key: str, default: str | None = None) -> str:
         """Any text; a number or boolean as YAML read it."""
@@ -62,13 +77,7 @@ class Fields:
             raise self._invalid(key, f"{key} is {text[:80]!r}, but {wanted}") from error
 
     def _invalid(self, key: str, message: str) -> FileInvalid:
-        return FileInvalid(FileProblem(self.path, line_of(self.content, key), message))
-
-
-def line_of(content: bytes, key: str) -> int:
-    """The first line on which a key begins; 1 where none does."""
-    found = re.search(rf"(?m)^[ \t]*[\"']?{re.escape(key)}[\"']?:".encode(), content)
-    return content.count(b"\n", 0, found.start()) + 1 if found else 1
+        return FileInvalid(FileProblem(self.document.path, self.line(key), message))
 
 
 def _label(text: str) -> str:

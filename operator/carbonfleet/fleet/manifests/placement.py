@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -12,20 +13,21 @@ from typing import Any, Final
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.api.job import DecisionRecord, JobSpec
 from carbonfleet.api.wire import ANNOTATION, LABEL, format_time
-from carbonfleet.fleet.manifests.fields import Fields, line_of
+from carbonfleet.fleet.manifests.fields import Fields
 from carbonfleet.fleet.manifests.layout import check_uid, object_name, placement_id, read_job_path, read_move_path
-from carbonfleet.fleet.manifests.template import Block, Scalar, Template
+from carbonfleet.fleet.manifests.template import Block, Scalar, Template, digest_of, sealed
 from carbonfleet.fleet.manifests.workload import config_of, output_of
 from carbonfleet.placement.decision import Decision, Window
-from carbonfleet.yaml_reader import MOST_BYTES, Document, FileInvalid, FileProblem, blaming, read_documents
+from carbonfleet.yaml_reader import Document, FileInvalid, FileProblem, blaming, read_documents
 
-NO_DIGEST: Final = "sha256:" + 64 * "0"
 CPUS_PER_GPU: Final = 4
 MEMORY_GIB_PER_GPU: Final = 32
 MOST_GPUS: Final = 100_000
 """Of one placement: as many as a pool may have."""
 MOST_ATTEMPTS: Final = 1_000_000
 """As many as a report may count."""
+_WORKERS: Final = ("spec", "rayClusterSpec", "workerGroupSpecs", 0)
+_PLACES: Final = {"active_deadline_seconds": ("spec", "activeDeadlineSeconds"), "object": ("metadata", "name")}
 _LONGEST_SECONDS: Final = 1000 * 366 * 86_400
 """So that its end is always a time."""
 
@@ -58,7 +60,11 @@ class Placement:
     approved_in: str = ""
     """Of a move that people agreed to: the commit with which they did."""
     edited: bool = False
-    """Someone changed the file after the hub wrote it."""
+    """Someone changed what the file says after the hub wrote it."""
+    differs: FileProblem | None = None
+    """The first thing in it that the hub never writes: no spoke begins it."""
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+    """Where some labels stand."""
 
     @property
     def key(self) -> str:
@@ -102,24 +108,20 @@ def render(
         raise ValueError(f"{facts.name} has no pool {window.pool}")
     values = _names(decision, spec, window) | _figures(decision, spec, window) | _shape(spec, window, pool, facts)
     values |= {
-        "config": Block(config_of(spec.workload, window.gpus)),
-        "decision": Block(json.dumps(record.to_wire(), indent=1)),
+        "config": config_of(spec.workload, window.gpus),
+        "decision": json.dumps(record.to_wire(), indent=1),
         "decision_digest": record.digest,
         "output": output_of(spec.workload, decision.uid),
         "image": spec.workload.image,
         "suspend": False,
         "expires_at": format_time(expires_at) if expires_at else "",
         "approved_in": approved_in,
-        "content_digest": NO_DIGEST,
     }
-    return sealed(_template().fill(values))
+    return _filled(values)
 
 
 def parse(path: str, content: bytes) -> Placement:
-    """What a file says. A file as the hub wrote it is read quickly; one that was changed, in full.
-
-    Raises PlacementInvalid.
-    """
+    """What a file says, however it is formatted. Raises PlacementInvalid."""
     place = read_job_path(path)
     if place is None:
         message = "not a placement's path, clusters/<cluster>/jobs/<namespace>/<job>.yaml"
@@ -127,7 +129,7 @@ def parse(path: str, content: bytes) -> Placement:
     found = _parsed(path, content)
     if (found.cluster, found.namespace, found.name) != place:
         message = f"its labels say {found.cluster}, {found.namespace}/{found.name}; put it where they say"
-        raise PlacementInvalid(FileProblem(path, line_of(content, LABEL.CLUSTER), message))
+        raise PlacementInvalid(FileProblem(path, found.lines[LABEL.CLUSTER], message))
     return found
 
 
@@ -142,18 +144,22 @@ def parse_move(path: str, content: bytes) -> Placement:
     found = _parsed(path, content)
     if (found.namespace, found.name) != place:
         message = f"its labels say {found.namespace}/{found.name}; put it where they say"
-        raise PlacementInvalid(FileProblem(path, line_of(content, LABEL.JOB), message))
+        raise PlacementInvalid(FileProblem(path, found.lines[LABEL.JOB], message))
     return found
 
 
 def _parsed(path: str, content: bytes) -> Placement:
     with blaming(path, PlacementInvalid):
-        text = content.decode("utf-8", "replace")
-        edited = was_edited(content)
-        ray_job = text[text.find("\nkind: RayJob\n") :]
-        in_full = edited or "\\" in ray_job or len(content) > MOST_BYTES
-        found = _as_any(path, content) if in_full else _as_written(ray_job)
-        return _placement(path, content, *found, edited=edited)
+        documents = _documents(path, content)
+        _config, ray_job = documents
+        fields = Fields.of(ray_job)
+        try:
+            values, differs = _values_in(path, documents), None
+            _check_derived(values, ray_job)
+        except FileInvalid as error:
+            values, differs = {}, error.problems[0]
+        is_ours = differs is None and values["content_digest"] == digest_of(values)
+        return _placement(path, fields, differs, edited=not is_ours)
 
 
 def manifests(path: str, content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -165,47 +171,68 @@ def manifests(path: str, content: bytes) -> tuple[dict[str, Any], dict[str, Any]
 def _documents(path: str, content: bytes) -> tuple[Document, Document]:
     with blaming(path, PlacementInvalid):
         documents = read_documents(path, content)
-        kinds = {str(each.data.get("kind")): each for each in documents if isinstance(each.data, dict)}
-        if len(documents) != 2 or set(kinds) != {"ConfigMap", "RayJob"}:
-            message = "must hold one ConfigMap and one RayJob, nothing else"
+        kinds = [each.data.get("kind") for each in documents if isinstance(each.data, dict)]
+        if kinds != ["ConfigMap", "RayJob"] or len(documents) != 2:
+            message = "must hold a ConfigMap and a RayJob, in this order, and nothing else"
             raise PlacementInvalid(FileProblem(path, 1, message))
-        return kinds["ConfigMap"], kinds["RayJob"]
+        return documents[0], documents[1]
 
 
 def decision_in(path: str, content: bytes) -> DecisionRecord | None:
     """The decision that a placement's file holds; None where a person changed it beyond reading."""
-    text = content.decode("utf-8", "replace")
-    found = _DECISION.search(text) if _digest_of(text) == _digest_in(text) else None
     try:
-        kept = found[1] if found else manifests(path, content)[0]["data"]["decision.json"]
-        return DecisionRecord.model_validate_json(kept)
+        return DecisionRecord.model_validate_json(manifests(path, content)[0]["data"]["decision.json"])
     except (PlacementInvalid, ValueError, KeyError, TypeError):
         return None
 
 
-def with_suspend(content: bytes, suspended: bool) -> bytes:
-    """A file as the hub wrote it, with `spec.suspend` set, sealed again."""
-    text = re.sub(
-        r"(?m)^  suspend: (true|false)$",
-        f"  suspend: {'true' if suspended else 'false'}",
-        content.decode(),
-        count=1,
-    )
-    return sealed(_unsealed(text))
+def with_suspend(path: str, content: bytes, suspended: bool) -> bytes:
+    """A file as the hub wrote it, with `spec.suspend` set. Raises PlacementInvalid for one that differs."""
+    with blaming(path, PlacementInvalid):
+        return _filled(_values_in(path, _documents(path, content)) | {"suspend": suspended})
 
 
-def was_edited(content: bytes) -> bool:
-    """Whether a file of ours is not as it was sealed, or is none of ours."""
-    text = content.decode("utf-8", "replace")
-    return _digest_of(text) != _digest_in(text)
+def _filled(values: Mapping[str, Scalar]) -> bytes:
+    blocks = {name: Block(str(values[name])) for name in ("config", "decision")}
+    return _templates()[0].fill(sealed({**values, **blocks})).encode()
+
+
+def _values_in(path: str, documents: Sequence[Document]) -> dict[str, Scalar]:
+    """What stands in the holes of a file that one of the templates makes. Raises FileInvalid."""
+    refused: FileInvalid | None = None
+    for template in _templates():
+        try:
+            return template.values_in(path, documents)
+        except FileInvalid as error:
+            refused = refused or error
+    raise refused or AssertionError("there is always base.yaml")
 
 
 @cache
-def _template() -> Template:
-    return Template.read(files(__package__).joinpath("base.yaml").read_text())
+def _templates() -> tuple[Template, ...]:
+    """base.yaml, by which files are written, and base-*.yaml, by which they are read beside it while it changes."""
+    names = sorted(file.name for file in files(__package__).iterdir() if re.fullmatch(r"base-.+\.yaml", file.name))
+    return tuple(Template.read(files(__package__).joinpath(name).read_text()) for name in ("base.yaml", *names))
 
 
-def _names(decision: Decision, spec: JobSpec, window: Window) -> dict[str, Scalar | Block]:
+def _check_derived(values: Mapping[str, Scalar], ray_job: Document) -> None:
+    """What follows from other values does: GPUs, the object's name, and where it saves. Raises FileInvalid."""
+    nodes, gpus = values["nodes"], int(values["gpus"])
+    if type(nodes) is not int or nodes < 1 or gpus % nodes:
+        raise FileInvalid(ray_job.problem(f"{gpus} GPUs are not {nodes} equal nodes", *_WORKERS, "replicas"))
+    wanted = _per_node(gpus // nodes, is_simulated=values["gpus_per_node"] == "0") | {
+        "active_deadline_seconds": _deadline_seconds(int(values["duration_seconds"])),
+        "object": object_name(str(values["job"]), str(values["uid"]), int(values["attempt"])),
+    }
+    for name, value in wanted.items():
+        if values[name] != value:
+            message = f"{values[name]!r} does not follow from the file's other values; they make it {value!r}"
+            raise FileInvalid(ray_job.problem(message, *_PLACES.get(name, _WORKERS)))
+    if not str(values["output"]).endswith(f"/{values['uid']}") or type(values["suspend"]) is not bool:
+        raise FileInvalid(ray_job.problem("spec.suspend must be true or false, and LORA_OUTPUT end with the job's UID"))
+
+
+def _names(decision: Decision, spec: JobSpec, window: Window) -> dict[str, Scalar]:
     return {
         "object": object_name(decision.name, decision.uid, decision.attempt),
         "namespace": decision.namespace,
@@ -219,7 +246,7 @@ def _names(decision: Decision, spec: JobSpec, window: Window) -> dict[str, Scala
     }
 
 
-def _figures(decision: Decision, spec: JobSpec, window: Window) -> dict[str, Scalar | Block]:
+def _figures(decision: Decision, spec: JobSpec, window: Window) -> dict[str, Scalar]:
     seconds = sum((end - start).total_seconds() for start, end in window.segments)
     return {
         "generation": str(decision.generation),
@@ -227,74 +254,38 @@ def _figures(decision: Decision, spec: JobSpec, window: Window) -> dict[str, Sca
         "start": format_time(window.start),
         "duration_seconds": str(round(seconds)),
         "spec_digest": spec_digest(spec),
-        # Twice the expected length and an hour on top: a backstop, not a schedule.
-        "active_deadline_seconds": 2 * round(seconds) + 3600,
+        "active_deadline_seconds": _deadline_seconds(round(seconds)),
     }
 
 
-def _shape(spec: JobSpec, window: Window, pool: GpuPool, facts: ClusterFacts) -> dict[str, Scalar | Block]:
+def _shape(spec: JobSpec, window: Window, pool: GpuPool, facts: ClusterFacts) -> dict[str, Scalar]:
     """GPUs as nodes of equal size, the fewest that there are."""
     most = min(window.gpus, pool.gpus_per_node)
     per_node = next(count for count in range(most, 0, -1) if window.gpus % count == 0)
+    return {"nodes": window.gpus // per_node} | _per_node(per_node, is_simulated=pool.simulated)
+
+
+def _per_node(gpus: int, *, is_simulated: bool) -> dict[str, Scalar]:
+    # A simulated GPU is no device that a kubelet could hand out.
     return {
-        "nodes": window.gpus // per_node,
-        # A simulated GPU is no device that a kubelet could hand out.
-        "gpus_per_node": str(0 if pool.simulated else per_node),
-        "cpus_per_node": str(CPUS_PER_GPU * per_node),
-        "memory_per_node": f"{MEMORY_GIB_PER_GPU * per_node}Gi",
+        "gpus_per_node": str(0 if is_simulated else gpus),
+        "cpus_per_node": str(CPUS_PER_GPU * gpus),
+        "memory_per_node": f"{MEMORY_GIB_PER_GPU * gpus}Gi",
     }
 
 
-_DIGEST_LINE = re.compile(rf'(?m)^(    {re.escape(ANNOTATION.CONTENT_DIGEST)}: )"(sha256:[0-9a-f]{{64}})"$')
-_ENTRY = re.compile(r'(?m)^    (carbonfleet\.dev/[a-z-]+): "([^"\\]*)"$')
-_OBJECT = re.compile(r'(?m)^  name: "([^"\\]*)"$')
-_DECISION = re.compile(r"(?m)^  decision\.json: \|-\n((?:    .*\n)+)")
-_SUSPEND = re.compile(r"(?m)^  suspend: (true|false)$")
+def _deadline_seconds(seconds: int) -> int:
+    """Twice the expected length and an hour on top: a backstop, not a schedule."""
+    return 2 * seconds + 3600
 
 
-def sealed(text: str) -> bytes:
-    """A file of ours with its own digest in it, in place of `NO_DIGEST`."""
-    digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-    return _DIGEST_LINE.sub(rf'\1"{digest}"', text, count=1).encode()
-
-
-def _unsealed(text: str) -> str:
-    return _DIGEST_LINE.sub(rf'\1"{NO_DIGEST}"', text, count=1)
-
-
-def _digest_in(text: str) -> str:
-    found = _DIGEST_LINE.search(text)
-    return found[2] if found else "none"
-
-
-def _digest_of(text: str) -> str:
-    return f"sha256:{hashlib.sha256(_unsealed(text).encode()).hexdigest()}"
-
-
-def _as_written(ray_job: str) -> tuple[dict[str, Any], str, bool]:
-    """Labels and annotations, the object's name and suspend, from text whose shape is known."""
-    name, suspend = _OBJECT.search(ray_job), _SUSPEND.search(ray_job)
-    return dict(_ENTRY.findall(ray_job)), name[1] if name else "", bool(suspend and suspend[1] == "true")
-
-
-def _as_any(path: str, content: bytes) -> tuple[dict[str, Any], str, bool]:
-    _config, ray_job = _documents(path, content)
-    try:
-        metadata = ray_job.data["metadata"]
-        values = {**metadata["labels"], **metadata["annotations"]}
-        return values, str(metadata["name"]), ray_job.data["spec"].get("suspend") is True
-    except (KeyError, TypeError, AttributeError) as error:
-        raise PlacementInvalid(ray_job.problem(f"the RayJob lacks {error}", "metadata")) from error
-
-
-def _placement(
-    path: str, content: bytes, values: dict[str, Any], name: str, suspended: bool, *, edited: bool
-) -> Placement:
-    fields = Fields(path, content, values)
+def _placement(path: str, fields: Fields, differs: FileProblem | None, *, edited: bool) -> Placement:
     uid, job, attempt = fields.uid(LABEL.UID), fields.label(LABEL.JOB), fields.whole(LABEL.ATTEMPT, 1, MOST_ATTEMPTS)
-    if name != (ours := object_name(job, uid, attempt)):
-        message = f"the RayJob is named {name[:80]!r}, but must be {ours}, by its job, UID and attempt"
-        raise PlacementInvalid(FileProblem(path, line_of(content, "name"), message))
+    ray_job, ours = fields.document, object_name(job, uid, attempt)
+    if (name := ray_job.data["metadata"].get("name")) != ours:
+        message = f"the RayJob is named {str(name)[:80]!r}, but must be {ours}, by its job, UID and attempt"
+        raise PlacementInvalid(ray_job.problem(message, "metadata", "name"))
+    spec = ray_job.data.get("spec")
     return Placement(
         path=path,
         uid=uid,
@@ -308,8 +299,8 @@ def _placement(
         gpus=fields.whole(ANNOTATION.GPUS, 1, MOST_GPUS),
         start=fields.time(ANNOTATION.START),
         duration=timedelta(seconds=fields.whole(ANNOTATION.DURATION_SECONDS, 0, _LONGEST_SECONDS)),
-        suspended=suspended,
-        object_name=name,
+        suspended=isinstance(spec, dict) and spec.get("suspend") is True,
+        object_name=ours,
         data_class=fields.text(LABEL.DATA_CLASS),
         decision_digest=fields.text(ANNOTATION.DECISION_DIGEST, ""),
         spec_digest=fields.text(ANNOTATION.SPEC_DIGEST, ""),
@@ -317,4 +308,6 @@ def _placement(
         expires_at=fields.time(ANNOTATION.EXPIRES_AT) if fields.text(ANNOTATION.EXPIRES_AT, "") else None,
         approved_in=fields.text(ANNOTATION.APPROVED_IN, ""),
         edited=edited,
+        differs=differs,
+        lines={key: fields.line(key) for key in (LABEL.CLUSTER, LABEL.JOB, LABEL.DATA_CLASS)},
     )

@@ -173,7 +173,7 @@ def _suspend(intent: Suspend, world: _World, batch: Batch) -> None:
     elif present.suspended == intent.suspended:
         batch.results[intent.id] = AlreadyThere(world.tip.commit, present)
     else:
-        batch.changes[present.path] = with_suspend(content, intent.suspended)
+        batch.changes[present.path] = with_suspend(present.path, content, intent.suspended)
         batch.accepted.append(intent)
 
 

@@ -137,9 +137,10 @@ def read_wanted(cluster: str, path: str, content: bytes) -> Wanted:
     if place is None or place.cluster != cluster:
         raise _invalid(path, f"not a placement of {cluster}")
     placement = parse(path, content)
+    if placement.differs is not None:
+        raise PlacementInvalid(placement.differs)
     _check_values(path, placement)
     config_map, ray_job = manifests(path, content)
-    _check_identity(path, placement, config_map, ray_job)
     container, pod = _training_container(path, ray_job)
     return Wanted(
         placement,
@@ -174,16 +175,6 @@ def _check_values(path: str, placement: Placement) -> None:
         raise _invalid(path, f"{first['loc'][0]}: {first['msg']}") from error
 
 
-def _check_identity(path: str, placement: Placement, config_map: Mapping[str, Any], ray_job: Mapping[str, Any]) -> None:
-    """Both objects are the placement's own: nothing else can be slipped in under another name."""
-    for kind, document in (("ConfigMap", config_map), ("RayJob", ray_job)):
-        metadata = document.get("metadata")
-        found = (metadata.get("namespace"), metadata.get("name")) if isinstance(metadata, dict) else None
-        if found != (placement.namespace, placement.object_name):
-            message = f"the {kind} must be {placement.namespace}/{placement.object_name}, not {found}"
-            raise _invalid(path, message)
-
-
 def _training_container(path: str, ray_job: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The container that trains, and its pod: the one of the first worker group."""
     try:
@@ -209,7 +200,4 @@ def _environment(path: str, container: Mapping[str, Any], config_map: Mapping[st
 def _value(entry: Mapping[str, Any], config_map: Mapping[str, Any]) -> str:
     if "valueFrom" not in entry:
         return str(entry.get("value", ""))
-    reference = entry["valueFrom"].get("configMapKeyRef") or {}
-    if reference.get("name") != config_map["metadata"]["name"]:
-        return ""
-    return str(config_map["data"][reference["key"]])
+    return str(config_map["data"][entry["valueFrom"]["configMapKeyRef"]["key"]])
