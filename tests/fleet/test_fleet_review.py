@@ -113,6 +113,59 @@ def test_a_rejection_holds_for_the_generation(reviews, repository):
     assert changed.stage is ProposalStage.OPEN
 
 
+@pytest.mark.parametrize("history", ["updated", "pushed to", "pushed to twice"])
+def test_a_rejection_holds_whatever_people_committed_on_top_of_the_proposal(
+    reviews, repository, person, git_server, history
+):
+    [proposal] = advance(reviews, wanted())
+    repository.publish([place("qwen")])
+    person.run("fetch", "--quiet", "origin")
+    person.run("checkout", "--quiet", "-b", "mine", f"origin/{proposal.branch}")
+    if history == "updated":
+        person.run("merge", "--quiet", "origin/main", "-m", "Merge branch 'main'")
+    for _ in range(history.count("twice") + history.count("pushed")):
+        person.run("commit", "--quiet", "--allow-empty", "-m", "Look here")
+    person.run("push", "--quiet", "origin", f"HEAD:{proposal.branch}")
+    assert run(git_server, "reject", "ml.llama", "--why", "Not now.").exit_code == 0
+    [after] = advance(reviews, wanted(attempt=2))
+    assert (after.stage, after.message) == (ProposalStage.REJECTED, "Pat Person: Not now.")
+
+
+def signed(propose, hub="one"):
+    record = propose.place.record.model_copy(update={"hub": hub})
+    return replace(propose, place=replace(propose.place, record=record))
+
+
+@pytest.mark.parametrize(
+    ("hub", "jobs", "stays"),
+    [
+        ("one", {uid_of("llama"): 1}, True),
+        ("one", {uid_of("llama"): 2}, False),
+        ("one", {}, False),
+        ("one", None, True),
+        ("another", {}, True),
+        ("", {}, True),
+    ],
+)
+def test_a_rejection_is_forgotten_by_its_own_hub_when_its_job_is_gone_or_changed(
+    reviews, repository, git_server, hub, jobs, stays
+):
+    [proposal] = advance(reviews, signed(wanted()))
+    branches = Branches(repository)
+    branches.reject(branches.read().branches[proposal.branch], PAT, "Not now.")
+    reviews.advance([], CLOCK.now(), hub=hub, jobs=jobs)
+    assert bool(git_server.git("branch", "--list", "carbon-rejected/*")) is stays
+
+
+def test_a_server_that_keeps_its_branches_holds_up_no_other_proposal(reviews, repository, git_server):
+    [refused] = advance(reviews, signed(wanted()))
+    branches = Branches(repository)
+    branches.reject(branches.read().branches[refused.branch], PAT, "Not now.")
+    git_server.hook("pre-receive", "while read old new ref; do [ $new != " + "0" * 40 + " ] || exit 1; done")
+    [found] = reviews.advance([signed(wanted("qwen"))], CLOCK.now(), hub="one", jobs={uid_of("qwen"): 1}).values()
+    assert found.stage is ProposalStage.OPEN
+
+
 def test_what_a_reviewer_did_not_see_is_not_merged(reviews, repository):
     [seen] = advance(reviews, wanted())
     advance(reviews, wanted(cluster="ca-qc-1"))
@@ -206,15 +259,10 @@ def test_two_hubs_leave_each_other_s_proposals_alone(git_server, tmp_path):
     def hub(name: str) -> Reviews:
         return Reviews(Repository(quick_settings(git_server.url, tmp_path / name), CLOCK))
 
-    def signed(name: str, by: str) -> Propose:
-        proposal = wanted(name)
-        record = proposal.place.record.model_copy(update={"hub": by})
-        return replace(proposal, place=replace(proposal.place, record=record))
-
     hubs = {name: hub(name) for name in ("one", "two")}
     for _ in range(3):
         for name, each in hubs.items():
-            [found] = each.advance([signed(name, by=name)], CLOCK.now(), hub=name).values()
+            [found] = each.advance([signed(wanted(name), hub=name)], CLOCK.now(), hub=name).values()
             assert found.stage is ProposalStage.OPEN
     assert len(git_server.git("branch", "--list", "carbon/*").split()) == 2
     hubs["one"].advance([], CLOCK.now(), hub="one")

@@ -220,6 +220,45 @@ def test_a_branch_that_a_person_pushed_to_is_labelled_and_left_alone(start, forg
     assert git_server.git("log", "-1", "--format=%s", first.branch) == "Look here"
 
 
+def push_a_change(person, branch, text=None):
+    """What people push to a proposal: a commit without changes, or the file with another text."""
+    person.run("fetch", "--quiet", "origin")
+    person.run("checkout", "--quiet", "-B", "mine", f"origin/{branch}")
+    if text is not None:
+        (person.path / "clusters/no-osl-1/jobs/ml/llama.yaml").write_text(text)
+    person.run("commit", "--quiet", "--all", "--allow-empty", "-m", "Look here")
+    person.run("push", "--quiet", "origin", f"HEAD:{branch}")
+    return person.run("rev-parse", "HEAD")
+
+
+def checks(forge_server, head):
+    found = {context: state for (sha, context), state in forge_server.statuses.items() if sha == head}
+    return found.get("carbonfleet/policy"), found.get("carbonfleet/fresh")
+
+
+def test_every_head_of_a_branch_that_people_push_to_has_its_checks(start, forge_server, git_server, person):
+    reviews = start()
+    first, job = advance(reviews), {uid_of("llama"): 1}
+    good = git_server.git("show", f"{first.branch}:clusters/no-osl-1/jobs/ml/llama.yaml")
+    no = "failed" if forge_server.kind == "gitlab" else "failure"
+    for text, wanted in ((None, "success"), (None, "success"), ("no placement", no)):
+        head = push_a_change(person, first.branch, text)
+        reviews.advance([], NOW, hint=True, jobs=job)
+        assert checks(forge_server, head) == (wanted, wanted)
+    head = push_a_change(person, first.branch, good)
+    for now, fresh in ((NOW + MINUTE, "success"), (WANTED.expires_at, no)):
+        reviews.advance([], now, jobs=job)
+        assert checks(forge_server, head) == ("success", fresh)
+    assert forge_server.pulls[0].state == "open"
+
+
+def test_a_branch_that_people_pushed_to_is_not_fresh_once_its_job_is_gone(start, forge_server, person):
+    reviews = start()
+    head = push_a_change(person, advance(reviews).branch)
+    reviews.advance([], NOW, hint=True, jobs={})
+    assert checks(forge_server, head) == ("success", "failed" if forge_server.kind == "gitlab" else "failure")
+
+
 def test_a_forge_that_is_down_for_an_hour_loses_nothing_and_is_not_stormed(start, forge_server):
     forge_server.choose = lambda _method, _path: Injected(503)
     reviews = start()

@@ -198,7 +198,6 @@ def test_a_request_that_is_opened_again_is_closed_with_the_truth(hub):
     assert "spec changes" in pull.said[0]
 
 
-@pytest.mark.xfail(strict=True, reason="rejected branches are kept for ever")
 def test_what_was_rejected_of_jobs_that_are_gone_does_not_pile_up(hub):
     for number in range(3):
         pull = hub.propose(f"refused-{number}")

@@ -52,7 +52,7 @@ class Cycle:
         self._observer = Observer(mirror, repository, connections.clock, grace)
         self._spokes = SpokeStatuses(kube, mirror, self._events)
         self._ledger = LedgerUpdates(ledger, signals, settings.baseline_region)
-        self._proposals = ProposalReviews(repository, connections.reviews)
+        self._proposals = ProposalReviews(repository, connections.reviews, mirror)
         self._moves = Moves(repository)
         self._running = RunningJobs(signals, settings.horizon)
         self._planner = CyclePlanner(signals, connections.market, ledger, settings)

@@ -1,9 +1,10 @@
 """Proposals as branches of the fleet repository: the truth of review, with or without a forge."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 import pygit2
 
@@ -22,7 +23,7 @@ MOVE = "move"
 """What the trailer of a proposal's commit calls a move."""
 LONGEST_JOB = 70
 MOST_UPDATES = 100
-"""Merges of the main branch into a proposal that are looked through."""
+"""Commits on top of the hub's, such as merges of the main branch, that are looked through."""
 
 
 _IN_THE_WAY = re.compile(r"'refs/heads/([^']+)' exists; cannot create")
@@ -56,13 +57,34 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejection:
+    """A proposal that was refused, as the branch that was set aside keeps it."""
+
+    name: str
+    head: str
+    hub: str
+    """UID of the cluster whose hub had proposed it."""
+    change: Change
+    said: str
+    """By whom and why."""
+
+    @property
+    def of(self) -> tuple[str, int, str]:
+        """Job UID, generation and what was refused (place, move)."""
+        return self.change.uid, self.change.generation, self.change.action
+
+
+@dataclass(frozen=True, slots=True)
 class Proposals:
     """All proposals in the repository."""
 
     tip: Tip
     branches: Mapping[str, Branch]
-    rejected: Mapping[tuple[str, int, str], str]
-    """By job UID, generation and what was refused (place, move): by whom and why."""
+    rejections: tuple[Rejection, ...]
+
+    def rejected(self, uid: str, generation: int, action: str) -> Rejection | None:
+        """Who refused a job's placement, or its move, of a generation; None where nobody did."""
+        return next((each for each in self.rejections if each.of == (uid, generation, action)), None)
 
 
 def branch_of(wanted: Propose) -> str:
@@ -73,12 +95,27 @@ def branch_of(wanted: Propose) -> str:
     return f"{OPEN}/{job}/{place.id[:8]}{f'-{MOVE}{again}' if wanted.leaves else ''}"
 
 
+def forbidden(branch: Branch, tip: Tip) -> str:
+    """Why clusters and policies of the main branch don't allow what is proposed; empty where they do."""
+    placement = branch.placement
+    if placement is None:
+        return "it holds no placement that can be read"
+    facts = tip.clusters.get(placement.cluster)
+    if facts is None:
+        return f"{placement.cluster} can't be used: {tip.cluster_problems.get(placement.cluster, 'it is not declared')}"
+    request = ResidencyRequest.model_construct(data_class=placement.data_class)
+    ruling = residency_verdict(tip.policies, placement.data_class, placement.namespace, request, facts)
+    return "" if ruling.allowed else ruling.message
+
+
 class Branches:
     """Reads and writes proposals. Raises FleetError like Repository does."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._session = repository.session
+        self._rejections: dict[tuple[str, str], Rejection | None] = {}
+        """By name and commit, for a branch that was set aside does not change."""
 
     def read(self) -> Proposals:
         """Every proposal as it is on the server now."""
@@ -86,8 +123,10 @@ class Branches:
         def work(_attempt: int) -> Proposals:
             self._session.fetch((OPEN, REJECTED))
             branches = {name: self._branch(name, commit) for name, commit in self._refs(OPEN)}
-            rejected = dict(found for _name, commit in self._refs(REJECTED) for found in self._rejection(commit))
-            return Proposals(self._session.tip, branches, rejected)
+            aside = {(name, str(commit.id)): commit for name, commit in self._refs(REJECTED)}
+            known = self._rejections
+            self._rejections = {at: known[at] if at in known else self._rejection(*at) for at in aside}
+            return Proposals(self._session.tip, branches, tuple(filter(None, self._rejections.values())))
 
         return self._repository.retrying(work)
 
@@ -115,7 +154,7 @@ class Branches:
 
         return self._repository.retrying(work)
 
-    def delete(self, branch: Branch) -> bool:
+    def delete(self, branch: Branch | Rejection) -> bool:
         """Take a branch away if it still is where it was; whether it went."""
         return self._repository.retrying(lambda _attempt: self._delete(branch.name, pygit2.Oid(hex=branch.head)))
 
@@ -167,19 +206,12 @@ class Branches:
         if branch is None or branch.head != head:
             raise ReviewRefused(f"{name} is not at {head[:10]} any more: look at it again")
         placement, tip = branch.placement, self._session.tip
-        if placement is None:
-            raise ReviewRefused(f"{branch.name} holds no placement that can be read")
+        if (why := forbidden(branch, tip)) or placement is None:
+            raise ReviewRefused(f"{branch.name}: {why}")
         if branch.expires_at is not None and now >= branch.expires_at:
             raise ReviewRefused(
                 f"{branch.name} was for {format_time(branch.expires_at)} at the latest; the hub proposes it anew"
             )
-        facts = tip.clusters.get(placement.cluster)
-        if facts is None:
-            raise ReviewRefused(f"{placement.cluster} can't be used: {tip.cluster_problems.get(placement.cluster)}")
-        request = ResidencyRequest.model_construct(data_class=placement.data_class)
-        ruling = residency_verdict(tip.policies, placement.data_class, placement.namespace, request, facts)
-        if not ruling.allowed:
-            raise ReviewRefused(f"{branch.name}: {ruling.message}")
         attempts = [live.attempt for live in tip.index.attempts.get(placement.uid, ())]
         if branch.leaves and attempts != [placement.attempt - 1]:
             raise ReviewRefused(f"attempt {placement.attempt - 1} of {placement.key} is over: there is nothing to move")
@@ -197,21 +229,38 @@ class Branches:
 
     def _branch(self, name: str, commit: pygit2.Commit) -> Branch:
         proposing = self._proposing(commit)
-        change = next((c for parent in (proposing, *proposing.parents) for c in changes_in(message_of(parent))), None)
+        change, said = self._change(name, commit)
         placement, content = self._placement(commit, change)
-        record = decision_in(placement.path, content) if placement else None
         return Branch(
             name=name,
             head=str(commit.id),
             ours=self._is_ours(proposing, commit),
-            hub=record.hub if record else "",
+            hub=self._hub(said, change),
             change=change,
             placement=placement,
             content=content,
             expires_at=placement.expires_at if placement else None,
-            policy_digest=_trailer(message_of(proposing), "CTJ-Policy-Digest"),
-            leaves=_trailer(_said_by(proposing, change), FROM),
+            policy_digest=_trailer(message_of(said), "CTJ-Policy-Digest"),
+            leaves=_trailer(message_of(said), FROM),
         )
+
+    def _change(self, name: str, head: pygit2.Commit) -> tuple[Change | None, pygit2.Commit]:
+        """What a branch proposes and the commit that says so: the hub's, whatever people committed on top of it."""
+        of = name.rpartition("/")[2].partition("-")[0]
+        for commit in islice(self._own_commits(head), MOST_UPDATES):
+            for change in changes_in(message_of(commit)):
+                if of and change.placement_id.startswith(of):
+                    return change, commit
+        return None, head
+
+    def _own_commits(self, head: pygit2.Commit) -> Iterator[pygit2.Commit]:
+        """A branch's commits that the main branch lacks, newest first; of a merged one, its head and the parents."""
+        while not self._is_on_main(head):
+            yield head
+            if not head.parents:
+                return
+            head = next((each for each in head.parents if not self._is_on_main(each)), head.parents[0])
+        yield from (head, *head.parents)
 
     def _proposing(self, head: pygit2.Commit) -> pygit2.Commit:
         """The commit below merges of the main branch, which a forge makes when a person updates a proposal."""
@@ -251,13 +300,19 @@ class Branches:
         except PlacementInvalid:
             return None, content or b""
 
-    def _rejection(self, commit: pygit2.Commit) -> list[tuple[tuple[str, int, str], str]]:
+    def _rejection(self, name: str, head: str) -> Rejection | None:
+        commit = self._session.git[head].peel(pygit2.Commit)
+        change, proposing = self._change(name, next(iter(commit.parents), commit))
+        if change is None:
+            return None
         why = " ".join(message_of(commit).partition("\n\n")[2].split())
-        return [
-            ((change.uid, change.generation, change.action), f"{name_of(commit.author)}: {why}")
-            for parent in commit.parents
-            for change in changes_in(message_of(parent))
-        ]
+        return Rejection(name, head, self._hub(proposing, change), change, f"{name_of(commit.author)}: {why}")
+
+    def _hub(self, proposing: pygit2.Commit, change: Change | None) -> str:
+        """Whose proposal it is, by the record in the file that the hub's own commit adds."""
+        placement, content = self._placement(proposing, change)
+        record = decision_in(placement.path, content) if placement else None
+        return record.hub if record else ""
 
     def _write(self, name: str, commit: pygit2.Oid | None, expected: pygit2.Oid | None) -> Branch | Refused | None:
         if commit is None:
@@ -287,12 +342,6 @@ def _difference(old: pygit2.Commit, new: pygit2.Commit) -> set[tuple[str, pygit2
     """The files that differ, and what they are in `new`."""
     deltas = old.tree.diff_to_tree(new.tree).deltas
     return {(str(delta.new_file.raw_path), delta.new_file.id) for delta in deltas}
-
-
-def _said_by(commit: pygit2.Commit, change: Change | None) -> str:
-    """The message that made a proposal, also where a person has added a commit."""
-    messages = (message_of(each) for each in (commit, *commit.parents))
-    return next((said for said in messages if change is not None and change in changes_in(said)), "")
 
 
 def _trailer(message: str, key: str) -> str:

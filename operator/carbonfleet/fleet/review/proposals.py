@@ -2,17 +2,19 @@
 
 import logging
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet.errors import AccessDenied, FleetError, RepositoryInvalid, RepositoryUnreachable
+from carbonfleet.fleet.git import Tip
 from carbonfleet.fleet.manifests import spec_digest
 from carbonfleet.fleet.publish import PLACE, Place, Refused, Repository
-from carbonfleet.fleet.review.branches import MOVE, Branch, Branches, Proposals, branch_of
+from carbonfleet.fleet.review.branches import MOVE, Branch, Branches, Proposals, Rejection, branch_of, forbidden
 from carbonfleet.fleet.review.proposal_text import body_of, in_body, in_title, title_of
 from carbonfleet.fleet.review.pull_requests import (
     FRESH_CHECK,
@@ -55,6 +57,8 @@ class Reviews:
         self._polled: dict[str, tuple[datetime, timedelta, PullRequest | None]] = {}
         self._wait_until: datetime | None = None
         self._hinted, self._listened_at = False, datetime.min.replace(tzinfo=UTC)
+        self._rejections: tuple[Rejection, ...] = ()
+        """This hub's, as last read."""
         self.has_open = True
         """Whether any proposal may be open: unknown at first."""
 
@@ -67,14 +71,16 @@ class Reviews:
         undecided: Collection[tuple[str, int]] = (),
         over: Mapping[str, str] = NOTHING_OVER,
         hub: str = "",
+        jobs: Mapping[str, int] | None = None,
     ) -> dict[str, Proposal]:
         """Propose what is wanted, look after what is open, take back what is not wanted any more.
 
         By placement id. `hint` (a webhook came) polls the forge at once, but not more often than every two
         seconds. Moves of jobs (UID, attempt) that are `undecided` now stay as they are; `over` says of others, by
         UID, why they are not wanted any more. `hub` is the UID of the hub's cluster: what another's decided is left to
-        it. Raises FleetError where the repository can't be reached; what goes wrong with one proposal leaves it as it
-        is, and the others go on.
+        it. `jobs` are the generations of all its jobs by UID, where they are known: the no to a proposal of one that
+        is gone, or has another spec by now, is forgotten. Raises FleetError where the repository can't be reached; what
+        goes wrong with one proposal leaves it as it is, and the others go on.
         """
         self._listen(hint, now)
         found = self._branches.read()
@@ -82,7 +88,11 @@ class Reviews:
         mine = {name: each for name, each in found.branches.items() if name in names or each.hub == hub}
         found = replace(found, branches=mine)
         all_gone = self._take_back_unwanted(names, found, over, now)
-        self.has_open = bool(wanted) or not all_gone
+        edited = [branch for branch in mine.values() if not branch.ours] if self._forge is not None else []
+        for branch in edited:
+            self._done(branch.name, partial(self._check_edited, branch, found.tip, jobs, now), now)
+        self.has_open = bool(wanted or edited) or not all_gone
+        self._forget_rejections((each for each in found.rejections if hub and each.hub == hub), jobs, now)
         order = sorted(wanted, key=lambda propose: (propose.expires_at, propose.place.id))
         return {
             propose.place.id: replace(self._one(propose, found, now), cluster=propose.place.window.cluster)
@@ -131,22 +141,56 @@ class Reviews:
     def _take_back_unwanted(self, wanted: set[str], found: Proposals, over: Mapping[str, str], now: datetime) -> bool:
         """Whether all went; what did not is still a branch, which a later call takes back."""
         unwanted = [branch for name, branch in found.branches.items() if name not in wanted and branch.ours]
-        went = [self._went(branch, _why_unwanted(branch, found, over), now) for branch in unwanted]
+        went = [
+            self._done(branch.name, partial(self._take_back, branch, _why_unwanted(branch, found, over), now), now)
+            for branch in unwanted
+        ]
         return all(went)
 
-    def _went(self, branch: Branch, why: str, now: datetime) -> bool:
-        """Whether a branch could be taken back."""
+    def _forget_rejections(self, mine: Iterable[Rejection], jobs: Mapping[str, int] | None, now: datetime) -> None:
+        self._rejections = tuple(
+            each
+            for each in mine
+            if jobs is None
+            or not _is_over(each, jobs)
+            or not self._done(each.name, partial(self._branches.delete, each), now)
+        )
+
+    def has_outlived(self, jobs: Mapping[str, int]) -> bool:
+        """Whether a no is kept for a job that is gone or has another spec by now: by UID, the generations of all."""
+        return any(_is_over(each, jobs) for each in self._rejections)
+
+    def _check_edited(self, branch: Branch, tip: Tip, jobs: Mapping[str, int] | None, now: datetime) -> None:
+        """The checks on what people made of a proposal, which is theirs: they are asked for on every head."""
+        request = self._request(branch, now)
+        if request is None or request.state is not PullState.OPEN:
+            return
+        forbids, over = forbidden(branch, tip), ""
+        if branch.expires_at is None:
+            over = "It names no hours that can be read."
+        elif now >= branch.expires_at:
+            over = "Its hours have passed: merged now, it is taken back."
+        elif branch.change is not None and jobs is not None and branch.change.uid not in jobs:
+            over = "Its job is no more."
+        self._check(branch.head, POLICY_CHECK, ok=not forbids, description=forbids or ALLOWED)
+        self._check(branch.head, FRESH_CHECK, ok=not over, description=over or _good_until(branch))
+
+    def _done(self, name: str, step: Callable[[], object], now: datetime) -> bool:
+        """Whether what is to be done with one branch could be done; what fails there stops no other's."""
         if self._wait_until is not None and now < self._wait_until:
             return False
         try:
-            self._take_back(branch, why, now)
+            step()
         except ForgeRateLimited as error:
             self._wait_until = now + timedelta(seconds=error.retry_after_seconds)
             return False
         except (RepositoryUnreachable, RepositoryInvalid, AccessDenied):
             raise
         except FleetError as error:
-            logger.warning("%s could not be taken back: %s", branch.name, error)
+            logger.warning("%s could not be looked after: %s", name, error)
+            return False
+        except Exception:  # one proposal's fault, whatever it is, must not stop the others
+            logger.exception("%s could not be looked after", name)
             return False
         return True
 
@@ -178,7 +222,10 @@ class Reviews:
         if request is not None and request.rejected:
             self._branches.reject(branch, None, CLOSED)
             return Proposal(wanted.place.id, branch.name, ProposalStage.REJECTED, CLOSED, url=request.url)
-        message = f"a person pushed to {branch.name}; it is theirs to merge or delete"
+        message = (
+            f"a person pushed to {branch.name}, so it is theirs to merge or close; the job is not proposed anew until "
+            "its spec changes"
+        )
         return Proposal(wanted.place.id, branch.name, ProposalStage.HUMAN_EDITED, message, branch.head)
 
     def _open(self, wanted: Propose, branch: Branch, found: Proposals, now: datetime) -> Proposal:
@@ -222,9 +269,8 @@ class Reviews:
             self._polled.pop(branch.name, None)
             if said:
                 self._forge.say(request.number, said)
-        self._check(branch.head, POLICY_CHECK, ok=True, description="Policy allows it.")
-        until = f"Good until {branch.expires_at:%Y-%m-%d %H:%M} UTC."
-        self._check(branch.head, FRESH_CHECK, ok=True, description=until)
+        self._check(branch.head, POLICY_CHECK, ok=True, description=ALLOWED)
+        self._check(branch.head, FRESH_CHECK, ok=True, description=_good_until(branch))
         return Proposal(place.id, branch.name, ProposalStage.OPEN, "awaits review", branch.head, request.url)
 
     def _take_back(self, branch: Branch, why: str, now: datetime) -> None:
@@ -284,6 +330,7 @@ LAST_PAUSE = timedelta(minutes=5)
 HINT_PAUSE = timedelta(seconds=2)
 
 
+ALLOWED: Final = "Policy allows it."
 CLOSED: Final = "it was closed on the forge; it is not proposed again until the job's spec changes"
 
 
@@ -291,17 +338,22 @@ def _why_unwanted(branch: Branch, found: Proposals, over: Mapping[str, str]) -> 
     change = branch.change
     if change is None:
         return "it is not wanted any more"
-    if (change.uid, change.generation, change.action) in found.rejected:
+    if found.rejected(change.uid, change.generation, change.action):
         return "it was refused before; it is not proposed again until the job's spec changes"
     return over.get(change.uid, "it is not wanted any more")
+
+
+def _is_over(rejection: Rejection, jobs: Mapping[str, int]) -> bool:
+    uid, generation = rejection.change.uid, rejection.change.generation
+    return jobs.get(uid, generation + 1) > generation
 
 
 def _settled(wanted: Propose, found: Proposals) -> Proposal | None:
     """What needs no forge: a no that was kept in Git, or the placement on the main branch."""
     decision, name = wanted.place.decision, branch_of(wanted)
-    said_no = found.rejected.get((decision.uid, decision.generation, MOVE if wanted.leaves else PLACE))
-    if said_no is not None:
-        return Proposal(wanted.place.id, name, ProposalStage.REJECTED, said_no)
+    no = found.rejected(decision.uid, decision.generation, MOVE if wanted.leaves else PLACE)
+    if no is not None:
+        return Proposal(wanted.place.id, name, ProposalStage.REJECTED, no.said)
     agreed = found.tip.moves.get(decision.uid) if wanted.leaves else None
     if wanted.place.id in found.tip.index.by_id or (agreed is not None and agreed.placement_id == wanted.place.id):
         return Proposal(wanted.place.id, name, ProposalStage.MERGED, commit=found.tip.commit)
@@ -320,6 +372,10 @@ def _same_place(place: Place, branch: Branch) -> bool:
     there, window = branch.placement, place.window
     wanted = (window.cluster, window.pool, window.gpus, spec_digest(place.spec))
     return there is not None and (there.cluster, there.pool, there.gpus, there.spec_digest) == wanted
+
+
+def _good_until(branch: Branch) -> str:
+    return f"Good until {branch.expires_at:%Y-%m-%d %H:%M} UTC."
 
 
 def _changed(branch: Branch) -> str:

@@ -9,7 +9,7 @@ from threading import Event
 from carbonfleet.api.job_status import Phase
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet import FleetError, Place, Placement, Proposal, Propose, Repository, Reviews
-from carbonfleet.hub.observe import MERGED_LATE, Blocker, JobStage, JobState, Observation, asks_to_replace
+from carbonfleet.hub.observe import MERGED_LATE, Blocker, JobStage, JobState, Mirror, Observation, asks_to_replace
 from carbonfleet.hub.planning import Planned
 from carbonfleet.hub.running import GOOD_FOR, Asking
 from carbonfleet.placement.decision import Outcome
@@ -38,6 +38,7 @@ class ProposalReviews:
 
     repository: Repository
     reviews: Reviews
+    mirror: Mirror
     hinted: Event = field(default_factory=Event)
     """Set when the forge says that something has happened there."""
 
@@ -75,7 +76,9 @@ class ProposalReviews:
 
     def advance(self, observation: Observation, wanted: Sequence[Propose], asking: Asking) -> Mapping[str, Proposal]:
         """Bring all proposals, of placements and moves, a step further; where each stands, by job UID."""
-        if observation.tip is None or not observation.tip_is_fresh or not (wanted or self.has_open):
+        jobs = {state.uid: int(state.body["metadata"].get("generation") or 0) for state in observation.jobs}
+        due = wanted or self.has_open or self.reviews.has_outlived(jobs)
+        if observation.tip is None or not observation.tip_is_fresh or not due:
             return {}
         hint = self.hinted.is_set()
         self.hinted.clear()
@@ -87,6 +90,7 @@ class ProposalReviews:
                 undecided=asking.undecided,
                 over=asking.over,
                 hub=observation.cluster_uid,
+                jobs=jobs if self.mirror.synced else None,
             )
         except FleetError as error:
             _log.warning("proposals were not looked after: %s", error)
