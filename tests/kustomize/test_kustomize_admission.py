@@ -70,6 +70,67 @@ def test_an_update_that_leaves_the_class_alone_passes():
     assert refusals(same, same) == []
 
 
+LABELS = {"data_class": "eu-personal", "cluster": "no-osl-1"}
+WITHDRAWN = {"cluster": "no-osl-1", "residency.public": "allow"}
+RUNS: dict[str, Any] = {"suspend": False, "entrypoint": "train"}
+PAUSED = RUNS | {"suspend": True}
+
+
+def running(spec: Any, *, deleted: bool = False, **labels: str) -> dict[str, Any]:
+    body = rayjob(**(labels or LABELS))
+    body["metadata"] |= {"finalizers": ["ray.io/rayjob-finalizer"]}
+    body["metadata"] |= {"deletionTimestamp": "2026-11-30T00:00:00Z"} if deleted else {}
+    return body | {"spec": spec}
+
+
+def without_finalizer() -> dict[str, Any]:
+    """What KubeRay writes when a deleted run has ended."""
+    body = running(RUNS, deleted=True)
+    del body["metadata"]["finalizers"]
+    return body
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(running(RUNS, deleted=True), without_finalizer(), id="finalizer"),
+        pytest.param(running(RUNS), running(PAUSED), id="suspended"),
+        pytest.param(running({"entrypoint": "train"}), running({"entrypoint": "train"}), id="applied again"),
+        pytest.param(running(PAUSED), running(PAUSED), id="paused and applied again"),
+        pytest.param(running(RUNS), running(RUNS, deleted=True), id="deleted"),
+    ],
+)
+@pytest.mark.parametrize("data", [WITHDRAWN, {}, None, {"cluster": "renamed", "residency.eu-personal": "allow"}])
+def test_a_run_of_a_class_that_was_withdrawn_can_be_ended_paused_and_left_alone(old, new, data):
+    assert refusals(new, old, data) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(None, running(RUNS), id="created"),
+        pytest.param(None, running(PAUSED), id="created suspended"),
+        pytest.param(running(PAUSED), running(RUNS), id="resumed"),
+        pytest.param(running(PAUSED), running({"entrypoint": "train"}), id="resumed by leaving it out"),
+        pytest.param(running(RUNS), running(RUNS | {"entrypoint": "more"}), id="changed"),
+    ],
+)
+def test_nothing_of_a_class_that_was_withdrawn_begins_or_goes_on_anew(old, new):
+    assert len(refusals(new, old, WITHDRAWN)) == 1
+
+
+def test_a_run_without_labels_from_before_the_policy_can_be_deleted():
+    old = {"metadata": {"name": "x", "finalizers": ["ray.io/rayjob-finalizer"]}, "spec": RUNS}
+    new = {"metadata": {"name": "x", "deletionTimestamp": "2026-11-30T00:00:00Z"}, "spec": RUNS}
+    assert refusals(new, old) == []
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_not_even_what_is_deleted_or_suspended_may_change_its_class(deleted):
+    new = running(PAUSED, deleted=deleted, data_class="public", cluster="no-osl-1")
+    assert refusals(new, running(RUNS), WITHDRAWN) == ["the label carbonfleet.dev/data-class can't be changed"]
+
+
 @pytest.mark.parametrize("data", [None, {}])
 def test_an_empty_list_allows_nothing(data):
     assert len(refusals(rayjob(data_class="public", cluster="no-osl-1"), data=data)) == 2
