@@ -89,7 +89,7 @@ def test_a_report_on_a_job_of_another_spoke_neither_ends_nor_doubles_nor_hides_i
 @pytest.mark.parametrize(("phase", "attempt"), [("Running", 1), ("Stopped", 1_000_000)])
 def test_a_report_on_a_job_that_waits_does_not_hold_it(liar, phase, attempt):
     stack, waits = liar.stack, f"waits-{phase}-{attempt}".lower()
-    earliest = stack.clock.now() + timedelta(hours=8)
+    earliest = stack.clock.now() + timedelta(hours=2)
     stack.submit(waits, schedule={"earliestStart": format_time(earliest), "maxDelay": "24h"})
     stack.wait(waits, Phase.WAITING)
     liar.report(waits, f"lie-{waits}", phase=phase, attempt=attempt)
@@ -161,6 +161,7 @@ def test_a_heartbeat_from_the_future_keeps_no_dead_spoke_ready(liar):
     stack.spokes.silent.add(LIAR)
     try:
         liar.kube.patch(f"{where}/status", {"status": {"heartbeatTime": "2999-01-01T00:00:00Z"}})
+        stack.submit("wakes-the-hub")  # a heartbeat alone does not
         eventually(lambda: says("ClockInSync") == ("False", "ClockSkewed"))
         eventually(lambda: says("Ready") == ("False", "Unreachable"))
     finally:

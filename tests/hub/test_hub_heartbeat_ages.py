@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from hub_values import NOON
 
-from carbonfleet.hub.observe.heartbeats import Heard, Heartbeats
+from carbonfleet.hub.observe.heartbeats import Heard, Heartbeats, next_silence
 from fixtures.hand_clock import HandClock
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -96,6 +96,13 @@ def test_a_hub_s_clock_that_is_set_makes_nobody_silent():
     jumped = agent.clock.now() + 9 * HOUR
     body = {"metadata": {"name": "spoke"}, "status": {"heartbeatTime": f"{agent.written:%Y-%m-%dT%H:%M:%SZ}"}}
     assert agent.heartbeats.hear([body], jumped) == {"spoke": Heard(jumped)}
+
+
+def test_the_next_silence_is_that_of_the_alive_spoke_that_was_heard_longest_ago():
+    minutes_ago = {"lost": 6, "first": 4, "last": 1}
+    heard = {name: Heard(NOON - minutes * MINUTE) for name, minutes in minutes_ago.items()} | {"liar": Heard(None)}
+    assert next_silence(heard, NOON, 5 * MINUTE) == NOON + MINUTE
+    assert next_silence({"lost": heard["lost"], "liar": heard["liar"]}, NOON, 5 * MINUTE) is None
 
 
 @pytest.mark.parametrize(

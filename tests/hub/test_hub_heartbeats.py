@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from carbonfleet.api.spoke import SpokeStatus
 from carbonfleet.spoke import HubLink
+from fixtures.hub_process import CLUSTERS
 from fixtures.reviewed_hub import ReviewedHub
 
 SPOKE = "no-osl-1"
@@ -54,3 +55,14 @@ def test_a_spoke_whose_clock_is_ahead_is_told_so(hub):
     assert says(hub, "Ready")[0] == "True"
     what = "its clock is 9 h ahead of the hub's: set it right, for what it reports is dated by it"
     assert says(hub, "ClockInSync") == ("False", "ClockSkewed", what)
+
+
+def test_the_next_cycle_is_due_as_soon_as_a_spoke_is_silent_for_too_long(hub):
+    hub.stack.spokes.silent.update(CLUSTERS)
+    hub.step()
+    heard_at = hub.clock.now()
+    hub.clock.forward(minutes=3)
+    assert hub.cycle.run().recheck_at == heard_at + timedelta(minutes=5)
+    hub.clock.forward(minutes=2, seconds=1)
+    assert hub.cycle.run().recheck_at is None
+    assert says(hub, "Ready")[:2] == ("False", "Unreachable")

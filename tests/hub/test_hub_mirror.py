@@ -1,5 +1,6 @@
 """The copy of the API: what wakes the hub, and what must not come back."""
 
+import pytest
 from hub_values import body
 
 from carbonfleet.hub.observe import JOBS, SPOKES, Mirror
@@ -62,3 +63,16 @@ def test_a_heartbeat_alone_wakes_nobody_and_a_synced_commit_does():
     assert not is_woken(mirror)
     mirror.put(SPOKES, spoke(3, heartbeatTime="two", syncedCommit="c"))
     assert is_woken(mirror)
+
+
+@pytest.mark.parametrize(
+    ("reason", "wakes"), [("Unreachable", True), ("NeverJoined", True), ("Maintenance", False), ("Ready", False)]
+)
+def test_a_heartbeat_of_a_spoke_that_was_not_heard_wakes_the_cycle(reason, wakes):
+    mirror = Mirror()
+    conditions = [{"type": "ReportsValid", "reason": "AsInGit"}, {"type": "Ready", "reason": reason}]
+    for version, time in (("1", "one"), ("2", "two")):
+        is_woken(mirror)
+        metadata = {"name": "a", "uid": "a", "resourceVersion": version}
+        mirror.put(SPOKES, {"metadata": metadata, "status": {"conditions": conditions, "heartbeatTime": time}})
+    assert is_woken(mirror) == wakes

@@ -122,7 +122,7 @@ def _recheck_at(
 ) -> datetime | None:
     in_vain = _tried_in_vain(seen, intents, published)
     due = [decision.recheck_at for uid, decision in planned.decisions.items() if uid not in in_vain]
-    due += [seen.next_check] if seen.next_check else []
+    due += [moment for moment in (seen.next_check, seen.next_silence) if moment]
     return min(due, default=None)
 
 

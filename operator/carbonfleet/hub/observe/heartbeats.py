@@ -85,6 +85,12 @@ def alive_within(heard: Mapping[str, Heard], now: datetime, grace: timedelta) ->
     return frozenset(name for name, last in heard.items() if last.at is not None and now - last.at <= grace)
 
 
+def next_silence(heard: Mapping[str, Heard], now: datetime, grace: timedelta) -> datetime | None:
+    """When the first of the spokes that are alive is so no longer, unless it is heard again; None where none is."""
+    moments = (last.at + grace for last in heard.values() if last.at is not None)
+    return min((moment for moment in moments if moment >= now), default=None)
+
+
 def _moment(heard_at: float | None, now: datetime, since_start: float) -> datetime | None:
     return None if heard_at is None else now - timedelta(seconds=since_start - heard_at)
 

@@ -14,6 +14,8 @@ SPOKES: Final = "spokeclusters"
 REPORTS: Final = "trainingreports"
 _log = logging.getLogger(__name__)
 KINDS: Final = (JOBS, SPOKES, REPORTS)
+_NOT_HEARD: Final = frozenset({"Unreachable", "NeverJoined"})
+"""Reasons of a spoke that is not ready: a heartbeat of such a one is news."""
 
 
 class Mirror:
@@ -102,7 +104,10 @@ def _what_people_write(body: Object) -> object:
 
 def _what_a_spoke_offers(body: Object) -> object:
     status = body.get("status") or {}
-    return body.get("spec"), [status.get(key) for key in ("pools", "syncedCommit", "problems", "conditions")]
+    conditions = status.get("conditions") or ()
+    is_silent = any(each.get("type") == "Ready" and each.get("reason") in _NOT_HEARD for each in conditions)
+    offered = [status.get(key) for key in ("pools", "syncedCommit", "problems", "conditions")]
+    return body.get("spec"), offered, status.get("heartbeatTime") if is_silent else None
 
 
 _MATTERS: Final[dict[str, Callable[[Object], object]]] = {
@@ -110,7 +115,7 @@ _MATTERS: Final[dict[str, Callable[[Object], object]]] = {
     SPOKES: _what_a_spoke_offers,
     REPORTS: lambda body: body.get("spec"),
 }
-"""What of an object wakes the cycle: not the hub's own status, nor a mere heartbeat."""
+"""What of an object wakes the cycle: not the hub's own status, nor a heartbeat that was expected."""
 
 
 def _uid(body: Object) -> str:

@@ -75,6 +75,8 @@ class Observation:
     """By spoke: when its agent was last heard."""
     alive: frozenset[str] = frozenset()
     """Spokes whose agents beat, whether they are declared in Git or not."""
+    next_silence: datetime | None = None
+    """When the first of those is silent for too long, if it says nothing more; None where none beats."""
     unseen: frozenset[str] = frozenset()
     """UIDs of jobs whose last placement left Git before its spoke can have seen it."""
     orphans: tuple[Placement, ...] = ()

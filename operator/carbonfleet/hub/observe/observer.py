@@ -18,7 +18,7 @@ from carbonfleet.fleet import (
     Tip,
     decision_in,
 )
-from carbonfleet.hub.observe.heartbeats import Heartbeats, alive_within
+from carbonfleet.hub.observe.heartbeats import Heartbeats, alive_within, next_silence
 from carbonfleet.hub.observe.job_state import JobStates
 from carbonfleet.hub.observe.mirror import JOBS, SPOKES, Mirror
 from carbonfleet.hub.observe.observation import Blocker, Observation
@@ -78,6 +78,7 @@ class Observer:
             spent_reports=counted.spent,
             heard=heard,
             alive=alive,
+            next_silence=next_silence(heard, now, self.heartbeat_grace),
             unseen=unseen(self.repository, tip, states, spokes, alive),
             orphans=self._orphans.placements(tip, states),
             stray_moves=self._orphans.moves(tip, states),
