@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from carbonfleet.api.spoke import SpokeStatus
+from carbonfleet.api.wire import format_time
 from carbonfleet.spoke import HubLink
 from fixtures.hub_process import CLUSTERS
 from fixtures.reviewed_hub import ReviewedHub
@@ -33,6 +34,19 @@ def test_a_heartbeat_from_the_future_keeps_no_dead_spoke_ready(hub):
     hub.restart()
     hub.step(minutes=20)
     assert says(hub, "Ready")[:2] == ("False", "Unreachable")
+
+
+def test_a_second_agent_under_one_name_is_named_while_it_asks(hub):
+    where = f"/apis/carbonfleet.dev/v1alpha1/spokeclusters/{SPOKE}/status"
+    asked = {"rivalIdentity": "other-host_2", "rivalTime": format_time(hub.clock.now() + timedelta(hours=9))}
+    hub.stack.kube.patch(where, {"status": asked})
+    hub.step()
+    assert says(hub, "AgentUnique")[:2] == ("False", "SecondAgent")
+    assert says(hub, "Ready")[0] == "True"
+    hub.step(minutes=6)
+    assert says(hub, "AgentUnique") == ("True", "OneAgent", "one agent alone asks for its name")
+    told, _ = hub.stack.kube.list("/api/v1/namespaces/default/events")
+    assert "SecondAgent" in {each["reason"] for each in told if each["involvedObject"]["name"] == SPOKE}
 
 
 def test_a_spoke_whose_clock_is_behind_is_ready_and_told_so(hub):

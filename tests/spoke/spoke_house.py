@@ -246,12 +246,18 @@ def house(tmp_path: Path, hub_api: KubeApi, ray_head: RayHead) -> Iterator[House
         made.stop_training()
 
 
+def forget_holder(kube: Kube) -> None:
+    """An agent of an earlier test held the name."""
+    kube.patch(ours("spokeclusters", "", SPOKE, "status"), {"status": None})
+
+
 @contextmanager
 def opened(root: Path, api: KubeApi, ray: RayHead | None) -> Iterator[House]:
     """A Git server with the seed, and whoever uses it."""
     git = GitServer(root / "server", seeded(root / "seed"))
     git.start()
     repository = Repository(quick_settings(git.url, root / "hub"), Clock())
+    forget_holder(Kube.connect(api.kubeconfig))
     made = House(root, api, git, ray, Clock(), spoke_kubeconfig(api), repository)
     try:
         yield made

@@ -172,7 +172,6 @@ def test_a_clock_that_is_set_back_stops_no_heartbeat(kube_house):
     kube_house.cycle_until(agent, lambda: kube_house.spoke().status.heartbeat_time < now + timedelta(minutes=1), 20)
 
 
-@pytest.mark.xfail(strict=True, reason="a spoke's name is bound to no identity")
 def test_of_two_agents_under_one_name_the_second_refuses_and_says_so(kube_house):
     first, second = PlayedRuntime(SPOKE), PlayedRuntime(SPOKE)
     kube_house.settings = {"state": kube_house.root / "state-1"}

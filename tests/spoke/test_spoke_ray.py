@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from spoke_house import SPOKE, TRAIN, intent, name_of
+from spoke_house import SPOKE, TRAIN, forget_holder, intent, name_of
 
 from carbonfleet.api.report import AttemptPhase as Phase
 from carbonfleet.api.report import EnergyMethod
@@ -40,9 +40,10 @@ def suspension(house, suspended):
 
 
 def forget(house):
-    """What a lost disk does to an agent."""
+    """What a lost disk does to an agent, once its lease is over."""
     house.agents.pop().close()
     shutil.rmtree(house.agent_settings().state)
+    forget_holder(house.kube)
 
 
 def drop_from_ray(house, name):

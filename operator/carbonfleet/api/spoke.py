@@ -8,6 +8,9 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.condition import Condition
 from carbonfleet.api.wire import Foreign, Metadata, Name, Text, Time, Wire, keyed_by
 
+AgentIdentity = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,128}$", max_length=128)]
+"""One agent under a spoke's name: its machine's name, and what its state folder alone holds."""
+
 
 class PoolStatus(Wire):
     """GPUs of a pool as the spoke sees them now."""
@@ -33,6 +36,14 @@ class SpokeStatus(Wire):
     """Version of the agent."""
     runtime_version: Annotated[str, Field(max_length=64)] = ""
     """Version of Ray or KubeRay."""
+    holder_identity: AgentIdentity = ""
+    """The agent that holds this spoke's name: no other may act under it. `heartbeatTime` renews its hold."""
+    lease_duration_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    """For so long the holder must have been silent before another agent takes the name."""
+    rival_identity: AgentIdentity = ""
+    """Another agent under this name, which was refused and does nothing."""
+    rival_time: Time | None = None
+    """When the other one asked last."""
     problems: Annotated[tuple[Text, ...], Field(max_length=16)] = ()
     """What a person should look at, a sentence each."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=keyed_by("type"))] = ()

@@ -18,14 +18,22 @@ from carbonfleet.spoke.errors import RuntimeAwayError, SyncError
 from carbonfleet.spoke.executor import Executor
 from carbonfleet.spoke.memory import Memory
 from carbonfleet.spoke.observation import SpokeObservation
-from carbonfleet.spoke.report import Connection, Context, HubLink, ReportQueue, is_urgent, report_of, with_status
+from carbonfleet.spoke.report import (
+    MOST_PROBLEMS,
+    Connection,
+    Context,
+    HubLink,
+    ReportQueue,
+    is_urgent,
+    report_of,
+    with_status,
+)
 from carbonfleet.spoke.runtimes import Runtime
 from carbonfleet.spoke.settings import AgentSettings
 from carbonfleet.spoke.wanted import Source, WantedSet, read_folder
 
 logger = logging.getLogger(__name__)
 
-_MOST_PROBLEMS: Final = 16
 _MOST_SILENT_SECONDS: Final = 180.0
 _RUNTIME_AWAY: Final = AttemptStatus(
     AttemptPhase.UNKNOWN, "RuntimeUnreachable", "the runtime does not answer; it may well go on"
@@ -39,8 +47,8 @@ class Agent:
         """Raises MemoryInUseError when another agent of this spoke runs here."""
         self._settings, self._source, self._runtime, self._clock = settings, source, runtime, clock
         self._memory = Memory(settings.state)
-        self._executor = Executor(settings, runtime, self._memory)
         self._queue = ReportQueue(settings, hub, clock, self._memory)
+        self._executor = Executor(settings, runtime, self._memory, self._queue.why_do_nothing)
         self._git, self._runtime_link = Connection("git"), Connection("runtime")
         self._wanted: WantedSet | None = None
         self._refused: Mapping[str, Refusal] = {}
@@ -72,11 +80,17 @@ class Agent:
     def probe(self) -> ProbeResult:
         """Healthy as long as passes end; Git, hub or runtime may be away."""
         silent_seconds = time.monotonic() - self._passed_at
-        return ProbeResult(silent_seconds < _MOST_SILENT_SECONDS, f"last pass {silent_seconds:.0f} s ago")
+        lease = self._queue.lease
+        told = lease.problem if lease.is_refused else f"last pass {silent_seconds:.0f} s ago"
+        return ProbeResult(silent_seconds < _MOST_SILENT_SECONDS, told)
 
     def cycle(self) -> None:
-        """One pass: each step does what it can, whatever the steps before it could not."""
-        for step in self._steps:
+        """One pass: each step does what it can, whatever the steps before it could not.
+
+        An agent whose spoke's name another one holds takes no step.
+        """
+        self._queue.claim()
+        for step in () if self._queue.lease.is_refused else self._steps:
             step()
 
     def close(self) -> None:
@@ -173,6 +187,7 @@ class Agent:
         """What a person should look at, the worst first."""
         problems = (
             *(link.problem for link in (self._git, self._runtime_link)),
+            self._queue.lease.rival_problem,
             *(self._wanted.problems if self._wanted else ()),
             *(self._observation.observed.blind.values() if self._observation.observed else ()),
             *self._observation.faults.values(),
@@ -180,7 +195,7 @@ class Agent:
             self._executor.allow_list_problem(),
             *self._queue.rejected.values(),
         )
-        return tuple(problem[:1024] for problem in problems if problem)[:_MOST_PROBLEMS]
+        return tuple(problem[:1024] for problem in problems if problem)[:MOST_PROBLEMS]
 
     def _pools(self) -> tuple[PoolStatus, ...]:
         """GPUs free in each pool; none while the runtime is away, since nothing could be started on them."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -29,6 +29,8 @@ class Executor:
     settings: AgentSettings
     runtime: Runtime
     memory: Memory
+    why_start_nothing: Callable[[], str]
+    """Why nothing may be started now, whatever it is; empty when all may."""
     _asked_at: dict[str, float] = field(default_factory=dict)
 
     def act(self, observation: SpokeObservation, context: Context) -> dict[str, Refusal]:
@@ -76,6 +78,8 @@ class Executor:
             return Refusal("WaitingForStop", "another attempt of this job still runs here", is_final=False)
         if self.memory.problem:
             return Refusal("StateNotWritable", self.memory.problem, is_final=False)
+        if problem := self.why_start_nothing():
+            return Refusal("NameNotHeld", problem, is_final=False)
         facts, path = observation.wanted.facts if observation.wanted else None, self.settings.allow_list
         try:
             return refusal_of(placement, facts, read_allow_list(path) if path else None, held)

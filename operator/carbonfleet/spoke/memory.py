@@ -72,7 +72,7 @@ class Memory(Mapping[str, KnownAttempt]):
         self._forget(frozenset(keep))
         entries = {name: _entry(known) for name, known in self._known.items()}
         try:
-            _replace(self._path, _File(attempts=entries).model_dump_json(by_alias=True, indent=1))
+            replace_file(self._path, _File(attempts=entries).model_dump_json(by_alias=True, indent=1))
         except OSError as error:
             self.problem = f"cannot write {self._path}: {error.strerror}; what runs goes on, and nothing is started"
             return
@@ -124,7 +124,8 @@ def _load(path: Path) -> dict[str, KnownAttempt] | None:
     }
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
+    """Write a file whole, or leave the one that is there. Raises OSError."""
     temporary = path.with_suffix(".new")
     with temporary.open("w") as file:
         file.write(text)

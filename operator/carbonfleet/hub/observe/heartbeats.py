@@ -50,13 +50,17 @@ class Heartbeats:
     """
 
     clock: Clock
+    status_field: str = "heartbeatTime"
+    """Of a SpokeCluster's status."""
     _known: dict[str, _Beat] = field(default_factory=dict)
     _looked_at: float | None = None
 
     def hear(self, bodies: Iterable[Object], now: datetime) -> dict[str, Heard]:
         """By spoke: the last heartbeat, of those that ever sent one; `bodies` are SpokeClusters."""
         since_start = self.clock.elapsed_seconds()
-        said = {str(body["metadata"]["name"]): written for body in bodies if (written := _written(body))}
+        said = {
+            str(body["metadata"]["name"]): written for body in bodies if (written := _written(body, self.status_field))
+        }
         self._known = {name: self._beat(name, written, now, since_start) for name, written in said.items()}
         self._looked_at = since_start
         return {name: Heard(_moment(beat.heard_at, now, since_start), beat.skew) for name, beat in self._known.items()}
@@ -95,8 +99,8 @@ def _moment(heard_at: float | None, now: datetime, since_start: float) -> dateti
     return None if heard_at is None else now - timedelta(seconds=since_start - heard_at)
 
 
-def _written(body: Object) -> datetime | None:
+def _written(body: Object, name: str) -> datetime | None:
     try:
-        return _TIME.validate_python(body["status"]["heartbeatTime"])
+        return _TIME.validate_python(body["status"][name])
     except (ValidationError, KeyError, TypeError):
         return None

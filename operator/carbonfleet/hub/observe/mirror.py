@@ -102,11 +102,14 @@ def _what_people_write(body: Object) -> object:
     return metadata.get("generation"), metadata.get("deletionTimestamp"), metadata.get("annotations")
 
 
+_WHO: Final = ("holderIdentity", "rivalIdentity")
+
+
 def _what_a_spoke_offers(body: Object) -> object:
     status = body.get("status") or {}
     conditions = status.get("conditions") or ()
     is_silent = any(each.get("type") == "Ready" and each.get("reason") in _NOT_HEARD for each in conditions)
-    offered = [status.get(key) for key in ("pools", "syncedCommit", "problems", "conditions")]
+    offered = [status.get(key) for key in ("pools", "syncedCommit", "problems", "conditions", *_WHO)]
     return body.get("spec"), offered, status.get("heartbeatTime") if is_silent else None
 
 

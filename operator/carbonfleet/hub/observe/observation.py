@@ -77,6 +77,8 @@ class Observation:
     """Spokes whose agents beat, whether they are declared in Git or not."""
     next_silence: datetime | None = None
     """When the first of those is silent for too long, if it says nothing more; None where none beats."""
+    rivalled: frozenset[str] = frozenset()
+    """Spokes whose name another agent asks for, too."""
     unseen: frozenset[str] = frozenset()
     """UIDs of jobs whose last placement left Git before its spoke can have seen it."""
     orphans: tuple[Placement, ...] = ()

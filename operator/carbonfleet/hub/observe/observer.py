@@ -42,13 +42,16 @@ class Observer:
     """The last known; None until the repository was read."""
     _reports: Reports = field(init=False)
     _heartbeats: Heartbeats = field(init=False)
+    _rivals: Heartbeats = field(init=False)
+    """When other agents asked for the names of spokes."""
     _orphans: Orphans = field(init=False)
     _states: JobStates = field(default_factory=JobStates)
     _records: dict[str, DecisionRecord] = field(default_factory=dict)
     """Decisions as they stand in Git, by placement id."""
 
     def __post_init__(self) -> None:
-        self._reports, self._heartbeats = Reports(self.mirror), Heartbeats(self.clock)
+        self._reports = Reports(self.mirror)
+        self._heartbeats, self._rivals = Heartbeats(self.clock), Heartbeats(self.clock, "rivalTime")
         self._orphans = Orphans(self.mirror)
 
     def observe(self) -> Observation:
@@ -79,6 +82,7 @@ class Observer:
             heard=heard,
             alive=alive,
             next_silence=next_silence(heard, now, self.heartbeat_grace),
+            rivalled=alive_within(self._rivals.hear(spokes, now), now, self.heartbeat_grace),
             unseen=unseen(self.repository, tip, states, spokes, alive),
             orphans=self._orphans.placements(tip, states),
             stray_moves=self._orphans.moves(tip, states),

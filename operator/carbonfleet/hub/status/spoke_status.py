@@ -18,6 +18,7 @@ from carbonfleet.placement.snapshot import Spoke
 _log = logging.getLogger(__name__)
 REPORTS_VALID: Final = "ReportsValid"
 CLOCK_IN_SYNC: Final = "ClockInSync"
+AGENT_UNIQUE: Final = "AgentUnique"
 PLACEMENTS_OWNED: Final = "PlacementsOwned"
 MOST_SHOWN: Final = 3
 """Problems of a spoke's reports that its condition shows in full."""
@@ -57,6 +58,8 @@ class SpokeStatuses:
                 found[REPORTS_VALID] = _validity(said)
             if _is_skewed(name, observation) or _condition(body, CLOCK_IN_SYNC):
                 found[CLOCK_IN_SYNC] = _synchrony(name, observation)
+            if name in observation.rivalled or _condition(body, AGENT_UNIQUE):
+                found[AGENT_UNIQUE] = _uniqueness(name in observation.rivalled)
             left = held.get(name, ())
             if left or _condition(body, PLACEMENTS_OWNED):
                 found[PLACEMENTS_OWNED] = _ownership(left)
@@ -90,9 +93,9 @@ class SpokeStatuses:
     def _write(self, body: Object, found: Mapping[str, Transition], observation: Observation) -> None:
         """The hub's conditions of a SpokeCluster.
 
-        `Ready` says whether jobs are placed there, as the planner sees the spoke. Three more stand there once they were
-        in doubt: `ReportsValid`, that all that the spoke reports is its own to report, `ClockInSync`, and
-        `PlacementsOwned`, that no placements are left there whose jobs are no more.
+        `Ready` says whether jobs are placed there, as the planner sees the spoke. Four more stand there once they were
+        in doubt: `ReportsValid`, that all that the spoke reports is its own to report, `ClockInSync`, `AgentUnique`,
+        that one agent asks for its name, and `PlacementsOwned`, that none are left there whose jobs are no more.
         """
         news = {kind: what for kind, what in found.items() if not _is_unchanged(_condition(body, kind), what)}
         if not news:
@@ -147,6 +150,17 @@ def _synchrony(name: str, observation: Observation) -> Transition:
     skew = observation.heard[name].skew
     off = f"{rough(abs(skew))} {'ahead of' if skew > timedelta() else 'behind'} the hub's"
     return Transition("ClockSkewed", f"its clock is {off}: set it right, for what it reports is dated by it", True)
+
+
+def _uniqueness(is_rivalled: bool) -> Transition:
+    if not is_rivalled:
+        return Transition("OneAgent", "one agent alone asks for its name", False)
+    return Transition(
+        "SecondAgent",
+        "two agents run under its name. The second (status.rivalIdentity) is refused and does nothing while the first "
+        "(status.holderIdentity) beats: stop one of them, or give the second a name and rights of its own",
+        True,
+    )
 
 
 def _validity(said: Sequence[str]) -> Transition:

@@ -2,17 +2,36 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.api.spoke import SpokeStatus
-from carbonfleet.api.wire import API_VERSION, LABEL
+from carbonfleet.api.wire import API_VERSION, LABEL, format_time
 from carbonfleet.kube import Kube, KubeError, ours
 
+MOST_PROBLEMS: Final = 16
+"""In a SpokeCluster's status."""
 REPORTS = "trainingreports"
 SPOKES = "spokeclusters"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who holds a spoke's name, as the hub has it at one resource version."""
+
+    version: str
+    holder: str
+    """Empty where nobody does."""
+    lease_seconds: float
+    renewed: str
+    """Differs whenever the holder has been heard again."""
+    rival: tuple[str, str]
+    """Who was refused the name last, and when; empty where nobody was."""
+    problems: tuple[str, ...]
+    """What the holder said that a person should look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +60,48 @@ class HubLink:
                 raise
             self.kube.create(ours(REPORTS, self.namespace), self._object(name, report))
 
-    def beat(self, status: SpokeStatus) -> None:
-        """Store this spoke's own part of its status: conditions belong to the hub."""
+    def standing(self) -> Standing:
+        """Who holds this spoke's name. Whatever stands there that can't be, counts as nobody."""
+        body = self.kube.get(self._status)
+        said = body.get("status") or {}
+        seconds = said.get("leaseDurationSeconds")
+        return Standing(
+            version=str(body["metadata"]["resourceVersion"]),
+            holder=str(said.get("holderIdentity") or ""),
+            lease_seconds=float(seconds) if isinstance(seconds, int) else 0.0,
+            renewed=str(said.get("heartbeatTime") or ""),
+            rival=(str(said.get("rivalIdentity") or ""), str(said.get("rivalTime") or "")),
+            problems=tuple(said.get("problems") or ()),
+        )
+
+    def claim(self, holder: str, lease_seconds: float, version: str) -> str:
+        """Hold this spoke's name, if nobody has written its status since `version`; the version after that."""
+        mine = {"holderIdentity": holder, "leaseDurationSeconds": round(lease_seconds)}
+        return self._write_status(mine | {"rivalIdentity": None, "rivalTime": None}, version)
+
+    def beat(self, status: SpokeStatus, version: str = "") -> str:
+        """Store the holder's part of the status, if nobody has written it since `version`; the version after that.
+
+        Conditions belong to the hub, and what a rival says to the rival.
+        """
         fields = _with_nulls(status)
-        fields.pop("conditions", None)
-        self.kube.patch(ours(SPOKES, "", self.spoke, "status"), {"status": fields})
+        for others in ("conditions", "rivalIdentity", "rivalTime"):
+            fields.pop(others, None)
+        return self._write_status(fields, version)
+
+    def ask(self, rival: str, now: datetime, problem: str, stands: Standing) -> None:
+        """Say that this agent was refused the name, beside what the holder says."""
+        said = [problem, *(each for each in stands.problems if each != problem)][:MOST_PROBLEMS]
+        fields = {"rivalIdentity": rival, "rivalTime": format_time(now), "problems": said}
+        self._write_status(fields, stands.version)
+
+    def _write_status(self, fields: Mapping[str, Any], version: str = "") -> str:
+        at = {"metadata": {"resourceVersion": version}} if version else {}
+        return str(self.kube.patch(self._status, {**at, "status": fields})["metadata"]["resourceVersion"])
+
+    @property
+    def _status(self) -> str:
+        return ours(SPOKES, "", self.spoke, "status")
 
     def _object(self, name: str, report: ReportSpec) -> dict[str, Any]:
         return {

@@ -16,6 +16,7 @@ from carbonfleet.spoke.memory import Memory
 from carbonfleet.spoke.report.attempt_report import is_news, is_urgent
 from carbonfleet.spoke.report.connection import Connection
 from carbonfleet.spoke.report.hub_link import HubLink
+from carbonfleet.spoke.report.name_lease import Identity, NameLease
 from carbonfleet.spoke.runtimes import joined
 from carbonfleet.spoke.settings import AgentSettings
 
@@ -33,6 +34,7 @@ class ReportQueue:
     hub: HubLink
     clock: Clock
     memory: Memory
+    lease: NameLease = field(init=False)
     link: Connection = field(default_factory=lambda: Connection("hub"))
     boot_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     rejected: dict[str, str] = field(default_factory=dict)
@@ -44,10 +46,29 @@ class ReportQueue:
     _beat_at: float = 0.0
     _beat: SpokeStatus | None = None
 
+    def __post_init__(self) -> None:
+        beats = self.clock.real_seconds(timedelta(seconds=self.settings.heartbeat_seconds))
+        seconds = max(self.settings.lease_seconds, 3 * beats)
+        self.lease = NameLease(self.hub, Identity(self.settings.state / "identity"), seconds)
+
     @property
     def has_listened(self) -> bool:
         """Whether the hub's reports have been read since the agent started."""
         return self._written is not None
+
+    def why_do_nothing(self) -> str:
+        """Why nothing may be started or reported now, as it may be another agent's; empty when all may."""
+        return self.lease.problem or ("" if self.has_listened else "what the hub knows of this spoke is not read yet")
+
+    def claim(self) -> None:
+        """Ask for the spoke's name, where this agent does not hold it. What the hub has is then read anew."""
+        if not self.lease.is_due or not self.link.is_due():
+            return
+        try:
+            if self.lease.claim(self.clock.now()):
+                self._written, self._beat, self._resync_at = None, None, 0.0
+        except KubeError as error:
+            self._failed(error)
 
     def resync(self, wanted: Collection[str]) -> None:
         """Read what the hub has: at the start, after it was away, and now and then."""
@@ -66,7 +87,7 @@ class ReportQueue:
 
     def deliver(self) -> None:
         """Write the reports that are news; of one that differs only in progress, every few seconds."""
-        if self._written is None or not self.link.is_up or not self.link.is_due():
+        if self._written is None or self.lease.problem or not self.link.is_up or not self.link.is_due():
             return
         for name, known in list(self.memory.items()):
             if known.delivered and known.is_over:
@@ -80,7 +101,8 @@ class ReportQueue:
             return
         now = self.clock.now()
         try:
-            self.hub.beat(status.model_copy(update={"heartbeat_time": now}))
+            if not self.lease.renew(status.model_copy(update={"heartbeat_time": now})):
+                return
         except KubeError as error:
             self._failed(error)
             return

@@ -1,0 +1,158 @@
+"""A spoke's name is one agent's: another waits and does nothing, and a restarted one goes on at once."""
+
+import gc
+import shutil
+import threading
+from types import SimpleNamespace
+
+import pytest
+from played_runtime import PlayedRuntime
+from spoke_house import SPOKE, forget_holder, intent, name_of
+
+from carbonfleet.api.report import AttemptPhase
+from carbonfleet.clock import Clock
+from carbonfleet.kube import Kube
+from carbonfleet.spoke import HubLink
+from carbonfleet.spoke.report.name_lease import Identity, NameLease
+from fixtures.kubeapi_server import eventually
+
+
+@pytest.fixture
+def quick(kube_house):
+    """A house whose agents beat many times a second, and give up the name after one."""
+    kube_house.clock = Clock.starting_at(kube_house.clock.now(), 20)
+    kube_house.settings = {"heartbeat_seconds": 1, "heartbeat_least_seconds": 0.05, "lease_seconds": 1}
+    return kube_house
+
+
+def agent_of(house, state):
+    """An agent of this house on a state folder, with a runtime of its own."""
+    runtime = PlayedRuntime(SPOKE)
+    house.settings["state"] = house.root / state
+    agent = house.agent(runtime)
+    return SimpleNamespace(agent=agent, cycle=agent.cycle, runtime=runtime, started=runtime.started)
+
+
+def holder(house):
+    return house.spoke().status.holder_identity
+
+
+def cycle_until(house, one, what, seconds=30):
+    house.cycle_until(one.agent, what, seconds)
+
+
+def test_a_restarted_agent_goes_on_at_once(kube_house):
+    house = kube_house
+    first = agent_of(house, "state")
+    cycle_until(house, first, lambda: holder(house))
+    before = holder(house)
+    first.agent.close()
+    house.agents.clear()
+    del first
+    gc.collect()  # and with it, as with its process, goes its hold of the clone
+    again = agent_of(house, "state")
+    again.cycle()
+    assert holder(house) not in ("", before)
+    house.publish(intent(house.job))
+    cycle_until(house, again, lambda: house.attempt in again.started)
+
+
+def test_of_agents_that_ask_in_one_moment_one_gets_the_name(kube_house, tmp_path):
+    kube, count = Kube.connect(kube_house.hub_kubeconfig), 8
+    for number in range(10):
+        forget_holder(kube_house.kube)
+        leases = [NameLease(HubLink(kube, SPOKE), Identity(tmp_path / f"{number}-{n}"), 300) for n in range(count)]
+        barrier, got = threading.Barrier(count), []
+
+        def ask(lease, barrier=barrier, got=got):
+            barrier.wait(30)
+            if lease.claim(kube_house.clock.now()):
+                got.append(lease.identity.current)
+
+        asking = [threading.Thread(target=ask, args=(lease,)) for lease in leases]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join(30)
+        assert got == [holder(kube_house)]
+        assert [lease.problem for lease in leases if lease.identity.current in got] == [""]
+        assert all(lease.problem for lease in leases if lease.identity.current not in got)
+
+
+def test_another_agent_takes_the_name_when_its_holder_was_silent_for_its_lease(quick):
+    first, second = agent_of(quick, "state-1"), agent_of(quick, "state-2")
+    quick.publish(intent(quick.job))
+    cycle_until(quick, first, lambda: quick.attempt in first.started)
+    for _ in range(30):
+        first.cycle()
+        second.cycle()
+    assert not second.started
+    cycle_until(quick, second, lambda: second.started)
+    assert list(second.started) == [quick.attempt]
+
+
+def test_an_agent_that_lost_the_name_starts_and_reports_nothing(quick):
+    first, second = agent_of(quick, "state-1"), agent_of(quick, "state-2")
+    cycle_until(quick, first, lambda: holder(quick))
+    before = holder(quick)
+    cycle_until(quick, second, lambda: holder(quick) not in ("", before))
+    quick.publish(intent(quick.job), intent(f"{quick.job}-b", gpus=1))
+    cycle_until(quick, second, lambda: len(second.started) == 2)
+    second.runtime.phase[quick.attempt] = AttemptPhase.RUNNING
+    cycle_until(quick, second, lambda: quick.phase(quick.attempt) is AttemptPhase.RUNNING)
+    for _ in range(20):
+        second.cycle()
+        first.cycle()
+    assert not first.started
+    assert quick.phase(quick.attempt) is AttemptPhase.RUNNING
+    assert "holds the name" in first.agent.probe().message
+    cycle_until(quick, second, lambda: first.cycle() or "wants the name" in " ".join(quick.spoke().status.problems))
+
+
+def test_of_a_folder_and_its_copy_the_agent_that_started_last_holds_the_name(quick):
+    first = agent_of(quick, "state")
+    cycle_until(quick, first, lambda: holder(quick))
+    shutil.copytree(quick.root / "state", quick.root / "copy", ignore=shutil.ignore_patterns("lock", "fleet.git*"))
+    copied = agent_of(quick, "copy")
+    before = holder(quick)
+    copied.cycle()
+    assert holder(quick) != before
+    cycle_until(quick, first, lambda: "holds the name" in first.agent.probe().message)
+    quick.publish(intent(quick.job))
+    cycle_until(quick, copied, lambda: first.cycle() or copied.started)
+    assert (list(first.started), list(copied.started)) == ([], [quick.attempt])
+
+
+def test_a_holder_that_the_hub_has_not_answered_for_most_of_its_lease_starts_nothing(quick):
+    one, later = agent_of(quick, "state"), f"{quick.job}-later"
+    quick.publish(intent(quick.job))
+    cycle_until(quick, one, lambda: quick.attempt in one.started)
+    quick.api.stop()
+    try:
+        eventually(lambda: one.cycle() or one.agent._queue.lease.problem)
+        quick.publish(intent(later, gpus=1))
+        for _ in range(10):
+            one.cycle()
+        assert list(one.started) == [quick.attempt]
+    finally:
+        quick.api.start()
+    cycle_until(quick, one, lambda: name_of(later) in one.started)
+
+
+@pytest.mark.parametrize("said", [{"holderIdentity": ""}, {"holderIdentity": None, "leaseDurationSeconds": None}, None])
+def test_a_name_that_nobody_holds_any_more_is_held_again(quick, said):
+    one = agent_of(quick, "state")
+    cycle_until(quick, one, lambda: holder(quick))
+    quick.kube.patch(f"/apis/carbonfleet.dev/v1alpha1/spokeclusters/{SPOKE}/status", {"status": said})
+    cycle_until(quick, one, lambda: holder(quick))
+    quick.publish(intent(quick.job))
+    cycle_until(quick, one, lambda: quick.attempt in one.started)
+
+
+def test_a_state_folder_that_holds_nonsense_is_another_agent_s(kube_house, tmp_path):
+    file = tmp_path / "identity"
+    file.write_bytes(b"\xff\x00 a b\n" * 1000)
+    identity = Identity(file)
+    assert not identity.owns("")
+    identity.confirm()
+    assert file.read_text() == identity.current
