@@ -135,7 +135,10 @@ def test_a_no_to_a_move_holds_for_moves_of_the_generation_alone(reviews, reposit
     branches = Branches(repository)
     branches.reject(branches.read().branches[proposal.branch], PAT, "Let it run.")
     [after] = advance(reviews, replace(move(live), lapses=1))
-    assert (after.stage, after.message) == (ProposalStage.REJECTED, "Pat Person: Let it run.")
+    assert (after.stage, after.message) == (
+        ProposalStage.REJECTED,
+        "Pat Person: Let it run; it is not proposed again until the job's spec changes",
+    )
     repository.publish([Remove(live, "it ended", finished=True)])
     [placed] = advance(reviews, Propose(place("llama", attempt=2), SOON))
     assert placed.stage is ProposalStage.OPEN

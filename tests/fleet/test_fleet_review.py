@@ -14,6 +14,7 @@ from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
 
 HOUR = timedelta(hours=1)
 PAT = ("Pat Person", "pat@example.org")
+AGAIN = "it is not proposed again until the job's spec changes"
 
 
 IN_AN_HOUR = CLOCK.now() + HOUR
@@ -108,7 +109,7 @@ def test_a_rejection_holds_for_the_generation(reviews, repository):
     branches.reject(branches.read().branches[proposal.branch], PAT, "Too dear this month.")
     for attempt in (1, 2):
         [after] = advance(reviews, wanted(attempt=attempt))
-        assert (after.stage, after.message) == (ProposalStage.REJECTED, "Pat Person: Too dear this month.")
+        assert (after.stage, after.message) == (ProposalStage.REJECTED, f"Pat Person: Too dear this month; {AGAIN}")
     [changed] = advance(reviews, wanted(generation=2, attempt=2))
     assert changed.stage is ProposalStage.OPEN
 
@@ -128,7 +129,7 @@ def test_a_rejection_holds_whatever_people_committed_on_top_of_the_proposal(
     person.run("push", "--quiet", "origin", f"HEAD:{proposal.branch}")
     assert run(git_server, "reject", "ml.llama", "--why", "Not now.").exit_code == 0
     [after] = advance(reviews, wanted(attempt=2))
-    assert (after.stage, after.message) == (ProposalStage.REJECTED, "Pat Person: Not now.")
+    assert (after.stage, after.message) == (ProposalStage.REJECTED, f"Pat Person: Not now; {AGAIN}")
 
 
 def signed(propose, hub="one"):
@@ -213,6 +214,17 @@ def test_noise_is_bounded(repository):
     assert {proposal.reason for proposal in held if proposal.stage is ProposalStage.HELD} == {"TooManyProposals"}
 
 
+def test_a_job_is_proposed_once_another_proposal_is_closed(repository, git_server):
+    reviews = Reviews(repository, limits=Limits(an_hour=9, at_once=2))
+    jobs = [wanted(f"job-{n}") for n in range(3)]
+    advance(reviews, *jobs[:2])
+    [held] = [each for each in advance(reviews, *jobs) if each.stage is ProposalStage.HELD]
+    assert held.message == "2 proposals are open, and 2 is the most: merge or close some"
+    closed = git_server.git("branch", "--list", "--format=%(refname:lstrip=3)", "carbon/*").splitlines()[0]
+    assert run(git_server, "reject", f"carbon/{closed}", "--why", "Not now.").exit_code == 0
+    assert [each.stage for each in advance(reviews, *jobs)].count(ProposalStage.OPEN) == 2
+
+
 def run(git_server, *arguments):
     return CliRunner().invoke(
         app, [*arguments, "--fleet-url", git_server.url], env={"CARBONFLEET_REVIEWER": "Pat Person <pat@example.org>"}
@@ -236,7 +248,7 @@ def test_people_reject_from_the_command_line(reviews, git_server):
     advance(reviews, wanted())
     assert run(git_server, "reject", "ml.llama", "--why", "Not now.").exit_code == 0
     [after] = advance(reviews, wanted())
-    assert (after.stage, after.message) == (ProposalStage.REJECTED, "Pat Person: Not now.")
+    assert (after.stage, after.message) == (ProposalStage.REJECTED, f"Pat Person: Not now; {AGAIN}")
     assert "No proposal is open" in run(git_server, "list").output
 
 

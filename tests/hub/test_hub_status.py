@@ -7,7 +7,7 @@ import pytest
 from hub_values import NOON, UID, observation, placement, record, report, state
 
 from carbonfleet.api.job_status import CandidateStatus, JobStatus, Phase
-from carbonfleet.hub.observe import Blocker
+from carbonfleet.hub.observe import Blocker, LastSpoke
 from carbonfleet.hub.status import Results, StatusInputs, needs_update, status_of
 from carbonfleet.hub.status.events import transition_of
 from carbonfleet.hub.status.status import VOLATILE
@@ -112,7 +112,7 @@ def test_what_to_do_about_a_stop_that_does_not_come_is_said_only_while_the_spoke
     leaving = state({"attempt": 1}, said=report(), deletionTimestamp="2026-01-31T12:00:00Z")
     patient = status_of(StatusInputs(leaving), NOON)
     assert "Git" not in patient.summary
-    lost = status_of(StatusInputs(leaving, is_spoke_lost=True), NOON)
+    lost = status_of(StatusInputs(leaving, last_spoke=LastSpoke.LOST), NOON)
     assert "that spoke is silent" in lost.summary
     assert needs_update(patient, lost, NOON)
     assert "delete trainingreport" in next(c.message for c in lost.conditions if c.type == "Ready")

@@ -36,7 +36,9 @@ logger = logging.getLogger(__name__)
 
 _MOST_SILENT_SECONDS: Final = 180.0
 _RUNTIME_AWAY: Final = AttemptStatus(
-    AttemptPhase.UNKNOWN, "RuntimeUnreachable", "the runtime does not answer; it may well go on"
+    AttemptPhase.UNKNOWN,
+    "RuntimeUnreachable",
+    "the runtime does not answer, and the attempt may well go on: see that Ray, or the spoke's API, runs",
 )
 
 

@@ -134,7 +134,11 @@ def _without_run(state: AttemptState, held: AttemptStatus | None) -> AttemptStat
     if state.wanted is None:
         return AttemptStatus(AttemptPhase.STOPPED, "Removed", "removed from Git; nothing of it runs")
     if state.goes_on:
-        return AttemptStatus(AttemptPhase.PENDING, "NamespaceUnreadable", "its namespace can't be seen")
+        return AttemptStatus(
+            AttemptPhase.PENDING,
+            "NamespaceUnreadable",
+            "its namespace can't be seen: see that it is there and that the agent may read it",
+        )
     if state.wanted.placement.suspended:
         return AttemptStatus(AttemptPhase.SUSPENDED, "Suspended")
     if state.is_spent:

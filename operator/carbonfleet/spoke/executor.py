@@ -75,7 +75,9 @@ class Executor:
     def _refusal(self, observation: SpokeObservation, wanted: Wanted, held: Mapping[str, int]) -> Refusal | None:
         placement, runs = wanted.placement, observation.observed.runs.values() if observation.observed else ()
         if any(run.is_live and run.job.uid == placement.uid and run.name != wanted.name for run in runs):
-            return Refusal("WaitingForStop", "another attempt of this job still runs here", is_final=False)
+            return Refusal(
+                "WaitingForStop", "another attempt of this job still runs here and is stopped first", is_final=False
+            )
         if self.memory.problem:
             return Refusal("StateNotWritable", self.memory.problem, is_final=False)
         if problem := self.why_start_nothing():

@@ -167,7 +167,9 @@ def _suspend(intent: Suspend, world: _World, batch: Batch) -> None:
     present = world.by_id.get(intent.id)
     content = world.tip.file(present.path) if present is not None else None
     if present is None or content is None:
-        batch.results[intent.id] = Refused("NotInGit", f"{intent.placement.path} is not on the branch any more")
+        batch.results[intent.id] = Refused(
+            "NotInGit", f"{intent.placement.path} is not on the branch any more; the hub looks again"
+        )
     elif present.edited:
         batch.results[intent.id] = _edited(present.path)
     elif present.suspended == intent.suspended:
@@ -191,9 +193,13 @@ def _cluster_takes_work(intent: Place, world: _World) -> Refused | None:
         return Refused("ClusterInvalid", world.tip.cluster_problems[cluster])
     facts = world.tip.clusters.get(cluster)
     if facts is None:
-        return Refused("ClusterMissing", f"clusters/{cluster}/cluster.yaml is not on the branch any more")
+        return Refused(
+            "ClusterMissing", f"clusters/{cluster}/cluster.yaml is not on the branch any more; the hub plans anew"
+        )
     if facts.maintenance:
-        return Refused("ClusterInMaintenance", f"{cluster} takes nothing new while maintenance is true")
+        return Refused(
+            "ClusterInMaintenance", f"{cluster} takes nothing new while its cluster file says maintenance: true"
+        )
     return None
 
 
@@ -209,7 +215,9 @@ def _nobody_took_it_away(intent: Place, world: _World) -> Refused | None:
     if intent.replace:
         return None
     if world.history.removed_in(intent.id):
-        return Refused("AlreadyRemoved", f"attempt {intent.decision.attempt} was removed before; count it up")
+        return Refused(
+            "AlreadyRemoved", f"attempt {intent.decision.attempt} was removed before; the hub plans the next"
+        )
     decided = world.history.placed_for(intent.decision.uid, intent.decision.generation)
     for placement_id, path in decided.items():
         if placement_id not in world.by_id and not world.history.removed_in(placement_id):
@@ -226,7 +234,7 @@ def _no_other_attempt(intent: Place, world: _World) -> Refused | None:
         if placement.placement_id not in world.leaving | {intent.id}:
             return Refused(
                 "AttemptStillInGit",
-                f"attempt {placement.attempt} is still in {placement.path}; it must have stopped first",
+                f"attempt {placement.attempt} is still in {placement.path}; the hub waits until it has stopped",
             )
     return None
 
@@ -237,7 +245,11 @@ def _path_is_free(intent: Place, world: _World) -> Refused | None:
     if present is not None and present.edited and not intent.replace and present.placement_id not in world.leaving:
         return _edited(intent.path)
     if present is not None and present.placement_id != intent.id and present.placement_id not in world.leaving:
-        return Refused("PathTaken", f"{intent.path} holds the placement of another job, {present.uid}")
+        return Refused(
+            "PathTaken",
+            f"{intent.path} holds the placement of another job, {present.uid}, and is waited for; if that "
+            "job is no more, remove the file from Git",
+        )
     if intent.path in world.tip.problems and not intent.replace:
         return _edited(intent.path)
     return None
@@ -259,11 +271,17 @@ def _leaves_the_live_attempt(intent: Place, world: _World) -> Refused | None:
     attempts = [placed.attempt for placed in world.tip.index.attempts.get(intent.decision.uid, ())]
     if attempts == [intent.decision.attempt - 1]:
         return None
-    return Refused("NotInGit", f"attempt {intent.decision.attempt - 1} is not on the branch, or not alone there")
+    return Refused(
+        "NotInGit",
+        f"attempt {intent.decision.attempt - 1} is not on the branch, or not alone there; the hub looks again",
+    )
 
 
 def _withdrawn(so: str) -> Refused:
-    return Refused("ApprovalWithdrawn", f"what people agreed to of its move is not on the branch any more: {so}")
+    return Refused(
+        "ApprovalWithdrawn",
+        f"what people agreed to of its move is not on the branch any more: {so}; the hub decides anew",
+    )
 
 
 def _edited(path: str) -> Refused:

@@ -117,7 +117,9 @@ class Reviews:
             return _held(wanted, error.reason, f"{error}; the proposal stays as it is")
         except Exception:  # one proposal's fault, whatever it is, must not stop the others
             logger.exception("the proposal of %s could not be advanced", wanted.place.decision.key)
-            return _held(wanted, "ProposalFailed", "the proposal can't be looked after; the hub's log has the fault")
+            return _held(
+                wanted, "ProposalFailed", "it is tried again each cycle; the hub's log has the fault: please report it"
+            )
 
     def _advanced(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
         branch = found.branches.get(branch_of(wanted))
@@ -199,7 +201,7 @@ class Reviews:
         place, name = wanted.place, branch_of(wanted)
         request = self._forge.find(name) if self._forge else None
         if request is not None and request.rejected:
-            return Proposal(place.id, name, ProposalStage.REJECTED, CLOSED, url=request.url)
+            return Proposal(place.id, name, ProposalStage.REJECTED, f"{CLOSED}; {NOT_AGAIN}", url=request.url)
         if now >= wanted.expires_at:
             return Proposal(place.id, name, ProposalStage.SUPERSEDED, "its time has passed before it was proposed")
         too_many = self._too_many(sum(branch.ours for branch in found.branches.values()), now)
@@ -221,7 +223,9 @@ class Reviews:
             self._forge.say(request.number, "Somebody pushed to this branch, so the hub leaves it to you.")
         if request is not None and request.rejected:
             self._branches.reject(branch, None, CLOSED)
-            return Proposal(wanted.place.id, branch.name, ProposalStage.REJECTED, CLOSED, url=request.url)
+            return Proposal(
+                wanted.place.id, branch.name, ProposalStage.REJECTED, f"{CLOSED}; {NOT_AGAIN}", url=request.url
+            )
         message = (
             f"a person pushed to {branch.name}, so it is theirs to merge or close; the job is not proposed anew until "
             "its spec changes"
@@ -253,7 +257,7 @@ class Reviews:
             return Proposal(place.id, branch.name, ProposalStage.OPEN, "awaits review", branch.head)
         if request is not None and request.rejected:
             self._branches.reject(branch, None, CLOSED)
-            return Proposal(place.id, branch.name, ProposalStage.REJECTED, CLOSED, url=request.url)
+            return Proposal(place.id, branch.name, ProposalStage.REJECTED, f"{CLOSED}; {NOT_AGAIN}", url=request.url)
         if request is not None and request.state is PullState.MERGED:
             return Proposal(place.id, branch.name, ProposalStage.MERGED, "merged", request.merge_sha, request.url)
         # From the branch alone, so that the same commit always reads the same.
@@ -319,9 +323,12 @@ class Reviews:
         while self._opened and self._opened[0] <= now - timedelta(hours=1):
             self._opened.popleft()
         if open_now >= self._limits.at_once:
-            return f"{open_now} proposals are open, and {self._limits.at_once} is the most"
+            return f"{open_now} proposals are open, and {self._limits.at_once} is the most: merge or close some"
         if len(self._opened) >= self._limits.an_hour:
-            return f"{len(self._opened)} were opened within the hour, and {self._limits.an_hour} is the most"
+            after = self._opened[0] + timedelta(hours=1)
+            return (
+                f"{len(self._opened)} were opened within the hour: the next is, by itself, after {format_time(after)}"
+            )
         return ""
 
 
@@ -331,7 +338,8 @@ HINT_PAUSE = timedelta(seconds=2)
 
 
 ALLOWED: Final = "Policy allows it."
-CLOSED: Final = "it was closed on the forge; it is not proposed again until the job's spec changes"
+CLOSED: Final = "it was closed on the forge"
+NOT_AGAIN: Final = "it is not proposed again until the job's spec changes"
 
 
 def _why_unwanted(branch: Branch, found: Proposals, over: Mapping[str, str]) -> str:
@@ -339,7 +347,7 @@ def _why_unwanted(branch: Branch, found: Proposals, over: Mapping[str, str]) -> 
     if change is None:
         return "it is not wanted any more"
     if found.rejected(change.uid, change.generation, change.action):
-        return "it was refused before; it is not proposed again until the job's spec changes"
+        return f"it was refused before; {NOT_AGAIN}"
     return over.get(change.uid, "it is not wanted any more")
 
 
@@ -353,7 +361,7 @@ def _settled(wanted: Propose, found: Proposals) -> Proposal | None:
     decision, name = wanted.place.decision, branch_of(wanted)
     no = found.rejected(decision.uid, decision.generation, MOVE if wanted.leaves else PLACE)
     if no is not None:
-        return Proposal(wanted.place.id, name, ProposalStage.REJECTED, no.said)
+        return Proposal(wanted.place.id, name, ProposalStage.REJECTED, f"{no.said.rstrip('.')}; {NOT_AGAIN}")
     agreed = found.tip.moves.get(decision.uid) if wanted.leaves else None
     if wanted.place.id in found.tip.index.by_id or (agreed is not None and agreed.placement_id == wanted.place.id):
         return Proposal(wanted.place.id, name, ProposalStage.MERGED, commit=found.tip.commit)

@@ -46,7 +46,10 @@ class LedgerUpdates:
                 found = self._figures.get(report.placement_id) or self._account(observation, state, report)
             except Exception as error:  # noqa: BLE001 - one job's fault must not stop the others
                 _log.exception("the attempt %s of %s was not accounted", report.attempt, state.key)
-                fault = f"attempt {report.attempt} ended and can't be accounted, trying again: {error}"
+                fault = (
+                    f"attempt {report.attempt} ended and can't be accounted ({error}); it is tried again each cycle: "
+                    "see that the ledger can be written"
+                )
                 blockers[state.uid] = Blocker(NOT_ACCOUNTED, fault)
                 continue
             if found is not None:

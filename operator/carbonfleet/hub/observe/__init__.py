@@ -23,6 +23,7 @@ from carbonfleet.hub.observe.observation import (
     NOT_ACCOUNTED,
     AgreedMove,
     Blocker,
+    LastSpoke,
     Observation,
     asks_to_replace,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "Blocker",
     "JobStage",
     "JobState",
+    "LastSpoke",
     "Mirror",
     "NoDiffs",
     "Observation",

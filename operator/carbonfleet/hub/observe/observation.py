@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Final, Self
 
 from carbonfleet.api import ANNOTATION
@@ -28,6 +29,16 @@ class Blocker:
 
     reason: str
     message: str
+
+
+class LastSpoke(StrEnum):
+    """How the spoke of a job's last attempt stands."""
+
+    HEARD = "Heard"
+    UNDECLARED = "Undeclared"
+    """Its agent is heard from, and Git does not declare it: it lets what runs go on."""
+    LOST = "Lost"
+    """It is not heard from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,7 @@ class Observation:
     heard: Mapping[str, Heard] = field(default_factory=dict)
     """By spoke: when its agent was last heard."""
     alive: frozenset[str] = frozenset()
-    """Spokes whose agents beat, whether they are declared in Git or not."""
+    """Spokes whose agents beat or report, whether they are declared in Git or not."""
     next_silence: datetime | None = None
     """When the first of those is silent for too long, if it says nothing more; None where none beats."""
     rivalled: frozenset[str] = frozenset()
@@ -138,10 +149,13 @@ class Observation:
         hold = self.holds.get(state.uid)
         return state.stage is JobStage.LIVE and hold is not None and hold.reason == MERGED_LATE
 
-    def is_spoke_lost(self, state: JobState) -> bool:
-        """The spoke of the last attempt is not heard from; one that beats is alive, whatever Git says of it."""
+    def last_spoke(self, state: JobState) -> LastSpoke:
+        """The spoke of the last attempt; one that beats is alive, whatever Git says of it."""
         name = state.last_cluster
-        return name not in self.alive and not any(spoke.name == name and spoke.healthy for spoke in self.spokes)
+        if name not in self.alive and not any(spoke.name == name and spoke.healthy for spoke in self.spokes):
+            return LastSpoke.LOST
+        is_declared = self.tip is None or name in self.tip.clusters or name in self.tip.cluster_problems
+        return LastSpoke.HEARD if is_declared else LastSpoke.UNDECLARED
 
     def was_reverted(self, state: JobState) -> bool:
         """Somebody else took the job's placement out of Git while it was live.

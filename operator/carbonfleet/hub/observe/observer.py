@@ -65,7 +65,8 @@ class Observer:
         tip, is_fresh, heard = self.tip, blocker is None, self._heartbeats.hear(spokes, now)
         counted = accepted(reports, self._placed_in_git(jobs), now, is_fresh=is_fresh)
         states = self._states.of(jobs, tip.placements if tip else {}, counted.reports)
-        alive = alive_within(heard, now, self.heartbeat_grace)
+        reporting = frozenset(each.spoke for each in reports if now - each.seen_at <= self.heartbeat_grace)
+        alive = alive_within(heard, now, self.heartbeat_grace) | reporting
         return Observation(
             now=now,
             jobs=tuple(states),

@@ -42,7 +42,7 @@ def _before_publishing(state: JobState, observation: Observation) -> Blocker | N
             f"job's spec changes or its annotation {ANNOTATION.REPLACE} is set to a new value",
         )
     if state.stage is JobStage.QUEUED and not observation.has_stopped(state):
-        return Blocker(WAITING_FOR_STOP, still_runs(state, is_spoke_lost=observation.is_spoke_lost(state)))
+        return Blocker(WAITING_FOR_STOP, still_runs(state, observation.last_spoke(state)))
     waits_for_git = state.stage is JobStage.QUEUED or (state.stage is JobStage.LEAVING and state.placement is not None)
     return observation.blocker if waits_for_git else None
 
@@ -59,4 +59,4 @@ def _refusal(intent: Intent, published: Published | None) -> Blocker | None:
 def _way_out(refused: Refused) -> str:
     if refused.reason != "DeletionGuardTripped":
         return ""
-    return f"; to confirm each: kubectl annotate ctj NAME {ANNOTATION.CONFIRM_DELETION}=yes"
+    return f"; to confirm each: kubectl annotate ctj -n NAMESPACE NAME {ANNOTATION.CONFIRM_DELETION}=yes"

@@ -134,7 +134,12 @@ def _object(name: str, spec: Object) -> Object:
 
 def _readiness(name: str, spoke: Spoke | None) -> Transition:
     if spoke is None:
-        return Transition("NotDeclared", f"clusters/{name}/cluster.yaml is not in Git: nothing is placed here", True)
+        return Transition(
+            "NotDeclared",
+            f"clusters/{name}/cluster.yaml is not in Git: nothing is placed here and what runs goes on. Add it, or "
+            "delete this object once the spoke is gone",
+            True,
+        )
     if not spoke.healthy:
         return Transition(spoke.reason or "NotHealthy", spoke.message or "the spoke is not well", True)
     return Transition("Ready", "declared in Git and heard from: jobs may be placed here", False)

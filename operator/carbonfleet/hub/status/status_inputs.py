@@ -7,7 +7,7 @@ from datetime import datetime
 from carbonfleet.api.job_status import DecisionRecord, Figures
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.fleet import Proposal, Published
-from carbonfleet.hub.observe import Blocker, JobState, Observation, may_be_replanned, reserved_until
+from carbonfleet.hub.observe import Blocker, JobState, LastSpoke, Observation, may_be_replanned, reserved_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class StatusInputs:
     """Where the review of the placement, or of a move, stands when people must agree."""
     is_overdue: bool = False
     """It trains, and was expected to have ended by now."""
-    is_spoke_lost: bool = False
-    """The spoke that must report a stop has not been heard of for a while, or is no longer declared."""
+    last_spoke: LastSpoke = LastSpoke.HEARD
+    """How the spoke stands that must report a stop."""
     why_it_stays: str = ""
     """Why it is not moved though it may be interrupted."""
     agreed: str = ""
@@ -61,7 +61,7 @@ def inputs_of(state: JobState, observation: Observation, results: Results) -> St
         commit=_commit_of(state, results.published, observation),
         actual=observation.figures.get(uid),
         proposal=results.proposals.get(uid),
-        is_spoke_lost=observation.is_spoke_lost(state),
+        last_spoke=observation.last_spoke(state),
         why_it_stays=observation.why_it_stays(state) if may_be_replanned(state) else "",
         agreed=agreed.move.cluster if agreed else "",
         refused_move=observation.refused_moves.get(uid, ""),

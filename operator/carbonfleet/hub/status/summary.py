@@ -8,7 +8,7 @@ from carbonfleet.api.report import ReportSpec, stints_of
 from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.fleet import object_name
 from carbonfleet.fleet.review import ProposalStage
-from carbonfleet.hub.observe import JobStage, JobState, may_try_again
+from carbonfleet.hub.observe import JobStage, JobState, LastSpoke, may_try_again
 from carbonfleet.hub.status.status_inputs import StatusInputs, expected_end
 from carbonfleet.placement.phrase import LONGEST_SUMMARY, grams, number, saving, shortened, time, until
 
@@ -18,17 +18,22 @@ LONGEST_MESSAGE: Final = 1000
 """Characters of a condition's message, with some to spare."""
 
 
-def still_runs(state: JobState, *, is_spoke_lost: bool) -> str:
+def still_runs(state: JobState, spoke: LastSpoke) -> str:
     """What is waited for when an attempt that left Git may still run, and what to do if that is in vain."""
     attempt = state.last_attempt
     cluster = state.last_cluster or "its spoke"
     waits = f"waits until {cluster} reports that attempt {attempt} has stopped"
-    if not is_spoke_lost:
-        return waits
     name = object_name(state.body["metadata"]["name"], state.uid, attempt)
+    if spoke is LastSpoke.HEARD:
+        return f"{waits}; if that takes long, see {name} there"
+    if spoke is LastSpoke.UNDECLARED:
+        return (
+            f"{waits}, but clusters/{cluster}/cluster.yaml is not in Git and its agent lets what runs go on: bring "
+            "that folder back, under that very name"
+        )
     return (
-        f"{waits}, but that spoke is silent; if it is gone for good, remove its folder clusters/{cluster} from Git and "
-        f"delete trainingreport {name} in namespace spoke-{cluster}"
+        f"{waits}, but that spoke is silent; if it is gone for good and nothing runs there, remove its folder "
+        f"clusters/{cluster} from Git and delete trainingreport {name} in namespace spoke-{cluster}"
     )
 
 
@@ -49,7 +54,7 @@ def in_full(inputs: StatusInputs, phase: Phase) -> str:
     if phase in (Phase.PAUSED, Phase.MOVING):
         return change_of(inputs, phase)
     if state.stage is JobStage.LEAVING:
-        return f"Deleted: {still_runs(state, is_spoke_lost=inputs.is_spoke_lost)}"
+        return f"Deleted: {still_runs(state, inputs.last_spoke)}"
     if phase is Phase.SUCCEEDED and report is not None:
         return _ended(inputs, report)
     if phase is Phase.FAILED and report is not None:
@@ -128,7 +133,7 @@ def change_of(inputs: StatusInputs, phase: Phase) -> str:
     before = state.status.summary if state.status.phase is phase else ""
     if phase is Phase.MOVING:
         said = f"Moving: {replanned.message}" if replanned else before
-        return said if state.placement else f"Moving: {still_runs(state, is_spoke_lost=inputs.is_spoke_lost)}"
+        return said if state.placement else f"Moving: {still_runs(state, inputs.last_spoke)}"
     stints = stints_of(state.report) if state.report else ()
     since = f" since {time(stints[-1].end)}" if stints and stints[-1].end else ""
     return f"Paused{since}: {replanned.message}" if replanned else before or f"Paused{since}"

@@ -128,7 +128,7 @@ class ForgeHttp:
         answer = self._request(method, path, json=body)
         self._refuse_limits(answer, "write")
         if answer.status == 401:
-            raise ForgeDenied(f"{self._settings.api} does not accept the token: {answer.message}")
+            raise ForgeDenied(f"{self._settings.api} does not accept the token ({answer.message}): renew it")
         if answer.status >= 500:
             raise ForgeError(f"{self._settings.api} failed: {answer.message}")
         return answer
@@ -159,8 +159,13 @@ class ForgeHttp:
         if answer.status // 100 == 2 or answer.status in also:
             return answer
         if answer.status == 403:
-            raise ForgeDenied(f"{self._settings.api} does not let us {what}: {answer.message}")
+            raise ForgeDenied(
+                f"{self._settings.api} does not let us {what} ({answer.message}): give its token that right"
+            )
         raise ForgeError(f"{self._settings.api} would not {what}: {answer.message}")
+
+    def _denied(self, what: str, answer: Answer) -> ForgeDenied:
+        return ForgeDenied(f"{self._settings.api} does not let us {what} ({answer.message}): give its token that right")
 
     def _read(self, path: str, parameters: Mapping[str, str] | None, headers: Mapping[str, str]) -> Answer:
         for attempt in range(GET_TRIES):
@@ -204,7 +209,9 @@ class ForgeHttp:
     def _refuse(self, answer: Answer) -> None:
         self._refuse_limits(answer, "read")
         if answer.status in {401, 403}:
-            raise ForgeDenied(f"{self._settings.api} does not let us read: {answer.message}")
+            raise ForgeDenied(
+                f"{self._settings.api} does not let us read ({answer.message}): give its token that right"
+            )
         if answer.status // 100 != 2:
             raise ForgeError(f"{self._settings.api} answered {answer.status}: {answer.message}")
 
