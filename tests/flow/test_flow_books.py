@@ -92,6 +92,17 @@ def reported(stack) -> dict[str, float]:
     return next(line for line in json.loads(done.stdout)["lines"] if line["group"] == stack.namespace)
 
 
+def audited(stack) -> list[str]:
+    """What an auditor finds who has an export of the ledger and a clone of the fleet repository."""
+    export, clone = stack.root / "export.jsonl", stack.root / "auditors-clone"
+    done = CliRunner().invoke(app, ["report", "export", str(export), "--ledger", str(stack.state / "ledger.sqlite")])
+    assert done.exit_code == 0, done.output
+    stack.git.git("clone", "--quiet", str(stack.git.repository), str(clone))
+    done = CliRunner().invoke(app, ["report", "verify", str(export), "--fleet", str(clone)])
+    assert done.exit_code == 0, done.output
+    return done.output.splitlines()
+
+
 def shown(port: int, stack) -> dict[str, float]:
     seen = scrape(port, stack)
     return {name: seen.get(f"carbonfleet_ledger_{figure}") for figure, name in FIGURES.items()}
@@ -151,3 +162,5 @@ def test_metrics_and_report_agree_while_it_works_and_after_the_settlement(stack,
     figures = reported(stack)
     assert shown(port, stack) == {name: figures[name] for name in FIGURES.values()}
     assert figures["grams"] == pytest.approx(settlement.grams)
+    *_, anchored, derived = audited(stack)
+    assert (anchored, derived) == ("1 anchors, until line 1: all are here", "2 lines derive again from their evidence")

@@ -7,7 +7,7 @@ import pytest
 from hub_values import NOON, body, report
 
 from carbonfleet.api import CarbonTrainingJob
-from carbonfleet.hub.accounting import Attempt, account, figures_of
+from carbonfleet.hub.accounting import account, attempt_of, figures_of
 from carbonfleet.hub.energy import is_beyond_hardware
 from carbonfleet.ledger import Intensities, settlement
 from carbonfleet.placement import Assumptions
@@ -34,10 +34,15 @@ def grid(zone, kind, start, end):
 
 def entry_of(clusters=CLUSTERS, region="us-east-2", **said):
     """The line of an attempt of a job that was submitted at 11 and ran from 12 to 14."""
-    attempt = Attempt(
-        CarbonTrainingJob.model_validate(body()), report("Succeeded", **(MEASURED | said)), None, clusters, region
-    )
-    return account(attempt, grid, BARE, NOON + timedelta(hours=3))
+    found = accounted(clusters, region, **said)
+    return found and found[0]
+
+
+def accounted(clusters=CLUSTERS, region="us-east-2", record=None, **said):
+    """The same line, with its evidence."""
+    job, told = CarbonTrainingJob.model_validate(body()), report("Succeeded", **(MEASURED | said))
+    attempt = attempt_of(job, told, record, clusters, region, BARE, commit="c" * 40)
+    return account(attempt, grid, NOON + timedelta(hours=3)) if attempt else None
 
 
 def test_measured_energy_times_the_grid_as_it_was_times_the_building():

@@ -11,7 +11,7 @@ from carbonfleet.api.cluster import GpuPool
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.hub.energy import energy_of
 from carbonfleet.ledger import Intensities, emitted_grams, metered_use
-from carbonfleet.placement.assumptions import Assumptions
+from carbonfleet.placement.hardware import pool_profile
 
 END = NOON + 2 * HOUR
 POOL = GpuPool.model_validate({"name": "a100", "gpuType": "A100", "gpus": 8, "memoryGib": 80})
@@ -114,14 +114,16 @@ def reported(**energy) -> ReportSpec:
 
 @pytest.mark.parametrize("method", ["nvml", "dcgm", "rapl"])
 def test_a_reported_meter_is_taken_as_it_counts(method):
-    use, how, doubt = energy_of(reported(method=method, kwh=0.931, samples=RECORDED), POOL, END, Assumptions())
+    use, how, doubt = energy_of(
+        reported(method=method, kwh=0.931, samples=RECORDED), POOL, pool_profile(POOL), END, 1.0
+    )
 
     assert (use.total_kwh, how, doubt) == (pytest.approx(0.931), method, pytest.approx(0.05))
     assert use.times.size == 7
 
 
 def test_samples_without_a_total_are_filled_up_with_more_doubt():
-    use, how, doubt = energy_of(reported(method="nvml", samples=RECORDED), POOL, END, Assumptions())
+    use, how, doubt = energy_of(reported(method="nvml", samples=RECORDED), POOL, pool_profile(POOL), END, 1.0)
 
     filled = 0.8 * 10 / 60
     assert (use.total_kwh, how) == (pytest.approx(0.8551 + filled), "nvml+estimate")
@@ -140,6 +142,6 @@ def test_samples_without_a_total_are_filled_up_with_more_doubt():
     ids=json.dumps,
 )
 def test_without_a_meter_to_believe_the_profile_estimates(energy):
-    use, how, doubt = energy_of(reported(**energy), POOL, END, Assumptions())
+    use, how, doubt = energy_of(reported(**energy), POOL, pool_profile(POOL), END, 1.0)
 
     assert (use.total_kwh, how, doubt) == (pytest.approx(PROFILE_KWH), "estimate", 0.2)

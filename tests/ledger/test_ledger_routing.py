@@ -12,7 +12,7 @@ from placement_world import BARE, LIFECYCLE, job, spoke, world
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.http import Endpoint, Key
-from carbonfleet.hub.accounting import Attempt, KnownPast, Settling, account
+from carbonfleet.hub.accounting import KnownPast, Settling, account, attempt_of
 from carbonfleet.ledger import By, Ledger, Query
 from carbonfleet.ledger.report import report
 from carbonfleet.placement import explain, plan
@@ -109,8 +109,8 @@ def accounted(row, queued, decision, record, signals, now):
             "observedAt": (start + LENGTH).isoformat(),
         }
     )
-    attempt = Attempt(ran, said, record, CLUSTERS, "ohio-region")
-    return account(attempt, KnownPast(signals), BARE, now)
+    attempt = attempt_of(ran, said, record, CLUSTERS, "ohio-region", BARE)
+    return account(attempt, KnownPast(signals), now)
 
 
 def test_21_of_21_jobs_go_as_logged_and_save_what_was_logged(log, signals, clock, tmp_path):
@@ -122,7 +122,7 @@ def test_21_of_21_jobs_go_as_logged_and_save_what_was_logged(log, signals, clock
         places.append(decision.window.cluster)
         now = clock.forward(hours=1)
         signals.refresh([(zone, LIFECYCLE) for zone in ZONES.values()])
-        assert ledger.record(accounted(row, queued, decision, record, signals, now))
+        assert ledger.record(*accounted(row, queued, decision, record, signals, now))
 
     assert places == [row["selected_region"] for row in log]
     assert len(places) == 21

@@ -17,7 +17,7 @@ from carbonfleet.api.report import AttemptPhase as Phase
 from carbonfleet.api.report import Energy, EnergyMethod, PowerSample
 from carbonfleet.hub.energy import energy_of
 from carbonfleet.ledger import Intensities, emitted_grams
-from carbonfleet.placement.assumptions import Assumptions
+from carbonfleet.placement.hardware import pool_profile
 from carbonfleet.spoke.runtimes import joined
 from carbonfleet.spoke.runtimes.energy import MOST, thinned
 from carbonfleet.spoke.runtimes.output import read_findings, reader_of
@@ -116,7 +116,7 @@ def test_a_meters_counts_reach_the_account(kube_house, meter):
 
     report, end = house.reports()[house.attempt], NOON + 97 * MINUTE
     assert counts(report.energy) == [(at, count / unit) for at, count in recorded] + [(97, total)]
-    use, method, doubt = energy_of(report, POOL, end, Assumptions())
+    use, method, doubt = energy_of(report, POOL, pool_profile(POOL), end, 1.0)
     assert (use.total_kwh, method, doubt) == (pytest.approx(total), meter, pytest.approx(0.05))
     first_hour = np.interp((NOON + 60 * MINUTE).timestamp(), use.times, use.kwh)
     held = Intensities("NO-NO1", NOON, 60 * MINUTE, np.array([100.0, 500.0]))

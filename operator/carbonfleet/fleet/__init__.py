@@ -1,5 +1,6 @@
 """The fleet repository: layout and manifests, reading the tip, publishing, review."""
 
+from carbonfleet.fleet.audit import AuditedClone
 from carbonfleet.fleet.errors import (
     AccessDenied,
     FleetError,
@@ -43,6 +44,7 @@ __all__ = [
     "AccessDenied",
     "AlreadyThere",
     "Ask",
+    "AuditedClone",
     "Backoff",
     "Committed",
     "FleetError",

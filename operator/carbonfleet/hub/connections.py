@@ -1,5 +1,6 @@
 """What the hub is connected to, from its settings."""
 
+import logging
 from dataclasses import dataclass
 from typing import Self
 
@@ -8,8 +9,10 @@ from carbonfleet.fleet import Repository, Reviews
 from carbonfleet.hub.observe import Mirror
 from carbonfleet.hub.settings import HubSettings
 from carbonfleet.kube import Kube
-from carbonfleet.ledger import Ledger
+from carbonfleet.ledger import Ledger, LedgerError
 from carbonfleet.signals import Market, Signals
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ class Connections:
         without a ledger.
         """
         settings.state.mkdir(parents=True, exist_ok=True)
-        repository = Repository(settings.repository, clock)
+        ledger = Ledger(settings.ledger_url) if settings.ledger_url else Ledger.at(settings.state / "ledger.sqlite")
+        repository = Repository(settings.repository, clock, ledger_head=lambda: _head_of(ledger))
         return cls(
             settings=settings,
             clock=clock,
@@ -44,7 +48,7 @@ class Connections:
             repository=repository,
             reviews=Reviews(repository, settings.open_forge()),
             signals=signals,
-            ledger=Ledger(settings.ledger_url) if settings.ledger_url else Ledger.at(settings.state / "ledger.sqlite"),
+            ledger=ledger,
             market=market,
         )
 
@@ -54,3 +58,12 @@ class Connections:
         self.signals.close()
         if self.market is not None:
             self.market.close()
+
+
+def _head_of(ledger: Ledger) -> str:
+    """For a commit's message; a ledger that does not answer holds up no commit."""
+    try:
+        return str(ledger.head() or "")
+    except LedgerError as error:
+        _log.warning("the commit names no head of the ledger: %s", error)
+        return ""

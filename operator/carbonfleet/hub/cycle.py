@@ -51,7 +51,7 @@ class Cycle:
         self._writes = JobWrites(kube, mirror)
         self._observer = Observer(mirror, repository, connections.clock, grace)
         self._spokes = SpokeStatuses(kube, mirror, self._events)
-        self._ledger = LedgerUpdates(ledger, signals, settings.baseline_region)
+        self._ledger = LedgerUpdates(ledger, signals, settings.baseline_region, repository.attempts)
         self._proposals = ProposalReviews(repository, connections.reviews, mirror)
         self._moves = Moves(repository)
         self._running = RunningJobs(signals, settings.horizon)

@@ -8,7 +8,7 @@ from carbonfleet.api.cluster import GpuPool
 from carbonfleet.api.report import EnergyMethod, ReportSpec, stints_of
 from carbonfleet.ledger import EnergyUse, MeteredUse, metered_use
 from carbonfleet.placement.assumptions import Assumptions
-from carbonfleet.placement.hardware import UNKNOWN, energy_kwh, pool_profile, power_kw, profile
+from carbonfleet.placement.hardware import UNKNOWN, HardwareProfile, energy_kwh, pool_profile, power_kw
 
 _METER_UNCERTAINTY: Final = 0.05
 """Of NVML's readings: ±5 % (NVIDIA, NVML API reference; Yang et al. 2023, arXiv:2312.02741)."""
@@ -38,22 +38,22 @@ def stints_until(report: ReportSpec, end: datetime) -> tuple[tuple[datetime, dat
 
 
 def energy_of(
-    report: ReportSpec, pool: GpuPool, end: datetime, assumptions: Assumptions
+    report: ReportSpec, pool: GpuPool, hardware: HardwareProfile, end: datetime, utilisation: float
 ) -> tuple[EnergyUse, str, float]:
     """Energy over the attempt, how it was found, and its relative uncertainty.
 
     What a meter counted where the spoke reports it and it is believable, with the profile's estimate for
     what the meter did not see; otherwise the profile's estimate alone.
     """
-    hardware, stints = pool_profile(pool), stints_until(report, end)
-    metered, said = _metered(report, pool, stints, assumptions), report.energy
-    if metered is not None and said is not None and metered.use.total_kwh <= _most_kwh(report, pool, stints):
+    stints = stints_until(report, end)
+    metered, said = _metered(report, hardware, stints, utilisation), report.energy
+    if metered is not None and said is not None and metered.use.total_kwh <= _most_kwh(report, pool, hardware, stints):
         total, filled = metered.use.total_kwh, metered.filled_kwh
         doubt = (total - filled) * _METER_UNCERTAINTY + filled * hardware.uncertainty
         method = f"{said.method.value}+estimate" if filled > _NEGLIGIBLE * total else said.method.value
         return metered.use.laid_over(stints), method, doubt / total if total else _METER_UNCERTAINTY
     start, worked = stints[0][0], _worked(stints)
-    kwh = energy_kwh(hardware, report.gpus, worked.total_seconds() / 3600, assumptions.utilisation)
+    kwh = energy_kwh(hardware, report.gpus, worked.total_seconds() / 3600, utilisation)
     return EnergyUse.constant(start, start + worked, kwh).laid_over(stints), "estimate", hardware.uncertainty
 
 
@@ -62,16 +62,17 @@ def is_beyond_hardware(report: ReportSpec, pool: GpuPool) -> bool:
     if report.start_time is None:
         return False
     stints = stints_until(report, max(report.end_time or report.observed_at, report.start_time))
-    metered = _metered(report, pool, stints, Assumptions())
-    return metered is not None and not metered.use.total_kwh <= _most_kwh(report, pool, stints)
+    hardware = pool_profile(pool)
+    metered = _metered(report, hardware, stints, Assumptions().utilisation)
+    return metered is not None and not metered.use.total_kwh <= _most_kwh(report, pool, hardware, stints)
 
 
-def _metered(report: ReportSpec, pool: GpuPool, stints: _Stints, assumptions: Assumptions) -> MeteredUse | None:
+def _metered(report: ReportSpec, hardware: HardwareProfile, stints: _Stints, utilisation: float) -> MeteredUse | None:
     said = report.energy
     if said is None or said.method is EnergyMethod.ESTIMATE:
         return None
     samples = [(_without_pauses(sample.time, stints), sample.energy_kwh) for sample in said.samples]
-    kw = power_kw(pool_profile(pool), report.gpus, assumptions.utilisation)
+    kw = power_kw(hardware, report.gpus, utilisation)
     return metered_use(stints[0][0], stints[0][0] + _worked(stints), samples, said.kwh, kw)
 
 
@@ -79,10 +80,10 @@ def _worked(stints: _Stints) -> timedelta:
     return sum((over - begun for begun, over in stints), timedelta())
 
 
-def _most_kwh(report: ReportSpec, pool: GpuPool, stints: _Stints) -> float:
+def _most_kwh(report: ReportSpec, pool: GpuPool, hardware: HardwareProfile, stints: _Stints) -> float:
     """What the hardware of an attempt can draw while it is held."""
-    is_known = pool.peak_watts is not None or profile(pool.gpu_type) is not UNKNOWN
-    boards = power_kw(pool_profile(pool), report.gpus, 1.0) if is_known else _HIGHEST_BOARD_KW * report.gpus
+    is_known = pool.peak_watts is not None or hardware.source != UNKNOWN.source
+    boards = power_kw(hardware, report.gpus, 1.0) if is_known else _HIGHEST_BOARD_KW * report.gpus
     by_rapl = report.energy is not None and report.energy.method is EnergyMethod.RAPL
     hosts = -(-report.gpus // pool.gpus_per_node) if by_rapl else 0
     return (_EXCURSION * boards + _HOST_KW * hosts) * (_worked(stints) + _LAG).total_seconds() / 3600

@@ -74,6 +74,16 @@ class Entry:
     baseline_pue: float = 1.0
     best_static_zone: str = ""
     best_static_pue: float = 1.0
+    commit: str = ""
+    """The fleet repository's commit that placed the attempt; empty in lines from before it was kept."""
+    report_digest: str = ""
+    """Of the report, as it was accounted; empty in lines from before evidence was kept, and in their settlements."""
+    signal_digest: str = ""
+    """Of what the grids were known to emit, as it was accounted."""
+    inputs_digest: str = ""
+    """Of the rest that the line is derived from: what was asked and decided, the hardware, the assumptions."""
+    places_digest: str = ""
+    """Of the places that it is compared with."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for what must never stand in a ledger."""
@@ -103,4 +113,6 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {field.name: field.default for field in fields(Entry) if field.default is not MISSING}
 )
 """What an entry of an older ledger has where it lacks a field."""
+EVIDENCE_FIELDS = ("report_digest", "signal_digest", "inputs_digest", "places_digest")
+"""Which name documents of the evidence."""
 _FLOATS = tuple(field.name for field in fields(Entry) if "float" in str(field.type))

@@ -1,6 +1,5 @@
 """The ledger's file or database: lines are added and never changed."""
 
-import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +12,25 @@ from typing import IO, Any, Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from carbonfleet.ledger.entry import Entry, EntryKind
+from carbonfleet.ledger.chain import START, Anchor, ChainedRow, Link, link_after
+from carbonfleet.ledger.entry import EVIDENCE_FIELDS, FIELDS, Entry, EntryKind
+from carbonfleet.ledger.evidence import Document
+from carbonfleet.ledger.export import UNREADABLE, ExportError, as_line, exported
 from carbonfleet.ledger.sums import By, Sums, sums_of, sums_statement
-from carbonfleet.ledger.table import ENTRIES, durable, entry_of, insert_once, prepare, row_of
+from carbonfleet.ledger.table import (
+    ENTRIES,
+    EVIDENCE,
+    LINKS,
+    chain_rows,
+    durable,
+    entry_of,
+    first_of,
+    head_of,
+    insert_once,
+    prepare,
+    row_of,
+    writes_alone,
+)
 
 _ROWS_AT_ONCE: Final = 500
 Item = TypeVar("Item")
@@ -77,22 +92,27 @@ class Ledger:
         """Rises when this process adds lines; the figures of one version never change."""
         return self._version
 
-    def record(self, entry: Entry) -> bool:
-        """Add a line, durable when this returns; False when the line of this attempt stood there already."""
-        return self.record_all([entry]) == 1
+    def record(self, entry: Entry, evidence: Iterable[Document] = ()) -> bool:
+        """Add a line with what it is derived from; False when the line of this attempt stood there already.
 
-    def record_all(self, entries: Iterable[Entry]) -> int:
+        It is durable when this returns.
+        """
+        return self.record_all([entry], evidence) == 1
+
+    def record_all(self, entries: Iterable[Entry], evidence: Iterable[Document] = ()) -> int:
         """Add lines in one transaction; how many were new. A repeat adds nothing, whatever its figures.
 
         All or nothing: raises LedgerError where an id is here already for another attempt.
         """
-        with _told("the ledger can't be written"), self._engine.begin() as connection:
+        with self._writing() as connection:
             added = 0
             for chunk in _chunks(entries):
                 fresh = self._insert(connection, [row_of(entry) for entry in chunk])
                 if fresh < len(chunk):
                     _refuse_other_attempts(connection, chunk)
                 added += fresh
+            if added:
+                self._keep(connection, evidence)
         self._changed(added)
         return added
 
@@ -131,11 +151,41 @@ class Ledger:
         )
         return list(self._read(statement))
 
+    def head(self) -> Anchor | None:
+        """The chain's last link, which vouches for every line until now; None while there is none."""
+        with _told("the ledger can't be read"), self._engine.connect() as connection:
+            last, first = head_of(connection), first_of(connection)
+        return Anchor.of(first, last) if first is not None and last is not None else None
+
+    def chained(self) -> Iterator[ChainedRow]:
+        """Every line in the order of the chain, then what is in none."""
+        both = sa.select(LINKS, ENTRIES).join_from(LINKS, ENTRIES, LINKS.c.entry == ENTRIES.c.id, isouter=True)
+        loose = sa.select(ENTRIES).where(ENTRIES.c.id.not_in(sa.select(LINKS.c.entry))).order_by(ENTRIES.c.id)
+        with _told("the ledger can't be read"), self._engine.connect() as connection:
+            for found in connection.execute(both.order_by(LINKS.c.number)).mappings():
+                row = {name: found[ENTRIES.c[name]] for name in FIELDS}
+                yield ChainedRow(Link(found[LINKS.c.number], found[LINKS.c.digest]), row if row["id"] else None)
+            for found in connection.execute(loose).mappings():
+                yield ChainedRow(None, dict(found))
+
+    def documents(self, digests: Iterable[str]) -> dict[str, str]:
+        """The evidence of these digests, as far as it is here."""
+        statement = sa.select(EVIDENCE).where(EVIDENCE.c.digest.in_(set(digests)))
+        with _told("the ledger can't be read"), self._engine.connect() as connection:
+            return {row.digest: row.body for row in connection.execute(statement)}
+
     def export(self, out: IO[str]) -> int:
-        """Write every line as JSON, one a line, lossless; how many."""
-        lines = 0
-        for entry in self.entries():
-            out.write(json.dumps(row_of(entry), sort_keys=True) + "\n")
+        """Write every line as JSON with its link, one a line, and each piece of evidence before the first line that
+        names one; lossless. How many lines of the ledger there were.
+        """
+        lines, told = 0, set[str]()
+        for line in self.chained():
+            row = line.row or {}
+            named = {digest for name in EVIDENCE_FIELDS if (digest := row.get(name))} - told
+            for digest, text in sorted(self.documents(named).items()):
+                out.write(as_line(Document(digest, text)) + "\n")
+            told |= named
+            out.write(as_line(line) + "\n")
             lines += 1
         return lines
 
@@ -145,11 +195,13 @@ class Ledger:
         All or nothing: raises LedgerError, naming the line, for one that is none of a ledger's, and for
         one whose id is here with other figures.
         """
-        with _told("the ledger can't be written"), self._engine.begin() as connection:
+        with self._writing() as connection:
             added = 0
-            for entries in _chunks(_parsed(lines)):
+            for parsed in _chunks(_as_entries(lines)):
+                entries = [one for one in parsed if isinstance(one, Entry)]
                 _refuse_other_figures(connection, entries)
                 added += self._insert(connection, [row_of(entry) for entry in entries])
+                self._keep(connection, [one for one in parsed if isinstance(one, Document)])
         self._changed(added)
         return added
 
@@ -157,13 +209,27 @@ class Ledger:
         """Let the database go."""
         self._engine.dispose()
 
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with _told("the ledger can't be written"), self._engine.begin() as connection:
+            writes_alone(connection)
+            yield connection
+
     def _insert(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
         # One id twice in one statement is left to the database row by row.
         unique = {row["id"]: row for row in reversed(rows)}
         if not unique:
             return 0
-        statement = insert_once(self._engine.dialect.name).returning(ENTRIES.c.id)
-        return len(connection.execute(statement, list(unique.values())).all())
+        statement = insert_once(self._engine.dialect.name, ENTRIES).returning(ENTRIES.c.id)
+        fresh = {row.id for row in connection.execute(statement, list(unique.values()))}
+        added = [row for row in reversed(unique.values()) if row["id"] in fresh]
+        chain_rows(connection, added)
+        return len(added)
+
+    def _keep(self, connection: sa.Connection, evidence: Iterable[Document]) -> None:
+        rows = [{"digest": each.digest, "body": each.text} for each in evidence]
+        if rows:
+            connection.execute(insert_once(self._engine.dialect.name, EVIDENCE), rows)
 
     def _read(self, statement: sa.Select[Any]) -> Iterator[Entry]:
         with _told("the ledger can't be read"), self._engine.connect() as connection:
@@ -193,13 +259,24 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield chunk
 
 
-def _parsed(lines: Iterable[str]) -> Iterator[Entry]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
+def _as_entries(lines: Iterable[str]) -> Iterator[Entry | Document]:
+    """What an export says. Raises LedgerError for a line that is none, or that does not follow from those before."""
+    previous = START
+    try:
+        for number, line in exported(lines):
+            if isinstance(line, Document):
+                yield line
+                continue
             try:
-                yield entry_of(json.loads(line))
-            except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-                raise LedgerError(f"line {number} is no entry of a ledger: {type(error).__name__}: {error}") from error
+                yield entry_of(line.row or {})
+            except UNREADABLE as error:
+                raise ExportError.of(number, error) from error
+            if line.link is not None:
+                if line.row is None or link_after(previous, line.link.number, line.row) != line.link:
+                    raise LedgerError(f"line {number} is not as it was exported: look with `carbonfleet report verify`")
+                previous = line.link.digest
+    except ExportError as error:
+        raise LedgerError(str(error)) from error
 
 
 def _refuse_other_attempts(connection: sa.Connection, entries: Sequence[Entry]) -> None:

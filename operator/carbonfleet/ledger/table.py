@@ -1,7 +1,7 @@
-"""The ledger's one table, and how an entry becomes a row of it and back; SQLite or PostgreSQL."""
+"""The ledger's tables, and how an entry becomes a row and back; SQLite or PostgreSQL."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from carbonfleet.ledger.chain import START, Link, link_after
 from carbonfleet.ledger.entry import DEFAULTS, FIELDS, Entry, EntryKind
 from carbonfleet.sqlite_files import share
 
@@ -49,36 +50,99 @@ ENTRIES: Final = sa.Table(
     sa.Index("entries_by_end", "end"),
     sa.Index("entries_by_placement", "placement_id", "kind"),
 )
-_APPEND_ONLY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "sqlite": tuple(
-            f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {event} ON entries "
-            "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
-            for name, event in (("entries_never_change", "UPDATE"), ("entries_never_go", "DELETE"))
-        ),
-        "postgresql": (
-            "CREATE OR REPLACE FUNCTION entries_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$ BEGIN RAISE EXCEPTION 'the ledger is append-only' USING ERRCODE = 'integrity_constraint_violation'; "
-            "END $$",
-            "CREATE OR REPLACE TRIGGER entries_never_change BEFORE UPDATE OR DELETE OR TRUNCATE ON entries "
-            "FOR EACH STATEMENT EXECUTE FUNCTION entries_append_only()",
-        ),
-    }
+LINKS: Final = sa.Table(
+    "chain",
+    _METADATA,
+    sa.Column("number", sa.Integer(), primary_key=True, autoincrement=False),
+    sa.Column("entry", sa.Text(), nullable=False, unique=True),
+    sa.Column("digest", sa.Text(), nullable=False),
 )
+"""The place of each entry in the chain."""
+EVIDENCE: Final = sa.Table(
+    "evidence",
+    _METADATA,
+    sa.Column("digest", sa.Text(), primary_key=True),
+    sa.Column("body", sa.Text(), nullable=False),
+)
+_POSTGRESQL_REFUSAL: Final = (
+    "CREATE OR REPLACE FUNCTION entries_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN RAISE EXCEPTION 'the ledger is append-only' USING ERRCODE = 'integrity_constraint_violation'; "
+    "END $$"
+)
+
+
 _UPSERTS: Final[Mapping[str, Any]] = MappingProxyType({"sqlite": sqlite.insert, "postgresql": postgresql.insert})
 
 
 def prepare(engine: Engine) -> None:
     """Make the table where there is none, add columns that an older version lacks, refuse changes of lines."""
     with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":  # IF NOT EXISTS is no help there against another that makes it too.
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-        connection.execute(CreateTable(ENTRIES, if_not_exists=True))
+        writes_alone(connection)  # IF NOT EXISTS is no help in PostgreSQL against another that makes it too.
+        for table in _METADATA.sorted_tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
         _add_missing(connection)
         for index in ENTRIES.indexes:
             connection.execute(CreateIndex(index, if_not_exists=True))
-        for statement in _APPEND_ONLY[engine.dialect.name]:
+        for statement in _append_only(engine.dialect.name):
             connection.execute(sa.text(statement))
+        if head_of(connection) is None:
+            _chain_all(connection)
+
+
+def _append_only(dialect: str) -> list[str]:
+    names = [table.name for table in _METADATA.sorted_tables]
+    if dialect == "sqlite":
+        return [
+            f"CREATE TRIGGER IF NOT EXISTS {name}_never_{what} BEFORE {event} ON {name} "
+            "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+            for name in names
+            for what, event in (("change", "UPDATE"), ("go", "DELETE"))
+        ]
+    return [
+        _POSTGRESQL_REFUSAL,
+        *(
+            f"CREATE OR REPLACE TRIGGER {name}_never_change BEFORE UPDATE OR DELETE OR TRUNCATE ON {name} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION entries_append_only()"
+            for name in names
+        ),
+    ]
+
+
+def _chain_all(connection: sa.Connection) -> None:
+    """Chain what stands in a ledger from before there was a chain, as it stands now."""
+    order = sa.select(ENTRIES).order_by(ENTRIES.c.recorded_at, ENTRIES.c.id)
+    chain_rows(connection, [row._asdict() for row in connection.execute(order)])
+
+
+def head_of(connection: sa.Connection) -> Link | None:
+    """The last link; None in an empty ledger."""
+    return _link(connection, LINKS.c.number.desc())
+
+
+def first_of(connection: sa.Connection) -> Link | None:
+    """The first link; None in an empty ledger."""
+    return _link(connection, LINKS.c.number)
+
+
+def _link(connection: sa.Connection, order: sa.ColumnElement[int]) -> Link | None:
+    found = connection.execute(sa.select(LINKS).order_by(order).limit(1)).first()
+    return None if found is None else Link(found.number, found.digest)
+
+
+def chain_rows(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Give rows that were just added their place after the head. Their transaction is the only one that writes."""
+    head, links = head_of(connection) or Link(0, START), []
+    for row in rows:
+        head = link_after(head.digest, head.number + 1, row)
+        links.append({"number": head.number, "entry": row["id"], "digest": head.digest})
+    if links:
+        connection.execute(LINKS.insert(), links)
+
+
+def writes_alone(connection: sa.Connection) -> None:
+    """Let no other write until the transaction ends; SQLite's first insert does so by itself."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
 
 
 def _add_missing(connection: sa.Connection) -> None:
@@ -97,17 +161,20 @@ def durable(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA mmap_size=268435456")  # A report reads in the order of ends, all over the file.
 
 
-def insert_once(dialect: str) -> sa.Insert:
-    """Add a row unless one of its id is there."""
-    statement: sa.Insert = _UPSERTS[dialect](ENTRIES).on_conflict_do_nothing(index_elements=["id"])
+def insert_once(dialect: str, table: sa.Table) -> sa.Insert:
+    """Add a row unless one of its key is there."""
+    key = [column.name for column in table.primary_key]
+    statement: sa.Insert = _UPSERTS[dialect](table).on_conflict_do_nothing(index_elements=key)
     return statement
 
 
 def row_of(entry: Entry) -> dict[str, Any]:
-    """An entry as a row; times as seconds since the epoch, exact to the microsecond."""
+    """An entry as a row, as a database gives it back; times as seconds since the epoch, exact to the microsecond."""
     values = {name: getattr(entry, name) for name in FIELDS}
     values["kind"] = entry.kind.value
-    return values | {name: values[name].timestamp() for name in _TIMES}
+    # SQLite keeps no zero below zero.
+    numbers = {name: float(values[name]) + 0.0 for name in _NUMBERS if values[name] is not None}
+    return values | numbers | {name: values[name].timestamp() for name in _TIMES}
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:

@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from carbonfleet.cli.console import fail
+from carbonfleet.cli.fleet.ledger_address import USUAL, Address, open_ledger
+from carbonfleet.cli.fleet.verify import verify
 
 if TYPE_CHECKING:
-    from carbonfleet.ledger import Ledger
     from carbonfleet.ledger.report import Line, Report
 
-Address = Annotated[
-    str, typer.Option("--ledger", envvar="CARBONFLEET_LEDGER", help="The ledger: a file, or a database's URL.")
-]
-_USUAL = ".carbonfleet/stack/hub/ledger.sqlite"
-_WHERE = (
-    f"`carbonfleet up` keeps it at {_USUAL}, the demo at .carbonfleet/demo/hub/ledger.sqlite, "
-    "another hub in its --state folder"
-)
 _DAY = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
 
 app = typer.Typer()
@@ -30,7 +23,7 @@ app = typer.Typer()
 @app.callback(invoke_without_command=True)
 def report(
     context: typer.Context,
-    ledger: Address = _USUAL,
+    ledger: Address = USUAL,
     by: Annotated[str, typer.Option(help="job, sweep, namespace or month.")] = "namespace",
     job: Annotated[str, typer.Option(help="One job's attempts only, by its name.")] = "",
     sweep: Annotated[str, typer.Option(help="One sweep only.")] = "",
@@ -63,7 +56,7 @@ def report(
     if by not in (groups := [kind.value for kind in By if kind is not By.ALL]):
         fail(f"{by} is none of {', '.join(groups)}")
     query = Query(job=job, namespace=namespace, sweep=sweep, since=_utc(since), until=_utc(until))
-    opened = _open(ledger)
+    opened = open_ledger(ledger)
     try:
         made = reports.report(opened, By(by), query, Clock.from_environment().now(), with_months=html is not None)
         if html is not None:
@@ -83,28 +76,29 @@ def report(
 
 @app.command()
 def export(
-    file: Annotated[str, typer.Argument(help="Where to write; - for standard output.")] = "-", ledger: Address = _USUAL
+    file: Annotated[str, typer.Argument(help="Where to write; - for standard output.")] = "-", ledger: Address = USUAL
 ) -> None:
     """Write every line of the ledger, settlements too, as JSON lines; nothing is lost."""
     from carbonfleet.ledger import LedgerError
 
-    opened = _open(ledger)
+    opened = open_ledger(ledger)
     try:
         if file == "-":
             count = opened.export(sys.stdout)
         else:
             with Path(file).open("w", encoding="utf-8") as out:
                 count = opened.export(out)
+        head = opened.head()
     except (LedgerError, OSError) as error:
         fail(error)
     finally:
         opened.close()
-    typer.echo(f"{count} lines written", err=True)
+    typer.echo(f"{count} lines written; head: {head}", err=True)
 
 
 @app.command(name="import")
 def load(
-    file: Annotated[str, typer.Argument(help="What `export` wrote; - for standard input.")], ledger: Address = _USUAL
+    file: Annotated[str, typer.Argument(help="What `export` wrote; - for standard input.")], ledger: Address = USUAL
 ) -> None:
     """Add lines that `export` wrote to a ledger, made when missing; lines that are here add nothing."""
     from carbonfleet.ledger import Ledger, LedgerError
@@ -126,13 +120,7 @@ def load(
     typer.echo(f"{count} new lines", err=True)
 
 
-def _open(address: str) -> "Ledger":
-    from carbonfleet.ledger import Ledger, LedgerError
-
-    try:
-        return Ledger.existing(address)
-    except LedgerError as error:
-        fail(f"{error}; {_WHERE}" if "://" not in address else error)
+app.command()(verify)
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -16,7 +16,7 @@ from carbonfleet.fleet.publish.intents import (
     Result,
     Suspend,
 )
-from carbonfleet.fleet.publish.message import FROM, Change, changes_in, compose
+from carbonfleet.fleet.publish.message import FROM, Change, changes_in, compose, ledger_head_in
 from carbonfleet.fleet.publish.repository import Repository
 
 __all__ = [
@@ -40,5 +40,6 @@ __all__ = [
     "Vanished",
     "changes_in",
     "compose",
+    "ledger_head_in",
     "most_removals",
 ]

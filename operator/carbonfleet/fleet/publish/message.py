@@ -15,6 +15,8 @@ LONGEST_SUBJECT: Final = 72
 LONGEST_LINE: Final = 160
 FROM: Final = "CTJ-From"
 """The trailer that names the cluster which a move leaves."""
+LEDGER: Final = "CTJ-Ledger"
+"""The trailer that names the ledger's head when the commit was made."""
 MOST_EXPLAINED: Final = 10
 """Of a large batch, so many are explained in the body; all are in the trailers."""
 
@@ -33,13 +35,15 @@ class Change:
     placement_id: str
 
 
-def compose(intents: Sequence[Intent], policy_digest: str) -> str:
-    """The message of a commit that does all of `intents`, in their order."""
+def compose(intents: Sequence[Intent], policy_digest: str, ledger_head: str = "") -> str:
+    """The message of a commit that does all of `intents`, in their order. `ledger_head` anchors the ledger here."""
     explained = [line for intent in intents[:MOST_EXPLAINED] for line in _explain(intent, len(intents) > 1)]
     if len(intents) > MOST_EXPLAINED:
         explained.append(f"And {len(intents) - MOST_EXPLAINED} more; the trailers name them all.")
     trailers = [line for intent in intents for line in _trailers(intent)]
     trailers.append(f"CTJ-Policy-Digest: {_one_line(policy_digest or 'none')}")
+    if ledger_head:
+        trailers.append(f"{LEDGER}: {_one_line(ledger_head)}")
     return "\n\n".join((_subject(intents), "\n".join(explained), "\n".join(trailers))) + "\n"
 
 
@@ -61,6 +65,13 @@ def changes_in(message: str) -> Iterator[Change]:
                 )
             except (KeyError, ValueError):
                 continue
+
+
+def ledger_head_in(message: str) -> str:
+    """The ledger's head that a message of ours names; empty where it names none."""
+    last = message.rstrip("\n").rpartition("\n\n")[2]
+    found = re.search(rf"(?m)^{LEDGER}: (.*)$", last)
+    return found[1] if found else ""
 
 
 def _subject(intents: Sequence[Intent]) -> str:

@@ -30,11 +30,16 @@ class Repository:
     """A bare clone of the fleet repository and the one way to write to it. Safe to use from threads."""
 
     def __init__(
-        self, settings: RepositorySettings, clock: Clock, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        settings: RepositorySettings,
+        clock: Clock,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        ledger_head: Callable[[], str] = str,
     ) -> None:
-        """`clock` dates the commits; `sleep` waits real seconds between tries."""
+        """`clock` dates the commits; `sleep` waits real seconds between tries; `ledger_head` is for their messages."""
         self._session = CloneSession(settings, clock)
-        self._settings, self._sleep = settings, sleep
+        self._settings, self._sleep, self._ledger_head = settings, sleep, ledger_head
 
     def fetch(self) -> Tip:
         """The branch as it is on the server now.
@@ -194,7 +199,7 @@ class Repository:
         batch = self._session.prepare(intents, allow_many_removals=allow_many_removals)
         commit = None
         if batch.accepted:
-            message = compose(batch.accepted, tip.policies.digest)
+            message = compose(batch.accepted, tip.policies.digest, self._ledger_head())
             commit = self._session.commit([head.id], batch.changes, message)
         if commit is None:
             if not fetch_first:

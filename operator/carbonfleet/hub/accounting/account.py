@@ -1,130 +1,148 @@
 """From a terminal report to a line of the ledger: energy, the grid as it was, and what would have been."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
 
-from carbonfleet.api import CarbonTrainingJob
-from carbonfleet.api.cluster import ClusterFacts, GpuPool
-from carbonfleet.api.job_status import DecisionRecord, Figures
-from carbonfleet.api.report import ReportSpec
+from carbonfleet.api.job_status import Figures
+from carbonfleet.hub.accounting.attempt import ARITHMETIC, Attempt
 from carbonfleet.hub.accounting.counterfactual import SameWork, counterfactuals
-from carbonfleet.hub.energy import energy_of, stints_until
+from carbonfleet.hub.energy import energy_of
 from carbonfleet.ledger import (
+    EVIDENCE_FIELDS,
+    ArchivingGrid,
+    Document,
     Entry,
     EntryKind,
+    EvidenceError,
     Grid,
     Intensities,
+    archived_grid,
     curve_of,
+    document_in,
     emitted_grams,
     mean_grams_per_kwh,
+    settlement,
 )
-from carbonfleet.placement.assumptions import Assumptions
-from carbonfleet.placement.hardware import pool_profile
 from carbonfleet.placement.record import maybe_rounded, rounded
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """Everything an account is made of."""
+def account(attempt: Attempt, grid: Grid, now: datetime) -> tuple[Entry, tuple[Document, ...]] | None:
+    """The ledger's line for an attempt that ended, with its evidence; None where nothing is known of its grid.
 
-    job: CarbonTrainingJob
-    report: ReportSpec
-    record: DecisionRecord | None
-    clusters: Mapping[str, ClusterFacts]
-    baseline_region: str
-
-
-def account(attempt: Attempt, grid: Grid, assumptions: Assumptions, now: datetime) -> Entry | None:
-    """The ledger's line for an attempt that ended; None when it never ran or its spoke is not declared."""
-    ran = _ran(attempt)
-    if ran is None:
+    The line is made from what its evidence says, read back, so that it derives from that again.
+    """
+    report, inputs, places = attempt.documents()
+    archive = ArchivingGrid(grid)
+    said = [json.loads(each.text) for each in (report, inputs, places)]
+    found = _entry(Attempt.read(said[0], said[1], said[2], attempt.commit), archive, now)
+    if found is None:
         return None
-    signal = attempt.job.spec.signal
-    use, method, uncertainty = energy_of(attempt.report, ran.pool, ran.end, assumptions)
-    held = grid(ran.facts.zone, signal, ran.start, ran.end) or _expected(attempt, ran)
+    signal = archive.document()
+    line = replace(
+        found,
+        report_digest=report.digest,
+        signal_digest=signal.digest,
+        inputs_digest=inputs.digest,
+        places_digest=places.digest,
+    )
+    return line, (report, signal, inputs, places)
+
+
+def settle(first: Entry, grid: Grid, now: datetime) -> tuple[Entry, tuple[Document, ...]] | None:
+    """The correction of an attempt's line, with its evidence; None while a value that it needs is not final."""
+    archive = ArchivingGrid(grid)
+    found = settlement(first, archive, now)
+    if found is None:
+        return None
+    signal = archive.document()
+    return replace(found, signal_digest=signal.digest), (signal,)
+
+
+def derived(line: Entry, first: Entry | None, documents: Mapping[str, str]) -> Entry:
+    """A line as its evidence has it, by digest. `first` is the attempt's own line, for a settlement.
+
+    Raises EvidenceError for evidence that is missing, altered, or of another arithmetic, ValueError, KeyError or
+    TypeError for what is none.
+    """
+    grid = archived_grid(document_in(documents, line.signal_digest))
+    if line.kind is EntryKind.SETTLEMENT:
+        if first is None:
+            raise EvidenceError("the attempt that it corrects is not in the ledger")
+        made = settlement(first, grid, line.recorded_at)
+    else:
+        attempt = Attempt.read(
+            document_in(documents, line.report_digest),
+            document_in(documents, line.inputs_digest),
+            document_in(documents, line.places_digest),
+            line.commit,
+        )
+        if attempt.inputs.arithmetic != ARITHMETIC:
+            raise EvidenceError(f"it was made by arithmetic {attempt.inputs.arithmetic}; this is {ARITHMETIC}")
+        made = _entry(attempt, grid, line.recorded_at)
+    if made is None:
+        raise EvidenceError("its evidence does not hold what the grid emitted")
+    return replace(made, **{name: getattr(line, name) for name in EVIDENCE_FIELDS})
+
+
+def _entry(attempt: Attempt, grid: Grid, now: datetime) -> Entry | None:
+    inputs, here = attempt.inputs, attempt.inputs.location
+    use, method, uncertainty = energy_of(attempt.report, inputs.pool, inputs.hardware, attempt.end, inputs.utilisation)
+    held = grid(here.zone, inputs.signal, attempt.start, attempt.end) or _expected(attempt)
     if held is None:
         return None
-    operational = emitted_grams(use, held, ran.facts.pue)
-    transfer, embodied = _transfer(attempt.record), _embodied(ran, assumptions)
-    same_work = SameWork(use, ran.start, ran.submitted, embodied, signal, grid)
-    elsewhere = counterfactuals(same_work, ran.facts, attempt.clusters, attempt.baseline_region)
+    operational = emitted_grams(use, held, here.pue)
+    transfer, embodied = inputs.planned.transfer_grams if inputs.planned else 0.0, _embodied(attempt)
+    same_work = SameWork(use, attempt.start, attempt.submitted, embodied, inputs.signal, grid)
+    elsewhere = counterfactuals(same_work, here, attempt.places, inputs.baseline_region, inputs.baseline)
     return Entry(
         id=f"attempt:{attempt.report.placement_id}",
         kind=EntryKind.ATTEMPT,
-        **_identity(attempt, ran),
-        signal=signal.value,
+        **_identity(attempt),
+        signal=inputs.signal.value,
         source=held.source,
         settled=held.settled and elsewhere.settled,
         energy_kwh=use.total_kwh,
         energy_method=method,
         energy_uncertainty=uncertainty,
         energy_curve=curve_of(use),
-        pue=ran.facts.pue,
+        pue=here.pue,
         operational_grams=operational,
         transfer_grams=transfer,
         embodied_grams=embodied,
         grams=operational + transfer + embodied,
         grams_per_kwh=mean_grams_per_kwh(use, held),
         **elsewhere.fields(),
-        cost_usd=_cost(attempt.record, ran),
+        cost_usd=_cost(attempt),
         recorded_at=now,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Ran:
-    """Where and when an attempt ran."""
-
-    facts: ClusterFacts
-    pool: GpuPool
-    gpus: int
-    submitted: datetime
-    start: datetime
-    end: datetime
-    stints: tuple[tuple[datetime, datetime], ...]
-    """When it held its GPUs."""
-
-    @property
-    def hours(self) -> float:
-        """How long it held its GPUs."""
-        return sum((end - start).total_seconds() for start, end in self.stints) / 3600
-
-
-def _ran(attempt: Attempt) -> _Ran | None:
-    report = attempt.report
-    facts, start = attempt.clusters.get(report.spoke), report.start_time
-    pool = next((pool for pool in facts.pools if pool.name == report.pool), None) if facts else None
-    if facts is None or pool is None or start is None:
-        return None
-    submitted = attempt.job.metadata.creation_timestamp or start
-    end = max(report.end_time or report.observed_at, start)
-    return _Ran(facts, pool, min(report.gpus, pool.gpus), submitted, start, end, stints_until(report, end))
-
-
-def _identity(attempt: Attempt, ran: _Ran) -> dict[str, Any]:
-    report, job = attempt.report, attempt.job
+def _identity(attempt: Attempt) -> dict[str, Any]:
+    report, inputs = attempt.report, attempt.inputs
     return {
+        "commit": attempt.commit,
         "placement_id": report.placement_id,
         "job_uid": report.job.uid,
         "namespace": report.job.namespace,
         "job": report.job.name,
-        "sweep": job.metadata.labels.get("carbonfleet.dev/sweep", ""),
-        "tier": job.spec.schedule.tier,
+        "sweep": inputs.sweep,
+        "tier": inputs.tier,
         "attempt": report.attempt,
         "phase": report.phase.value,
-        "cluster": ran.facts.name,
-        "region": ran.facts.region,
-        "zone": ran.facts.zone,
-        "pool": ran.pool.name,
-        "gpu_type": ran.pool.gpu_type,
-        "gpus": ran.gpus,
-        "submitted_at": ran.submitted,
-        "start": ran.start,
-        "end": ran.end,
+        "cluster": inputs.cluster,
+        "region": inputs.location.region,
+        "zone": inputs.location.zone,
+        "pool": inputs.pool.name,
+        "gpu_type": inputs.pool.gpu_type,
+        "gpus": attempt.gpus,
+        "submitted_at": attempt.submitted,
+        "start": attempt.start,
+        "end": attempt.end,
     }
 
 
@@ -153,44 +171,32 @@ _METHODS: Final = {"estimate": "profile estimate"}
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
-    """None where a part is not known: a sum without it same_work be too small."""
+    """None where a part is not known: a sum without it would be too small."""
     known = list(values)
     return None if None in known else sum(value for value in known if value is not None)
 
 
-def _expected(attempt: Attempt, ran: _Ran) -> Intensities | None:
+def _expected(attempt: Attempt) -> Intensities | None:
     """When the grid's past is not known, the decision's own figure, marked as such; never nothing."""
-    value = attempt.record.grams_per_kwh if attempt.record else None
-    if value is None:
+    planned = attempt.inputs.planned
+    if planned is None or planned.grams_per_kwh is None:
         return None
-    return Intensities(ran.facts.zone, ran.start, timedelta(hours=1), np.array([value]), source="expected")
+    values = np.array([planned.grams_per_kwh])
+    return Intensities(attempt.inputs.location.zone, attempt.start, timedelta(hours=1), values, source="expected")
 
 
-def _transfer(record: DecisionRecord | None) -> float:
-    """Moving the data happened once, as it was expected to."""
-    return (record.expected.transfer_grams_co2e or 0.0) if record and record.expected else 0.0
+def _embodied(attempt: Attempt) -> float:
+    inputs, held_hours = attempt.inputs, attempt.gpus * attempt.hours
+    grams = inputs.hardware.embodied_kg * 1000
+    return inputs.embodied_share * grams * held_hours / inputs.hardware_life_hours
 
 
-def _embodied(ran: _Ran, assumptions: Assumptions) -> float:
-    hardware = pool_profile(ran.pool)
-    life_hours = assumptions.hardware_life.total_seconds() / 3600
-    return assumptions.embodied_share * ran.gpus * hardware.embodied_kg * 1000 * ran.hours / life_hours
-
-
-def _cost(record: DecisionRecord | None, ran: _Ran) -> float | None:
+def _cost(attempt: Attempt) -> float | None:
     """USD at the prices that the decision stood on, for as long as it really took; else at the declared price.
 
     The hour of the day, a spot GPU, a live price and the price of moving data are all in the decision's.
     """
-    pool = ran.pool
-    if record is not None and record.expected and record.expected.cost_usd and record.start and record.end:
-        planned_hours = _planned_hours(record)
-        return record.expected.cost_usd * ran.hours / planned_hours if planned_hours else None
-    return None if pool.usd_per_gpu_hour is None else pool.usd_per_gpu_hour * ran.gpus * ran.hours
-
-
-def _planned_hours(record: DecisionRecord) -> float:
-    """How long a decision expected the run to hold its GPUs."""
-    if record.segments:
-        return sum((part.end - part.start).total_seconds() for part in record.segments) / 3600
-    return (record.end - record.start).total_seconds() / 3600 if record.start and record.end else 0.0
+    pool, planned = attempt.inputs.pool, attempt.inputs.planned
+    if planned is not None and planned.cost_usd and planned.hours:
+        return planned.cost_usd * attempt.hours / planned.hours
+    return None if pool.usd_per_gpu_hour is None else pool.usd_per_gpu_hour * attempt.gpus * attempt.hours

@@ -1,12 +1,13 @@
 """What the same work would have emitted at its submission, in the places that an attempt is compared with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.api.wire import Wire
 from carbonfleet.ledger import EnergyUse, Grid, emitted_grams
 from carbonfleet.signals import zone_of
 
@@ -34,9 +35,8 @@ class SameWork:
         return Counterfactual(place, emitted_grams(moved, held, place.pue) + self.embodied_grams, held.settled)
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where it would have run."""
+class Location(Wire):
+    """Where it ran, or would have run."""
 
     region: str
     zone: str
@@ -45,7 +45,7 @@ class Location:
     @classmethod
     def of(cls, facts: ClusterFacts) -> Self:
         """A spoke's."""
-        return cls(facts.region, facts.zone, facts.pue)
+        return cls(region=facts.region, zone=facts.zone, pue=facts.pue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +88,13 @@ class Counterfactuals:
 
 
 def counterfactuals(
-    same_work: SameWork, here: ClusterFacts, clusters: Mapping[str, ClusterFacts], baseline_region: str
+    same_work: SameWork, here: Location, everywhere: Sequence[Location], baseline_region: str, baseline: Location | None
 ) -> Counterfactuals:
     """Of work that ran `here`: the baseline region, the same spoke at submission, and the cleanest region then."""
-    everywhere = [Location.of(facts) for _, facts in sorted(clusters.items())]
     return Counterfactuals(
         baseline_region,
-        same_work.emitted_at(_baseline(baseline_region, everywhere, here.pue)),
-        same_work.emitted_at(Location.of(here)),
+        same_work.emitted_at(baseline),
+        same_work.emitted_at(here),
         min(
             filter(None, map(same_work.emitted_at, everywhere)),
             key=lambda there: (there.grams, there.place.region),
@@ -104,8 +103,8 @@ def counterfactuals(
     )
 
 
-def _baseline(region: str, everywhere: Sequence[Location], pue: float) -> Location | None:
+def baseline_of(region: str, everywhere: Sequence[Location], pue: float) -> Location | None:
     """A region in which no spoke is has the region table's zone, and our own building."""
     known = next((place for place in everywhere if place.region == region), None)
     zone = zone_of(region)
-    return known or (Location(region, zone, pue) if zone is not None else None)
+    return known or (Location(region=region, zone=zone, pue=pue) if zone is not None else None)

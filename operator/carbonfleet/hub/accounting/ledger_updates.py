@@ -1,14 +1,16 @@
 """The hub's use of the ledger: attempts that ended are accounted once, and budgets are counted from it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from carbonfleet.api.job_status import Figures, Phase
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.hub.accounting.account import Attempt, account, figures_of
+from carbonfleet.fleet import Stood
+from carbonfleet.hub.accounting.account import account, figures_of
+from carbonfleet.hub.accounting.attempt import attempt_of
 from carbonfleet.hub.accounting.grid_history import KnownPast
 from carbonfleet.hub.observe import NOT_ACCOUNTED, Blocker, JobStage, JobState, Observation
 from carbonfleet.ledger import By, Intensities, Ledger, Query
@@ -27,6 +29,8 @@ class LedgerUpdates:
     signals: Signals
     baseline_region: str
     """Of jobs that name none."""
+    placed: Callable[[str], tuple[Stood, ...]]
+    """By job UID: every attempt that the branch ever placed."""
     _figures: dict[str, Figures] = field(default_factory=dict)
     """What the ledger says of attempts that ended, by placement id."""
 
@@ -63,13 +67,27 @@ class LedgerUpdates:
         lines = self.ledger.attempts(Query(job_uid=state.uid))
         if any(line.placement_id == report.placement_id for line in lines):
             return figures_of(lines)
-        region = state.job.spec.baseline_region or self.baseline_region
-        attempt = Attempt(state.job, report, observation.records.get(state.uid), observation.facts, region)
-        entry = account(attempt, _Recent(self.signals, observation.now), Assumptions(), observation.now)
-        if entry is None:
+        attempt = attempt_of(
+            state.job,
+            report,
+            observation.records.get(state.uid),
+            observation.facts,
+            state.job.spec.baseline_region or self.baseline_region,
+            Assumptions(),
+            self._commit_of(state, report.placement_id),
+        )
+        found = account(attempt, _Recent(self.signals, observation.now), observation.now) if attempt else None
+        if found is None:
             return None
-        self.ledger.record(entry)
+        entry, evidence = found
+        self.ledger.record(entry, evidence)
         return figures_of([*lines, entry])
+
+    def _commit_of(self, state: JobState, placement_id: str) -> str:
+        """The commit that placed an attempt: by Git, or by the status where the branch was rewritten since."""
+        stood = (one.commit for one in self.placed(state.uid) if one.placement_id == placement_id)
+        noted = state.status.placement
+        return next(stood, noted.commit if noted and noted.placement_id == placement_id else "")
 
 
 def _is_settled(state: JobState) -> bool:

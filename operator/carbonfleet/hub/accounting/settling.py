@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from carbonfleet.clock import Clock
+from carbonfleet.hub.accounting.account import settle
 from carbonfleet.hub.accounting.grid_history import FinalPast
-from carbonfleet.ledger import FINAL_AFTER, Ledger, settlement
+from carbonfleet.ledger import FINAL_AFTER, Ledger
 from carbonfleet.signals import Signals
 
 AT_ONCE: Final = 8
@@ -60,8 +61,8 @@ class Settling:
         for entry in waiting:
             if self._closed.is_set():
                 break
-            found = settlement(entry, past, now)
-            settled += found is not None and self.ledger.record(found)
+            found = settle(entry, past, now)
+            settled += found is not None and self.ledger.record(*found)
             self._reached = (entry.end, entry.id)
         return settled
 

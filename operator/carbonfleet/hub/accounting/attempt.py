@@ -1,0 +1,153 @@
+"""Everything that an attempt's line of the ledger is made from beside the grid, and its form as evidence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Self
+
+from carbonfleet.api import CarbonTrainingJob
+from carbonfleet.api.cluster import ClusterFacts, GpuPool
+from carbonfleet.api.job_status import DecisionRecord
+from carbonfleet.api.report import ReportSpec
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.api.wire import Time, Wire
+from carbonfleet.hub.accounting.counterfactual import Location, baseline_of
+from carbonfleet.hub.energy import stints_until
+from carbonfleet.ledger import Document
+from carbonfleet.placement.assumptions import Assumptions
+from carbonfleet.placement.hardware import HardwareProfile, pool_profile
+
+ARITHMETIC: Final = 1
+"""Of the ledger's lines: raised when the same inputs come to give other figures."""
+
+
+class PlannedRun(Wire):
+    """What the decision expected of the run."""
+
+    grams_per_kwh: float | None = None
+    transfer_grams: float = 0.0
+    cost_usd: float | None = None
+    hours: float = 0.0
+    """In which it holds its GPUs."""
+
+    @classmethod
+    def of(cls, record: DecisionRecord) -> Self:
+        """Of a decision as it is kept."""
+        expected = record.expected
+        return cls(
+            grams_per_kwh=record.grams_per_kwh,
+            transfer_grams=(expected.transfer_grams_co2e or 0.0) if expected else 0.0,
+            cost_usd=expected.cost_usd if expected else None,
+            hours=_planned_hours(record),
+        )
+
+
+class AttemptInputs(Wire):
+    """What was asked and decided, where it ran, and the figures that are taken for granted."""
+
+    arithmetic: int = ARITHMETIC
+    submitted_at: Time | None
+    signal: SignalKind
+    tier: str
+    sweep: str
+    planned: PlannedRun | None = None
+    cluster: str
+    location: Location
+    pool: GpuPool
+    hardware: HardwareProfile
+    baseline_region: str
+    baseline: Location | None = None
+    """None where nobody knows that region's grid."""
+    utilisation: float
+    embodied_share: float
+    hardware_life_hours: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt that ended, with all that its account needs beside the grid."""
+
+    report: ReportSpec
+    inputs: AttemptInputs
+    places: tuple[Location, ...]
+    """Every spoke's, for the best of them."""
+    commit: str = ""
+    """The fleet repository's that placed it."""
+
+    def documents(self) -> tuple[Document, Document, Document]:
+        """Report, inputs and places."""
+        places = [place.to_wire() for place in self.places]
+        return Document.of(self.report.to_wire()), Document.of(self.inputs.to_wire()), Document.of(places)
+
+    @classmethod
+    def read(cls, report: Any, inputs: Any, places: Any, commit: str) -> Self:  # noqa: ANN401 - any JSON
+        """What such documents say. Raises ValueError for what they can't say."""
+        located = tuple(Location.model_validate(place) for place in places)
+        return cls(ReportSpec.model_validate(report), AttemptInputs.model_validate(inputs), located, commit)
+
+    @property
+    def start(self) -> datetime:
+        """When it began to run."""
+        return self.report.start_time or self.report.observed_at
+
+    @property
+    def submitted(self) -> datetime:
+        """When its job was."""
+        return self.inputs.submitted_at or self.start
+
+    @property
+    def end(self) -> datetime:
+        """When it ended, as far as its spoke said."""
+        return max(self.report.end_time or self.report.observed_at, self.start)
+
+    @property
+    def gpus(self) -> int:
+        """How many it held; never more than there are."""
+        return min(self.report.gpus, self.inputs.pool.gpus)
+
+    @property
+    def hours(self) -> float:
+        """How long it held its GPUs."""
+        stints = stints_until(self.report, self.end)
+        return sum((end - start).total_seconds() for start, end in stints) / 3600
+
+
+def attempt_of(
+    job: CarbonTrainingJob,
+    report: ReportSpec,
+    record: DecisionRecord | None,
+    clusters: Mapping[str, ClusterFacts],
+    baseline_region: str,
+    assumptions: Assumptions,
+    commit: str = "",
+) -> Attempt | None:
+    """An attempt of a job; None when it never ran or its spoke is not declared. `record` is its decision."""
+    facts = clusters.get(report.spoke)
+    pool = next((pool for pool in facts.pools if pool.name == report.pool), None) if facts else None
+    if facts is None or pool is None or report.start_time is None:
+        return None
+    places = tuple(Location.of(each) for _, each in sorted(clusters.items()))
+    inputs = AttemptInputs(
+        submitted_at=job.metadata.creation_timestamp,
+        signal=job.spec.signal,
+        tier=job.spec.schedule.tier,
+        sweep=job.metadata.labels.get("carbonfleet.dev/sweep", ""),
+        planned=PlannedRun.of(record) if record is not None else None,
+        cluster=facts.name,
+        location=Location.of(facts),
+        pool=pool,
+        hardware=pool_profile(pool),
+        baseline_region=baseline_region,
+        baseline=baseline_of(baseline_region, places, facts.pue),
+        utilisation=assumptions.utilisation,
+        embodied_share=assumptions.embodied_share,
+        hardware_life_hours=assumptions.hardware_life / timedelta(hours=1),
+    )
+    return Attempt(report, inputs, places, commit)
+
+
+def _planned_hours(record: DecisionRecord) -> float:
+    """How long a decision expected the run to hold its GPUs."""
+    if record.segments:
+        return sum((part.end - part.start).total_seconds() for part in record.segments) / 3600
+    return (record.end - record.start).total_seconds() / 3600 if record.start and record.end else 0.0

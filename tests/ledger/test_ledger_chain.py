@@ -1,0 +1,231 @@
+"""The chain over the ledger's lines, and what an auditor finds with it and with the evidence."""
+
+import io
+import json
+import random
+import sqlite3
+
+import pytest
+import sqlalchemy as sa
+from accounted_attempts import accounted, lines, recorded
+from git_server import git
+from ledger_values import entry, settled
+from typer.testing import CliRunner
+
+from carbonfleet.cli import app
+from carbonfleet.hub.accounting import Derivation
+from carbonfleet.ledger import Document, Ledger, LedgerError, chain_faults
+from carbonfleet.ledger import exported as parsed
+from carbonfleet.ledger.table import ENTRIES, EVIDENCE, LINKS
+
+ATTEMPTS = 12
+LINES = ATTEMPTS + ATTEMPTS // 2
+
+
+@pytest.fixture
+def full(ledger):
+    """A ledger with attempts and settlements, all with their evidence."""
+    recorded(ledger, lines(ATTEMPTS))
+    return ledger
+
+
+def exported(ledger) -> list[str]:
+    text = io.StringIO()
+    ledger.export(text)
+    return text.getvalue().splitlines()
+
+
+def verified(tmp_path, text: list[str], *options: str):
+    """What the command says of an export, and its exit code."""
+    file = tmp_path / "audit" / "export.jsonl"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("".join(f"{line}\n" for line in text))
+    done = CliRunner().invoke(app, ["report", "verify", str(file), *options])
+    return done.exit_code, done.output.splitlines()
+
+
+def is_entry(line: str) -> bool:
+    return '"id"' in line
+
+
+def test_every_line_of_a_ledger_is_chained_and_derives_again(full):
+    derivation = Derivation(full.documents)
+    assert [*chain_faults(full.chained()), *derivation.faults(full.chained())] == []
+    assert (derivation.derived, derivation.underivable) == (LINES, 0)
+
+
+def test_an_export_alone_shows_the_same(full, tmp_path):
+    code, said = verified(tmp_path, exported(full))
+    assert code == 0
+    assert said == [
+        f"{LINES} lines: the chain is whole",
+        f"head: {full.head()}",
+        "no anchor is of this ledger, so nothing shows whether lines were cut off, or all of it made anew",
+        f"{LINES} lines derive again from their evidence",
+    ]
+
+
+def test_an_import_has_the_same_chain_and_evidence(full, tmp_path):
+    copy = Ledger.at(tmp_path / "copy.sqlite")
+    copy.load(exported(full))
+    assert (copy.head(), exported(copy)) == (full.head(), exported(full))
+    copy.close()
+
+
+def fields_of(text: list[str]) -> list[tuple[int, str]]:
+    """Every field of every line: its position and name."""
+    return [(at, name) for at, line in enumerate(text) if is_entry(line) for name in json.loads(line)]
+
+
+def other(value: object) -> object:
+    """Something near a value, which is not it."""
+    if isinstance(value, bool) or value is None:
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    return value * (1 + 1e-15) + 5e-324 if isinstance(value, float) else f"{value}x"
+
+
+def test_any_field_of_any_line_that_is_altered_is_found(full):
+    text = exported(full)
+    for at, name in random.Random(7).sample(fields_of(text), 150):
+        said = json.loads(text[at])
+        said[name] = other(said[name])
+        altered = [*text[:at], json.dumps(said), *text[at + 1 :]]
+        assert chain_faults_of(altered), f"{name} of {text[at]}"
+        if name != "number":  # an importing ledger counts anew
+            with pytest.raises(LedgerError, match=r"not as it was exported|no entry of a ledger"):
+                Ledger("sqlite://").load(altered)
+
+
+def chain_faults_of(text):
+    return list(chain_faults(line for _, line in parsed(text) if not isinstance(line, Document)))
+
+
+def test_one_gram_altered_is_named_with_its_line_and_figure(full, tmp_path):
+    text = exported(full)
+    at = [number for number, line in enumerate(text) if is_entry(line)][4]
+    said = json.loads(text[at])
+    honest, said["grams"] = said["grams"], said["grams"] - 1.0
+    code, told = verified(tmp_path, [*text[:at], json.dumps(said), *text[at + 1 :]])
+    assert code == 1
+    assert told[0] == f"line 5 ({said['id']}): it, or the link before it, is not as it was written"
+    assert f"line 5 ({said['id']}): grams is {said['grams']}, and derives as {honest}" in told
+
+
+@pytest.mark.parametrize("change", ["removed", "doubled", "moved"])
+def test_a_line_that_is_not_in_its_place_is_found(full, tmp_path, change):
+    text = [line for line in exported(full) if is_entry(line)]
+    third = text.pop(2)
+    changed = {"removed": text, "doubled": [*text[:2], third, third, *text[2:]], "moved": [*text[:7], third, *text[7:]]}
+    found = [(fault.number, fault.message) for fault in chain_faults_of(changed[change])]
+    assert (
+        found[0]
+        == {
+            "removed": (4, "line 3 is missing before it, or moved"),
+            "doubled": (3, "it stands after line 3: lines were doubled or moved"),
+            "moved": (4, "line 3 is missing before it, or moved"),
+        }[change]
+    )
+
+
+def test_a_tail_that_was_cut_is_found_by_an_anchor(full, tmp_path):
+    anchor = str(full.head())
+    text = exported(full)
+    last = max(at for at, line in enumerate(text) if is_entry(line))
+    assert verified(tmp_path, text, "--anchor", anchor)[0] == 0
+    code, said = verified(tmp_path, text[:last], "--anchor", anchor)
+    assert code == 1
+    assert f"the anchor given names a head of {LINES} lines that is not here: lines were cut or made anew" in said
+
+
+def test_a_ledger_made_anew_is_found_by_the_heads_in_commits(full, tmp_path):
+    """The forger has all of the ledger, but not the fleet repository that others cloned."""
+    clone = tmp_path / "clone"
+    git(tmp_path, "init", "--quiet", str(clone))
+    message = f"remove: ml/x from y\n\nIt ended.\n\nCTJ-Policy-Digest: none\nCTJ-Ledger: {full.head()}\n"
+    git(clone, "commit", "--quiet", "--allow-empty", "-m", message)
+    forged = Ledger.at(tmp_path / "forged.sqlite")
+    recorded(forged, lines(ATTEMPTS, seed=2))
+    _, said = verified(tmp_path, exported(full), "--fleet", str(clone))
+    assert f"1 anchors, until line {LINES}: all are here" in said
+    code, said = verified(tmp_path, exported(forged), "--fleet", str(clone))
+    forged.close()
+    assert code == 1
+    assert f"1 anchors are of other ledgers: {full.head().ledger}" in said
+
+
+def test_lines_that_others_put_into_the_database_are_found(full, ledger_url):
+    engine = sa.create_engine(ledger_url)
+    with engine.begin() as connection:
+        forged = {**next(iter(full.chained())).row, "id": "attempt:forged"}
+        connection.execute(ENTRIES.insert(), forged)
+    engine.dispose()
+    [fault] = chain_faults(Ledger(ledger_url).chained())
+    assert (fault.entry, fault.message) == (
+        "attempt:forged",
+        "it is not in the chain: it was added by other hands than the ledger's",
+    )
+
+
+@pytest.mark.parametrize("table", [ENTRIES, LINKS, EVIDENCE], ids=str)
+def test_no_table_of_the_ledger_lets_a_row_change_or_go(full, ledger_url, table):
+    engine = sa.create_engine(ledger_url)
+    for statement in (sa.update(table).values({column.name: column for column in table.c}), sa.delete(table)):
+        with pytest.raises(sa.exc.IntegrityError, match="append-only"), engine.begin() as connection:
+            connection.execute(statement)
+    engine.dispose()
+
+
+def test_lines_from_before_are_chained_as_they_stand_and_said_to_be_underivable(tmp_path):
+    file = tmp_path / "ledger.sqlite"
+    made = Ledger.at(file)
+    made.record_all([entry(1), entry(2), settled(entry(1))])
+    made.close()
+    with sqlite3.connect(file) as connection:
+        connection.executescript("DROP TABLE chain; DROP TABLE evidence;")
+        for name in ("commit", "report_digest", "signal_digest", "inputs_digest", "places_digest"):
+            connection.execute(f'ALTER TABLE entries DROP COLUMN "{name}"')
+    connection.close()
+
+    again = Ledger.at(file)
+    again.record(*accounted(3, random.Random(1)))
+    code, said = verified(tmp_path, exported(again))
+    again.close()
+    assert (code, said[0]) == (0, "4 lines: the chain is whole")
+    assert said[-2:] == [
+        "1 lines derive again from their evidence",
+        "3 lines are from before evidence was kept, and can't be derived",
+    ]
+
+
+def test_a_line_without_evidence_that_comes_later_is_a_fault(full):
+    full.record(entry(77))
+    [fault] = Derivation(full.documents).faults(full.chained())
+    assert (fault.entry, fault.number) == ("attempt:77", LINES + 1)
+    assert "names no evidence, though lines before it do" in fault.message
+
+
+@pytest.mark.parametrize("kind", ["report", "signal", "inputs", "places"])
+def test_evidence_that_is_missing_is_named(full, kind):
+    gone = next(iter(full.chained())).row[f"{kind}_digest"]
+    without = Derivation(lambda digests: {k: v for k, v in full.documents(digests).items() if k != gone})
+    faults = [fault.message for fault in without.faults(full.chained())]
+    assert faults
+    assert set(faults) == {f"it does not derive: its evidence {gone} is missing"}
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", "[{}]", '{"a":', "[[1]]", '"x"', "1e999"])
+def test_evidence_that_is_none_is_the_fault_of_its_line_alone(full, text):
+    """A forger has made the digests fit; the other lines derive all the same."""
+    forged = (
+        Document.of(json.loads(text)) if text not in ("", '{"a":', "1e999") else Document("sha256:" + "0" * 64, text)
+    )
+    rows = [
+        line if number else type(line)(line.link, {**line.row, "signal_digest": forged.digest})
+        for number, line in enumerate(full.chained())
+    ]
+    derivation = Derivation(lambda digests: {**full.documents(digests), forged.digest: forged.text})
+    faults = list(derivation.faults(rows))
+    assert [fault.number for fault in faults] == [1]
+    assert derivation.derived == LINES - 1
