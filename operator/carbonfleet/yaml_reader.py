@@ -67,8 +67,14 @@ class Document:
         return FileProblem(self.path, self.line_of(location), message)
 
     def read_as(self, model: type[Model]) -> Model:
-        """The document as a model. Raises FileInvalid with a problem for each field at fault."""
+        """The document as a model, with nothing left empty.
+
+        Raises FileInvalid with a problem for each field at fault.
+        """
         with blaming(self.path):
+            if empty := list(_empty(self.data)):
+                message = "is empty: write a value, or leave the field out"
+                raise FileInvalid(*(self.problem(_sentence(at, message), *at) for at in empty[:10]))
             try:
                 return model.model_validate(self.data)
             except ValidationError as error:
@@ -254,6 +260,16 @@ def _complaint(error: yaml.MarkedYAMLError) -> str:
 
 def _code(character: Any) -> int:  # noqa: ANN401  libyaml gives a number, PyYAML's own reader a character
     return character if isinstance(character, int) else ord(character)
+
+
+def _empty(value: Any, at: Location = ()) -> Iterator[Location]:  # noqa: ANN401
+    """Where nothing stands: it may hide a rule that was meant, and would widen what the rest allows."""
+    if value is None:
+        yield at
+    for key, inside in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        yield from _empty(inside, (*at, key))
 
 
 def _sentence(location: Location, message: str) -> str:

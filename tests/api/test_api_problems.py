@@ -32,7 +32,7 @@ def said(model, data):
         ({"schedule": {"maxDelays": "1h"}}, "spec.schedule.maxDelays: no such field (did you mean maxDelay?)"),
         ({"quantum": 1}, "spec.quantum: no such field"),
         ({"resources": {}}, "spec.resources.duration: is missing"),
-        ({"resources": {"duration": "2h", "gpus": "two"}}, "spec.resources.gpus: must be a whole number"),
+        ({"resources": {"duration": "2h", "gpus": "two"}}, "spec.resources.gpus: must be a number, not text"),
         (
             {"resources": {"duration": "2h", "options": [{"gpuTyp": "A100"}]}},
             "spec.resources.options[0].gpuTyp: no such field (did you mean gpuType?)",

@@ -16,21 +16,23 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from carbonfleet.api.policy import FleetPolicy
 from carbonfleet.cli.files.policy import app as policy_app
 from carbonfleet.fleet import Committed, Place, Repository, render
 from carbonfleet.fleet.git.declared import read_policies
 from carbonfleet.hub import admission
 from carbonfleet.placement import plan
 from carbonfleet.placement.decision import Outcome
+from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.spoke.admission import read_allow_list, refusal_of
-from carbonfleet.spoke.wanted import read_wanted
+from carbonfleet.spoke.wanted import WantedSet, read_wanted
 from fixtures import placement_world
 from fixtures.fleet_values import CLOCK, SEED, facts_of, job_spec, place, quick_settings
 from fixtures.git_server import GitServer
 from fixtures.hub_process import TIERS, HubStack, clock_of, job_body, open_hub_stack
 
 ROOT = Path(__file__).parents[2]
-POINTS = ("schema", "webhook", "planner", "commit", "check", "owners", "admission policy", "agent")
+POINTS = ("schema", "webhook", "planner", "commit", "check", "owners", "admission policy", "agent", "clone")
 OHIO = "us-oh-1"
 ALLOWED = {"cluster": OHIO, "residency.public": "allow"}
 """What Ohio's admin lets in."""
@@ -49,7 +51,8 @@ class Road:
     def travel(self) -> str:
         """Where it ends: the point that stopped it, or `runs`."""
         steps: tuple[Callable[[], bool], ...] = (
-            self.schema, self.webhook, self.planner, self.commit, self.check, self.owners, self.policy, self.agent
+            *(self.schema, self.webhook, self.planner, self.commit, self.check),
+            *(self.owners, self.policy, self.agent, self.clone),
         )  # fmt: skip
         for point, passes in zip(POINTS, steps, strict=True):
             if point in self.closed and not passes():
@@ -130,8 +133,21 @@ class Road:
         file = self.folder / "allowed.yaml"
         file.write_text(yaml.safe_dump(ALLOWED))
         placement = read_wanted(OHIO, self.intent.path, self.placement_file).placement
-        refusal = refusal_of(placement, facts_of(OHIO), read_allow_list(file), {})
+        everywhere = FleetPolicy.model_validate(
+            {"metadata": {"name": "all"}, "spec": {"residency": {"anywhere": True}}}
+        )
+        wanted = WantedSet(facts=facts_of(OHIO), policies=PolicySet((everywhere,)))
+        refusal = refusal_of(placement, wanted, read_allow_list(file), {})
         assert refusal is None or refusal.reason == "DataClassNotAllowed"
+        return refusal is None
+
+    def clone(self) -> bool:
+        """Let Ohio's agent, whose admin has no list of their own, ask the policies that it has cloned."""
+        tip = Repository(quick_settings(self.git.url, self.folder / "cloned"), CLOCK).fetch()
+        placement = read_wanted(OHIO, self.intent.path, self.placement_file).placement
+        wanted = WantedSet(facts=facts_of(OHIO), policies=tip.policies)
+        refusal = refusal_of(placement, wanted, None, {})
+        assert refusal is None or refusal.reason == "ResidencyPolicy"
         return refusal is None
 
     @property

@@ -184,7 +184,7 @@ def seeded(root: Path) -> Path:
     document = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": "carbonfleet-cluster"},
+        "metadata": {"name": "carbonfleet-cluster", "namespace": "carbonfleet-fleet"},
         "data": {"facts": FACTS},
     }
     (root / f"clusters/{SPOKE}/cluster.yaml").write_text(yaml.safe_dump(document))

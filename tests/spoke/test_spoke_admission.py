@@ -4,8 +4,11 @@ import pytest
 from spoke_values import wanted
 
 from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.policy import FleetPolicy
+from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.spoke.admission import AllowList, Refusal, read_allow_list, refusal_of
 from carbonfleet.spoke.errors import AllowListError
+from carbonfleet.spoke.wanted import WantedSet
 
 FACTS = ClusterFacts.model_validate(
     {
@@ -27,8 +30,18 @@ data:
 """
 
 
-def reason(placement, allowed=None, held=None, facts=FACTS):
-    refusal = refusal_of(placement.placement, facts, allowed, held or {})
+def policies(*classes, problems=(), **residency):
+    """One policy that speaks of these data classes, or of all."""
+    spec = {"scope": {"dataClasses": list(classes)}, "residency": residency or {"anywhere": True}}
+    policy = FleetPolicy.model_validate({"metadata": {"name": "only"}, "spec": spec})
+    return PolicySet((policy,), problems=problems)
+
+
+ANYWHERE = policies()
+
+
+def reason(placement, allowed=None, held=None, facts=FACTS, rules=ANYWHERE):
+    refusal = refusal_of(placement.placement, WantedSet(facts=facts, policies=rules), allowed, held or {})
     return (refusal.reason, refusal.is_final) if refusal else None
 
 
@@ -82,12 +95,24 @@ def test_a_placement_waits_for_gpus_and_a_pool_that_is_too_small_refuses():
     assert reason(wanted(pool="h100")) == ("NoSuchPool", True)
 
 
+def test_the_policies_beside_a_placement_decide_whoever_wrote_it():
+    assert reason(wanted(), rules=policies("public", jurisdictions=["EEA"])) is None
+    assert reason(wanted(), rules=policies("public", jurisdictions=["US"])) == ("ResidencyPolicy", True)
+    assert reason(wanted(), rules=policies("internal")) == ("PolicyMissing", True)
+    assert reason(wanted(), rules=WantedSet().policies) == ("PolicyMissing", True)
+
+
+def test_policies_that_cant_be_read_hold_what_is_new_and_end_nothing():
+    assert reason(wanted(), rules=policies(problems=("policies/x.yaml:1: is empty",))) == ("PolicyInvalid", False)
+
+
 def test_a_broken_cluster_file_holds_what_is_new():
     assert reason(wanted(), facts=None) == ("ClusterFileInvalid", False)
 
 
 def test_a_refusal_says_what_the_admin_can_do():
-    refusal = refusal_of(wanted(data_class="secret").placement, FACTS, AllowList("", frozenset()), {})
+    placement, rules = wanted(data_class="secret").placement, WantedSet(facts=FACTS, policies=ANYWHERE)
+    refusal = refusal_of(placement, rules, AllowList("", frozenset()), {})
     assert refusal == Refusal(
         "DataClassNotAllowed",
         "the spoke's own list does not allow data class secret; its admin may add residency.secret: allow",

@@ -7,11 +7,12 @@ import pytest
 from spoke_house import SPOKE, intent, seeded
 
 from carbonfleet.clock import Clock
-from carbonfleet.fleet import Repository
+from carbonfleet.fleet import Repository, render
 from carbonfleet.spoke import FleetFolder
+from carbonfleet.spoke.admission import Refusal, refusal_of
 from carbonfleet.spoke.errors import SyncError
 from carbonfleet.spoke.wanted import Folder, read_folder, verify_commit
-from fixtures.fleet_values import place, quick_settings
+from fixtures.fleet_values import facts_of, job_spec, place, quick_settings
 from fixtures.git_server import GitServer
 from fixtures.openpgp_keys import make_openpgp_key
 
@@ -104,6 +105,21 @@ def test_a_git_server_that_is_away_is_a_sync_error(git, tmp_path):
     git.stop()
     with pytest.raises(SyncError, match="can't be reached"):
         folder(git, tmp_path).fetch()
+
+
+def test_a_placement_that_a_person_pushed_is_judged_by_the_policies_beside_it(git, tmp_path):
+    """As the hub would write it, for a spoke without a list of its own, where its data must not be."""
+    pushed = place("llama", "us-oh-1", spec=job_spec("personal"))
+    person = git.checkout()
+    file = person.pull() / pushed.path
+    file.parent.mkdir(parents=True)
+    file.write_bytes(render(pushed.decision, pushed.spec, pushed.record, facts_of("us-oh-1")))
+    person.push("Train in Ohio")
+    found = FleetFolder("us-oh-1", quick_settings(git.url, tmp_path / "spoke"), Clock()).fetch()
+    wanted = read_folder("us-oh-1", found)
+    [one] = wanted.placements.values()
+    refusal = refusal_of(one.placement, wanted, None, {})
+    assert refusal == Refusal("ResidencyPolicy", "Policy eu-only allows EU, EEA; us-oh-1 is in US.")
 
 
 def test_a_missing_cluster_file_says_that_nothing_is_pruned(git, tmp_path):

@@ -1,7 +1,9 @@
 """The facts of a spoke, as people declare them in `clusters/<name>/cluster.yaml`."""
 
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
@@ -109,6 +111,16 @@ class ClusterFacts(Wire):
     """Its local time by IANA name, such as Europe/Oslo."""
     maintenance: bool = False
     """True: keep what runs, place nothing new."""
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_exists(cls, name: str) -> str:
+        try:
+            return ZoneInfo(name).key
+        except (KeyError, ValueError, OSError) as error:
+            close = get_close_matches(name, available_timezones(), n=1)
+            meant = f" (did you mean {close[0]}?)" if close else ""
+            raise ValueError(f"no time zone is called {name}{meant}") from error
 
     @field_validator("pools")
     @classmethod

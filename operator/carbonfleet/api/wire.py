@@ -1,10 +1,10 @@
 """The rules that every wire format of ours shares: names, durations, times and strictness."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, LiteralString, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -87,14 +87,18 @@ class Wire(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _truth_is_no_number(cls, data: object) -> object:
-        """`gpus: yes` is refused, as Kubernetes refuses it; without this it would be 1."""
+    def _types_are_meant(cls, data: object) -> object:
+        """`gpus: yes` and `anywhere: "yes"` are refused, as Kubernetes refuses them; without this they would be 1 and
+        true.
+        """
         given = data if isinstance(data, Mapping) else {}
-        names = {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
-        wrong = [name for name in names if _holds_truth(given.get(name)) and _is_number(names[name])]
+        types = {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
+        wrong = {name: why for name, type_ in types.items() if name in given and (why := _unmeant(given[name], type_))}
         if wrong:
-            problem = PydanticCustomError("truth_value", _NOT_A_NUMBER)
-            errors = [InitErrorDetails(type=problem, loc=(name,), input=given[name]) for name in wrong]
+            errors = [
+                InitErrorDetails(type=PydanticCustomError("unmeant_type", why), loc=(name,), input=given[name])
+                for name, why in wrong.items()
+            ]
             raise ValidationError.from_exception_data(cls.__name__, errors)
         return data
 
@@ -106,20 +110,32 @@ class Wire(BaseModel):
 _NOT_A_NUMBER: Final = "must be a number, not true or false (YAML 1.1 reads yes, no, on and off so, too)"
 
 
-def _holds_truth(given: object) -> bool:
-    if isinstance(given, Mapping):
-        return any(isinstance(value, bool) for value in given.values())
-    if isinstance(given, list | tuple):
-        return any(isinstance(value, bool) for value in given)
-    return isinstance(given, bool)
+def _unmeant(given: object, type_: object) -> LiteralString:
+    """What is wrong where a number or a truth value belongs and another scalar stands."""
+    if _holds_only(type_, (int, float)):
+        scalars = list(_scalars(given))
+        if any(isinstance(each, bool) for each in scalars):
+            return _NOT_A_NUMBER
+        return "must be a number, not text" if any(isinstance(e, str) for e in scalars) else ""
+    if _holds_only(type_, (bool,)) and not all(isinstance(each, bool) for each in _scalars(given)):
+        return "must be true or false, without quotes"
+    return ""
 
 
-def _is_number(annotation: object) -> bool:
-    """Whether numbers stand in a field of this type, and no truth value or object does."""
-    if annotation is bool or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-        return False
-    parts = get_args(annotation)
-    return annotation in (int, float) or (any(map(_is_number, parts)) and bool not in parts)
+def _scalars(given: object) -> Iterable[object]:
+    """A value, or those of a list or mapping, but for what is no scalar."""
+    inside = given.values() if isinstance(given, Mapping) else given if isinstance(given, list | tuple) else (given,)
+    return (each for each in inside if isinstance(each, bool | int | float | str))
+
+
+def _holds_only(type_: object, kinds: tuple[type, ...]) -> bool:
+    """Whether all scalars that a field of this type holds are of these kinds; keys of a mapping are none."""
+    parts = [part for part in get_args(type_) if part not in (type(None), ...)]
+    if get_origin(type_) is Annotated:
+        parts = parts[:1]
+    elif get_origin(type_) is dict:
+        parts = parts[1:]
+    return type_ in kinds or (bool(parts) and all(_holds_only(part, kinds) for part in parts))
 
 
 class Foreign(BaseModel):

@@ -1,4 +1,4 @@
-"""Whether this spoke will run a placement: its own list of data classes, its pools, its free GPUs."""
+"""Whether this spoke will run a placement: its own list of data classes, the policies, its pools, its free GPUs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.fleet.manifests import Placement
+from carbonfleet.placement.rules import residency_verdict
+from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.spoke.attempt_state import AttemptStatus
 from carbonfleet.spoke.errors import AllowListError
+from carbonfleet.spoke.wanted import WantedSet
 from carbonfleet.yaml_reader import read_document
 
 ALLOW: Final = "allow"
@@ -54,12 +58,20 @@ def read_allow_list(place: Path) -> AllowList:
 
 def refusal_of(
     placement: Placement,
-    facts: ClusterFacts | None,
+    wanted: WantedSet,
     allowed: AllowList | AllowListError | None,
     held: Mapping[str, int],
 ) -> Refusal | None:
     """The first reason not to start a placement now; `held` counts GPUs in use by pool."""
-    return _by_allow_list(placement, allowed) or _by_pool(placement, facts) or _by_free_gpus(placement, facts, held)
+    facts = wanted.facts
+    if facts is None:
+        return Refusal("ClusterFileInvalid", "the cluster's own file can't be read", is_final=False)
+    return (
+        _by_allow_list(placement, allowed)
+        or _by_policies(placement, facts, wanted.policies)
+        or _by_pool(placement, facts)
+        or _by_free_gpus(placement, facts, held)
+    )
 
 
 def _by_allow_list(placement: Placement, allowed: AllowList | AllowListError | None) -> Refusal | None:
@@ -78,9 +90,15 @@ def _by_allow_list(placement: Placement, allowed: AllowList | AllowListError | N
     return None
 
 
-def _by_pool(placement: Placement, facts: ClusterFacts | None) -> Refusal | None:
-    if facts is None:
-        return Refusal("ClusterFileInvalid", "the cluster's own file can't be read", is_final=False)
+def _by_policies(placement: Placement, facts: ClusterFacts, policies: PolicySet) -> Refusal | None:
+    """What the policies beside the placement say, whoever wrote it: the hub asked them, a hand may not have."""
+    request = ResidencyRequest.model_construct(data_class=placement.data_class)
+    ruling = residency_verdict(policies, placement.data_class, placement.namespace, request, facts)
+    # A file that can't be read is mended; until then nothing new begins.
+    return None if ruling.allowed else Refusal(ruling.reason, ruling.message, is_final=ruling.reason != "PolicyInvalid")
+
+
+def _by_pool(placement: Placement, facts: ClusterFacts) -> Refusal | None:
     gpus = next((pool.gpus for pool in facts.pools if pool.name == placement.pool), None)
     if gpus is None:
         return Refusal("NoSuchPool", f"{facts.name} has no pool {placement.pool}")
@@ -89,8 +107,8 @@ def _by_pool(placement: Placement, facts: ClusterFacts | None) -> Refusal | None
     return None
 
 
-def _by_free_gpus(placement: Placement, facts: ClusterFacts | None, held: Mapping[str, int]) -> Refusal | None:
-    gpus = next((pool.gpus for pool in (facts.pools if facts else ()) if pool.name == placement.pool), 0)
+def _by_free_gpus(placement: Placement, facts: ClusterFacts, held: Mapping[str, int]) -> Refusal | None:
+    gpus = next((pool.gpus for pool in facts.pools if pool.name == placement.pool), 0)
     free = gpus - held.get(placement.pool, 0)
     if placement.gpus <= free:
         return None

@@ -15,7 +15,7 @@ from carbonfleet.spoke.observation import SpokeObservation
 from carbonfleet.spoke.report import Context, report_of
 from carbonfleet.spoke.runtimes import Findings, Runtime
 from carbonfleet.spoke.settings import AgentSettings
-from carbonfleet.spoke.wanted import Wanted
+from carbonfleet.spoke.wanted import Wanted, WantedSet
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +82,11 @@ class Executor:
             return Refusal("StateNotWritable", self.memory.problem, is_final=False)
         if problem := self.why_start_nothing():
             return Refusal("NameNotHeld", problem, is_final=False)
-        facts, path = observation.wanted.facts if observation.wanted else None, self.settings.allow_list
+        wanted_set, path = observation.wanted or WantedSet(), self.settings.allow_list
         try:
-            return refusal_of(placement, facts, read_allow_list(path) if path else None, held)
+            return refusal_of(placement, wanted_set, read_allow_list(path) if path else None, held)
         except AllowListError as error:
-            return refusal_of(placement, facts, error, held)
+            return refusal_of(placement, wanted_set, error, held)
 
     def _start(self, state: AttemptState, context: Context) -> Refusal | None:
         """Give the attempt to the runtime, and note that it has it: should it forget it, that was a loss."""

@@ -1,9 +1,12 @@
 """`carbonfleet validate`: are these files what carbonfleet can work with?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from carbonfleet.yaml_reader import Document
 
 
 def validate(
@@ -16,51 +19,75 @@ def validate(
     Exit code 1 where something is wrong.
     """
     found = [each for path in paths for each in _checked(path)]
-    problems = [problem for _, of_one in found for problem in of_one]
-    for problem in problems:
+    ours = [problems for _, problems in found if problems is not None]
+    for problem in (problem for problems in ours for problem in problems):
         typer.echo(problem)
-    if problems:
+    if any(ours):
         raise typer.Exit(1)
-    typer.echo(f"{len(found)} {'file' if len(found) == 1 else 'files'} checked: nothing is wrong")
+    others = f"; {len(found) - len(ours)} hold nothing of carbonfleet's" if len(ours) < len(found) else ""
+    typer.echo(f"{len(ours)} {'file' if len(ours) == 1 else 'files'} checked: nothing is wrong{others}")
 
 
-def _checked(path: Path) -> list[tuple[str, list[str]]]:
-    """Each file and what is wrong with it."""
+def _checked(path: Path) -> list[tuple[str, list[str] | None]]:
+    """Each file and what is wrong with it; None for a file of a folder that holds nothing of ours."""
     from carbonfleet.fleet.check import read_checkout, read_files
 
     if not path.is_dir():
-        return [(str(path), _file_problems(path))]
+        return [(str(path), _file_problems(path, is_ours=True))]
     try:
         files = read_files(path)
     except FileNotFoundError:
         manifests = sorted(each for each in path.rglob("*") if each.suffix in (".yaml", ".yml") and each.is_file())
-        checked = [(str(file), _file_problems(file)) for file in manifests]
+        checked = [(str(file), _file_problems(file, is_ours=False)) for file in manifests]
         return checked or [(str(path), [f"{path}: holds no YAML file, and is no checkout of the fleet repository"])]
     told = [str(problem) for problem in read_checkout(files).problems]
-    return [(file, []) for file in files] + [(str(path), told)] * bool(told)
+    return [*((file, []) for file in files), *([(str(path), told)] if told else [])]
 
 
-def _file_problems(path: Path) -> list[str]:
-    from carbonfleet.fleet.git import read_cluster, read_policy_files
-    from carbonfleet.yaml_reader import FileInvalid, read_document
+def _file_problems(path: Path, *, is_ours: bool) -> list[str] | None:
+    from carbonfleet.yaml_reader import FileInvalid, read_documents
 
     try:
         content = path.read_bytes()
-        document = read_document(str(path), content)
-        kind = document.data.get("kind") if isinstance(document.data, dict) else None
-        if kind == "FleetPolicy":
-            return [str(problem) for problem in read_policy_files({str(path): content})[1]]
-        if kind == "ConfigMap":
-            read_cluster(str(path.resolve()), content)
-        elif kind == "CarbonTrainingJob":
-            from carbonfleet.api import CarbonTrainingJob
-
-            document.read_as(CarbonTrainingJob)
-        else:
-            message = f"kind is {kind}; write CarbonTrainingJob, FleetPolicy, or a cluster's ConfigMap"
-            return [str(document.problem(message, "kind"))]
+        documents = read_documents(str(path), content)
+        if not is_ours and not any(_is_ours(document) for document in documents):
+            return None
+        if not documents:
+            return [f"{path}: holds no YAML document; write exactly one"]
+        for document in documents:
+            _check(path, content, document, len(documents))
     except OSError as error:
         return [f"{path}: can't be read: {error.strerror}"]
     except FileInvalid as error:
         return [str(problem) for problem in error.problems]
     return []
+
+
+def _is_ours(document: "Document") -> bool:
+    """Whether an object is of our group, or what its cluster's file is."""
+    from carbonfleet.api import GROUP
+    from carbonfleet.fleet.git import CONFIG_MAP
+
+    data = document.data if isinstance(document.data, dict) else {}
+    metadata = data.get("metadata")
+    named = data.get("kind") == "ConfigMap" and isinstance(metadata, dict) and metadata.get("name") == CONFIG_MAP
+    return named or str(data.get("apiVersion")).startswith(f"{GROUP}/")
+
+
+def _check(path: Path, content: bytes, document: "Document", of: int) -> None:
+    """See that an object is one of ours. Raises FileInvalid."""
+    from carbonfleet.api import CarbonTrainingJob
+    from carbonfleet.fleet.git import read_cluster, read_policy_files
+    from carbonfleet.yaml_reader import FileInvalid
+
+    kind = document.data.get("kind") if isinstance(document.data, dict) else None
+    if kind == "CarbonTrainingJob":
+        document.read_as(CarbonTrainingJob)
+    elif kind == "FleetPolicy" or (kind == "ConfigMap" and of == 1):
+        if kind == "ConfigMap":
+            read_cluster(str(path.resolve()), content)
+        elif problems := read_policy_files({str(path): content})[1]:
+            raise FileInvalid(*problems)
+    else:
+        message = f"kind is {kind}; write CarbonTrainingJob, FleetPolicy, or a cluster's ConfigMap"
+        raise FileInvalid(document.problem(message, "kind"))

@@ -2,7 +2,7 @@
 
 from carbonfleet.fleet.git.clone import commit_at, compact, is_whole, occupy, open_clone
 from carbonfleet.fleet.git.commits import email_of, message_of, name_of, time_of
-from carbonfleet.fleet.git.declared import digest_of, only_read, read_cluster, read_policy_files
+from carbonfleet.fleet.git.declared import CONFIG_MAP, digest_of, only_read, read_cluster, read_policy_files
 from carbonfleet.fleet.git.openpgp import holds_openpgp, keyring
 from carbonfleet.fleet.git.signing import sign
 from carbonfleet.fleet.git.tip import Tip, TipReader
@@ -10,6 +10,7 @@ from carbonfleet.fleet.git.transport import TransportFailure, transport_for
 from carbonfleet.fleet.git.trees import Changes, Files, blob, changed_tree, subtree
 
 __all__ = [
+    "CONFIG_MAP",
     "Changes",
     "Files",
     "Tip",

@@ -97,7 +97,8 @@ def _tiers_defined_twice(policies: list[FleetPolicy]) -> list[FileProblem]:
 
 class _Metadata(Wire):
     name: str
-    namespace: str = ""
+    namespace: Literal["carbonfleet-fleet"]
+    """Where whoever applies the folder may write it; in another it would take another object's place."""
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
 

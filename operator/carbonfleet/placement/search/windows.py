@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -226,16 +226,9 @@ def _without_signal(inputs: PlanInputs, job: int, last: int) -> BoolArray:
 
 
 def minutes_at_local_hour(line: Timeline, time_zone: str, hour: int) -> Iterator[int]:
-    """The minutes at which the local clock strikes `hour`, or is already within it now, ascending.
-
-    A time zone that is not known is taken as UTC.
-    """
-    try:
-        zone = ZoneInfo(time_zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        zone = ZoneInfo("UTC")
+    """The minutes at which the local clock strikes `hour`, or is already within it now, ascending."""
     now = line.moment(line.now_minute)
-    local = now.astimezone(zone)
+    local = now.astimezone(ZoneInfo(time_zone))
     if local.hour == hour:
         yield line.now_minute
     for day in range(line.minutes // 1440 + 2):

@@ -21,12 +21,16 @@ from carbonfleet.fleet.manifests import (
     why_unread,
 )
 from carbonfleet.fleet.serving import read_serving
+from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.yaml_reader import FileInvalid, FileProblem, blaming
 
 TRAINING_VARIABLES: Final = ("LORA_CONFIG", "LORA_OUTPUT", "LORA_ATTEMPT")
 """All that a placement may tell the training script."""
 DEFAULT_GRACE_SECONDS: Final = 180
 MOST_GRACE_SECONDS: Final = 3600
+
+NO_POLICIES: Final = PolicySet()
+"""Nothing is allowed by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class Folder:
     """The cluster's own file is there. Where it is gone, so may be the rest, and nothing is pruned."""
     serving: Files = field(default_factory=dict)
     """`serving/<name>/**` by path: whoever applies that, its pods hold GPUs."""
+    policies: PolicySet = NO_POLICIES
+    """All of `policies/` at this commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class WantedSet:
     is_there: bool = True
     serving: Mapping[str, int] = field(default_factory=dict)
     """GPUs that serve, by pool."""
+    policies: PolicySet = NO_POLICIES
 
     def leaves(self, path: str) -> bool:
         """Whether what the file at `path` asked for goes on: the file is broken, or all of them are gone."""
@@ -109,7 +116,16 @@ def read_folder(cluster: str, folder: Folder) -> WantedSet:
         else:
             placements[wanted.name] = wanted
     serving = _serving(folder, broken)
-    return WantedSet(folder.commit, folder.facts, placements, broken, folder.problem, folder.is_there, serving)
+    return WantedSet(
+        folder.commit,
+        folder.facts,
+        placements,
+        broken,
+        folder.problem,
+        folder.is_there,
+        serving,
+        folder.policies,
+    )
 
 
 def _serving(folder: Folder, broken: dict[str, str]) -> Mapping[str, int]:

@@ -73,6 +73,7 @@ def folder_of(tip: Tip, cluster: str) -> Folder:
         files={path: content for path, content in files.items() if path.startswith(own)},
         is_there=cluster_path(cluster) in files,
         serving=tip.serving(cluster),
+        policies=tip.policies,
     )
 
 
