@@ -1,4 +1,4 @@
-"""The embedded Kubernetes API with carbonfleet's definitions, for the tests of this room."""
+"""The embedded Kubernetes API with carbonfleet's definitions, for the tests of this package."""
 
 import sys
 from pathlib import Path
@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory):
+def crd_api(tmp_path_factory):
     """A server that serves our definitions and has the examples' namespaces."""
-    api = KubeApi(tmp_path_factory.mktemp("door"), free_port())
+    api = KubeApi(tmp_path_factory.mktemp("api"), free_port())
     api.start()
     try:
         done = api.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))

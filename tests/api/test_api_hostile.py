@@ -1,6 +1,6 @@
 """Every string that people may write into a job has a pattern that nothing hostile fits.
 
-Behind this door the texts are encoded all the same: see the tests of the placement's file and of the spokes.
+Behind the API's schemas the texts are encoded all the same: see the tests of the placement's file and of the spokes.
 """
 
 from functools import cache

@@ -1,4 +1,4 @@
-"""What the tests of the fleet room share."""
+"""What the tests of the fleet package share."""
 
 import pytest
 

@@ -9,7 +9,7 @@ from carbonfleet.api.job_status import Phase
 from fixtures.asked_moves import PATIENT, SHARED, ask_before_moving, close_oslo, open_oslo
 from fixtures.hub_process import condition
 from fixtures.kubeapi_server import PATIENCE, eventually
-from fixtures.reviewed import Reviewed, agree_until, reviewed_house
+from fixtures.reviewed import Reviewed, agree_until, open_reviewed
 
 pytestmark = pytest.mark.speed(240.0)
 OTHERS = [pytest.param(kind, marks=pytest.mark.soak) for kind in ("gitlab", "gitea")]
@@ -18,7 +18,7 @@ OTHERS = [pytest.param(kind, marks=pytest.mark.soak) for kind in ("gitlab", "git
 @pytest.fixture(params=["github", *OTHERS])
 def reviewed(request, own_api, tmp_path) -> Iterator[Reviewed]:
     """Jobs are under way in Quebec, and Oslo, which is cleaner, has just been opened."""
-    with reviewed_house(tmp_path / "stack", own_api, request.param) as made:
+    with open_reviewed(tmp_path / "stack", own_api, request.param) as made:
         ask_before_moving(made.stack)
         close_oslo(made.stack)
         yield made

@@ -7,14 +7,14 @@ import pytest
 from carbonfleet.api.job_status import Phase
 from fixtures.hub_process import condition
 from fixtures.kubeapi_server import PATIENCE, eventually
-from fixtures.reviewed import Reviewed, reviewed_house
+from fixtures.reviewed import Reviewed, open_reviewed
 
 OTHERS = [pytest.param(kind, marks=pytest.mark.soak) for kind in ("gitlab", "gitea")]
 
 
 @pytest.fixture(scope="module", params=["github", *OTHERS])
 def reviewed(request, slow_api, tmp_path_factory) -> Iterator[Reviewed]:
-    with reviewed_house(tmp_path_factory.mktemp("forge"), slow_api, request.param) as made:
+    with open_reviewed(tmp_path_factory.mktemp("forge"), slow_api, request.param) as made:
         yield made
 
 

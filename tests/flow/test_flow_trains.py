@@ -82,7 +82,7 @@ def grid() -> Grid:
 
 @pytest.fixture
 def stack(own_api, grid, ray_head, tmp_path) -> Iterator[HubStack]:
-    """A hub, and real agents with a Ray head and one store in Oslo and Quebec; Ohio is played."""
+    """A hub, and real agents with a Ray head and one store in Oslo and Quebec; Ohio is simulated."""
     clock = clock_of(own_api)
     with FakeElectricityMaps(list(GRAMS), clock.now, grid.value) as maps:
         made = open_hub_stack(tmp_path / "stack", own_api, clock)

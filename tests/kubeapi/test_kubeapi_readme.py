@@ -32,19 +32,19 @@ def test_the_server_of_the_page_starts_and_takes_the_manifests(tmp_path):
     assert server.returncode == 0
 
 
-def test_every_room_is_on_the_page():
-    package = PROJECT / "operator" / "kubeapi"
-    rooms = {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()}
-    assert rooms - set(re.findall(r"`(\w+/)`", PAGE)) == set()
+def test_every_package_is_on_the_page():
+    root = PROJECT / "operator" / "kubeapi"
+    packages = {f"{path.name}/" for path in root.iterdir() if (path / "__init__.py").exists()}
+    assert packages - set(re.findall(r"`(\w+/)`", PAGE)) == set()
 
 
-def test_a_room_is_entered_through_its_package_only():
-    package = PROJECT / "operator" / "kubeapi"
+def test_a_package_is_entered_through_its_init_only():
+    root = PROJECT / "operator" / "kubeapi"
     inside = re.compile(r"^\s*(?:from|import) kubeapi\.(\w+)\.\w+", re.MULTILINE)
     entered = {
-        (str(path.relative_to(package)), room)
-        for path in package.rglob("*.py")
-        for room in inside.findall(path.read_text(encoding="utf-8"))
-        if path.relative_to(package).parts[0] != room
+        (str(path.relative_to(root)), package_name)
+        for path in root.rglob("*.py")
+        for package_name in inside.findall(path.read_text(encoding="utf-8"))
+        if path.relative_to(root).parts[0] != package_name
     }
     assert entered == set()

@@ -37,7 +37,7 @@ def secrets(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def stack(api: KubeApi, tmp_path: Path) -> Iterator[HubStack]:
-    """A Git server and played spokes; no hub."""
+    """A Git server and simulated spokes; no hub."""
     made = open_hub_stack(tmp_path / "stack", api, clock_of(api))
     yield made
     made.close()

@@ -62,9 +62,9 @@ def signals(log, clock, tmp_path):
     with FakeElectricityMaps(ZONES.values(), clock.now, logged_curve(log)) as maps:
         endpoint = Endpoint(url=maps.url, connect_seconds=2, read_seconds=60, requests_per_minute=6000)
         settings = ElectricityMapsSettings(endpoint=endpoint, token=Key(file=tmp_path / "token"))
-        room = Signals([ElectricityMaps(settings, clock)], clock, None, SignalSettings())
-        yield room
-        room.close()
+        service = Signals([ElectricityMaps(settings, clock)], clock, None, SignalSettings())
+        yield service
+        service.close()
 
 
 def decided(row, signals):

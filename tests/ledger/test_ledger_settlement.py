@@ -83,9 +83,9 @@ def signals(maps, clock, tmp_path):
     (tmp_path / "token").write_text(TOKEN)
     endpoint = Endpoint(url=maps.url, connect_seconds=2, read_seconds=60, retry_seconds=0.01, requests_per_minute=6000)
     source = ElectricityMaps(ElectricityMapsSettings(endpoint=endpoint, token=Key(file=tmp_path / "token")), clock)
-    room = Signals([source], clock, None, SignalSettings())
-    yield room
-    room.close()
+    service = Signals([source], clock, None, SignalSettings())
+    yield service
+    service.close()
 
 
 @pytest.fixture

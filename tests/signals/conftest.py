@@ -1,4 +1,4 @@
-"""What the tests of signals share: a clock moved by hand, and a room over fake providers."""
+"""What the tests of signals share: a clock moved by hand, and signals over fake providers."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -62,8 +62,8 @@ def electricitymaps(maps, clock, token_file, endpoint) -> Callable[..., Electric
 
 
 @pytest.fixture
-def room(clock) -> Iterator[Callable[..., Signals]]:
-    """Rooms that are closed after the test."""
+def make_signals(clock) -> Iterator[Callable[..., Signals]]:
+    """Makes services that are closed after the test."""
     opened: list[Signals] = []
 
     def build(*sources, store=None, **settings) -> Signals:
@@ -77,7 +77,7 @@ def room(clock) -> Iterator[Callable[..., Signals]]:
 
 @pytest.fixture
 def read(clock) -> Callable[..., SignalReading]:
-    """One cycle's question to a room."""
+    """One cycle's question to the service."""
 
     def ask(signals: Signals, *zones: str, hours: int = 24, kind: SignalKind = LIFECYCLE) -> SignalReading:
         now = clock.now()

@@ -41,7 +41,7 @@ class Guard:
 MAPS, WEB, SCREEN = "signals/sources/electricitymaps.py", "http/client.py", "signals/validation.py"
 CHAIN, WATT = "forecast/fallback.py", "signals/sources/watttime.py"
 EM, TRAPS = "test_signals_electricitymaps", "test_signals_traps"
-DESK, WT = "test_signals_service", "test_signals_watttime"
+SERVICE, WT = "test_signals_service", "test_signals_watttime"
 REFUSED = f"{TRAPS}::test_a_value_that_no_grid_has_is_refused_with_its_reason"
 WRONG_TIME = f"{TRAPS}::test_a_time_that_cannot_be_is_refused"
 FAILURE = f"{EM}::test_each_failure_has_its_own_error"
@@ -53,7 +53,7 @@ GUARDS = {
         CHAIN,
         "return issued if issue.exact else _carried_on(issued, known, span)",
         "return issued",
-        f"{DESK}::test_a_short_forecast_is_continued_on_the_profile_and_says_so",
+        f"{SERVICE}::test_a_short_forecast_is_continued_on_the_profile_and_says_so",
     ),
     "endpoint not licensed": Guard(
         MAPS,
@@ -65,7 +65,7 @@ GUARDS = {
         "signals/poller.py",
         "{RefusedError: _REFUSAL_REMEMBERED, BadKeyError",
         "{BadKeyError",
-        f"{DESK}::test_a_refusal_is_remembered_for_a_day",
+        f"{SERVICE}::test_a_refusal_is_remembered_for_a_day",
     ),
     # 2: the wrong zone
     "zone guessed by IP address": Guard(
@@ -199,7 +199,7 @@ GUARDS = {
         CHAIN,
         "if issue.issued_at < oldest:",
         "if False:",
-        f"{DESK}::test_a_stale_forecast_counts_as_cached_and_an_old_one_not_at_all",
+        f"{SERVICE}::test_a_stale_forecast_counts_as_cached_and_an_old_one_not_at_all",
     ),
     "stale measurement under a profile": Guard(
         CHAIN,
@@ -211,7 +211,7 @@ GUARDS = {
         CHAIN,
         "if span.now - measured.newest_hour > limits.last:",
         "if False:",
-        f"{DESK}::test_without_enough_history_the_last_value_holds_with_growing_doubt",
+        f"{SERVICE}::test_without_enough_history_the_last_value_holds_with_growing_doubt",
     ),
     "estimate taken for settled": Guard(
         MAPS, "not item.is_estimated", "True", f"{EM}::test_estimates_are_marked_and_settled_values_too"
@@ -257,7 +257,7 @@ GUARDS = {
         "signals/zone.py",
         "if self._pending is not None or (self._due is not None and span.now < self._due):",
         "if self._pending is not None:",
-        f"{DESK}::test_ten_thousand_jobs_cost_one_request_per_zone_and_refresh",
+        f"{SERVICE}::test_ten_thousand_jobs_cost_one_request_per_zone_and_refresh",
     ),
     "above the plan's rate": Guard(
         "http/rate_limit.py", "if self._tokens < 1:", "if False:", f"{EM}::test_our_own_limit_holds_requests_back"

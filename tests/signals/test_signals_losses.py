@@ -110,8 +110,8 @@ def _undeclared(queued, decision: Decision, lost: bool) -> list[str]:
     return [] if is_right[action]() else [f"{action.value}: {decision.outcome} {window and window.start}"]
 
 
-def simulate(room, read, clock, maps, electricitymaps, scenario, *, hours: int) -> Fleet:
-    signals = room(electricitymaps(tries=1))
+def simulate(make_signals, read, clock, maps, electricitymaps, scenario, *, hours: int) -> Fleet:
+    signals = make_signals(electricitymaps(tries=1))
     fleet, chance = Fleet(), random.Random(7)
     for hour in range(hours):
         scenario(maps, hour, chance)
@@ -125,8 +125,8 @@ def simulate(room, read, clock, maps, electricitymaps, scenario, *, hours: int) 
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_jobs_do_what_they_declared_whatever_the_sources_do(room, read, clock, maps, electricitymaps, scenario):
-    fleet = simulate(room, read, clock, maps, electricitymaps, scenario, hours=30)
+def test_jobs_do_what_they_declared_whatever_the_sources_do(make_signals, read, clock, maps, electricitymaps, scenario):
+    fleet = simulate(make_signals, read, clock, maps, electricitymaps, scenario, hours=30)
     if scenario is dead_from_the_start:
         assert all(fleet.started.values()), "nothing was known at any start"
         assert {queued.spec.schedule.on_signal_loss.action for queued in fleet.waiting} >= {SignalLossAction.WAIT}
@@ -137,7 +137,7 @@ def test_jobs_do_what_they_declared_whatever_the_sources_do(room, read, clock, m
 @pytest.mark.soak
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_four_weeks_of_each_loss_find_nothing_undeclared_and_nothing_old(
-    room, read, clock, maps, electricitymaps, scenario
+    make_signals, read, clock, maps, electricitymaps, scenario
 ):
-    fleet = simulate(room, read, clock, maps, electricitymaps, scenario, hours=28 * 24)
+    fleet = simulate(make_signals, read, clock, maps, electricitymaps, scenario, hours=28 * 24)
     print(f"{scenario.__name__}: {len(fleet.started)} started, {sum(fleet.started.values())} without any signal")

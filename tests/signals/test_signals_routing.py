@@ -119,10 +119,10 @@ def entry(row, cluster: str, now: datetime, grams_per_kwh: dict[str, float]) -> 
 
 
 def test_all_decisions_are_as_logged_and_the_ledger_says_how_far_below_ohio(
-    room, clock, maps, electricitymaps, tmp_path
+    make_signals, clock, maps, electricitymaps, tmp_path
 ):
     ledger = Ledger.at(tmp_path / "ledger.sqlite")
-    signals, chosen = room(electricitymaps(), patience_seconds=60), []
+    signals, chosen = make_signals(electricitymaps(), patience_seconds=60), []
     for row in rows():
         clock.set(datetime.fromisoformat(row["timestamp_utc"]).replace(tzinfo=UTC))
         now, values = clock.now(), {zone: float(row[f"{name}_gco2_kwh"]) for name, zone in ZONES.items()}

@@ -90,10 +90,10 @@ def test_a_database_that_cannot_be_opened_is_named_without_its_password(tmp_path
     assert "secret" not in str(caught.value)
 
 
-def test_planning_goes_on_without_the_database(tmp_path, room, read, electricitymaps, caplog):
+def test_planning_goes_on_without_the_database(tmp_path, make_signals, read, electricitymaps, caplog):
     path = tmp_path / "signals.db"
     store = HistoryStore(f"sqlite:///{path}")
-    signals = room(electricitymaps(), store=store)
+    signals = make_signals(electricitymaps(), store=store)
     store.close()
     path.unlink()
     path.mkdir()
@@ -134,18 +134,18 @@ def test_what_was_recorded_survives_a_kill(tmp_path):
     assert len(found) % 24 == 0
 
 
-def test_an_estimate_that_comes_late_does_not_displace_the_settled_value(room, electricitymaps):
+def test_an_estimate_that_comes_late_does_not_displace_the_settled_value(make_signals, electricitymaps):
     store = HistoryStore()
     store.record([reading(-2, 44.0, settled=True), reading(-2, 40.0, fetched=NOON + HOUR)])
-    signals = room(electricitymaps(), store=store)
+    signals = make_signals(electricitymaps(), store=store)
     (held,) = signals.intensities("NO-NO1", LIFECYCLE, NOON - 2 * HOUR, NOON - HOUR)
     assert (held.value, held.settled) == (44.0, True)
 
 
-def test_values_of_sources_that_are_not_declared_are_not_used(room, electricitymaps):
+def test_values_of_sources_that_are_not_declared_are_not_used(make_signals, electricitymaps):
     """A demo's trace in the same database is no measurement; another version of the same API is."""
     store = HistoryStore()
     store.record([reading(-3, 33.0, source="demo-trace"), reading(-2, 44.0, source="electricitymaps/v4")])
-    signals = room(electricitymaps(), store=store)
+    signals = make_signals(electricitymaps(), store=store)
     found = signals.intensities("NO-NO1", LIFECYCLE, NOON - 4 * HOUR, NOON)
     assert [held.value for held in found] == [44.0]

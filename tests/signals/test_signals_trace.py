@@ -81,10 +81,10 @@ def test_a_file_of_another_form_is_refused_in_words(tmp_path, text, words):
         read_trace(write(tmp_path, text))
 
 
-def test_a_trace_measures_the_past_and_forecasts_the_future(room, read, clock, tmp_path):
+def test_a_trace_measures_the_past_and_forecasts_the_future(make_signals, read, clock, tmp_path):
     source = TraceSource.of("trace", read_trace(write(tmp_path, LONG)))
     clock.set(NOON + timedelta(minutes=30))
-    found = read(room(source), "NO-NO1", hours=1).forecasts["NO-NO1", LIFECYCLE]
+    found = read(make_signals(source), "NO-NO1", hours=1).forecasts["NO-NO1", LIFECYCLE]
     assert found.grams_per_kwh.tolist() == [33.5, 34.5]
     assert found.doubt_grams_per_kwh.tolist() == [0.0, 0.0]
     (held,) = source.fetch(Ask("NO-NO1", LIFECYCLE, Feed.MEASURED, NOON, NOON + 9 * HOUR), clock.now()).readings
@@ -104,15 +104,15 @@ def test_the_made_trace_keeps_to_the_observed_ranges_and_uses_them(zone, low, hi
     assert high - 0.15 * (high - low) <= max(values) <= high
 
 
-def test_waiting_for_the_night_gains_in_the_made_trace(room, read, clock):
+def test_waiting_for_the_night_gains_in_the_made_trace(make_signals, read, clock):
     clock.set(datetime(2025, 12, 15, 20, tzinfo=UTC))
-    found = read(room(demo_trace()), "CA-QC", hours=24).forecasts["CA-QC", LIFECYCLE]
+    found = read(make_signals(demo_trace()), "CA-QC", hours=24).forecasts["CA-QC", LIFECYCLE]
     assert (found.source, SOURCE_NAME) == ("demo-trace", "demo-trace")
     assert found.grams_per_kwh[:15].min() < 0.75 * found.grams_per_kwh[0]
 
 
-def test_the_ledger_gets_what_held_in_the_made_trace(room, clock):
-    signals = room(demo_trace())
+def test_the_ledger_gets_what_held_in_the_made_trace(make_signals, clock):
+    signals = make_signals(demo_trace())
     readings = signals.intensities("CA-QC", LIFECYCLE, NOON - timedelta(minutes=90), NOON)
     assert [reading.start for reading in readings] == [NOON - 2 * HOUR, NOON - HOUR]
     assert [reading.value for reading in readings] == [
@@ -120,12 +120,12 @@ def test_the_ledger_gets_what_held_in_the_made_trace(room, clock):
     ]
 
 
-def test_a_live_forecast_is_fetched_once_and_replayed(room, read, clock, maps, electricitymaps):
+def test_a_live_forecast_is_fetched_once_and_replayed(make_signals, read, clock, maps, electricitymaps):
     source = replayed(electricitymaps(), ["NO-NO1", "CA-QC"], clock.now())
     assert len(maps.asked("carbon-intensity")) == 4
     maps.stop()
     clock.forward(hours=5)
-    found = read(room(source), "CA-QC", hours=24).forecasts["CA-QC", LIFECYCLE]
+    found = read(make_signals(source), "CA-QC", hours=24).forecasts["CA-QC", LIFECYCLE]
     assert found.source == "electricitymaps/v3 replayed"
     assert found.grams_per_kwh[0] == wave("CA-QC", clock.now())
 

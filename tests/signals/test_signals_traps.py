@@ -97,9 +97,9 @@ def tampered(change):
 
 
 @pytest.mark.parametrize("change", [lambda v: v / 10, lambda v: v * 6])
-def test_a_forecast_unlike_its_zone_is_not_planned_with(room, read, clock, maps, electricitymaps, change):
+def test_a_forecast_unlike_its_zone_is_not_planned_with(make_signals, read, clock, maps, electricitymaps, change):
     maps.curve = lambda zone, hour: wave(zone, hour) / 10 + 100
-    signals = room(electricitymaps())
+    signals = make_signals(electricitymaps())
     _week(signals, read, clock)
     lie = tampered(change)
     maps.tamper = lambda items: items if "zone" in items[0] else lie(items)  # forecasts alone
@@ -113,10 +113,10 @@ def test_a_forecast_unlike_its_zone_is_not_planned_with(room, read, clock, maps,
     assert any("unlike" in trouble.lower() for trouble in view.troubles)
 
 
-def test_an_answer_that_is_mostly_unlike_its_zone_is_left_alone(room, read, clock, maps, electricitymaps):
+def test_an_answer_that_is_mostly_unlike_its_zone_is_left_alone(make_signals, read, clock, maps, electricitymaps):
     """Its other values may be as wrong: a third of them look right by chance."""
     maps.curve = lambda zone, hour: 100.0
-    signals = room(electricitymaps())
+    signals = make_signals(electricitymaps())
     _week(signals, read, clock)
     maps.curve = lambda zone, hour: 120.0 if hour.hour % 3 == 0 else 9.0
     for _ in range(4):
@@ -127,9 +127,9 @@ def test_an_answer_that_is_mostly_unlike_its_zone_is_left_alone(room, read, cloc
     assert 120.0 not in found.grams_per_kwh
 
 
-def test_single_hours_unlike_the_zone_are_bridged(room, read, clock, maps, electricitymaps):
+def test_single_hours_unlike_the_zone_are_bridged(make_signals, read, clock, maps, electricitymaps):
     maps.curve = lambda zone, hour: 100.0
-    signals = room(electricitymaps())
+    signals = make_signals(electricitymaps())
     _week(signals, read, clock)
 
     def spikes(items):
@@ -145,10 +145,10 @@ def test_single_hours_unlike_the_zone_are_bridged(room, read, clock, maps, elect
     assert (found.link, set(found.grams_per_kwh)) == ("forecast", {100.0})
 
 
-def test_a_grid_that_becomes_dirtier_is_believed_in_the_end(room, read, clock, maps, electricitymaps):
+def test_a_grid_that_becomes_dirtier_is_believed_in_the_end(make_signals, read, clock, maps, electricitymaps):
     maps.curve = lambda zone, hour: 60.0
     maps.access["NO-NO1"] = ["carbon-intensity/history", "carbon-intensity/past-range"]
-    signals = room(electricitymaps())
+    signals = make_signals(electricitymaps())
     _week(signals, read, clock)
     maps.curve = lambda zone, hour: 400.0
     clock.forward(hours=2)
@@ -158,9 +158,9 @@ def test_a_grid_that_becomes_dirtier_is_believed_in_the_end(room, read, clock, m
     assert read(signals, "NO-NO1").histories["NO-NO1", LIFECYCLE].grams_per_kwh[-20:] == (400.0,) * 20
 
 
-def test_a_direct_zero_in_a_fossil_zone_is_not_clean(room, clock, maps, electricitymaps):
+def test_a_direct_zero_in_a_fossil_zone_is_not_clean(make_signals, clock, maps, electricitymaps):
     maps.curve = lambda zone, hour: 600.0
-    signals, wanted = room(electricitymaps()), [("NO-NO1", SignalKind.AVERAGE_DIRECT)]
+    signals, wanted = make_signals(electricitymaps()), [("NO-NO1", SignalKind.AVERAGE_DIRECT)]
     for _ in range(6):
         signals.forecasts(wanted, clock.now(), clock.now() + 24 * HOUR)
         signals.await_answers()
@@ -173,7 +173,7 @@ def test_a_direct_zero_in_a_fossil_zone_is_not_clean(room, clock, maps, electric
     assert found.grams_per_kwh.min() == pytest.approx(480)
 
 
-def test_a_null_in_a_forecast_is_bridged_and_a_long_gap_ends_it(room, read, clock, maps, electricitymaps):
+def test_a_null_in_a_forecast_is_bridged_and_a_long_gap_ends_it(make_signals, read, clock, maps, electricitymaps):
     def holes(items):
         for index in (3, 10, 11, 12, 13):
             items[index]["carbonIntensity"] = None
@@ -181,31 +181,31 @@ def test_a_null_in_a_forecast_is_bridged_and_a_long_gap_ends_it(room, read, cloc
 
     maps.tamper = holes
     maps.curve = lambda zone, hour: 100.0
-    found = read(room(electricitymaps()), "NO-NO1", hours=24).forecasts["NO-NO1", LIFECYCLE]
+    found = read(make_signals(electricitymaps()), "NO-NO1", hours=24).forecasts["NO-NO1", LIFECYCLE]
     assert found.grams_per_kwh.tolist() == [100.0] * 10
 
 
-def test_a_null_is_missing_and_never_zero(room, clock, maps, electricitymaps):
+def test_a_null_is_missing_and_never_zero(make_signals, clock, maps, electricitymaps):
     """Zero grams are possible in direct values of a clean zone: a null read as 0 would pass there."""
     maps.curve = lambda zone, hour: 0.0
     maps.tamper = lambda items: [*items[:5], {**items[5], "carbonIntensity": None}, *items[6:]]
-    signals, wanted = room(electricitymaps()), [("NO-NO1", SignalKind.AVERAGE_DIRECT)]
+    signals, wanted = make_signals(electricitymaps()), [("NO-NO1", SignalKind.AVERAGE_DIRECT)]
     signals.refresh(wanted)
     (view,) = signals.overview(wanted)
     assert [rejection.reason for rejection in view.rejected] == [Reason.NULL]
     assert len(signals.forecasts(wanted, clock.now(), clock.now() + HOUR).histories[wanted[0]].grams_per_kwh) == 23
 
 
-def test_stale_measurements_are_not_the_present(room, read, maps, electricitymaps):
+def test_stale_measurements_are_not_the_present(make_signals, read, maps, electricitymaps):
     maps.access["NO-NO1"] = ["carbon-intensity/history"]
     maps.measured_age = timedelta(hours=50)
-    reading = read(room(electricitymaps()), "NO-NO1")
+    reading = read(make_signals(electricitymaps()), "NO-NO1")
     assert "the last measured value is 50h old" in reading.problems["NO-NO1"]
 
 
-def test_kinds_never_mix(room, clock, maps, electricitymaps):
+def test_kinds_never_mix(make_signals, clock, maps, electricitymaps):
     """Forecasts are lifecycle: a job that decides by direct values does not get one."""
-    signals = room(electricitymaps())
+    signals = make_signals(electricitymaps())
     wanted = [("NO-NO1", kind) for kind in SignalKind]
     for _ in range(2):
         reading = signals.forecasts(wanted, clock.now(), clock.now() + 24 * HOUR)
@@ -215,17 +215,17 @@ def test_kinds_never_mix(room, clock, maps, electricitymaps):
     assert "no source offers it" in reading.problems["NO-NO1"]
 
 
-def test_whole_numbers_from_the_server_are_as_good(room, read, clock, maps, electricitymaps):
+def test_whole_numbers_from_the_server_are_as_good(make_signals, read, clock, maps, electricitymaps):
     maps.whole_points = True
     maps.access["NO-NO1"] = ["carbon-intensity/history"]
-    found = read(room(electricitymaps()), "NO-NO1").forecasts["NO-NO1", LIFECYCLE]
+    found = read(make_signals(electricitymaps()), "NO-NO1").forecasts["NO-NO1", LIFECYCLE]
     assert found.grams_per_kwh[0] == round(wave("NO-NO1", clock.now()))
 
 
 @pytest.mark.parametrize("day", [datetime(2025, 3, 30, tzinfo=UTC), datetime(2025, 10, 26, tzinfo=UTC)])
-def test_days_on_which_clocks_change_are_days_like_others(room, read, clock, maps, electricitymaps, day):
+def test_days_on_which_clocks_change_are_days_like_others(make_signals, read, clock, maps, electricitymaps, day):
     clock.set(day)
-    found = read(room(electricitymaps()), "NO-NO1", hours=48).forecasts["NO-NO1", LIFECYCLE]
+    found = read(make_signals(electricitymaps()), "NO-NO1", hours=48).forecasts["NO-NO1", LIFECYCLE]
     assert found.grams_per_kwh.tolist() == [wave("NO-NO1", day + i * HOUR) for i in range(48)]
 
 

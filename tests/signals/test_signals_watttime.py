@@ -121,11 +121,11 @@ def test_a_check_names_the_regions_outside_the_plan(source, clock):
     ]
 
 
-def test_steps_of_different_length_reach_the_ledger_as_hours(room, source, clock):
+def test_steps_of_different_length_reach_the_ledger_as_hours(make_signals, source, clock):
     """Five minutes while WattTime answers, hours from another source before it."""
     start = clock.now() - timedelta(hours=1)
     other = TraceSource("trace", [(ZONE, MARGINAL)], lambda zone, kind, hour: 500.0 if hour < start else None)
-    signals = room(source, other)
+    signals = make_signals(source, other)
     signals.settle(ZONE, MARGINAL, start, clock.now())
     found = signals.intensities(ZONE, MARGINAL, start - timedelta(hours=2), clock.now())
     mean = sum(pounds(REGION, start + timedelta(minutes=5 * i)) for i in range(12)) / 12 * 0.45359237

@@ -70,10 +70,10 @@ def violations(reading, now: datetime) -> list[str]:
     return found
 
 
-def simulate(room, read, clock, maps, electricitymaps, *, days: int, seed: int, static: bool) -> set[str]:
+def simulate(make_signals, read, clock, maps, electricitymaps, *, days: int, seed: int, static: bool) -> set[str]:
     """Hourly cycles over `days`; the links that served."""
     factors = [StaticFactors(LIFECYCLE, dict.fromkeys(ZONES, (450.0, "static, as declared")))] if static else []
-    signals = room(electricitymaps(tries=1), *factors)
+    signals = make_signals(electricitymaps(tries=1), *factors)
     trouble, links = Trouble(maps, seed), set()
     for _ in range(days * 24):
         trouble.next_hour()
@@ -85,20 +85,22 @@ def simulate(room, read, clock, maps, electricitymaps, *, days: int, seed: int, 
     return links
 
 
-def test_days_of_every_trouble_leave_no_forecast_on_bad_data(room, read, clock, maps, electricitymaps):
-    links = simulate(room, read, clock, maps, electricitymaps, days=4, seed=1, static=True)
+def test_days_of_every_trouble_leave_no_forecast_on_bad_data(make_signals, read, clock, maps, electricitymaps):
+    links = simulate(make_signals, read, clock, maps, electricitymaps, days=4, seed=1, static=True)
     assert {"forecast", "cached"} <= links
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(5))
-def test_four_weeks_of_every_trouble_leave_no_forecast_on_bad_data(room, read, clock, maps, electricitymaps, seed):
-    simulate(room, read, clock, maps, electricitymaps, days=28, seed=seed, static=bool(seed % 2))
+def test_four_weeks_of_every_trouble_leave_no_forecast_on_bad_data(
+    make_signals, read, clock, maps, electricitymaps, seed
+):
+    simulate(make_signals, read, clock, maps, electricitymaps, days=28, seed=seed, static=bool(seed % 2))
 
 
-def test_a_source_dead_from_the_start_leaves_problems_and_no_forecast(room, read, clock, maps, electricitymaps):
+def test_a_source_dead_from_the_start_leaves_problems_and_no_forecast(make_signals, read, clock, maps, electricitymaps):
     maps.fault = Fault.ERROR
-    signals = room(electricitymaps(tries=1))
+    signals = make_signals(electricitymaps(tries=1))
     for _ in range(48):
         reading = read(signals)
         signals.await_answers()
@@ -108,8 +110,8 @@ def test_a_source_dead_from_the_start_leaves_problems_and_no_forecast(room, read
     assert len(maps.seen) < 48 * len(ZONES), "a dead server is not hammered"
 
 
-def test_a_source_that_comes_back_is_used_again_within_the_hour(room, read, clock, maps, electricitymaps):
-    signals = room(electricitymaps(tries=1))
+def test_a_source_that_comes_back_is_used_again_within_the_hour(make_signals, read, clock, maps, electricitymaps):
+    signals = make_signals(electricitymaps(tries=1))
     maps.fault = Fault.ERROR
     for _ in range(30):
         read(signals)

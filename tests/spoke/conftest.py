@@ -5,18 +5,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from spoke_house import house, hub_api, kube_house
+from spoke_stack import bare_stack, hub_api, stack
 
 from fixtures.git_server import git_server
 from fixtures.kubeapi_server import kube_api, make_kube_api
 from fixtures.ray_head import ray_head
 
 __all__ = [
+    "bare_stack",
     "git_server",
-    "house",
     "hub_api",
     "kube_api",
-    "kube_house",
     "make_kube_api",
     "ray_head",
+    "stack",
 ]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from played_runtime import PlayedRuntime
-from spoke_house import SPOKE, intent
+from simulated_runtime import SimulatedRuntime
+from spoke_stack import SPOKE, intent
 
 from carbonfleet.api.cluster import GpuPool
 from carbonfleet.api.report import AttemptPhase as Phase
@@ -70,7 +70,7 @@ def test_the_count_before_a_meter_that_began_anew_is_kept():
 
 
 @dataclass
-class FolderRuntime(PlayedRuntime):
+class FolderRuntime(SimulatedRuntime):
     """Its attempts save into a folder."""
 
     folder: Path = Path()
@@ -99,22 +99,22 @@ POOL = GpuPool.model_validate({"name": "sim", "gpuType": "A100", "gpus": 8, "mem
 
 
 @pytest.mark.parametrize("meter", RECORDED)
-def test_a_meters_counts_reach_the_account(kube_house, meter):
+def test_a_meters_counts_reach_the_account(bare_stack, meter):
     """Every count that the training tells of is in the report, the report is accounted, and the grid weighs it."""
-    house, (recorded, unit) = kube_house, RECORDED[meter]
-    runtime = FolderRuntime(SPOKE, folder=house.root, clock=house.clock)
-    agent = house.agent(runtime)
-    house.publish(intent(house.job))
-    runtime.phase[house.attempt] = Phase.RUNNING
+    stack, (recorded, unit) = bare_stack, RECORDED[meter]
+    runtime = FolderRuntime(SPOKE, folder=stack.root, clock=stack.clock)
+    agent = stack.agent(runtime)
+    stack.publish(intent(stack.job))
+    runtime.phase[stack.attempt] = Phase.RUNNING
     for minutes, count in recorded:
         runtime.tell(minutes, count / unit, meter)
-        house.cycle_until(agent, lambda at=minutes: _sampled(house) == NOON + at * MINUTE)
+        stack.cycle_until(agent, lambda at=minutes: _sampled(stack) == NOON + at * MINUTE)
     total = recorded[-1][1] / unit * 1.02
     runtime.tell(97, total, meter, "metrics.json")
-    runtime.phase[house.attempt] = Phase.SUCCEEDED
-    house.cycle_until(agent, lambda: house.phase(house.attempt) is Phase.SUCCEEDED)
+    runtime.phase[stack.attempt] = Phase.SUCCEEDED
+    stack.cycle_until(agent, lambda: stack.phase(stack.attempt) is Phase.SUCCEEDED)
 
-    report, end = house.reports()[house.attempt], NOON + 97 * MINUTE
+    report, end = stack.reports()[stack.attempt], NOON + 97 * MINUTE
     assert counts(report.energy) == [(at, count / unit) for at, count in recorded] + [(97, total)]
     use, method, doubt = energy_of(report, POOL, pool_profile(POOL), end, 1.0)
     assert (use.total_kwh, method, doubt) == (pytest.approx(total), meter, pytest.approx(0.05))
@@ -123,26 +123,26 @@ def test_a_meters_counts_reach_the_account(kube_house, meter):
     assert emitted_grams(use, held) == pytest.approx(100 * first_hour + 500 * (total - first_hour))
 
 
-def _sampled(house) -> datetime | None:
-    report = house.reports().get(house.attempt)
+def _sampled(stack) -> datetime | None:
+    report = stack.reports().get(stack.attempt)
     return report.energy.samples[-1].time if report and report.energy and report.energy.samples else None
 
 
-def test_a_killed_agent_takes_the_samples_from_the_hub(kube_house):
-    house = kube_house
-    runtime = FolderRuntime(SPOKE, folder=house.root, clock=house.clock)
-    agent = house.agent(runtime)
-    house.publish(intent(house.job))
-    runtime.phase[house.attempt] = Phase.RUNNING
+def test_a_killed_agent_takes_the_samples_from_the_hub(bare_stack):
+    stack = bare_stack
+    runtime = FolderRuntime(SPOKE, folder=stack.root, clock=stack.clock)
+    agent = stack.agent(runtime)
+    stack.publish(intent(stack.job))
+    runtime.phase[stack.attempt] = Phase.RUNNING
     for minutes in (10, 20, 30):
         runtime.tell(minutes, minutes / 100, "nvml")
-        house.cycle_until(agent, lambda at=minutes: _sampled(house) == NOON + at * MINUTE)
+        stack.cycle_until(agent, lambda at=minutes: _sampled(stack) == NOON + at * MINUTE)
         if minutes == 10:  # the last that it saves before it is killed
-            shutil.copytree(house.root / "state", house.root / "restarted", ignore=shutil.ignore_patterns("fleet.git"))
+            shutil.copytree(stack.root / "state", stack.root / "restarted", ignore=shutil.ignore_patterns("fleet.git"))
     agent.close()
-    house.settings["state"] = house.root / "restarted"
+    stack.settings["state"] = stack.root / "restarted"
 
     runtime.tell(40, 0.4, "nvml")
-    agent = house.agent(runtime)
-    house.cycle_until(agent, lambda: _sampled(house) == NOON + 40 * MINUTE)
-    assert counts(house.reports()[house.attempt].energy) == [(10, 0.1), (20, 0.2), (30, 0.3), (40, 0.4)]
+    agent = stack.agent(runtime)
+    stack.cycle_until(agent, lambda: _sampled(stack) == NOON + 40 * MINUTE)
+    assert counts(stack.reports()[stack.attempt].energy) == [(10, 0.1), (20, 0.2), (30, 0.3), (40, 0.4)]

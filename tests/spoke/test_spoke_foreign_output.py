@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from played_runtime import PlayedRuntime
-from spoke_house import SPOKE, intent, name_of
+from simulated_runtime import SimulatedRuntime
+from spoke_stack import SPOKE, intent, name_of
 
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.clock import Clock
@@ -33,8 +33,8 @@ ODD = {
 }
 
 
-class FolderRuntime(PlayedRuntime):
-    """A played runtime whose outputs are read as Ray's are, and which fails as nobody foresaw when it is told to."""
+class FolderRuntime(SimulatedRuntime):
+    """A simulated runtime whose outputs are read as Ray's are, and which fails as nobody foresaw when it is told to."""
 
     faulty = ("", "")
     """A step, and how the names of those attempts begin with which it fails."""
@@ -61,30 +61,30 @@ class FolderRuntime(PlayedRuntime):
 
 
 @pytest.fixture
-def two(kube_house):
-    """A house whose agent runs two attempts: `odd`, a tenant's whose output is the test's, and `other`."""
-    odd, other = f"{kube_house.job}-odd", f"{kube_house.job}-other"
-    runtime = FolderRuntime(SPOKE).outputs(kube_house.store, kube_house.clock)
-    agent = kube_house.agent(runtime)
-    kube_house.publish(intent(odd, gpus=1), intent(other, gpus=1))
-    kube_house.cycle_until(agent, lambda: len(runtime.started) == 2)
+def two(bare_stack):
+    """A stack whose agent runs two attempts: `odd`, a tenant's whose output is the test's, and `other`."""
+    odd, other = f"{bare_stack.job}-odd", f"{bare_stack.job}-other"
+    runtime = FolderRuntime(SPOKE).outputs(bare_stack.store, bare_stack.clock)
+    agent = bare_stack.agent(runtime)
+    bare_stack.publish(intent(odd, gpus=1), intent(other, gpus=1))
+    bare_stack.cycle_until(agent, lambda: len(runtime.started) == 2)
     for job in (odd, other):
         runtime.phase[name_of(job)] = AttemptPhase.RUNNING
-    kube_house.cycle_until(agent, lambda: kube_house.phase(name_of(other)) is AttemptPhase.RUNNING)
-    return SimpleNamespace(house=kube_house, agent=agent, runtime=runtime, odd=odd, other=other)
+    bare_stack.cycle_until(agent, lambda: bare_stack.phase(name_of(other)) is AttemptPhase.RUNNING)
+    return SimpleNamespace(stack=bare_stack, agent=agent, runtime=runtime, odd=odd, other=other)
 
 
 def test_what_one_training_writes_silences_no_other(two):
-    output = two.house.store / uid_of(two.odd)
+    output = two.stack.store / uid_of(two.odd)
     output.mkdir(parents=True)
     for said in ODD.values():
         (output / "progress.json").write_text(json.dumps(RUNNING | said))
         two.agent.cycle()
     two.runtime.phase[name_of(two.other)] = AttemptPhase.SUCCEEDED
-    before = two.house.spoke().status.heartbeat_time
-    two.house.cycle_until(two.agent, lambda: two.house.phase(name_of(two.other)) is AttemptPhase.SUCCEEDED, 30)
-    two.house.cycle_until(two.agent, lambda: two.house.spoke().status.heartbeat_time != before)
-    assert two.house.phase(name_of(two.odd)) is AttemptPhase.RUNNING
+    before = two.stack.spoke().status.heartbeat_time
+    two.stack.cycle_until(two.agent, lambda: two.stack.phase(name_of(two.other)) is AttemptPhase.SUCCEEDED, 30)
+    two.stack.cycle_until(two.agent, lambda: two.stack.spoke().status.heartbeat_time != before)
+    assert two.stack.phase(name_of(two.odd)) is AttemptPhase.RUNNING
 
 
 @pytest.mark.parametrize("speed", [1e-6, 1.0, 1800.0, 100_000.0])
@@ -119,17 +119,17 @@ def test_whatever_a_training_writes_can_be_read_and_reported(said):
 @pytest.mark.parametrize("step", ["look", "place", "start"])
 def test_any_fault_of_one_attempt_stops_no_other_and_is_named(two, step):
     two.runtime.faulty = step, two.odd
-    third = f"{two.house.job}-third"
-    two.house.publish(intent(third, gpus=1), intent(f"{two.odd}-new", gpus=1))
+    third = f"{two.stack.job}-third"
+    two.stack.publish(intent(third, gpus=1), intent(f"{two.odd}-new", gpus=1))
     two.runtime.phase[name_of(two.other)] = AttemptPhase.SUCCEEDED
-    two.house.cycle_until(two.agent, lambda: name_of(third) in two.runtime.started, 30)
-    two.house.cycle_until(two.agent, lambda: two.house.phase(name_of(two.other)) is AttemptPhase.SUCCEEDED, 30)
+    two.stack.cycle_until(two.agent, lambda: name_of(third) in two.runtime.started, 30)
+    two.stack.cycle_until(two.agent, lambda: two.stack.phase(name_of(two.other)) is AttemptPhase.SUCCEEDED, 30)
 
     def is_told() -> bool:
-        problems = two.house.spoke().status.problems
+        problems = two.stack.spoke().status.problems
         return any(two.odd in problem and "ZeroDivisionError" in problem for problem in problems)
 
-    two.house.cycle_until(two.agent, is_told, 30)
+    two.stack.cycle_until(two.agent, is_told, 30)
 
 
 @pytest.fixture
@@ -162,26 +162,26 @@ def test_the_agent_asks_no_server_that_a_placement_names(silent_server, tmp_path
     assert asked == []
 
 
-def test_a_clock_that_is_set_back_stops_no_heartbeat(kube_house):
-    clock, now = HandClock(), kube_house.clock.now()
+def test_a_clock_that_is_set_back_stops_no_heartbeat(bare_stack):
+    clock, now = HandClock(), bare_stack.clock.now()
     clock.set(now + timedelta(hours=9))
-    kube_house.clock, kube_house.settings = clock, {"heartbeat_seconds": 1, "heartbeat_least_seconds": 0.1}
-    agent = kube_house.agent(PlayedRuntime(SPOKE))
-    kube_house.cycle_until(agent, lambda: kube_house.spoke().status.heartbeat_time)
+    bare_stack.clock, bare_stack.settings = clock, {"heartbeat_seconds": 1, "heartbeat_least_seconds": 0.1}
+    agent = bare_stack.agent(SimulatedRuntime(SPOKE))
+    bare_stack.cycle_until(agent, lambda: bare_stack.spoke().status.heartbeat_time)
     clock.set(now)
-    kube_house.cycle_until(agent, lambda: kube_house.spoke().status.heartbeat_time < now + timedelta(minutes=1), 20)
+    bare_stack.cycle_until(agent, lambda: bare_stack.spoke().status.heartbeat_time < now + timedelta(minutes=1), 20)
 
 
-def test_of_two_agents_under_one_name_the_second_refuses_and_says_so(kube_house):
-    first, second = PlayedRuntime(SPOKE), PlayedRuntime(SPOKE)
-    kube_house.settings = {"state": kube_house.root / "state-1"}
-    agent = kube_house.agent(first)
-    kube_house.publish(intent(kube_house.job))
-    kube_house.cycle_until(agent, lambda: kube_house.phase(kube_house.attempt) is not None)
-    kube_house.settings = {"state": kube_house.root / "state-2"}
-    other = kube_house.agent(second)
+def test_of_two_agents_under_one_name_the_second_refuses_and_says_so(bare_stack):
+    first, second = SimulatedRuntime(SPOKE), SimulatedRuntime(SPOKE)
+    bare_stack.settings = {"state": bare_stack.root / "state-1"}
+    agent = bare_stack.agent(first)
+    bare_stack.publish(intent(bare_stack.job))
+    bare_stack.cycle_until(agent, lambda: bare_stack.phase(bare_stack.attempt) is not None)
+    bare_stack.settings = {"state": bare_stack.root / "state-2"}
+    other = bare_stack.agent(second)
     for _ in range(10):
         agent.cycle()
         other.cycle()
-    assert (list(first.started), list(second.started)) == ([kube_house.attempt], [])
-    assert any("another agent" in problem for problem in kube_house.spoke().status.problems)
+    assert (list(first.started), list(second.started)) == ([bare_stack.attempt], [])
+    assert any("another agent" in problem for problem in bare_stack.spoke().status.problems)

@@ -6,8 +6,8 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from played_runtime import PlayedRuntime
-from spoke_house import SPOKE, forget_holder, intent, name_of
+from simulated_runtime import SimulatedRuntime
+from spoke_stack import SPOKE, forget_holder, intent, name_of
 
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.clock import Clock
@@ -18,55 +18,55 @@ from fixtures.kubeapi_server import eventually
 
 
 @pytest.fixture
-def quick(kube_house):
-    """A house whose agents beat many times a second, and give up the name after one."""
-    kube_house.clock = Clock.starting_at(kube_house.clock.now(), 20)
-    kube_house.settings = {"heartbeat_seconds": 1, "heartbeat_least_seconds": 0.05, "lease_seconds": 1}
-    return kube_house
+def quick(bare_stack):
+    """A stack whose agents beat many times a second, and give up the name after one."""
+    bare_stack.clock = Clock.starting_at(bare_stack.clock.now(), 20)
+    bare_stack.settings = {"heartbeat_seconds": 1, "heartbeat_least_seconds": 0.05, "lease_seconds": 1}
+    return bare_stack
 
 
-def agent_of(house, state):
-    """An agent of this house on a state folder, with a runtime of its own."""
-    runtime = PlayedRuntime(SPOKE)
-    house.settings["state"] = house.root / state
-    agent = house.agent(runtime)
+def agent_of(stack, state):
+    """An agent of this stack on a state folder, with a runtime of its own."""
+    runtime = SimulatedRuntime(SPOKE)
+    stack.settings["state"] = stack.root / state
+    agent = stack.agent(runtime)
     return SimpleNamespace(agent=agent, cycle=agent.cycle, runtime=runtime, started=runtime.started)
 
 
-def holder(house):
-    return house.spoke().status.holder_identity
+def holder(stack):
+    return stack.spoke().status.holder_identity
 
 
-def cycle_until(house, one, what, seconds=30):
-    house.cycle_until(one.agent, what, seconds)
+def cycle_until(stack, one, what, seconds=30):
+    stack.cycle_until(one.agent, what, seconds)
 
 
-def test_a_restarted_agent_goes_on_at_once(kube_house):
-    house = kube_house
-    first = agent_of(house, "state")
-    cycle_until(house, first, lambda: holder(house))
-    before = holder(house)
+def test_a_restarted_agent_goes_on_at_once(bare_stack):
+    stack = bare_stack
+    first = agent_of(stack, "state")
+    cycle_until(stack, first, lambda: holder(stack))
+    before = holder(stack)
     first.agent.close()
-    house.agents.clear()
+    stack.agents.clear()
     del first
     gc.collect()  # and with it, as with its process, goes its hold of the clone
-    again = agent_of(house, "state")
+    again = agent_of(stack, "state")
     again.cycle()
-    assert holder(house) not in ("", before)
-    house.publish(intent(house.job))
-    cycle_until(house, again, lambda: house.attempt in again.started)
+    assert holder(stack) not in ("", before)
+    stack.publish(intent(stack.job))
+    cycle_until(stack, again, lambda: stack.attempt in again.started)
 
 
-def test_of_agents_that_ask_in_one_moment_one_gets_the_name(kube_house, tmp_path):
-    kube, count = Kube.connect(kube_house.hub_kubeconfig), 8
+def test_of_agents_that_ask_in_one_moment_one_gets_the_name(bare_stack, tmp_path):
+    kube, count = Kube.connect(bare_stack.hub_kubeconfig), 8
     for number in range(10):
-        forget_holder(kube_house.kube)
+        forget_holder(bare_stack.kube)
         leases = [NameLease(HubLink(kube, SPOKE), Identity(tmp_path / f"{number}-{n}"), 300) for n in range(count)]
         barrier, got = threading.Barrier(count), []
 
         def ask(lease, barrier=barrier, got=got):
             barrier.wait(30)
-            if lease.claim(kube_house.clock.now()):
+            if lease.claim(bare_stack.clock.now()):
                 got.append(lease.identity.current)
 
         asking = [threading.Thread(target=ask, args=(lease,)) for lease in leases]
@@ -74,7 +74,7 @@ def test_of_agents_that_ask_in_one_moment_one_gets_the_name(kube_house, tmp_path
             thread.start()
         for thread in asking:
             thread.join(30)
-        assert got == [holder(kube_house)]
+        assert got == [holder(bare_stack)]
         assert [lease.problem for lease in leases if lease.identity.current in got] == [""]
         assert all(lease.problem for lease in leases if lease.identity.current not in got)
 
@@ -149,7 +149,7 @@ def test_a_name_that_nobody_holds_any_more_is_held_again(quick, said):
     cycle_until(quick, one, lambda: quick.attempt in one.started)
 
 
-def test_a_state_folder_that_holds_nonsense_is_another_agent_s(kube_house, tmp_path):
+def test_a_state_folder_that_holds_nonsense_is_another_agent_s(bare_stack, tmp_path):
     file = tmp_path / "identity"
     file.write_bytes(b"\xff\x00 a b\n" * 1000)
     identity = Identity(file)

@@ -71,15 +71,15 @@ def test_the_meter_of_a_finished_training_has_counted_the_whole():
     assert (found.energy.kwh, len(found.energy.samples)) == (0.25, 1)
 
 
-def test_samples_are_dated_by_the_houses_clock():
-    """A demo's day passes in a minute: a training's ten real seconds are hours of the house's."""
+def test_samples_are_dated_by_the_stacks_clock():
+    """A demo's day passes in a minute: a training's ten real seconds are hours of the stack's."""
     real = datetime(2026, 1, 31, 12, tzinfo=UTC)
     fast = Clock(real.timestamp(), datetime(2026, 5, 1, tzinfo=UTC).timestamp(), 1800.0)
     found = read_findings(reader(**{"progress.json": NUMBERS}), 2, "", fast)
     assert found.energy.samples[0].time == datetime(2026, 5, 1, 5, tzinfo=UTC)
 
 
-def test_the_first_step_is_told_in_the_houses_time():
+def test_the_first_step_is_told_in_the_stacks_time():
     numbers = {**NUMBERS, "started_at": "2026-01-31T12:00:00+00:00", "first_step_seconds": 12.0}
     found = read_findings(reader(**{"progress.json": numbers}), 2, "", REAL_TIME).progress
     assert found.first_step_time == datetime(2026, 1, 31, 12, 0, 12, tzinfo=UTC)

@@ -4,7 +4,7 @@ import random
 import subprocess
 
 import pytest
-from spoke_house import SPOKE, intent, seeded
+from spoke_stack import SPOKE, intent, seeded
 
 from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository, render

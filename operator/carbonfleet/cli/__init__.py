@@ -1,4 +1,4 @@
-"""The `carbonfleet` command; each room's commands load only when they are called."""
+"""The `carbonfleet` command; each package's commands load only when they are called."""
 
 from importlib import import_module
 from typing import Any, Final

@@ -42,7 +42,7 @@ class DemoSettings:
     state: Path
     project: Path
     speed: float = 240.0
-    """The house's hours in real time: 240 is an hour in 15 seconds."""
+    """How fast the demo's clock runs: 240 is an hour in 15 seconds."""
     keep: bool = False
     limit: timedelta = timedelta(minutes=5)
     """Real time, from `kubectl apply` on."""

@@ -1,4 +1,4 @@
-"""The whole house on one machine: Kubernetes API, Git server, Ray, spokes and hub, each a process."""
+"""The whole stack on one machine: Kubernetes API, Git server, Ray, spokes and hub, each a process."""
 
 import os
 import secrets
@@ -31,7 +31,7 @@ from carbonfleet.spoke.join import hub_rights
 
 HUB_NAMESPACE: Final = "carbonfleet-system"
 TOKEN_SECONDS: Final = 10 * 365 * 86_400
-"""The house's clock may run fast, and tokens of an embedded stack are worth nothing elsewhere."""
+"""The stack's clock may run fast, and tokens of an embedded stack are worth nothing elsewhere."""
 MOST_RAY_STARTS: Final = 5
 """A head that keeps ending is given up."""
 _LONGEST_START_SECONDS: Final = 120.0

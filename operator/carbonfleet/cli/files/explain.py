@@ -77,12 +77,12 @@ def _offline(
         fail(f"{error} with --fleet")
     for problem in checkout.problems:
         typer.echo(f"warning: {problem}", err=True)
-    clock, room = _signals(signals, demo)
+    clock, service = _signals(signals, demo)
     now = clock.now()
     queued = QueuedJob("offline", job.metadata.namespace, job.metadata.name, job.spec, now)
     wanted = {(facts.zone, job.spec.signal) for facts in checkout.clusters.values()}
-    reading = room.forecasts(wanted, now, now + HORIZON)
-    room.close()
+    reading = service.forecasts(wanted, now, now + HORIZON)
+    service.close()
     snapshot = Snapshot(
         jobs=(queued,),
         spokes=tuple(Spoke(facts) for _, facts in sorted(checkout.clusters.items())),

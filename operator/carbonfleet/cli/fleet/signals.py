@@ -45,11 +45,11 @@ def signals(
     except ValueError:
         fail(f"{kind} is none of {', '.join(SignalKind)}")
     zones = _zones(zone, _clusters(fleet) if not zone else ())
-    room = _open(settings)
+    service = _open(settings)
     try:
-        views = room.overview([(name, wanted) for name in zones], hours)
+        views = service.overview([(name, wanted) for name in zones], hours)
     finally:
-        room.close()
+        service.close()
     if as_json:
         typer.echo(json.dumps([asdict(view) for view in views], default=str, indent=2))
     else:
@@ -67,11 +67,11 @@ def check(settings: Settings = None, zone: Zones = None, fleet: Fleet = Path("fl
 
     clusters = _clusters(fleet) if not zone else ()
     zones = _zones(zone, clusters)
-    room = _open(settings)
+    service = _open(settings)
     try:
-        findings = room.check(zones)
+        findings = service.check(zones)
     finally:
-        room.close()
+        service.close()
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

@@ -1,4 +1,4 @@
-"""What review of placements is about: proposals, and one small door to every forge."""
+"""What review of placements is about: proposals, and what every forge is asked for."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime

@@ -39,8 +39,8 @@ class Webhooks:
     """Judges deliveries. Several secrets may hold at once, so that one can be changed for another."""
 
     def __init__(self, kind: ForgeKind, secrets: Callable[[], Sequence[str]]) -> None:
-        """`secrets` is asked anew for each delivery. Raises ValueError without a secret: an open door would let
-        anyone make us poll.
+        """`secrets` is asked anew for each delivery. Raises ValueError without a secret: then anyone could
+        make us poll.
         """
         if not any(secrets()):
             raise ValueError("a webhook needs a secret")

@@ -21,19 +21,19 @@ def job(name: str, **spec: Any) -> str:
     return json.dumps(document | {"spec": MINIMAL["spec"] | spec})
 
 
-def apply(door, manifest: str) -> Any:
-    return door.kubectl("apply", "-f", "-", stdin=manifest)
+def apply(crd_api, manifest: str) -> Any:
+    return crd_api.kubectl("apply", "-f", "-", stdin=manifest)
 
 
 @pytest.mark.parametrize("name", VALID)
-def test_each_example_is_accepted(door, name):
-    done = door.kubectl("apply", "-f", str(EXAMPLES / f"{name}.yaml"))
+def test_each_example_is_accepted(crd_api, name):
+    done = crd_api.kubectl("apply", "-f", str(EXAMPLES / f"{name}.yaml"))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"carbontrainingjob.carbonfleet.dev/{name} created\n"
 
 
-def test_the_invalid_example_is_refused_with_every_mistake_named(door):
-    done = door.kubectl("apply", "-f", str(EXAMPLES / "invalid.yaml"))
+def test_the_invalid_example_is_refused_with_every_mistake_named(crd_api):
+    done = crd_api.kubectl("apply", "-f", str(EXAMPLES / "invalid.yaml"))
     assert done.returncode == 1
     for words in (
         'The CarbonTrainingJob "invalid" is invalid',
@@ -44,9 +44,9 @@ def test_the_invalid_example_is_refused_with_every_mistake_named(door):
         assert words in done.stderr
 
 
-def test_defaults_are_filled_in_down_to_the_last_level(door):
-    assert apply(door, job("defaulted", schedule={"interruptible": {}})).returncode == 0
-    shown = door.kubectl("get", "ctj", "defaulted", "-n", "team-a", "-o", "json")
+def test_defaults_are_filled_in_down_to_the_last_level(crd_api):
+    assert apply(crd_api, job("defaulted", schedule={"interruptible": {}})).returncode == 0
+    shown = crd_api.kubectl("get", "ctj", "defaulted", "-n", "team-a", "-o", "json")
     spec = json.loads(shown.stdout)["spec"]
     assert spec["workload"]["lora"] == {"rank": 16, "alpha": 32, "dropout": 0.1}
     assert spec["schedule"] == {
@@ -88,8 +88,8 @@ def test_defaults_are_filled_in_down_to_the_last_level(door):
         ),
     ],
 )
-def test_rules_between_fields_are_checked_at_the_door(door, spec, field, message):
-    done = apply(door, job("ruled", **spec))
+def test_rules_between_fields_are_checked_by_the_api(crd_api, spec, field, message):
+    done = apply(crd_api, job("ruled", **spec))
     assert done.returncode == 1
     assert f"{field}: Invalid value" in done.stderr
     assert message in done.stderr
@@ -106,24 +106,24 @@ def test_rules_between_fields_are_checked_at_the_door(door, spec, field, message
         ({"baselineRegion": "x" * 64}, "Too long: may not be more than 63"),
     ],
 )
-def test_bounds_and_enums_are_checked_at_the_door(door, spec, words):
-    done = apply(door, job("bounded", **spec))
+def test_bounds_and_enums_are_checked_by_the_api(crd_api, spec, words):
+    done = apply(crd_api, job("bounded", **spec))
     assert done.returncode == 1
     assert words in done.stderr
 
 
-def test_a_misspelt_field_is_refused(door):
-    done = apply(door, job("misspelt", revew="auto"))
+def test_a_misspelt_field_is_refused(crd_api):
+    done = apply(crd_api, job("misspelt", revew="auto"))
     assert done.returncode == 1
     assert 'unknown field "spec.revew"' in done.stderr
 
 
-def test_residency_can_be_set_once(door):
-    assert apply(door, job("moved")).returncode == 0
-    done = apply(door, job("moved", residency={"dataClass": "internal"}))
+def test_residency_can_be_set_once(crd_api):
+    assert apply(crd_api, job("moved")).returncode == 0
+    done = apply(crd_api, job("moved", residency={"dataClass": "internal"}))
     assert done.returncode == 1
     assert "residency can't be changed; delete the job and create it again" in done.stderr
-    assert apply(door, job("moved", review="required")).returncode == 0
+    assert apply(crd_api, job("moved", review="required")).returncode == 0
 
 
 def spoke(**changes: Any) -> str:
@@ -138,8 +138,8 @@ def spoke(**changes: Any) -> str:
     return json.dumps(head | {"metadata": {"name": "no-osl-1"}, "spec": facts | changes})
 
 
-def test_a_zone_that_yaml_read_as_false_is_refused_as_such(door):
-    done = apply(door, spoke(zone=False))
+def test_a_zone_that_yaml_read_as_false_is_refused_as_such(crd_api):
+    done = apply(crd_api, spoke(zone=False))
     assert done.returncode == 1
     assert 'spec.zone in body must be of type string: "boolean"' in done.stderr
 
@@ -156,8 +156,8 @@ def test_a_zone_that_yaml_read_as_false_is_refused_as_such(door):
         ),
     ],
 )
-def test_a_spoke_that_cannot_be_is_refused(door, changes, words):
-    done = apply(door, spoke(**changes))
+def test_a_spoke_that_cannot_be_is_refused(crd_api, changes, words):
+    done = apply(crd_api, spoke(**changes))
     assert done.returncode == 1
     assert words in done.stderr
 
@@ -180,19 +180,19 @@ def report(sequence: int, **changes: Any) -> str:
     return json.dumps(head | {"metadata": metadata, "spec": spec | changes})
 
 
-def test_an_older_report_of_the_same_boot_is_refused(door):
-    assert apply(door, report(2)).returncode == 0
-    assert apply(door, report(3)).returncode == 0
-    done = apply(door, report(1))
+def test_an_older_report_of_the_same_boot_is_refused(crd_api):
+    assert apply(crd_api, report(2)).returncode == 0
+    assert apply(crd_api, report(3)).returncode == 0
+    done = apply(crd_api, report(1))
     assert done.returncode == 1
     assert "a newer report of the same boot is already here" in done.stderr
-    assert apply(door, report(0, bootId="boot-2")).returncode == 0
-    assert "a report stays with its attempt" in apply(door, report(9, attempt=2)).stderr
+    assert apply(crd_api, report(0, bootId="boot-2")).returncode == 0
+    assert "a report stays with its attempt" in apply(crd_api, report(9, attempt=2)).stderr
 
 
-def test_kubectl_get_reads_well_in_120_columns(door):
+def test_kubectl_get_reads_well_in_120_columns(crd_api):
     name = "llama-3-8b-instruct-lora-r16"
-    assert apply(door, job(name)).returncode == 0
+    assert apply(crd_api, job(name)).returncode == 0
     status = {
         "phase": "Succeeded",
         "cluster": "no-osl-1",
@@ -219,30 +219,30 @@ def test_kubectl_get_reads_well_in_120_columns(door):
             }
         ],
     }
-    patched = door.kubectl(
+    patched = crd_api.kubectl(
         *("patch", "ctj", name, "-n", "team-a", "--subresource=status", "--type=merge"),
         *("-p", json.dumps({"status": status})),
     )
     assert patched.returncode == 0, patched.stderr
-    shown = door.kubectl("get", "ctj", name, "-n", "team-a").stdout.splitlines()
+    shown = crd_api.kubectl("get", "ctj", name, "-n", "team-a").stdout.splitlines()
     assert shown[0].split() == ["NAME", "PHASE", "CLUSTER", "GCO2/KWH", "START", "SAVED", "AGE"]
     assert shown[1].startswith(name)
     assert "35.4" in shown[1]
     assert "01-31 12:00" in shown[1]
     assert "~1.23 kg (93 %)" in shown[1]
     assert max(len(line) for line in shown) <= 120
-    wide = door.kubectl("get", "ctj", name, "-n", "team-a", "-o", "wide").stdout.splitlines()
+    wide = crd_api.kubectl("get", "ctj", name, "-n", "team-a", "-o", "wide").stdout.splitlines()
     assert wide[0].split()[-2:] == ["TRY", "REASON"]
     assert wide[1].split()[-2:] == ["2", "Succeeded"]
     assert max(len(line) for line in wide) <= 120
 
 
-def test_kubectl_explain_tells_what_a_field_is_for(door):
-    done = door.kubectl("explain", "ctj.spec.schedule.maxDelay")
+def test_kubectl_explain_tells_what_a_field_is_for(crd_api):
+    done = crd_api.kubectl("explain", "ctj.spec.schedule.maxDelay")
     assert "The longest wait for a cleaner hour, counted from submission." in done.stdout
 
 
-def test_all_of_ours_are_one_category(door):
-    assert door.kubectl("apply", "-f", str(EXAMPLES / "minimal.yaml")).returncode == 0
-    done = eventually(lambda: (found := door.kubectl("get", "carbon", "-A", "-o", "name")).returncode == 0 and found)
+def test_all_of_ours_are_one_category(crd_api):
+    assert crd_api.kubectl("apply", "-f", str(EXAMPLES / "minimal.yaml")).returncode == 0
+    done = eventually(lambda: (found := crd_api.kubectl("get", "carbon", "-A", "-o", "name")).returncode == 0 and found)
     assert "carbontrainingjob.carbonfleet.dev/minimal" in done.stdout

@@ -108,7 +108,7 @@ def _handler(api: KubeApi, pods: Pods) -> type[BaseHTTPRequestHandler]:
 
 
 @dataclass
-class PlayedKubeRay:
+class SimulatedKubeRay:
     """What KubeRay would write, by hand."""
 
     kube: Kube

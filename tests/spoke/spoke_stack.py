@@ -43,7 +43,7 @@ pools:
 
 
 @dataclass
-class House:
+class SpokeStack:
     """A hub's API, a Git server, a Ray head, and the agent of spoke no-osl-1 between them."""
 
     root: Path
@@ -232,14 +232,14 @@ def hub_api(tmp_path_factory) -> Iterator[KubeApi]:
 
 
 @pytest.fixture
-def kube_house(tmp_path: Path, hub_api: KubeApi) -> Iterator[House]:
-    """A house of this test's own on the shared hub, without Ray."""
+def bare_stack(tmp_path: Path, hub_api: KubeApi) -> Iterator[SpokeStack]:
+    """A stack of this test's own on the shared hub, without Ray."""
     with opened(tmp_path, hub_api, None) as made:
         yield made
 
 
 @pytest.fixture
-def house(tmp_path: Path, hub_api: KubeApi, ray_head: RayHead) -> Iterator[House]:
+def stack(tmp_path: Path, hub_api: KubeApi, ray_head: RayHead) -> Iterator[SpokeStack]:
     """The same with the shared Ray head."""
     with opened(tmp_path, hub_api, ray_head) as made:
         yield made
@@ -252,13 +252,13 @@ def forget_holder(kube: Kube) -> None:
 
 
 @contextmanager
-def opened(root: Path, api: KubeApi, ray: RayHead | None) -> Iterator[House]:
+def opened(root: Path, api: KubeApi, ray: RayHead | None) -> Iterator[SpokeStack]:
     """A Git server with the seed, and whoever uses it."""
     git = GitServer(root / "server", seeded(root / "seed"))
     git.start()
     repository = Repository(quick_settings(git.url, root / "hub"), Clock())
     forget_holder(Kube.connect(api.kubeconfig))
-    made = House(root, api, git, ray, Clock(), spoke_kubeconfig(api), repository)
+    made = SpokeStack(root, api, git, ray, Clock(), spoke_kubeconfig(api), repository)
     try:
         yield made
     finally:

@@ -1,4 +1,4 @@
-"""The hub's books in a real hub: metrics while it works, and the settlement once the grid's values are final."""
+"""The ledger of a real hub: metrics while it works, and the settlement once the grid's values are final."""
 
 import json
 import sys

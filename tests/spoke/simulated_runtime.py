@@ -1,4 +1,4 @@
-"""A runtime that a test moves by hand, through the same door as Ray and KubeRay."""
+"""A runtime that a test moves by hand, by the same protocol as Ray and KubeRay."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from carbonfleet.spoke.runtimes import Findings, Observed, Run
 
 
 @dataclass
-class PlayedRuntime:
+class SimulatedRuntime:
     """Runs what it is given, and is in the phase that the test says."""
 
     cluster: str
@@ -22,7 +22,7 @@ class PlayedRuntime:
 
     def version(self):
         self._answer()
-        return "played 1"
+        return "simulated 1"
 
     def observe(self, scope):
         self._answer()
@@ -32,7 +32,7 @@ class PlayedRuntime:
         return Observed({name: self._run(name) for name in self.started})
 
     def place(self, wanted):
-        return "played"
+        return "simulated"
 
     def start(self, wanted):
         self._answer()
@@ -69,5 +69,5 @@ class PlayedRuntime:
             gpus=placement.gpus,
             phase=self.phase.get(name, AttemptPhase.PENDING),
             started_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
-            session="played",
+            session="simulated",
         )
