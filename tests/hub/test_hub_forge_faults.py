@@ -45,11 +45,13 @@ def test_a_missing_token_file_holds_up_proposals_alone(hub):
     assert (hub.phase("asked"), hub.forge.created) == (Phase.PROPOSED, 1)
 
 
-def test_a_secondary_rate_limit_is_waited_out_for_longer_each_time(hub):
-    hub.forge.choose = lambda method, _path: Injected(403, LIMITED) if method == "POST" else None
+@every_forge
+@pytest.mark.parametrize("headers", [{}, {"X-RateLimit-Remaining": "4321", "X-RateLimit-Reset": "1"}], ids=["", "hour"])
+def test_a_secondary_rate_limit_is_waited_out_for_longer_each_time(hub, headers):
+    hub.forge.choose = lambda method, _path: Injected(403, LIMITED, headers) if method == "POST" else None
     hub.stack.submit("asked", review="required")
     asked = []
-    for seconds in (0, 30, 31, 60, 61):
+    for seconds in (0, 59, 31, 119, 61):
         before = len(hub.forge.requests)
         hub.step(seconds=seconds)
         asked.append(any(request.startswith("POST") for request in hub.forge.requests[before:]))
@@ -57,6 +59,7 @@ def test_a_secondary_rate_limit_is_waited_out_for_longer_each_time(hub):
     assert hub.reason("asked") == "ForgeRateLimited"
 
 
+@every_forge
 def test_a_limit_on_one_write_is_no_limit_on_git(hub):
     pull = hub.propose("asked")
     hub.forge.choose = lambda method, _path: Injected(429, {"message": "slow down"}) if method != "GET" else None
@@ -69,6 +72,7 @@ def test_a_limit_on_one_write_is_no_limit_on_git(hub):
     assert hub.reason("next") == "ForgeRateLimited"
 
 
+@every_forge
 def test_a_repository_that_moved_is_named_with_its_new_place(hub):
     pull = hub.propose("asked")
     there = "https://api.github.test/repositories/123/pulls"

@@ -1,6 +1,7 @@
 """HTTP to a forge: bounded in time, polite, and with failures in our words."""
 
 import json
+import random
 import re
 import time
 from collections.abc import Mapping
@@ -20,7 +21,9 @@ MOST_BYTES: Final = 16 << 20
 MOST_PAGES: Final = 20
 MOST_REMEMBERED: Final = 1000
 LIMIT_SECONDS: Final = 60.0
-"""How long to wait where a forge limits us and does not say how long; twice as long each further time in a row."""
+"""The least wait where a forge limits us and does not say how long; twice as long each further time in a row, and up to
+a half more, so that hubs which were limited together come back apart.
+"""
 LONGEST_WAIT_SECONDS: Final = 3600.0
 _WAYS: Final = ("merge", "squash", "rebase")
 """A merge commit first: it alone says when a proposal was merged, and keeps its lines."""
@@ -233,19 +236,24 @@ class ForgeHttp:
 def _is_limit(answer: Answer) -> bool:
     """GitHub's secondary limits are a 403 that only its text tells from a denial."""
     headers = answer.headers
-    spent = headers.get("x-ratelimit-remaining", headers.get("ratelimit-remaining")) == "0"
-    said = spent or "retry-after" in headers or _LIMITED.search(answer.message) is not None
+    said = _is_spent(headers) or "retry-after" in headers or _LIMITED.search(answer.message) is not None
     return answer.status == 429 or (answer.status == 403 and said)
 
 
 def retry_after_seconds(headers: Mapping[str, str], unsaid: float = LIMIT_SECONDS) -> float:
     """How long a forge wants us to wait, between 1 s and 1 h; `unsaid` where it does not say."""
-    reset = headers.get("x-ratelimit-reset", headers.get("ratelimit-reset", ""))
+    # A secondary limit comes with the hour's own count, whose reset has nothing to do with it.
+    reset = headers.get("x-ratelimit-reset", headers.get("ratelimit-reset", "")) if _is_spent(headers) else ""
+    unsaid *= random.uniform(1.0, 1.5)  # noqa: S311  spreads hubs
     try:
         seconds = float(headers["retry-after"]) if "retry-after" in headers else float(reset) - time.time()
     except ValueError:
         seconds = unsaid
     return min(LONGEST_WAIT_SECONDS, max(1.0, seconds))
+
+
+def _is_spent(headers: Mapping[str, str]) -> bool:
+    return headers.get("x-ratelimit-remaining", headers.get("ratelimit-remaining")) == "0"
 
 
 def _text(comment: Mapping[str, Any]) -> str:
