@@ -43,6 +43,40 @@ def test_validate_judges_a_checkout_of_the_fleet(tmp_path):
     assert "(did you mean jurisdictions?)" in run("validate", tmp_path / "fleet").output
 
 
+TIER_OF_OTHERS = (
+    'Policy keeps tier "urgent" from data class public of namespace team-c, which may use flexible, patient,'
+)
+
+
+@pytest.fixture
+def presuming(tmp_path) -> Path:
+    """A job that names a tier which the seed keeps for others."""
+    file = tmp_path / "job.yaml"
+    text = (EXAMPLES / "unconstrained.yaml").read_text()
+    assert "namespace: team-a" in text
+    file.write_text(text.replace("namespace: team-a", "namespace: team-c"))
+    return file
+
+
+def test_validate_holds_a_job_against_the_fleets_policies(presuming):
+    assert run("validate", presuming).exit_code == 0
+    found = run("validate", presuming, "--fleet", ROOT / "fleet")
+    assert (found.exit_code, TIER_OF_OTHERS in found.output) == (1, True)
+    may = run("validate", EXAMPLES / "unconstrained.yaml", "--fleet", ROOT / "fleet")
+    assert (may.exit_code, may.output) == (0, "1 file checked: nothing is wrong\n")
+
+
+def test_validate_with_policies_finds_data_that_no_spoke_may_have():
+    found = run("validate", EXAMPLES / "blocked.yaml", "--fleet", ROOT / "fleet")
+    assert found.exit_code == 1
+    assert "no spoke may hold data of class de-health from namespace team-b: ca-qc-1: Policy de-only" in found.output
+
+
+def test_explain_says_that_a_tier_is_for_others(presuming):
+    told = run("explain", presuming, "--demo", "--fleet", ROOT / "fleet")
+    assert TIER_OF_OTHERS in " ".join(told.output.split())
+
+
 @pytest.mark.parametrize(("path", "what"), [("nowhere.yaml", "can't be read"), (".", "holds no YAML file")])
 def test_validate_says_what_a_wrong_path_lacks(tmp_path, path, what):
     found = run("validate", tmp_path / path)

@@ -103,6 +103,40 @@ def test_an_unknown_tier_blocks_and_names_those_there_are():
     assert decision.message == 'There is no tier "express"; the policies define flexible, standard, urgent.'
 
 
+def kept(namespace, data_class, scope):
+    """What becomes of a job that names a tier with this scope."""
+    tiers = [{**TIERS[0], "scope": scope}, *TIERS[1:]]
+    asked = job(namespace=namespace, data_class=data_class, schedule={"tier": TIERS[0]["name"]})
+    return only(world([asked], [OSLO], GRIDS, policies=[policy(residency={"anywhere": True}, tiers=tiers)]))
+
+
+@pytest.mark.parametrize(
+    ("scope", "may"),
+    [
+        ({}, True),
+        ({"namespaces": ["team-a"]}, True),
+        ({"namespaces": ["team-*"]}, True),
+        ({"namespaces": ["team-b"]}, False),
+        ({"dataClasses": ["public"]}, True),
+        ({"dataClasses": ["eu-personal"]}, False),
+        ({"namespaces": ["team-a"], "dataClasses": ["eu-personal"]}, False),
+    ],
+)
+def test_a_tier_is_for_the_jobs_in_its_scope(scope, may):
+    decision = kept("team-a", "public", scope)
+    assert (decision.reason == "TierNotAllowed") is not may
+    assert (decision.outcome is Outcome.BLOCKED) is not may
+
+
+def test_a_job_that_names_a_tier_of_others_is_told_which_it_may_name():
+    decision = kept("team-b", "public", {"namespaces": ["team-a"]})
+    others = ", ".join(sorted(tier["name"] for tier in TIERS[1:]))
+    assert decision.message == (
+        f'Policy keeps tier "{TIERS[0]["name"]}" from data class public of namespace team-b, which may use {others}. '
+        "Name one of these in schedule.tier, or have the tier's scope under policies/ changed."
+    )
+
+
 def test_where_residency_leaves_no_spoke_the_job_is_blocked_with_a_reason_for_each():
     decision = only(world([job(residency={"allowed_jurisdictions": ["CH"]})], [OSLO, OHIO], GRIDS))
     assert (decision.outcome, decision.reason) == (Outcome.BLOCKED, "NoRegionAllowed")

@@ -66,6 +66,8 @@ class Tier(Wire):
 
     name: Name
     """What jobs name in `schedule.tier`."""
+    scope: Scope = Scope()
+    """Which jobs may name it; left out, all."""
     priority: Annotated[int, Field(ge=0, le=100)] = 50
     """Higher goes first."""
     max_delay: Duration = Field(default="24h", validate_default=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import LABEL
@@ -27,11 +28,13 @@ from carbonfleet.fleet.manifests import (
     parse_move,
 )
 from carbonfleet.fleet.serving import ServingInvalid, read_serving
-from carbonfleet.placement.rules import Ruling, applicable, residency_verdict
+from carbonfleet.placement.rules import Ruling, applicable, job_verdict, residency_verdict
 from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.yaml_reader import MOST_BYTES, FileInvalid, FileProblem
 
 DIFF_SECONDS = 60
+MOST_NAMED = 5
+"""Spokes that a refusal names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,27 @@ def where(checkout: Checkout, data_class: str, namespace: str) -> tuple[tuple[st
     return tuple(
         (name, residency_verdict(checkout.policies, data_class, namespace, request, facts))
         for name, facts in sorted(checkout.clusters.items())
+    )
+
+
+def refusal_of(job: CarbonTrainingJob, policies: PolicySet, clusters: Mapping[str, ClusterFacts]) -> str:
+    """Why a job may run nowhere in the fleet; empty where it may."""
+    residency, namespace = job.spec.residency, job.metadata.namespace or "default"
+    general = job_verdict(policies, job.spec, namespace)
+    if not general.allowed:
+        return general.message
+    why: list[str] = []
+    for name, facts in sorted(clusters.items()):
+        ruling = residency_verdict(policies, residency.data_class, namespace, residency, facts)
+        if ruling.allowed:
+            return ""
+        why.append(f"{name}: {ruling.message}")
+    if not why:
+        return "the fleet repository declares no cluster that can be used; add clusters/<name>/cluster.yaml"
+    more = f"; and {len(why) - MOST_NAMED} more" if len(why) > MOST_NAMED else ""
+    return (
+        f"no spoke may hold data of class {residency.data_class} from namespace {namespace}: "
+        f"{'; '.join(why[:MOST_NAMED])}{more}"
     )
 
 

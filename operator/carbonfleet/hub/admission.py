@@ -1,4 +1,4 @@
-"""Admission webhook: a job whose data no spoke of this fleet may hold is refused when it is created."""
+"""Admission webhook: a job whose data no spoke may hold, or whose tier is not its to use, is refused when created."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +11,11 @@ from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.problems import told
 from carbonfleet.api.wire import GROUP, VERSION
 from carbonfleet.fleet import FleetError, Tip
+from carbonfleet.fleet.check import refusal_of as refusal_of_job
 from carbonfleet.hub.observe import JOBS
-from carbonfleet.placement.rules import residency_verdict
 
 HANDLER: Final = "residency"
 """The last part of the webhook's address."""
-MOST_NAMED: Final = 5
-"""Spokes that a refusal names."""
 
 
 def server_of(address: str, tls: Path) -> kopf.WebhookServer:
@@ -53,21 +51,4 @@ def refusal_of(body: dict[str, Any], tip: Tip) -> str:
         job = CarbonTrainingJob.model_validate(body)
     except ValidationError as error:
         return f"invalid: {told(error, CarbonTrainingJob)}"
-    return _residency_refusal(job, tip)
-
-
-def _residency_refusal(job: CarbonTrainingJob, tip: Tip) -> str:
-    residency, namespace = job.spec.residency, job.metadata.namespace
-    why: list[str] = []
-    for name, facts in sorted(tip.clusters.items()):
-        ruling = residency_verdict(tip.policies, residency.data_class, namespace, residency, facts)
-        if ruling.allowed:
-            return ""
-        why.append(f"{name}: {ruling.message}")
-    if not why:
-        return "the fleet repository declares no cluster that can be used; add clusters/<name>/cluster.yaml"
-    more = f"; and {len(why) - MOST_NAMED} more" if len(why) > MOST_NAMED else ""
-    return (
-        f"no spoke may hold data of class {residency.data_class} from namespace {namespace}: "
-        f"{'; '.join(why[:MOST_NAMED])}{more}"
-    )
+    return refusal_of_job(job, tip.policies, tip.clusters)

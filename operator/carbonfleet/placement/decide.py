@@ -1,10 +1,10 @@
 """What to do with each job, from the window that was found for it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from carbonfleet.api.policy import ReviewMode, Tier
+from carbonfleet.api.policy import ReviewMode
 from carbonfleet.placement.decision import Decision, Outcome, Window
 from carbonfleet.placement.inputs import EPOCH
 from carbonfleet.placement.plan_inputs import PlanInputs
@@ -12,10 +12,10 @@ from carbonfleet.placement.rules import (
     NO_REVIEW,
     Refusal,
     ReviewRuling,
+    Ruling,
     is_reviewed,
-    policies_verdict,
+    job_verdict,
     residency_verdict,
-    tiers,
 )
 from carbonfleet.placement.search import (
     Choice,
@@ -35,29 +35,16 @@ NO_TIME: Final = timedelta()
 
 
 def refusals(snapshot: Snapshot, jobs: Iterable[QueuedJob]) -> dict[str, Refusal]:
-    """By UID, the jobs that can't be planned for: no policy, a broken one, or a tier that does not exist."""
-    known = tiers(snapshot.policies)
-    found: dict[tuple[str, str, str], Refusal | None] = {}
+    """By UID, the jobs that can't be planned for: no policy, a broken one, or a tier that they may not name."""
+    rulings: dict[tuple[str, str, str], Ruling] = {}
     refused = {}
     for job in jobs:
         key = job.spec.residency.data_class, job.namespace, job.spec.schedule.tier
-        if key not in found:
-            found[key] = _refusal(snapshot, known, *key)
-        if (refusal := found[key]) is not None:
-            refused[job.uid] = refusal
+        if key not in rulings:
+            rulings[key] = job_verdict(snapshot.policies, job.spec, job.namespace)
+        if not (ruling := rulings[key]).allowed:
+            refused[job.uid] = Refusal(ruling.reason, ruling.message)
     return refused
-
-
-def _refusal(
-    snapshot: Snapshot, known: Mapping[str, Tier], data_class: str, namespace: str, tier: str
-) -> Refusal | None:
-    ruling = policies_verdict(snapshot.policies, data_class, namespace)
-    if not ruling.allowed:
-        return Refusal(ruling.reason, ruling.message)
-    if tier in known:
-        return None
-    names = ", ".join(sorted(known)) or "none"
-    return Refusal("UnknownTier", f'There is no tier "{tier}"; the policies define {names}.')
 
 
 def denied(job: QueuedJob, refusal: Refusal, snapshot: Snapshot, now: datetime) -> Decision:

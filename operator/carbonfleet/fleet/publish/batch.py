@@ -8,7 +8,7 @@ from carbonfleet.fleet.git import Tip
 from carbonfleet.fleet.manifests import Placement, check_uid, render, with_suspend
 from carbonfleet.fleet.publish.history import History, Vanished
 from carbonfleet.fleet.publish.intents import AlreadyThere, Ask, Intent, Lapse, Place, Refused, Remove, Result, Suspend
-from carbonfleet.placement.rules import residency_verdict
+from carbonfleet.placement.rules import job_verdict, residency_verdict, tiers
 
 FEWEST_GUARDED = 5
 GUARDED_SHARE = 0.2
@@ -205,8 +205,10 @@ def _cluster_takes_work(intent: Place, world: _World) -> Refused | None:
 
 def _policy_allows(intent: Place, world: _World) -> Refused | None:
     facts = world.tip.clusters[intent.window.cluster]
-    residency = intent.spec.residency
-    ruling = residency_verdict(world.tip.policies, residency.data_class, intent.decision.namespace, residency, facts)
+    policies, residency, namespace = world.tip.policies, intent.spec.residency, intent.decision.namespace
+    ruling = residency_verdict(policies, residency.data_class, namespace, residency, facts)
+    if ruling.allowed and intent.spec.schedule.tier in tiers(policies):  # one that went meanwhile harms nobody
+        ruling = job_verdict(policies, intent.spec, namespace)
     return None if ruling.allowed else Refused(ruling.reason, ruling.message)
 
 

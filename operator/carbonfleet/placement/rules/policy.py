@@ -31,7 +31,7 @@ class ReviewRuling:
 
 
 POLICY_REASONS: Final = frozenset(
-    {"PolicyMissing", "PolicyInvalid", "NoRegionAllowed", "ResidencyPolicy", "ResidencyRequest"}
+    {"PolicyMissing", "PolicyInvalid", "NoRegionAllowed", "ResidencyPolicy", "ResidencyRequest", "TierNotAllowed"}
 )
 """Reasons, of decisions and candidates, that mean: policy or the job's own residency forbids it."""
 NO_REVIEW = ReviewRuling(False)
@@ -112,6 +112,30 @@ def _requested(request: ResidencyRequest, facts: ClusterFacts) -> Ruling:
 def tiers(policies: PolicySet) -> dict[str, Tier]:
     """The fleet's tiers by name."""
     return {tier.name: tier for policy in policies.policies for tier in policy.spec.tiers}
+
+
+def tier_verdict(policies: PolicySet, data_class: str, namespace: str, tier: str) -> Ruling:
+    """Whether the fleet has a tier, and a job of this data class in this namespace may name it."""
+    known = tiers(policies)
+    found = known.get(tier)
+    if found is None:
+        names = ", ".join(sorted(known)) or "none"
+        return Ruling(False, "UnknownTier", f'There is no tier "{tier}"; the policies define {names}.')
+    if in_scope(found.scope, data_class, namespace):
+        return ALLOWED
+    allowed = ", ".join(sorted(name for name in known if in_scope(known[name].scope, data_class, namespace))) or "none"
+    message = (
+        f'Policy keeps tier "{tier}" from data class {data_class} of namespace {namespace}, which may use {allowed}. '
+        "Name one of these in schedule.tier, or have the tier's scope under policies/ changed."
+    )
+    return Ruling(False, "TierNotAllowed", message)
+
+
+def job_verdict(policies: PolicySet, spec: JobSpec, namespace: str) -> Ruling:
+    """Whether the policies let a job run, wherever that is: some speak of it, and it may name its tier."""
+    data_class = spec.residency.data_class
+    general = policies_verdict(policies, data_class, namespace)
+    return tier_verdict(policies, data_class, namespace, spec.schedule.tier) if general.allowed else general
 
 
 def _repeated_tiers(policies: PolicySet) -> tuple[str, ...]:
