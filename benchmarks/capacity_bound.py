@@ -33,7 +33,7 @@ from carbonfleet.placement.plan_inputs import PlanInputs, plan_inputs
 from carbonfleet.placement.repair.contention import contention_of, windows_taken
 from carbonfleet.placement.repair.local_search import effort_for, local_search
 from carbonfleet.placement.rules import tiers
-from carbonfleet.placement.search import Choice, WindowIndex, forms_of, windows_of
+from carbonfleet.placement.search import Choice, WindowIndex, windows_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -152,7 +152,6 @@ def measure(seed: int, asking: str = "nothing") -> Measured | None:
     index = WindowIndex(
         inputs,
         CapacityRuns(inputs.capacity, inputs.demand.gpus_by_kind, int(inputs.options.gpus.max())),
-        forms_of(inputs),
     )
     contention = contention_of(inputs, jobs.tolist(), choices, index.unhindered(jobs))
     effort = effort_for(contention, HOURLY.improvement_cells)

@@ -77,7 +77,7 @@ class Tier(Wire):
     max_intensity_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     """The same as a percentile of the zone's last 28 days."""
     minimum_gain_percent_per_hour: Annotated[float, Field(ge=0, le=100)] = 0.05
-    """A later start must save so much of the best start at once for each hour of delay; 0 waits for any gain."""
+    """Each hour of delay must save so much of what a start at once there would score; 0 waits for any gain."""
 
 
 class Budget(Wire):

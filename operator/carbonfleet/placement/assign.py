@@ -14,7 +14,6 @@ from carbonfleet.placement.search import (
     GreedyBlock,
     WindowIndex,
     best_choice,
-    forms_of,
     hold,
     plain_jobs,
 )
@@ -31,7 +30,7 @@ def assign(inputs: PlanInputs) -> list[Choice | None]:
     if not inputs.jobs or not len(inputs.options):
         return [None] * len(inputs.jobs)
     capacity = CapacityRuns(inputs.capacity, inputs.demand.gpus_by_kind, int(inputs.options.gpus.max()))
-    index = WindowIndex(inputs, capacity, forms_of(inputs))
+    index = WindowIndex(inputs, capacity)
     plain = plain_jobs(inputs)
     choices: list[Choice | None] = []
     for jobs in tiers_of(inputs):

@@ -115,7 +115,7 @@ class PlanInputs:
         return self.limits[job].is_gated and bool(self.demand.carbon_alone[job])
 
     def gain_per_start(self, job: int) -> float:
-        """The share of the best score at once that a window must save for each start that it comes later.
+        """The share of what a start at once on an option would score that each start of delay must save.
 
         Nothing where the grid is not known: then the job's own rule says when it starts.
         """

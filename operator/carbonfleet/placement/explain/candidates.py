@@ -10,18 +10,16 @@ import numpy as np
 from carbonfleet.api.job import Goal
 from carbonfleet.placement import phrase
 from carbonfleet.placement.decision import MOST_SHOWN, Candidate, Verdict, Window
-from carbonfleet.placement.inputs import RESOLUTION, BoolArray, Segments
+from carbonfleet.placement.inputs import RESOLUTION, Segments
 from carbonfleet.placement.search import (
     Choice,
     JobContext,
-    most_score,
     options_by_cluster,
     refusal_on,
     segments_of,
     window_at,
     windows_at,
 )
-from carbonfleet.placement.snapshot import FloatArray
 
 
 def candidates_of(context: JobContext) -> tuple[Candidate, ...]:
@@ -81,50 +79,30 @@ def _candidate(context: JobContext, options: list[int], best: tuple[int, Window,
         best = cut.option, window_at(context.inputs, context.job, cut.option, cut.segments), cut.score
     if best is not None:
         option, window, score = best
-        could_wait = choice is not None and score < choice.score and not (choice.kept or choice.is_late)
+        could_wait = choice is not None and score < _bare(context, choice) and not (choice.kept or choice.is_late)
         reason = NOT_WORTH if could_wait else "HigherScore"
         return _seen(context, option, Verdict.FEASIBLE, reason, "", window)
     refusal = refusal_on(context, options)
     return _seen(context, options[0], Verdict.FILTERED, refusal.reason, refusal.message, None)
 
 
-def _best_windows(context: JobContext, spokes: list[list[int]]) -> list[tuple[int, Window, float] | None]:
-    """For the options of each spoke: the best free unbroken window that does not begin too late, option and score.
+def _bare(context: JobContext, choice: Choice) -> float:
+    """A choice's score without what its delay must gain."""
+    return choice.score if choice.segments else float(context.windows.bare[choice.option, choice.start])
 
-    It is worth its wait, were there that spoke alone.
-    """
+
+def _best_windows(context: JobContext, spokes: list[list[int]]) -> list[tuple[int, Window, float] | None]:
+    """For the options of each spoke: the best free unbroken window in time: option, window and bare score."""
     windows, is_late = context.windows, context.choice is not None and context.choice.is_late
     usable = (windows.late if is_late else windows.open) & context.free
-    if not is_late:
-        usable = _worth_on_its_own(context, usable, spokes)
     masked = np.where(usable, windows.scores, np.inf)
     starts, least = masked.argmin(axis=1).tolist(), masked.min(axis=1, initial=np.inf).tolist()
     best = [min(options, key=lambda option: (least[option], starts[option], option)) for options in spokes]
     open_options = [option for option in best if least[option] < np.inf]
     jobs, begins = [context.job] * len(open_options), [starts[option] for option in open_options]
     found = dict(zip(open_options, windows_at(context.inputs, jobs, open_options, begins), strict=True))
-    return [(option, found[option], least[option]) if option in found else None for option in best]
-
-
-def _worth_on_its_own(context: JobContext, usable: BoolArray, spokes: list[list[int]]) -> BoolArray:
-    """What `worth_waiting` leaves, as though each spoke were the only one; arrays of shape (options, starts)."""
-    scores, gain = context.windows.scores, context.inputs.gain_per_start(context.job)
-    if not gain or not usable.any():
-        return usable
-    starts = usable.shape[1]
-    spoke = np.empty(len(usable), dtype=np.int64)
-    for row, options in enumerate(spokes):
-        spoke[options] = row
-    first = np.full(len(spokes), starts - 1)
-    np.minimum.at(first, spoke, np.where(usable.any(axis=1), usable.argmax(axis=1), starts - 1))
-    rows, at_first = np.arange(len(usable)), first[spoke]
-    reference = np.full(len(spokes), np.inf)
-    np.minimum.at(reference, spoke, np.where(usable[rows, at_first], scores[rows, at_first], np.inf))
-    reference[reference == np.inf] = 0.0
-    later = (np.arange(starts) - at_first[:, None]).astype(np.float64)
-    at_once: FloatArray = reference[spoke][:, None]
-    worth: BoolArray = (later == 0) | (scores <= most_score(at_once, gain, later))
-    return usable & worth
+    bare = windows.bare[np.arange(len(starts)), starts].tolist()
+    return [(option, found[option], bare[option]) if option in found else None for option in best]
 
 
 def piece(context: JobContext, option: int, start: int) -> Segments:

@@ -24,7 +24,7 @@ class Limits:
     gate_grams_per_kwh: float | None
     gate_percentile: float | None
     gain_percent_per_hour: float
-    """What a later start must save of the best start at once, for each hour of delay."""
+    """What each hour of delay must save, of what a start at once in the same place would score."""
 
     @property
     def is_gated(self) -> bool:

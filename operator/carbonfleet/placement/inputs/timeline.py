@@ -21,8 +21,8 @@ Segments = tuple[tuple[int, int], ...]
 """Half-open, in minutes of a timeline."""
 RESOLUTION: Final = 1e-6
 """Intensities are whole multiples of this (g/kWh), so that sums are exact and equal windows are equal."""
-MOST: Final = 2**31 - 2
-"""The largest weighed total, in its unit."""
+MOST: Final = 2**30 - 1
+"""The largest weighed total, in its unit: half of 32 bits, for what a delay must gain comes on top."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def settle(
     jobs: IntArray,
     plain: BoolArray,
 ) -> None:
-    """Let each job in turn take a better window that is free and worth its wait, until none finds one."""
+    """Let each job in turn take a better window that is free, until none finds one."""
     searches = {job: index.at(np.array([job])) for job in jobs.tolist() if plain[job]}
     for _ in range(SETTLING):
         moved = False
@@ -159,8 +159,8 @@ def _settle_plain(
     old, moved = choices[job], False
     if old is not None:
         take(inputs, job, old, capacity, sign=-1)
-    score, start, option = search.worthwhile(0, search.everywhere(0))
-    if score < _most(search, old):
+    score, start, option = search.everywhere(0)
+    if score < (NOWHERE if old is None or old.is_late else old.score * (1 - TINY)):
         choices[job], moved = Choice(option, start, score), True
     if (new := choices[job]) is not None:
         take(inputs, job, new, capacity)
@@ -168,17 +168,13 @@ def _settle_plain(
 
 
 def _settle_any(inputs: PlanInputs, capacity: CapacityRuns, choices: list[Choice | None], job: int) -> bool:
-    """A job that had given its threshold up takes any window below it.
-
-    Otherwise the score decides: of windows worth their wait the found one is the best, so that the old one, where its
-    score is less, was not worth its wait.
-    """
+    """A job that had given its threshold up takes any window below it; otherwise the score decides."""
     old, gave_up = choices[job], inputs.gives_up_threshold(job)
     if old is not None:
         hold(inputs, job, old, capacity, sign=-1)
     new = best_choice(inputs, job, capacity)
     gained = old is None or old.is_late or gave_up != inputs.gives_up_threshold(job)
-    if new is not None and (gained or (not new.is_late and old and abs(new.score - old.score) > TINY * old.score)):
+    if new is not None and (gained or (not new.is_late and old and new.score < old.score * (1 - TINY))):
         choices[job] = new
         return old is None or (new.option, new.start) != (old.option, old.start)
     if new is not None:
@@ -205,10 +201,3 @@ def _put_back(
             inputs.demand.mind_carbon_alone(job, above)
         if choice is not None:
             hold(inputs, job, choice, capacity)
-
-
-def _most(search: WindowSearch, old: Choice | None) -> float:
-    """Below which score a window is better for a job: any, where it has none in time, or one not worth its wait."""
-    if old is None or old.is_late or not search.is_worth(0, old.start, old.score, 1.0):
-        return NOWHERE
-    return old.score * (1 - TINY)

@@ -2,13 +2,13 @@
 
 from carbonfleet.placement.search.best_choice import best_choice, fits_budgets, hold
 from carbonfleet.placement.search.choice import Choice, segments_of, take
-from carbonfleet.placement.search.fast_windows import BLOCK, NOWHERE, WindowIndex, WindowSearch, forms_of, plain_jobs
+from carbonfleet.placement.search.fast_windows import BLOCK, NOWHERE, WindowIndex, WindowSearch, plain_jobs
 from carbonfleet.placement.search.figures import at_submission, baseline_of, review_of, window_at, windows_at
 from carbonfleet.placement.search.greedy import GreedyBlock
 from carbonfleet.placement.search.lower_bounds import Int32Array
 from carbonfleet.placement.search.refusals import JobContext, context_of, options_by_cluster, refusal_on
 from carbonfleet.placement.search.running_jobs import own_cost, unbroken
-from carbonfleet.placement.search.windows import gate_of, is_signal_lost, least, most_score, options_left, windows_of
+from carbonfleet.placement.search.windows import gate_of, is_signal_lost, least, options_left, windows_of
 
 __all__ = [
     "BLOCK",
@@ -24,12 +24,10 @@ __all__ = [
     "best_choice",
     "context_of",
     "fits_budgets",
-    "forms_of",
     "gate_of",
     "hold",
     "is_signal_lost",
     "least",
-    "most_score",
     "options_by_cluster",
     "options_left",
     "own_cost",

@@ -10,7 +10,7 @@ from carbonfleet.placement.search.choice import Choice, quota_rows, segments_of,
 from carbonfleet.placement.search.figures import window_at
 from carbonfleet.placement.search.interruptible import segmented
 from carbonfleet.placement.search.running_jobs import as_paused, choice_for_paused, choice_for_running, promised
-from carbonfleet.placement.search.windows import Windows, first_usable, least, most_score, windows_of, worth_waiting
+from carbonfleet.placement.search.windows import Windows, first_usable, least, windows_of
 
 RunsOf = Callable[[IntArray, IntArray], Runs]
 """For rows of capacity and GPUs: from each slot on, how many slots have these free."""
@@ -43,28 +43,25 @@ def _to_begin(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> Choice | 
     if queued.incumbent is not None and queued.incumbent.paused:
         return choice_for_paused(inputs, job) or as_paused(inputs, job, in_one_piece(inputs, job, capacity))
     cut = segmented(inputs, job) if queued.spec.schedule.interruptible is not None else None
-    if cut is None or not _is_worth_its_pauses(inputs, job, cut, capacity):
+    if cut is None:
         return in_one_piece(inputs, job, capacity)
+    if inputs.gain_per_start(job):
+        windows = windows_of(inputs, job)
+        usable = windows.open & free_windows(inputs, job, windows, capacity.runs_of)
+        if not cut_is_worth(inputs, job, cut, windows, usable):
+            return in_one_piece(inputs, job, capacity)
     return cut
 
 
-def _is_worth_its_pauses(inputs: PlanInputs, job: int, cut: Choice, capacity: CapacityRuns) -> bool:
-    if not inputs.gain_per_start(job):
-        return True
-    windows = windows_of(inputs, job)
-    return cut_is_worth(inputs, job, cut, windows, windows.open & free_windows(inputs, job, windows, capacity.runs_of))
-
-
 def cut_is_worth(inputs: PlanInputs, job: int, cut: Choice, windows: Windows, usable: BoolArray) -> bool:
-    """Whether a cut run saves enough for each hour that it ends later than the best unbroken one at once."""
-    gain, first = inputs.gain_per_start(job), first_usable(usable)
-    if not gain or first < 0:
-        return True
-    at_once = np.where(usable[:, first], windows.scores[:, first], np.inf)
-    option = int(at_once.argmin())
-    end = inputs.line.begin(first) + int(inputs.demand.of(job).minutes[option])
+    """Whether a cut run is no worse than the best usable window, with what ending later must gain.
+
+    It is as late as it ends later than a run without a pause that begins at the first start would.
+    """
+    best = least(windows.scores, usable)
+    end = inputs.line.begin(windows.first) + int(inputs.demand.of(job).minutes[cut.option])
     later = max(0, cut.segments[-1][1] - end) / inputs.line.slot_minutes
-    return cut.score <= most_score(float(at_once[option]), gain, later)
+    return best is None or cut.score + float(windows.delay.per_start[cut.option]) * later <= best[0]
 
 
 def hold(inputs: PlanInputs, job: int, choice: Choice, capacity: CapacityRuns, sign: int = 1) -> None:
@@ -91,15 +88,16 @@ def in_one_piece(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> Choice
     """The best window that is worth its wait, or where the job was planned already."""
     windows = windows_of(inputs, job)
     free = free_windows(inputs, job, windows, capacity.runs_of)
-    usable, gain = windows.open & free, inputs.gain_per_start(job)
+    usable = windows.open & free
 
-    def fits(job: int, option: int, start: int) -> Choice | None:
-        enough = gain * inputs.snapshot.assumptions.promised_gain_share
-        fit = start < inputs.line.starts and worth_waiting(windows.scores, usable, enough)[option, start]
+    def planned(option: int, start: int) -> Choice | None:
+        fit = start < inputs.line.starts and usable[option, start]
         return Choice(option, start, float(windows.scores[option, start])) if fit else None
 
-    best = _least(windows, worth_waiting(windows.scores, usable, gain))
-    return promised(inputs, job, best or _late(windows, free), fits)
+    def waiting(choice: Choice) -> float:
+        return float(windows.delay.per_start[choice.option]) * (choice.start - windows.first)
+
+    return promised(inputs, job, _least(windows, usable) or _late(windows, free), planned, waiting)
 
 
 def _least(windows: Windows, usable: BoolArray) -> Choice | None:

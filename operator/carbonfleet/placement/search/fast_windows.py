@@ -5,21 +5,19 @@ segments, no budget, no hourly price. Its score on an option is `fixed + slope *
 window is the one with the least carbon.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.inputs import MINUTE, NEVER, BoolArray, CapacityRuns, IntArray
+from carbonfleet.placement.inputs import MINUTE, MOST, NEVER, BoolArray, CapacityRuns, IntArray
 from carbonfleet.placement.plan_inputs import PlanInputs
+from carbonfleet.placement.search.choice import Choice
 from carbonfleet.placement.search.lower_bounds import CLOSED, Bounds, Compact, Frontier, Int32Array, bounds_of
-from carbonfleet.placement.search.windows import first_usable, least, most_score, worth_waiting
+from carbonfleet.placement.search.windows import Delay, delay_of
 from carbonfleet.placement.snapshot import FloatArray
 
-FIRST_LOOK: Final = 2
+FIRST_LOOK: Final = 4
 """Options that are looked at first."""
 BLOCK: Final = 256
 """Jobs whose windows are sought together: more would find more windows taken when their turn comes."""
@@ -45,35 +43,16 @@ def plain_jobs(inputs: PlanInputs) -> BoolArray:
     return plain
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Forms:
-    """The grid of one signal in handy forms; what jobs there are does not matter to them."""
-
-    compact: Compact
-    bounds: Bounds
-
-
-def forms_of(inputs: PlanInputs) -> dict[SignalKind, Forms]:
-    """The forms for each signal of a inputs, for runs up to its longest; none without options."""
-    if not len(inputs.options):
-        return {}
-    line = inputs.line
-    cap = inputs.snapshot.assumptions.longest_run // MINUTE
-    longest = min(int(inputs.demand.minutes_by_kind.max(initial=1)), cap)
-    return {
-        kind: Forms(Compact.of(grid, inputs.options.zone, line), bounds_of(grid, line, longest))
-        for kind, grid in inputs.carbon.items()
-    }
-
-
 class WindowIndex:
-    """What quick searches of a inputs's plain jobs share: the grid in handy forms, and what is free at the moment."""
+    """What quick searches of plain jobs share: the grid in handy forms, and what is free at the moment."""
 
-    def __init__(self, inputs: PlanInputs, capacity: CapacityRuns, forms: Mapping[SignalKind, Forms]) -> None:
-        self.inputs, self.capacity, self.forms = inputs, capacity, forms
+    def __init__(self, inputs: PlanInputs, capacity: CapacityRuns) -> None:
+        self.inputs, self.capacity = inputs, capacity
         line = inputs.line
+        self.compact = {kind: Compact.of(grid, inputs.options.zone, line) for kind, grid in inputs.carbon.items()}
+        self._bounds: dict[tuple[SignalKind, float], Bounds] = {}
         self.longest = inputs.snapshot.assumptions.longest_run // MINUTE
-        self._frontiers: dict[SignalKind, Frontier] = {}
+        self._frontiers: dict[tuple[SignalKind, float], Frontier] = {}
         self.options = np.arange(len(inputs.options))
         rows = range(len(inputs.jobs))
         self.first = np.array([inputs.earliest_start(job) for job in rows], dtype=np.int64)
@@ -84,11 +63,24 @@ class WindowIndex:
         limits = [job.spec.objective.max_cost_usd for job in inputs.jobs]
         self.most_usd = np.array([NOWHERE if usd is None else usd for usd in limits])
 
-    def frontier(self, signal: SignalKind) -> Frontier:
+    def bounds(self, signal: SignalKind, gain: float) -> Bounds:
+        """How clean windows are, were all options empty, for runs up to the longest."""
+        key, line = (signal, gain), self.inputs.line
+        if key not in self._bounds:
+            longest = min(int(self.inputs.demand.minutes_by_kind.max(initial=1)), self.longest)
+            self._bounds[key] = bounds_of(self.inputs.carbon[signal], line, longest, gain)
+        return self._bounds[key]
+
+    def frontier(self, signal: SignalKind, gain: float) -> Frontier:
         """How clean free windows still are."""
-        if signal not in self._frontiers:
-            self._frontiers[signal] = Frontier(self.inputs, self.inputs.carbon[signal], self.capacity)
-        return self._frontiers[signal]
+        key = signal, gain
+        if key not in self._frontiers:
+            self._frontiers[key] = Frontier(self.inputs, self.inputs.carbon[signal], self.capacity, gain)
+        return self._frontiers[key]
+
+    def common_gain(self, jobs: IntArray) -> float:
+        """What a delay from start 0 must gain at least for each of some jobs: nothing if one may begin only later."""
+        return 0.0 if self.first[jobs].any() else float(self.gain[jobs].min())
 
     def at(self, jobs: IntArray) -> "WindowSearch":
         """The search for some jobs, which all weigh one signal."""
@@ -113,7 +105,7 @@ class WindowSearch:
         self._index, self._capacity, self._options = index, index.capacity, index.options
         self.signal = inputs.jobs[self.jobs[0]].spec.signal
         grid = inputs.carbon[self.signal]
-        self._compact, self._weighed = index.forms[self.signal].compact, grid.weighed
+        self._compact, self._weighed = index.compact[self.signal], grid.weighed
         self._zone, self._capacity_row = inputs.options.zone, inputs.options.capacity_row
         self._capacity_rows: list[int] = self._capacity_row.tolist()
         terms = inputs.demand.at(jobs[:, None], self._options)
@@ -133,12 +125,23 @@ class WindowSearch:
         self._first, self._last = index.first[jobs], self._last_starts(index, jobs)
         self._is_simple = bool((self._first == 0).all() and (self._last == self._line.starts - 1).all())
         within = (terms.usd <= index.most_usd[jobs, None]) & (terms.minutes <= index.longest)
-        self._gain: list[float] = index.gain[jobs].tolist()
+        self._delay = self._delays(index.gain[jobs])
+        self._has_delay = bool(index.gain[jobs].any())
+        self._is_short_delay = int(self._delay.units.max(initial=0)) * self._line.starts <= MOST
         self._open: BoolArray = within & inputs.known[self.signal] & inputs.admitted[jobs] & (self._last >= 0)
-        self.unhindered = self._scores(
-            index.forms[self.signal].bounds.until(self._zone, self._whole, self._part, np.maximum(self._last, 0))
-        )
+        self._common_gain = index.common_gain(jobs)
+        bounds = index.bounds(self.signal, self._common_gain)
+        self.unhindered = self._scores(bounds.until(self._zone, self._whole, self._part, np.maximum(self._last, 0)))
         """Lower bounds of the scores were all options empty; infinite where a job can't go."""
+
+    def _delays(self, gain: FloatArray) -> Delay:
+        """What delays must gain, shape (jobs, options)."""
+        begin = np.minimum(self._first, self._line.starts - 1)[:, None] * self._line.slot_minutes
+        end = np.minimum(begin + self._minutes, self._line.minutes)
+        at_once = self._weighed[self._zone, end] - self._weighed[self._zone, begin]
+        at_once *= self._slope
+        at_once += self._fixed
+        return delay_of(at_once, self._slope, self._units, gain[:, None])
 
     def _last_starts(self, index: WindowIndex, jobs: IntArray) -> IntArray:
         """The last start of a job's own will that is in time for its deadline; -1 is none."""
@@ -159,7 +162,7 @@ class WindowSearch:
 
     def bounds(self) -> FloatArray:
         """Lower bounds of the scores with what is free now."""
-        frontier = self._index.frontier(self.signal)
+        frontier = self._index.frontier(self.signal, self._common_gain)
         carbon = frontier.bounds(self._whole, self._part, self._level, self._options)
         return np.maximum(self.unhindered, self._scores(carbon))
 
@@ -169,7 +172,7 @@ class WindowSearch:
         Only of those that take as many GPUs as the row.
         """
         level = int(self._level[row, option])
-        frontier = self._index.frontier(self.signal)
+        frontier = self._index.frontier(self.signal, self._common_gain)
         if row + 1 < len(self.jobs) and frontier.is_stale(option, level):
             frontier.renew(option, level)
             rows = np.flatnonzero(self._level[row + 1 :, option] == level) + (row + 1)
@@ -204,7 +207,19 @@ class WindowSearch:
         heedless = self._heedless[rows]
         if heedless.any():
             carbon[heedless] = 0
+        if self._has_delay:
+            first = np.reshape(self._first[rows], (-1, 1))
+            carbon += self._delay_units(rows, options, np.arange(begin, until + 1) - first)
         return carbon
+
+    def _delay_units(self, rows: IntArray | int, options: IntArray, later: IntArray) -> Int32Array:
+        """What delays of so many starts must gain, in compact carbon; `later` has shape (pairs or 1, starts)."""
+        units = self._delay.units[rows, options][:, None]
+        if self._is_short_delay:  # no product leaves 32 bits
+            product: Int32Array = units.astype(np.int32) * np.maximum(later, 0).astype(np.int32)
+            return product
+        many: Int32Array = np.minimum(units * np.maximum(later, 0), MOST).astype(np.int32)
+        return many
 
     def _closed(self, rows: IntArray | int, options: IntArray, begin: int, until: int) -> Int32Array:
         """CLOSED where too few slots are free or the start is out of range, 0 elsewhere; (pairs, starts)."""
@@ -236,8 +251,15 @@ class WindowSearch:
         end = np.minimum(begin + self._minutes[rows, options], self._line.minutes)
         score = self._weighed[zones, end]
         score -= self._weighed[zones, begin]
-        score *= self._slope[rows, options]
-        score += self._fixed[rows, options]
+        if self._has_delay:
+            later, delay = np.maximum(start - self._first[rows], 0), self._delay
+            score += np.minimum(delay.units[rows, options] * later, MOST) * self._units[options]
+            score *= self._slope[rows, options]
+            score += self._fixed[rows, options]
+            score += delay.usd[rows, options] * later
+        else:
+            score *= self._slope[rows, options]
+            score += self._fixed[rows, options]
         return score  # type: ignore[no-any-return]
 
     def everywhere(self, row: int) -> tuple[float, int, int]:
@@ -260,6 +282,8 @@ class WindowSearch:
         carbon = compact.ends[self._ends[row, option], starts] - compact.begins[option, starts]
         if self._heedless[row]:
             carbon[:] = 0
+        if self._has_delay:
+            carbon += self._delay_units(row, np.array([option]), np.arange(carbon.size)[None, :])[0]
         if first == 0 and self._line.next_minute:
             spare[0] += span - self._span_now[row, option]
         spare >>= 31
@@ -271,76 +295,11 @@ class WindowSearch:
             return NOWHERE, -1
         # A whole number of units, so that this is the very score of the window.
         score = float(self._fixed[row, option]) + float(self._slope[row, option]) * (least * self._unit[option])
-        return score, first + start
+        return score + float(self._delay.usd[row, option]) * start, first + start
 
-    def worthwhile(self, row: int, found: tuple[float, int, int]) -> tuple[float, int, int]:
-        """Score, start and option of the best free window, where it is worth its wait, or else the best that is.
-
-        See `wait.worth_waiting`, whose answer it is.
-        """
-        score, start, _ = found
-        gain = self._gain[row]
-        if not gain or score == NOWHERE or start <= self._first[row]:
-            return found
-        reference, first = self._at_once(row, start)
-        if start == first or score <= most_score(reference, gain, float(start - first)):
-            return found
-        # No window saves more than the one that was found, so that none that comes much later can save enough; and
-        # on an option that is never as good as the best at once, none can.
-        until = min(start, first + int((reference - score) / (gain * abs(reference))) + 1)
-        options = np.flatnonzero(self.unhindered[row] <= reference)
-        usable, scores = self._usable(row, options, first, until), self._window_scores(row, options, first, until)
-        best = least(scores, worth_waiting(scores, usable, gain))
-        return found if best is None else (best[0], first + best[1], int(options[best[2]]))
-
-    def is_worth(self, row: int, start: int, score: float, share: float) -> bool:
-        """Whether a free window saves such a share of what its wait must gain."""
-        gain = self._gain[row] * share
-        if not gain or start <= self._first[row]:
-            return True
-        reference, first = self._at_once(row, start)
-        return start == first or score <= most_score(reference, gain, float(start - first))
-
-    def _at_once(self, row: int, until: int) -> tuple[float, int]:
-        """The first start that is free on any option, and the best score there; one is free at `until`."""
-        first, scores = int(self._first[row]), self._scores_at_once[row]
-        option = int(scores.argmin())
-        if scores[option] < NOWHERE:
-            begin, end = self.slots(row, option, first)
-            if self._capacity.fits(self._capacity_rows[option], int(self.gpus[row, option]), begin, end):
-                return float(scores[option]), first
-            free = self._capacity.runs(self._level[row], self._capacity_row, first, first + 1)[:, 0]
-            span = self._span[row] if first else self._span_now[row]
-            least_free = float(np.where(free >= span, scores, NOWHERE).min())
-            if least_free < NOWHERE:
-                return least_free, first
-        usable = self._usable(row, self._options, first, until)
-        begin = first_usable(usable)
-        if begin < 0:
-            return NOWHERE, until
-        options = np.flatnonzero(usable[:, begin])
-        return float(self._exact(row, options, np.full(options.size, first + begin)).min()), first + begin
-
-    def _usable(self, row: int, options: IntArray, begin: int, until: int) -> BoolArray:
-        """Which windows from `begin` to `until` are open and free, shape (options, starts)."""
-        free: BoolArray = self._closed(row, options, begin, until) == 0
-        free &= self._open[row, options][:, None]
-        return free
-
-    def _window_scores(self, row: int, options: IntArray, begin: int, until: int) -> FloatArray:
-        """The scores of the windows from `begin` to `until`, free or not, shape (options, starts)."""
-        scores = self._carbon(row, options, begin, until) * self._units[options, None]
-        scores *= self._slope[row, options, None]
-        scores += self._fixed[row, options, None]
-        return scores
-
-    @cached_property
-    def _scores_at_once(self) -> FloatArray:
-        """Scores of the first starts were all options empty, shape (jobs, options); infinite where one is not open."""
-        rows = np.arange(len(self.jobs))[:, None]
-        first = np.minimum(self._first, self._line.starts - 1)[:, None]
-        is_open = self._open & (self._first[:, None] <= self._last)
-        return np.where(is_open, self._exact(rows, self._options[None, :], first), NOWHERE)
+    def waiting(self, row: int, choice: Choice) -> float:
+        """The part of a choice's score that its delay must gain."""
+        return float(self._delay.per_start[row, choice.option]) * max(0, choice.start - int(self._first[row]))
 
     def first_free(self, row: int) -> tuple[int, int]:
         """The first free start after the job's latest that is in time for the deadline, and its option; -1."""
@@ -371,6 +330,4 @@ class WindowSearch:
 
     def score(self, row: int, option: int, start: int) -> float:
         """The score of one window."""
-        total, begin = self._weighed[self._zone[option]], start * self._line.slot_minutes
-        end = min(begin + int(self._minutes[row, option]), self._line.minutes)
-        return float(self._fixed[row, option] + self._slope[row, option] * (total[end] - total[begin]))
+        return float(self._exact(row, np.array([option]), np.array([start]))[0])

@@ -57,10 +57,9 @@ class GreedyBlock:
         if choice is None or not self._is_free(row, choice):
             self.repeated += 1
             choice = self._again(row)
-        if choice is not None and not choice.is_late:
-            choice = self._worthwhile(row, choice)
         if self._inputs.jobs[job].incumbent is not None:
-            choice = promised(self._inputs, job, choice, partial(self._fits, row))
+            waiting = partial(self._search.waiting, row)
+            choice = promised(self._inputs, job, choice, partial(self._planned, row), waiting)
         if choice is not None:
             first, end = self._search.slots(row, choice.option, choice.start)
             self._capacity.take(
@@ -68,18 +67,11 @@ class GreedyBlock:
             )
         return choice
 
-    def _fits(self, row: int, job: int, option: int, start: int) -> Choice | None:
+    def _planned(self, row: int, option: int, start: int) -> Choice | None:
         if not self._search.is_open(row, option, start):
             return None
         choice = Choice(option, start, self._search.score(row, option, start))
-        if not self._is_free(row, choice):
-            return None
-        share = self._inputs.snapshot.assumptions.promised_gain_share
-        return choice if self._search.is_worth(row, start, choice.score, share) else None
-
-    def _worthwhile(self, row: int, choice: Choice) -> Choice:
-        score, start, option = self._search.worthwhile(row, (choice.score, choice.start, choice.option))
-        return choice if (start, option) == (choice.start, choice.option) else Choice(option, start, score)
+        return choice if self._is_free(row, choice) else None
 
     def _is_free(self, row: int, choice: Choice) -> bool:
         first, end = self._search.slots(row, choice.option, choice.start)

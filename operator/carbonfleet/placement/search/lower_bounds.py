@@ -29,7 +29,7 @@ class Bounds:
     `least` has shape (zones, rows, blocks). A length between two
     whole slots lies between their bounds: where the grid is steady, a window's total is linear in its length
     within a slot, and the least of a sum is at least the sum of the leasts; elsewhere it is at least that of the
-    shorter. Start 0 counts as the begin of its slot.
+    shorter. Start 0 counts as the begin of its slot. What a delay from start 0 must gain is part of the total.
     """
 
     least: Float32Array
@@ -53,8 +53,8 @@ def minute_share(grid: Carbon, line: Timeline) -> float:
     return 1 / line.slot_minutes if grid.is_steady else 0.0
 
 
-def bounds_of(grid: Carbon, line: Timeline, longest_minutes: int) -> Bounds:
-    """The table for all zones, for runs up to the longest."""
+def bounds_of(grid: Carbon, line: Timeline, longest_minutes: int, gain: float) -> Bounds:
+    """The table for all zones, for runs up to the longest, whose delay must gain such a share for each start."""
     totals = grid.weighed[:, :: line.slot_minutes]
     lengths = _lengths(min(longest_minutes // line.slot_minutes + 2, line.slots - line.starts + 1))
     edges = np.arange(0, line.starts, BLOCK)
@@ -64,10 +64,20 @@ def bounds_of(grid: Carbon, line: Timeline, longest_minutes: int) -> Bounds:
         for begin in range(0, lengths.size, EACH):
             part = lengths[begin : begin + EACH]
             windows = ends[part] - total[: line.starts]
+            add_delay(windows, gain)
             least[row, begin : begin + EACH] = np.minimum.reduceat(windows, edges, axis=1)
     least *= SAFETY
     row_of = np.searchsorted(lengths, np.arange(lengths[-1] + 1), side="right") - 1
     return Bounds(np.minimum.accumulate(least, axis=2), row_of, minute_share(grid, line))
+
+
+def add_delay(windows: FloatArray, gain: float) -> None:
+    """Add what a delay must gain to the carbon totals of windows that may begin now, shape (..., starts).
+
+    That is at most what it is in scores, where a share of their fixed part comes on top.
+    """
+    if gain:
+        windows += gain * windows[..., :1] * np.arange(windows.shape[-1])
 
 
 def _lengths(count: int) -> IntArray:
@@ -79,8 +89,8 @@ def _lengths(count: int) -> IntArray:
 
 
 Int32Array = npt.NDArray[np.int32]
-CLOSED: Final = np.int32(MOST + 1)
-"""Stands above every total."""
+CLOSED: Final = np.int32(2 * MOST + 1)
+"""All bits: stands above every total, with what a delay must gain."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,14 +131,14 @@ KEPT: Final = 64
 
 
 class Frontier:
-    """For each option and level of GPUs: the least carbon of a free window of n slots, at any start.
+    """For each option and level of GPUs: the least carbon of a free window of n slots, with what its delay must gain.
 
     A run of n slots and a part f lies in a free window of n + 1 slots. Where the grid is steady its total is
     linear in f, so that it is at least (1 - f) of the least of n and f of that of n + 1. A longer run is at least
     the sum of the leasts of the runs that it consists of.
     """
 
-    def __init__(self, inputs: PlanInputs, grid: Carbon, capacity: CapacityRuns) -> None:
+    def __init__(self, inputs: PlanInputs, grid: Carbon, capacity: CapacityRuns, gain: float) -> None:
         line = inputs.line
         self._capacity, self._capacity_row, self._starts = capacity, inputs.options.capacity_row, line.starts
         longest = max(2, int(inputs.demand.minutes_by_kind.max(initial=1)) // line.slot_minutes + 1)
@@ -136,7 +146,9 @@ class Frontier:
         self._most, self._per_minute = self._lengths.size - 1, minute_share(grid, line)
         totals = grid.weighed[inputs.options.zone, :: line.slot_minutes]
         windows = sliding_window_view(totals, line.starts, axis=1)[:, self._lengths]
-        self._sums = ((windows - totals[:, None, : line.starts]) * SAFETY).astype(np.float32)
+        windows = windows - totals[:, None, : line.starts]
+        add_delay(windows, gain)
+        self._sums = (windows * SAFETY).astype(np.float32)
         self._least = np.empty((capacity.level_count, len(inputs.options), self._lengths.size), dtype=np.float32)
         options = range(len(inputs.options))
         self._seen = [[-1] * capacity.level_count for _ in options]

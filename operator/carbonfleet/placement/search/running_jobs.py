@@ -20,11 +20,10 @@ from carbonfleet.placement.search.interruptible import (
 )
 from carbonfleet.placement.search.segment_search import Slots, best_over
 from carbonfleet.placement.search.segments import Cut, Found, cheapest_cut
-from carbonfleet.placement.search.windows import most_score
 from carbonfleet.placement.snapshot import Incumbent
 
-Fits = Callable[[int, int, int], Choice | None]
-"""Whether one window (job, option, start) is open and free now: the choice, or None."""
+Planned = Callable[[int, int], Choice | None]
+"""The choice of an option and a start where that window is open and free now; None elsewhere."""
 
 
 def real_gain(inputs: PlanInputs, job: int, window: Window) -> float:
@@ -33,14 +32,20 @@ def real_gain(inputs: PlanInputs, job: int, window: Window) -> float:
     return share * (per_gram * window.grams_co2e if per_gram else window.cost_usd)
 
 
-def promised(inputs: PlanInputs, job: int, best: Choice | None, fits: Fits) -> Choice | None:
-    """The best choice, or where the job was planned already if that is still open and nearly as good."""
+def promised(
+    inputs: PlanInputs, job: int, best: Choice | None, planned: Planned, waiting: Callable[[Choice], float]
+) -> Choice | None:
+    """The best choice, or where the job was planned already if that is still open and nearly as good.
+
+    `waiting` is the part of a choice's score that its delay must gain. A start that was promised is given up for one
+    at once where it gains less than a share of that.
+    """
     incumbent = inputs.jobs[job].incumbent
     if incumbent is None or incumbent.is_under_way or best is None or best.is_late:
         return best
     start = inputs.line.start_at_or_after(inputs.line.minute(incumbent.start))
     old = min(
-        (choice for option in options_at(inputs, incumbent) if (choice := fits(job, option, start)) is not None),
+        (choice for option in options_at(inputs, incumbent) if (choice := planned(option, start)) is not None),
         key=lambda choice: choice.score,
         default=None,
     )
@@ -48,6 +53,8 @@ def promised(inputs: PlanInputs, job: int, best: Choice | None, fits: Fits) -> C
         return best
     window = window_at(inputs, job, old.option, segments_of(inputs, job, old))
     gain = real_gain(inputs, job, window)
+    if best.start <= inputs.earliest_start(job) and waiting(old) > 0:
+        gain = min(gain, (1 - inputs.snapshot.assumptions.promised_gain_share) * waiting(old))
     return best if old.score - best.score > gain else replace(old, instead=(best.option, best.start))
 
 
@@ -104,7 +111,7 @@ def _gain_of_waiting(inputs: PlanInputs, job: int, at_once: Choice, later: Choic
     planned = incumbent is not None and (incumbent.pause_is_due or incumbent.paused)
     gain = inputs.gain_per_start(job) * (assumptions.promised_gain_share if planned else 1.0)
     minutes = max(0, later.segments[-1][1] - at_once.segments[-1][1])
-    return at_once.score - most_score(at_once.score, gain, minutes / inputs.line.slot_minutes)
+    return abs(at_once.score) * gain * minutes / inputs.line.slot_minutes
 
 
 def _slots_to_finish(inputs: PlanInputs, job: int) -> Slots:

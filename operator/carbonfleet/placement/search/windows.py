@@ -8,14 +8,13 @@ A limit that depends on the hour stands in `_allowed`, and its words in `refusal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from carbonfleet.api.job import SignalLossAction
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.inputs import RESOLUTION, BoolArray, IntArray, Timeline
+from carbonfleet.placement.inputs import MOST, RESOLUTION, BoolArray, IntArray, Terms, Timeline
 from carbonfleet.placement.plan_inputs import PRICE_RESOLUTION, PlanInputs
 from carbonfleet.placement.snapshot import FloatArray
 
@@ -25,7 +24,13 @@ class Windows:
     """All windows of one job. Arrays of shape (options, starts) unless said otherwise."""
 
     scores: FloatArray
-    """USD, whether open or not."""
+    """USD, whether open or not, with what the delay must gain."""
+    bare: FloatArray
+    """USD, without that."""
+    delay: "Delay"
+    """What the delay must gain, shape (options,)."""
+    first: int
+    """The start from which a delay counts."""
     grams: FloatArray
     usd: FloatArray
     open: BoolArray
@@ -45,16 +50,23 @@ def windows_of(inputs: PlanInputs, job: int) -> Windows:
     minutes = np.minimum(terms.minutes, line.minutes - (line.starts - 1) * line.slot_minutes)
     # A start at once is weighed from the begin of its slot, so that choices hold for the whole slot.
     usd = _usd(inputs, job, minutes)
-    scores = terms.slope[:, None] * totals_of(grid.weighed, options.zone, minutes, line)
-    scores += terms.fixed[:, None]
-    scores += terms.money_weight * (usd - terms.usd[:, None])
+    totals, dear = totals_of(grid.weighed, options.zone, minutes, line), terms.money_weight * (usd - terms.usd[:, None])
+    first = min(inputs.earliest_start(job), line.starts - 1)
+    bare = _scores(terms, totals, dear)
+    delay = delay_of(bare[:, first], terms.slope, grid.unit[options.zone], inputs.gain_per_start(job))
+    later = np.maximum(np.arange(line.starts) - first, 0)
+    scores = bare
+    if delay.per_start.any():
+        totals += delay.units_at(later)
+        scores = _scores(terms, totals, dear)
+        scores += delay.usd_at(later)
     # Limits bind what really comes of a start now.
-    at_once = np.minimum(line.now_minute + minutes, line.minutes)
+    end_at_once = np.minimum(line.now_minute + minutes, line.minutes)
     grams = totals_of(grid.total, options.zone, minutes, line)
-    grams[:, 0] = grid.total[options.zone, at_once] - grid.total[options.zone, line.now_minute]
+    grams[:, 0] = grid.total[options.zone, end_at_once] - grid.total[options.zone, line.now_minute]
     grams *= (terms.operational + terms.transfer)[:, None]
     grams += (terms.transfer_fixed + terms.embodied)[:, None]
-    _price_at_once(inputs, job, at_once, usd)
+    _price_at_once(inputs, job, end_at_once, usd)
     allowed = _allowed(inputs, job, usd, grams)
     on_time, above = _on_time(inputs, job)
     starts = np.arange(line.starts)
@@ -62,8 +74,51 @@ def windows_of(inputs: PlanInputs, job: int) -> Windows:
     if _waits_for_signal(inputs, job):
         late[:] = False
     span = np.repeat(-(-minutes // line.slot_minutes)[:, None], line.starts, axis=1)
-    span[:, 0] = -(-(at_once + line.next_minute - line.now_minute) // line.slot_minutes)
-    return Windows(scores, grams, usd, allowed & on_time, allowed & above, allowed & late, span)
+    span[:, 0] = -(-(end_at_once + line.next_minute - line.now_minute) // line.slot_minutes)
+    return Windows(scores, bare, delay, first, grams, usd, allowed & on_time, allowed & above, allowed & late, span)
+
+
+def _scores(terms: Terms, totals: FloatArray, dear: FloatArray) -> FloatArray:
+    """Scores from carbon totals, and from what prices by the hour add; shape (options, starts)."""
+    scores: FloatArray = terms.slope[:, None] * totals
+    scores += terms.fixed[:, None]
+    scores += dear
+    return scores
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delay:
+    """What each start of delay must gain, as part of the score: arrays of shape (options,) or (jobs, options).
+
+    A wait is worth it where the window saves more than that. It is a share of what a start at once on the same option
+    would score, in whole units of carbon total, so that it adds up exactly; in USD where a score knows no carbon.
+    """
+
+    units: IntArray
+    unit: FloatArray
+    usd: FloatArray
+    per_start: FloatArray
+    """USD for each start of delay, one or the other."""
+
+    def units_at(self, later: IntArray) -> FloatArray:
+        """In carbon total, for delays of so many starts, shape (..., starts)."""
+        found: FloatArray = np.minimum(self.units[..., None] * later, MOST) * self.unit[..., None]
+        return found
+
+    def usd_at(self, later: IntArray) -> FloatArray:
+        """In USD, where a score knows no carbon."""
+        found: FloatArray = self.usd[..., None] * later
+        return found
+
+
+def delay_of(at_once: FloatArray, slope: FloatArray, unit: FloatArray, gain: FloatArray | float) -> Delay:
+    """The delay's part of scores, from those of the first start. `gain` is the share of it for each start of delay."""
+    usd, per_unit = np.abs(at_once) * gain, slope * unit
+    units = np.divide(usd, per_unit, out=np.zeros(usd.shape), where=per_unit > 0)
+    # Rounded up, so that it is never less than the bounds take it for.
+    units = np.minimum(np.ceil(units), MOST)
+    alone = np.where(per_unit > 0, 0.0, usd)
+    return Delay(units.astype(np.int64), np.broadcast_to(unit, usd.shape), alone, units * per_unit + alone)
 
 
 def totals_of(total: FloatArray, rows: IntArray, minutes: IntArray, line: Timeline) -> FloatArray:
@@ -238,35 +293,10 @@ def minutes_at_local_hour(line: Timeline, time_zone: str, hour: int) -> Iterator
             yield minute
 
 
-Score = TypeVar("Score", float, FloatArray)
-
-
-def worth_waiting(scores: FloatArray, usable: BoolArray, gain: float) -> BoolArray:
-    """Of the usable windows, those at the first start that has any, and the later ones that save enough.
-
-    Arrays have shape (options, starts). `gain` is the share of the best score at that first start that a window must
-    save for each start that it comes later; 0 asks for nothing.
-    """
-    first = first_usable(usable)
-    if not gain or first < 0:
-        return usable
-    reference = float(np.where(usable[:, first], scores[:, first], np.inf).min())
-    later = np.arange(usable.shape[1], dtype=np.float64) - first
-    most = most_score(np.full_like(later, reference), gain, later)
-    most[first] = np.inf
-    return usable & (scores <= most)
-
-
 def first_usable(usable: BoolArray) -> int:
     """The first start that is usable on any option; -1 where none is."""
     starts = usable.any(axis=0)
     return int(starts.argmax()) if starts.any() else -1
-
-
-def most_score(reference: Score, gain: float, later: Score) -> Score:
-    """The greatest score that is worth a delay of `later` starts, beside the best score at once."""
-    most: Score = reference - abs(reference) * (gain * later)
-    return most
 
 
 def least(scores: FloatArray, usable: BoolArray) -> tuple[float, int, int] | None:
