@@ -8,10 +8,12 @@ from spoke_stack import SPOKE, intent, seeded
 
 from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository, render
+from carbonfleet.fleet.errors import HistoryUntrusted
+from carbonfleet.fleet.git import signer_of
 from carbonfleet.spoke import FleetFolder
 from carbonfleet.spoke.admission import Refusal, refusal_of
 from carbonfleet.spoke.errors import SyncError
-from carbonfleet.spoke.wanted import Folder, read_folder, verify_commit
+from carbonfleet.spoke.wanted import Folder, read_folder
 from fixtures.fleet_values import facts_of, job_spec, place, quick_settings
 from fixtures.git_server import GitServer
 from fixtures.openpgp_keys import make_openpgp_key
@@ -26,7 +28,7 @@ def git(tmp_path):
 
 
 def folder(git, tmp_path, **more):
-    return FleetFolder(SPOKE, quick_settings(git.url, tmp_path / "spoke"), Clock(), **more)
+    return FleetFolder(SPOKE, quick_settings(git.url, tmp_path / "spoke", **more), Clock())
 
 
 def keypair(folder, name):
@@ -72,7 +74,7 @@ def test_a_commit_without_a_good_signature_is_not_followed(git, tmp_path, signed
     key = keypair(tmp_path, signed_with) if signed_with else None
     hub = Repository(quick_settings(git.url, tmp_path / "hub", signing_key=key), Clock())
     hub.publish([intent("llama")])
-    with pytest.raises(SyncError, match=r"UnsignedCommit: .* nothing of it is applied"):
+    with pytest.raises(SyncError, match=r"UnsignedCommit: .* Nothing is made of it"):
         folder(git, tmp_path, allowed_signers=signers(tmp_path, trusted)).fetch()
 
 
@@ -85,8 +87,8 @@ def test_a_commit_signed_by_an_openpgp_key_is_followed_where_it_is_trusted(git, 
     assert len(mine.fetch().files) == 1
     commit = mine.fetch().commit
     for trusted in (stranger, signers(tmp_path, keypair(tmp_path, "by-ssh"))):
-        with pytest.raises(SyncError, match="UnsignedCommit"):
-            verify_commit(mine.settings.directory, commit, trusted)
+        with pytest.raises(HistoryUntrusted, match="is not signed by a key in"):
+            signer_of(mine.settings.directory, commit, trusted, "hub@carbonfleet.dev")
 
 
 def test_an_unsigned_commit_on_top_of_a_signed_one_is_not_followed(git, tmp_path):

@@ -29,7 +29,7 @@ def run(settings: AgentSettings) -> None:
     keep_private()
     try:
         clock = Clock.from_environment()
-        source = FleetFolder(settings.spoke, settings.repository, clock, settings.allowed_signers)
+        source = FleetFolder(settings.spoke, settings.repository, clock)
         attempts = (
             RayJobs(settings.spoke, _ray(settings), clock)
             if settings.runtime is RuntimeKind.RAY

@@ -40,6 +40,12 @@ class RepositoryInvalid(FleetError):  # noqa: N818  named like its reason
     reason = "RepositoryInvalid"
 
 
+class HistoryUntrusted(FleetError):  # noqa: N818  named like its reason
+    """A commit that counts is not signed by who may make it; a person must take it back or sign it."""
+
+    reason = "UnsignedCommit"
+
+
 class StateNotWritable(FleetError):  # noqa: N818  named like its reason
     """The local clone can't be written, as on a full disk; a person must make room."""
 

@@ -49,6 +49,9 @@ class RepositorySettings(BaseModel):
     """The SSH server's pinned keys; without the server's key in it, nothing is sent."""
     signing_key: Path | None = None
     """An SSH private key or an armored OpenPGP one, without a passphrase; commits are then signed."""
+    allowed_signers: Path | None = None
+    """Who may change what counts, in ssh-keygen's format or armored OpenPGP; None where nobody need sign. The signing
+    key itself: the hub alone, whatever stood there before."""
     timeout: timedelta = timedelta(seconds=30)
     """For each answer of the server."""
     backoff: Backoff = Backoff()

@@ -34,6 +34,8 @@ class HubSettings(Settings):
     """Trusted for https, Git and forge, in place of the system's."""
     signing_key: Path | None = None
     """SSH or armored OpenPGP key that signs commits."""
+    allowed_signers: Path | None = None
+    """Who else may change what counts: their keys beside the hub's; without, the hub alone once it signs."""
     forge: ForgeKind | None = None
     """Where people review; without, proposals are branches for `carbonfleet review`."""
     forge_api: Annotated[str, Field(pattern=r"^https?://")] = "https://api.github.com"
@@ -132,6 +134,7 @@ class HubSettings(Settings):
             known_hosts=self.fleet_known_hosts,
             ca_file=self.ca_file,
             signing_key=self.signing_key,
+            allowed_signers=self.allowed_signers or self.signing_key,
             backoff=self.fleet_backoff,
         )
 

@@ -44,7 +44,7 @@ class AgentSettings(Settings):
     ca_file: Path | None = None
     """Trusted for https, in place of the system's."""
     allowed_signers: Path | None = None
-    """Follow only commits signed by these keys."""
+    """Follow only what these keys have signed: the hub's the placements, people's the rest."""
     hub_kubeconfig: Path | None = None
     """How to reach the hub."""
     runtime: RuntimeKind = RuntimeKind.KUBERAY
@@ -107,6 +107,7 @@ class AgentSettings(Settings):
             ssh_key=self.fleet_ssh_key,
             known_hosts=self.fleet_known_hosts,
             ca_file=self.ca_file,
+            allowed_signers=self.allowed_signers,
         )
 
     @property

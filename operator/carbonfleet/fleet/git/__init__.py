@@ -4,10 +4,11 @@ from carbonfleet.fleet.git.clone import commit_at, compact, is_whole, occupy, op
 from carbonfleet.fleet.git.commits import email_of, message_of, name_of, time_of
 from carbonfleet.fleet.git.declared import CONFIG_MAP, digest_of, only_read, read_cluster, read_policy_files
 from carbonfleet.fleet.git.openpgp import holds_openpgp, keyring
-from carbonfleet.fleet.git.signing import sign
+from carbonfleet.fleet.git.signing import sign, signer_of
 from carbonfleet.fleet.git.tip import Tip, TipReader
 from carbonfleet.fleet.git.transport import TransportFailure, transport_for
 from carbonfleet.fleet.git.trees import Changes, Files, blob, changed_tree, subtree
+from carbonfleet.fleet.git.trust import Trust
 
 __all__ = [
     "CONFIG_MAP",
@@ -16,6 +17,7 @@ __all__ = [
     "Tip",
     "TipReader",
     "TransportFailure",
+    "Trust",
     "blob",
     "changed_tree",
     "commit_at",
@@ -33,6 +35,7 @@ __all__ = [
     "read_cluster",
     "read_policy_files",
     "sign",
+    "signer_of",
     "subtree",
     "time_of",
     "transport_for",

@@ -23,6 +23,7 @@ from carbonfleet.fleet.git import (
     Tip,
     TipReader,
     TransportFailure,
+    Trust,
     blob,
     changed_tree,
     commit_at,
@@ -60,6 +61,9 @@ class CloneSession:
         self._transport = transport_for(self.git, self.settings)
         self._reader = TipReader()
         self._head: pygit2.Commit | None = None
+        signers, hub = self.settings.allowed_signers, self.settings.author_email
+        begins_anywhere = signers == self.settings.signing_key
+        self._trust = Trust(self.git, signers, hub, begins_anywhere) if signers is not None else None
         commit_at(self.git, self._ref)
 
     @property
@@ -87,6 +91,8 @@ class CloneSession:
                 f"{self.settings.url} has no branch {self.settings.branch}: push the seed of the fleet "
                 "repository to it, or set another branch"
             )
+        if self._trust is not None:
+            self._trust.check(found)
         self._moved_to(found)
         compact(self.settings.directory)
 
@@ -154,6 +160,8 @@ class CloneSession:
     def push(self, commit: pygit2.Oid) -> None:
         """Set the branch to `commit`, whose first parent is `head`, if it still is there."""
         self._transport.push(commit, self.settings.branch, self.head.id)
+        if self._trust is not None:
+            self._trust.follow(commit)
         self._moved_to(commit)
 
     def push_branch(self, name: str, commit: pygit2.Oid | None, expected: pygit2.Oid | None) -> None:

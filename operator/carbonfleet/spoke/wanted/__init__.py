@@ -1,7 +1,7 @@
 """What Git wants of this spoke: its own folder of the fleet repository, at a commit it may trust."""
 
 from carbonfleet.spoke.wanted.folder import Folder, Wanted, WantedSet, read_folder, read_wanted
-from carbonfleet.spoke.wanted.source import FleetFolder, Source, folder_of, verify_commit
+from carbonfleet.spoke.wanted.source import FleetFolder, Source, folder_of
 
 __all__ = [
     "FleetFolder",
@@ -12,5 +12,4 @@ __all__ = [
     "folder_of",
     "read_folder",
     "read_wanted",
-    "verify_commit",
 ]

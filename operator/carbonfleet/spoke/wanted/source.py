@@ -1,24 +1,16 @@
 """Where the agent reads what Git wants: its own folder of the fleet repository, at a commit it may trust."""
 
-import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from carbonfleet.clock import Clock
-from carbonfleet.fleet.errors import FleetError
-from carbonfleet.fleet.git import Tip, holds_openpgp, keyring
+from carbonfleet.fleet.errors import FleetError, HistoryUntrusted
+from carbonfleet.fleet.git import Tip
 from carbonfleet.fleet.manifests import CLUSTERS, JOBS, cluster_path
 from carbonfleet.fleet.publish import Repository
 from carbonfleet.fleet.settings import RepositorySettings
 from carbonfleet.spoke.errors import SyncError
 from carbonfleet.spoke.wanted.folder import Folder
-
-_SIGNATURE_SECONDS: Final = 20
-_GOOD_SSH: Final = 'Good "git" signature for '
-"""An untrusted key makes git say Good as well, without a principal, and fail."""
-_GOOD_OPENPGP: Final = "[GNUPG:] GOODSIG "
 
 
 class Source(Protocol):
@@ -35,27 +27,19 @@ class FleetFolder:
     cluster: str
     settings: RepositorySettings
     clock: Clock
-    allowed_signers: Path | None = None
-    """Keys that may sign commits, in ssh-keygen's format or armored OpenPGP; None where nobody need sign."""
     _repository: Repository | None = None
-    _trusted: set[str] = field(default_factory=set)
 
     def fetch(self) -> Folder:
-        """See `Source`. A commit without a good signature is not followed, where one is required."""
+        """See `Source`. Where signatures are required, the branch is followed as far as they are good."""
         try:
             if self._repository is None:
                 self._repository = Repository(self.settings, self.clock)
             tip = self._repository.fetch()
+        except HistoryUntrusted as error:
+            raise SyncError(f"{error.reason}: {error}") from error
         except FleetError as error:
             raise SyncError(str(error)) from error
-        self._check_signature(tip.commit)
         return folder_of(tip, self.cluster)
-
-    def _check_signature(self, commit: str) -> None:
-        if self.allowed_signers is None or commit in self._trusted:
-            return
-        verify_commit(self.settings.directory, commit, self.allowed_signers)
-        self._trusted = {commit}
 
 
 def folder_of(tip: Tip, cluster: str) -> Folder:
@@ -75,34 +59,3 @@ def folder_of(tip: Tip, cluster: str) -> Folder:
         serving=tip.serving(cluster),
         policies=tip.policies,
     )
-
-
-def verify_commit(repository: Path, commit: str, allowed_signers: Path) -> None:
-    """Check a commit's signature with git itself, by ssh-keygen's list of signers or by armored OpenPGP keys.
-
-    Raises SyncError if it is not good.
-    """
-    try:
-        if holds_openpgp(allowed_signers):
-            wanted = _GOOD_OPENPGP
-            with keyring(allowed_signers) as environment:
-                done = _verify(repository, commit, environment=environment)
-        else:
-            wanted = _GOOD_SSH
-            done = _verify(repository, commit, "-c", f"gpg.ssh.allowedSignersFile={allowed_signers}")
-    except (OSError, subprocess.SubprocessError) as error:
-        raise SyncError(f"UnsignedCommit: git verify-commit did not run: {error}") from error
-    said = done.stderr.decode("utf-8", "replace")
-    if done.returncode != 0 or wanted not in said:
-        why = (said.strip().splitlines() or ["it has no signature"])[-1][:300]
-        raise SyncError(
-            f"UnsignedCommit: {commit[:12]} is not signed by a key in {allowed_signers} ({why}); "
-            "nothing of it is applied"
-        )
-
-
-def _verify(
-    repository: Path, commit: str, *options: str, environment: Mapping[str, str] | None = None
-) -> "subprocess.CompletedProcess[bytes]":
-    command = ["git", f"--git-dir={repository}", *options, "verify-commit", "--raw", commit]
-    return subprocess.run(command, env=environment, capture_output=True, timeout=_SIGNATURE_SECONDS, check=False)
