@@ -14,6 +14,7 @@ from carbonfleet import hub
 from carbonfleet.api.report import AttemptPhase, Stint
 from carbonfleet.fleet import object_name, placement_id
 from carbonfleet.hub.observe.reports import Accepted, accepted, read
+from carbonfleet.hub.publish.spent_reports import MOST_DELETED, in_turn
 from fixtures.fleet_values import facts_of
 
 HOUR = timedelta(hours=1)
@@ -228,6 +229,29 @@ def test_reports_that_nobody_needs_are_spent():
     never = report(uid=MINE)
     assert accepted(heard(never), in_git(placement()), LATER).spent == ()
     assert len(accepted(heard(never), in_git(placement()), long_after).spent) == 1
+
+
+@pytest.mark.parametrize(
+    ("uid", "read_whole"), [(UID, 4), (OTHER, 0)], ids=["on-its-own-attempt", "on-what-it-never-had"]
+)
+def test_of_a_flood_few_are_read_and_the_others_are_told_of_in_short_and_deleted(uid, read_whole):
+    count = 5000
+    flood = [report_body(report(uid=uid), name=f"flood-{number}") for number in range(count)]
+    honest = report_body(report(uid=MINE, spoke="ca-qc-1"))
+    git = in_git(placement(), placement(uid=MINE, name="mine", cluster="ca-qc-1"))
+    said = [read(body, LATER) for body in (*flood, honest)]
+    found = accepted(said, git, LATER)
+    assert len([one for one in said if one.verdict is not None and one.verdict.spec is not None]) == read_whole + 1
+    assert found.reports[MINE].spoke == "ca-qc-1"
+    assert {spoke: len(told) for spoke, told in found.problems.items() if spoke != "ca-qc-1"} == {"no-osl-1": 100}
+    assert len(found.spent) == count - read_whole - 100
+
+
+def test_of_each_spoke_some_are_deleted_whatever_another_wrote():
+    flood = [report_body(report(), name=f"flood-{number}") for number in range(MOST_DELETED * 2)]
+    old = [report_body(report(spoke="ca-qc-1"), name=f"old-{number}") for number in range(3)]
+    first = in_turn([*flood, *old])[:MOST_DELETED]
+    assert [body for body in first if body in old] == old
 
 
 EVIL = "us-oh-1"

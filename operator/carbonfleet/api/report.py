@@ -35,6 +35,8 @@ class EnergyMethod(StrEnum):
     ESTIMATE = "estimate"
 
 
+AttemptNumber = Annotated[int, Field(ge=1, le=1_000_000)]
+PlacementId = Annotated[str, Field(pattern=r"^[a-z0-9]{8,64}$", max_length=64)]
 MOST_STEPS: Final = 10**12
 """Of a training: 300,000 years at ten a second, and far from what a float can't hold."""
 
@@ -137,9 +139,9 @@ class ReportSpec(
     """The spoke that writes this."""
     job: JobRef
     """The job that the attempt belongs to."""
-    placement_id: Annotated[str, Field(pattern=r"^[a-z0-9]{8,64}$", max_length=64)]
+    placement_id: PlacementId
     """The placement in Git that it runs."""
-    attempt: Annotated[int, Field(ge=1, le=1_000_000)]
+    attempt: AttemptNumber
     """Which run of the job it is."""
     pool: Name
     """The GPU pool it runs in."""

@@ -2,9 +2,11 @@
 
 All that the hub knows of reports comes from here. A spoke may write anything into its namespace, so a report counts
 only where job UID, spoke, attempt and placement id are those that stand in Git, or stood there last; the rest of its
-identity is taken from Git, and its times are brought into the attempt's own.
+identity is taken from Git, and its times are brought into the attempt's own. A spoke may write as many as it likes:
+what they are on is cheap to read, and more is read only of a few on each attempt that it ever had.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,7 +16,8 @@ from pydantic import ValidationError
 
 from carbonfleet.api import TrainingReport
 from carbonfleet.api.problems import told
-from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec, Stint
+from carbonfleet.api.report import AttemptNumber, AttemptPhase, JobRef, PlacementId, ReportSpec, Stint
+from carbonfleet.api.wire import Foreign, Name, Uid
 from carbonfleet.hub.energy import is_beyond_hardware
 from carbonfleet.hub.observe.heartbeats import MOST_SKEW
 from carbonfleet.hub.observe.mirror import REPORTS, Mirror
@@ -25,7 +28,13 @@ REFUSAL_HOLDS: Final = timedelta(hours=24)
 """A spoke that refused a job is not asked again for so long: its own list may change."""
 REPORT_REST: Final = timedelta(minutes=10)
 """A report outlives its job by so much, and one on what Git never had its being seen."""
+MOST_OF_ATTEMPT: Final = 4
+"""Reports of one attempt that are read: its agent writes one."""
+MOST_STRAYS: Final = 100
+"""Of one spoke, on what Git never had for it, that are left to be seen; of its problems, that are told."""
 _PREFIX: Final = "spoke-"
+Identity = tuple[str, str, int, str]
+"""Job UID, spoke, attempt, placement id."""
 Moment = TypeVar("Moment", datetime, datetime | None)
 
 
@@ -43,13 +52,27 @@ class Accepted:
     """Objects that nobody needs any more: of jobs that are no more, or on attempts that their spoke never had."""
 
 
+class _Job(Foreign):
+    uid: Uid
+
+
+class _Said(Foreign):
+    """What a report is on, which is cheap to read."""
+
+    spoke: Name
+    job: _Job
+    placement_id: PlacementId
+    attempt: AttemptNumber
+
+
 @dataclass(slots=True)
 class _Read:
-    """One object as it was read, and what it was found to be worth."""
+    """One object, what it is on, and what it was found to be worth."""
 
     body: Object
-    spec: ReportSpec | None
+    identity: Identity | None
     problem: str
+    """Why it can't count, wherever its attempt stands."""
     seen_at: datetime
     """By the hub's clock: when this version was first seen. What it tells of happened before."""
     version: object = None
@@ -61,6 +84,11 @@ class _Read:
         """Who can have written it: each spoke writes into a namespace of its own."""
         return _namespace(self.body).removeprefix(_PREFIX)
 
+    @property
+    def name(self) -> str:
+        """The object's."""
+        return str(self.body["metadata"]["name"])
+
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
@@ -68,10 +96,17 @@ class _Verdict:
 
     problem: str = ""
     """Why it does not count."""
+    spec: ReportSpec | None = None
+    """As it was written, where it is on an attempt that its spoke had."""
     report: ReportSpec | None = None
     """The report, bounded; None also for one on an earlier attempt of its spoke."""
     corrections: tuple[str, ...] = ()
     """What was put right in it."""
+    is_stray: bool = False
+    """It is on what its spoke never had, or one of too many."""
+
+
+_TOO_MANY: Final = _Verdict(f"is one of more than {MOST_OF_ATTEMPT} on its attempt: it does not count", is_stray=True)
 
 
 @dataclass(slots=True)
@@ -95,16 +130,19 @@ class Reports:
 
 
 def read(body: Object, now: datetime) -> _Read:
-    """One object; what is wrong with it where it is none of a spoke's on itself."""
+    """One object, as far as to know what it is on; what is wrong where that is none of its spoke's business."""
     try:
-        report = TrainingReport.model_validate(body)
-    except ValidationError as error:
-        return _Read(body, None, f"can't be read: {told(error, TrainingReport)}", now)
+        said = _Said.model_validate(body.get("spec"))
     except Exception as error:  # noqa: BLE001 - whatever a spoke wrote, it harms no other
-        return _Read(body, None, f"can't be read: {type(error).__name__}", now)
-    if _namespace(body) != f"{_PREFIX}{report.spec.spoke}":
-        return _Read(body, None, f"is in the name of another spoke, {report.spec.spoke}", now)
-    return _Read(body, report.spec, "", now)
+        return _Read(body, None, _unreadable(error), now)
+    if _namespace(body) != f"{_PREFIX}{said.spoke}":
+        return _Read(body, None, f"is in the name of another spoke, {said.spoke}", now)
+    return _Read(body, (said.job.uid, said.spoke, said.attempt, said.placement_id), "", now)
+
+
+def _unreadable(error: Exception) -> str:
+    why = told(error, TrainingReport) if isinstance(error, ValidationError) else type(error).__name__
+    return f"can't be read: {why}"
 
 
 def accepted(heard: Iterable[_Read], git: PlacedInGit, now: datetime, *, is_fresh: bool = True) -> Accepted:
@@ -112,38 +150,48 @@ def accepted(heard: Iterable[_Read], git: PlacedInGit, now: datetime, *, is_fres
 
     What Git does not know is no problem of its spoke while the branch can't be read (`is_fresh`), but never counts.
     """
-    reports: dict[str, ReportSpec] = {}
-    refusals: dict[str, frozenset[str]] = {}
     problems: dict[str, list[str]] = {}
+    counted: list[tuple[_Read, _Verdict, ReportSpec]] = []
     spent: list[Object] = []
-    for one in sorted(heard, key=_order):
-        verdict = _verdict(one, git)
-        if verdict.report is not None:
-            reports[verdict.report.job.uid] = verdict.report
-        if one.spec is not None and not verdict.problem and _refuses(one, now):
-            uid = one.spec.job.uid
-            refusals[uid] = refusals.get(uid, frozenset()) | {one.spec.spoke}
+    strays = Counter[str]()
+    of_attempt = Counter[Identity | None]()
+    for one in sorted(heard, key=lambda one: (one.seen_at, one.name)):
+        of_attempt[one.identity] += 1
+        verdict = _TOO_MANY if one.identity and of_attempt[one.identity] > MOST_OF_ATTEMPT else _verdict(one, git)
+        strays[one.spoke] += verdict.is_stray
+        if verdict.spec is not None:
+            counted.append((one, verdict, verdict.spec))
         if is_fresh:
             _note(problems, one, *filter(None, (verdict.problem, *verdict.corrections)))
-        if _is_spent(one, verdict, git, now):
+        if (verdict.is_stray and strays[one.spoke] > MOST_STRAYS) or _is_spent(one, verdict, git, now):
             spent.append(one.body)
-    return Accepted(reports, refusals, {spoke: tuple(found) for spoke, found in problems.items()}, tuple(spent))
+    counted.sort(key=lambda each: (_at(each[0], each[2]), each[0].name))
+    return Accepted(
+        reports={verdict.report.job.uid: verdict.report for _, verdict, _ in counted if verdict.report is not None},
+        refusals=_refusals(counted, now),
+        problems={spoke: tuple(found) for spoke, found in problems.items()},
+        spent=tuple(spent),
+    )
 
 
-def _order(one: _Read) -> tuple[datetime, str]:
-    return _at(one), str(one.body["metadata"]["name"])
+def _refusals(counted: Iterable[tuple[_Read, "_Verdict", ReportSpec]], now: datetime) -> dict[str, frozenset[str]]:
+    refusals: dict[str, frozenset[str]] = {}
+    for one, _, spec in counted:
+        if spec.phase is AttemptPhase.REFUSED and now - _at(one, spec) < REFUSAL_HOLDS:
+            refusals[spec.job.uid] = refusals.get(spec.job.uid, frozenset()) | {spec.spoke}
+    return refusals
 
 
-def _at(one: _Read) -> datetime:
+def _at(one: _Read, spec: ReportSpec) -> datetime:
     """When it was observed; what is dated in the future, when it was seen."""
-    return min(one.spec.observed_at, one.seen_at) if one.spec is not None else one.seen_at
+    return min(spec.observed_at, one.seen_at)
 
 
 def _note(problems: dict[str, list[str]], one: _Read, *found: str) -> None:
-    name, namespace = one.body["metadata"]["name"], _namespace(one.body)
-    if found:
-        told = (f"trainingreport {name} in {namespace} {text}" for text in found)
-        problems.setdefault(one.spoke, []).extend(map(_printable, told))
+    told = problems.setdefault(one.spoke, []) if found else []
+    if found and len(told) < MOST_STRAYS:
+        texts = (f"trainingreport {one.name} in {_namespace(one.body)} {text}" for text in found)
+        told.extend(map(_printable, texts))
 
 
 def _printable(text: str) -> str:
@@ -151,35 +199,36 @@ def _printable(text: str) -> str:
 
 
 def _verdict(one: _Read, git: PlacedInGit) -> _Verdict:
-    if one.spec is None:
+    if one.identity is None:
         return _Verdict(one.problem)
-    version = git.version(one.spec.job.uid)
+    version = git.version(one.identity[0])
     if one.verdict is None or one.version != version:
-        one.version, one.verdict = version, _judged(one.spec, git, one.seen_at)
+        one.version, one.verdict = version, _judged(one, one.identity, git)
     return one.verdict
 
 
-def _judged(spec: ReportSpec, git: PlacedInGit, seen_at: datetime) -> _Verdict:
-    identity = spec.job.uid, spec.spoke, spec.attempt, spec.placement_id
-    last = git.last(spec.job.uid)
-    if last is not None and last.identity == identity:
-        report, corrections = bounded(spec, last, seen_at)
-        return _Verdict("", report, corrections)
-    if git.ever(identity):
-        return _Verdict()
-    return _Verdict(f"is on an attempt {spec.attempt} that Git never had for this spoke: it does not count")
-
-
-def _refuses(one: _Read, now: datetime) -> bool:
-    return one.spec is not None and one.spec.phase is AttemptPhase.REFUSED and now - _at(one) < REFUSAL_HOLDS
+def _judged(one: _Read, identity: Identity, git: PlacedInGit) -> _Verdict:
+    if not git.ever(identity):
+        problem = f"is on an attempt {identity[2]} that Git never had for this spoke: it does not count"
+        return _Verdict(problem, is_stray=True)
+    try:
+        spec = TrainingReport.model_validate(one.body).spec
+    except Exception as error:  # noqa: BLE001 - whatever a spoke wrote, it harms no other
+        return _Verdict(_unreadable(error))
+    last = git.last(identity[0])
+    if last is None or last.identity != identity:
+        return _Verdict(spec=spec)
+    report, corrections = bounded(spec, last, one.seen_at)
+    return _Verdict("", spec, report, corrections)
 
 
 def _is_spent(one: _Read, verdict: _Verdict, git: PlacedInGit, now: datetime) -> bool:
-    if one.spec is None:
-        return False  # a later version of us may be able to read it
-    if verdict.problem:
+    if verdict.is_stray:
         return now - one.seen_at > REPORT_REST
-    return one.spec.phase.is_terminal and not git.knows(one.spec.job.uid) and now - _at(one) > REPORT_REST
+    spec = verdict.spec
+    if spec is None:
+        return False  # a later version of us may be able to read it
+    return spec.phase.is_terminal and not git.knows(spec.job.uid) and now - _at(one, spec) > REPORT_REST
 
 
 def bounded(spec: ReportSpec, placed: Placed, seen_at: datetime) -> tuple[ReportSpec, tuple[str, ...]]:

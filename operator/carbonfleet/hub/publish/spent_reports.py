@@ -1,10 +1,13 @@
 """Deletes reports that nobody needs any more."""
 
 import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Final
 
 from carbonfleet.hub.observe import REPORTS, Mirror, Observation
-from carbonfleet.kube import Kube, KubeError, ours
+from carbonfleet.kube import Kube, KubeError, Object, ours
 
 _log = logging.getLogger(__name__)
 MOST_DELETED: Final = 50
@@ -15,7 +18,7 @@ def delete_spent_reports(kube: Kube, mirror: Mirror, observation: Observation) -
     """Delete what `observation` found spent. Raises KubeError when the API is away."""
     if observation.tip is None or not observation.tip_is_fresh or not mirror.synced:
         return
-    for body in observation.spent_reports[:MOST_DELETED]:
+    for body in in_turn(observation.spent_reports)[:MOST_DELETED]:
         metadata = body["metadata"]
         try:
             kube.delete(ours(REPORTS, metadata["namespace"], metadata["name"]))
@@ -23,3 +26,11 @@ def delete_spent_reports(kube: Kube, mirror: Mirror, observation: Observation) -
             if not error.is_about_one_object:
                 raise
             _log.warning("report %s/%s was not deleted: %s", metadata["namespace"], metadata["name"], error)
+
+
+def in_turn(bodies: Iterable[Object]) -> list[Object]:
+    """One of each spoke, then another of each: the flood of one keeps no other's reports."""
+    of_spoke = defaultdict[str, list[Object]](list)
+    for body in bodies:
+        of_spoke[str(body["metadata"]["namespace"])].append(body)
+    return [body for turn in zip_longest(*of_spoke.values()) for body in turn if body is not None]
