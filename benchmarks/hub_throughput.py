@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument(
         "--spokes", type=int, default=3, help="the seed fleet has 3; each is a candidate in each status"
     )
+    parser.add_argument("--beside", type=int, default=0, help="jobs that wait meanwhile, of burst and steady")
     parser.add_argument("--repeat", type=int, default=1, help="measure burst and steady so many times")
     parser.add_argument("--only", choices=("burst", "steady", "idle"))
     options = parser.parse_args()
@@ -106,6 +107,7 @@ def flows(options: argparse.Namespace) -> None:
     columns: list[Measured] = []
     for number in range(options.repeat):
         with temporary() as folder, measured(Path(folder), options.spokes) as fresh:
+            wait(fresh, options.beside)
             measure(fresh, f"warm {number}", 20, 0.05)
             found = []
             if options.only != "burst":
@@ -206,14 +208,22 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
 
 
+def wait(hub: MeasuredHub, count: int) -> None:
+    """Have the hub hold `count` waiting jobs, each with its decision shown."""
+    observers = Observers(hub)
+    observers.start()
+    for number in range(count):
+        hub.kube.create(JOBS, job(f"waiting-{number:04d}", waits=True))
+    eventually(lambda: len(observers.decided) >= count, 600)
+    observers.stop()
+
+
 def quiet(hub: MeasuredHub, count: int, seconds: float) -> str:
     """A hub that holds `count` waiting jobs while nothing happens but heartbeats."""
     observers, before = Observers(hub), hub.usage()
     observers.start()
     began = time.perf_counter()
-    for number in range(count):
-        hub.kube.create(JOBS, job(f"waiting-{number:04d}", waits=True))
-    eventually(lambda: len(observers.decided) >= count, 300)
+    wait(hub, count)
     settled, planned = time.perf_counter() - began, hub.usage()
     time.sleep(SETTLE_SECONDS)
     start, written, at = hub.usage(), observers.writes, time.perf_counter()

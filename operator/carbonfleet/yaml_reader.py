@@ -49,7 +49,7 @@ class FileInvalid(ValueError):  # noqa: N818  named like its reason
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class YamlDocument:
     """A YAML document as JSON values, and the line of each of its fields."""
 
     path: str
@@ -95,7 +95,7 @@ def blaming(path: str, kind: type[FileInvalid] = FileInvalid) -> Iterator[None]:
         raise kind(FileProblem(path, 1, f"can't be read: {type(error).__name__}: {error}")) from error
 
 
-def read_document(path: str, content: bytes | str, first_line: int = 1) -> Document:
+def read_document(path: str, content: bytes | str, first_line: int = 1) -> YamlDocument:
     """The one document of a file, or of a part of it that begins at `first_line`. Raises FileInvalid."""
     documents = read_documents(path, content, first_line)
     if len(documents) != 1:
@@ -104,7 +104,7 @@ def read_document(path: str, content: bytes | str, first_line: int = 1) -> Docum
     return documents[0]
 
 
-def read_documents(path: str, content: bytes | str, first_line: int = 1) -> tuple[Document, ...]:
+def read_documents(path: str, content: bytes | str, first_line: int = 1) -> tuple[YamlDocument, ...]:
     """All documents of a file but the empty ones, in their order.
 
     Scalars mean what YAML 1.1 and kubectl agree on: `yes` is true, `0x1f` and `017` are numbers. Dates, times and
@@ -143,7 +143,7 @@ class _Reader:
         self._values = 0
         self._lines: dict[Location, int] = {}
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self) -> Iterator[YamlDocument]:
         try:
             events: Iterator[_Event] = yaml.parse(self._text, yaml.CSafeLoader)
             for event in events:
@@ -151,7 +151,7 @@ class _Reader:
                     self._lines = {}
                     data = self._value(next(events), events, ())
                     if data is not None:
-                        yield Document(self._path, data, self._lines)
+                        yield YamlDocument(self._path, data, self._lines)
         except yaml.MarkedYAMLError as error:
             raise self._refused(error.problem_mark or error.context_mark, _complaint(error)) from error
         except yaml.reader.ReaderError as error:

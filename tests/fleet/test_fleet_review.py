@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from carbonfleet.cli.fleet.review import app
 from carbonfleet.fleet import Repository
-from carbonfleet.fleet.review import Branches, Limits, ProposalStage, Propose, Reviews
+from carbonfleet.fleet.review import Branches, ProposalLimits, ProposalStage, Propose, Reviews
 from carbonfleet.fleet.review.branches import ReviewRefused, branch_of
 from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
 
@@ -207,7 +207,7 @@ def test_what_is_not_wanted_any_more_is_taken_back(reviews, git_server):
 
 
 def test_noise_is_bounded(repository):
-    reviews = Reviews(repository, limits=Limits(an_hour=3, at_once=2))
+    reviews = Reviews(repository, limits=ProposalLimits(an_hour=3, at_once=2))
     stages = [proposal.stage for proposal in advance(reviews, *(wanted(f"job-{n}") for n in range(4)))]
     assert stages.count(ProposalStage.OPEN) <= 3
     held = advance(reviews, *(wanted(f"job-{n}") for n in range(4)))
@@ -215,7 +215,7 @@ def test_noise_is_bounded(repository):
 
 
 def test_a_job_is_proposed_once_another_proposal_is_closed(repository, git_server):
-    reviews = Reviews(repository, limits=Limits(an_hour=9, at_once=2))
+    reviews = Reviews(repository, limits=ProposalLimits(an_hour=9, at_once=2))
     jobs = [wanted(f"job-{n}") for n in range(3)]
     advance(reviews, *jobs[:2])
     [held] = [each for each in advance(reviews, *jobs) if each.stage is ProposalStage.HELD]

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from carbonfleet.fleet.review import ForgeKind, Verdict, Webhooks
+from carbonfleet.fleet.review import DeliveryVerdict, ForgeKind, Webhooks
 from fixtures.fleet_values import NOON
 
 BODY = b'{"action": "closed", "number": 1}'
@@ -35,8 +35,8 @@ GOOD = [
 @pytest.mark.parametrize(("kind", "headers"), GOOD)
 def test_a_signed_delivery_is_a_hint_once(kind, headers):
     hooks = Webhooks(kind, lambda: ["the-next-secret", SECRET])
-    assert hooks.judge(headers, BODY, NOON) is Verdict.HINT
-    assert hooks.judge(headers, BODY, NOON) is Verdict.REPEATED
+    assert hooks.judge(headers, BODY, NOON) is DeliveryVerdict.HINT
+    assert hooks.judge(headers, BODY, NOON) is DeliveryVerdict.REPEATED
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,19 @@ def test_a_signed_delivery_is_a_hint_once(kind, headers):
     ],
 )
 def test_a_forged_or_old_delivery_is_refused(kind, headers):
-    assert Webhooks(kind, lambda: [SECRET]).judge(headers, BODY, NOON) is Verdict.FORGED
+    assert Webhooks(kind, lambda: [SECRET]).judge(headers, BODY, NOON) is DeliveryVerdict.FORGED
 
 
 def test_a_changed_body_is_forged():
     headers = {"X-Hub-Signature-256": f"sha256={signature()}"}
-    assert Webhooks(ForgeKind.GITHUB, lambda: [SECRET]).judge(headers, BODY + b" ", NOON) is Verdict.FORGED
+    assert Webhooks(ForgeKind.GITHUB, lambda: [SECRET]).judge(headers, BODY + b" ", NOON) is DeliveryVerdict.FORGED
 
 
 def test_a_body_of_any_size_is_not_read():
-    assert Webhooks(ForgeKind.GITHUB, lambda: [SECRET]).judge({}, b"x" * ((25 << 20) + 1), NOON) is Verdict.TOO_LARGE
+    assert (
+        Webhooks(ForgeKind.GITHUB, lambda: [SECRET]).judge({}, b"x" * ((25 << 20) + 1), NOON)
+        is DeliveryVerdict.TOO_LARGE
+    )
 
 
 @pytest.mark.parametrize("secrets", [[], [""]])
@@ -79,4 +82,4 @@ def test_a_secret_that_was_emptied_lets_nobody_in():
     hooks = Webhooks(ForgeKind.GITHUB, lambda: secrets)
     secrets[:] = [""]
     headers = {"X-Hub-Signature-256": f"sha256={signature('')}"}
-    assert hooks.judge(headers, BODY, NOON) is Verdict.FORGED
+    assert hooks.judge(headers, BODY, NOON) is DeliveryVerdict.FORGED

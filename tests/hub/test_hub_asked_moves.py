@@ -262,7 +262,7 @@ def test_where_home_is_closed_too_people_are_asked_about_the_next_place(hub):
 
 
 def test_a_move_of_a_kind_that_nobody_wants_to_see_is_made_at_once(hub):
-    hub.stack.remove("Ask no more", "policies/careful.yaml")
+    hub.stack.remove("ProposeMove no more", "policies/careful.yaml")
     run(hub, "free")
     hub.step(hours=1, minutes=15)
     hub.step(times=4)

@@ -13,7 +13,7 @@ import pytest
 
 from carbonfleet.simulator.backtest import Backtest, run_backtest
 from carbonfleet.simulator.grid import ReplayError
-from carbonfleet.simulator.replay import ReplayJob, Run, every_hour, pools_of, replay, replay_all, sweep
+from carbonfleet.simulator.replay import ReplayedRun, ReplayJob, every_hour, pools_of, replay, replay_all, sweep
 from carbonfleet.simulator.replay.loop import Moment
 from carbonfleet.simulator.replay.workers import Runs
 from fixtures.made_grids import made_grid, write_long
@@ -55,7 +55,7 @@ def test_a_policy_is_not_asked_while_no_waiting_job_fits(grid):
     class AtOnce:
         name = "at once"
 
-        def starts(self, moment: Moment) -> list[Run]:
+        def starts(self, moment: Moment) -> list[ReplayedRun]:
             asked.append(moment.hour - FIRST)
             runs = [moment.start(job, moment.pools[0]) for job in moment.waiting]
             return [run for run in runs if run is not None]

@@ -6,7 +6,7 @@ from spoke_values import wanted
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.policy import FleetPolicy
 from carbonfleet.placement.snapshot import PolicySet
-from carbonfleet.spoke.admission import AllowList, Refusal, read_allow_list, refusal_of
+from carbonfleet.spoke.admission import AdmissionRefusal, AllowList, read_allow_list, refusal_of
 from carbonfleet.spoke.errors import AllowListError
 from carbonfleet.spoke.wanted import WantedSet
 
@@ -113,7 +113,7 @@ def test_a_broken_cluster_file_holds_what_is_new():
 def test_a_refusal_says_what_the_admin_can_do():
     placement, rules = wanted(data_class="secret").placement, WantedSet(facts=FACTS, policies=ANYWHERE)
     refusal = refusal_of(placement, rules, AllowList("", frozenset()), {})
-    assert refusal == Refusal(
+    assert refusal == AdmissionRefusal(
         "DataClassNotAllowed",
         "the spoke's own list does not allow data class secret; its admin may add residency.secret: allow",
     )

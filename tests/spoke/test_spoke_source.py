@@ -11,7 +11,7 @@ from carbonfleet.fleet import Repository, render
 from carbonfleet.fleet.errors import HistoryUntrusted
 from carbonfleet.fleet.git import signer_of
 from carbonfleet.spoke import FleetFolder
-from carbonfleet.spoke.admission import Refusal, refusal_of
+from carbonfleet.spoke.admission import AdmissionRefusal, refusal_of
 from carbonfleet.spoke.errors import SyncError
 from carbonfleet.spoke.wanted import Folder, read_folder
 from fixtures.fleet_values import facts_of, job_spec, place, quick_settings
@@ -121,7 +121,7 @@ def test_a_placement_that_a_person_pushed_is_judged_by_the_policies_beside_it(gi
     wanted = read_folder("us-oh-1", found)
     [one] = wanted.placements.values()
     refusal = refusal_of(one.placement, wanted, None, {})
-    assert refusal == Refusal("ResidencyPolicy", "Policy eu-only allows EU, EEA; us-oh-1 is in US.")
+    assert refusal == AdmissionRefusal("ResidencyPolicy", "Policy eu-only allows EU, EEA; us-oh-1 is in US.")
 
 
 def test_a_missing_cluster_file_says_that_nothing_is_pruned(git, tmp_path):

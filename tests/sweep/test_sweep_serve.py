@@ -13,7 +13,7 @@ from carbonfleet.api.job_status import Phase, PlacementStatus
 from carbonfleet.api.report import Checkpoint, Progress
 from carbonfleet.api.wire import API_VERSION
 from carbonfleet.kube import ours
-from carbonfleet.sweep import SWEEP, Endpoint, SweepError, Wishes, best_of
+from carbonfleet.sweep import SWEEP, ChatEndpoint, SweepError, Wishes, best_of
 from fixtures.git_server import git_server, https_git_server
 
 __all__ = ["git_server", "https_git_server"]
@@ -204,7 +204,7 @@ def event(text):
 
 def ask(server, key=None, timeout=(60.0, 60.0)):
     asked = [{"role": "user", "content": "hello"}]
-    return Endpoint(server.url, key, timeout).chat("a", asked, max_tokens=5)
+    return ChatEndpoint(server.url, key, timeout).chat("a", asked, max_tokens=5)
 
 
 STREAM = "text/event-stream; charset=utf-8"
@@ -265,7 +265,7 @@ def test_a_silent_endpoint_is_left_after_the_timeout(endpoint):
 
 def test_an_endpoint_that_is_not_there_is_named():
     with pytest.raises(SweepError, match=r"http://127\.0\.0\.1:9/v1 did not answer"):
-        Endpoint("http://127.0.0.1:9/v1").models()
+        ChatEndpoint("http://127.0.0.1:9/v1").models()
 
 
 @pytest.mark.parametrize(
@@ -278,4 +278,4 @@ def test_an_endpoint_that_is_not_there_is_named():
 )
 def test_an_address_that_gives_a_key_away_is_refused(url, key, says):
     with pytest.raises(SweepError, match=says):
-        Endpoint(url, SecretStr(key) if key else None)
+        ChatEndpoint(url, SecretStr(key) if key else None)

@@ -21,7 +21,7 @@ from carbonfleet.api.wire import (
 )
 
 
-class Runtime(StrEnum):
+class ClusterRuntime(StrEnum):
     """How a spoke runs an attempt."""
 
     RAY = "ray"
@@ -101,7 +101,7 @@ class ClusterFacts(Wire):
     """Power usage effectiveness: building power over machine power."""
     egress_usd_per_gib: Annotated[float, Field(ge=0, le=10)] = 0.0
     """Price of taking a GiB out of it."""
-    runtime: Runtime = Runtime.KUBERAY
+    runtime: ClusterRuntime = ClusterRuntime.KUBERAY
     """kuberay: RayJobs on Kubernetes; ray: a Ray head's Jobs API, without Kubernetes."""
     overhead: Duration = Field(default="5m", validate_default=True)
     """Image pull and start-up before the first step."""

@@ -41,7 +41,7 @@ MOST_STEPS: Final = 10**12
 """Of a training: 300,000 years at ten a second, and far from what a float can't hold."""
 
 
-class Measured(Wire):
+class FiniteFigures(Wire):
     """What was read from a meter or a training: figures, never infinities."""
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -58,7 +58,7 @@ class JobRef(Wire):
     """The job's UID, which tells it from an earlier one of the same name."""
 
 
-class Progress(Measured):
+class Progress(FiniteFigures):
     """How far the training is."""
 
     step: Annotated[int, Field(ge=0, le=MOST_STEPS)] = 0
@@ -77,7 +77,7 @@ class Progress(Measured):
     """When the attempt's first step was done: less its start, what loading cost; less the job's creation, the wait."""
 
 
-class Checkpoint(Measured):
+class Checkpoint(FiniteFigures):
     """The last good checkpoint."""
 
     uri: Text
@@ -90,7 +90,7 @@ class Checkpoint(Measured):
     """When it was written."""
 
 
-class PowerSample(Measured):
+class PowerSample(FiniteFigures):
     """Energy used since the attempt began, at a moment."""
 
     time: Time
@@ -99,7 +99,7 @@ class PowerSample(Measured):
     """Energy since the attempt began."""
 
 
-class Energy(Measured):
+class Energy(FiniteFigures):
     """Energy of the attempt's machines, without the building (no PUE)."""
 
     method: EnergyMethod

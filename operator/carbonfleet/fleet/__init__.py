@@ -23,11 +23,11 @@ from carbonfleet.fleet.manifests import (
 )
 from carbonfleet.fleet.publish import (
     AlreadyThere,
-    Ask,
     Committed,
     Intent,
     Lapse,
     Place,
+    ProposeMove,
     Published,
     Refused,
     Remove,
@@ -37,13 +37,12 @@ from carbonfleet.fleet.publish import (
     Suspend,
     Vanished,
 )
-from carbonfleet.fleet.review import Forge, Limits, Proposal, ProposalStage, Propose, Reviews
+from carbonfleet.fleet.review import Forge, Proposal, ProposalLimits, ProposalStage, Propose, Reviews
 from carbonfleet.fleet.settings import Backoff, RepositorySettings
 
 __all__ = [
     "AccessDenied",
     "AlreadyThere",
-    "Ask",
     "AuditedClone",
     "Backoff",
     "Committed",
@@ -51,13 +50,14 @@ __all__ = [
     "Forge",
     "Intent",
     "Lapse",
-    "Limits",
     "Place",
     "Placement",
     "PlacementInvalid",
     "Proposal",
+    "ProposalLimits",
     "ProposalStage",
     "Propose",
+    "ProposeMove",
     "Published",
     "PushContended",
     "PushForbidden",

@@ -29,7 +29,7 @@ from carbonfleet.fleet.manifests import (
 )
 from carbonfleet.fleet.publish import Repository
 from carbonfleet.placement.rules import residency_verdict
-from carbonfleet.yaml_reader import Document, FileInvalid, FileProblem, blaming, read_documents
+from carbonfleet.yaml_reader import FileInvalid, FileProblem, YamlDocument, blaming, read_documents
 
 VLLM_IMAGE: Final = "vllm/vllm-openai:v0.12.0"
 MOST_ADAPTERS: Final = 64
@@ -133,7 +133,7 @@ def read_serving(path: str, content: bytes) -> Served:
 
 
 def _changes(
-    path: str, documents: tuple[Document, ...], place: tuple[str, str, str]
+    path: str, documents: tuple[YamlDocument, ...], place: tuple[str, str, str]
 ) -> tuple[FileProblem | None, bool]:
     """The first thing in a file that is never written there, and whether a person changed it at all."""
     try:
@@ -145,7 +145,7 @@ def _changes(
     return None, values["content_digest"] != digest_of(values)
 
 
-def _deployment(path: str, documents: tuple[Document, ...], namespace: str) -> Document:
+def _deployment(path: str, documents: tuple[YamlDocument, ...], namespace: str) -> YamlDocument:
     """The Deployment of the three objects that a file must hold."""
     found = {_kind_and_namespace(document): document for document in documents}
     if len(documents) != 3 or set(found) != {(kind, namespace) for kind in ("ConfigMap", "Deployment", "Service")}:
@@ -154,7 +154,7 @@ def _deployment(path: str, documents: tuple[Document, ...], namespace: str) -> D
     return found["Deployment", namespace]
 
 
-def _kind_and_namespace(document: Document) -> tuple[str, str]:
+def _kind_and_namespace(document: YamlDocument) -> tuple[str, str]:
     try:
         return str(document.data["kind"]), str(document.data["metadata"]["namespace"])
     except (KeyError, TypeError):

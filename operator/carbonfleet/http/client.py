@@ -30,7 +30,7 @@ Failure = Callable[[str, datetime | None], Exception]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """An HTTP answer that was read whole. `body` is the JSON value, None where it was not JSON."""
 
     status: int
@@ -70,20 +70,20 @@ class JsonClient:
         self._clock = clock
         self._limiter = RateLimiter(endpoint, clock)
         self._local = threading.local()
-        self._remembered: dict[str, tuple[str, Answer]] = {}
+        self._remembered: dict[str, tuple[str, HttpAnswer]] = {}
         self._lock = threading.Lock()
 
-    def get(self, path: str, query: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+    def get(self, path: str, query: Mapping[str, Any], headers: Mapping[str, str]) -> HttpAnswer:
         """The answer, whatever its status below 500 save 429. Raises what `unavailable` or `throttled` make."""
         return self._in_their_words("GET", path, query, headers, None)
 
-    def post(self, path: str, body: object, headers: Mapping[str, str]) -> Answer:
+    def post(self, path: str, body: object, headers: Mapping[str, str]) -> HttpAnswer:
         """The same, for a question that is sent as JSON."""
         return self._in_their_words("POST", path, {}, headers, body)
 
     def _in_their_words(
         self, method: str, path: str, query: Mapping[str, Any], headers: Mapping[str, str], body: object
-    ) -> Answer:
+    ) -> HttpAnswer:
         try:
             return self._ask(method, path, query, headers, body)
         except HttpThrottled as error:
@@ -93,7 +93,7 @@ class JsonClient:
 
     def _ask(
         self, method: str, path: str, query: Mapping[str, Any], headers: Mapping[str, str], body: object
-    ) -> Answer:
+    ) -> HttpAnswer:
         for attempt in range(self._endpoint.tries):
             self._limiter.enter()
             try:
@@ -117,7 +117,7 @@ class JsonClient:
 
     def _once(
         self, method: str, path: str, query: Mapping[str, Any], headers: Mapping[str, str], body: object
-    ) -> Answer:
+    ) -> HttpAnswer:
         url = f"{self._endpoint.url.rstrip('/')}/{path.lstrip('/')}"
         key = f"{url}?{sorted(query.items())}"
         try:
@@ -150,7 +150,7 @@ class JsonClient:
             known = self._remembered.get(key)
         return {"If-None-Match": known[0]} if known and method == "GET" else {}
 
-    def _read(self, response: requests.Response, key: str, secrets: Sequence[str]) -> Answer:
+    def _read(self, response: requests.Response, key: str, secrets: Sequence[str]) -> HttpAnswer:
         if response.status_code == 304:
             with self._lock:
                 known = self._remembered.get(key)
@@ -166,7 +166,7 @@ class JsonClient:
     def _in_real(self, seconds: float) -> datetime:
         return self._clock.now() + timedelta(seconds=seconds * self._clock.speed)
 
-    def _remember(self, response: requests.Response, key: str, answer: Answer) -> Answer:
+    def _remember(self, response: requests.Response, key: str, answer: HttpAnswer) -> HttpAnswer:
         etag = response.headers.get("ETag")
         if etag and answer.status == 200:
             with self._lock:
@@ -177,7 +177,7 @@ class JsonClient:
         return answer
 
 
-def _answer(response: requests.Response, endpoint: Endpoint, secrets: Sequence[str]) -> Answer:
+def _answer(response: requests.Response, endpoint: Endpoint, secrets: Sequence[str]) -> HttpAnswer:
     raw = _body(response, endpoint)
     if response.status_code != 200:
         for secret in filter(None, secrets):  # A refusal may quote the key, and its text goes into messages.
@@ -189,7 +189,7 @@ def _answer(response: requests.Response, endpoint: Endpoint, secrets: Sequence[s
         body = None
         if response.status_code == 200:
             raise HttpUnavailable(f"{endpoint.host}: HTTP 200 without JSON in it") from None
-    return Answer(response.status_code, body, raw[:200].decode("utf-8", "replace"))
+    return HttpAnswer(response.status_code, body, raw[:200].decode("utf-8", "replace"))
 
 
 def _body(response: requests.Response, endpoint: Endpoint) -> bytes:

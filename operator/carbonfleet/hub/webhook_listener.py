@@ -11,7 +11,7 @@ from pathlib import Path
 from socketserver import BaseRequestHandler
 from typing import Any, Final
 
-from carbonfleet.fleet.review import MOST_BYTES, ForgeKind, Verdict, Webhooks
+from carbonfleet.fleet.review import MOST_BYTES, DeliveryVerdict, ForgeKind, Webhooks
 
 PATH: Final = "/webhook"
 MOST_AT_ONCE: Final = 8
@@ -20,10 +20,10 @@ READ_SECONDS: Final = 10.0
 """For a whole delivery, as GitHub gives us for the answer."""
 _CHUNK_BYTES: Final = 1 << 16
 _STATUS: Final = {
-    Verdict.HINT: HTTPStatus.ACCEPTED,
-    Verdict.REPEATED: HTTPStatus.ACCEPTED,
-    Verdict.FORGED: HTTPStatus.UNAUTHORIZED,
-    Verdict.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    DeliveryVerdict.HINT: HTTPStatus.ACCEPTED,
+    DeliveryVerdict.REPEATED: HTTPStatus.ACCEPTED,
+    DeliveryVerdict.FORGED: HTTPStatus.UNAUTHORIZED,
+    DeliveryVerdict.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
 }
 
 
@@ -96,13 +96,13 @@ def _handler(webhooks: Webhooks, now: Callable[[], datetime], hint: Callable[[],
             if not size.isdigit():
                 return self._answer(HTTPStatus.LENGTH_REQUIRED)
             if int(size) > MOST_BYTES:
-                return self._answer(_STATUS[Verdict.TOO_LARGE])
+                return self._answer(_STATUS[DeliveryVerdict.TOO_LARGE])
             body = self._read(int(size))
             if body is None:
                 return self._answer(HTTPStatus.REQUEST_TIMEOUT)
             with judging:
                 verdict = webhooks.judge(dict(self.headers.items()), body, now())
-            if verdict is Verdict.HINT:
+            if verdict is DeliveryVerdict.HINT:
                 hint()
             return self._answer(_STATUS[verdict])
 

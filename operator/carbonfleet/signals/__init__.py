@@ -1,7 +1,7 @@
 """Carbon and price signals: sources behind one protocol, with cache and fallback."""
 
 from carbonfleet.signals.prices import Market, Quotes, price_sources, repriced
-from carbonfleet.signals.reading import PriceKind, Reading, Reason, Rejection, floor_hour
+from carbonfleet.signals.reading import PriceKind, Reading, Reason, RejectedValue, floor_hour
 from carbonfleet.signals.regions import zone_doubt, zone_of
 from carbonfleet.signals.service import (
     SignalReading,
@@ -15,7 +15,7 @@ from carbonfleet.signals.settings import SettingsError, SignalSettings, load_set
 from carbonfleet.signals.source import Finding, Source, SourceError
 from carbonfleet.signals.sources import (
     TOKEN_VARIABLE,
-    DemoSettings,
+    DemoGridSettings,
     ElectricityMapsSettings,
     Trace,
     TraceError,
@@ -26,7 +26,7 @@ from carbonfleet.signals.store import HistoryStore, StoreError
 
 __all__ = [
     "TOKEN_VARIABLE",
-    "DemoSettings",
+    "DemoGridSettings",
     "ElectricityMapsSettings",
     "Finding",
     "HistoryStore",
@@ -35,7 +35,7 @@ __all__ = [
     "Quotes",
     "Reading",
     "Reason",
-    "Rejection",
+    "RejectedValue",
     "SettingsError",
     "SignalReading",
     "SignalSettings",

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class ZoneQuery:
     """What to find out of one zone and kind: the first of `asks` that any source answers."""
 
     asks: tuple[Ask, ...]
@@ -39,7 +39,7 @@ class Query:
 class PollResult:
     """How an query ended: an answer or none, and every failure on the way."""
 
-    query: Query
+    query: ZoneQuery
     batch: Batch | None
     failures: tuple[tuple[str, Feed, SourceError], ...]
     """Source, feed and what went wrong."""
@@ -66,7 +66,7 @@ class Poller:
         """The sources that could answer, in their order."""
         return tuple(source for source in self._sources if source.offers(zone, kind, feed))
 
-    def send(self, query: Query) -> Future[PollResult]:
+    def send(self, query: ZoneQuery) -> Future[PollResult]:
         """The outcome to come; it is there at once when no remote source could be asked."""
         if any(source.remote for ask in query.asks for source in self.offering(ask.zone, ask.kind, ask.feed)):
             return self._pool.submit(self.run, query)
@@ -74,7 +74,7 @@ class Poller:
         done.set_result(self.run(query))
         return done
 
-    def run(self, query: Query) -> PollResult:
+    def run(self, query: ZoneQuery) -> PollResult:
         """Ask until somebody answers. Never raises."""
         failures: list[tuple[str, Feed, SourceError]] = []
         for ask in query.asks:

@@ -90,7 +90,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
+class RejectedValue:
     """A value of an answer that was refused."""
 
     zone: str

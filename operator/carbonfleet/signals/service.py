@@ -14,9 +14,9 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.clock import Clock
 from carbonfleet.forecast import Forecast, History, Span
-from carbonfleet.signals.poller import Poller, Query
+from carbonfleet.signals.poller import Poller, ZoneQuery
 from carbonfleet.signals.prices import Market, build_market
-from carbonfleet.signals.reading import HOUR, Reading, Rejection, floor_hour, in_one_step
+from carbonfleet.signals.reading import HOUR, Reading, RejectedValue, floor_hour, in_one_step
 from carbonfleet.signals.settings import SignalSettings, load_settings
 from carbonfleet.signals.source import Ask, Feed, Finding, Source, SourceError
 from carbonfleet.signals.sources import build_source
@@ -60,7 +60,7 @@ class ZoneView:
     error_percent_1h: float | None = None
     """Mean absolute error of this source's forecasts one hour ahead; None before enough were measured."""
     error_percent_24h: float | None = None
-    rejected: tuple[Rejection, ...] = ()
+    rejected: tuple[RejectedValue, ...] = ()
     """What was refused of the newest answer."""
     troubles: tuple[str, ...] = ()
     """What went wrong at the last tries, source by source, though another may have helped out."""
@@ -169,7 +169,7 @@ class Signals:
 
     def _static(self, zone: str, kind: SignalKind, now: datetime) -> tuple[float, str] | None:
         ask = Ask(zone, kind, Feed.STATIC, now, now + HOUR)
-        batch = self._poller.run(Query((ask,), now)).batch
+        batch = self._poller.run(ZoneQuery((ask,), now)).batch
         return (batch.readings[0].value, batch.readings[0].source) if batch else None
 
     def _await_first_answers(self, tracked_zones: Iterable[TrackedZone]) -> None:

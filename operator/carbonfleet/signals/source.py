@@ -12,7 +12,7 @@ from pydantic import Field
 from carbonfleet.clock import Clock
 from carbonfleet.forecast import Issue
 from carbonfleet.http import Endpoint, JsonClient
-from carbonfleet.signals.reading import HOUR, Kind, Reading, Rejection, hourly_means
+from carbonfleet.signals.reading import HOUR, Kind, Reading, RejectedValue, hourly_means
 
 PlaceName = Annotated[str, Field(min_length=1, max_length=128)]
 """A provider's own name for a zone."""
@@ -55,7 +55,7 @@ class Batch:
     issued_at: datetime
     """When the provider made it."""
     readings: tuple[Reading, ...]
-    rejected: tuple[Rejection, ...] = ()
+    rejected: tuple[RejectedValue, ...] = ()
     exact: bool = False
     """A forecast without doubt: a trace that is replayed."""
 

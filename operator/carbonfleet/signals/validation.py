@@ -10,7 +10,7 @@ import numpy as np
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Measured
-from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, Reason, Rejection, unit_of
+from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, Reason, RejectedValue, unit_of
 from carbonfleet.signals.source import Ask, Batch, Feed
 
 HIGHEST_GRAMS_PER_KWH: Final = 2000.0
@@ -63,14 +63,14 @@ def parse_time(text: object) -> datetime | None:
     return moment.astimezone(UTC) if moment.tzinfo else None
 
 
-def validate(points: Iterable[Point], frame: Frame) -> tuple[tuple[Reading, ...], tuple[Rejection, ...]]:
+def validate(points: Iterable[Point], frame: Frame) -> tuple[tuple[Reading, ...], tuple[RejectedValue, ...]]:
     """The readings in ascending order, and what was refused."""
     kept: list[Reading] = []
-    refused: list[Rejection] = []
+    refused: list[RejectedValue] = []
     for point in points:
         problem = point.refused or _time_problem(point, kept, frame) or _value_problem(point.value, frame)
         if problem:
-            refused.append(Rejection(frame.ask.zone, str(point.at)[:40], str(point.value)[:40], *problem))
+            refused.append(RejectedValue(frame.ask.zone, str(point.at)[:40], str(point.value)[:40], *problem))
         else:
             kept.append(_reading(point, frame))
     return tuple(kept), tuple(refused)
@@ -150,6 +150,6 @@ def like_its_zone(batch: Batch, measured: Measured | None) -> Batch:
     return replace(batch, readings=kept, rejected=batch.rejected + unlike)
 
 
-def _rejection(reading: Reading, low: float, high: float) -> Rejection:
+def _rejection(reading: Reading, low: float, high: float) -> RejectedValue:
     why = f"unlike the last 28 days of the zone: not in {low:.3g} to {high:.3g} {reading.unit}"
-    return Rejection(reading.zone, reading.start.isoformat(), f"{reading.value:g}", Reason.UNLIKE_ZONE, why)
+    return RejectedValue(reading.zone, reading.start.isoformat(), f"{reading.value:g}", Reason.UNLIKE_ZONE, why)

@@ -9,8 +9,8 @@ from typing import Any, Final
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Forecast, Measured, Span, forecast_of, profile_forecast
 from carbonfleet.signals.history import KEPT, ZoneHistory
-from carbonfleet.signals.poller import Poller, PollResult, Query, jittered
-from carbonfleet.signals.reading import HOUR, Rejection, floor_hour
+from carbonfleet.signals.poller import Poller, PollResult, ZoneQuery, jittered
+from carbonfleet.signals.reading import HOUR, RejectedValue, floor_hour
 from carbonfleet.signals.settings import SignalSettings
 from carbonfleet.signals.source import Ask, Batch, Feed, ThrottledError, UnavailableError
 from carbonfleet.signals.store import Archive
@@ -84,7 +84,7 @@ class TrackedZone:
 
     def __init__(self, history: ZoneHistory, poller: Poller, archive: Archive, settings: SignalSettings) -> None:
         self.history = history
-        self.rejected: tuple[Rejection, ...] = ()
+        self.rejected: tuple[RejectedValue, ...] = ()
         """What was refused of the newest answers."""
         self._poller = poller
         self._profiles = ProfileForecaster(history.zone, history.signal, poller.submit)
@@ -144,7 +144,7 @@ class TrackedZone:
             Ask(zone, kind, feed, *self._reach(feed, span)) for feed in feeds if self._poller.offering(zone, kind, feed)
         ]
         self._due = span.now + jittered(self._settings.refresh)
-        self._pending = self._poller.send(Query(tuple(asks), span.now))
+        self._pending = self._poller.send(ZoneQuery(tuple(asks), span.now))
 
     def collect(self, now: datetime) -> None:
         """Take in what came back, if it did."""

@@ -2,7 +2,7 @@
 
 from carbonfleet.simulator.backtest import Backtest, Result, run_backtest
 from carbonfleet.simulator.grid import Grid, ReplayError, open_grid
-from carbonfleet.simulator.replay import Policy, Pool, ReplayJob, Run, pools_of, read_jobs, replay
+from carbonfleet.simulator.replay import Policy, Pool, ReplayedRun, ReplayJob, pools_of, read_jobs, replay
 
 __all__ = [
     "Backtest",
@@ -11,8 +11,8 @@ __all__ = [
     "Pool",
     "ReplayError",
     "ReplayJob",
+    "ReplayedRun",
     "Result",
-    "Run",
     "open_grid",
     "pools_of",
     "read_jobs",

@@ -6,16 +6,16 @@ from functools import partial
 from typing import Final
 
 from carbonfleet.api.policy import Tier
-from carbonfleet.simulator.grid import HOUR, Feed, FromHistory, Grid, Perfect, ReplayError
+from carbonfleet.simulator.grid import HOUR, ForecastFeed, FromHistory, Grid, Perfect, ReplayError
 from carbonfleet.simulator.replay import (
     Planner,
     Policy,
     Pool,
     Progress,
+    ReplayedRun,
     ReplayFleet,
     ReplayJob,
     Row,
-    Run,
     Scenario,
     Score,
     baselines,
@@ -32,7 +32,7 @@ FORESIGHT: Final = "perfect foresight"
 MINIMUM_GAIN: Final[float] = Tier.model_fields["minimum_gain_percent_per_hour"].default
 FORESEEN_HOURS: Final = 16 * 24
 
-FeedMaker = Callable[[Grid, int, int, int], Feed]
+FeedMaker = Callable[[Grid, int, int, int], ForecastFeed]
 """Grid, first and last hour of issue, and hours ahead."""
 
 
@@ -139,8 +139,10 @@ def _foresight(backtest: Backtest, fleet: ReplayFleet) -> Row:
     return partial(_foreseen_runs, fleet, grid, feed)
 
 
-def _foreseen_runs(fleet: ReplayFleet, grid: Grid, feed: Feed, jobs: Sequence[ReplayJob]) -> tuple[Run, ...]:
+def _foreseen_runs(
+    fleet: ReplayFleet, grid: Grid, feed: ForecastFeed, jobs: Sequence[ReplayJob]
+) -> tuple[ReplayedRun, ...]:
     windows = foreseen(fleet, grid, feed, jobs)
     pools = {pool.name: pool for pool in fleet.pools}
     by_name = sorted(jobs, key=lambda job: job.name)
-    return tuple(Run(job, pools[windows[job.name].cluster], windows[job.name].start) for job in by_name)
+    return tuple(ReplayedRun(job, pools[windows[job.name].cluster], windows[job.name].start) for job in by_name)

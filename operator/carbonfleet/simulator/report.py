@@ -10,7 +10,7 @@ from typing import Final
 from carbonfleet.simulator.backtest import Result
 from carbonfleet.simulator.grid import ReplayError
 from carbonfleet.simulator.presets import Case
-from carbonfleet.simulator.replay import Run, Score
+from carbonfleet.simulator.replay import ReplayedRun, Score
 
 HEADINGS: Final = (
     "Policy", "g/kWh", "total g", "saved %", "share %", "mean %", "5th %", "delay h", "95th h", "makespan h",
@@ -96,7 +96,7 @@ def _run_rows(case: Case, result: Result) -> Sequence[Sequence[object]]:
     ]
 
 
-def _run_row(run: Run, grams: float) -> tuple[object, ...]:
+def _run_row(run: ReplayedRun, grams: float) -> tuple[object, ...]:
     kwh = round(run.pool.kwh(run.job), 6)
     times = run.job.submitted.isoformat(), run.begin.isoformat()
     return run.job.name, *times, run.pool.zone, run.pool.name, kwh, round(grams, 4)

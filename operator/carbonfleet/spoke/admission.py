@@ -32,7 +32,7 @@ class AllowList:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class AdmissionRefusal:
     """Why a placement does not run. A final one ends the attempt; another only holds it."""
 
     reason: str
@@ -61,11 +61,11 @@ def refusal_of(
     wanted: WantedSet,
     allowed: AllowList | AllowListError | None,
     held: Mapping[str, int],
-) -> Refusal | None:
+) -> AdmissionRefusal | None:
     """The first reason not to start a placement now; `held` counts GPUs in use by pool."""
     facts = wanted.facts
     if facts is None:
-        return Refusal("ClusterFileInvalid", "the cluster's own file can't be read", is_final=False)
+        return AdmissionRefusal("ClusterFileInvalid", "the cluster's own file can't be read", is_final=False)
     return (
         _by_allow_list(placement, allowed)
         or _by_policies(placement, facts, wanted.policies)
@@ -74,15 +74,17 @@ def refusal_of(
     )
 
 
-def _by_allow_list(placement: Placement, allowed: AllowList | AllowListError | None) -> Refusal | None:
+def _by_allow_list(placement: Placement, allowed: AllowList | AllowListError | None) -> AdmissionRefusal | None:
     if allowed is None:
         return None
     if isinstance(allowed, AllowListError):
-        return Refusal("AllowListUnreadable", str(allowed), is_final=False)
+        return AdmissionRefusal("AllowListUnreadable", str(allowed), is_final=False)
     if allowed.cluster and allowed.cluster != placement.cluster:
-        return Refusal("WrongCluster", f"the spoke's own list is for {allowed.cluster}, not {placement.cluster}")
+        return AdmissionRefusal(
+            "WrongCluster", f"the spoke's own list is for {allowed.cluster}, not {placement.cluster}"
+        )
     if placement.data_class not in allowed.data_classes:
-        return Refusal(
+        return AdmissionRefusal(
             "DataClassNotAllowed",
             f"the spoke's own list does not allow data class {placement.data_class}; its admin may add "
             f"{_PREFIX}{placement.data_class}: {ALLOW}",
@@ -90,29 +92,37 @@ def _by_allow_list(placement: Placement, allowed: AllowList | AllowListError | N
     return None
 
 
-def _by_policies(placement: Placement, facts: ClusterFacts, policies: PolicySet) -> Refusal | None:
+def _by_policies(placement: Placement, facts: ClusterFacts, policies: PolicySet) -> AdmissionRefusal | None:
     """What the policies beside the placement say, whoever wrote it: the hub asked them, a hand may not have."""
     request = ResidencyRequest.model_construct(data_class=placement.data_class)
     ruling = residency_verdict(policies, placement.data_class, placement.namespace, request, facts)
     # A file that can't be read is mended; until then nothing new begins.
-    return None if ruling.allowed else Refusal(ruling.reason, ruling.message, is_final=ruling.reason != "PolicyInvalid")
+    return (
+        None
+        if ruling.allowed
+        else AdmissionRefusal(ruling.reason, ruling.message, is_final=ruling.reason != "PolicyInvalid")
+    )
 
 
-def _by_pool(placement: Placement, facts: ClusterFacts) -> Refusal | None:
+def _by_pool(placement: Placement, facts: ClusterFacts) -> AdmissionRefusal | None:
     gpus = next((pool.gpus for pool in facts.pools if pool.name == placement.pool), None)
     if gpus is None:
-        return Refusal("NoSuchPool", f"{facts.name} has no pool {placement.pool}")
+        return AdmissionRefusal("NoSuchPool", f"{facts.name} has no pool {placement.pool}")
     if placement.gpus > gpus:
-        return Refusal("PoolTooSmall", f"{placement.pool} has {gpus} GPUs, the placement wants {placement.gpus}")
+        return AdmissionRefusal(
+            "PoolTooSmall", f"{placement.pool} has {gpus} GPUs, the placement wants {placement.gpus}"
+        )
     return None
 
 
-def _by_free_gpus(placement: Placement, facts: ClusterFacts, held: Mapping[str, int]) -> Refusal | None:
+def _by_free_gpus(placement: Placement, facts: ClusterFacts, held: Mapping[str, int]) -> AdmissionRefusal | None:
     gpus = next((pool.gpus for pool in facts.pools if pool.name == placement.pool), 0)
     free = gpus - held.get(placement.pool, 0)
     if placement.gpus <= free:
         return None
-    return Refusal("WaitingForGpus", f"{placement.pool} has {free} of {gpus} GPUs free, {placement.gpus} wanted", False)
+    return AdmissionRefusal(
+        "WaitingForGpus", f"{placement.pool} has {free} of {gpus} GPUs free, {placement.gpus} wanted", False
+    )
 
 
 def _mounted(place: Path) -> dict[str, str]:

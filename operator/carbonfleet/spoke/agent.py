@@ -12,7 +12,7 @@ from carbonfleet.api.report import AttemptPhase
 from carbonfleet.api.spoke import PoolStatus, SpokeStatus
 from carbonfleet.clock import Clock
 from carbonfleet.probes import ProbeResult
-from carbonfleet.spoke.admission import Refusal
+from carbonfleet.spoke.admission import AdmissionRefusal
 from carbonfleet.spoke.attempt_state import AttemptState, AttemptStatus, KnownAttempt, status_of
 from carbonfleet.spoke.errors import RuntimeAwayError, SyncError
 from carbonfleet.spoke.executor import Executor
@@ -30,7 +30,7 @@ from carbonfleet.spoke.report import (
 )
 from carbonfleet.spoke.runtimes import Runtime
 from carbonfleet.spoke.settings import AgentSettings
-from carbonfleet.spoke.wanted import Source, WantedSet, read_folder
+from carbonfleet.spoke.wanted import FleetSource, WantedSet, read_folder
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,9 @@ _RUNTIME_AWAY: Final = AttemptStatus(
 class Agent:
     """One spoke's agent. `cycle` is one pass over its steps; `run` repeats it until told to end."""
 
-    def __init__(self, settings: AgentSettings, source: Source, runtime: Runtime, hub: HubLink, clock: Clock) -> None:
+    def __init__(
+        self, settings: AgentSettings, source: FleetSource, runtime: Runtime, hub: HubLink, clock: Clock
+    ) -> None:
         """Raises MemoryInUseError when another agent of this spoke runs here."""
         self._settings, self._source, self._runtime, self._clock = settings, source, runtime, clock
         self._memory = Memory(settings.state)
@@ -53,7 +55,7 @@ class Agent:
         self._executor = Executor(settings, runtime, self._memory, self._queue.why_do_nothing)
         self._git, self._runtime_link = Connection("git"), Connection("runtime")
         self._wanted: WantedSet | None = None
-        self._refused: Mapping[str, Refusal] = {}
+        self._refused: Mapping[str, AdmissionRefusal] = {}
         self._version = ""
         self._passed_at = time.monotonic()
         self._observation = self._fresh_observation()

@@ -9,7 +9,7 @@ class RuntimeAwayError(SpokeError):
     """The runtime did not answer, so nothing is known of its attempts; try again."""
 
 
-class RefusedError(SpokeError):
+class RuntimeRefusedError(SpokeError):
     """The runtime answers, and will not do this; `is_final` says that it never will."""
 
     def __init__(self, reason: str, message: str, *, is_final: bool) -> None:

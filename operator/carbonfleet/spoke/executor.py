@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from carbonfleet.api.report import AttemptPhase
-from carbonfleet.spoke.admission import Refusal, read_allow_list, refusal_of
+from carbonfleet.spoke.admission import AdmissionRefusal, read_allow_list, refusal_of
 from carbonfleet.spoke.attempt_state import Action, AttemptState, AttemptStatus, KnownAttempt, action_of
-from carbonfleet.spoke.errors import AllowListError, RefusedError
+from carbonfleet.spoke.errors import AllowListError, RuntimeRefusedError
 from carbonfleet.spoke.memory import Memory
 from carbonfleet.spoke.observation import SpokeObservation
 from carbonfleet.spoke.report import Context, report_of
@@ -33,9 +33,9 @@ class Executor:
     """Why nothing may be started now, whatever it is; empty when all may."""
     _asked_at: dict[str, float] = field(default_factory=dict)
 
-    def act(self, observation: SpokeObservation, context: Context) -> dict[str, Refusal]:
+    def act(self, observation: SpokeObservation, context: Context) -> dict[str, AdmissionRefusal]:
         """Act on each difference; what may not start, and why, by name. Raises RuntimeAwayError."""
-        refused: dict[str, Refusal] = {}
+        refused: dict[str, AdmissionRefusal] = {}
         if observation.wanted is None or observation.observed is None:
             return refused
         held = observation.held()
@@ -57,7 +57,7 @@ class Executor:
         wanted: Wanted,
         held: Mapping[str, int],
         context: Context,
-    ) -> Refusal | None:
+    ) -> AdmissionRefusal | None:
         refusal = self._refusal(observation, wanted, held)
         if refusal is None or (self.settings.watch_only and not refusal.is_final):
             return self._start(state, context)
@@ -72,31 +72,33 @@ class Executor:
             return str(error)
         return ""
 
-    def _refusal(self, observation: SpokeObservation, wanted: Wanted, held: Mapping[str, int]) -> Refusal | None:
+    def _refusal(
+        self, observation: SpokeObservation, wanted: Wanted, held: Mapping[str, int]
+    ) -> AdmissionRefusal | None:
         placement, runs = wanted.placement, observation.observed.runs.values() if observation.observed else ()
         if any(run.is_live and run.job.uid == placement.uid and run.name != wanted.name for run in runs):
-            return Refusal(
+            return AdmissionRefusal(
                 "WaitingForStop", "another attempt of this job still runs here and is stopped first", is_final=False
             )
         if self.memory.problem:
-            return Refusal("StateNotWritable", self.memory.problem, is_final=False)
+            return AdmissionRefusal("StateNotWritable", self.memory.problem, is_final=False)
         if problem := self.why_start_nothing():
-            return Refusal("NameNotHeld", problem, is_final=False)
+            return AdmissionRefusal("NameNotHeld", problem, is_final=False)
         wanted_set, path = observation.wanted or WantedSet(), self.settings.allow_list
         try:
             return refusal_of(placement, wanted_set, read_allow_list(path) if path else None, held)
         except AllowListError as error:
             return refusal_of(placement, wanted_set, error, held)
 
-    def _start(self, state: AttemptState, context: Context) -> Refusal | None:
+    def _start(self, state: AttemptState, context: Context) -> AdmissionRefusal | None:
         """Give the attempt to the runtime, and note that it has it: should it forget it, that was a loss."""
         if state.wanted is None or self.settings.watch_only:
             return None
         place = self.runtime.place(state.wanted)
         try:
             self.runtime.start(state.wanted)
-        except RefusedError as error:
-            return Refusal(error.reason, str(error), error.is_final)
+        except RuntimeRefusedError as error:
+            return AdmissionRefusal(error.reason, str(error), error.is_final)
         again = state.is_lost and not state.is_suspended
         known = state.known or KnownAttempt(report_of(state, AttemptStatus(AttemptPhase.PENDING), Findings(), context))
         path = state.wanted.placement.path
@@ -123,7 +125,7 @@ class Executor:
                 self.runtime.stop(state.run)
             else:
                 self.runtime.prune(state.run)
-        except RefusedError as error:
+        except RuntimeRefusedError as error:
             logger.warning("Spoke %s: %s %s: %s", self.settings.spoke, action.value, state.run.name, error)
 
     def _may_ask(self, name: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from carbonfleet.spoke.attempt_state import AttemptState
 from carbonfleet.spoke.errors import RuntimeAwayError
 from carbonfleet.spoke.memory import Memory
-from carbonfleet.spoke.runtimes import Findings, Observed, Runtime, Scope
+from carbonfleet.spoke.runtimes import Findings, ObservationScope, Observed, Runtime
 from carbonfleet.spoke.wanted import Wanted, WantedSet
 
 logger = logging.getLogger(__name__)
@@ -27,12 +27,12 @@ class SpokeObservation:
     """By attempt: what about it nobody foresaw; it is left as it is, and the others go on."""
     _found: dict[str, Findings] = field(default_factory=dict)
 
-    def scope(self) -> Scope:
+    def scope(self) -> ObservationScope:
         """What the runtime is to look for."""
         open_ones = {name: known.report for name, known in self.memory.items() if not known.is_over}
         placements = self.wanted.placements.values() if self.wanted else ()
         namespaces = {report.job.namespace for report in open_ones.values()}
-        return Scope(frozenset(namespaces | {one.placement.namespace for one in placements}), open_ones)
+        return ObservationScope(frozenset(namespaces | {one.placement.namespace for one in placements}), open_ones)
 
     def states(self) -> dict[str, AttemptState]:
         """Every attempt that Git wants, that runs, or that is not over, by name."""

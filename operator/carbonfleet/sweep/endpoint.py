@@ -21,7 +21,7 @@ Message = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ChatEndpoint:
     """Where it is, and the key that it wants, which goes there alone and never in plain text over a network."""
 
     url: str

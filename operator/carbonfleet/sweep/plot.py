@@ -6,7 +6,7 @@ from itertools import cycle
 from pathlib import Path
 
 from carbonfleet.sweep.error import SweepError
-from carbonfleet.sweep.standing import Place
+from carbonfleet.sweep.standing import LeaderboardLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class _Dot:
     text: str
 
 
-def write_plot(file: Path, title: str, places: Iterable[Place]) -> int:
+def write_plot(file: Path, title: str, places: Iterable[LeaderboardLine]) -> int:
     """Draw the jobs that succeeded and are accounted for; returns how many.
 
     Raises SweepError where matplotlib is missing, nothing can be drawn, or the file can't be written.
@@ -62,7 +62,7 @@ def _front(dots: Iterable[_Dot]) -> list[tuple[float, float]]:
     return front
 
 
-def _drawn(places: Iterable[Place]) -> list[_Dot]:
+def _drawn(places: Iterable[LeaderboardLine]) -> list[_Dot]:
     dots = []
     for place in places:
         one = place.standing

@@ -12,7 +12,7 @@ from carbonfleet.sweep.manifests import BASELINE, TIER
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SweepStanding:
     """One job: what it is, how good, and at what price."""
 
     job: str
@@ -52,17 +52,17 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LeaderboardLine:
     """A line of the leaderboard."""
 
     place: int | None
     """From 1, by validation loss; None for a job that has not succeeded."""
-    standing: Standing
+    standing: SweepStanding
     difference: Difference
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TierProgress:
     """How far the jobs of one tier are. The five counts add up to `jobs`."""
 
     tier: str
@@ -87,12 +87,12 @@ _HELD: Final = frozenset({Phase.BLOCKED, Phase.REJECTED})
 _WAITING: Final = frozenset(Phase) - _RUNNING - _FAILED - _HELD - {Phase.SUCCEEDED}
 
 
-def standing_of(job: CarbonTrainingJob) -> Standing:
+def standing_of(job: CarbonTrainingJob) -> SweepStanding:
     """A job as the leaderboard sees it."""
     status, lora = job.status, job.spec.workload.lora
     figures, accounted = _figures(status)
     progress = status.progress
-    return Standing(
+    return SweepStanding(
         job=job.metadata.name,
         namespace=job.metadata.namespace,
         tier=job.metadata.labels.get(TIER, ""),
@@ -114,17 +114,17 @@ def standing_of(job: CarbonTrainingJob) -> Standing:
     )
 
 
-def leaderboard(jobs: Iterable[CarbonTrainingJob]) -> tuple[Place, ...]:
+def leaderboard(jobs: Iterable[CarbonTrainingJob]) -> tuple[LeaderboardLine, ...]:
     """Those that succeeded by validation loss, then the others by the loss that they have; ties by name."""
     standings = sorted(map(standing_of, jobs), key=_order)
     baseline = next((one for one in standings if one.is_baseline), None)
     return tuple(
-        Place(number if one.is_final else None, one, _difference(one, baseline))
+        LeaderboardLine(number if one.is_final else None, one, _difference(one, baseline))
         for number, one in enumerate(standings, 1)
     )
 
 
-def progress_by_tier(jobs: Iterable[CarbonTrainingJob]) -> tuple[Progress, ...]:
+def progress_by_tier(jobs: Iterable[CarbonTrainingJob]) -> tuple[TierProgress, ...]:
     """The tiers by name, each with its jobs counted by what they do."""
     standings = [standing_of(job) for job in jobs]
     tiers = sorted({one.tier for one in standings})
@@ -144,12 +144,12 @@ def _delay(job: CarbonTrainingJob) -> timedelta | None:
     return None if started is None or submitted is None else max(started - submitted, timedelta())
 
 
-def _order(one: Standing) -> tuple[bool, bool, float, str, str]:
+def _order(one: SweepStanding) -> tuple[bool, bool, float, str, str]:
     loss = one.validation_loss
     return not one.is_final, loss is None, loss or 0.0, one.namespace, one.job
 
 
-def _difference(one: Standing, baseline: Standing | None) -> Difference:
+def _difference(one: SweepStanding, baseline: SweepStanding | None) -> Difference:
     if baseline is None:
         return Difference(None, None, None)
     # A run that was cut short emitted less, which says nothing of its configuration.
@@ -166,13 +166,13 @@ def _less(ours: float | None, theirs: float | None, comparable: bool) -> float |
     return ours - theirs if comparable and ours is not None and theirs is not None else None
 
 
-def _progress(tier: str, standings: list[Standing]) -> Progress:
+def _progress(tier: str, standings: list[SweepStanding]) -> TierProgress:
     ended = [one for one in standings if one.is_accounted]
 
     def count(phases: Iterable[Phase]) -> int:
         return sum(one.phase in phases for one in standings)
 
-    return Progress(
+    return TierProgress(
         tier=tier,
         jobs=len(standings),
         waiting=count(_WAITING),

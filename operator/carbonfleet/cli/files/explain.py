@@ -115,7 +115,7 @@ def _read_job(manifest: Path) -> "CarbonTrainingJob":
 def _signals(settings: Path | None, demo: bool) -> "tuple[Clock, Signals]":
     from carbonfleet.clock import Clock
     from carbonfleet.signals import (
-        DemoSettings,
+        DemoGridSettings,
         SettingsError,
         SignalSettings,
         SourceError,
@@ -128,7 +128,7 @@ def _signals(settings: Path | None, demo: bool) -> "tuple[Clock, Signals]":
             from carbonfleet.local.demo import START
 
             clock = Clock.starting_at(START, 1.0)
-            return clock, open_signals(SignalSettings(sources=(DemoSettings(),)), clock)
+            return clock, open_signals(SignalSettings(sources=(DemoGridSettings(),)), clock)
         clock = Clock.from_environment()
         return clock, open_signals(load_settings(settings) if settings else SignalSettings(), clock)
     except (SettingsError, SourceError, ValueError) as error:

@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
-    from carbonfleet.yaml_reader import Document
+    from carbonfleet.yaml_reader import YamlDocument
 
 Judge = Callable[["CarbonTrainingJob"], str]
 
@@ -86,7 +86,7 @@ def _file_problems(path: Path, judge: Judge, *, is_ours: bool) -> list[str] | No
     return []
 
 
-def _is_ours(document: "Document") -> bool:
+def _is_ours(document: "YamlDocument") -> bool:
     """Whether an object is of our group, or what its cluster's file is."""
     from carbonfleet.api import GROUP
     from carbonfleet.fleet.git import CONFIG_MAP
@@ -97,7 +97,7 @@ def _is_ours(document: "Document") -> bool:
     return named or str(data.get("apiVersion")).startswith(f"{GROUP}/")
 
 
-def _check(path: Path, content: bytes, document: "Document", of: int, judge: Judge) -> None:
+def _check(path: Path, content: bytes, document: "YamlDocument", of: int, judge: Judge) -> None:
     """See that an object is one of ours. Raises FileInvalid."""
     from carbonfleet.api import CarbonTrainingJob
     from carbonfleet.fleet.git import read_cluster, read_policy_files

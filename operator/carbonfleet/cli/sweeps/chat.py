@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from carbonfleet.sweep import Endpoint
+    from carbonfleet.sweep import ChatEndpoint
 
 KEY_VARIABLE = "CARBONFLEET_CHAT_KEY"
 
@@ -29,10 +29,10 @@ def chat(
 ) -> None:
     """Chat with served adapters through any OpenAI-compatible endpoint."""
     from carbonfleet.cli.console import fail
-    from carbonfleet.sweep import Endpoint, SweepError
+    from carbonfleet.sweep import ChatEndpoint, SweepError
 
     try:
-        endpoint = Endpoint(url, _key(key_file))
+        endpoint = ChatEndpoint(url, _key(key_file))
         served = endpoint.models()
         names = model or served[:1]
         if unknown := [name for name in names if name not in served]:
@@ -48,7 +48,7 @@ def chat(
 
 
 def _turn(
-    endpoint: "Endpoint",
+    endpoint: "ChatEndpoint",
     name: str,
     history: list[dict[str, str]],
     asked: str,

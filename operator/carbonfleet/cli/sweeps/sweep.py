@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from carbonfleet.api import CarbonTrainingJob
-    from carbonfleet.sweep import Place, Progress, Threshold
+    from carbonfleet.sweep import LeaderboardLine, Threshold, TierProgress
 
 Sweep = Annotated[str, typer.Argument(help="The sweep's name, as its file has it.")]
 Kubeconfig = Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="The hub's API.")]
@@ -115,7 +115,7 @@ def hub_jobs(sweep: str, kubeconfig: Path | None, namespace: str) -> "tuple[Carb
         fail(error)
 
 
-def _plain(place: "Place") -> dict[str, Any]:
+def _plain(place: "LeaderboardLine") -> dict[str, Any]:
     from dataclasses import asdict
 
     standing = asdict(place.standing)
@@ -133,7 +133,7 @@ def _print(*tables: "Table") -> None:
         console.print()
 
 
-def _progress_table(tiers: "Sequence[Progress]") -> "Table":
+def _progress_table(tiers: "Sequence[TierProgress]") -> "Table":
     from rich.table import Table
 
     table = Table("tier", box=None)
@@ -147,7 +147,7 @@ def _progress_table(tiers: "Sequence[Progress]") -> "Table":
     return table
 
 
-def _leader_table(places: "Sequence[Place]") -> "Table":
+def _leader_table(places: "Sequence[LeaderboardLine]") -> "Table":
     from rich.table import Table
 
     table = Table(box=None)
@@ -160,7 +160,7 @@ def _leader_table(places: "Sequence[Place]") -> "Table":
     return table
 
 
-def _leader_row(place: "Place") -> tuple[str, ...]:
+def _leader_row(place: "LeaderboardLine") -> tuple[str, ...]:
     one, less = place.standing, place.difference
     planned = "" if one.is_accounted else "~"
     return (

@@ -11,7 +11,7 @@ from carbonfleet.api.wire import Wire
 from carbonfleet.fleet.git.trees import Files
 from carbonfleet.fleet.manifests import POLICIES, why_unread
 from carbonfleet.placement.snapshot import PolicySet
-from carbonfleet.yaml_reader import Document, FileInvalid, FileProblem, blaming, read_document
+from carbonfleet.yaml_reader import FileInvalid, FileProblem, YamlDocument, blaming, read_document
 
 CONFIG_MAP = "carbonfleet-cluster"
 FACTS = "facts"
@@ -116,7 +116,7 @@ class _ClusterFile(Wire):
     data: _Data
 
 
-def _facts(file: Document) -> Document:
+def _facts(file: YamlDocument) -> YamlDocument:
     """The facts inside a cluster's file, as a document of their own. Raises FileInvalid."""
     data: Any = file.data
     if not isinstance(data, dict) or data.get("kind") != "ConfigMap":

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self, TypeVar
 
 from carbonfleet.fleet.manifests.layout import check_uid, is_label
-from carbonfleet.yaml_reader import Document, FileInvalid, FileProblem
+from carbonfleet.yaml_reader import FileInvalid, FileProblem, YamlDocument
 
 Value = TypeVar("Value")
 _PLACEMENT_ID: Final = re.compile(r"[a-z0-9]{8,64}", re.ASCII)
@@ -19,11 +19,11 @@ class Fields:
     does not fit.
     """
 
-    document: Document
+    document: YamlDocument
     values: Mapping[str, Any]
 
     @classmethod
-    def of(cls, document: Document) -> Self:
+    def of(cls, document: YamlDocument) -> Self:
         """An object's labels and annotations. Raises FileInvalid where it has none."""
         try:
             metadata = document.data["metadata"]

@@ -18,7 +18,7 @@ from carbonfleet.fleet.manifests.layout import check_uid, object_name, placement
 from carbonfleet.fleet.manifests.template import Block, Scalar, Template, digest_of, sealed
 from carbonfleet.fleet.manifests.workload import config_of, output_of
 from carbonfleet.placement.decision import Decision, Window
-from carbonfleet.yaml_reader import Document, FileInvalid, FileProblem, blaming, read_documents
+from carbonfleet.yaml_reader import FileInvalid, FileProblem, YamlDocument, blaming, read_documents
 
 CPUS_PER_GPU: Final = 4
 MEMORY_GIB_PER_GPU: Final = 32
@@ -168,7 +168,7 @@ def manifests(path: str, content: bytes) -> tuple[dict[str, Any], dict[str, Any]
     return config.data, ray_job.data
 
 
-def _documents(path: str, content: bytes) -> tuple[Document, Document]:
+def _documents(path: str, content: bytes) -> tuple[YamlDocument, YamlDocument]:
     with blaming(path, PlacementInvalid):
         documents = read_documents(path, content)
         kinds = [each.data.get("kind") for each in documents if isinstance(each.data, dict)]
@@ -197,7 +197,7 @@ def _filled(values: Mapping[str, Scalar]) -> bytes:
     return _templates()[0].fill(sealed({**values, **blocks})).encode()
 
 
-def _values_in(path: str, documents: Sequence[Document]) -> dict[str, Scalar]:
+def _values_in(path: str, documents: Sequence[YamlDocument]) -> dict[str, Scalar]:
     """What stands in the holes of a file that one of the templates makes. Raises FileInvalid."""
     refused: FileInvalid | None = None
     for template in _templates():
@@ -215,7 +215,7 @@ def _templates() -> tuple[Template, ...]:
     return tuple(Template.read(files(__package__).joinpath(name).read_text()) for name in ("base.yaml", *names))
 
 
-def _check_derived(values: Mapping[str, Scalar], ray_job: Document) -> None:
+def _check_derived(values: Mapping[str, Scalar], ray_job: YamlDocument) -> None:
     """What follows from other values does: GPUs, the object's name, and where it saves. Raises FileInvalid."""
     nodes, gpus = values["nodes"], int(values["gpus"])
     if type(nodes) is not int or nodes < 1 or gpus % nodes:

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 import yaml
 
 from carbonfleet.api.problems import Location, name_of
-from carbonfleet.yaml_reader import Document, FileInvalid, FileProblem, read_documents
+from carbonfleet.yaml_reader import FileInvalid, FileProblem, YamlDocument, read_documents
 
 Scalar = str | int | bool
 _HOLE: Final = re.compile(r"\$[a-z_]+")
@@ -53,7 +53,7 @@ class Template:
             parts += (encoded[hole], literal)
         return "".join(parts)
 
-    def values_in(self, path: str, documents: Sequence[Document]) -> dict[str, Scalar]:
+    def values_in(self, path: str, documents: Sequence[YamlDocument]) -> dict[str, Scalar]:
         """What stands in each hole of a file that is the template filled, however it is formatted.
 
         Raises FileInvalid at the first thing that the template would not have made.
@@ -69,7 +69,7 @@ class Template:
         return values
 
 
-def _match(expected: Any, found: Any, document: Document, at: Location, values: dict[str, Scalar]) -> None:  # noqa: ANN401
+def _match(expected: Any, found: Any, document: YamlDocument, at: Location, values: dict[str, Scalar]) -> None:  # noqa: ANN401
     """Compare a value with the template's, and note what stands in its holes. Raises FileInvalid."""
     if isinstance(expected, str) and _HOLE.fullmatch(expected):
         if not isinstance(found, str | int) or not _same(values.setdefault(expected[1:], found), found):
@@ -93,7 +93,7 @@ def _same(one: object, other: object) -> bool:
     return type(one) is type(other) and one == other
 
 
-def _differs(document: Document, at: Location, message: str) -> FileInvalid:
+def _differs(document: YamlDocument, at: Location, message: str) -> FileInvalid:
     return FileInvalid(document.problem(f"{name_of(at) or 'the object'}: {message}", *at))
 
 

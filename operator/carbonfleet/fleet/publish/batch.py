@@ -6,8 +6,18 @@ from typing import Final
 
 from carbonfleet.fleet.git import Tip
 from carbonfleet.fleet.manifests import Placement, check_uid, render, with_suspend
-from carbonfleet.fleet.publish.history import History, Vanished
-from carbonfleet.fleet.publish.intents import AlreadyThere, Ask, Intent, Lapse, Place, Refused, Remove, Result, Suspend
+from carbonfleet.fleet.publish.history import PlacementHistory, Vanished
+from carbonfleet.fleet.publish.intents import (
+    AlreadyThere,
+    Intent,
+    Lapse,
+    Place,
+    ProposeMove,
+    Refused,
+    Remove,
+    Result,
+    Suspend,
+)
 from carbonfleet.placement.rules import job_verdict, residency_verdict, tiers
 
 FEWEST_GUARDED = 5
@@ -15,7 +25,7 @@ GUARDED_SHARE = 0.2
 
 
 @dataclass(slots=True)
-class Batch:
+class IntentBatch:
     """What is to be written, and what is already known of each intent."""
 
     changes: dict[str, bytes | None] = field(default_factory=dict)
@@ -28,7 +38,7 @@ class _World:
     tip: Tip
     by_id: Mapping[str, Placement]
     leaving: frozenset[str]
-    history: History
+    history: PlacementHistory
     vanished: Callable[[str], Vanished]
 
 
@@ -38,13 +48,13 @@ Rule = Callable[[Place, _World], Refused | None]
 def prepare(
     intents: Sequence[Intent],
     tip: Tip,
-    history: History,
+    history: PlacementHistory,
     allow_many_removals: bool,
     vanished: Callable[[str], Vanished],
-) -> Batch:
+) -> IntentBatch:
     """Decide each intent on this tip: already there, refused, or a change. Removals go first."""
     latest = {intent.id: intent for intent in intents}
-    batch = Batch()
+    batch = IntentBatch()
     if not allow_many_removals:
         batch.results |= deletion_guard(latest.values(), tip)
     todo = [intent for intent in latest.values() if intent.id not in batch.results]
@@ -77,14 +87,14 @@ def most_removals(live: int) -> int:
     return max(FEWEST_GUARDED, int(GUARDED_SHARE * live))
 
 
-_RANKS: Final = {Remove: 0, Lapse: 1, Suspend: 2, Place: 3, Ask: 4}
+_RANKS: Final = {Remove: 0, Lapse: 1, Suspend: 2, Place: 3, ProposeMove: 4}
 
 
 def _order(intent: Intent) -> tuple[int, str]:
     return _RANKS[type(intent)], intent.decision.key if isinstance(intent, Place) else intent.placement.path
 
 
-def _decide(intent: Intent, world: _World, batch: Batch) -> None:
+def _decide(intent: Intent, world: _World, batch: IntentBatch) -> None:
     match intent:
         case Place():
             _place(intent, world, batch)
@@ -92,13 +102,13 @@ def _decide(intent: Intent, world: _World, batch: Batch) -> None:
             _remove(intent, world, batch)
         case Suspend():
             _suspend(intent, world, batch)
-        case Ask():
+        case ProposeMove():
             _ask(intent, world, batch)
         case Lapse():
             _lapse(intent, world, batch)
 
 
-def _place(intent: Place, world: _World, batch: Batch) -> None:
+def _place(intent: Place, world: _World, batch: IntentBatch) -> None:
     present = world.by_id.get(intent.id)
     if present is not None and not (intent.replace and present.edited):
         batch.results[intent.id] = AlreadyThere(world.tip.commit, present)
@@ -127,7 +137,7 @@ def _rendered(place: Place, rules: Iterable[Rule], world: _World) -> bytes | Ref
         return Refused("NotRenderable", str(error))
 
 
-def _ask(intent: Ask, world: _World, batch: Batch) -> None:
+def _ask(intent: ProposeMove, world: _World, batch: IntentBatch) -> None:
     content = _rendered(intent.place, _ASK_RULES, world)
     present = world.tip.moves.get(intent.placement.uid)
     if isinstance(content, Refused):
@@ -141,7 +151,7 @@ def _ask(intent: Ask, world: _World, batch: Batch) -> None:
         batch.accepted.append(intent)
 
 
-def _lapse(intent: Lapse, world: _World, batch: Batch) -> None:
+def _lapse(intent: Lapse, world: _World, batch: IntentBatch) -> None:
     present = world.tip.moves.get(intent.placement.uid)
     if present is None or present.placement_id != intent.placement.placement_id:
         batch.results[intent.id] = AlreadyThere(world.tip.commit)
@@ -150,7 +160,7 @@ def _lapse(intent: Lapse, world: _World, batch: Batch) -> None:
     batch.accepted.append(intent)
 
 
-def _remove(intent: Remove, world: _World, batch: Batch) -> None:
+def _remove(intent: Remove, world: _World, batch: IntentBatch) -> None:
     present = world.by_id.get(intent.id)
     if present is None:
         batch.results[intent.id] = AlreadyThere(world.tip.commit)
@@ -163,7 +173,7 @@ def _remove(intent: Remove, world: _World, batch: Batch) -> None:
     batch.accepted.append(intent)
 
 
-def _suspend(intent: Suspend, world: _World, batch: Batch) -> None:
+def _suspend(intent: Suspend, world: _World, batch: IntentBatch) -> None:
     present = world.by_id.get(intent.id)
     content = world.tip.file(present.path) if present is not None else None
     if present is None or content is None:

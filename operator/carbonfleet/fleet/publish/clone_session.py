@@ -35,8 +35,8 @@ from carbonfleet.fleet.git import (
     transport_for,
 )
 from carbonfleet.fleet.manifests import Placement, parse
-from carbonfleet.fleet.publish.batch import Batch, prepare
-from carbonfleet.fleet.publish.history import History, Vanished, arrival, last_removal
+from carbonfleet.fleet.publish.batch import IntentBatch, prepare
+from carbonfleet.fleet.publish.history import PlacementHistory, Vanished, arrival, last_removal
 from carbonfleet.fleet.publish.intents import Intent
 from carbonfleet.fleet.settings import RepositorySettings
 
@@ -51,7 +51,7 @@ class CloneSession:
         """`clock` dates the commits."""
         self.settings, self.lock = settings, threading.RLock()
         weakref.finalize(self, os.close, occupy(settings.directory))
-        self.history = History(settings.author_email)
+        self.history = PlacementHistory(settings.author_email)
         self._clock = clock
         self._ref = f"refs/remotes/origin/{settings.branch}"
         self._open()
@@ -113,7 +113,7 @@ class CloneSession:
                 self.git.references.delete(ref)
             self._transport.fetch(list(refspecs))
 
-    def prepare(self, intents: Sequence[Intent], *, allow_many_removals: bool = False) -> Batch:
+    def prepare(self, intents: Sequence[Intent], *, allow_many_removals: bool = False) -> IntentBatch:
         """What intents change on the tip, and which are refused or there already."""
         return prepare(intents, self.tip, self.history, allow_many_removals, self.last_removal)
 

@@ -52,7 +52,7 @@ class Stood:
     committed_at: datetime
 
 
-class History:
+class PlacementHistory:
     """Index of the placements in all commits that were ever seen on the branch; it grows with the tip."""
 
     def __init__(self, author_email: str) -> None:

@@ -82,7 +82,7 @@ class Suspend:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ProposeMove:
     """Write down, where no spoke reads it, that a job under way is to go elsewhere: what merging a move does."""
 
     place: Place
@@ -115,7 +115,7 @@ class Lapse:
         return f"move/{self.placement.placement_id}"
 
 
-Intent = Place | Remove | Suspend | Ask | Lapse
+Intent = Place | Remove | Suspend | ProposeMove | Lapse
 
 
 @dataclass(frozen=True, slots=True)

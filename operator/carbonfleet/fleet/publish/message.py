@@ -8,7 +8,7 @@ from typing import Final
 
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet.manifests import Placement
-from carbonfleet.fleet.publish.intents import Ask, Intent, Lapse, Place, Remove, Suspend
+from carbonfleet.fleet.publish.intents import Intent, Lapse, Place, ProposeMove, Remove, Suspend
 from carbonfleet.placement.phrase import figures, gpus, grams, shortened, time
 
 LONGEST_SUBJECT: Final = 72
@@ -83,7 +83,7 @@ def _subject(intents: Sequence[Intent]) -> str:
             text = f"remove: {first.placement.key} from {first.placement.cluster}"
         case Suspend():
             text = f"{_action(first)}: {first.placement.key} on {first.placement.cluster}"
-        case Ask():
+        case ProposeMove():
             text = f"move: {first.placement.key} -> {first.place.window.cluster}"
         case Lapse():
             text = f"lapse: the move of {first.placement.key} to {first.placement.cluster}"
@@ -94,7 +94,7 @@ def _subject(intents: Sequence[Intent]) -> str:
 def _explain(intent: Intent, one_of_many: bool) -> list[str]:
     """Two lines: why there and then, and when at what cost."""
     head = f"{_job(intent)}: " if one_of_many else ""
-    if isinstance(intent, Ask):
+    if isinstance(intent, ProposeMove):
         return [_told(intent.place.record.message), _told(_from(intent.placement))]
     if not isinstance(intent, Place):
         return [_told(head + intent.why)]
@@ -124,7 +124,7 @@ def _told(text: str) -> str:
 
 
 def _trailers(intent: Intent) -> list[str]:
-    if isinstance(intent, Ask):
+    if isinstance(intent, ProposeMove):
         return [*_placing(intent, intent.place), f"{FROM}: {_one_line(intent.placement.cluster)}"]
     if isinstance(intent, Place):
         return _placing(intent, intent)
@@ -132,7 +132,7 @@ def _trailers(intent: Intent) -> list[str]:
     return _identity(intent, placement.uid, placement.generation, placement.attempt, placement.cluster)
 
 
-def _placing(intent: Place | Ask, place: Place) -> list[str]:
+def _placing(intent: Place | ProposeMove, place: Place) -> list[str]:
     decision = place.decision
     lines = _identity(intent, decision.uid, decision.generation, decision.attempt, place.window.cluster)
     lines.append(f"CTJ-Decision-Digest: {_one_line(place.record.digest or 'none')}")
@@ -167,7 +167,7 @@ def _action(intent: Intent) -> str:
     return _ACTIONS[type(intent)]
 
 
-_ACTIONS: Final = {Place: "place", Remove: "remove", Ask: "move", Lapse: "lapse"}
+_ACTIONS: Final = {Place: "place", Remove: "remove", ProposeMove: "move", Lapse: "lapse"}
 
 
 def _job(intent: Intent) -> str:

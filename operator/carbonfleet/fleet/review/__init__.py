@@ -4,23 +4,23 @@ from carbonfleet.fleet.review.approval import merge_on_forge
 from carbonfleet.fleet.review.branches import Branch, Branches
 from carbonfleet.fleet.review.forges import ForgeSettings, open_forge
 from carbonfleet.fleet.review.proposal_text import body_of, decision_of, record_in, title_of
-from carbonfleet.fleet.review.proposals import Limits, Reviews
+from carbonfleet.fleet.review.proposals import ProposalLimits, Reviews
 from carbonfleet.fleet.review.pull_requests import Forge, Proposal, ProposalStage, Propose
-from carbonfleet.fleet.review.webhook import MOST_BYTES, ForgeKind, Verdict, Webhooks
+from carbonfleet.fleet.review.webhook import MOST_BYTES, DeliveryVerdict, ForgeKind, Webhooks
 
 __all__ = [
     "MOST_BYTES",
     "Branch",
     "Branches",
+    "DeliveryVerdict",
     "Forge",
     "ForgeKind",
     "ForgeSettings",
-    "Limits",
     "Proposal",
+    "ProposalLimits",
     "ProposalStage",
     "Propose",
     "Reviews",
-    "Verdict",
     "Webhooks",
     "body_of",
     "decision_of",

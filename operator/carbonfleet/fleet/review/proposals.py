@@ -38,7 +38,7 @@ NOTHING_OVER: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProposalLimits:
     """How much noise is allowed."""
 
     an_hour: int = 6
@@ -48,7 +48,9 @@ class Limits:
 class Reviews:
     """Advances all proposals of a hub: found before created, never touched once a person did."""
 
-    def __init__(self, repository: Repository, forge: Forge | None = None, limits: Limits = Limits()) -> None:
+    def __init__(
+        self, repository: Repository, forge: Forge | None = None, limits: ProposalLimits = ProposalLimits()
+    ) -> None:
         """Without a forge, people review with `carbonfleet review`."""
         self._branches = Branches(repository)
         self._forge, self._limits = forge, limits

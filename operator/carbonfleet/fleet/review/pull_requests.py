@@ -7,7 +7,7 @@ from typing import Protocol
 
 from carbonfleet.fleet.errors import FleetError
 from carbonfleet.fleet.manifests import Placement
-from carbonfleet.fleet.publish import Ask, Place
+from carbonfleet.fleet.publish import Place, ProposeMove
 
 LABEL = "carbon/placement"
 SUPERSEDED = "carbon/superseded"
@@ -34,10 +34,10 @@ class Propose:
     """Of a move: how often people's word on it came to nothing; then they are asked on another branch."""
 
     @property
-    def intent(self) -> Place | Ask:
+    def intent(self) -> Place | ProposeMove:
         """What the proposal's commit does."""
         place = replace(self.place, expires_at=self.expires_at)
-        return place if self.leaves is None else Ask(place, self.leaves)
+        return place if self.leaves is None else ProposeMove(place, self.leaves)
 
 
 class ProposalStage(StrEnum):

@@ -22,7 +22,7 @@ class ForgeKind(StrEnum):
     GITEA = "gitea"
 
 
-class Verdict(StrEnum):
+class DeliveryVerdict(StrEnum):
     """What to do with a delivery."""
 
     HINT = "hint"
@@ -47,22 +47,22 @@ class Webhooks:
         self._kind, self._secrets = kind, secrets
         self._seen: OrderedDict[str, None] = OrderedDict()
 
-    def judge(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Verdict:
+    def judge(self, headers: Mapping[str, str], body: bytes, now: datetime) -> DeliveryVerdict:
         """What to do with a delivery; its content is never believed."""
         if len(body) > MOST_BYTES:
-            return Verdict.TOO_LARGE
+            return DeliveryVerdict.TOO_LARGE
         given = {name.lower(): value for name, value in headers.items()}
         secrets = [secret.encode() for secret in self._secrets() if secret]
         if not any(_verified(self._kind, given, body, secret, now) for secret in secrets):
-            return Verdict.FORGED
+            return DeliveryVerdict.FORGED
         # The body is part of what was signed, an id in a header is not: both must be new together.
         delivery = hashlib.sha256(_delivery(given).encode() + b"\0" + body).hexdigest()
         if delivery in self._seen:
-            return Verdict.REPEATED
+            return DeliveryVerdict.REPEATED
         self._seen[delivery] = None
         while len(self._seen) > MOST_REMEMBERED:
             self._seen.popitem(last=False)
-        return Verdict.HINT
+        return DeliveryVerdict.HINT
 
 
 def _verified(kind: ForgeKind, headers: Mapping[str, str], body: bytes, secret: bytes, now: datetime) -> bool:

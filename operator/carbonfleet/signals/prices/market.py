@@ -8,7 +8,7 @@ from typing import Final
 
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.clock import Clock
-from carbonfleet.signals.poller import Poller, Query
+from carbonfleet.signals.poller import Poller, ZoneQuery
 from carbonfleet.signals.reading import HOUR, PriceKind, Reading, subject
 from carbonfleet.signals.source import Ask, Feed, Source
 
@@ -82,7 +82,7 @@ class Market:
 
     def _price(self, key: Quoted, now: datetime) -> tuple[Reading | None, str]:
         ask = Ask(key[0], key[1], Feed.MEASURED, now, now + HOUR)
-        outcome = self._poller.run(Query((ask,), now))
+        outcome = self._poller.run(ZoneQuery((ask,), now))
         found = outcome.batch.readings[-1] if outcome.batch else None
         known = self._known.get(key)
         # A fallen-back-to price gives way to a better source's that is not old yet.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from carbonfleet.api.wire import Wire
-from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, Reason, Rejection, subject, unit_of
+from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, Reason, RejectedValue, subject, unit_of
 from carbonfleet.signals.source import Ask, Batch, Feed, Finding, NoDataError
 from carbonfleet.signals.sources import TraceError
 from carbonfleet.signals.validation import number_problem, parse_time
@@ -32,7 +32,7 @@ class PriceFile:
     def __init__(self, path: Path) -> None:
         """Reads the file whole. Raises TraceError."""
         self._series: dict[tuple[str, str], list[tuple[datetime, float]]] = {}
-        self.rejected: list[Rejection] = []
+        self.rejected: list[RejectedValue] = []
         """Rows that were refused."""
         try:
             with path.open(encoding="utf-8-sig", newline="") as lines:
@@ -60,7 +60,7 @@ class PriceFile:
         else:
             problem = number_problem(price, PriceKind(kind))
         if problem or since is None or price is None:
-            self.rejected.append(Rejection(name, at, text, *(problem or (Reason.NULL, "no value"))))
+            self.rejected.append(RejectedValue(name, at, text, *(problem or (Reason.NULL, "no value"))))
         else:
             self._series.setdefault((name, kind), []).append((since, price))
 

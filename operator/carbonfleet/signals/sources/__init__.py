@@ -12,7 +12,7 @@ from pydantic import Field
 from carbonfleet.clock import Clock
 from carbonfleet.signals.source import Source
 from carbonfleet.signals.sources.carbonawaresdk import CarbonAwareSdk, CarbonAwareSdkSettings
-from carbonfleet.signals.sources.demo import DemoSettings, demo_source
+from carbonfleet.signals.sources.demo import DemoGridSettings, demo_source
 from carbonfleet.signals.sources.electricitymaps import TOKEN_VARIABLE, ElectricityMaps, ElectricityMapsSettings
 from carbonfleet.signals.sources.static import StaticSettings, static_source
 from carbonfleet.signals.sources.trace import Trace, TraceError, TraceSettings, TraceSource, read_trace, trace_source
@@ -25,7 +25,7 @@ SourceSettings = Annotated[
     | UkCarbonSettings
     | CarbonAwareSdkSettings
     | TraceSettings
-    | DemoSettings
+    | DemoGridSettings
     | StaticSettings,
     Field(discriminator="type"),
 ]
@@ -35,7 +35,7 @@ _BUILDERS: Final[dict[type, Callable[[Any, Clock], Source]]] = {
     UkCarbonSettings: UkCarbon,
     CarbonAwareSdkSettings: CarbonAwareSdk,
     TraceSettings: trace_source,
-    DemoSettings: demo_source,
+    DemoGridSettings: demo_source,
     StaticSettings: static_source,
 }
 
@@ -47,7 +47,7 @@ def build_source(settings: SourceSettings, clock: Clock) -> Source:
 
 __all__ = [
     "TOKEN_VARIABLE",
-    "DemoSettings",
+    "DemoGridSettings",
     "ElectricityMapsSettings",
     "SourceSettings",
     "Trace",

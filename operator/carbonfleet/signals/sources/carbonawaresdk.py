@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Foreign, Wire, ZoneKey, format_time
 from carbonfleet.clock import Clock
-from carbonfleet.http import Answer, Endpoint
+from carbonfleet.http import Endpoint, HttpAnswer
 from carbonfleet.signals.reading import Kind, Reason
 from carbonfleet.signals.source import (
     Ask,
@@ -158,14 +158,14 @@ def _duration(text: str) -> timedelta:
     return timedelta(hours=hours, minutes=minutes, seconds=seconds)
 
 
-def _parsed(answer: Answer, model: type[_Item]) -> Sequence[_Item]:
+def _parsed(answer: HttpAnswer, model: type[_Item]) -> Sequence[_Item]:
     try:
         return [model.model_validate(item) for item in answer.body]
     except (TypeError, ValidationError) as error:
         raise MistrustedError("the Carbon Aware SDK answered in an unknown form") from error
 
 
-def _raise_for(answer: Answer, location: str) -> None:
+def _raise_for(answer: HttpAnswer, location: str) -> None:
     if answer.status == 200:
         return
     if answer.status == 204:

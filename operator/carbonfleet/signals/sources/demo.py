@@ -18,7 +18,7 @@ from carbonfleet.signals.sources.trace import Trace, TraceSource
 SOURCE_NAME: Final = "demo-trace"
 
 
-class DemoSettings(Wire):
+class DemoGridSettings(Wire):
     """The demo's grid: a made trace, or live forecasts fetched once at start and replayed."""
 
     type: Literal["demo"] = "demo"
@@ -84,7 +84,7 @@ def replayed(source: Source, zones: Collection[str], now: datetime) -> TraceSour
     return TraceSource.of(f"{source.name} replayed", Trace(values))
 
 
-def demo_source(settings: DemoSettings, clock: Clock) -> Source:
+def demo_source(settings: DemoGridSettings, clock: Clock) -> Source:
     """The made trace, or a replay of live values. Raises SourceError where these can't be had."""
     if settings.replay is None:
         return demo_trace()

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Foreign, Wire, ZoneKey, format_time
 from carbonfleet.clock import Clock
-from carbonfleet.http import Answer, Endpoint, Key
+from carbonfleet.http import Endpoint, HttpAnswer, Key
 from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reason
 from carbonfleet.signals.source import (
     Ask,
@@ -248,14 +248,14 @@ def _point(item: _Item, ask: Ask) -> Point:
     return Point(item.datetime, item.carbon_intensity, not item.is_estimated, refused)
 
 
-def _parsed(answer: Answer) -> _Series:
+def _parsed(answer: HttpAnswer) -> _Series:
     try:
         return _Series.model_validate(answer.body)
     except ValidationError as error:
         raise MistrustedError("Electricity Maps answered in a form that is not documented") from error
 
 
-def _raise_for(answer: Answer, zone: str) -> None:
+def _raise_for(answer: HttpAnswer, zone: str) -> None:
     """Turn Electricity Maps' refusals into ours. A 401 may be about the key, or about the zone alone."""
     if answer.status == 200:
         return
@@ -270,6 +270,6 @@ def _raise_for(answer: Answer, zone: str) -> None:
     raise UnknownZoneError(f"Electricity Maps can't answer for {zone} (HTTP {answer.status}): {said}")
 
 
-def _message(answer: Answer) -> str:
+def _message(answer: HttpAnswer) -> str:
     body = answer.body if isinstance(answer.body, dict) else {}
     return str(body.get("message") or body.get("error") or answer.text or f"HTTP {answer.status}")[:200]

@@ -15,7 +15,7 @@ from pydantic import Field
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Wire
 from carbonfleet.clock import Clock
-from carbonfleet.signals.reading import HOUR, Kind, Reading, Reason, Rejection, floor_hour, unit_of
+from carbonfleet.signals.reading import HOUR, Kind, Reading, Reason, RejectedValue, floor_hour, unit_of
 from carbonfleet.signals.source import Ask, Batch, Feed, Finding, NoDataError
 from carbonfleet.signals.validation import number_problem, parse_time
 
@@ -50,7 +50,7 @@ class Trace:
     """Hourly values by zone and kind, each a mapping from the hour's start to a value and whether settled."""
 
     values: Mapping[ZoneKind, Mapping[datetime, tuple[float, bool]]]
-    rejected: tuple[Rejection, ...] = ()
+    rejected: tuple[RejectedValue, ...] = ()
     """The first thousand rows that were refused."""
 
     def at(self, zone: str, kind: SignalKind, hour: datetime) -> float | None:
@@ -60,17 +60,17 @@ class Trace:
 
 
 @dataclass(slots=True)
-class _Reader:
+class _TraceReader:
     """What has been read so far."""
 
     values: dict[ZoneKind, dict[datetime, tuple[float, bool]]] = field(default_factory=dict)
-    rejected: list[Rejection] = field(default_factory=list)
+    rejected: list[RejectedValue] = field(default_factory=list)
     times: dict[str, datetime | None] = field(default_factory=dict)
 
     def add(self, at: str, zone: str, kind: SignalKind, text: str, settled: bool) -> None:
         problem = self._take(at, zone, kind, text, settled)
         if problem and len(self.rejected) < _REJECTIONS_KEPT:
-            self.rejected.append(Rejection(zone, at[:40], text[:40], *problem))
+            self.rejected.append(RejectedValue(zone, at[:40], text[:40], *problem))
 
     def _take(self, at: str, zone: str, kind: SignalKind, text: str, settled: bool) -> tuple[Reason, str] | None:
         if at not in self.times:
@@ -101,7 +101,7 @@ def _hour(text: str) -> datetime | None:
 
 def read_trace(*paths: Path) -> Trace:
     """The series in CSV files (plain or .gz), in the portal's or the long format. Raises TraceError."""
-    reader = _Reader()
+    reader = _TraceReader()
     for path in paths:
         try:
             with _open(path) as lines:
@@ -119,7 +119,7 @@ def _open(path: Path) -> io.TextIOBase:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _read_rows(rows: Iterator[list[str]], reader: _Reader) -> None:
+def _read_rows(rows: Iterator[list[str]], reader: _TraceReader) -> None:
     header = [name.strip().lower() for name in next(rows, [])]
     if "gco2_per_kwh" in header:
         _read_long(rows, header, reader)
@@ -140,7 +140,7 @@ def _column(header: Sequence[str], *starts: str) -> int:
     return found
 
 
-def _read_long(rows: Iterator[list[str]], header: Sequence[str], reader: _Reader) -> None:
+def _read_long(rows: Iterator[list[str]], header: Sequence[str], reader: _TraceReader) -> None:
     at, zone = _column(header, "datetime"), _column(header, "zone")
     value, signal = _column(header, "gco2_per_kwh"), _column(header, "signal")
     estimated = header.index("is_estimated") if "is_estimated" in header else None
@@ -154,7 +154,7 @@ def _read_long(rows: Iterator[list[str]], header: Sequence[str], reader: _Reader
         reader.add(row[at], row[zone].strip(), kind, row[value], settled)
 
 
-def _read_portal(rows: Iterator[list[str]], header: Sequence[str], reader: _Reader) -> None:
+def _read_portal(rows: Iterator[list[str]], header: Sequence[str], reader: _TraceReader) -> None:
     at, zone = _column(header, "datetime"), _column(header, "zone id")
     estimated = _column(header, "data estimated")
     columns = [(i, kind) for i, name in enumerate(header) if (kind := _portal_kind(name))]

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Foreign, Wire
 from carbonfleet.clock import Clock
-from carbonfleet.http import Answer, Endpoint
+from carbonfleet.http import Endpoint, HttpAnswer
 from carbonfleet.signals.reading import Kind
 from carbonfleet.signals.source import (
     Ask,
@@ -119,6 +119,6 @@ def _point(slot: _Slot, ask: Ask) -> Point:
     return Point(slot.starts, values.forecast if ask.feed is Feed.FORECAST else values.actual)
 
 
-def _said(answer: Answer) -> str:
+def _said(answer: HttpAnswer) -> str:
     error = answer.body.get("error") if isinstance(answer.body, dict) else None
     return str(error.get("message") if isinstance(error, dict) else answer.text)[:200]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Wire, ZoneKey, format_time
 from carbonfleet.clock import Clock
-from carbonfleet.http import Answer, Endpoint, Key
+from carbonfleet.http import Endpoint, HttpAnswer, Key
 from carbonfleet.signals.reading import HOUR, Kind
 from carbonfleet.signals.regions import watttime_regions
 from carbonfleet.signals.source import (
@@ -122,7 +122,7 @@ class WattTime:
     def _region(self, zone: str) -> str | None:
         return self._settings.regions.get(zone) or watttime_regions().get(zone)
 
-    def _get(self, path: str, query: Mapping[str, Any]) -> Answer:
+    def _get(self, path: str, query: Mapping[str, Any]) -> HttpAnswer:
         """With the token in hand; once more with a new one where it has expired."""
         token = self._token or self._login("")
         answer = self._client.get(path, query, {"Authorization": f"Bearer {token}"})
@@ -178,14 +178,14 @@ def _batch(ask: Ask, region: str, series: _Series, now: datetime) -> Batch:
     return Batch(ask, WattTime.name, now, min(issued or now, now), readings, rejected)
 
 
-def _parsed(answer: Answer) -> _Series:
+def _parsed(answer: HttpAnswer) -> _Series:
     try:
         return _Series.model_validate(answer.body)
     except ValidationError as error:
         raise MistrustedError("WattTime answered in a form that is not documented") from error
 
 
-def _raise_for(answer: Answer, region: str) -> None:
+def _raise_for(answer: HttpAnswer, region: str) -> None:
     if answer.status == 200:
         return
     if answer.status == 401:

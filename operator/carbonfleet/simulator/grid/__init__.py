@@ -1,6 +1,6 @@
 """Recorded grids, and what a planner is told of them at each hour of a replay."""
 
-from carbonfleet.simulator.grid.feeds import Feed, Forecasts, FromHistory, Perfect
+from carbonfleet.simulator.grid.feeds import ForecastFeed, Forecasts, FromHistory, Perfect
 from carbonfleet.simulator.grid.recorded import Corrected, Recording, Trusted, open_recording
 from carbonfleet.simulator.grid.trace import HOUR, MINUTE, Grid, ReplayError, open_grid
 
@@ -8,7 +8,7 @@ __all__ = [
     "HOUR",
     "MINUTE",
     "Corrected",
-    "Feed",
+    "ForecastFeed",
     "Forecasts",
     "FromHistory",
     "Grid",

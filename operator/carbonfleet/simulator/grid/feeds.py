@@ -14,7 +14,7 @@ Forecasts = Mapping[tuple[str, SignalKind], Forecast]
 FEWEST_HOURS: Final = 24
 
 
-class Feed(Protocol):
+class ForecastFeed(Protocol):
     """Forecasts as they stand at the begin of an hour."""
 
     name: str

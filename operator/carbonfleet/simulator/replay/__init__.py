@@ -1,7 +1,7 @@
 """Jobs replayed hour by hour on a fleet of GPUs, by carbonfleet's planner or another policy, and their scores."""
 
 from carbonfleet.simulator.replay.baselines import baselines
-from carbonfleet.simulator.replay.fleet import Pool, ReplayFleet, Run, pools_of, replay_fleet
+from carbonfleet.simulator.replay.fleet import Pool, ReplayedRun, ReplayFleet, pools_of, replay_fleet
 from carbonfleet.simulator.replay.jobs import ReplayJob, every_hour, read_jobs, span, sweep, sweep_starts
 from carbonfleet.simulator.replay.loop import Policy, replay
 from carbonfleet.simulator.replay.planner import Planner, foreseen
@@ -15,8 +15,8 @@ __all__ = [
     "Progress",
     "ReplayFleet",
     "ReplayJob",
+    "ReplayedRun",
     "Row",
-    "Run",
     "Scenario",
     "Score",
     "baselines",

@@ -7,7 +7,7 @@ import numpy as np
 
 from carbonfleet.placement.snapshot import FloatArray
 from carbonfleet.simulator.grid import Grid
-from carbonfleet.simulator.replay.fleet import Pool, Run
+from carbonfleet.simulator.replay.fleet import Pool, ReplayedRun
 from carbonfleet.simulator.replay.jobs import ReplayJob
 from carbonfleet.simulator.replay.loop import Moment
 
@@ -23,13 +23,13 @@ Outlook = Callable[[Grid, int, int], FloatArray]
 """Grid, hour and how many hours: a forecast of shape (zones, hours) from the hours before alone."""
 
 
-class Rule:
+class JobByJob:
     """A policy that looks at one job after the other, in the order in which they came."""
 
     def __init__(self, name: str, grid: Grid, home: str) -> None:
         self.name, self.grid, self.home = name, grid, home
 
-    def starts(self, moment: Moment) -> Sequence[Run]:
+    def starts(self, moment: Moment) -> Sequence[ReplayedRun]:
         """Jobs for which the rule says now, and those whose wait is over, as far as GPUs are free."""
         found = []
         for job in moment.waiting:
@@ -52,7 +52,7 @@ class Rule:
         return float(self.grid.grams_per_kwh[self.grid.row(pool.zone), max(0, moment.hour - 1)])
 
 
-class AtHome(Rule):
+class AtHome(JobByJob):
     """At once, in one zone."""
 
     def pools(self, job: ReplayJob, moment: Moment) -> list[Pool]:
@@ -60,7 +60,7 @@ class AtHome(Rule):
         return [pool for pool in moment.pools if pool.zone == self.home]
 
 
-class CleanestNow(Rule):
+class CleanestNow(JobByJob):
     """At once, in the zone that is cleanest by the last value: the usual router."""
 
     def pools(self, job: ReplayJob, moment: Moment) -> list[Pool]:
@@ -100,7 +100,7 @@ def limit_of(job: ReplayJob, limits: Mapping[int, float]) -> float:
     return next((limit for slack, limit in sorted(limits.items()) if hours <= slack), limits[max(limits)])
 
 
-class Forecaster(Rule):
+class Forecaster(JobByJob):
     """Now, if no later start looks cleaner; asked again in every cycle."""
 
     def __init__(self, name: str, grid: Grid, home: str, outlook: Outlook) -> None:
@@ -168,9 +168,9 @@ def best_static(grid: Grid, hour: int) -> str:
     return grid.zones[int(past.mean(axis=1).argmin())]
 
 
-def baselines(grid: Grid, home: str, first_hour: int) -> tuple[Rule, ...]:
+def baselines(grid: Grid, home: str, first_hour: int) -> tuple[JobByJob, ...]:
     """All of them, the first being what savings are measured from; those that forecast need a day of history."""
-    rules: tuple[Rule, ...] = (
+    rules: tuple[JobByJob, ...] = (
         AtHome("immediate at home", grid, home),
         AtHome("best static region", grid, best_static(grid, first_hour)),
         CleanestNow("cleanest now", grid, home),

@@ -56,7 +56,7 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ReplayedRun:
     """A job that was started."""
 
     job: ReplayJob
@@ -102,7 +102,7 @@ class ReplayFleet:
         self,
         jobs: Iterable[QueuedJob],
         forecasts: Mapping[tuple[str, SignalKind], Forecast],
-        running: Iterable[Run] = (),
+        running: Iterable[ReplayedRun] = (),
     ) -> Snapshot:
         """What the planner sees."""
         return Snapshot(
@@ -198,5 +198,5 @@ def queued(
     return QueuedJob(uid=job.name, namespace=NAMESPACE, name=job.name, spec=spec, submitted_at=job.submitted)
 
 
-def _reservation(run: Run) -> Reservation:
+def _reservation(run: ReplayedRun) -> Reservation:
     return Reservation(run.job.name, NAMESPACE, run.pool.name, "gpus", run.job.gpus, run.begin, run.end)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from carbonfleet.simulator.grid import MINUTE, Grid, ReplayError
-from carbonfleet.simulator.replay.fleet import Pool, Run
+from carbonfleet.simulator.replay.fleet import Pool, ReplayedRun
 from carbonfleet.simulator.replay.jobs import ReplayJob
 
 MOST_TICKS: Final = 10_000_000
@@ -22,7 +22,7 @@ class Moment:
     """Of the trace; values of this hour and later are not known to it."""
     waiting: tuple[ReplayJob, ...]
     """In the order in which they came."""
-    running: tuple[Run, ...]
+    running: tuple[ReplayedRun, ...]
     free: dict[str, int]
     """GPUs by pool; a policy that starts a job takes its GPUs here."""
     pools: tuple[Pool, ...]
@@ -34,13 +34,13 @@ class Moment:
         if moment > self.now and (self.wake is None or moment < self.wake):
             self.wake = moment
 
-    def start(self, job: ReplayJob, pool: Pool) -> Run | None:
+    def start(self, job: ReplayJob, pool: Pool) -> ReplayedRun | None:
         """Start a job now if its GPUs are free."""
         if self.free[pool.name] < job.gpus:
             return None
         if not pool.is_endless:
             self.free[pool.name] -= job.gpus
-        return Run(job, pool, self.now, forced=job.delay > 0 * MINUTE and self.now >= job.latest)
+        return ReplayedRun(job, pool, self.now, forced=job.delay > 0 * MINUTE and self.now >= job.latest)
 
 
 class Policy(Protocol):
@@ -48,7 +48,7 @@ class Policy(Protocol):
 
     name: str
 
-    def starts(self, moment: Moment) -> Sequence[Run]:
+    def starts(self, moment: Moment) -> Sequence[ReplayedRun]:
         """The jobs to start now."""
         ...
 
@@ -57,8 +57,8 @@ class Policy(Protocol):
 class _State:
     pending: list[ReplayJob]
     waiting: dict[str, ReplayJob] = field(default_factory=dict)
-    running: list[tuple[datetime, int, Run]] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
+    running: list[tuple[datetime, int, ReplayedRun]] = field(default_factory=list)
+    runs: list[ReplayedRun] = field(default_factory=list)
 
     def admit(self, now: datetime) -> None:
         while self.pending and self.pending[-1].submitted <= now:
@@ -75,7 +75,7 @@ class _State:
         most = max(free.values())
         return any(job.gpus <= most for job in self.waiting.values())
 
-    def record(self, run: Run) -> None:
+    def record(self, run: ReplayedRun) -> None:
         del self.waiting[run.job.name]
         self.runs.append(run)
         if not run.pool.is_endless:
@@ -84,7 +84,7 @@ class _State:
 
 def replay(
     grid: Grid, jobs: Sequence[ReplayJob], policy: Policy, pools: tuple[Pool, ...], *, cycle_minutes: int = 60
-) -> tuple[Run, ...]:
+) -> tuple[ReplayedRun, ...]:
     """Let a policy run the jobs on the pools; it is asked at every multiple of the cycle and when GPUs come free,
     unless no waiting job fits the GPUs that are free then.
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 from carbonfleet.api.job import Interruptible
 from carbonfleet.placement import Outcome, QueuedJob, plan
 from carbonfleet.placement.decision import Window
-from carbonfleet.simulator.grid import Feed, Forecasts, Grid
-from carbonfleet.simulator.replay.fleet import ReplayFleet, Run, queued
+from carbonfleet.simulator.grid import ForecastFeed, Forecasts, Grid
+from carbonfleet.simulator.replay.fleet import ReplayedRun, ReplayFleet, queued
 from carbonfleet.simulator.replay.jobs import ReplayJob
 from carbonfleet.simulator.replay.loop import Moment
 
@@ -15,7 +15,7 @@ from carbonfleet.simulator.replay.loop import Moment
 class Planner:
     """The same `plan` as the hub's, on the replay's snapshots."""
 
-    def __init__(self, name: str, fleet: ReplayFleet, grid: Grid, feed: Feed) -> None:
+    def __init__(self, name: str, fleet: ReplayFleet, grid: Grid, feed: ForecastFeed) -> None:
         self.name = name
         self._fleet, self._grid, self._feed = fleet, grid, feed
         self._pools = {pool.name: pool for pool in fleet.pools}
@@ -23,7 +23,7 @@ class Planner:
         self._hour = -1
         self._forecasts: Forecasts = {}
 
-    def starts(self, moment: Moment) -> Sequence[Run]:
+    def starts(self, moment: Moment) -> Sequence[ReplayedRun]:
         """What the plan says is to start now."""
         if self._hour != moment.hour:
             self._hour, self._forecasts = moment.hour, self._feed.at(moment.hour)
@@ -48,7 +48,7 @@ class Planner:
 def foreseen(
     fleet: ReplayFleet,
     grid: Grid,
-    feed: Feed,
+    feed: ForecastFeed,
     jobs: Sequence[ReplayJob],
     interruptible: Interruptible | None = None,
     *,

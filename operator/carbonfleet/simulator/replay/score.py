@@ -6,18 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from carbonfleet.simulator.grid import HOUR, Grid
-from carbonfleet.simulator.replay.fleet import Run
+from carbonfleet.simulator.replay.fleet import ReplayedRun
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """The runs of one policy in one replay, with what each emitted."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[ReplayedRun, ...]
     grams: tuple[float, ...]
 
     @classmethod
-    def of(cls, runs: Sequence[Run], grid: Grid) -> "Scenario":
+    def of(cls, runs: Sequence[ReplayedRun], grid: Grid) -> "Scenario":
         """Account the runs on the trace."""
         return cls(tuple(runs), tuple(run.grams(grid) for run in runs))
 

@@ -12,10 +12,10 @@ from multiprocessing.connection import wait
 from typing import Final
 
 from carbonfleet.simulator.grid import ReplayError
-from carbonfleet.simulator.replay.fleet import Run
+from carbonfleet.simulator.replay.fleet import ReplayedRun
 from carbonfleet.simulator.replay.jobs import ReplayJob
 
-Runs = tuple[Run, ...]
+Runs = tuple[ReplayedRun, ...]
 Row = Callable[[Sequence[ReplayJob]], Runs]
 """How a row of the table runs the jobs of one scenario. It must not depend on what it ran before."""
 Progress = Callable[[int, int], None]

@@ -4,17 +4,17 @@ from carbonfleet.spoke.runtimes.energy import joined
 from carbonfleet.spoke.runtimes.kuberay import KubeRay
 from carbonfleet.spoke.runtimes.output import Findings
 from carbonfleet.spoke.runtimes.ray_jobs import RayJobs, RaySettings, gpu_resource
-from carbonfleet.spoke.runtimes.runtime import Observed, Run, Runtime, Scope
+from carbonfleet.spoke.runtimes.runtime import ObservationScope, Observed, Run, Runtime
 
 __all__ = [
     "Findings",
     "KubeRay",
+    "ObservationScope",
     "Observed",
     "RayJobs",
     "RaySettings",
     "Run",
     "Runtime",
-    "Scope",
     "gpu_resource",
     "joined",
 ]

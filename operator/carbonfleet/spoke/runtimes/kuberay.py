@@ -14,9 +14,9 @@ from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
 from carbonfleet.api.wire import ANNOTATION, LABEL, Metadata, Time
 from carbonfleet.clock import Clock
 from carbonfleet.kube import Kube, KubeError, Object, path
-from carbonfleet.spoke.errors import RefusedError, RuntimeAwayError
+from carbonfleet.spoke.errors import RuntimeAwayError, RuntimeRefusedError
 from carbonfleet.spoke.runtimes.output import Findings, failure_in, findings_in_log
-from carbonfleet.spoke.runtimes.runtime import Observed, Run, Scope
+from carbonfleet.spoke.runtimes.runtime import ObservationScope, Observed, Run
 from carbonfleet.spoke.wanted import Wanted
 
 RAY_API: Final = "apis/ray.io/v1"
@@ -60,7 +60,7 @@ class KubeRay:
             raise RuntimeAwayError(str(error)) from error
         return f"kuberay on Kubernetes {answer.get('gitVersion', '')}"
 
-    def observe(self, scope: Scope) -> Observed:
+    def observe(self, scope: ObservationScope) -> Observed:
         """See `Runtime`. An attempt whose pods still write is not stopped, whatever its RayJob says."""
         runs: dict[str, Run] = {}
         blind: dict[str, str] = {}
@@ -87,7 +87,9 @@ class KubeRay:
         except KubeError as error:
             _raise_if_away(error)
             denied = "denied request" in str(error) or error.status == 422
-            raise RefusedError("AdmissionDenied" if denied else "ApplyRefused", str(error), is_final=denied) from error
+            raise RuntimeRefusedError(
+                "AdmissionDenied" if denied else "ApplyRefused", str(error), is_final=denied
+            ) from error
 
     def suspend(self, wanted: Wanted) -> None:
         """See `Runtime`: the file says `suspend: true`."""
@@ -194,7 +196,7 @@ class KubeRay:
                 call()
         except KubeError as error:
             _raise_if_away(error)
-            raise RefusedError("Refused", str(error), is_final=False) from error
+            raise RuntimeRefusedError("Refused", str(error), is_final=False) from error
 
 
 def _held_up(run: Run, writing: frozenset[str]) -> Run:

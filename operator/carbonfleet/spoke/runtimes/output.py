@@ -66,7 +66,7 @@ class _Numbers(BaseModel):
     warnings: tuple[str, ...] = ()
 
 
-class Failure(BaseModel):
+class TrainingFailure(BaseModel):
     """Why a training ended early, in its own words."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -75,7 +75,7 @@ class Failure(BaseModel):
 
 
 _SIGKILL: Final = re.compile(r"failed with exit code (-9|137)\b")
-_KILLED: Final = Failure(
+_KILLED: Final = TrainingFailure(
     reason="Killed",
     message="the training was killed (SIGKILL), most often because the machine ran out of memory: lower batchSize or "
     "sequenceLength, or ask for more; the last good checkpoint is kept",
@@ -162,12 +162,12 @@ def findings_in_log(log: str, attempt: int, place: str, clock: Clock) -> Finding
     return Findings(_progress(last, clock), _as_checkpoint(last.checkpoint, place), energy, "; ".join(last.warnings))
 
 
-def failure_in(log: str) -> Failure | None:
+def failure_in(log: str) -> TrainingFailure | None:
     """The last `LORA_FAILURE {json}` line of a log; or what Ray says of a training that had no last word."""
     found = _FAILURE.findall(log)
     try:
         if found:
-            return Failure.model_validate_json(found[-1])
+            return TrainingFailure.model_validate_json(found[-1])
     except ValidationError:
         return None
     return _KILLED if _SIGKILL.search(log) else None

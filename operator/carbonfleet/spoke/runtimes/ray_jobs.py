@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from carbonfleet.api.report import AttemptPhase, JobRef
 from carbonfleet.clock import Clock
-from carbonfleet.spoke.errors import RefusedError, RuntimeAwayError
+from carbonfleet.spoke.errors import RuntimeAwayError, RuntimeRefusedError
 from carbonfleet.spoke.runtimes.output import (
     Findings,
     failure_in,
@@ -23,7 +23,7 @@ from carbonfleet.spoke.runtimes.output import (
     read_findings,
     reader_of,
 )
-from carbonfleet.spoke.runtimes.runtime import Observed, Run, Scope
+from carbonfleet.spoke.runtimes.runtime import ObservationScope, Observed, Run
 from carbonfleet.spoke.wanted import Wanted
 
 _TIMEOUT: Final = (5.0, 30.0)
@@ -145,7 +145,7 @@ class RayJobs:
         """See `Runtime`."""
         return f"ray {self._call('GET', '/api/version').get('ray_version', '')}"
 
-    def observe(self, scope: Scope) -> Observed:
+    def observe(self, scope: ObservationScope) -> Observed:
         """See `Runtime`; what is ours is known by its metadata."""
         session = str(self._call("GET", "/api/version").get("session_name", ""))
         newest = {one.submission.object: one for one in self._submissions() if not one.is_lost}
@@ -330,5 +330,5 @@ def _inert(config: str) -> str:
     try:
         json.loads(config)
     except ValueError as error:
-        raise RefusedError("BadConfig", f"config.json is not JSON: {error}", is_final=True) from error
+        raise RuntimeRefusedError("BadConfig", f"config.json is not JSON: {error}", is_final=True) from error
     return config.replace("$", "\\u0024")

@@ -35,7 +35,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class ObservationScope:
     """What to look for: the namespaces of all jobs, and what is known of those that are not over."""
 
     namespaces: frozenset[str] = frozenset()
@@ -62,7 +62,7 @@ class Runtime(Protocol):
     def version(self) -> str:
         """What runs, such as `ray 2.60.0`."""
 
-    def observe(self, scope: Scope) -> Observed:
+    def observe(self, scope: ObservationScope) -> Observed:
         """What runs, and what cannot be seen."""
 
     def place(self, wanted: Wanted) -> str:

@@ -13,7 +13,7 @@ from carbonfleet.spoke.errors import SyncError
 from carbonfleet.spoke.wanted.folder import Folder
 
 
-class Source(Protocol):
+class FleetSource(Protocol):
     """A fleet repository, as one spoke sees it."""
 
     def fetch(self) -> Folder:
@@ -30,7 +30,7 @@ class FleetFolder:
     _repository: Repository | None = None
 
     def fetch(self) -> Folder:
-        """See `Source`. Where signatures are required, the branch is followed as far as they are good."""
+        """See `FleetSource`. Where signatures are required, the branch is followed as far as they are good."""
         try:
             if self._repository is None:
                 self._repository = Repository(self.settings, self.clock)
