@@ -1,14 +1,71 @@
-"""Answers the kubelet's probes: 200 or 503, with the reason as text."""
+"""A small HTTP server that callers can't hold up, and the kubelet's probes: 200 or 503, with the reason as text."""
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-_REQUEST_SECONDS: Final = 10.0
-"""How long a caller may take to send a request."""
+MOST_AT_ONCE: Final = 8
+"""Callers that are heard at the same time."""
+REQUEST_SECONDS: Final = 10.0
+"""From a caller's connection to the end of the answer, headers and body together."""
+
+
+class BoundedServer(ThreadingHTTPServer):
+    """Hears a bounded number of callers at once, each for a bounded time.
+
+    One too many ends the one that has been there longest: a request takes milliseconds, so that is somebody who sends a
+    byte now and then, and those keep nobody out.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], name: str) -> None:
+        """Begins to listen, in a thread called `name`. Raises OSError when the address is taken."""
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._callers: dict[socket.socket, threading.Timer] = {}
+        self._changing = threading.Lock()
+        super().__init__(address, handler)
+        threading.Thread(target=self.serve_forever, name=name, daemon=True).start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  as socketserver has it
+        """Hear a caller in a thread of its own."""
+        timer = threading.Timer(REQUEST_SECONDS, _hang_up, (request,))
+        timer.daemon = True
+        with self._changing:
+            if len(self._callers) >= MOST_AT_ONCE:
+                longest = next(iter(self._callers))
+                self._callers.pop(longest).cancel()
+                _hang_up(longest)
+            self._callers[request] = timer
+        timer.start()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401
+        """The caller is answered, or gone."""
+        with self._changing:
+            timer = self._callers.pop(request, None)
+        if timer is not None:
+            timer.cancel()
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """A caller that hangs up in the middle is no error."""
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.shutdown()
+        self.server_close()
+
+
+def _hang_up(caller: socket.socket) -> None:
+    """Whoever reads from it finds its end."""
+    with contextlib.suppress(OSError):
+        caller.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +76,8 @@ class ProbeResult:
     message: str
 
 
-def answer_probes(url: str, probe: Callable[[], ProbeResult]) -> ThreadingHTTPServer:
-    """Serve `url` (http://host:port/path) until `shutdown`: 200 or 503, and the message, as `probe` says.
+def answer_probes(url: str, probe: Callable[[], ProbeResult]) -> BoundedServer:
+    """Serve `url` (http://host:port/path) until `close`: 200 or 503, and the message, as `probe` says.
 
     Raises ValueError for another kind of URL, OSError when the port is taken.
     """
@@ -30,8 +87,6 @@ def answer_probes(url: str, probe: Callable[[], ProbeResult]) -> ThreadingHTTPSe
 
     class Probe(BaseHTTPRequestHandler):
         """One probe."""
-
-        timeout = _REQUEST_SECONDS
 
         def do_GET(self) -> None:
             """The result on the path, 404 elsewhere."""
@@ -49,6 +104,4 @@ def answer_probes(url: str, probe: Callable[[], ProbeResult]) -> ThreadingHTTPSe
         def log_message(self, *_: object) -> None:
             """A probe is no news."""
 
-    server = ThreadingHTTPServer((parts.hostname, parts.port), Probe)
-    threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
-    return server
+    return BoundedServer((parts.hostname, parts.port), Probe, "probes")

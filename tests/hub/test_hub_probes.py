@@ -16,8 +16,7 @@ def served():
     url = f"http://127.0.0.1:{free_port()}/healthz"
     server = answer_probes(url, lambda: results[-1])
     yield url, results
-    server.shutdown()
-    server.server_close()
+    server.close()
 
 
 def ask(url: str) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """The forge's webhooks: served, bounded, and never more than a reason to look."""
 
+import contextlib
 import hmac
 import http.client
 import socket
@@ -8,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from carbonfleet.fleet.review import ForgeKind
-from carbonfleet.hub.webhook_listener import MOST_AT_ONCE, PATH, Listener, listen
+from carbonfleet.hub.webhook_listener import PATH, listen
 from carbonfleet.local.ports import free_port
+from carbonfleet.probes import MOST_AT_ONCE, REQUEST_SECONDS, BoundedServer
 from fixtures.fleet_values import NOON
-from fixtures.kubeapi_server import eventually
 
 SECRET = "a-long-secret"
 BODY = b'{"action": "closed"}'
@@ -37,7 +38,7 @@ def signed(body: bytes, secret: str = SECRET, delivery: str = "1") -> dict[str, 
     return {"X-Hub-Signature-256": f"sha256={digest}", "X-GitHub-Delivery": delivery}
 
 
-def post(listener: Listener, body: bytes, headers: dict[str, str], path: str = PATH) -> int:
+def post(listener: BoundedServer, body: bytes, headers: dict[str, str], path: str = PATH) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", listener.server_address[1], timeout=60)
     try:
         connection.request("POST", path, body, headers)
@@ -79,19 +80,45 @@ def test_what_says_that_it_is_too_large_is_not_read(listener, hints):
     assert hints == []
 
 
-def test_callers_that_say_nothing_keep_out_only_so_many_others(listener, hints):
-    silent = [socket.create_connection(listener.server_address[:2], timeout=60) for _ in range(MOST_AT_ONCE)]
-    eventually(lambda: is_turned_away(listener))
-    for each in silent:
-        each.close()
-    eventually(lambda: not is_turned_away(listener))
+DRIPS = {
+    "nothing": b"",
+    "half a request line": b"POST /web",
+    "headers without an end": b"POST /webhook HTTP/1.1\r\nHost: a\r\nX-Slow: ",
+    "half a body": b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{",
+}
 
 
-def is_turned_away(listener: Listener) -> bool:
+@pytest.mark.parametrize("sent", DRIPS.values(), ids=DRIPS)
+def test_however_many_callers_drip_a_delivery_is_heard(listener, hints, sent):
+    dripping = [socket.create_connection(listener.server_address[:2], timeout=60) for _ in range(3 * MOST_AT_ONCE)]
+    for caller in dripping:
+        with contextlib.suppress(ConnectionError):  # the oldest were ended by those that came after
+            caller.sendall(sent)
+    assert [post(listener, BODY, signed(BODY, delivery=str(number))) for number in range(5)] == [202] * 5
+    ended = dripping[: 2 * MOST_AT_ONCE]
+    assert all(is_over(caller) for caller in ended)
+    for caller in dripping:
+        caller.close()
+
+
+def is_over(caller: socket.socket) -> bool:
+    """The server has hung up, perhaps after a word of what was wrong."""
     try:
-        return post(listener, BODY, {}) != 401
-    except (ConnectionError, http.client.HTTPException):
-        return True
+        while caller.recv(1000):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+def test_a_caller_that_drips_is_hung_up_on_in_the_end(listener):
+    waits = {"timeout": 10 * REQUEST_SECONDS}
+    callers = [socket.create_connection(listener.server_address[:2], **waits) for _ in DRIPS]
+    for caller, sent in zip(callers, DRIPS.values(), strict=True):
+        caller.sendall(sent)
+    assert all(is_over(caller) for caller in callers)
+    for caller in callers:
+        caller.close()
 
 
 @pytest.mark.parametrize("text", ["", "\n  \n"])

@@ -25,9 +25,9 @@ from carbonfleet.hub.election import Election
 from carbonfleet.hub.metrics import Metrics
 from carbonfleet.hub.observe import KINDS, NoDiffs, on_watch_event
 from carbonfleet.hub.settings import HubSettings
-from carbonfleet.hub.webhook_listener import Listener, listen
+from carbonfleet.hub.webhook_listener import listen
 from carbonfleet.kube import KubeError
-from carbonfleet.probes import ProbeResult, answer_probes
+from carbonfleet.probes import BoundedServer, ProbeResult, answer_probes
 from carbonfleet.signals import Market, Signals
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
     if served is not None:
         served.stop()
     if probes is not None:
-        probes.shutdown()
+        probes.close()
     if listener is not None:
         listener.close()
     cycle.close()
@@ -91,7 +91,7 @@ async def _operate(stop: threading.Event, liveness: "Liveness") -> None:
     await kopf.operator(clusterwide=True, standalone=True, stop_flag=flag)
 
 
-def _listen(connections: Connections, cycle: Cycle) -> Listener | None:
+def _listen(connections: Connections, cycle: Cycle) -> BoundedServer | None:
     """Await the forge's webhooks, where that is set."""
     settings, mirror = connections.settings, connections.mirror
     if settings.forge is None or not settings.webhook_address or settings.webhook_secret_file is None:

@@ -1,24 +1,17 @@
 """Listens for the forge's webhooks: a valid one starts a cycle at once, and has no other effect."""
 
-import socket
 import threading
-import time
 from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import BaseRequestHandler
-from typing import Any, Final
+from typing import Final
 
 from carbonfleet.fleet.review import MOST_BYTES, DeliveryVerdict, ForgeKind, Webhooks
+from carbonfleet.probes import BoundedServer
 
 PATH: Final = "/webhook"
-MOST_AT_ONCE: Final = 8
-"""Deliveries read at the same time; who comes then is turned away, and the forge tries again or polling finds it."""
-READ_SECONDS: Final = 10.0
-"""For a whole delivery, as GitHub gives us for the answer."""
-_CHUNK_BYTES: Final = 1 << 16
 _STATUS: Final = {
     DeliveryVerdict.HINT: HTTPStatus.ACCEPTED,
     DeliveryVerdict.REPEATED: HTTPStatus.ACCEPTED,
@@ -32,61 +25,22 @@ def secrets_in(file: Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
 
 
-class Listener(ThreadingHTTPServer):
-    """Serves `POST /webhook`, bounded in size, time and number; `close` ends it."""
-
-    daemon_threads = True
-
-    def __init__(
-        self, address: tuple[str, int], webhooks: Webhooks, now: Callable[[], datetime], hint: Callable[[], None]
-    ) -> None:
-        """Begins to listen; `hint` is called for each good delivery. Raises OSError when the address is taken."""
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self._room = threading.BoundedSemaphore(MOST_AT_ONCE)
-        super().__init__(address, _handler(webhooks, now, hint))
-        threading.Thread(target=self.serve_forever, name="webhooks", daemon=True).start()
-
-    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  as socketserver has it
-        """Read it in a thread of its own, if there is room."""
-        if self._room.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
-        """Make room when it is answered."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._room.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
-        """A client that hangs up in the middle is no error."""
-
-    def close(self) -> None:
-        """Listen no more."""
-        self.shutdown()
-        self.server_close()
-
-
 def listen(
     address: str, kind: ForgeKind, secret_file: Path, now: Callable[[], datetime], hint: Callable[[], None]
-) -> Listener:
+) -> BoundedServer:
     """Listen at `host:port`. Raises ValueError for another address or a file without a secret, and OSError."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ValueError(f"webhooks are served at host:port, such as 0.0.0.0:8081, not {address!r}")
     webhooks = Webhooks(kind, lambda: secrets_in(secret_file))
-    return Listener((host.strip("[]"), int(port)), webhooks, now, hint)
+    return BoundedServer((host.strip("[]"), int(port)), _handler(webhooks, now, hint), "webhooks")
 
 
-def _handler(webhooks: Webhooks, now: Callable[[], datetime], hint: Callable[[], None]) -> type[BaseRequestHandler]:
+def _handler(webhooks: Webhooks, now: Callable[[], datetime], hint: Callable[[], None]) -> type[BaseHTTPRequestHandler]:
     judging = threading.Lock()
 
     class Delivery(BaseHTTPRequestHandler):
         """One delivery."""
-
-        timeout = READ_SECONDS
 
         def do_POST(self) -> None:
             """Verify it and answer at once; its content is never used."""
@@ -97,26 +51,14 @@ def _handler(webhooks: Webhooks, now: Callable[[], datetime], hint: Callable[[],
                 return self._answer(HTTPStatus.LENGTH_REQUIRED)
             if int(size) > MOST_BYTES:
                 return self._answer(_STATUS[DeliveryVerdict.TOO_LARGE])
-            body = self._read(int(size))
-            if body is None:
+            body = self.rfile.read(int(size))
+            if len(body) < int(size):
                 return self._answer(HTTPStatus.REQUEST_TIMEOUT)
             with judging:
                 verdict = webhooks.judge(dict(self.headers.items()), body, now())
             if verdict is DeliveryVerdict.HINT:
                 hint()
             return self._answer(_STATUS[verdict])
-
-        def _read(self, size: int) -> bytes | None:
-            """The body; None where it does not come in time."""
-            deadline = time.monotonic() + READ_SECONDS
-            parts: list[bytes] = []
-            while size > 0:
-                part = self.rfile.read1(min(size, _CHUNK_BYTES))
-                if not part or time.monotonic() > deadline:
-                    return None
-                parts.append(part)
-                size -= len(part)
-            return b"".join(parts)
 
         def _answer(self, status: HTTPStatus) -> None:
             self.close_connection = True
