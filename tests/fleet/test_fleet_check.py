@@ -1,7 +1,9 @@
 """`policy check` and `policy test`: every mistake in a checkout with file, line and what to do."""
 
+import contextlib
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -139,6 +141,46 @@ def test_a_diff_is_blamed_for_its_own_files_alone(checkout):
 def test_an_unknown_commit_to_compare_with_is_an_error(checkout):
     git(checkout, "init", "--quiet")
     assert run("check", checkout, "--since", "--output=/tmp/x").exit_code == 2
+
+
+def programs(marker: Path) -> dict[str, str]:
+    """Git settings that name a program, each of which would leave a mark."""
+    script = marker.with_name("program")
+    script.write_text(f"#!/bin/sh\necho ran >> {marker}\ncat\n")
+    script.chmod(0o755)
+    names = (
+        "core.fsmonitor core.sshCommand core.pager core.editor core.askPass core.gitProxy core.alternateRefsCommand "
+        "diff.external diff.x.command diff.x.textconv filter.x.clean filter.x.smudge filter.x.process merge.x.driver "
+        "credential.helper gpg.program gpg.ssh.program uploadpack.packObjectsHook sequence.editor "
+        "interactive.diffFilter remote.origin.uploadpack submodule.x.update log.showSignature"
+    )
+    return dict.fromkeys(names.split(), str(script)) | {"submodule.x.update": f"!{script}", "core.hooksPath": "hooks"}
+
+
+@pytest.mark.parametrize("arguments", [(), ("--since", "HEAD"), ("--since", "HEAD~0^{commit}")])
+def test_nothing_that_a_checkout_names_is_run(checkout, tmp_path, arguments):
+    marker = tmp_path / "ran"
+    git(checkout, "init", "--quiet")
+    git(checkout, "add", "--all")
+    git(checkout, "commit", "--quiet", "-m", "All")
+    edit(checkout / "policies/default.yaml", "public", "internal")
+    (checkout / ".gitattributes").write_text("* filter=x diff=x merge=x\n")
+    (checkout / ".git/info").mkdir(exist_ok=True)
+    (checkout / ".git/info/attributes").write_text("* filter=x diff=x\n")
+    for name, value in programs(marker).items():
+        git(checkout, "config", name, value)
+    more = tmp_path / "more"
+    more.write_text((checkout / ".git/config").read_text())
+    git(checkout, "config", "include.path", str(more))
+    hooks = checkout / "hooks"
+    hooks.mkdir()
+    for hook in ("post-index-change", "fsmonitor-watchman", "post-checkout", "reference-transaction"):
+        (hooks / hook).symlink_to(tmp_path / "program")
+    run("check", checkout, *arguments)
+    assert not marker.exists()
+    with contextlib.suppress(AssertionError):
+        git(checkout, "diff", "--name-only", "HEAD")
+    assert marker.exists(), "git itself would have run them"
 
 
 def test_policy_test_answers_where_and_why_not(checkout):

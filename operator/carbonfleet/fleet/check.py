@@ -1,17 +1,17 @@
 """Judges a checkout of the fleet repository: policies, clusters, and placements against residency."""
 
-import os
 import re
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import pygit2
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import LABEL
-from carbonfleet.fleet.git import Files, digest_of, only_read, read_cluster, read_policy_files
+from carbonfleet.fleet.git import Files, contents, digest_of, only_read, read_cluster, read_policy_files, subtree
 from carbonfleet.fleet.manifests import (
     CLUSTER_FILE,
     CLUSTERS,
@@ -32,7 +32,6 @@ from carbonfleet.placement.rules import Ruling, applicable, job_verdict, residen
 from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.yaml_reader import MOST_BYTES, FileInvalid, FileProblem
 
-DIFF_SECONDS = 60
 MOST_NAMED = 5
 """Spokes that a refusal names."""
 
@@ -140,16 +139,25 @@ def _submodules(folder: Path) -> list[str]:
 
 
 def changed_since(folder: Path, revision: str) -> set[str]:
-    """The paths that differ from a commit. Raises ValueError where git can't tell."""
-    command = ["git", "-C", str(folder), "diff", "--name-only", "-z", "--relative", "--end-of-options", revision]
+    """The paths that matter and differ from a commit. Raises ValueError where there is none to compare with.
+
+    libgit2 reads alone: what is checked may be anybody's, and git would run its hooks, filters and monitors.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, timeout=DIFF_SECONDS, check=True)
-    except subprocess.CalledProcessError as error:
-        said = error.stderr.decode("utf-8", "replace").strip()
-        raise ValueError(f"git can't compare {folder} with {revision}: {said}") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ValueError(f"git did not run: {error}") from error
-    return {os.fsdecode(path) for path in done.stdout.split(b"\0") if path}
+        repository = pygit2.Repository(pygit2.discover_repository(str(folder)) or str(folder))
+        root = repository.revparse_single(revision).peel(pygit2.Tree)
+        below = folder.resolve().relative_to(Path(repository.workdir or folder).resolve()).as_posix()
+        tree = root if below == "." else subtree(root, below)
+    except (KeyError, ValueError, pygit2.GitError) as error:
+        raise ValueError(f"{folder} can't be compared with {revision}: {error}") from error
+    present, before = read_files(folder), _files_of(tree)
+    return {path for path, _ in present.items() ^ before.items()}
+
+
+def _files_of(tree: pygit2.Tree | None) -> Files:
+    """What matters of a commit, as `read_files` finds it in a checkout."""
+    roots = [entry for entry in tree or () if entry.name and meant_root(entry.name)]
+    return {path: content for entry in roots for path, content in contents(entry, str(entry.name)).items()}
 
 
 def about(problems: Iterable[FileProblem], changed: set[str]) -> tuple[FileProblem, ...]:
