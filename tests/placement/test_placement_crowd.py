@@ -38,6 +38,13 @@ def test_gpus_that_others_use_are_not_counted_on():
     assert decision.candidates[0].reason == "NoCapacity"
 
 
+@pytest.mark.parametrize("said", [{"main": 10**18}, {"main": 10**18, "bergen": 1}, {"other": 10**18}, {}])
+def test_a_spoke_that_says_that_it_has_more_free_than_its_file_declares_is_given_no_more(said):
+    jobs = [job(f"job-{number}", hours=1) for number in range(4)]
+    decisions = plan(world(jobs, [spoke("oslo", gpus=1, free_gpus=said)], {"NO-NO1": DAY}), NOON)
+    assert sorted((d.window.start - NOON) / HOUR for d in decisions) == [2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("tier", ["urgent", "flexible"])
 @pytest.mark.parametrize("asked", [{}, {"max_intensity_grams_per_kwh": 900}], ids=["plain", "gated"])
 def test_how_far_free_gpus_are_looked_for_is_a_jobs_own_affair(tier, asked):

@@ -1,9 +1,17 @@
 """`carbonfleet status`: jobs and spokes at a glance."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from carbonfleet.api import CarbonTrainingJob, SpokeCluster
+    from carbonfleet.kube import Object
+
+Read = TypeVar("Read", "SpokeCluster", "CarbonTrainingJob")
 
 
 def status(
@@ -11,7 +19,6 @@ def status(
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Jobs of one namespace only.")] = "",
 ) -> None:
     """Show every spoke and every job, with what each waits for."""
-    from pydantic import ValidationError
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -22,9 +29,9 @@ def status(
 
     try:
         kube = Kube.connect(kubeconfig)
-        spokes = [SpokeCluster.model_validate(body) for body in kube.list(ours("spokeclusters"))[0]]
-        jobs = [CarbonTrainingJob.model_validate(body) for body in kube.list(ours("carbontrainingjobs", namespace))[0]]
-    except (KubeError, ValidationError) as error:
+        spokes, unread = _readable(SpokeCluster, kube.list(ours("spokeclusters"))[0])
+        jobs, unread_too = _readable(CarbonTrainingJob, kube.list(ours("carbontrainingjobs", namespace))[0])
+    except KubeError as error:
         fail(error)
     console = Console() if Console().is_terminal else Console(width=160)
     table = Table("spoke", "zone", "ready", "free GPUs", "last heard", "synced", "problems", box=None)
@@ -44,3 +51,20 @@ def status(
         said = escape(job.status.summary or "not seen yet")
         table.add_row(job.key, job.status.phase.value, job.status.cluster or "-", said)
     console.print(table)
+    for line in (*unread, *unread_too):
+        console.print(escape(line))
+
+
+def _readable(model: type[Read], bodies: "Iterable[Object]") -> tuple[list[Read], list[str]]:
+    """The objects, and a line on each that can't be read: one party's hides no other's."""
+    from pydantic import ValidationError
+
+    from carbonfleet.api.problems import told
+
+    found, unread = [], []
+    for body in bodies:
+        try:
+            found.append(model.model_validate(body))
+        except ValidationError as error:
+            unread.append(f"{model.__name__} {body['metadata']['name']} can't be read: {told(error, model)}")
+    return found, unread
