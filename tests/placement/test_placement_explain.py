@@ -138,7 +138,7 @@ def test_names_are_listed_as_people_say_them():
 
 def test_each_reason_that_keeps_a_spoke_out_has_words():
     package = Path(carbonfleet.placement.__file__).parent
-    files = [*package.glob("rules/*.py"), *package.glob("search/*.py"), Path(observed_spokes.__file__)]
+    files = [*package.glob("rules/*.py"), *package.glob("search/**/*.py"), Path(observed_spokes.__file__)]
     sources = "\n".join(file.read_text() for file in files)
     refusals = re.compile(r'(?:\bRefusal\(|\bRuling\(False, |, False, |return False, |reason or )\s*"([A-Z]\w+)"')
     reasons = set(refusals.findall(sources)) - {"RequestedByJob"}

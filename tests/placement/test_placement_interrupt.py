@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from carbonfleet.placement import Assumptions, Outcome, Reservation
 from carbonfleet.placement.search import Choice
-from carbonfleet.placement.search.segment_search import Slots, best_over, least_costs, lengths_of
-from carbonfleet.placement.search.segments import Cut, cheapest_cut, cheapest_cuts
+from carbonfleet.placement.search.interruptible.segment_search import Slots, best_over, least_costs, lengths_of
+from carbonfleet.placement.search.interruptible.segments import Cut, cheapest_cut, cheapest_cuts
 from fixtures.placement_world import HOUR, NOON, forecast, job, spoke, world
 from fixtures.placement_world import explained_plan as plan
 

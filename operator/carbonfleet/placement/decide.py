@@ -21,7 +21,6 @@ from carbonfleet.placement.search import (
     Choice,
     context_of,
     is_signal_lost,
-    options_by_cluster,
     options_left,
     refusal_on,
     review_of,
@@ -184,7 +183,7 @@ def without_window(inputs: PlanInputs, row: int) -> tuple[Outcome, str]:
     if is_signal_lost(inputs, row):
         return Outcome.WAIT, "SignalLost"
     context = context_of(inputs, row, None)
-    reasons = {refusal_on(context, options).reason for options in options_by_cluster(inputs).values()}
+    reasons = {refusal_on(context, options).reason for options in inputs.options.by_cluster.values()}
     if "NoCapacity" in reasons:
         return Outcome.WAIT, "WaitingForCapacity"
     for reason in ("BudgetExhausted", "CarbonBudget", "CostLimit", "DeadlineUnreachable"):

@@ -1,7 +1,8 @@
 """Every spoke as seen for one job in the finished plan: its best window there, or the rule that filtered it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import repeat
 from typing import Final
 
@@ -14,7 +15,6 @@ from carbonfleet.placement.inputs import RESOLUTION, Segments
 from carbonfleet.placement.search import (
     Choice,
     JobContext,
-    options_by_cluster,
     refusal_on,
     segments_of,
     window_at,
@@ -22,21 +22,65 @@ from carbonfleet.placement.search import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found for a job on one spoke: a window, or the rule that leaves none."""
+
+    verdict: Verdict
+    reason: str
+    score: float
+    option: int
+    choice: Choice | None
+    message: str = ""
+
+    def rank(self, cluster: str) -> tuple[int, float, str]:
+        """The chosen first, then by score, then the filtered by name."""
+        return _ORDER[self.verdict], self.score, cluster
+
+
+_ORDER: Final = {Verdict.CHOSEN: 0, Verdict.FEASIBLE: 1, Verdict.FILTERED: 2}
+
+
 def candidates_of(context: JobContext) -> tuple[Candidate, ...]:
-    """Every spoke: the chosen first, then by score, then the filtered by name."""
-    by_cluster = options_by_cluster(context.inputs)
-    windows = _best_windows(context, list(by_cluster.values()))
-    ranked = sorted(map(_candidate, repeat(context), by_cluster.values(), windows), key=_rank)
-    shown = [_said(context, candidate, ranked) for candidate in ranked[:MOST_SHOWN]]
-    return (*shown, *ranked[MOST_SHOWN:])
+    """Every spoke: the chosen first, then by score, then the filtered by name.
+
+    Only those that are shown have figures: to work them out for all would take longer than to plan.
+    """
+    spokes = context.inputs.options.by_cluster
+    found = map(_found, repeat(context), spokes.values(), _best_windows(context, list(spokes.values())))
+    ranked = sorted(zip(spokes, found, strict=True), key=lambda named: named[1].rank(named[0]))
+    open_to_it = sum(one.choice is not None for _, one in ranked)
+    shown: list[Candidate] = []
+    for (_, one), window in zip(ranked[:MOST_SHOWN], _windows(context, ranked[:MOST_SHOWN]), strict=True):
+        candidate = _seen(context, one, window)
+        shown.append(_said(context, candidate, shown[0] if shown else candidate, open_to_it))
+    rest = (Candidate(cluster, one.verdict, one.reason, one.message) for cluster, one in ranked[MOST_SHOWN:])
+    return (*shown, *rest)
 
 
-def _said(context: JobContext, candidate: Candidate, ranked: Sequence[Candidate]) -> Candidate:
+def _windows(context: JobContext, ranked: Sequence[tuple[str, _Found]]) -> list[Window | None]:
+    """The figures of what was found: unbroken runs together."""
+    inputs, job = context.inputs, context.job
+    choices = [one.choice for _, one in ranked]
+    whole = [choice for choice in choices if choice is not None and not choice.segments]
+    begins = [choice.option for choice in whole], [choice.start for choice in whole]
+    together = iter(windows_at(inputs, [job] * len(whole), *begins))
+    return [
+        None
+        if choice is None
+        else window_at(inputs, job, choice.option, choice.segments)
+        if choice.segments
+        else next(together)
+        for choice in choices
+    ]
+
+
+def _said(context: JobContext, candidate: Candidate, first: Candidate, open_to_it: int) -> Candidate:
     """A candidate with a window says how it compares with the chosen one, or what it is where none is chosen."""
-    window, chosen = candidate.window, ranked[0].window
+    window, chosen = candidate.window, first.window
     if window is None:
         return candidate
-    if chosen is None or ranked[0].verdict is not Verdict.CHOSEN:
+    if chosen is None or first.verdict is not Verdict.CHOSEN:
         return replace(candidate, message=phrase.describe(window))
     goal, objective = context.inputs.demand.goal(context.job), context.inputs.jobs[context.job].spec.objective
     if candidate.verdict is not Verdict.CHOSEN:
@@ -44,7 +88,6 @@ def _said(context: JobContext, candidate: Candidate, ranked: Sequence[Candidate]
             return replace(candidate, message=f"{phrase.difference(window, chosen)}: too little for so long a wait.")
         message = phrase.beside(window, chosen, goal, objective.carbon_price_usd_per_tonne)
         return replace(candidate, message=message)
-    open_to_it = sum(other.window is not None for other in ranked)
     best = _BEST[goal] if not (context.choice and context.choice.kept) else "Where it was planned before"
     return replace(
         candidate, message=f"{best} of {open_to_it} spokes." if open_to_it > 1 else "The only spoke open to it."
@@ -62,28 +105,19 @@ _BEST = {
 """Of what a job may minimise, the best."""
 
 
-def _rank(candidate: Candidate) -> tuple[int, float, str]:
-    order = {Verdict.CHOSEN: 0, Verdict.FEASIBLE: 1, Verdict.FILTERED: 2}
-    score = candidate.window.score_usd if candidate.window else 0.0
-    return order[candidate.verdict], score, candidate.cluster
-
-
-def _candidate(context: JobContext, options: list[int], best: tuple[int, Window, float] | None) -> Candidate:
+def _found(context: JobContext, options: list[int], best: Choice | None) -> _Found:
     choice = context.choice
     if choice is not None and choice.option in options:
-        window = window_at(context.inputs, context.job, choice.option, segments_of(context.inputs, context.job, choice))
-        return _seen(context, choice.option, Verdict.CHOSEN, "Chosen", "", window)
+        return _Found(Verdict.CHOSEN, "Chosen", 0.0, choice.option, choice)
     cuts = [context.cuts[option] for option in options if option in context.cuts]
     if cuts:
-        cut = min(cuts, key=lambda c: (c.score, c.start, c.option))
-        best = cut.option, window_at(context.inputs, context.job, cut.option, cut.segments), cut.score
+        best = min(cuts, key=lambda c: (c.score, c.start, c.option))
     if best is not None:
-        option, window, score = best
-        could_wait = choice is not None and score < _bare(context, choice) and not (choice.kept or choice.is_late)
+        could_wait = choice is not None and best.score < _bare(context, choice) and not (choice.kept or choice.is_late)
         reason = NOT_WORTH if could_wait else "HigherScore"
-        return _seen(context, option, Verdict.FEASIBLE, reason, "", window)
+        return _Found(Verdict.FEASIBLE, reason, best.score, best.option, best)
     refusal = refusal_on(context, options)
-    return _seen(context, options[0], Verdict.FILTERED, refusal.reason, refusal.message, None)
+    return _Found(Verdict.FILTERED, refusal.reason, 0.0, options[0], None, refusal.message)
 
 
 def _bare(context: JobContext, choice: Choice) -> float:
@@ -91,18 +125,15 @@ def _bare(context: JobContext, choice: Choice) -> float:
     return choice.score if choice.segments else float(context.windows.bare[choice.option, choice.start])
 
 
-def _best_windows(context: JobContext, spokes: list[list[int]]) -> list[tuple[int, Window, float] | None]:
-    """For the options of each spoke: the best free unbroken window in time: option, window and bare score."""
+def _best_windows(context: JobContext, spokes: list[list[int]]) -> list[Choice | None]:
+    """For the options of each spoke: the best free unbroken window in time, with its score but for the delay."""
     windows, is_late = context.windows, context.choice is not None and context.choice.is_late
     usable = (windows.late if is_late else windows.open) & context.free
     masked = np.where(usable, windows.scores, np.inf)
     starts, least = masked.argmin(axis=1).tolist(), masked.min(axis=1, initial=np.inf).tolist()
-    best = [min(options, key=lambda option: (least[option], starts[option], option)) for options in spokes]
-    open_options = [option for option in best if least[option] < np.inf]
-    jobs, begins = [context.job] * len(open_options), [starts[option] for option in open_options]
-    found = dict(zip(open_options, windows_at(context.inputs, jobs, open_options, begins), strict=True))
     bare = windows.bare[np.arange(len(starts)), starts].tolist()
-    return [(option, found[option], bare[option]) if option in found else None for option in best]
+    best = [min(options, key=lambda option: (least[option], starts[option], option)) for options in spokes]
+    return [Choice(option, starts[option], bare[option]) if least[option] < np.inf else None for option in best]
 
 
 def piece(context: JobContext, option: int, start: int) -> Segments:
@@ -110,20 +141,17 @@ def piece(context: JobContext, option: int, start: int) -> Segments:
     return segments_of(context.inputs, context.job, Choice(option, start, 0.0))
 
 
-def _seen(
-    context: JobContext, option: int, verdict: Verdict, reason: str, message: str, window: Window | None
-) -> Candidate:
+def _seen(context: JobContext, found: _Found, window: Window | None) -> Candidate:
     """A candidate with what is known of its grid now."""
-    inputs, place = context.inputs, context.inputs.options.entries[option]
+    inputs, place = context.inputs, context.inputs.options.entries[found.option]
     facts = place.spoke.facts
     price_source = place.spoke.price_sources.get((place.pool.name, place.spot), "") if window else ""
     grid = inputs.carbon[inputs.jobs[context.job].spec.signal]
     row, minute = grid.zones[facts.zone], inputs.line.now_minute
     forecast = grid.forecasts[row]
-    if forecast is None:
-        return Candidate(
-            facts.name, verdict, reason, message, window, source="none", link="none", price_source=price_source
-        )
-    now = float(grid.total[row, minute + 1] - grid.total[row, minute]) * RESOLUTION
-    known = now, forecast.source, forecast.link, forecast.observed_at
-    return Candidate(facts.name, verdict, reason, message, window, *known, price_source=price_source)
+    known: tuple[float | None, str, str, datetime | None] = None, "none", "none", None
+    if forecast is not None:
+        now = float(grid.total[row, minute + 1] - grid.total[row, minute]) * RESOLUTION
+        known = now, forecast.source, forecast.link, forecast.observed_at
+    head = facts.name, found.verdict, found.reason, found.message
+    return Candidate(*head, window, *known, price_source=price_source)

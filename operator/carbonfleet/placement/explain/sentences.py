@@ -303,6 +303,8 @@ OUT: Final[Mapping[str, str]] = {
     "ResidencyRequest": "outside what the job itself allows",
     "PolicyMissing": "covered by no policy",
     "PolicyInvalid": "closed while a policy file is broken",
+    "UnknownTier": "closed to a tier that no policy has",
+    "TierNotAllowed": "closed to this namespace's use of the tier",
     "Unreachable": "not heard from",
     "NeverJoined": "not joined yet",
     "Invalid": "broken in Git",

@@ -14,6 +14,7 @@ from carbonfleet.placement.inputs.timeline import (
     IntArray,
     Segments,
     Timeline,
+    WindowTotals,
     carbon,
     timeline,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Segments",
     "Terms",
     "Timeline",
+    "WindowTotals",
     "capacity_of",
     "carbon",
     "demand_of",

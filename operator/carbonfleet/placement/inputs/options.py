@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +45,7 @@ class Option:
         return self.usd_per_gpu_hour is not None or _covers_the_day(self.pool)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Options:
     """All options in the order of cluster, pool, on demand before spot; arrays of shape (options,)."""
 
@@ -70,6 +71,14 @@ class Options:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @cached_property
+    def by_cluster(self) -> dict[str, list[int]]:
+        """The rows of each spoke's options."""
+        found: dict[str, list[int]] = {}
+        for row, option in enumerate(self.entries):
+            found.setdefault(option.cluster, []).append(row)
+        return found
 
 
 def options_of(spokes: Sequence[Spoke], extra_zones: Iterable[str], assumptions: Assumptions) -> Options:

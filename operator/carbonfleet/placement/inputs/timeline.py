@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Forecast
@@ -92,7 +94,30 @@ def timeline(now: datetime, latest: timedelta, longest: timedelta, assumptions: 
     return Timeline(origin, now, slot, starts, (starts + run_slots) * slot, *present)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class WindowTotals:
+    """What running totals grow by over windows, for all starts at once.
+
+    Totals are laid out by the minute within a slot, so that the ends of windows of one length lie side by side.
+    """
+
+    def __init__(self, total: FloatArray, line: Timeline) -> None:
+        """`total` has shape (rows, minutes + 1)."""
+        self._slot = line.slot_minutes
+        padding = np.repeat(total[:, -1:], self._slot - 1, axis=1)
+        self._stride = (total.shape[1] - 1) // self._slot + 1
+        phased = np.concatenate([total, padding], axis=1).reshape(len(total), self._stride, self._slot)
+        flat = np.append(phased.transpose(0, 2, 1).ravel(), np.zeros(line.starts))
+        self._at = sliding_window_view(flat, line.starts)
+
+    def over(self, rows: IntArray, minutes: IntArray) -> FloatArray:
+        """For windows of so many minutes, shape (options,) as `rows`, from each slot's begin; (options, starts)."""
+        whole, part = np.divmod(minutes, self._slot)
+        totals: FloatArray = self._at[(rows * self._slot + part) * self._stride + whole]
+        totals -= self._at[rows * self._slot * self._stride]
+        return totals
+
+
+@dataclass(frozen=True, eq=False)
 class Carbon:
     """The intensity of the zones of one signal kind, as running totals over minutes.
 
@@ -114,6 +139,17 @@ class Carbon:
     doubt: FloatArray
     forecasts: tuple[Forecast | None, ...]
     """By row; None where the grid is not known and the stand-in of the assumptions holds."""
+    line: Timeline
+
+    @cached_property
+    def windows(self) -> WindowTotals:
+        """Of what is expected."""
+        return WindowTotals(self.total, self.line)
+
+    @cached_property
+    def weighed_windows(self) -> WindowTotals:
+        """Of what is made small."""
+        return WindowTotals(self.weighed, self.line)
 
 
 def carbon(snapshot: Snapshot, signal: SignalKind, zones: tuple[str, ...], line: Timeline) -> Carbon:
@@ -134,7 +170,7 @@ def carbon(snapshot: Snapshot, signal: SignalKind, zones: tuple[str, ...], line:
         is_steady = is_steady and bool((slots == slots[:, :1]).all())
     by_slot = np.diff(weighed[:, :: line.slot_minutes], axis=1)
     rows = {zone: row for row, zone in enumerate(zones)}
-    return Carbon(rows, total, weighed, by_slot, unit, is_steady, doubt, forecasts)
+    return Carbon(rows, total, weighed, by_slot, unit, is_steady, doubt, forecasts, line)
 
 
 def _unit(rates: FloatArray) -> float:

@@ -6,7 +6,7 @@ from carbonfleet.placement.search.fast_windows import BLOCK, NOWHERE, WindowInde
 from carbonfleet.placement.search.figures import at_submission, baseline_of, review_of, window_at, windows_at
 from carbonfleet.placement.search.greedy import GreedyBlock
 from carbonfleet.placement.search.lower_bounds import Int32Array
-from carbonfleet.placement.search.refusals import JobContext, context_of, options_by_cluster, refusal_on
+from carbonfleet.placement.search.refusals import JobContext, context_of, refusal_on
 from carbonfleet.placement.search.running_jobs import own_cost, unbroken
 from carbonfleet.placement.search.windows import gate_of, is_signal_lost, least, options_left, windows_of
 
@@ -28,7 +28,6 @@ __all__ = [
     "hold",
     "is_signal_lost",
     "least",
-    "options_by_cluster",
     "options_left",
     "own_cost",
     "plain_jobs",

@@ -136,6 +136,6 @@ def within_budgets(inputs: PlanInputs, job: int, windows: Windows) -> BoolArray:
     hours = inputs.demand.of(job).gpus * inputs.demand.of(job).minutes / 60.0
     for index in inputs.budget_rows(job):
         remaining_budget = inputs.remaining_budgets[index]
-        within &= windows.grams <= remaining_budget.carbon_kg * 1000
+        within &= windows.figures.grams <= remaining_budget.carbon_kg * 1000
         within &= (hours <= remaining_budget.gpu_hours)[:, None]
     return within

@@ -13,6 +13,7 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.inputs import MINUTE, MOST, NEVER, BoolArray, CapacityRuns, IntArray
 from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.search.choice import Choice
+from carbonfleet.placement.search.limits import LIMITS
 from carbonfleet.placement.search.lower_bounds import CLOSED, Bounds, Compact, Frontier, Int32Array, bounds_of
 from carbonfleet.placement.search.windows import Delay, delay_of
 from carbonfleet.placement.snapshot import FloatArray
@@ -34,7 +35,7 @@ def plain_jobs(inputs: PlanInputs) -> BoolArray:
         spec = job.spec
         if (
             limits.is_gated
-            or spec.objective.carbon_budget_kg is not None
+            or any(limit.is_hourly(inputs, row) for limit in LIMITS)
             or spec.schedule.interruptible is not None
             or (job.incumbent is not None and job.incumbent.is_under_way)
             or (remaining_budgets and (spec.residency.data_class, job.namespace) in remaining_budgets)

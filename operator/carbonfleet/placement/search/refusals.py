@@ -1,19 +1,20 @@
 """One job in the finished plan, and why an option has no window for it: the first of the limits that leaves none."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from carbonfleet.placement import phrase
-from carbonfleet.placement.inputs import MINUTE, BoolArray
+from carbonfleet.placement.inputs import MINUTE, BoolArray, Capacity
 from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.rules import Refusal
 from carbonfleet.placement.search.best_choice import cut_is_worth, has_capacity, within_budgets
 from carbonfleet.placement.search.choice import Choice, rows_of, segments_of, slots_of, spend
 from carbonfleet.placement.search.figures import window_at
 from carbonfleet.placement.search.interruptible import on_options, slots_for
+from carbonfleet.placement.search.limits import LIMITS
 from carbonfleet.placement.search.windows import Windows, fits_horizon, gate_of, windows_of
 
 
@@ -43,14 +44,29 @@ class JobContext:
 
 def context_of(inputs: PlanInputs, job: int, choice: Choice | None) -> JobContext:
     """The plan as a job finds it: its own GPUs count as free to it."""
+    inputs = _without(inputs, job, choice)
     windows = windows_of(inputs, job)
-    with _given_back(inputs, job, choice):
-        free = has_capacity(inputs, job, windows, inputs.capacity.runs)
-        affordable = within_budgets(inputs, job, windows)
-        cuts = _cuts(inputs, job) if _is_cut(inputs, job) else {}
-    free &= affordable
+    affordable = within_budgets(inputs, job, windows)
+    free = has_capacity(inputs, job, windows, inputs.capacity.runs) & affordable
+    cuts = _cuts(inputs, job) if _is_cut(inputs, job) else {}
     cuts = {option: cut for option, cut in cuts.items() if _is_worth_here(inputs, job, cut, windows, free)}
     return JobContext(inputs, job, choice, windows, free, affordable, cuts)
+
+
+def _without(inputs: PlanInputs, job: int, choice: Choice | None) -> PlanInputs:
+    """The finished plan without this job: what it took is free again in a copy."""
+    if choice is None:
+        return inputs
+    capacity = Capacity(inputs.capacity.free.copy())
+    budgets = tuple(map(copy, inputs.remaining_budgets))
+    inputs = replace(inputs, capacity=capacity, remaining_budgets=budgets)
+    gpus, rows = int(inputs.demand.of(job).gpus[choice.option]), rows_of(inputs, job, choice.option)
+    for first, end in slots_of(inputs, job, choice):
+        capacity.take(rows, -gpus, first, end)
+    if inputs.budget_rows(job):
+        window = window_at(inputs, job, choice.option, segments_of(inputs, job, choice))
+        spend(inputs, job, choice, window.grams_co2e, sign=-1)
+    return inputs
 
 
 def _is_worth_here(inputs: PlanInputs, job: int, cut: Choice, windows: Windows, free: BoolArray) -> bool:
@@ -69,30 +85,6 @@ def _is_cut(inputs: PlanInputs, job: int) -> bool:
 def _cuts(inputs: PlanInputs, job: int) -> dict[int, Choice]:
     options = np.arange(len(inputs.options))
     return {choice.option: choice for choice in on_options(inputs, job, slots_for(inputs, job), options)}
-
-
-@contextmanager
-def _given_back(inputs: PlanInputs, job: int, choice: Choice | None) -> Iterator[None]:
-    """The finished plan without this job."""
-    if choice is None:
-        yield
-        return
-    taken, rows = list(slots_of(inputs, job, choice)), rows_of(inputs, job, choice.option)
-    gpus = int(inputs.demand.of(job).gpus[choice.option])
-    remaining_budgets = [inputs.remaining_budgets[index] for index in inputs.budget_rows(job)]
-    before = [(remaining_budget.carbon_kg, remaining_budget.gpu_hours) for remaining_budget in remaining_budgets]
-    for first, end in taken:
-        inputs.capacity.take(rows, -gpus, first, end)
-    if remaining_budgets:
-        window = window_at(inputs, job, choice.option, segments_of(inputs, job, choice))
-        spend(inputs, job, choice, window.grams_co2e, sign=-1)
-    try:
-        yield
-    finally:
-        for first, end in taken:
-            inputs.capacity.take(rows, gpus, first, end)
-        for remaining_budget, (carbon_kg, gpu_hours) in zip(remaining_budgets, before, strict=True):
-            remaining_budget.carbon_kg, remaining_budget.gpu_hours = carbon_kg, gpu_hours
 
 
 _GENERAL = ("SpotNotAllowed", "GpuType", "GpuMemory", "GpuCount", "NoPrice")
@@ -115,39 +107,10 @@ def refusal_of(context: JobContext, option: int) -> Refusal:
     if not fits_horizon(inputs, job)[option]:
         days = inputs.snapshot.assumptions.longest_run.days
         return Refusal("RunTooLong", f"The run would take more than {days} days here; use faster GPUs or split it.")
-    return next(r for rule in _LIMITS if (r := rule(context, option)) is not None)
-
-
-def _deadline(context: JobContext, option: int) -> Refusal | None:
-    inputs, job = context.inputs, context.job
-    minutes = int(inputs.demand.of(job).minutes[option])
-    earliest = inputs.line.start_minutes[min(inputs.earliest_start(job), inputs.line.starts - 1)]
-    deadline = inputs.limits[job].deadline
-    if deadline is None or earliest + minutes <= inputs.deadline_minute(job):
-        return None
-    end = inputs.line.moment(int(earliest) + minutes)
-    return Refusal(
-        "DeadlineUnreachable",
-        f"A run here takes {phrase.hours(minutes)} with start-up and would end {phrase.time(end)} at the "
-        f"earliest, after the deadline {phrase.time(deadline)}.",
-    )
-
-
-def _cost(context: JobContext, option: int) -> Refusal | None:
-    limit, least = context.inputs.jobs[context.job].spec.objective.max_cost_usd, context.windows.usd[option].min()
-    if limit is None or least <= limit:
-        return None
-    return Refusal("CostLimit", f"It would cost {least:.2f} USD; the job's limit is {limit:.2f} USD.")
-
-
-def _carbon(context: JobContext, option: int) -> Refusal | None:
-    budget = context.inputs.jobs[context.job].spec.objective.carbon_budget_kg
-    least = context.windows.grams[option].min()
-    if budget is None or least <= budget * 1000:
-        return None
-    return Refusal(
-        "CarbonBudget", f"It would emit {phrase.grams(least)} at least; the job's budget is {budget:g} kgCO2e."
-    )
+    for limit in LIMITS:
+        if (found := limit.why(inputs, job, context.windows.figures, option)) is not None:
+            return found
+    return _budget(context, option) or _threshold(context, option) or _capacity(context, option)
 
 
 def _budget(context: JobContext, option: int) -> Refusal | None:
@@ -178,18 +141,6 @@ def _capacity(context: JobContext, option: int) -> Refusal:
     return Refusal("NoCapacity", message)
 
 
-_LIMITS = (_deadline, _cost, _carbon, _budget, _threshold, _capacity)
-"""In the order in which they are named; the last always has something to say."""
-
-
 def refusal_on(context: JobContext, options: Iterable[int]) -> Refusal:
     """Of the refusals of a spoke's options, the one that says most: of an option that came furthest."""
     return min((refusal_of(context, option) for option in options), key=_least_general)
-
-
-def options_by_cluster(inputs: PlanInputs) -> dict[str, list[int]]:
-    """The rows of each spoke's options."""
-    found: dict[str, list[int]] = {}
-    for row, option in enumerate(inputs.options.entries):
-        found.setdefault(option.cluster, []).append(row)
-    return found

@@ -12,14 +12,17 @@ from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.search.choice import Choice, rows_of, segments_of
 from carbonfleet.placement.search.figures import review_of, window_at
 from carbonfleet.placement.search.interruptible import (
+    Cut,
+    Found,
+    Slots,
+    best_over,
+    cheapest_cut,
     choice_of,
     cut_of,
     end_slots,
     slots_for,
     within_limits,
 )
-from carbonfleet.placement.search.segment_search import Slots, best_over
-from carbonfleet.placement.search.segments import Cut, Found, cheapest_cut
 from carbonfleet.placement.snapshot import Incumbent
 
 Planned = Callable[[int, int], Choice | None]

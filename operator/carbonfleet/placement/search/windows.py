@@ -1,8 +1,6 @@
 """The score of every window of one job, and which windows are open to it: arrays over (option, start).
 
-A limit that depends on the hour stands in `_allowed`, and its words in `refusals.py` and in OUT of
-`explain/sentences.py`. Jobs that it binds must not be `plain_jobs` of `fast_windows.py`, and `slots_for` of
-`interruptible.py` holds it for the pieces of an interruptible job. Repair takes its windows from here.
+The limits that a job sets itself stand in `limits.py`. Repair and explanations take their windows from here.
 """
 
 from collections.abc import Iterator
@@ -14,8 +12,9 @@ import numpy as np
 
 from carbonfleet.api.job import SignalLossAction
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.inputs import MOST, RESOLUTION, BoolArray, IntArray, Terms, Timeline
+from carbonfleet.placement.inputs import MOST, RESOLUTION, BoolArray, IntArray, Terms, Timeline, WindowTotals
 from carbonfleet.placement.plan_inputs import PRICE_RESOLUTION, PlanInputs
+from carbonfleet.placement.search.limits import LIMITS, Figures
 from carbonfleet.placement.snapshot import FloatArray
 
 
@@ -31,8 +30,7 @@ class Windows:
     """What the delay must gain, shape (options,)."""
     first: int
     """The start from which a delay counts."""
-    grams: FloatArray
-    usd: FloatArray
+    figures: Figures
     open: BoolArray
     """Within rules, times, thresholds and the job's own limits; capacity not looked at."""
     above: BoolArray
@@ -50,7 +48,7 @@ def windows_of(inputs: PlanInputs, job: int) -> Windows:
     minutes = np.minimum(terms.minutes, line.minutes - (line.starts - 1) * line.slot_minutes)
     # A start at once is weighed from the begin of its slot, so that choices hold for the whole slot.
     usd = _usd(inputs, job, minutes)
-    totals, dear = totals_of(grid.weighed, options.zone, minutes, line), terms.money_weight * (usd - terms.usd[:, None])
+    totals, dear = grid.weighed_windows.over(options.zone, minutes), terms.money_weight * (usd - terms.usd[:, None])
     first = min(inputs.earliest_start(job), line.starts - 1)
     bare = _scores(terms, totals, dear)
     delay = delay_of(bare[:, first], terms.slope, grid.unit[options.zone], inputs.gain_per_start(job))
@@ -62,12 +60,17 @@ def windows_of(inputs: PlanInputs, job: int) -> Windows:
         scores += delay.usd_at(later)
     # Limits bind what really comes of a start now.
     end_at_once = np.minimum(line.now_minute + minutes, line.minutes)
-    grams = totals_of(grid.total, options.zone, minutes, line)
+    grams = grid.windows.over(options.zone, minutes)
     grams[:, 0] = grid.total[options.zone, end_at_once] - grid.total[options.zone, line.now_minute]
     grams *= (terms.operational + terms.transfer)[:, None]
     grams += (terms.transfer_fixed + terms.embodied)[:, None]
     _price_at_once(inputs, job, end_at_once, usd)
-    allowed = _allowed(inputs, job, usd, grams)
+    ends = line.start_minutes[None, :] + terms.minutes[:, None]
+    ends[:, 0] += line.next_minute - line.now_minute
+    figures = Figures(ends, usd, grams)
+    allowed: BoolArray = np.repeat(options_left(inputs, job)[:, None], line.starts, axis=1)
+    for limit in LIMITS:
+        allowed &= limit.mask(inputs, job, figures)
     on_time, above = _on_time(inputs, job)
     starts = np.arange(line.starts)
     late = (starts > inputs.latest_start(job)) & (starts <= inputs.last_look(job))
@@ -75,7 +78,7 @@ def windows_of(inputs: PlanInputs, job: int) -> Windows:
         late[:] = False
     span = np.repeat(-(-minutes // line.slot_minutes)[:, None], line.starts, axis=1)
     span[:, 0] = -(-(end_at_once + line.next_minute - line.now_minute) // line.slot_minutes)
-    return Windows(scores, bare, delay, first, grams, usd, allowed & on_time, allowed & above, allowed & late, span)
+    return Windows(scores, bare, delay, first, figures, allowed & on_time, allowed & above, allowed & late, span)
 
 
 def _scores(terms: Terms, totals: FloatArray, dear: FloatArray) -> FloatArray:
@@ -121,26 +124,12 @@ def delay_of(at_once: FloatArray, slope: FloatArray, unit: FloatArray, gain: Flo
     return Delay(units.astype(np.int64), np.broadcast_to(unit, usd.shape), alone, units * per_unit + alone)
 
 
-def totals_of(total: FloatArray, rows: IntArray, minutes: IntArray, line: Timeline) -> FloatArray:
-    """What running totals grow by over the windows of all starts, each from the begin of its slot.
-
-    `minutes` has the shape (options,) of `rows`; the result has shape (options, starts).
-    """
-    slot, last = line.slot_minutes, (line.starts - 1) * line.slot_minutes + 1
-    found = np.empty((rows.size, line.starts))
-    for length in np.unique(minutes).tolist():
-        alike = np.flatnonzero(minutes == length)
-        found[alike] = total[rows[alike], length : length + last : slot]
-    found -= total[rows, 0:last:slot]
-    return found
-
-
 def _usd(inputs: PlanInputs, job: int, minutes: IntArray) -> FloatArray:
     """What windows cost, by the hour where prices depend on it; shape (options, starts)."""
     terms = inputs.demand.of(job)
     usd = np.repeat(terms.usd[:, None], inputs.line.starts, axis=1)
     if inputs.price_total.size:
-        total = totals_of(inputs.price_total, np.arange(minutes.size), minutes, inputs.line)
+        total = WindowTotals(inputs.price_total, inputs.line).over(np.arange(minutes.size), minutes)
         dear = total * PRICE_RESOLUTION * terms.gpus[:, None]
         usd = np.where(inputs.has_hours[:, None], usd - _flat_usd(inputs, job)[:, None] + dear, usd)
     return usd
@@ -179,21 +168,6 @@ def fits_horizon(inputs: PlanInputs, job: int) -> BoolArray:
 def is_signal_lost(inputs: PlanInputs, job: int) -> bool:
     """Whether the grid is known on none of the options that the rules leave."""
     return bool(inputs.lost[job])
-
-
-def _allowed(inputs: PlanInputs, job: int, usd: FloatArray, grams: FloatArray) -> BoolArray:
-    """Options that are left, from the earliest start on, ended by the deadline, within the job's limits."""
-    line, begin = inputs.line, inputs.line.start_minutes
-    objective = inputs.jobs[job].spec.objective
-    ends = begin[None, :] + inputs.demand.of(job).minutes[:, None]
-    ends[:, 0] += line.next_minute - line.now_minute
-    allowed: BoolArray = options_left(inputs, job)[:, None] & (ends <= inputs.deadline_minute(job))
-    allowed &= (np.arange(line.starts) >= inputs.earliest_start(job))[None, :]
-    if objective.max_cost_usd is not None:
-        allowed &= usd <= objective.max_cost_usd
-    if objective.carbon_budget_kg is not None:
-        allowed &= grams <= objective.carbon_budget_kg * 1000
-    return allowed
 
 
 def _on_time(inputs: PlanInputs, job: int) -> tuple[BoolArray, BoolArray]:

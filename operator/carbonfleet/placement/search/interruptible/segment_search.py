@@ -8,7 +8,15 @@ import numpy as np
 
 from carbonfleet.placement.inputs import BoolArray, IntArray
 from carbonfleet.placement.search.choice import Choice
-from carbonfleet.placement.search.segments import MOST_STATES, Cut, Found, cheapest_cut, cheapest_cuts, span, states_of
+from carbonfleet.placement.search.interruptible.segments import (
+    MOST_STATES,
+    Cut,
+    Found,
+    cheapest_cut,
+    cheapest_cuts,
+    span,
+    states_of,
+)
 from carbonfleet.placement.snapshot import FloatArray
 
 OPTIONS_AT_ONCE: Final = 2

@@ -8,8 +8,9 @@ from carbonfleet.placement.inputs import MINUTE, NEVER, RESOLUTION, BoolArray, I
 from carbonfleet.placement.plan_inputs import PRICE_RESOLUTION, PlanInputs
 from carbonfleet.placement.search.choice import Choice, quota_rows
 from carbonfleet.placement.search.figures import window_at
-from carbonfleet.placement.search.segment_search import Slots, best_over, cheapest_on
-from carbonfleet.placement.search.segments import Cut, Found
+from carbonfleet.placement.search.interruptible.segment_search import Slots, best_over, cheapest_on
+from carbonfleet.placement.search.interruptible.segments import Cut, Found
+from carbonfleet.placement.search.limits import LIMITS
 from carbonfleet.placement.search.windows import gate_of, options_left
 
 GRAIN_USD: Final = 2.0**-40
@@ -53,7 +54,8 @@ def _free(inputs: PlanInputs, job: int, ends: IntArray, slots: int) -> BoolArray
     for row in quota_rows(inputs, job):
         free &= capacity[row] >= gpus[:, None]
     slot = np.arange(slots)
-    free &= slot >= inputs.earliest_start(job)
+    for limit in LIMITS:
+        free &= limit.slots(inputs, job, slot)
     free &= slot < ends[:, None]
     if inputs.limits[job].is_gated and not inputs.gives_up_threshold(job):
         edges = slot * line.slot_minutes
@@ -143,15 +145,10 @@ def choice_of(
 
 def within_limits(inputs: PlanInputs, job: int, choice: Choice) -> bool:
     """The job's own limits on cost and carbon, and the budgets of its policies."""
-    objective = inputs.jobs[job].spec.objective
     window = window_at(inputs, job, choice.option, choice.segments)
     hours = window.gpus * sum((end - begin) / 60 for begin, end in choice.segments)
     remaining_budgets = [inputs.remaining_budgets[index] for index in inputs.budget_rows(job)]
-    return (
-        (objective.max_cost_usd is None or window.cost_usd <= objective.max_cost_usd)
-        and (objective.carbon_budget_kg is None or window.grams_co2e <= objective.carbon_budget_kg * 1000)
-        and all(
-            window.grams_co2e <= remaining_budget.carbon_kg * 1000 and hours <= remaining_budget.gpu_hours
-            for remaining_budget in remaining_budgets
-        )
+    return all(limit.allows(inputs, job, window) for limit in LIMITS) and all(
+        window.grams_co2e <= remaining_budget.carbon_kg * 1000 and hours <= remaining_budget.gpu_hours
+        for remaining_budget in remaining_budgets
     )

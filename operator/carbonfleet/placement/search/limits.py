@@ -1,0 +1,141 @@
+"""What a job's own limits leave of its windows: each limit a value with a mask and its words, and a line in `LIMITS`.
+
+To add one, write a class here, name it in `LIMITS`, its field in `api/job.py`, and what it says of a spoke in `OUT` of
+`explain/sentences.py`. All searches, repair, interruptible and running jobs, and explanations ask here.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from carbonfleet.placement import phrase
+from carbonfleet.placement.decision import Window
+from carbonfleet.placement.inputs import BoolArray, IntArray
+from carbonfleet.placement.plan_inputs import PlanInputs
+from carbonfleet.placement.rules import Refusal
+from carbonfleet.placement.snapshot import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Figures:
+    """What limits judge all windows of one job by. Arrays of shape (options, starts)."""
+
+    ends: IntArray
+    """The minute of the timeline in which a window ends."""
+    usd: FloatArray
+    grams: FloatArray
+
+
+class Limit:
+    """A hard limit of jobs on their windows. `job` is a row of the inputs."""
+
+    def is_hourly(self, inputs: PlanInputs, job: int) -> bool:
+        """Whether it may leave some starts between the first and the last and not others, so that all are weighed."""
+        return False
+
+    def mask(self, inputs: PlanInputs, job: int, figures: Figures) -> BoolArray:
+        """The windows that it leaves; shape (options, starts), or one that broadcasts to it."""
+        raise NotImplementedError
+
+    def slots(self, inputs: PlanInputs, job: int, slots: IntArray) -> BoolArray:
+        """The slots in which a piece of an interruptible job may run; shape (options, slots), or broadcasts to it."""
+        return np.ones((1, slots.size), dtype=np.bool_)
+
+    def allows(self, inputs: PlanInputs, job: int, window: Window) -> bool:
+        """Whether a run in pieces, whose slots it left, is within the limit as a whole."""
+        return True
+
+    def why(self, inputs: PlanInputs, job: int, figures: Figures, option: int) -> Refusal | None:
+        """Why it leaves nothing on an option; None where it leaves something."""
+        return None
+
+
+class EarliestStart(Limit):
+    """No window begins before the job's earliest start."""
+
+    def mask(self, inputs: PlanInputs, job: int, figures: Figures) -> BoolArray:
+        """Starts from the earliest on."""
+        return (np.arange(inputs.line.starts) >= inputs.earliest_start(job))[None, :]
+
+    def slots(self, inputs: PlanInputs, job: int, slots: IntArray) -> BoolArray:
+        """Slots from the earliest start on."""
+        return (slots >= inputs.earliest_start(job))[None, :]
+
+
+class Deadline(Limit):
+    """A run has ended by the job's deadline; pieces are kept within it by `end_slots` of `interruptible/cuts.py`."""
+
+    def mask(self, inputs: PlanInputs, job: int, figures: Figures) -> BoolArray:
+        """Windows that end in time."""
+        in_time: BoolArray = figures.ends <= inputs.deadline_minute(job)
+        return in_time
+
+    def why(self, inputs: PlanInputs, job: int, figures: Figures, option: int) -> Refusal | None:
+        """When a run would end at the earliest."""
+        minutes, deadline = int(inputs.demand.of(job).minutes[option]), inputs.limits[job].deadline
+        earliest = int(inputs.line.start_minutes[min(inputs.earliest_start(job), inputs.line.starts - 1)])
+        if deadline is None or earliest + minutes <= inputs.deadline_minute(job):
+            return None
+        end = inputs.line.moment(earliest + minutes)
+        return Refusal(
+            "DeadlineUnreachable",
+            f"A run here takes {phrase.hours(minutes)} with start-up and would end {phrase.time(end)} at the "
+            f"earliest, after the deadline {phrase.time(deadline)}.",
+        )
+
+
+class CostLimit(Limit):
+    """A run costs no more than the job's `objective.maxCostUsd`."""
+
+    def mask(self, inputs: PlanInputs, job: int, figures: Figures) -> BoolArray:
+        """Windows that cost no more."""
+        return np.asarray(figures.usd <= self._most(inputs, job))
+
+    def allows(self, inputs: PlanInputs, job: int, window: Window) -> bool:
+        """Whether all pieces together cost no more."""
+        return window.cost_usd <= self._most(inputs, job)
+
+    def why(self, inputs: PlanInputs, job: int, figures: Figures, option: int) -> Refusal | None:
+        """What it costs at least."""
+        least, most = float(figures.usd[option].min()), self._most(inputs, job)
+        if least <= most:
+            return None
+        return Refusal("CostLimit", f"It would cost {least:.2f} USD; the job's limit is {most:.2f} USD.")
+
+    def _most(self, inputs: PlanInputs, job: int) -> float:
+        most = inputs.jobs[job].spec.objective.max_cost_usd
+        return float("inf") if most is None else most
+
+
+class CarbonBudget(Limit):
+    """A run emits no more than the job's `objective.carbonBudgetKg`, which depends on the hour."""
+
+    def is_hourly(self, inputs: PlanInputs, job: int) -> bool:
+        """Where there is a budget."""
+        return inputs.jobs[job].spec.objective.carbon_budget_kg is not None
+
+    def mask(self, inputs: PlanInputs, job: int, figures: Figures) -> BoolArray:
+        """Windows that emit no more."""
+        return np.asarray(figures.grams <= self._most_kg(inputs, job) * 1000)
+
+    def allows(self, inputs: PlanInputs, job: int, window: Window) -> bool:
+        """Whether all pieces together emit no more."""
+        return window.grams_co2e <= self._most_kg(inputs, job) * 1000
+
+    def why(self, inputs: PlanInputs, job: int, figures: Figures, option: int) -> Refusal | None:
+        """What it emits at least."""
+        least, most = float(figures.grams[option].min()), self._most_kg(inputs, job)
+        if least <= most * 1000:
+            return None
+        return Refusal(
+            "CarbonBudget", f"It would emit {phrase.grams(least)} at least; the job's budget is {most:g} kgCO2e."
+        )
+
+    def _most_kg(self, inputs: PlanInputs, job: int) -> float:
+        most = inputs.jobs[job].spec.objective.carbon_budget_kg
+        return float("inf") if most is None else most
+
+
+LIMITS: Final[tuple[Limit, ...]] = (EarliestStart(), Deadline(), CostLimit(), CarbonBudget())
+"""In the order in which they are named to people."""
