@@ -86,6 +86,11 @@ def test_defaults_are_filled_in_down_to_the_last_level(crd_api):
             "spec.workload.model",
             "must not hold '..'",
         ),
+        (
+            {"workload": MINIMAL["spec"]["workload"] | {"checkpoints": {"uri": "s3://key:hunter2@bucket/x"}}},
+            "spec.workload.checkpoints.uri",
+            "must not hold a user or password",
+        ),
     ],
 )
 def test_rules_between_fields_are_checked_by_the_api(crd_api, spec, field, message):

@@ -46,6 +46,7 @@ def test_every_policy_reads_without_a_problem(policies):
         "default",
         "eu-only",
         "review",
+        "stores",
         "tiers",
         "us-only",
     ]

@@ -106,7 +106,8 @@ class ClusterFacts(Wire):
     overhead: Duration = Field(default="5m", validate_default=True)
     """Image pull and start-up before the first step."""
     store: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]*$", max_length=63)] = ""
-    """Its checkpoint store by a name of yours; spokes that name the same one take up each other's checkpoints."""
+    """Its checkpoint store by a name of yours; spokes that name the same one take up each other's checkpoints. It lies
+    where the spoke does, unless a policy's `stores` declare it elsewhere."""
     time_zone: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+/-]+$", max_length=64)] = "UTC"
     """Its local time by IANA name, such as Europe/Oslo."""
     maintenance: bool = False

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from carbonfleet.api.wire import API_VERSION, Duration, Jurisdiction, Name, RegionName, Wire
+from carbonfleet.api.wire import API_VERSION, Duration, Jurisdiction, Name, RegionName, StoreName, Wire
+from carbonfleet.api.workload import Reference
 
 DataClass = Name
 """A class of data that policies speak of, such as public or eu-personal."""
@@ -91,6 +92,19 @@ class Budget(Wire):
     """GPUs in use at the same time."""
 
 
+class Store(Wire):
+    """Where a store of data lies: checkpoints and adapters, or datasets."""
+
+    name: StoreName
+    """Unique in the fleet; what a cluster file names in `store`."""
+    uri: Reference | None = None
+    """Everything whose address begins so, folder by folder, such as s3://lora-eu/."""
+    region: RegionName
+    """The provider's region that it lies in."""
+    jurisdictions: Annotated[tuple[Jurisdiction, ...], Field(min_length=1, max_length=8)]
+    """The legal areas that it lies in, as for a cluster."""
+
+
 class PolicySpec(Wire):
     """One policy file's content. Of the policies in whose scope a job falls, the stricter wins."""
 
@@ -104,6 +118,8 @@ class PolicySpec(Wire):
     """What they may emit and use in a month, together."""
     tiers: Annotated[tuple[Tier, ...], Field(max_length=32)] = ()
     """Tiers are the fleet's, whatever the scope; a name may be defined once."""
+    stores: Annotated[tuple[Store, ...], Field(max_length=256)] = ()
+    """Stores are the fleet's, whatever the scope; a name and an address may be declared once."""
 
 
 class PolicyMetadata(Wire):

@@ -238,6 +238,8 @@ ZoneKey = Annotated[str, Field(pattern=r"^[A-Z]{2,3}(-[A-Z0-9]{1,8}){0,3}$", max
 """An electricity zone by Electricity Maps' key, such as "NO-NO1". Quote it: YAML reads NO as false."""
 RegionName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63), _WORD]
 """A provider's region, such as europe-north1 or us-east-2."""
+StoreName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]+$", max_length=63), _WORD]
+"""A store of checkpoints or data, by a name of the fleet's own."""
 Jurisdiction = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9-]{1,31}$", max_length=32), _WORD]
 """A legal area that policies name, such as "EU", "EEA", "US" or "CA"."""
 GpuType = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=32), _WORD]

@@ -1,16 +1,23 @@
 """What runs: image, model, data, adapter, hyperparameters and checkpoints."""
 
+import re
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from carbonfleet.api.wire import SET, PositiveDuration, RegionName, Wire, cel
 
+SPOKE_STORE: Final = "/checkpoints"
+"""Where a spoke mounts its own store in the workers."""
+_KEEPS_SECRETS: Final = "must not hold a user or password: what trains and saves has credentials of its own"
+
 
 def _stay_inside(reference: str) -> str:
     if ".." in reference:
         raise ValueError("must not hold '..'")
+    if re.search("://[^/]*@", reference):
+        raise ValueError(_KEEPS_SECRETS)
     return reference
 
 
@@ -21,10 +28,27 @@ Reference = Annotated[
     AfterValidator(_stay_inside),
     WithJsonSchema(
         {"type": "string", "minLength": 1, "maxLength": 512, "pattern": _REFERENCE_PATTERN}
-        | cel(("!self.contains('..')", "must not hold '..'"))
+        | cel(("!self.contains('..')", "must not hold '..'"), ("!self.matches('://[^/]*@')", _KEEPS_SECRETS))
     ),
 ]
-"""A name, path or URL without spaces, quotes or shell characters."""
+"""A name, path or URL without spaces, quotes or shell characters, without a query, and without credentials."""
+
+
+def check_reference(text: object) -> str:
+    """A reference that somebody wrote into a file. Raises ValueError, which does not quote it."""
+    if not isinstance(text, str) or not re.fullmatch(_REFERENCE_PATTERN, text):
+        raise ValueError("must be an address without spaces, quotes, a query or credentials")
+    return _stay_inside(text)
+
+
+class DataPlace(NamedTuple):
+    """Where a job reads or writes: an address, or the region that it gives; with neither, the spoke's own store."""
+
+    what: str
+    uri: str = ""
+    region: str = ""
+
+
 Image = Annotated[str, Field(max_length=512, pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]*$")]
 
 
@@ -124,3 +148,17 @@ class Workload(Wire):
     """Hyperparameters. Give steps or epochs; with neither, three epochs."""
     checkpoints: Checkpoints = Checkpoints()
     """How often, and where, the run saves itself."""
+
+    @property
+    def data_places(self) -> tuple[DataPlace, ...]:
+        """Where its checkpoints and adapter go, and where its data lies as far as the job says."""
+        dataset = self.dataset
+        return (
+            DataPlace("checkpoints", self.checkpoints.uri or ""),
+            DataPlace("dataset", address_of(dataset.name), dataset.region or ""),
+        )
+
+
+def address_of(dataset: str) -> str:
+    """A dataset's path or URL; empty for one that is called by its name."""
+    return dataset if re.match("/|[^/]*://", dataset) else ""

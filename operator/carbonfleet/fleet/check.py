@@ -80,9 +80,9 @@ def refusal_of(job: CarbonTrainingJob, policies: PolicySet, clusters: Mapping[st
     general = job_verdict(policies, job.spec, namespace)
     if not general.allowed:
         return general.message
-    why: list[str] = []
+    places, why = job.spec.workload.data_places, list[str]()
     for name, facts in sorted(clusters.items()):
-        ruling = residency_verdict(policies, residency.data_class, namespace, residency, facts)
+        ruling = residency_verdict(policies, residency.data_class, namespace, residency, facts, places)
         if ruling.allowed:
             return ""
         why.append(f"{name}: {ruling.message}")
@@ -226,7 +226,7 @@ def _placement_problems(
         unusable = f"{cluster_path(placement.cluster)} can't be used, so nothing may run here"
         return [*problems, FileProblem(placement.path, 1, unusable)]
     request = ResidencyRequest.model_construct(data_class=placement.data_class)
-    ruling = residency_verdict(policies, placement.data_class, placement.namespace, request, facts)
+    ruling = residency_verdict(policies, placement.data_class, placement.namespace, request, facts, placement.places)
     # Broken policies deny everything; that is said once, at the policy.
     if not ruling.allowed and not policies.problems:
         message = f"data class {placement.data_class} may not run here: {ruling.message} Remove this file"
@@ -259,7 +259,7 @@ def _serving_problems(
             problems.append(FileProblem(path, 1, unusable))
             continue
         request = ResidencyRequest.model_construct(data_class=served.data_class)
-        ruling = residency_verdict(policies, served.data_class, served.namespace, request, facts)
+        ruling = residency_verdict(policies, served.data_class, served.namespace, request, facts, served.places)
         if not ruling.allowed and not policies.problems:
             message = f"what learned from data class {served.data_class} may not be here: {ruling.message} Remove it"
             problems.append(FileProblem(path, served.line, message))

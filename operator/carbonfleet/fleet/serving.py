@@ -12,13 +12,13 @@ from typing import Any, Final
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import ANNOTATION, LABEL
+from carbonfleet.api.workload import SPOKE_STORE, DataPlace, check_reference
 from carbonfleet.fleet.git import Tip
 from carbonfleet.fleet.manifests import (
     CPUS_PER_GPU,
     MEMORY_GIB_PER_GPU,
     MOST_GPUS,
     SERVING,
-    SPOKE_STORE,
     Block,
     Scalar,
     Template,
@@ -109,6 +109,8 @@ class Served:
     """The first thing in it that `carbonfleet serve` never writes; it is not to be merged."""
     edited: bool = False
     """A person changed it after it was written."""
+    places: tuple[DataPlace, ...] = ()
+    """Where its adapters are."""
 
 
 def read_serving(path: str, content: bytes) -> Served:
@@ -129,7 +131,18 @@ def read_serving(path: str, content: bytes) -> Served:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ServingInvalid(deployment.problem(f"not readable as what is served: {error!r}", "spec")) from error
         line = deployment.line_of(("spec", "template", "metadata", "labels", LABEL.DATA_CLASS))
-        return Served(cluster, namespace, data_class, pool, gpus, line, differs, edited)
+        places = () if differs else _places(documents[0])
+        return Served(cluster, namespace, data_class, pool, gpus, line, differs, edited, places)
+
+
+def _places(config_map: YamlDocument) -> tuple[DataPlace, ...]:
+    """Where the adapters are. Raises ServingInvalid."""
+    try:
+        places = json.loads(config_map.data["data"]["adapters.json"]).values()
+        return tuple(DataPlace("checkpoints", check_reference(place)) for place in places)
+    except (ValueError, AttributeError, TypeError) as error:
+        message = "adapters.json must hold an address, without credentials, for each adapter's name"
+        raise ServingInvalid(config_map.problem(message, "data", "adapters.json")) from error
 
 
 def _changes(
@@ -232,8 +245,8 @@ def check_allowed(serving: Serving, tip: Tip, *, replace: bool = False) -> None:
     if facts is None:
         why = tip.cluster_problems.get(serving.cluster, f"clusters/{serving.cluster}/cluster.yaml is not on the branch")
         raise ServingRefused(f"{serving.cluster} can't serve: {why}")
-    residency = serving.residency
-    ruling = residency_verdict(tip.policies, residency.data_class, serving.namespace, residency, facts)
+    residency, places = serving.residency, tuple(DataPlace("checkpoints", one.place) for one in serving.adapters)
+    ruling = residency_verdict(tip.policies, residency.data_class, serving.namespace, residency, facts, places)
     if not ruling.allowed:
         raise ServingRefused(f"{serving.cluster} must not serve data class {residency.data_class}: {ruling.message}")
     _check_pool(serving, facts)

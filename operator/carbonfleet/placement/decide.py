@@ -200,9 +200,9 @@ def _is_paused(inputs: PlanInputs, row: int) -> bool:
 def _blocked_reason(inputs: PlanInputs, row: int) -> str:
     """NoRegionAllowed where residency alone leaves no spoke, NoFeasibleCluster otherwise."""
     job, policies = inputs.jobs[row], inputs.snapshot.policies
-    request = job.spec.residency
+    request, places = job.spec.residency, job.spec.workload.data_places
     rulings = (
-        residency_verdict(policies, request.data_class, job.namespace, request, spoke.facts)
+        residency_verdict(policies, request.data_class, job.namespace, request, spoke.facts, places)
         for spoke in inputs.snapshot.spokes
     )
     return "NoFeasibleCluster" if any(ruling.allowed for ruling in rulings) else "NoRegionAllowed"

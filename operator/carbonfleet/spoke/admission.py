@@ -95,7 +95,7 @@ def _by_allow_list(placement: Placement, allowed: AllowList | AllowListError | N
 def _by_policies(placement: Placement, facts: ClusterFacts, policies: PolicySet) -> AdmissionRefusal | None:
     """What the policies beside the placement say, whoever wrote it: the hub asked them, a hand may not have."""
     request = ResidencyRequest.model_construct(data_class=placement.data_class)
-    ruling = residency_verdict(policies, placement.data_class, placement.namespace, request, facts)
+    ruling = residency_verdict(policies, placement.data_class, placement.namespace, request, facts, placement.places)
     # A file that can't be read is mended; until then nothing new begins.
     return (
         None

@@ -38,7 +38,7 @@ from carbonfleet.fleet.manifests.placement import (
     with_suspend,
 )
 from carbonfleet.fleet.manifests.template import Block, Scalar, Template, digest_of, sealed
-from carbonfleet.fleet.manifests.workload import SPOKE_STORE, output_of
+from carbonfleet.fleet.manifests.workload import output_of
 
 __all__ = [
     "CLUSTERS",
@@ -52,7 +52,6 @@ __all__ = [
     "NO_PLACEMENTS",
     "POLICIES",
     "SERVING",
-    "SPOKE_STORE",
     "Block",
     "Placement",
     "PlacementInvalid",

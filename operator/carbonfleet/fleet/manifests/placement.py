@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -13,6 +13,7 @@ from typing import Any, Final
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.api.job import DecisionRecord, JobSpec
 from carbonfleet.api.wire import ANNOTATION, LABEL, format_time
+from carbonfleet.api.workload import DataPlace, address_of, check_reference
 from carbonfleet.fleet.manifests.fields import Fields
 from carbonfleet.fleet.manifests.layout import check_uid, object_name, placement_id, read_job_path, read_move_path
 from carbonfleet.fleet.manifests.template import Block, Scalar, Template, digest_of, sealed
@@ -63,6 +64,8 @@ class Placement:
     """Someone changed what the file says after the hub wrote it."""
     differs: FileProblem | None = None
     """The first thing in it that the hub never writes: no spoke begins it."""
+    places: tuple[DataPlace, ...] = ()
+    """Where it saves, and where its data lies, as far as the file says."""
     lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
     """Where some labels stand."""
 
@@ -156,10 +159,11 @@ def _parsed(path: str, content: bytes) -> Placement:
         try:
             values, differs = _values_in(path, documents), None
             _check_derived(values, ray_job)
+            places = _places(values, documents)
         except FileInvalid as error:
-            values, differs = {}, error.problems[0]
+            values, differs, places = {}, error.problems[0], ()
         is_ours = differs is None and values["content_digest"] == digest_of(values)
-        return _placement(path, fields, differs, edited=not is_ours)
+        return replace(_placement(path, fields, differs, edited=not is_ours), places=places)
 
 
 def manifests(path: str, content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -206,6 +210,22 @@ def _values_in(path: str, documents: Sequence[YamlDocument]) -> dict[str, Scalar
         except FileInvalid as error:
             refused = refused or error
     raise refused or AssertionError("there is always base.yaml")
+
+
+def _places(values: Mapping[str, Scalar], documents: Sequence[YamlDocument]) -> tuple[DataPlace, ...]:
+    """Where a file saves and reads. Raises FileInvalid, which quotes no address: it may hold a secret."""
+    config, ray_job = documents
+    try:
+        output = check_reference(values["output"])
+    except ValueError as error:
+        raise FileInvalid(ray_job.problem(f"LORA_OUTPUT {error}", *_WORKERS)) from error
+    try:
+        dataset = json.loads(str(values["config"]))["dataset"]
+        address = check_reference(dataset["path"]) if "path" in dataset else ""
+    except (ValueError, KeyError, TypeError) as error:
+        message = "config.json must be JSON, and its dataset's path an address without a query or credentials"
+        raise FileInvalid(config.problem(message, "data", "config.json")) from error
+    return DataPlace("checkpoints", output), DataPlace("dataset", address_of(address))
 
 
 @cache

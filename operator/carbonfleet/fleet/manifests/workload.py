@@ -4,10 +4,8 @@ import json
 import re
 from typing import Any, Final
 
-from carbonfleet.api.workload import Dataset, Lora, Training, Workload
+from carbonfleet.api.workload import SPOKE_STORE, Dataset, Lora, Training, Workload
 
-SPOKE_STORE: Final = "/checkpoints"
-"""Where a spoke mounts its own store in the workers."""
 MOST_WORKERS: Final = 1024
 
 

@@ -216,7 +216,9 @@ def _cluster_takes_work(intent: Place, world: _World) -> Refused | None:
 def _policy_allows(intent: Place, world: _World) -> Refused | None:
     facts = world.tip.clusters[intent.window.cluster]
     policies, residency, namespace = world.tip.policies, intent.spec.residency, intent.decision.namespace
-    ruling = residency_verdict(policies, residency.data_class, namespace, residency, facts)
+    ruling = residency_verdict(
+        policies, residency.data_class, namespace, residency, facts, intent.spec.workload.data_places
+    )
     if ruling.allowed and intent.spec.schedule.tier in tiers(policies):  # one that went meanwhile harms nobody
         ruling = job_verdict(policies, intent.spec, namespace)
     return None if ruling.allowed else Refused(ruling.reason, ruling.message)

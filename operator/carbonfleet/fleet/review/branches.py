@@ -104,7 +104,9 @@ def forbidden(branch: Branch, tip: Tip) -> str:
     if facts is None:
         return f"{placement.cluster} can't be used: {tip.cluster_problems.get(placement.cluster, 'it is not declared')}"
     request = ResidencyRequest.model_construct(data_class=placement.data_class)
-    ruling = residency_verdict(tip.policies, placement.data_class, placement.namespace, request, facts)
+    ruling = residency_verdict(
+        tip.policies, placement.data_class, placement.namespace, request, facts, placement.places
+    )
     return "" if ruling.allowed else ruling.message
 
 

@@ -153,8 +153,9 @@ def _in_the_way(state: JobState, move: Placement, observation: Observation) -> b
     if spoke is None or not spoke.healthy or state.job is None or observation.tip is None:
         return True
     residency, namespace = state.job.spec.residency, state.job.metadata.namespace
+    places = state.job.spec.workload.data_places
     return not residency_verdict(
-        observation.tip.policies, residency.data_class, namespace, residency, spoke.facts
+        observation.tip.policies, residency.data_class, namespace, residency, spoke.facts, places
     ).allowed
 
 

@@ -56,7 +56,8 @@ def _refused(snapshot: Snapshot, decision: Decision, refusal: Refusal) -> Explan
     candidates = []
     for spoke in sorted(snapshot.spokes, key=lambda spoke: spoke.name):
         request = job.spec.residency
-        ruling = residency_verdict(snapshot.policies, request.data_class, job.namespace, request, spoke.facts)
+        places = job.spec.workload.data_places
+        ruling = residency_verdict(snapshot.policies, request.data_class, job.namespace, request, spoke.facts, places)
         said = refusal if ruling.allowed else Refusal(ruling.reason, ruling.message)
         candidates.append(Candidate(spoke.name, Verdict.FILTERED, said.reason, said.message))
     return Explanation(refusal.message, tuple(candidates))
@@ -300,6 +301,7 @@ def _way_out(reasons: Iterable[str]) -> str:
 MOST_NAMED: Final = 3
 OUT: Final[Mapping[str, str]] = {
     "ResidencyPolicy": "forbidden by policy",
+    "StoreUndeclared": "ruled out by a store that nobody has declared",
     "ResidencyRequest": "outside what the job itself allows",
     "PolicyMissing": "covered by no policy",
     "PolicyInvalid": "closed while a policy file is broken",
@@ -329,6 +331,7 @@ OUT: Final[Mapping[str, str]] = {
 }
 """What keeps a spoke out, after `is`."""
 WAYS_OUT: Final[Mapping[str, str]] = {
+    "StoreUndeclared": "Declared under stores in the fleet repository's policies, it would let the job run.",
     "ResidencyPolicy": "Another data class or a change of the policy in the fleet repository would let it run.",
     "ResidencyRequest": "The job's spec.residency can't be changed: create it anew with wider regions.",
     "GpuType": "Accept other models in spec.resources.gpuTypes.",

@@ -26,8 +26,8 @@ Key = Callable[[QueuedJob], Hashable]
 
 def residency(job: QueuedJob, option: Option, policies: PolicySet) -> Refusal | None:
     """The data may be there: policies and the job's own limits agree."""
-    request = job.spec.residency
-    ruling = residency_verdict(policies, request.data_class, job.namespace, request, option.spoke.facts)
+    request, places = job.spec.residency, job.spec.workload.data_places
+    ruling = residency_verdict(policies, request.data_class, job.namespace, request, option.spoke.facts, places)
     return None if ruling.allowed else Refusal(ruling.reason, ruling.message)
 
 
@@ -102,7 +102,8 @@ def price(job: QueuedJob, option: Option, policies: PolicySet) -> Refusal | None
 
 _asked = "spec.residency."
 _residency_key = attrgetter(
-    "namespace", f"{_asked}data_class", f"{_asked}allowed_regions", f"{_asked}allowed_jurisdictions"
+    *("namespace", f"{_asked}data_class", f"{_asked}allowed_regions", f"{_asked}allowed_jurisdictions"),
+    "spec.workload.data_places",
 )
 
 

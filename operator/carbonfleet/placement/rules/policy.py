@@ -1,13 +1,14 @@
 """What policies say of a job: where it may run, in which tier, and whether a person must agree."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import JobSpec, ResidencyRequest
-from carbonfleet.api.policy import Budget, FleetPolicy, Residency, ReviewMode, Scope, Tier
+from carbonfleet.api.policy import Budget, FleetPolicy, Residency, ReviewMode, Scope, Store, Tier
+from carbonfleet.api.workload import SPOKE_STORE, DataPlace
 from carbonfleet.placement.snapshot import PolicySet
 
 
@@ -31,7 +32,10 @@ class ReviewRuling:
 
 
 POLICY_REASONS: Final = frozenset(
-    {"PolicyMissing", "PolicyInvalid", "NoRegionAllowed", "ResidencyPolicy", "ResidencyRequest", "TierNotAllowed"}
+    {
+        *("PolicyMissing", "PolicyInvalid", "NoRegionAllowed", "ResidencyPolicy", "ResidencyRequest"),
+        *("StoreUndeclared", "TierNotAllowed"),
+    }
 )
 """Reasons, of decisions and candidates, that mean: policy or the job's own residency forbids it."""
 NO_REVIEW = ReviewRuling(False)
@@ -57,7 +61,7 @@ def applicable(policies: PolicySet, data_class: str, namespace: str) -> tuple[Fl
 
 def policies_verdict(policies: PolicySet, data_class: str, namespace: str) -> Ruling:
     """Whether there are rules at all to place this job by: none, or a broken one, denies everything."""
-    problems = (*policies.problems, *_repeated_tiers(policies))
+    problems = (*policies.problems, *_repeated(policies))
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         message = f"Policies can't be read, so nothing is allowed: {problems[0]}{more}. Correct the file."
@@ -72,9 +76,16 @@ def policies_verdict(policies: PolicySet, data_class: str, namespace: str) -> Ru
 
 
 def residency_verdict(
-    policies: PolicySet, data_class: str, namespace: str, request: ResidencyRequest, facts: ClusterFacts
+    policies: PolicySet,
+    data_class: str,
+    namespace: str,
+    request: ResidencyRequest,
+    facts: ClusterFacts,
+    places: Sequence[DataPlace] = (DataPlace("checkpoints"),),
 ) -> Ruling:
-    """Whether a job's data may be here: every policy in scope, and the job's own limits, must agree."""
+    """Whether a job's data may be here, and where it is read and saved: every policy in scope, and the job's own
+    limits, must agree.
+    """
     general = policies_verdict(policies, data_class, namespace)
     if not general.allowed:
         return general
@@ -83,10 +94,11 @@ def residency_verdict(
             breach = _residency_breach(policy.spec.residency, facts)
             if breach:
                 return Ruling(False, "ResidencyPolicy", f"Policy {policy.metadata.name} {breach}.")
-    return _requested(request, facts)
+    ruling = _requested(request, facts)
+    return data_verdict(policies, data_class, namespace, request, facts, places) if ruling.allowed else ruling
 
 
-def _residency_breach(residency: Residency, facts: ClusterFacts) -> str:
+def _residency_breach(residency: Residency, facts: ClusterFacts | Store) -> str:
     if residency.anywhere:
         return ""
     if residency.jurisdictions and not set(residency.jurisdictions) & set(facts.jurisdictions):
@@ -98,7 +110,7 @@ def _residency_breach(residency: Residency, facts: ClusterFacts) -> str:
     return ""
 
 
-def _requested(request: ResidencyRequest, facts: ClusterFacts) -> Ruling:
+def _requested(request: ResidencyRequest, facts: ClusterFacts | Store) -> Ruling:
     wanted = request.allowed_jurisdictions
     if wanted and not set(wanted) & set(facts.jurisdictions):
         message = f"The job allows {_listed(wanted)} only; {facts.name} is in {_listed(facts.jurisdictions)}."
@@ -107,6 +119,73 @@ def _requested(request: ResidencyRequest, facts: ClusterFacts) -> Ruling:
         message = f"The job allows {_listed(request.allowed_regions)} only; {facts.name} is in {facts.region}."
         return Ruling(False, "ResidencyRequest", message)
     return ALLOWED
+
+
+def data_verdict(
+    policies: PolicySet,
+    data_class: str,
+    namespace: str,
+    request: ResidencyRequest,
+    facts: ClusterFacts,
+    places: Sequence[DataPlace],
+) -> Ruling:
+    """Whether a job's data may be where it is read from and saved to, besides the spoke that trains.
+
+    A spoke's own store, and a file that is there, lie where the spoke does unless they are declared among the
+    policies' `stores`, by name or address. Any other address that is not declared may be anywhere.
+    """
+    rules = [(p.metadata.name, p.spec.residency) for p in applicable(policies, data_class, namespace)]
+    bounds = [(name, rule) for name, rule in rules if rule is not None and not rule.anywhere]
+    if not bounds and not request.allowed_jurisdictions and not request.allowed_regions:
+        return ALLOWED
+    for place in places:
+        store = _store_of(place, policies, facts)
+        if store is None:
+            continue
+        if isinstance(store, str):
+            message = f"Nobody has declared where {store} lies, for the job's {place.what}, and its data may not be any"
+            return Ruling(False, "StoreUndeclared", f"{message}where: add it to stores in a file of policies/.")
+        for name, rule in bounds:
+            if breach := _store_breach(rule, store):
+                return Ruling(False, "ResidencyPolicy", f"Policy {name} {breach}, for its {place.what}.")
+        if not (ruling := _requested(request, store)).allowed:
+            return ruling
+    return ALLOWED
+
+
+def _store_of(place: DataPlace, policies: PolicySet, facts: ClusterFacts) -> Store | str | None:
+    """The store that a place is in; what is not declared, in words; None for what lies where the spoke does."""
+    stores = [store for policy in policies.policies for store in policy.spec.stores]
+    address, is_own = _address(place.uri), place.what == "checkpoints" and _is_under(place.uri, SPOKE_STORE)
+    if address and not is_own:
+        covering = [store for store in stores if store.uri and _is_under(address, store.uri)]
+        if covering:
+            return max(covering, key=lambda store: len(_address(store.uri or "")))
+        is_there = place.what == "dataset" and "://" not in address
+        return None if is_there and place.region in ("", facts.region) else address
+    if place.what == "checkpoints":
+        return next((store for store in stores if store.name == facts.store), None)
+    if place.region in ("", facts.region):
+        return None
+    return next((store for store in stores if store.region == place.region), f"region {place.region}")
+
+
+def _address(uri: str) -> str:
+    """An address to compare by: the scheme and the bucket or host in lower case, without a slash at its end."""
+    scheme, mark, rest = uri.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme.lower()}{mark}{host.lower()}{slash}{path}".rstrip("/") if mark else uri.rstrip("/")
+
+
+def _is_under(uri: str, root: str) -> bool:
+    return f"{_address(uri)}/".startswith(f"{_address(root)}/")
+
+
+def _store_breach(residency: Residency, store: Store) -> str:
+    """A list of clusters says where work runs; where it is all that a policy says, data stays on those."""
+    if residency.jurisdictions or residency.regions:
+        residency = residency.model_copy(update={"clusters": ()})
+    return _residency_breach(residency, store)
 
 
 def tiers(policies: PolicySet) -> dict[str, Tier]:
@@ -138,9 +217,16 @@ def job_verdict(policies: PolicySet, spec: JobSpec, namespace: str) -> Ruling:
     return tier_verdict(policies, data_class, namespace, spec.schedule.tier) if general.allowed else general
 
 
-def _repeated_tiers(policies: PolicySet) -> tuple[str, ...]:
-    names = [tier.name for policy in policies.policies for tier in policy.spec.tiers]
-    return tuple(f"tier {name} is defined twice" for name in sorted({n for n in names if names.count(n) > 1}))
+def _repeated(policies: PolicySet) -> tuple[str, ...]:
+    """What is the fleet's and defined in two places, of which one would win unseen."""
+    specs = [policy.spec for policy in policies.policies]
+    found = {
+        "tier": [tier.name for spec in specs for tier in spec.tiers],
+        "store": [store.name for spec in specs for store in spec.stores],
+        "store at": [_address(store.uri) for spec in specs for store in spec.stores if store.uri],
+    }
+    twice = ((what, name) for what, names in found.items() for name in sorted(set(names)) if names.count(name) > 1)
+    return tuple(f"{what} {name} is defined twice" for what, name in twice)
 
 
 def budgets(policies: PolicySet, data_class: str, namespace: str) -> tuple[tuple[FleetPolicy, Budget], ...]:
