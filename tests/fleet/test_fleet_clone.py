@@ -1,14 +1,18 @@
 """The clone on disk heals and stays small."""
 
+import gc
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pygit2
 import pytest
 
 from carbonfleet.fleet import Repository, RepositoryInvalid
 from carbonfleet.fleet.git import commit_at, compact, occupy
+from fixtures.damaged_clone import DAMAGES, damage, files_of
 from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
 
 REF = "refs/remotes/origin/main"
@@ -71,6 +75,27 @@ def test_a_ref_whose_commit_was_lost_is_fetched_anew(git_server, tmp_path):
     hub(git_server, tmp_path).publish([place("llama")])
     (tmp_path / "hub" / REF).write_text("1" * 40 + "\n")
     assert set(hub(git_server, tmp_path).fetch().placements) == {uid_of("llama")}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_clone_with_any_file_damaged_is_as_good_as_new(git_server, tmp_path, kind):
+    settings, chance = quick_settings(git_server.url, tmp_path / "hub"), Random(kind)
+    for number in range(5):  # each fetch leaves a pack, each commit of its own loose objects
+        Repository(quick_settings(git_server.url, tmp_path / "other"), CLOCK).publish([place(f"other-{number}")])
+        hub(git_server, tmp_path).publish([place(f"llama-{number}")])
+    shutil.copytree(settings.directory, tmp_path / "whole")
+    known = len(hub(git_server, tmp_path).fetch().placements)
+    for round_, number in enumerate(chance.sample(range(len(files_of(settings.directory))), 12)):
+        shutil.rmtree(settings.directory)
+        shutil.copytree(tmp_path / "whole", settings.directory)
+        damage(files_of(settings.directory)[number], kind, chance)
+        Repository(quick_settings(git_server.url, tmp_path / "other"), CLOCK).publish([place(f"new-{round_}")])
+        repository = hub(git_server, tmp_path)
+        assert len(repository.fetch().placements) == known + 2 * round_ + 1
+        repository.publish([place(f"qwen-{round_}")])
+        assert len(repository.fetch().placements) == known + 2 * round_ + 2
+        del repository  # which holds the clone
+        gc.collect()
 
 
 def test_many_objects_are_joined_and_still_read(tmp_path):

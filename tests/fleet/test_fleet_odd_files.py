@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pygit2
@@ -30,12 +30,14 @@ class Fleet:
     """A clone in which nothing was wrong, as hub and agents have read it, and will read it again."""
 
     git: pygit2.Repository
-    hub: TipReader = field(default_factory=TipReader)
+    hub: TipReader = field(init=False)
 
     def __post_init__(self) -> None:
+        self.hub = TipReader(self.git)
         self.whole = changed_tree(self.git, None, FILES)
         self.before = self.tip({})
-        self.wanted = {cluster: read(self.before, cluster) for cluster in CLUSTERS}
+        self.folders = {cluster: folder_of(self.before, cluster) for cluster in CLUSTERS}
+        self.wanted = {cluster: read_folder(cluster, folder) for cluster, folder in self.folders.items()}
 
     def tip(self, changes: dict[str, bytes]) -> Tip:
         """What the hub reads after a commit with the changes."""
@@ -43,10 +45,10 @@ class Fleet:
         tree = changed_tree(self.git, self.git[self.whole], changes)
         return self.hub.read(self.git[self.git.create_commit(None, who, who, "Change", tree, [])])
 
-
-def read(tip: Tip, cluster: str) -> WantedSet:
-    """What that cluster's agent reads."""
-    return read_folder(cluster, folder_of(tip, cluster))
+    def read(self, tip: Tip, cluster: str) -> WantedSet:
+        """What that cluster's agent reads, which is the same of the same folder."""
+        folder, before = folder_of(tip, cluster), self.folders[cluster]
+        return self.wanted[cluster] if replace(folder, commit=before.commit) == before else read_folder(cluster, folder)
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def complaints(fleet: Fleet, path: str, content: bytes) -> list[str]:
     judged = read_checkout(FILES | {path: content}).problems
     assert not said or any(problem.path == path for problem in judged)
     for cluster in CLUSTERS:
-        wanted = read(tip, cluster)
+        wanted = fleet.read(tip, cluster)
         said += wanted.problems
         before = {name: each.placement for name, each in fleet.wanted[cluster].placements.items()}
         after = {name: each.placement for name, each in wanted.placements.items()}
@@ -159,7 +161,7 @@ def test_a_file_of_any_size_is_named_and_never_held(fleet, path):
     tracemalloc.start()
     tip = fleet.tip({})
     said = [*tip.problems.values(), *tip.cluster_problems.values(), *tip.policies.problems]
-    said += [problem for cluster in CLUSTERS for problem in read(tip, cluster).broken.values()]
+    said += [problem for cluster in CLUSTERS for problem in fleet.read(tip, cluster).broken.values()]
     _now, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert {f"{path}:1: larger than 1048576 bytes"} == {each.partition(";")[0] for each in said}

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from simulated_kuberay import RAY, PodServer, SimulatedKubeRay
 from spoke_stack import SPOKE, SpokeStack, intent, name_of
 
 from carbonfleet.api.report import AttemptPhase as Phase
@@ -14,6 +13,7 @@ from carbonfleet.fleet import Remove, Repository, Suspend
 from carbonfleet.kube import Kube, KubeError, path
 from carbonfleet.spoke import Agent, KubeRay
 from fixtures.fleet_values import quick_settings, uid_of
+from fixtures.simulated_kuberay import RAY, PodServer, SimulatedKubeRay
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ class AuditedClone:
         """What the commit says of a job's place on a cluster; None where it is not here, or says nothing."""
         try:
             path = str(job_path(cluster, namespace, name))
-            return parse(path, blob(self._git[commit].peel(pygit2.Commit).tree, path) or b"")
+            return parse(path, blob(self._git.odb, self._git[commit].peel(pygit2.Commit).tree, path) or b"")
         except (KeyError, ValueError, pygit2.GitError, PlacementInvalid):
             return None
 

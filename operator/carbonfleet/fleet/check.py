@@ -150,14 +150,14 @@ def changed_since(folder: Path, revision: str) -> set[str]:
         tree = root if below == "." else subtree(root, below)
     except (KeyError, ValueError, pygit2.GitError) as error:
         raise ValueError(f"{folder} can't be compared with {revision}: {error}") from error
-    present, before = read_files(folder), _files_of(tree)
+    present, before = read_files(folder), _files_of(repository.odb, tree)
     return {path for path, _ in present.items() ^ before.items()}
 
 
-def _files_of(tree: pygit2.Tree | None) -> Files:
+def _files_of(odb: pygit2.Odb, tree: pygit2.Tree | None) -> Files:
     """What matters of a commit, as `read_files` finds it in a checkout."""
     roots = [entry for entry in tree or () if entry.name and meant_root(entry.name)]
-    return {path: content for entry in roots for path, content in contents(entry, str(entry.name)).items()}
+    return {path: content for entry in roots for path, content in contents(odb, entry, str(entry.name)).items()}
 
 
 def about(problems: Iterable[FileProblem], changed: set[str]) -> tuple[FileProblem, ...]:

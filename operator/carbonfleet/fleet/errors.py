@@ -63,9 +63,16 @@ class Failure(StrEnum):
     DENIED = "denied"
     INVALID = "invalid"
     """A person must change something about the repository."""
+    BROKEN = "broken"
+    """Objects are missing or cut, in the clone most likely: make it anew, and do the same again."""
 
 
 _MEANINGS = (
+    (
+        Failure.BROKEN,
+        r"object not found - no match for id|bad object|missing (delta|blob|tree|commit|necessary)|unresolved delta"
+        r"|loose object .* is|object file .* is empty|corrupt|packfile .* (cannot|can't|is)|bad packed object",
+    ),
     (Failure.INVALID, r"unknown remote object format|unsupported hash|hash algorithm"),
     (
         Failure.MOVED,

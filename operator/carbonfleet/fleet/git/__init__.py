@@ -7,7 +7,7 @@ from carbonfleet.fleet.git.openpgp import holds_openpgp, keyring
 from carbonfleet.fleet.git.signing import sign, signer_of
 from carbonfleet.fleet.git.tip import Tip, TipReader
 from carbonfleet.fleet.git.transport import TransportFailure, transport_for
-from carbonfleet.fleet.git.trees import Changes, Files, blob, changed_tree, contents, subtree
+from carbonfleet.fleet.git.trees import Changes, Files, blob, changed_tree, contents, measured, subtree
 from carbonfleet.fleet.git.trust import Trust
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "holds_openpgp",
     "is_whole",
     "keyring",
+    "measured",
     "message_of",
     "name_of",
     "occupy",

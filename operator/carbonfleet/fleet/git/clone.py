@@ -26,6 +26,8 @@ IN_USE_SECONDS: Final = 20.0
 """How long a process that is ending may still hold the clone."""
 _HALF_WRITTEN: Final = ("**/*.lock", "objects/**/*_git2_*", "objects/**/tmp_*", "objects/pack/.tmp-*")
 """What libgit2 and git write before they rename it, or hold while they do."""
+_PARTS: Final = frozenset({"HEAD", "config", "objects", "refs"})
+"""Two of these make a folder a clone, or what is left of one."""
 _REF: Final = re.compile(rb"[0-9a-f]{40}\n|ref: .+\n")
 
 
@@ -56,12 +58,12 @@ def open_clone(directory: Path) -> pygit2.Repository:
     Only for whoever holds it. All of it is on the server too, so nothing is lost. Raises
     RepositoryInvalid for a directory that holds other things.
     """
-    if any(directory.iterdir()):
-        if not (directory / "objects").is_dir():
-            raise RepositoryInvalid(f"{directory} holds other things than a clone; name another")
-        _heal(directory)
-        if (kept := _opened(directory)) is not None:
-            return _set_up(kept)
+    present = {file.name for file in directory.iterdir()}
+    if present and len(present & _PARTS) < 2:
+        raise RepositoryInvalid(f"{directory} holds other things than a clone; name another")
+    if (kept := _opened(directory) if present else None) is not None:
+        return kept
+    if present:
         logger.warning("%s can't be read any more; it is made anew", directory)
         shutil.rmtree(directory)
     return _set_up(pygit2.init_repository(str(directory), bare=True))
@@ -75,8 +77,15 @@ def _set_up(git: pygit2.Repository) -> pygit2.Repository:
 def _opened(directory: Path) -> pygit2.Repository | None:
     """The clone, if all of it is there."""
     try:
-        return pygit2.Repository(str(directory)) if is_whole(directory) else None
-    except pygit2.GitError:
+        _heal(directory)
+        if not is_whole(directory):
+            return None
+        git = pygit2.Repository(str(directory))
+        for ref in git.references:
+            commit_at(git, ref)
+        return _set_up(git)
+    except Exception as error:  # noqa: BLE001 - a crash may leave anything in any of its files
+        logger.info("%s can't be read: %s", directory, str(error))
         return None
 
 
@@ -114,8 +123,6 @@ def _inflates(file: Path) -> bool:
 
 def _heal(directory: Path) -> None:
     """Take away what a killed process left behind: locks that nobody holds, files and refs half written."""
-    if not (directory / "objects").is_dir():
-        return
     for file in [file for pattern in _HALF_WRITTEN for file in directory.glob(pattern)]:
         logger.info("%s was left behind by a process that was killed; it is removed", file)
         file.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import pygit2
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.fleet.git.commits import time_of
 from carbonfleet.fleet.git.declared import read_cluster, read_policies
-from carbonfleet.fleet.git.trees import Files, blob, content_of, contents, is_file, leaves, subtree
+from carbonfleet.fleet.git.trees import MOST_ENTRIES, Files, blob, content_of, contents, is_file, leaves, subtree
 from carbonfleet.fleet.manifests import (
     CLUSTER_FILE,
     CLUSTERS,
@@ -47,6 +47,7 @@ class Tip:
     cluster_problems: Mapping[str, str]
     """By cluster: why its facts can't be used."""
     policies: PolicySet
+    _odb: pygit2.Odb = field(repr=False, compare=False)
     moves: Mapping[str, Placement] = field(default_factory=dict)
     """By job UID: the moves that people agreed to and that are not made yet, as the placements that they lead to."""
     _tree: pygit2.Tree | None = field(default=None, repr=False, compare=False)
@@ -63,15 +64,15 @@ class Tip:
 
     def folder(self, cluster: str) -> Files:
         """All of one cluster's folder by its path from the root; empty where there is none."""
-        return contents(subtree(self._tree, f"{CLUSTERS}/{cluster}"), f"{CLUSTERS}/{cluster}")
+        return contents(self._odb, subtree(self._tree, f"{CLUSTERS}/{cluster}"), f"{CLUSTERS}/{cluster}")
 
     def serving(self, cluster: str) -> Files:
         """What people want served on a cluster, by path; empty where that is nothing."""
-        return contents(subtree(self._tree, f"{SERVING}/{cluster}"), f"{SERVING}/{cluster}")
+        return contents(self._odb, subtree(self._tree, f"{SERVING}/{cluster}"), f"{SERVING}/{cluster}")
 
     def file(self, path: str) -> bytes | None:
         """The content of one file; None where there is none."""
-        return blob(self._tree, path)
+        return blob(self._odb, self._tree, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ _NO_CLUSTER, _NO_NAMESPACE = _Cluster(), _Namespace()
 class TipReader:
     """Reads commits of one clone; what has the same tree as last time is not read again."""
 
-    def __init__(self) -> None:
+    def __init__(self, git: pygit2.Repository) -> None:
+        self._odb = git.odb
         self._clusters: Mapping[str, _Cluster] = {}
         self._policies: tuple[_Key, PolicySet] | None = None
         self._moves: tuple[_Key, Mapping[str, Placement | str]] = (), {}
@@ -109,7 +111,7 @@ class TipReader:
             return self._last
         before = self._clusters
         self._clusters = {
-            str(entry.name): _read_cluster(entry, before.get(str(entry.name), _NO_CLUSTER))
+            str(entry.name): _read_cluster(self._odb, entry, before.get(str(entry.name), _NO_CLUSTER))
             for entry in subtree(commit.tree, CLUSTERS) or ()
             if isinstance(entry, pygit2.Tree)
         }
@@ -119,17 +121,17 @@ class TipReader:
         policies = self._read_policies([entry for entry in roots if is_policy_path(str(entry.name))])
         moves = self._read_moves([entry for entry in roots if entry.name == MOVES])
         unread = self._read_others(roots)
-        self._last = _tip(commit, index, self._clusters, policies, moves, unread)
+        self._last = _tip(self._odb, commit, index, self._clusters, policies, moves, unread)
         return self._last
 
     def _read_moves(self, roots: Sequence[pygit2.Object]) -> Mapping[str, Placement | str]:
         if self._moves[0] != _key(*roots):
-            self._moves = _key(*roots), {path: _read_move(path, data) for path, data in _contents(roots).items()}
+            self._moves = _key(*roots), {path: _read_move(path, data) for path, data in self._contents(roots).items()}
         return self._moves[1]
 
     def _read_policies(self, roots: Sequence[pygit2.Object]) -> PolicySet:
         if self._policies is None or self._policies[0] != _key(*roots):
-            self._policies = _key(*roots), read_policies(_contents(roots))
+            self._policies = _key(*roots), read_policies(self._contents(roots))
         return self._policies[1]
 
     def _read_others(self, roots: Sequence[pygit2.Object]) -> Mapping[str, str]:
@@ -138,6 +140,9 @@ class TipReader:
             self._unread = _key(*found.values()), _unread(*found.items())
         return self._unread[1]
 
+    def _contents(self, roots: Sequence[pygit2.Object]) -> Files:
+        return {path: data for root in roots for path, data in contents(self._odb, root, str(root.name)).items()}
+
 
 _Key = tuple[tuple[str | None, pygit2.Oid, int], ...]
 
@@ -145,10 +150,6 @@ _Key = tuple[tuple[str | None, pygit2.Oid, int], ...]
 def _key(*entries: pygit2.Object) -> _Key:
     """Equal where the entries are, links and files told apart."""
     return tuple((entry.name, entry.id, int(entry.filemode)) for entry in entries)
-
-
-def _contents(roots: Sequence[pygit2.Object]) -> Files:
-    return {path: data for root in roots for path, data in contents(root, str(root.name)).items()}
 
 
 def _others(roots: Sequence[pygit2.Object]) -> dict[str, pygit2.Object]:
@@ -173,6 +174,7 @@ def _said(path: str, message: str) -> str:
 
 
 def _tip(
+    odb: pygit2.Odb,
     commit: pygit2.Commit,
     index: Placements,
     clusters: Mapping[str, _Cluster],
@@ -191,6 +193,7 @@ def _tip(
         cluster_problems={name: found.problem for name, found in clusters.items() if found.problem},
         policies=policies,
         moves={found.uid: found for _, found in sorted(moves.items(), reverse=True) if isinstance(found, Placement)},
+        _odb=odb,
         _tree=commit.tree,
     )
 
@@ -228,20 +231,27 @@ def _only_in(these: _Namespace, those: _Namespace) -> list[Placement]:
     ]
 
 
-def _read_cluster(tree: pygit2.Tree, last: _Cluster) -> _Cluster:
+_TOO_FULL = f"holds more than {MOST_ENTRIES} files, and nothing that is new in it is read: take away what is no job's"
+
+
+def _read_cluster(odb: pygit2.Odb, tree: pygit2.Tree, last: _Cluster) -> _Cluster:
     if last.tree == tree.id:
         return last
     name = str(tree.name)
-    file, facts, problem = _facts(name, tree, last)
+    file, facts, problem = _facts(odb, name, tree, last)
     namespaces: dict[str, _Namespace] = {}
     here = f"{CLUSTERS}/{name}"
     is_jobs = subtree(tree, JOBS) is not None
     strays = _unread(*((f"{here}/{entry.name}", entry) for entry in tree if entry.name != JOBS or not is_jobs))
-    for entry in subtree(tree, JOBS) or ():
+    jobs = subtree(tree, JOBS)
+    if jobs is not None and len(jobs) > MOST_ENTRIES:
+        namespaces, jobs = dict(last.namespaces), None
+        strays[f"{here}/{JOBS}"] = _said(f"{here}/{JOBS}", _TOO_FULL)
+    for entry in jobs or ():
         path = f"{here}/{JOBS}/{entry.name}"
         if isinstance(entry, pygit2.Tree):
             before = last.namespaces.get(str(entry.name), _NO_NAMESPACE)
-            namespaces[str(entry.name)] = _read_namespace(entry, path, before)
+            namespaces[str(entry.name)] = _read_namespace(odb, entry, path, before)
         else:
             strays[path] = _said(path, "only folders of namespaces belong here; remove it")
     for namespace in namespaces.values():
@@ -249,14 +259,16 @@ def _read_cluster(tree: pygit2.Tree, last: _Cluster) -> _Cluster:
     return _Cluster(tree.id, file, facts, problem, namespaces, strays)
 
 
-def _facts(name: str, tree: pygit2.Tree, last: _Cluster) -> tuple[_Key | None, ClusterFacts | None, str]:
+def _facts(
+    odb: pygit2.Odb, name: str, tree: pygit2.Tree, last: _Cluster
+) -> tuple[_Key | None, ClusterFacts | None, str]:
     path = cluster_path(name)
     entry = tree / CLUSTER_FILE if CLUSTER_FILE in tree else None
     if not is_label(name):
         return None, None, f"{CLUSTERS}/{name}: the folder's name is not a lower-case DNS label"
     if entry is None or isinstance(entry, pygit2.Tree):
         return None, None, f"{path}: is missing, so nothing can be placed there"
-    if (content := content_of(entry)) is None:
+    if (content := content_of(odb, entry)) is None:
         return None, None, _said(path, why_unread(path, is_file=False))
     if _key(entry) == last.file:
         return last.file, last.facts, last.problem
@@ -266,14 +278,19 @@ def _facts(name: str, tree: pygit2.Tree, last: _Cluster) -> tuple[_Key | None, C
         return _key(entry), None, str(error)
 
 
-def _read_namespace(tree: pygit2.Tree, path: str, last: _Namespace) -> _Namespace:
+def _read_namespace(odb: pygit2.Odb, tree: pygit2.Tree, path: str, last: _Namespace) -> _Namespace:
     if last.tree == tree.id:
         return last
+    if len(tree) > MOST_ENTRIES:
+        # What ran before they were put there goes on.
+        return _Namespace(tree.id, {**last.files, path: (_key(tree), _said(path, _TOO_FULL))})
     files: dict[str, tuple[_Key, Placement | str]] = {}
     for entry in tree:
         file = f"{path}/{entry.name}"
         before = last.files.get(file)
-        files[file] = before if before and before[0] == _key(entry) else (_key(entry), _read_placement(file, entry))
+        files[file] = (
+            before if before and before[0] == _key(entry) else (_key(entry), _read_placement(odb, file, entry))
+        )
     return _Namespace(tree.id, files)
 
 
@@ -286,10 +303,10 @@ def _read_move(path: str, data: bytes | None) -> Placement | str:
         return str(error)
 
 
-def _read_placement(path: str, entry: pygit2.Object) -> Placement | str:
+def _read_placement(odb: pygit2.Odb, path: str, entry: pygit2.Object) -> Placement | str:
     if isinstance(entry, pygit2.Tree):
         return _said(path, "only files of placements belong here; remove it")
-    if (content := content_of(entry)) is None:
+    if (content := content_of(odb, entry)) is None:
         return _said(path, why_unread(path, is_file=False))
     try:
         return parse(path, content)

@@ -108,7 +108,8 @@ def why_unread(path: str, *, is_file: bool = True) -> str:
     if root != meant:
         return f"nobody reads {root!r}: call the folder {meant}, or remove it"
     if not is_file:
-        return "is a link or a submodule, which nobody follows: put the file itself here, or remove it"
+        what = "is a link or a submodule, or a folder too full or too deep, which nobody follows"
+        return f"{what}: put the file itself here, or remove it"
     if root == POLICIES and not path.endswith((".yaml", ".yml")):
         return f"nobody reads it: a policy is a file {POLICIES}/<name>.yaml; rename it, or move it out of {POLICIES}/"
     if root == CLUSTERS and rest[1:] != [CLUSTER_FILE] and (rest[1:2] != [JOBS] or len(rest) < 3):

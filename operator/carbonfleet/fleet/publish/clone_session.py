@@ -1,10 +1,15 @@
 """The clone, the server and what is known of the branch: what publishing and review both work on."""
 
+import errno
+import logging
 import os
 import re
+import shutil
 import threading
+import time
 import weakref
 from collections.abc import Sequence
+from typing import Final
 
 import pygit2
 
@@ -40,6 +45,12 @@ from carbonfleet.fleet.publish.history import PlacementHistory, Vanished, arriva
 from carbonfleet.fleet.publish.intents import Intent
 from carbonfleet.fleet.settings import RepositorySettings
 
+logger = logging.getLogger(__name__)
+RENEWAL_REST_SECONDS: Final = 600.0
+_NO_ROOM: Final = re.compile(
+    "|".join(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)), re.IGNORECASE
+)
+"""What the disk says when another clone would end as this one."""
 _CLASH = re.compile(r"directory|cannot lock ref", re.IGNORECASE)
 """In what libgit2 or git say of a ref whose name is a folder of another's."""
 
@@ -54,17 +65,32 @@ class CloneSession:
         self.history = PlacementHistory(settings.author_email)
         self._clock = clock
         self._ref = f"refs/remotes/origin/{settings.branch}"
+        self._renewable_at = 0.0
         self._open()
 
     def _open(self) -> None:
         self.git = open_clone(self.settings.directory)
         self._transport = transport_for(self.git, self.settings)
-        self._reader = TipReader()
+        self._reader = TipReader(self.git)
         self._head: pygit2.Commit | None = None
         signers, hub = self.settings.allowed_signers, self.settings.author_email
         begins_anywhere = signers == self.settings.signing_key
         self._trust = Trust(self.git, signers, hub, begins_anywhere) if signers is not None else None
-        commit_at(self.git, self._ref)
+
+    def renew(self, error: Exception) -> bool:
+        """Make the clone anew where it can't be read: an object that a crash lost shows only where it is needed.
+
+        Whether that was done: not for want of room or rights, and once in a while only, since it may be the server's.
+        """
+        if time.monotonic() < self._renewable_at or _NO_ROOM.search(str(error)):
+            return False
+        self._renewable_at = time.monotonic() + RENEWAL_REST_SECONDS
+        logger.warning("%s can't be read (%s); it is made anew", self.settings.directory, str(error))
+        shutil.rmtree(self.settings.directory, ignore_errors=True)
+        self.settings.directory.mkdir(exist_ok=True)
+        self.history = PlacementHistory(self.settings.author_email)
+        self._open()
+        return True
 
     @property
     def head(self) -> pygit2.Commit:
@@ -106,7 +132,7 @@ class CloneSession:
         except TransportFailure as failure:
             if not is_whole(self.settings.directory):
                 self._open()
-            elif not _CLASH.search(str(failure)):
+            elif not (_CLASH.search(str(failure)) or (failure.failure is Failure.BROKEN and self.renew(failure))):
                 raise
             starts = tuple(f"refs/remotes/origin/{prefix}/" for prefix in prefixes)
             for ref in [ref for ref in self.git.references if ref.startswith(starts)] if starts else []:
@@ -128,7 +154,7 @@ class CloneSession:
     def placement_in(self, commit: str, path: str) -> Placement | None:
         """The placement that stood at `path` in a commit; None where the clone has no such commit or placement."""
         try:
-            return parse(path, blob(self.git[commit].peel(pygit2.Commit).tree, path) or b"")
+            return parse(path, blob(self.git.odb, self.git[commit].peel(pygit2.Commit).tree, path) or b"")
         except (KeyError, ValueError, pygit2.GitError):
             return None
 

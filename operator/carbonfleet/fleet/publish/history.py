@@ -11,7 +11,7 @@ from typing import Final
 import pygit2
 from pygit2.enums import SortMode
 
-from carbonfleet.fleet.git import blob, email_of, message_of, name_of, subtree, time_of
+from carbonfleet.fleet.git import blob, email_of, measured, message_of, name_of, subtree, time_of
 from carbonfleet.fleet.manifests import CLUSTERS, Placement, PlacementInvalid, parse
 from carbonfleet.fleet.publish.message import Change, changes_in
 
@@ -72,7 +72,7 @@ class PlacementHistory:
         if self._head is not None and self._head in repository:
             walk.hide(self._head)
         for commit in walk:
-            self._read(commit)
+            self._read(repository.odb, commit)
         self._head = tip
 
     def placed_in(self, placement_id: str) -> str | None:
@@ -95,9 +95,9 @@ class PlacementHistory:
         """How often people's word on a move to this placement came to nothing."""
         return self._lapsed[placement_id]
 
-    def _read(self, commit: pygit2.Commit) -> None:
+    def _read(self, odb: pygit2.Odb, commit: pygit2.Commit) -> None:
         ours = email_of(commit.author) == self._author_email
-        for change in _changes(commit, ours=ours):
+        for change in _changes(odb, commit, ours=ours):
             if change.action == PLACE:
                 self._placed.setdefault(change.placement_id, str(commit.id))
                 stood = _stood(change, commit)
@@ -110,24 +110,24 @@ class PlacementHistory:
                 self._lapsed[change.placement_id] += 1
 
 
-def _changes(commit: pygit2.Commit, *, ours: bool) -> list[Change]:
+def _changes(odb: pygit2.Odb, commit: pygit2.Commit, *, ours: bool) -> list[Change]:
     """What a commit did to placements.
 
     Its message may be anybody's words, and a squash loses ours: what is placed is read from the files that it adds.
     """
-    said = [change for change in changes_in(message_of(commit)) if change.action != PLACE or _adds(commit, change)]
+    said = [change for change in changes_in(message_of(commit)) if change.action != PLACE or _adds(odb, commit, change)]
     if ours or len(commit.parents) != 1 or any(change.action == PLACE for change in said):
         return said
-    return said + [_as_change(placed) for placed in _added(commit)]
+    return said + [_as_change(placed) for placed in _added(odb, commit)]
 
 
-def _adds(commit: pygit2.Commit, change: Change) -> bool:
+def _adds(odb: pygit2.Odb, commit: pygit2.Commit, change: Change) -> bool:
     path, wanted = _path(change), change.placement_id.encode()
-    before = (blob(parent.tree, path) or b"" for parent in commit.parents)
-    return wanted in (blob(commit.tree, path) or b"") and not any(wanted in content for content in before)
+    before = (blob(odb, parent.tree, path) or b"" for parent in commit.parents)
+    return wanted in (blob(odb, commit.tree, path) or b"") and not any(wanted in content for content in before)
 
 
-def _added(commit: pygit2.Commit) -> Iterator[Placement]:
+def _added(odb: pygit2.Odb, commit: pygit2.Commit) -> Iterator[Placement]:
     """The placements that a commit puts where there was none of that id."""
     old, new = subtree(commit.parents[0].tree, CLUSTERS), subtree(commit.tree, CLUSTERS)
     if new is None or (old is not None and old.id == new.id):
@@ -138,10 +138,11 @@ def _added(commit: pygit2.Commit) -> Iterator[Placement]:
         if not _PLACED.fullmatch(path):
             continue
         try:
-            placed = parse(path, blob(commit.tree, path) or b"")
+            placed = parse(path, measured(odb, delta.new_file.id) if delta.new_file.id in odb else b"")
         except PlacementInvalid:
             continue
-        if placed.placement_id.encode() not in (blob(commit.parents[0].tree, path) or b""):
+        before = measured(odb, delta.old_file.id) if delta.old_file.id in odb else b""
+        if placed.placement_id.encode() not in before:
             yield placed
 
 
@@ -173,7 +174,7 @@ def arrival(repository: pygit2.Repository, tip: pygit2.Oid, path: str, placement
     walk = repository.walk(tip, SortMode.TOPOLOGICAL)
     walk.simplify_first_parent()
     for commit in islice(walk, MOST_COMMITS_SEARCHED):
-        if placement_id.encode() not in (blob(commit.tree, path) or b""):
+        if placement_id.encode() not in (blob(repository.odb, commit.tree, path) or b""):
             return found
         found = commit
     return None
@@ -184,6 +185,8 @@ def last_removal(repository: pygit2.Repository, tip: pygit2.Oid, path: str) -> V
     walk = repository.walk(tip, SortMode.TOPOLOGICAL)
     for commit in islice(walk, MOST_COMMITS_SEARCHED):
         parents = commit.parents
-        if blob(commit.tree, path) is None and any(blob(parent.tree, path) is not None for parent in parents):
+        if blob(repository.odb, commit.tree, path) is None and any(
+            blob(repository.odb, parent.tree, path) is not None for parent in parents
+        ):
             return Vanished(by_us=False, commit=str(commit.id), author=name_of(commit.author))
     return Vanished(by_us=False)

@@ -3,9 +3,9 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
 import pygit2
@@ -22,6 +22,7 @@ from carbonfleet.fleet.settings import RepositorySettings
 
 logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
+_CLONE_FAULTS: Final = (pygit2.GitError, OSError, KeyError)
 MOST_PUSHES: Final = 64
 """In the search for what a server refuses; what is left waits for the next time."""
 
@@ -47,23 +48,35 @@ class Repository:
         Raises RepositoryUnreachable, AccessDenied or RepositoryInvalid.
         """
         with self._session.lock:
-            with self._on_our_disk():
-                try:
-                    self._session.fetch()
-                except TransportFailure as failure:
-                    raise in_our_words(failure, self._settings) from failure
-            return self._session.tip
+            try:
+                return self._on_our_clone(self._fetched)
+            except TransportFailure as failure:
+                raise in_our_words(failure, self._settings) from failure
 
-    @contextmanager
-    def _on_our_disk(self) -> Iterator[None]:
-        """What libgit2 raises when it is not about the server is about the clone."""
+    def _fetched(self) -> Tip:
+        self._session.fetch()
+        return self._session.tip
+
+    def _on_our_clone(self, work: Callable[[], Value]) -> Value:
+        """Do `work`; where the clone can't be read, once more on a new one. Raises StateNotWritable.
+
+        What libgit2 raises when it is not about the server is about the clone.
+        """
         try:
-            yield
-        except (pygit2.GitError, OSError) as error:
-            raise StateNotWritable(
-                f"the clone in {self._settings.directory} can't be read or written: {error}. See that its disk has "
-                "room and is ours to write; nothing is placed until then"
-            ) from error
+            return work()
+        except _CLONE_FAULTS as error:
+            if not self._session.renew(error):
+                raise self._not_writable(error) from error
+        try:
+            return work()
+        except _CLONE_FAULTS as error:
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error: Exception) -> StateNotWritable:
+        return StateNotWritable(
+            f"the clone in {self._settings.directory} can't be read or written: {error}. See that its disk has "
+            "room and is ours to write; nothing is placed until then"
+        )
 
     def known(self) -> Tip:
         """The branch as it was when last fetched or pushed to; asks the server only the first time."""
@@ -181,12 +194,15 @@ class Repository:
             if failure is not None:
                 self._wait(attempt - 1, failure)
             try:
-                with self._session.lock, self._on_our_disk():
-                    return work(attempt)
+                with self._session.lock:
+                    return self._on_our_clone(partial(work, attempt))
             except TransportFailure as error:
                 failure = error
                 if error.failure in {Failure.FORBIDDEN, Failure.DENIED}:
                     break
+                if error.failure is Failure.BROKEN:
+                    with self._session.lock:
+                        self._session.renew(error)
         raise in_our_words(failure, self._settings) from failure
 
     def _try(

@@ -295,7 +295,7 @@ class Branches:
             return None, b""
         is_move = change.action == MOVE
         path = f"{MOVES}/{change.job}.yaml" if is_move else f"clusters/{change.spoke}/jobs/{change.job}.yaml"
-        content = blob(commit.tree, path)
+        content = blob(self._session.git.odb, commit.tree, path)
         read = parse_move if is_move else parse
         try:
             return (read(path, content), content) if content is not None else (None, b"")

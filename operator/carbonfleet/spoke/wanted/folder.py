@@ -89,8 +89,8 @@ class WantedSet:
     policies: PolicySet = NO_POLICIES
 
     def leaves(self, path: str) -> bool:
-        """Whether what the file at `path` asked for goes on: the file is broken, or all of them are gone."""
-        return not self.is_there or path in self.broken
+        """Whether what the file at `path` asked for goes on: it or its folder can't be read, or all is gone."""
+        return not self.is_there or any(f"{path}/".startswith(f"{broken}/") for broken in self.broken)
 
     @property
     def problems(self) -> tuple[str, ...]:
