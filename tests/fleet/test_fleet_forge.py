@@ -5,7 +5,6 @@ import random
 import pytest
 
 from carbonfleet.fleet.review import ForgeSettings
-from carbonfleet.fleet.review.forges.forge_http import retry_after_seconds
 from carbonfleet.fleet.review.forges.gitea import Gitea
 from carbonfleet.fleet.review.forges.github import GitHub
 from carbonfleet.fleet.review.forges.gitlab import GitLab
@@ -18,7 +17,9 @@ from carbonfleet.fleet.review.pull_requests import (
     MergeOutcome,
     PullState,
 )
+from fixtures.fleet_values import CLOCK
 from fixtures.forge_server import ForgeServer, Injected
+from fixtures.hand_clock import HandClock
 
 CLIENTS = {"github": GitHub, "gitlab": GitLab, "gitea": Gitea}
 BRANCH = "carbon/ml.llama/abcdefgh"
@@ -38,10 +39,10 @@ def forge(server, tmp_path):
     return client(server, tmp_path)
 
 
-def client(server, tmp_path, token=None):
+def client(server, tmp_path, token=None, clock=CLOCK):
     (tmp_path / "token").write_text(f"{token or server.token}\n")
     settings = ForgeSettings(server.url, "acme/fleet", tmp_path / "token", pause_seconds=0.001)
-    return CLIENTS[server.kind](settings)
+    return CLIENTS[server.kind](settings, clock)
 
 
 def ready(forge):
@@ -255,12 +256,31 @@ def test_what_has_not_changed_is_not_sent_again(server, forge):
     assert answers == [1]
 
 
+SECONDARY = {"message": "You have exceeded a secondary rate limit."}
+HOUR = {"X-RateLimit-Remaining": "4999", "X-RateLimit-Reset": "1"}
+"""What GitHub says of the hour beside a secondary limit, which it has nothing to do with."""
+
+
 @pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [({"retry-after": "7"}, 7), ({"retry-after": "99999"}, 3600), ({"retry-after": "soon"}, 60), ({}, 60)],
+    ("headers", "least", "most"),
+    [
+        ({"Retry-After": "7"}, 7, 7),
+        ({"Retry-After": "99999"}, 3600, 3600),
+        ({"Retry-After": "soon"}, 60, 90),
+        ({}, 60, 90),
+        (HOUR, 60, 90),
+    ],
 )
-def test_a_forges_wish_to_wait_is_kept_within_bounds(headers, seconds):
-    assert seconds <= retry_after_seconds(headers) <= (seconds if seconds != 60 else 90)
+def test_nothing_is_asked_for_as_long_as_a_forge_wants(tmp_path, server, headers, least, most):
+    clock = HandClock()
+    forge = client(server, tmp_path, clock=clock)
+    server.choose = lambda _method, _path: Injected(403, SECONDARY, headers)
+    for span, asks in ((0, True), (least - 1, False), (most - least + 1, True)):
+        clock.forward(seconds=span)
+        before = len(server.requests)
+        with pytest.raises(ForgeRateLimited):
+            forge.find(BRANCH)
+        assert (len(server.requests) > before) is asks
 
 
 @pytest.mark.parametrize(
@@ -297,11 +317,13 @@ def test_whatever_a_forge_answers_there_is_one_request_and_at_most_one_merge(tmp
     """Sequences of random replies: only our errors come out, and nothing happens twice."""
     dice = random.Random(20260131)
     server.choose = lambda _method, _path: dice.choice(CHAOS) if dice.random() < 0.3 else None
-    forge = client(server, tmp_path)
+    clock = HandClock()
+    forge = client(server, tmp_path, clock=clock)
     for number in range(rounds):
         branch = f"{BRANCH}-{number}"
         before = server.created, server.merges
         for _ in range(6):
+            clock.forward(hours=1)
             try:
                 request = forge.create(branch, "Place it", "Because.")
                 forge.merge(request.number, SHA, "Merge")

@@ -15,11 +15,24 @@ from carbonfleet.fleet.review.forges.gitlab import GitLab
 from carbonfleet.fleet.review.pull_requests import FRESH_CHECK, HUMAN_EDITED, SUPERSEDED
 from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
 from fixtures.forge_server import ForgeServer, Injected
+from fixtures.hand_clock import HandClock
 
 CLIENTS = {"github": GitHub, "gitlab": GitLab, "gitea": Gitea}
 NOW = CLOCK.now()
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 WANTED = Propose(place("llama"), NOW + HOUR)
+
+
+HAND = HandClock()
+"""The forge client's, which goes with the moments at which reviews are advanced."""
+
+
+class TimedReviews(Reviews):
+    """Reviews whose forge client lives at the same moment."""
+
+    def advance(self, wanted, now, **more):
+        HAND.set(now)
+        return super().advance(wanted, now, **more)
 
 
 @pytest.fixture(params=CLIENTS)
@@ -38,7 +51,7 @@ def start(forge_server, git_server, tmp_path):
         (tmp_path / "token").write_text(forge_server.token)
         settings = ForgeSettings(forge_server.url, "acme/fleet", tmp_path / "token", pause_seconds=0.001)
         repository = Repository(quick_settings(git_server.url, tmp_path / name), CLOCK)
-        return Reviews(repository, CLIENTS[forge_server.kind](settings))
+        return TimedReviews(repository, CLIENTS[forge_server.kind](settings, HAND))
 
     return started
 

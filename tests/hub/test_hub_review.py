@@ -192,7 +192,7 @@ def test_a_forge_that_is_down_for_an_hour_loses_nothing_and_is_not_stormed(hub):
     assert hub.reason("patient") == "ForgeUnreachable"
     assert len(hub.forge.requests) <= 6 * 4
     hub.forge.choose = lambda _method, _path: None
-    hub.step()
+    hub.step(minutes=2)
     assert (hub.phase("patient"), hub.forge.created) == (Phase.PROPOSED, 1)
     hub.merge(hub.pull("patient"))
     hub.step(times=5)

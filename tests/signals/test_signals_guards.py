@@ -100,18 +100,21 @@ GUARDS = {
         MAPS, "about_zone = any(words in said.lower()", "about_zone = any(False and words", FAILURE
     ),
     "429 and no pause": Guard(
-        WEB, "self._limiter.hold(error.retry_at)", "pass", f"{EM}::test_the_wait_that_the_server_names_is_kept"
+        "http/rate_limit.py",
+        "self._held_until = max(until, self._held_until or until)",
+        "pass",
+        f"{EM}::test_the_wait_that_the_server_names_is_kept",
     ),
     "Retry-After not heeded": Guard(
         WEB,
-        "wait = _retry_after_seconds(response) or self._endpoint.throttle_seconds",
-        "wait = self._endpoint.throttle_seconds",
+        "self._limiter.throttled(_kind(method), _wanted_wait_seconds(response))",
+        "self._limiter.throttled(_kind(method), None)",
         f"{EM}::test_the_wait_that_the_server_names_is_kept",
     ),
     "500 with text": Guard(WEB, "if response.status_code not in _READABLE:", "if False:", FAILURE),
     "200 with HTML": Guard(
         WEB,
-        "        if response.status_code == 200:\n            raise",
+        '        if response.status_code == 200 and (method == "GET" or raw):\n            raise',
         "        if False:\n            raise",
         FAILURE,
     ),

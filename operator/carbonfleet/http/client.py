@@ -2,11 +2,12 @@
 
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -16,14 +17,15 @@ from requests.auth import AuthBase
 
 from carbonfleet.clock import Clock
 from carbonfleet.http.endpoint import Endpoint
-from carbonfleet.http.errors import HttpThrottled, HttpUnavailable
-from carbonfleet.http.rate_limit import RateLimiter
+from carbonfleet.http.errors import HttpMoved, HttpThrottled, HttpUnavailable
+from carbonfleet.http.rate_limit import LONGEST_WAIT_SECONDS, RateLimiter
 
 _BODY_LIMIT_BYTES: Final = 16 * 2**20
-_RETRY_AFTER_LIMIT_SECONDS: Final = 3600.0
+_LIMITED: Final = re.compile(r"rate limit|abuse detection|too many requests", re.IGNORECASE)
 _REMEMBERED_ANSWERS: Final = 1000
-_READABLE: Final = frozenset({200, 204, *range(400, 500), 501})
+_READABLE: Final = frozenset({200, 201, 202, 204, *range(400, 500), 501})
 """Of the others, 3xx is not followed and 5xx may pass; 501 is a lasting "can't"."""
+_MOVED: Final = frozenset({301, 302, 307, 308})
 
 
 Failure = Callable[[str, datetime | None], Exception]
@@ -37,6 +39,14 @@ class HttpAnswer:
     body: Any
     text: str
     """Its first characters, for messages."""
+
+    @property
+    def message(self) -> str:
+        """What the server says of a failure; forges' `errors` may be a list or a plain string."""
+        if not isinstance(self.body, dict):
+            return f"status {self.status}"
+        parts = [self.body.get("message") or self.body.get("error") or "", self.body.get("errors") or ""]
+        return " ".join(str(part) for part in parts if part)[:500] or f"status {self.status}"
 
 
 class Headers(AuthBase):
@@ -81,33 +91,42 @@ class JsonClient:
         """The same, for a question that is sent as JSON."""
         return self._in_their_words("POST", path, {}, headers, body)
 
+    def send(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> HttpAnswer:
+        """The same, for a change: sent once, since it may have been made though the answer was lost."""
+        return self._in_their_words(method, path, {}, headers, body, tries=1)
+
     def _in_their_words(
-        self, method: str, path: str, query: Mapping[str, Any], headers: Mapping[str, str], body: object
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        headers: Mapping[str, str],
+        body: object,
+        tries: int | None = None,
     ) -> HttpAnswer:
         try:
-            return self._ask(method, path, query, headers, body)
+            return self._ask(method, path, query, headers, body, tries or self._endpoint.tries)
         except HttpThrottled as error:
             raise self._throttled(error.message, error.retry_at) from error
         except HttpUnavailable as error:
             raise self._unavailable(error.message, error.retry_at) from error
 
     def _ask(
-        self, method: str, path: str, query: Mapping[str, Any], headers: Mapping[str, str], body: object
+        self, method: str, path: str, query: Mapping[str, Any], headers: Mapping[str, str], body: object, tries: int
     ) -> HttpAnswer:
-        for attempt in range(self._endpoint.tries):
+        for attempt in range(tries):
             self._limiter.enter()
             try:
                 answer = self._once(method, path, query, headers, body)
-            except HttpThrottled as error:
-                self._limiter.hold(error.retry_at)
+            except (HttpThrottled, HttpMoved):
                 raise
             except HttpUnavailable:
                 self._limiter.failed()
-                if attempt + 1 == self._endpoint.tries:
+                if attempt + 1 == tries:
                     raise
                 self._pause(attempt)
             else:
-                self._limiter.succeeded()
+                self._limiter.succeeded(_kind(method))
                 return answer
         raise AssertionError("the loop returns or raises")
 
@@ -132,7 +151,7 @@ class JsonClient:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return self._read(response, key, list(headers.values()))
+                return self._read(response, method, key, list(headers.values()))
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             # Not str(error): it may quote the URL, and some providers take the key there.
             raise HttpUnavailable(f"{self._endpoint.host}: {_failure(error)}") from error
@@ -150,21 +169,23 @@ class JsonClient:
             known = self._remembered.get(key)
         return {"If-None-Match": known[0]} if known and method == "GET" else {}
 
-    def _read(self, response: requests.Response, key: str, secrets: Sequence[str]) -> HttpAnswer:
+    def _read(self, response: requests.Response, method: str, key: str, secrets: Sequence[str]) -> HttpAnswer:
         if response.status_code == 304:
             with self._lock:
                 known = self._remembered.get(key)
             if known:
                 return known[1]
-        if response.status_code == 429:
-            wait = _retry_after_seconds(response) or self._endpoint.throttle_seconds
-            raise HttpThrottled(f"{self._endpoint.host} asks us to wait {wait:.0f} s (HTTP 429)", self._in_real(wait))
+        if response.status_code in _MOVED:
+            place = response.headers.get("Location", "another place").partition("?")[0][:200]
+            raise HttpMoved(f"{self._endpoint.host} says that it has moved to {place}: set its address to that")
         if response.status_code not in _READABLE:
             raise HttpUnavailable(f"{self._endpoint.host}: HTTP {response.status_code}")
-        return self._remember(response, key, _answer(response, self._endpoint, secrets))
-
-    def _in_real(self, seconds: float) -> datetime:
-        return self._clock.now() + timedelta(seconds=seconds * self._clock.speed)
+        answer = _answer(response, method, self._endpoint, secrets)
+        if _is_limit(response, answer):
+            until = self._limiter.throttled(_kind(method), _wanted_wait_seconds(response))
+            wait = self._clock.real_seconds(until - self._clock.now())
+            raise HttpThrottled(f"{self._endpoint.host} asks us to wait {wait:.0f} s (HTTP {answer.status})", until)
+        return self._remember(response, key, answer)
 
     def _remember(self, response: requests.Response, key: str, answer: HttpAnswer) -> HttpAnswer:
         etag = response.headers.get("ETag")
@@ -177,19 +198,36 @@ class JsonClient:
         return answer
 
 
-def _answer(response: requests.Response, endpoint: Endpoint, secrets: Sequence[str]) -> HttpAnswer:
+def _kind(method: str) -> str:
+    return "read" if method == "GET" else "write"
+
+
+def _is_limit(response: requests.Response, answer: HttpAnswer) -> bool:
+    """GitHub's secondary limits are a 403 that only its text tells from a denial."""
+    said = _is_spent(response) or "Retry-After" in response.headers or _LIMITED.search(answer.text) is not None
+    return answer.status == 429 or (answer.status == 403 and said)
+
+
+def _is_spent(response: requests.Response) -> bool:
+    headers = response.headers
+    return headers.get("X-RateLimit-Remaining", headers.get("RateLimit-Remaining")) == "0"
+
+
+def _answer(response: requests.Response, method: str, endpoint: Endpoint, secrets: Sequence[str]) -> HttpAnswer:
     raw = _body(response, endpoint)
     if response.status_code != 200:
-        for secret in filter(None, secrets):  # A refusal may quote the key, and its text goes into messages.
+        for secret in {
+            part for each in secrets for part in (each, *each.split()[-1:]) if part
+        }:  # A refusal may quote the key, and its text goes into messages.
             raw = raw.replace(secret.encode(), b"***")
     try:
         # NaN and Infinity are no JSON, but some servers write them: they stay text and are refused later.
         body = json.loads(raw, parse_constant=str)
     except (ValueError, RecursionError):
         body = None
-        if response.status_code == 200:
+        if response.status_code == 200 and (method == "GET" or raw):
             raise HttpUnavailable(f"{endpoint.host}: HTTP 200 without JSON in it") from None
-    return HttpAnswer(response.status_code, body, raw[:200].decode("utf-8", "replace"))
+    return HttpAnswer(response.status_code, body, raw[:500].decode("utf-8", "replace"))
 
 
 def _body(response: requests.Response, endpoint: Endpoint) -> bytes:
@@ -204,15 +242,23 @@ def _body(response: requests.Response, endpoint: Endpoint) -> bytes:
     return bytes(body)
 
 
-def _retry_after_seconds(response: requests.Response) -> float | None:
-    text = response.headers.get("Retry-After", "")
-    if text.isascii() and text.isdigit():
-        return min(float(text), _RETRY_AFTER_LIMIT_SECONDS)
+def _wanted_wait_seconds(response: requests.Response) -> float | None:
+    """How long the server wants us to wait, between a second and an hour; None where it does not say."""
+    headers = response.headers
+    text, reset = headers.get("Retry-After", ""), headers.get("X-RateLimit-Reset", headers.get("RateLimit-Reset", ""))
     try:
-        then, sent = parsedate_to_datetime(text), parsedate_to_datetime(response.headers.get("Date", ""))
-        return min(max(1.0, (then - sent).total_seconds()), _RETRY_AFTER_LIMIT_SECONDS)
+        if text.isascii() and text.isdigit():
+            seconds = float(text)
+        elif text:
+            sent = parsedate_to_datetime(headers.get("Date", ""))
+            seconds = (parsedate_to_datetime(text) - sent).total_seconds()
+        elif _is_spent(response):  # A secondary limit comes with a count that is not spent: its reset says nothing.
+            seconds = float(reset) - time.time()
+        else:
+            return None
     except (TypeError, ValueError):
         return None
+    return min(max(1.0, seconds), LONGEST_WAIT_SECONDS)
 
 
 def _failure(error: Exception) -> str:

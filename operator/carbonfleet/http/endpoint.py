@@ -22,8 +22,12 @@ class Endpoint(Wire):
     retry_seconds: Annotated[float, Field(ge=0, le=60)] = 1.0
     """Before the second try, doubled for each further one; half of it is jitter."""
     throttle_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
-    """How long to wait after HTTP 429 where the server names no time."""
+    """How long to wait after a rate limit where the server names no time; twice as long each further time in a row, and
+    up to a half more as jitter.
+    """
     requests_per_minute: Annotated[float, Field(gt=0, le=6000)] = 120.0
+    longest_cooling_seconds: Annotated[float, Field(ge=1, le=3600)] = 600.0
+    """For how long a server that keeps failing is left alone at most."""
 
     @property
     def host(self) -> str:

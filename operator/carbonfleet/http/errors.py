@@ -12,5 +12,9 @@ class HttpUnavailable(Exception):  # noqa: N818 - it is raised to be turned into
         self.retry_at = retry_at
 
 
+class HttpMoved(HttpUnavailable):
+    """The server names another place; the key goes nowhere but where a person sends it."""
+
+
 class HttpThrottled(HttpUnavailable):
     """Requests are held back until `retry_at`."""

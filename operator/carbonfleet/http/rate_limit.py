@@ -2,6 +2,7 @@
 
 import random
 import threading
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,14 +12,14 @@ from carbonfleet.http.errors import HttpThrottled, HttpUnavailable
 
 _FAILURES_TO_OPEN: Final = 5
 _FIRST_COOLING_SECONDS: Final = 30.0
-_LONGEST_COOLING_SECONDS: Final = 600.0
+LONGEST_WAIT_SECONDS: Final = 3600.0
 
 
 class RateLimiter:
     """Says whether a request may go now. All spans are real seconds: the server lives in real time."""
 
     def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
-        self._host = endpoint.host
+        self._endpoint, self._host = endpoint, endpoint.host
         self._clock = clock
         # Half at once and half as refill: no minute ever holds more than the limit.
         self._per_second = endpoint.requests_per_minute / 120
@@ -28,6 +29,8 @@ class RateLimiter:
         self._held_until: datetime | None = None
         self._failures = 0
         self._openings = 0
+        self._limits = Counter[str]()
+        """By kind of request: limits in a row."""
         self._lock = threading.Lock()
 
     def enter(self) -> None:
@@ -38,9 +41,10 @@ class RateLimiter:
                 raise self._holding(self._held_until)
             self._take(now)
 
-    def succeeded(self) -> None:
+    def succeeded(self, kind: str) -> None:
         """A server that answers is trusted again."""
         with self._lock:
+            self._limits[kind] = 0
             self._failures = self._openings = 0
             self._held_until = None
 
@@ -49,18 +53,22 @@ class RateLimiter:
         with self._lock:
             self._failures += 1
             if self._failures >= _FAILURES_TO_OPEN:
-                longest = min(_FIRST_COOLING_SECONDS * 2**self._openings, _LONGEST_COOLING_SECONDS)
+                longest = min(_FIRST_COOLING_SECONDS * 2**self._openings, self._endpoint.longest_cooling_seconds)
                 self._openings = min(self._openings + 1, 10)
                 seconds = random.uniform(longest / 2, longest)  # noqa: S311 - jitter is no secret
                 self._held_until = self._after(self._clock.now(), seconds)
                 # One more failure opens it again.
                 self._failures = _FAILURES_TO_OPEN - 1
 
-    def hold(self, until: datetime | None) -> None:
-        """Let nothing pass before `until`, as the server asked."""
+    def throttled(self, kind: str, said_seconds: float | None) -> datetime:
+        """Let nothing pass for as long as the server says, or else ever longer while it limits this kind of request."""
         with self._lock:
-            if until is not None:
-                self._held_until = max(until, self._held_until or until)
+            unsaid = self._endpoint.throttle_seconds * 2 ** min(self._limits[kind], 6)
+            unsaid *= random.uniform(1.0, 1.5)  # noqa: S311 - jitter is no secret
+            self._limits[kind] += 1
+            until = self._after(self._clock.now(), min(said_seconds or unsaid, LONGEST_WAIT_SECONDS))
+            self._held_until = max(until, self._held_until or until)
+            return until
 
     def _holding(self, until: datetime) -> HttpUnavailable | HttpThrottled:
         wait = self._clock.real_seconds(until - self._clock.now())

@@ -46,7 +46,7 @@ class Connections:
             kube=Kube.connect(settings.kubeconfig),
             mirror=Mirror(),
             repository=repository,
-            reviews=Reviews(repository, settings.open_forge()),
+            reviews=Reviews(repository, settings.open_forge(clock)),
             signals=signals,
             ledger=ledger,
             market=market,

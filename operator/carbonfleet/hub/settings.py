@@ -7,6 +7,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
+from carbonfleet.clock import Clock
 from carbonfleet.fleet import Backoff, Forge, RepositorySettings
 from carbonfleet.fleet.review import ForgeKind, ForgeSettings, open_forge
 from carbonfleet.placement.assumptions import DEFAULTS
@@ -138,9 +139,9 @@ class HubSettings(Settings):
             backoff=self.fleet_backoff,
         )
 
-    def open_forge(self) -> Forge | None:
+    def open_forge(self, clock: Clock) -> Forge | None:
         """Where people review, if that is a forge. Nothing is asked of it yet."""
         if self.forge is None or self._forge_token is None:
             return None
         place = ForgeSettings(self.forge_api, self.forge_repository, self._forge_token, self.fleet_branch, self.ca_file)
-        return open_forge(self.forge, place)
+        return open_forge(self.forge, place, clock)

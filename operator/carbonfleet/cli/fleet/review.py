@@ -151,13 +151,15 @@ def reject(
 
 
 def _open_forge(kind: str, api: str, repository: str, token: Path | None, base: str, authority: Path | None) -> "Forge":
+    from carbonfleet.clock import Clock
     from carbonfleet.fleet.review import ForgeKind, ForgeSettings, open_forge
 
     if kind not in set(ForgeKind):
         raise ValueError(f"there is no forge {kind}: write {', '.join(ForgeKind)}")
     if token is None:
         raise ValueError("the forge wants your token: give the file that holds it with --forge-token-file")
-    return open_forge(ForgeKind(kind), ForgeSettings(api, repository, token, base, authority))
+    settings = ForgeSettings(api, repository, token, base, authority)
+    return open_forge(ForgeKind(kind), settings, Clock.from_environment())
 
 
 @contextmanager

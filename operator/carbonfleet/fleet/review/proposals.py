@@ -25,7 +25,6 @@ from carbonfleet.fleet.review.pull_requests import (
     TITLE_SUPERSEDED,
     Forge,
     ForgeDenied,
-    ForgeRateLimited,
     Proposal,
     ProposalStage,
     Propose,
@@ -57,7 +56,6 @@ class Reviews:
         self._opened: deque[datetime] = deque()
         self._checks: dict[tuple[str, str], bool] = {}
         self._polled: dict[str, tuple[datetime, timedelta, PullRequest | None]] = {}
-        self._wait_until: datetime | None = None
         self._hinted, self._listened_at = False, datetime.min.replace(tzinfo=UTC)
         self._rejections: tuple[Rejection, ...] = ()
         """This hub's, as last read."""
@@ -92,9 +90,9 @@ class Reviews:
         all_gone = self._take_back_unwanted(names, found, over, now)
         edited = [branch for branch in mine.values() if not branch.ours] if self._forge is not None else []
         for branch in edited:
-            self._done(branch.name, partial(self._check_edited, branch, found.tip, jobs, now), now)
+            self._done(branch.name, partial(self._check_edited, branch, found.tip, jobs, now))
         self.has_open = bool(wanted or edited) or not all_gone
-        self._forget_rejections((each for each in found.rejections if hub and each.hub == hub), jobs, now)
+        self._forget_rejections((each for each in found.rejections if hub and each.hub == hub), jobs)
         order = sorted(wanted, key=lambda propose: (propose.expires_at, propose.place.id))
         return {
             propose.place.id: replace(self._one(propose, found, now), cluster=propose.place.window.cluster)
@@ -106,13 +104,8 @@ class Reviews:
         settled = _settled(wanted, found)
         if settled is not None:
             return settled
-        if self._wait_until is not None and now < self._wait_until:
-            return _held(wanted, "ForgeRateLimited", f"the forge is not asked before {self._wait_until:%H:%M:%S} UTC")
         try:
             return self._advanced(wanted, found, now)
-        except ForgeRateLimited as error:
-            self._wait_until = now + timedelta(seconds=error.retry_after_seconds)
-            return _held(wanted, error.reason, str(error))
         except (RepositoryUnreachable, RepositoryInvalid, AccessDenied):
             raise
         except FleetError as error:
@@ -146,18 +139,18 @@ class Reviews:
         """Whether all went; what did not is still a branch, which a later call takes back."""
         unwanted = [branch for name, branch in found.branches.items() if name not in wanted and branch.ours]
         went = [
-            self._done(branch.name, partial(self._take_back, branch, _why_unwanted(branch, found, over), now), now)
+            self._done(branch.name, partial(self._take_back, branch, _why_unwanted(branch, found, over), now))
             for branch in unwanted
         ]
         return all(went)
 
-    def _forget_rejections(self, mine: Iterable[Rejection], jobs: Mapping[str, int] | None, now: datetime) -> None:
+    def _forget_rejections(self, mine: Iterable[Rejection], jobs: Mapping[str, int] | None) -> None:
         self._rejections = tuple(
             each
             for each in mine
             if jobs is None
             or not _is_over(each, jobs)
-            or not self._done(each.name, partial(self._branches.delete, each), now)
+            or not self._done(each.name, partial(self._branches.delete, each))
         )
 
     def has_outlived(self, jobs: Mapping[str, int]) -> bool:
@@ -179,15 +172,10 @@ class Reviews:
         self._check(branch.head, POLICY_CHECK, ok=not forbids, description=forbids or ALLOWED)
         self._check(branch.head, FRESH_CHECK, ok=not over, description=over or _good_until(branch))
 
-    def _done(self, name: str, step: Callable[[], object], now: datetime) -> bool:
+    def _done(self, name: str, step: Callable[[], object]) -> bool:
         """Whether what is to be done with one branch could be done; what fails there stops no other's."""
-        if self._wait_until is not None and now < self._wait_until:
-            return False
         try:
             step()
-        except ForgeRateLimited as error:
-            self._wait_until = now + timedelta(seconds=error.retry_after_seconds)
-            return False
         except (RepositoryUnreachable, RepositoryInvalid, AccessDenied):
             raise
         except FleetError as error:

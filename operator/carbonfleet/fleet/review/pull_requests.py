@@ -129,7 +129,6 @@ class MergeOutcome(StrEnum):
     CONFLICT = "Conflict"
     FORBIDDEN = "Forbidden"
     GONE = "Gone"
-    RATE_LIMITED = "RateLimited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,6 @@ class MergeResult:
     outcome: MergeOutcome
     detail: str = ""
     """The merge's commit, or why not."""
-    retry_after_seconds: float = 0.0
 
 
 class ForgeError(FleetError):
@@ -155,13 +153,9 @@ class ForgeDenied(ForgeError):  # noqa: N818  named like its reason
 
 
 class ForgeRateLimited(ForgeError):  # noqa: N818  named like its reason
-    """The forge wants us to wait."""
+    """The forge wants us to wait; it is not asked before."""
 
     reason = "ForgeRateLimited"
-
-    def __init__(self, message: str, retry_after_seconds: float) -> None:
-        super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
 
 
 class Forge(Protocol):

@@ -3,7 +3,9 @@
 from typing import Any, Final
 from urllib.parse import quote
 
-from carbonfleet.fleet.review.forges.forge_http import Answer, ForgeHttp, ForgeSettings
+from carbonfleet.clock import Clock
+from carbonfleet.fleet.review.forges.forge_http import ForgeHttp, ForgeSettings
+from carbonfleet.fleet.review.forges.pulls import Requests, over
 from carbonfleet.fleet.review.pull_requests import (
     ForgeError,
     Mergeable,
@@ -12,6 +14,7 @@ from carbonfleet.fleet.review.pull_requests import (
     PullRequest,
     PullState,
 )
+from carbonfleet.http import HttpAnswer
 
 _WAITING: Final = frozenset({"unchecked", "checking", "preparing", "approvals_syncing", "ci_still_running"})
 _CONFLICTS: Final = frozenset({"conflict", "broken_status"})
@@ -23,13 +26,14 @@ _STATES: Final = {
 }
 
 
-class GitLab:
+class GitLab(Requests):
     """See Forge. Sources: docs.gitlab.com/api/merge_requests, /notes, /commits. Numbers are project-level iids."""
 
-    def __init__(self, settings: ForgeSettings) -> None:
-        self._settings = settings
+    exists_status = 409
+
+    def __init__(self, settings: ForgeSettings, clock: Clock) -> None:
+        super().__init__(settings, ForgeHttp(settings, clock, ("PRIVATE-TOKEN", ""), {}))
         self._project = f"/projects/{quote(settings.repository, safe='')}"
-        self._http = ForgeHttp(settings, ("PRIVATE-TOKEN", ""), {"Accept": "application/json"})
 
     def find(self, branch: str) -> PullRequest | None:
         """See Forge."""
@@ -41,19 +45,13 @@ class GitLab:
             "sort": "desc",
             "per_page": "10",
         }
-        found = self._http.get_list(f"{self._project}/merge_requests", query)
-        requests = [view for view in map(_view, found) if view.branch == branch and not view.is_from_fork]
-        return next((request for request in requests if request.state is PullState.OPEN), next(iter(requests), None))
+        return self._own(self._http.get_list(f"{self._project}/merge_requests", query), branch)
 
     def read(self, number: int) -> PullRequest:
         """See Forge."""
-        return _view(self._raw(number))
+        return self._view(self._raw(number))
 
-    def create(self, branch: str, title: str, body: str) -> PullRequest:
-        """See Forge."""
-        found = self.find(branch)
-        if found is not None and found.state is not PullState.CLOSED:
-            return found
+    def _post(self, branch: str, title: str, body: str) -> HttpAnswer:
         request = {
             "source_branch": branch,
             "target_branch": self._settings.base,
@@ -61,12 +59,7 @@ class GitLab:
             "description": body,
             "remove_source_branch": True,
         }
-        answer = self._http.send("POST", f"{self._project}/merge_requests", request)
-        if answer.status == 409:
-            found = self.find(branch)
-            if found is not None and found.state is not PullState.CLOSED:
-                return found
-        return _view(self._http.wrote(answer, f"open a merge request for {branch}").json)
+        return self._http.send("POST", f"{self._project}/merge_requests", request)
 
     def edit(self, number: int, title: str, body: str) -> None:
         """See Forge."""
@@ -92,9 +85,9 @@ class GitLab:
     def merge(self, number: int, sha: str, message: str) -> MergeResult:
         """See Forge. Whether it can be merged is found out after the request is made: what waits is not ready."""
         before = self._raw(number)
-        view = _view(before)
+        view = self._view(before)
         if view.state is not PullState.OPEN:
-            return _over(view)
+            return over(view)
         if view.mergeable is Mergeable.CONFLICT:
             return MergeResult(MergeOutcome.CONFLICT, "GitLab sees a conflict")
         if _status(before) in _WAITING:
@@ -106,10 +99,10 @@ class GitLab:
         """See Forge."""
         self._put(number, {"state_event": "close"}, "close", 404)
 
-    def _merged(self, number: int, answer: Answer) -> MergeResult:
+    def _merged(self, number: int, answer: HttpAnswer) -> MergeResult:
         match answer.status:
-            case 200 if _view(answer.json).state is PullState.MERGED:
-                return MergeResult(MergeOutcome.MERGED, _view(answer.json).merge_sha)
+            case 200 if self._view(answer.body).state is PullState.MERGED:
+                return MergeResult(MergeOutcome.MERGED, self._view(answer.body).merge_sha)
             case 200:
                 return MergeResult(MergeOutcome.SCHEDULED, "GitLab merges it when its checks are done")
             case 403:
@@ -119,9 +112,9 @@ class GitLab:
             case 409:
                 return MergeResult(MergeOutcome.HEAD_MOVED, answer.message)
         now = self._raw(number)
-        view = _view(now)
+        view = self._view(now)
         if view.state is PullState.MERGED:
-            return _over(view)
+            return over(view)
         if answer.status in {406, 422} and _status(now) in _WAITING:
             return MergeResult(MergeOutcome.BASE_MOVED, f"{answer.message}; GitLab is still {_status(now)}")
         if answer.status == 406 or view.mergeable is Mergeable.CONFLICT:
@@ -132,17 +125,31 @@ class GitLab:
         answer = self._http.get(f"{self._project}/merge_requests/{number}")
         if answer.status == 404:
             raise ForgeError(f"merge request {number} is not there")
-        return answer.json
+        return answer.body
 
     def _put(self, number: int, change: dict[str, str], what: str, *also: int) -> None:
         answer = self._http.send("PUT", f"{self._project}/merge_requests/{number}", change)
         self._http.wrote(answer, f"{what} merge request {number}", *also)
 
-
-def _over(request: PullRequest) -> MergeResult:
-    if request.state is PullState.MERGED:
-        return MergeResult(MergeOutcome.ALREADY_MERGED, request.merge_sha)
-    return MergeResult(MergeOutcome.GONE, "it is closed")
+    def _view(self, item: Any) -> PullRequest:  # noqa: ANN401  their JSON
+        try:
+            state = _STATES[item["state"]]
+            merge_sha = item.get("merge_commit_sha") or item.get("squash_commit_sha") or item.get("sha") or ""
+            return PullRequest(
+                number=int(item["iid"]),
+                url=str(item["web_url"]),
+                state=state,
+                branch=str(item["source_branch"]),
+                head_sha=str(item.get("sha") or ""),
+                mergeable=_mergeable(_status(item)),
+                labels=frozenset(str(label) for label in item.get("labels") or ()),
+                merge_sha=str(merge_sha) if state is PullState.MERGED else "",
+                title=str(item.get("title") or ""),
+                body=str(item.get("description") or ""),
+                is_from_fork=item.get("source_project_id") != item.get("target_project_id"),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ForgeError(f"the answer is no merge request as GitLab describes it: {error}") from error
 
 
 def _status(item: Any) -> str:  # noqa: ANN401  their JSON
@@ -160,24 +167,3 @@ def _mergeable(status: str) -> Mergeable:
     if status in _WAITING:
         return Mergeable.UNKNOWN
     return Mergeable.NO if status == "not_open" else Mergeable.BLOCKED
-
-
-def _view(item: Any) -> PullRequest:  # noqa: ANN401  their JSON
-    try:
-        state = _STATES[item["state"]]
-        merge_sha = item.get("merge_commit_sha") or item.get("squash_commit_sha") or item.get("sha") or ""
-        return PullRequest(
-            number=int(item["iid"]),
-            url=str(item["web_url"]),
-            state=state,
-            branch=str(item["source_branch"]),
-            head_sha=str(item.get("sha") or ""),
-            mergeable=_mergeable(_status(item)),
-            labels=frozenset(str(label) for label in item.get("labels") or ()),
-            merge_sha=str(merge_sha) if state is PullState.MERGED else "",
-            title=str(item.get("title") or ""),
-            body=str(item.get("description") or ""),
-            is_from_fork=item.get("source_project_id") != item.get("target_project_id"),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ForgeError(f"the answer is no merge request as GitLab describes it: {error}") from error

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from carbonfleet.clock import Clock
 from carbonfleet.fleet.review.forges.forge_http import ForgeSettings
 from carbonfleet.fleet.review.forges.gitea import Gitea
 from carbonfleet.fleet.review.forges.github import GitHub
@@ -10,13 +11,13 @@ from carbonfleet.fleet.review.forges.gitlab import GitLab
 from carbonfleet.fleet.review.pull_requests import Forge
 from carbonfleet.fleet.review.webhook import ForgeKind
 
-_FORGES: Final[dict[ForgeKind, Callable[[ForgeSettings], Forge]]] = {
+_FORGES: Final[dict[ForgeKind, Callable[[ForgeSettings, Clock], Forge]]] = {
     ForgeKind.GITHUB: GitHub,
     ForgeKind.GITLAB: GitLab,
     ForgeKind.GITEA: Gitea,
 }
 
 
-def open_forge(kind: ForgeKind, settings: ForgeSettings) -> Forge:
+def open_forge(kind: ForgeKind, settings: ForgeSettings, clock: Clock) -> Forge:
     """A forge. Nothing is asked of it yet."""
-    return _FORGES[kind](settings)
+    return _FORGES[kind](settings, clock)
