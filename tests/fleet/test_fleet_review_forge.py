@@ -337,3 +337,19 @@ def test_what_is_not_wanted_any_more_is_closed_with_a_word(start, forge_server, 
     [pull] = forge_server.pulls
     assert (pull.state, pull.said) == ("closed", ["Superseded: it is not wanted any more."])
     assert git_server.git("branch", "--list", "carbon/*") == ""
+
+
+def test_two_hubs_on_one_forge_close_and_change_none_of_the_other_s_requests(start, forge_server):
+    def of(hub):
+        found = replace(WANTED, place=place(f"job-{hub}"))
+        return replace(found, place=replace(found.place, record=found.place.record.model_copy(update={"hub": hub})))
+
+    hubs = {name: start(name) for name in ("one", "two")}
+    for minute in range(3):
+        for name, reviews in hubs.items():
+            now = NOW + minute * MINUTE
+            [found] = reviews.advance([of(name)], now, hub=name, jobs={uid_of(f"job-{name}"): 1}).values()
+            assert found.stage is ProposalStage.OPEN
+    assert [(pull.state, pull.said) for pull in forge_server.pulls] == [("open", [])] * 2
+    hubs["one"].advance([], NOW + 4 * MINUTE, hub="one", jobs={})
+    assert [pull.state for pull in forge_server.pulls] == ["closed", "open"]
