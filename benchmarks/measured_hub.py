@@ -210,9 +210,10 @@ def fleet(spokes: int) -> dict[str, str]:
 
 
 def job(name: str, *, waits: bool = False) -> Object:
-    """A job that starts at once, or one that waits for a grid that is never so clean."""
+    """A job that starts at once, or one that waits until two days after the hub's start."""
     urgent = {"tier": "urgent"}
-    patient = {"tier": "standard", "maxDelay": "48h", "maxIntensityGramsPerKwh": 1}
+    earliest = START + timedelta(days=2)
+    patient = {"tier": "standard", "maxDelay": "24h", "earliestStart": f"{earliest:%Y-%m-%dT%H:%M:%SZ}"}
     return {
         "apiVersion": "carbonfleet.dev/v1alpha1",
         "kind": "CarbonTrainingJob",

@@ -95,6 +95,10 @@ class JobState:
         job = self.job.model_copy(update={"status": status}) if self.job is not None else None
         return replace(self, body={**self.body, "status": status.to_wire()}, job=job)
 
+    def placed_as(self, placement: Placement | None) -> "JobState":
+        """The job as it is once `placement` stands in Git; this very one where it stood there already."""
+        return self if placement == self.placement else replace(self, placement=placement)
+
     @cached_property
     def last_attempt(self) -> int:
         """The highest attempt number that was ever used."""
@@ -164,8 +168,8 @@ class JobStates:
         placement, report, known = placements.get(uid), reports.get(uid), self._known.get(uid)
         if known is None or known.body["metadata"]["resourceVersion"] != version:
             return JobState(body, *_parse(body), placement, report)
-        if (known.body, known.placement, known.report) == (body, placement, report):
-            return known
+        if known.body is body and (known.placement, known.report) == (placement, report):
+            return known  # a body read anew is equal, and is taken: to compare it would take longer, in each cycle
         return replace(known, body=body, placement=placement, report=report)
 
 

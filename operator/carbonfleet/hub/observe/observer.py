@@ -99,7 +99,7 @@ class Observer:
             if isinstance(intent, Place) and isinstance(published.results.get(intent.id), Committed):
                 self._records[intent.id] = intent.record
         self.tip = tip = self.repository.known()
-        states = tuple(replace(state, placement=tip.placements.get(state.uid)) for state in observation.jobs)
+        states = tuple(state.placed_as(tip.placements.get(state.uid)) for state in observation.jobs)
         records = self._records_in(tip, (state.placement for state in states))
         return replace(observation, tip=tip, jobs=states, records=records)
 

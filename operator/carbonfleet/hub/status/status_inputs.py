@@ -67,7 +67,7 @@ def inputs_of(state: JobState, observation: Observation, results: Results) -> St
         refused_move=observation.refused_moves.get(uid, ""),
         replanned=decided if uid in observation.replanned else None,
     )
-    return replace(inputs, is_overdue=_is_overdue(inputs, observation.now))
+    return replace(inputs, is_overdue=True) if _is_overdue(inputs, observation.now) else inputs
 
 
 def _commit_of(state: JobState, published: Published | None, observation: Observation) -> str:
