@@ -132,7 +132,7 @@ def test_a_proposal_is_closed_while_its_place_takes_nothing_and_opened_again(hub
     pull = ask(hub, "held")
     close_oslo(hub.stack)
     hub.step(minutes=1)
-    why = "no-osl-1 takes nothing new while maintenance is true"
+    why = "no-osl-1 takes nothing new while its cluster file says maintenance: true"
     assert (pull.state, pull.said) == ("closed", [f"Superseded: {why}."])
     assert condition(hub.stack.job("held"), "Running").reason == "MoveHeld"
     open_oslo(hub.stack)
