@@ -19,7 +19,7 @@ from carbonfleet.api.job_status import Phase
 from carbonfleet.clock import Clock
 from carbonfleet.kube import Kube, KubeError, ours
 from carbonfleet.ledger import Ledger
-from carbonfleet.local import git_daemon
+from carbonfleet.local import fleet_server
 from carbonfleet.local.checks import CHECKS, Ran
 from carbonfleet.local.child import ChildError
 from carbonfleet.local.footprint import Footprint
@@ -94,7 +94,7 @@ def _empty(state: Path) -> None:
 
 
 def _story(settings: DemoSettings, stack: Stack, screen: Screen, began: float) -> int:
-    watcher = Watcher(stack, screen, Footprint(os.getpid()), commit=git_daemon.log_lines(stack.repository)[-1][0])
+    watcher = Watcher(stack, screen, Footprint(os.getpid()), commit=fleet_server.log_lines(stack.repository)[-1][0])
     screen.title("kubectl apply")
     answers = _apply(settings, stack, screen)
     screen.title("What happens")
@@ -195,7 +195,7 @@ class Watcher:
             self.screen.line(job.metadata.name, f"{job.status.phase.value}: {escape(said)}")
 
     def _commits(self) -> None:
-        for commit, subject in git_daemon.log_lines(self.stack.repository, self.commit):
+        for commit, subject in fleet_server.log_lines(self.stack.repository, self.commit):
             self.screen.line("git", f"[magenta]{commit[:10]}[/magenta] {escape(subject)}")
             self.commit = commit
 
@@ -211,7 +211,7 @@ def _verify(settings: DemoSettings, stack: Stack, screen: Screen, watcher: Watch
         jobs={job.metadata.name: job for job in watcher.jobs.values()},
         answers=answers,
         entries=ledger.attempts(),
-        subjects=[subject for _, subject in git_daemon.log_lines(stack.repository)],
+        subjects=[subject for _, subject in fleet_server.log_lines(stack.repository)],
         store=settings.state / "store",
         live=bool(os.environ.get(TOKEN_VARIABLE)),
     )

@@ -22,7 +22,7 @@ from carbonfleet.clock import VARIABLE as CLOCK_VARIABLE
 from carbonfleet.clock import Clock
 from carbonfleet.fleet.git import read_cluster
 from carbonfleet.kube import Kube, KubeError, ours, path
-from carbonfleet.local import git_daemon
+from carbonfleet.local import fleet_server
 from carbonfleet.local.child import Child, ChildError
 from carbonfleet.local.ports import free_port
 from carbonfleet.local.ray_head import HeadSettings, RayHead, RayHeadError
@@ -64,7 +64,8 @@ class Stack:
         self._say = say
         self._state = settings.state
         self.kubeconfig = self._state / "kubeconfig"
-        self.repository = self._state / "git" / git_daemon.NAME
+        self.repository = self._state / "git" / fleet_server.NAME
+        self.git_token = self._state / "git.token"
         self._children: dict[str, Child] = {}
         self._ray: RayHead | None = None
         self._watch_over = threading.Event()
@@ -148,14 +149,15 @@ class Stack:
         self._say(f"Kubernetes API (embedded) at {url}")
 
     def _start_git(self) -> None:
-        git_daemon.seed(self._state / "git", self.settings.project / "fleet")
+        fleet_server.seed(self._state / "git", self.settings.project / "fleet")
         port = int(_kept(self._state / "git.port", lambda: str(free_port())))
-        server = git_daemon.daemon(self._state / "git", port, self._state / "logs" / "git.log")
+        _kept(self.git_token, lambda: secrets.token_hex(24))
+        server = fleet_server.server(self._state / "git", port, self.git_token, self._state / "logs" / "git.log")
         self._children["git"] = server
         server.start()
-        git_daemon.await_port(server, port)
-        self.git_url = f"git://127.0.0.1:{port}/{git_daemon.NAME}"
-        self._say(f"Git server with the fleet repository at {self.git_url}")
+        fleet_server.await_port(server, port)
+        self.git_url = f"http://127.0.0.1:{port}/{fleet_server.NAME}"
+        self._say(f"Git server with the fleet repository at {self.git_url}, its token in {self.git_token}")
 
     def _start_ray(self) -> None:
         resources = {
@@ -209,7 +211,8 @@ class Stack:
         return file
 
     def _start_hub(self) -> None:
-        options = ["--fleet-url", self.git_url, "--state", str(self._state / "hub")]
+        options = ["--fleet-url", self.git_url, "--fleet-token-file", str(self.git_token)]
+        options += ["--state", str(self._state / "hub")]
         account = self._account(HUB_NAMESPACE, "carbonfleet-hub")
         options += ["--kubeconfig", str(account), "--signals", str(self.settings.signals)]
         options += ["--baseline-region", self.settings.baseline_region]
@@ -225,6 +228,7 @@ class Stack:
         options = {
             "--spoke": cluster,
             "--fleet-url": self.git_url,
+            "--fleet-token-file": str(self.git_token),
             "--runtime": "ray",
             "--ray-address": ray.address,
             "--ray-token-file": str(token),
