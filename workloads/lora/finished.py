@@ -85,13 +85,17 @@ def expect_one_base(outputs: Mapping[str, Finished]) -> None:
     """Raise `BadConfig` where they were not trained on one base."""
     one, *others = outputs.values()
     for other in others:
-        ours, theirs = one.settings.model, other.settings.model
+        ours, theirs = _named(one.settings), _named(other.settings)
         if ours != theirs:
             raise Failure(
                 "BadConfig", f"{other.place} was trained on {theirs}, {one.place} on {ours}: serve them apart"
             )
-        if ours == TINY_MODEL and _weights(one) != _weights(other):
+        if one.settings.model == TINY_MODEL and _weights(one) != _weights(other):
             raise Failure("BadConfig", f"{other.place} and {one.place} made different bases: give them one seed")
+
+
+def _named(settings: Settings) -> str:
+    return f"{settings.model}@{settings.model_revision}" if settings.model_revision else settings.model
 
 
 def _base(trained: Finished, folder: Path, device: Any) -> Any:  # noqa: ANN401
@@ -99,7 +103,7 @@ def _base(trained: Finished, folder: Path, device: Any) -> Any:  # noqa: ANN401
 
     settings = trained.settings
     if settings.model != TINY_MODEL:
-        return load_base(settings.model, settings.training.seed, device)[0]
+        return load_base(settings.model, settings.training.seed, device, settings.model_revision)[0]
     # As it was stored, not as the seed would make it.
     return load_weights(str(trained.copy(BASE, folder))).to(device)
 

@@ -16,6 +16,8 @@ TINY_DATASET = "carbonfleet/tiny-instructions"
 ALL_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
+Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=128)]
+"""A commit, tag or branch of a repository of models or datasets."""
 
 
 class Strict(BaseModel):
@@ -29,6 +31,7 @@ class Dataset(Strict):
 
     name: Text | None = None
     path: Text | None = None
+    revision: Revision | None = None
     split: Text = "train"
     samples: int | None = Field(None, ge=2, le=10_000_000)
     minimum_helpfulness: float | None = Field(None, ge=0, le=4)
@@ -37,6 +40,8 @@ class Dataset(Strict):
     def _one_source(self) -> Self:
         if (self.name is None) == (self.path is None):
             raise ValueError("give exactly one of name and path")
+        if self.revision is not None and self.path is not None:
+            raise ValueError("a revision is of a dataset by name; a path has none")
         return self
 
 
@@ -96,6 +101,8 @@ class Settings(Strict):
     """One training job."""
 
     model: Text
+    model_revision: Revision | None = None
+    """Of a model by name; None takes the newest."""
     dataset: Dataset
     lora: Lora = Lora()
     training: Training = Training()
@@ -104,7 +111,11 @@ class Settings(Strict):
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides the result; how often it is saved does not."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"checkpoint"}), sort_keys=True)
+        said = self.model_dump(mode="json", exclude={"checkpoint"})
+        for part, name in ((said, "model_revision"), (said["dataset"], "revision")):
+            if part[name] is None:  # as it was before there were any
+                del part[name]
+        text = json.dumps(said, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -22,6 +22,7 @@ def _stay_inside(reference: str) -> str:
 
 
 _REFERENCE_PATTERN: Final = r"^[A-Za-z0-9/][A-Za-z0-9._/@:+-]*$"
+_REVISION_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
 Reference = Annotated[
     str,
     Field(min_length=1, max_length=512, pattern=_REFERENCE_PATTERN),
@@ -49,20 +50,52 @@ class DataPlace(NamedTuple):
     region: str = ""
 
 
+Revision = Annotated[
+    str,
+    Field(min_length=1, max_length=128, pattern=_REVISION_PATTERN),
+    AfterValidator(_stay_inside),
+    WithJsonSchema(
+        {"type": "string", "minLength": 1, "maxLength": 128, "pattern": _REVISION_PATTERN}
+        | cel(("!self.contains('..')", "must not hold '..'"))
+    ),
+]
+"""A commit, tag or branch of a repository of models or datasets."""
 Image = Annotated[str, Field(max_length=512, pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]*$")]
 
 
-class Dataset(Wire):
+class Dataset(
+    Wire,
+    json_schema_extra=cel(
+        (
+            "!has(self.revision) || !(self.name.startsWith('/') || self.name.contains('://')"
+            " || self.name.endsWith('.jsonl') || self.name.endsWith('.jsonl.gz'))",
+            "a revision is of a dataset by name, not of a file",
+        )
+    ),
+):
     """The instruction data: how large it is and where it lives decide what moving it costs."""
 
     name: Reference
     """A dataset's name, or the path or URL of a JSONL file."""
+    revision: Revision | None = None
+    """Of a dataset by name: the commit, tag or branch to take; a commit pins it. Left out, the newest."""
     samples: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     """Use the first so many; left out, all."""
     size_gib: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
     """Its size in GiB, for what moving it costs."""
     region: RegionName | None = None
     """The provider region where it is stored; left out, moving it costs nothing."""
+
+    @property
+    def is_file(self) -> bool:
+        """A path or URL, rather than a name."""
+        return self.name.startswith("/") or "://" in self.name or self.name.endswith((".jsonl", ".jsonl.gz"))
+
+    @model_validator(mode="after")
+    def _only_names_have_revisions(self) -> "Dataset":
+        if self.revision is not None and self.is_file:
+            raise ValueError("a revision is of a dataset by name, not of a file")
+        return self
 
 
 class Lora(Wire):
@@ -133,13 +166,23 @@ class Checkpoints(Wire):
     """Size of one checkpoint in GiB, for what a move costs."""
 
 
-class Workload(Wire):
+class Workload(
+    Wire,
+    json_schema_extra=cel(
+        (
+            "!has(self.modelRevision) || !self.model.startsWith('/')",
+            "a revision is of a model by name, not of a path",
+        )
+    ),
+):
     """What runs."""
 
     image: Image = "carbonfleet/lora:latest"
     """The training image; by digest where it matters."""
     model: Reference
     """A causal language model by name or path."""
+    model_revision: Revision | None = None
+    """Of a model by name: the commit, tag or branch to take; a commit pins it. Left out, the newest."""
     dataset: Dataset
     """The instruction data: how large it is and where it lives decide what moving it costs."""
     lora: Lora = Lora()
@@ -162,3 +205,8 @@ class Workload(Wire):
 def address_of(dataset: str) -> str:
     """A dataset's path or URL; empty for one that is called by its name."""
     return dataset if re.match("/|[^/]*://", dataset) else ""
+    @model_validator(mode="after")
+    def _only_names_have_revisions(self) -> "Workload":
+        if self.model_revision is not None and self.model.startswith("/"):
+            raise ValueError("a revision is of a model by name, not of a path")
+        return self

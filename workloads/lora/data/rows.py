@@ -49,7 +49,7 @@ def read_table(dataset: Dataset, seed: int) -> Table:
     else:
         import datasets  # slow to import, and only needed here
 
-        rows = datasets.load_dataset(dataset.name, split=dataset.split)
+        rows = datasets.load_dataset(dataset.name, split=dataset.split, revision=dataset.revision)
     return Table(rows, lambda index: f"dataset {dataset.name!r}, row {index} from 0")
 
 

@@ -29,6 +29,7 @@ def with_adapter(base: Any, settings: Settings, device: torch.device) -> Any:  #
     except ValueError as error:
         raise Failure("BadConfig", f"lora.target_modules: {brief(error)}") from error
     model.peft_config["default"].base_model_name_or_path = settings.model
+    model.peft_config["default"].revision = settings.model_revision
     if device.type == "cuda":
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model

@@ -14,15 +14,18 @@ from .tiny import CHATML, tiny_model, tiny_tokenizer
 _TOO_BIG = "Take a smaller model, or give it more memory"
 
 
-def load_base(name: str, seed: int, device: torch.device) -> tuple[Any, Any]:
-    """Model and tokenizer by name or path, bf16 where the device has it; raise `UnknownModel`."""
+def load_base(name: str, seed: int, device: torch.device, revision: str | None = None) -> tuple[Any, Any]:
+    """Model and tokenizer by name or path, bf16 where the device has it; raise `UnknownModel`.
+
+    `revision` is a commit, tag or branch of the model's repository; None takes its newest.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     if name == TINY_MODEL:
         return tiny_model(seed).to(device), tiny_tokenizer()
     try:
-        model, tokenizer = _pretrained(name, device)
+        model, tokenizer = _pretrained(name, device, revision)
     except Failure:
         raise
     except Exception as error:  # the hub client's, the file system's and the config's errors all mean the same here
@@ -38,7 +41,7 @@ def load_base(name: str, seed: int, device: torch.device) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def load_weights(place: str, dtype: torch.dtype = torch.float32) -> Any:  # noqa: ANN401  # transformers is not typed
+def load_weights(place: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> Any:  # noqa: ANN401
     """The causal language model at a path or by name; raise `UnknownModel` unless its weights are all there.
 
     Keys that the model's class declares to be absent or superfluous, and tied weights that are stored once, are left
@@ -48,6 +51,7 @@ def load_weights(place: str, dtype: torch.dtype = torch.float32) -> Any:  # noqa
 
     model, found = AutoModelForCausalLM.from_pretrained(
         place,
+        revision=revision or "main",
         dtype=dtype,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # refused below, by name
@@ -68,14 +72,14 @@ def expect_same_keys(what: str, missing: Collection[str], unexpected: Collection
         raise Failure("UnknownModel", f"{what} {' and '.join([*lacks, *holds])}. {what_to_do}")
 
 
-def _pretrained(name: str, device: torch.device) -> tuple[Any, Any]:
+def _pretrained(name: str, device: torch.device, revision: str | None) -> tuple[Any, Any]:
     from transformers import AutoTokenizer
 
-    _refuse_adapter(name)
+    _refuse_adapter(name, revision)
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main")
     _expect_vocabulary(name, tokenizer)
-    return load_weights(name, torch.bfloat16 if bf16 else torch.float32).to(device), tokenizer
+    return load_weights(name, torch.bfloat16 if bf16 else torch.float32, revision).to(device), tokenizer
 
 
 def _expect_vocabulary(name: str, tokenizer: Any) -> None:  # noqa: ANN401  # transformers is not typed
@@ -87,11 +91,11 @@ def _expect_vocabulary(name: str, tokenizer: Any) -> None:  # noqa: ANN401  # tr
         raise Failure("UnknownModel", f"model {name[:200]!r} lacks the vocabulary of its tokenizer. {what_to_do}")
 
 
-def _refuse_adapter(name: str) -> None:
+def _refuse_adapter(name: str, revision: str | None) -> None:
     """Libraries load the base of an adapter in its place, or with it: what trains then is not what was named."""
     from transformers.utils import find_adapter_config_file
 
-    config = find_adapter_config_file(name)
+    config = find_adapter_config_file(name, revision=revision)
     if config is None and not (Path(name) / "config.json").exists():  # but perhaps a finished training
         output = Path(name) / "adapter"
         config = find_adapter_config_file(str(output)) if output.is_dir() else None

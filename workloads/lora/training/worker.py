@@ -35,7 +35,7 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
     torch.set_num_threads(int(os.environ.get("LORA_THREADS", "1")))
 
     # The model, and the data as its tokens.
-    base, tokenizer = load_base(settings.model, plan.seed, world.device)
+    base, tokenizer = load_base(settings.model, plan.seed, world.device, settings.model_revision)
     data = load_data(settings, tokenizer)
     model = with_adapter(base, settings, world.device)
 

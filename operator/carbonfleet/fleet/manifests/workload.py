@@ -1,7 +1,6 @@
 """What train.py is told: the job's workload as its settings, and where it saves."""
 
 import json
-import re
 from typing import Any, Final
 
 from carbonfleet.api.workload import SPOKE_STORE, Dataset, Lora, Training, Workload
@@ -13,12 +12,13 @@ def config_of(workload: Workload, gpus: int) -> str:
     """The settings as JSON in ASCII, a worker for each GPU; what is unset is left to the script."""
     config = {
         "model": workload.model,
+        "model_revision": workload.model_revision,
         "dataset": _dataset(workload.dataset),
         "lora": _lora(workload.lora),
         "training": _training(workload.training, min(gpus, MOST_WORKERS)),
         "checkpoint": _checkpoint(workload),
     }
-    return json.dumps(config, indent=1)
+    return json.dumps(_present(config), indent=1)
 
 
 def output_of(workload: Workload, uid: str) -> str:
@@ -27,8 +27,8 @@ def output_of(workload: Workload, uid: str) -> str:
 
 
 def _dataset(dataset: Dataset) -> dict[str, Any]:
-    is_file = bool(re.search(r"^/|://|\.jsonl(\.gz)?$", dataset.name))
-    return _present({"path" if is_file else "name": dataset.name, "samples": dataset.samples})
+    source = "path" if dataset.is_file else "name"
+    return _present({source: dataset.name, "revision": dataset.revision, "samples": dataset.samples})
 
 
 def _lora(lora: Lora) -> dict[str, Any]:
