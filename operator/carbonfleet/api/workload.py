@@ -201,12 +201,13 @@ class Workload(
             DataPlace("dataset", address_of(dataset.name), dataset.region or ""),
         )
 
-
-def address_of(dataset: str) -> str:
-    """A dataset's path or URL; empty for one that is called by its name."""
-    return dataset if re.match("/|[^/]*://", dataset) else ""
     @model_validator(mode="after")
     def _only_names_have_revisions(self) -> "Workload":
         if self.model_revision is not None and self.model.startswith("/"):
             raise ValueError("a revision is of a model by name, not of a path")
         return self
+
+
+def address_of(dataset: str) -> str:
+    """A dataset's path or URL; empty for one that is called by its name."""
+    return dataset if re.match("/|[^/]*://", dataset) else ""
