@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pygit2
+
 from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.fleet import Placement, Stood, Tip, object_name, placement_id
@@ -119,7 +121,7 @@ def state(status=None, placed=None, said=None, **given):
 def tip(*placements, **more):
     """The branch with some placements on it."""
     fields = {"commit": "c" * 40, "time": NOON, "index": NO_PLACEMENTS.changed((), placements), "problems": {}}
-    fields |= {"clusters": {}, "cluster_problems": {}, "policies": PolicySet()}
+    fields |= {"clusters": {}, "cluster_problems": {}, "policies": PolicySet(), "_odb": pygit2.Odb()}
     return Tip(**fields | more)
 
 
