@@ -119,8 +119,13 @@ def test_what_nobody_reads_elsewhere_is_named_by_hub_and_check(repository, perso
     tip = repository.fetch()
     assert set(tip.problems) == {path}
     assert tip.problems[path].startswith(f"{path}:1: ")
-    assert (tip.policies.problems, tip.cluster_problems) == ((), {})
+    beside = path.startswith("clusters/no-osl-1/") and "/jobs/" not in path
+    assert (tip.policies.problems, set(tip.cluster_problems)) == ((), {"no-osl-1"} if beside else set())
+    assert ("no-osl-1" in tip.clusters, "us-oh-1" in tip.clusters) == (not beside, True)
     assert judged(person.path) == {path}
+    file.unlink()
+    person.push("Take it away")
+    assert (repository.fetch().problems, set(repository.fetch().clusters)) == ({}, {"no-osl-1", "us-oh-1", "ca-qc-1"})
 
 
 def test_links_among_placements_and_what_is_served_are_named_and_not_followed(repository, person):
@@ -222,3 +227,5 @@ def test_any_further_file_is_read_or_named(tmp_path_factory, path, depth, text):
     read = added in checkout.placements or len(checkout.policies.policies) > 3 or added in fleet_files()
     assert read or any(problem.path in (added, f"clusters/{path[1]}/cluster.yaml") for problem in checkout.problems)
     assert read or meant_root(path[0]) != "policies" or checkout.policies.problems
+    is_beside = added.startswith("clusters/") and added.count("/") > 1 and path[2] != "jobs"
+    assert read or not is_beside or path[1] not in checkout.clusters

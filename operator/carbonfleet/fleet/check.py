@@ -54,6 +54,10 @@ def read_checkout(files: Files) -> Checkout:
     policies = PolicySet(found, digest_of(policy_files), tuple(map(str, problems)))
     others, unread = only_read({path: content for path, content in files.items() if path not in policy_files})
     clusters, cluster_problems = _read_clusters(others)
+    # What was meant by a file that nobody reads beside a cluster's own may be a limit.
+    parts = [problem.path.split("/") for problem in unread]
+    doubtful = {part[1] for part in parts if part[0] == CLUSTERS and (part[2:3] != [JOBS] or len(part) == 3)}
+    clusters = {name: facts for name, facts in clusters.items() if name not in doubtful}
     placements, placement_problems = _read_placements(others)
     problems += unread + cluster_problems + placement_problems
     problems += _copies(placements.values())

@@ -243,6 +243,8 @@ def _read_cluster(odb: pygit2.Odb, tree: pygit2.Tree, last: _Cluster) -> _Cluste
     here = f"{CLUSTERS}/{name}"
     is_jobs = subtree(tree, JOBS) is not None
     strays = _unread(*((f"{here}/{entry.name}", entry) for entry in tree if entry.name != JOBS or not is_jobs))
+    if strays and facts is not None:  # what was meant by it may be a limit
+        file, facts, problem = None, None, next(iter(strays.values()))
     jobs = subtree(tree, JOBS)
     if jobs is not None and len(jobs) > MOST_ENTRIES:
         namespaces, jobs = dict(last.namespaces), None
