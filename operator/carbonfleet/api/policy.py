@@ -116,6 +116,8 @@ class PolicySpec(Wire):
     """When a person must agree first."""
     budget: Budget | None = None
     """What they may emit and use in a month, together."""
+    share_weight: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Turns that each namespace in scope has for those of others when GPUs are short; left out, 1."""
     tiers: Annotated[tuple[Tier, ...], Field(max_length=32)] = ()
     """Tiers are the fleet's, whatever the scope; a name may be defined once."""
     stores: Annotated[tuple[Store, ...], Field(max_length=256)] = ()

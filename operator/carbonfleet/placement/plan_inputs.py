@@ -29,8 +29,8 @@ from carbonfleet.placement.inputs import (
     options_of,
     timeline,
 )
-from carbonfleet.placement.rules import Admission, budgets, covers_namespace
-from carbonfleet.placement.snapshot import FloatArray, QueuedJob, Snapshot
+from carbonfleet.placement.rules import Admission, budgets, covers_namespace, share_weight
+from carbonfleet.placement.snapshot import HOUR, FloatArray, QueuedJob, Snapshot
 
 PRICE_RESOLUTION: Final = 1e-9
 """USD per GPU and minute: prices are whole multiples of this, so that equal windows cost the same."""
@@ -63,7 +63,7 @@ class PlanInputs:
     snapshot: Snapshot
     now: datetime
     jobs: tuple[QueuedJob, ...]
-    """In the order in which they choose: tier, slack, age, name."""
+    """In the order in which they choose: tier, the namespaces' turns, and of one namespace slack, age, name."""
     limits: tuple[Limits, ...]
     options: Options
     line: Timeline
@@ -133,7 +133,7 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
     options = options_of(snapshot.spokes, _extra_zones(snapshot, jobs), snapshot.assumptions)
     admission = Admission(options, snapshot.policies)
     demand = demand_of(jobs, options, _region_means(snapshot), snapshot.assumptions)
-    jobs, limits, demand = _in_order(jobs, tiers, demand, now)
+    jobs, limits, demand = _in_order(snapshot, jobs, tiers, demand, now)
     line = _timeline(jobs, limits, demand, now, snapshot)
     signals = sorted({job.spec.signal for job in jobs})
     carbons = {signal: carbon(snapshot, signal, options.zones, line) for signal in signals}
@@ -163,11 +163,11 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
 
 
 def _in_order(
-    jobs: list[QueuedJob], tiers: Mapping[str, Tier], demand: Demand, now: datetime
+    snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, Tier], demand: Demand, now: datetime
 ) -> tuple[list[QueuedJob], list[Limits], Demand]:
     """Jobs, their limits and their demand in the order in which they choose."""
     limits = [limits_of(job, tiers[job.spec.schedule.tier], now) for job in jobs]
-    order = _order(jobs, limits, demand, now)
+    order = _in_turns(snapshot, jobs, limits, demand, _by_slack(jobs, limits, demand, now), now)
     return [jobs[i] for i in order], [limits[i] for i in order], demand.taken(order)
 
 
@@ -185,7 +185,34 @@ def _lost(jobs: list[QueuedJob], admitted: BoolArray, known: Mapping[SignalKind,
     return lost
 
 
-def _order(jobs: list[QueuedJob], limits: list[Limits], demand: Demand, now: datetime) -> list[int]:
+def _in_turns(
+    snapshot: Snapshot, jobs: list[QueuedJob], limits: list[Limits], demand: Demand, order: list[int], now: datetime
+) -> list[int]:
+    """Within a tier, namespaces take turns by their share of GPU hours, so that a long queue delays none but its own.
+
+    Start-time fair queueing (Goyal, Vin and Cheng 1996): a job's turn comes at the GPU hours that its namespace has
+    in use, and those of its jobs before this one, over its weight. `order` is that in which jobs would choose alone.
+    """
+    namespaces = {job.namespace for job in jobs}
+    if len(namespaces) < 2:
+        return order
+    weight = {name: share_weight(snapshot.policies, name) for name in namespaces}
+    taken = dict.fromkeys(namespaces, 0.0)
+    for held in snapshot.reservations:
+        if held.namespace in taken:
+            taken[held.namespace] += held.gpus * max((held.end - max(held.start, now)) / HOUR, 0.0)
+    longest = snapshot.assumptions.longest_run // MINUTE
+    size = (demand.gpus_by_kind * np.minimum(demand.minutes_by_kind, longest)).min(axis=1, initial=NEVER) / 60
+    turn = [0.0] * len(jobs)
+    for row in order:
+        job = jobs[row]
+        turn[row] = taken[job.namespace] / weight[job.namespace]
+        if job.incumbent is None or not job.incumbent.running:  # what runs is in use already
+            taken[job.namespace] += float(size[row])
+    return sorted(order, key=lambda row: (-limits[row].priority, turn[row]))
+
+
+def _by_slack(jobs: list[QueuedJob], limits: list[Limits], demand: Demand, now: datetime) -> list[int]:
     """Tier first, then the time that is left before the job must start, then age, then name."""
     shortest = demand.minutes_by_kind.min(axis=1, initial=NEVER).tolist()
 

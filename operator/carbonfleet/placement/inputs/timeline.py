@@ -102,11 +102,14 @@ class WindowTotals:
 
     def __init__(self, total: FloatArray, line: Timeline) -> None:
         """`total` has shape (rows, minutes + 1)."""
-        self._slot = line.slot_minutes
-        padding = np.repeat(total[:, -1:], self._slot - 1, axis=1)
-        self._stride = (total.shape[1] - 1) // self._slot + 1
-        phased = np.concatenate([total, padding], axis=1).reshape(len(total), self._stride, self._slot)
-        flat = np.append(phased.transpose(0, 2, 1).ravel(), np.zeros(line.starts))
+        self._slot = slot = line.slot_minutes
+        self._stride = (total.shape[1] - 1) // slot + 1
+        flat = np.zeros(len(total) * slot * self._stride + line.starts)
+        phased = flat[: flat.size - line.starts].reshape(len(total), slot, self._stride)
+        phased[:, :, -1] = total[:, -1:]
+        for part in range(slot):
+            column = total[:, part::slot]
+            phased[:, part, : column.shape[1]] = column
         self._at = sliding_window_view(flat, line.starts)
 
     def over(self, rows: IntArray, minutes: IntArray) -> FloatArray:

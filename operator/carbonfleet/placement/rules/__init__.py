@@ -14,6 +14,7 @@ from carbonfleet.placement.rules.policy import (
     policies_verdict,
     residency_verdict,
     review_verdict,
+    share_weight,
     tiers,
 )
 
@@ -32,5 +33,6 @@ __all__ = [
     "policies_verdict",
     "residency_verdict",
     "review_verdict",
+    "share_weight",
     "tiers",
 ]

@@ -235,6 +235,12 @@ def budgets(policies: PolicySet, data_class: str, namespace: str) -> tuple[tuple
     return tuple((policy, policy.spec.budget) for policy in found if policy.spec.budget is not None)
 
 
+def share_weight(policies: PolicySet, namespace: str) -> float:
+    """How many turns a namespace has for one of others: the greatest weight of the policies in whose scope it is."""
+    found = (policy.spec.share_weight for policy in policies.policies if covers_namespace(policy.spec.scope, namespace))
+    return max((weight for weight in found if weight is not None), default=1.0)
+
+
 def review_verdict(
     policies: PolicySet,
     spec: JobSpec,
