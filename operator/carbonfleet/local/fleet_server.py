@@ -56,7 +56,7 @@ def serve(root: Path, port: int, token: Path) -> None:
 
 
 def _handler(root: Path, token: str) -> type[BaseHTTPRequestHandler]:
-    class Request(BaseHTTPRequestHandler):
+    class FleetHandler(BaseHTTPRequestHandler):
         """One request of Git's smart HTTP protocol."""
 
         protocol_version = "HTTP/1.1"
@@ -113,7 +113,7 @@ def _handler(root: Path, token: str) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
-    return Request
+    return FleetHandler
 
 
 def _backend(root: Path, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
