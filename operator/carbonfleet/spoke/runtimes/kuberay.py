@@ -190,7 +190,7 @@ class KubeRay:
         return self.clock.at(real.timestamp()) if real is not None else None
 
     def _ask(self, *calls: Callable[[], object]) -> None:
-        """Make each call. Raises RuntimeAwayError, or RefusedError where the API says no to this one."""
+        """Make each call. Raises RuntimeAwayError, or RuntimeRefusedError where the API says no to this one."""
         try:
             for call in calls:
                 call()

@@ -56,7 +56,7 @@ class Observed:
 class Runtime(Protocol):
     """Starts and stops attempts; each call is safe to repeat, and `observe` is the only truth.
 
-    Every call raises RuntimeAwayError when the runtime does not answer, and RefusedError when it answers no.
+    Every call raises RuntimeAwayError when the runtime does not answer, and RuntimeRefusedError when it answers no.
     """
 
     def version(self) -> str:
