@@ -12,6 +12,8 @@ from carbonfleet.kube import Kube, KubeError, Object, ours
 _log = logging.getLogger(__name__)
 MOST_AT_ONCE: Final = 8
 """Writes under way at the same time."""
+MOST_FAILED_IN_ROW: Final = 16
+"""After so many writes that the API was not well for, the rest wait for the next cycle."""
 _TRIES: Final = 3
 """Of a write that others were faster with."""
 Wanted = TypeVar("Wanted")
@@ -24,6 +26,8 @@ class JobWrites:
 
     kube: Kube
     mirror: Mirror
+    _failed_in_row: int = 0
+    """Writes that the API was not well for, since the last that it took."""
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(MOST_AT_ONCE, "job writes"))
 
     def each(self, write: Callable[[Wanted], Result], wanted: Iterable[Wanted]) -> list[Result]:
@@ -41,6 +45,7 @@ class JobWrites:
         except KubeError as error:
             self._pass_over(state, error, "status")
             return False
+        self._failed_in_row = 0
         self.mirror.refresh(JOBS, body)
         return True
 
@@ -80,12 +85,17 @@ class JobWrites:
 
     def _pass_over(self, state: JobState, error: KubeError, what: str) -> None:
         """One job's write was refused: the others go on. Raises the error when the API itself is not well."""
-        if not error.is_about_one_object:
+        if not error.is_about_one_object and self._is_away(error):
             raise error
         if error.is_gone:
             self.mirror.drop(JOBS, state.body)
         else:
             _log.warning("the %s of %s was not written: %s", what, state.key, error)
+
+    def _is_away(self, error: KubeError) -> bool:
+        """Whether the API itself is not well: a webhook of somebody's, or a limit, may fail a few writes alone."""
+        self._failed_in_row += 1
+        return error.status in (0, 401) or self._failed_in_row > MOST_FAILED_IN_ROW
 
     def close(self) -> None:
         """Begin no more; what is under way ends by its time-out."""

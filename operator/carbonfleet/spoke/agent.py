@@ -11,6 +11,7 @@ from typing import Final
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.api.spoke import PoolStatus, SpokeStatus
 from carbonfleet.clock import Clock
+from carbonfleet.faults import only
 from carbonfleet.probes import ProbeResult
 from carbonfleet.spoke.admission import AdmissionRefusal
 from carbonfleet.spoke.attempt_state import AttemptState, AttemptStatus, KnownAttempt, status_of
@@ -57,6 +58,8 @@ class Agent:
         self._wanted: WantedSet | None = None
         self._refused: Mapping[str, AdmissionRefusal] = {}
         self._version = ""
+        self._faults: list[str] = []
+        """What nobody foresaw in this pass, a sentence for each step that it ended."""
         self._passed_at = time.monotonic()
         self._observation = self._fresh_observation()
         self._steps = (
@@ -93,9 +96,11 @@ class Agent:
 
         An agent whose spoke's name another one holds takes no step.
         """
+        self._faults.clear()
         self._queue.claim()
         for step in () if self._queue.lease.is_refused else self._steps:
-            step()
+            with only(f"spoke {self._settings.spoke}: {step.__name__.strip('_')}", self._faults.append):
+                step()
 
     def close(self) -> None:
         """Let another agent take over."""
@@ -171,8 +176,9 @@ class Agent:
         quiet = {AttemptPhase.SUSPENDED, AttemptPhase.UNKNOWN}
         for name, known in list(self._memory.items()):
             if known.session and not known.is_over and known.report.phase not in quiet:
-                report = with_status(known.report, _RUNTIME_AWAY, self._clock.now())
-                self._memory.keep(name, replace(known, report=report, delivered=False))
+                with self._observation.only(name, "its silence can't be reported"):
+                    report = with_status(known.report, _RUNTIME_AWAY, self._clock.now())
+                    self._memory.keep(name, replace(known, report=report, delivered=False))
 
     def _beat(self) -> None:
         wanted, pools = self._wanted, self._pools()
@@ -194,6 +200,7 @@ class Agent:
             self._queue.lease.rival_problem,
             *(self._wanted.problems if self._wanted else ()),
             *(self._observation.observed.blind.values() if self._observation.observed else ()),
+            *self._faults,
             *self._observation.faults.values(),
             self._memory.problem,
             self._executor.allow_list_problem(),
@@ -205,10 +212,10 @@ class Agent:
         """GPUs free in each pool; none while the runtime is away, since nothing could be started on them."""
         facts = self._wanted.facts if self._wanted else None
         declared = {pool.name: pool.gpus for pool in facts.pools} if facts else {}
-        if self._observation.observed is None:
-            free: Mapping[str, int] = dict.fromkeys(declared, 0)
-        else:
-            free = self._runtime.free_gpus(declared, self._observation.held())
+        free: Mapping[str, int] = dict.fromkeys(declared, 0)
+        if self._observation.observed is not None:
+            with only(f"spoke {self._settings.spoke}: its free GPUs can't be told", self._faults.append):
+                free = self._runtime.free_gpus(declared, self._observation.held())
         return tuple(PoolStatus(name=name, free_gpus=gpus) for name, gpus in free.items())
 
     def _free(self, pools: Sequence[PoolStatus]) -> str:

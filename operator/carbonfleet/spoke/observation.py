@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from carbonfleet.faults import said
 from carbonfleet.spoke.attempt_state import AttemptState
 from carbonfleet.spoke.errors import RuntimeAwayError
 from carbonfleet.spoke.memory import Memory
@@ -65,7 +66,7 @@ class SpokeObservation:
             raise
         except Exception as error:
             logger.warning("%s: %s", name, what, exc_info=error)
-            self.faults[name] = f"{name}: {what}: {type(error).__name__}: {error}"
+            self.faults[name] = f"{name}: {what}: {said(error)}"
 
     def _sight(self, name: str) -> AttemptState:
         known = self.memory.get(name)

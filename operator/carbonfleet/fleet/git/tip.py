@@ -47,9 +47,9 @@ class Tip:
     cluster_problems: Mapping[str, str]
     """By cluster: why its facts can't be used."""
     policies: PolicySet
-    _odb: pygit2.Odb = field(repr=False, compare=False)
     moves: Mapping[str, Placement] = field(default_factory=dict)
     """By job UID: the moves that people agreed to and that are not made yet, as the placements that they lead to."""
+    _odb: pygit2.Odb = field(default_factory=pygit2.Odb, repr=False, compare=False)
     _tree: pygit2.Tree | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -2,8 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
+import pygit2
+
+from carbonfleet.faults import only
 from carbonfleet.fleet.git import Tip
 from carbonfleet.fleet.manifests import Placement, check_uid, render, with_suspend
 from carbonfleet.fleet.publish.history import PlacementHistory, Vanished
@@ -61,8 +65,13 @@ def prepare(
     leaving = frozenset(intent.id for intent in todo if isinstance(intent, Remove))
     world = _World(tip, tip.index.by_id, leaving, history, vanished)
     for intent in sorted(todo, key=_order):
-        _decide(intent, world, batch)
+        with only(f"{intent.id} can't be written", partial(_fail, batch, intent), but=pygit2.GitError):
+            _decide(intent, world, batch)
     return batch
+
+
+def _fail(batch: IntentBatch, intent: Intent, fault: str) -> None:
+    batch.results[intent.id] = Refused("NotRenderable", f"{fault}; no other job is held up: please report it")
 
 
 def deletion_guard(intents: Iterable[Intent], tip: Tip) -> dict[str, Refused]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from carbonfleet.api.job_status import Figures, Phase
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.faults import said
 from carbonfleet.fleet import Stood
 from carbonfleet.hub.accounting.account import account, figures_of
 from carbonfleet.hub.accounting.attempt import attempt_of
@@ -51,8 +52,8 @@ class LedgerUpdates:
             except Exception as error:  # noqa: BLE001 - one job's fault must not stop the others
                 _log.exception("the attempt %s of %s was not accounted", report.attempt, state.key)
                 fault = (
-                    f"attempt {report.attempt} ended and can't be accounted ({error}); it is tried again each cycle: "
-                    "see that the ledger can be written"
+                    f"attempt {report.attempt} ended and can't be accounted ({said(error)}); it is tried again each "
+                    "cycle: see that the ledger can be written"
                 )
                 blockers[state.uid] = Blocker(NOT_ACCOUNTED, fault)
                 continue

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from carbonfleet.clock import Clock
+from carbonfleet.faults import only
 from carbonfleet.hub.accounting.account import settle
 from carbonfleet.hub.accounting.grid_history import FinalPast
-from carbonfleet.ledger import FINAL_AFTER, Ledger
+from carbonfleet.ledger import FINAL_AFTER, Ledger, LedgerError
 from carbonfleet.signals import Signals
 
 AT_ONCE: Final = 8
@@ -61,8 +62,9 @@ class Settling:
         for entry in waiting:
             if self._closed.is_set():
                 break
-            found = settle(entry, past, now)
-            settled += found is not None and self.ledger.record(*found)
+            with only(f"the ledger's line {entry.id} can't be settled", but=LedgerError):
+                found = settle(entry, past, now)
+                settled += found is not None and self.ledger.record(*found)
             self._reached = (entry.end, entry.id)
         return settled
 

@@ -13,6 +13,7 @@ from carbonfleet.api.job_status import JobStatus, Phase
 from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.api.wire import GROUP
+from carbonfleet.faults import said
 from carbonfleet.fleet import Placement
 from carbonfleet.kube import Object
 
@@ -178,6 +179,8 @@ def _parse(body: Object) -> tuple[CarbonTrainingJob | None, str]:
         return CarbonTrainingJob.model_validate(body), ""
     except ValidationError as error:
         return None, told(error, CarbonTrainingJob)
+    except Exception as error:  # noqa: BLE001 - whatever a job holds, it harms no other
+        return None, f"can't be read: {said(error)}"
 
 
 def ended_phase(report: ReportSpec) -> Phase:

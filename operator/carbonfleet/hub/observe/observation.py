@@ -1,6 +1,7 @@
 """What one cycle sees of jobs, Git and spokes, and what its steps add to that: frozen values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -9,11 +10,12 @@ from typing import Final, Self
 from carbonfleet.api import ANNOTATION
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job_status import DecisionRecord, Figures
+from carbonfleet.faults import only
 from carbonfleet.fleet import Placement, Tip
 from carbonfleet.hub.observe.heartbeats import Heard
 from carbonfleet.hub.observe.job_state import IN_GIT, JobStage, JobState
 from carbonfleet.hub.observe.run_state import RunningJob, has_same_spec
-from carbonfleet.kube import Object
+from carbonfleet.kube import KubeError, Object
 from carbonfleet.placement.snapshot import Spoke
 
 MERGED_LATE: Final = "Superseded"
@@ -109,6 +111,19 @@ class Observation:
     next_check: datetime | None = None
     """While jobs are under way: when the next cycle is due for them."""
 
+    faults: dict[str, str] = field(default_factory=dict)
+    """By job UID: what nobody foresaw of it in this cycle, as steps note it. It is left as it is, and others go on."""
+
+    @contextmanager
+    def only(self, state: JobState, step: str) -> Iterator[None]:
+        """Whatever goes wrong inside with one job is its own; the API or Git being away is not."""
+
+        def blame(fault: str) -> None:
+            self.faults[state.uid] = fault
+
+        with only(f"{state.key}: {step}", blame, but=KubeError):
+            yield
+
     def holding(self, holds: Mapping[str, Blocker]) -> Self:
         """The same with more that keeps jobs where they are."""
         return replace(self, holds={**self.holds, **holds})
@@ -120,6 +135,7 @@ class Observation:
             for state in self.jobs
             if state.stage is JobStage.QUEUED
             and state.uid not in self.holds
+            and state.uid not in self.faults
             and not self.was_reverted(state)
             and self.has_stopped(state)
         ]

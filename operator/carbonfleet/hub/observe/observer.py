@@ -1,5 +1,6 @@
 """The first step of a cycle: freezes what the API, Git and spokes say into one observation."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -7,6 +8,7 @@ from datetime import timedelta
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.clock import Clock
+from carbonfleet.faults import said
 from carbonfleet.fleet import (
     Committed,
     FleetError,
@@ -27,6 +29,8 @@ from carbonfleet.hub.observe.placed import PlacedInGit
 from carbonfleet.hub.observe.reports import Reports, accepted
 from carbonfleet.hub.observe.spokes import last_known_facts, spokes_of
 from carbonfleet.kube import Object
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -61,6 +65,11 @@ class Observer:
             self.tip = self.repository.fetch()
         except FleetError as error:
             blocker = Blocker(error.reason, str(error))
+        except Exception as error:  # noqa: BLE001 - what runs goes on, whatever somebody pushed
+            _log.exception("the fleet repository can't be read")
+            blocker = Blocker(
+                "RepositoryInvalid", f"the fleet repository can't be read ({said(error)}); see its last commit"
+            )
         jobs, spokes, now = self.mirror.all(JOBS), self.mirror.all(SPOKES), self.clock.now()
         tip, is_fresh, heard = self.tip, blocker is None, self._heartbeats.hear(spokes, now)
         counted = accepted(reports, self._placed_in_git(jobs), now, is_fresh=is_fresh)

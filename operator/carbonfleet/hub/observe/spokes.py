@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from carbonfleet.api import SpokeStatus
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.problems import told
+from carbonfleet.faults import said
 from carbonfleet.fleet import Tip
 from carbonfleet.hub.observe.heartbeats import Heard
 from carbonfleet.kube import Object
@@ -38,6 +39,8 @@ def _spoke(facts: ClusterFacts, body: Object | None, heard: Heard | None, now: d
         status = SpokeStatus.model_validate((body or {}).get("status") or {})
     except ValidationError as error:
         return Spoke(facts, False, "Invalid", f"its SpokeCluster's status can't be read: {told(error, SpokeStatus)}")
+    except Exception as error:  # noqa: BLE001 - whatever a spoke wrote, it harms no other
+        return Spoke(facts, False, "Invalid", f"its SpokeCluster's status can't be read: {said(error)}")
     healthy, reason, message = _health(facts, heard, now, grace)
     free = {pool.name: pool.free_gpus for pool in status.pools} if status.pools else None
     return Spoke(facts, healthy, reason, message, free)

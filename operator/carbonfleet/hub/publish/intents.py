@@ -29,8 +29,9 @@ def intents_of(
         return []
     intents: list[Intent] = []
     for state in observation.jobs:
-        if (intent := _intent(state, decisions.get(state.uid), records, observation)) is not None:
-            intents.append(intent)
+        with observation.only(state, "what it needs in Git can't be told"):
+            if (intent := _intent(state, decisions.get(state.uid), records, observation)) is not None:
+                intents.append(intent)
     return intents + _late(observation) + _orphans(observation, observation.tip)
 
 

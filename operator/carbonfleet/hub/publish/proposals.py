@@ -58,8 +58,9 @@ class ProposalReviews:
             placed = state.placement
             if placed is None or placed.expires_at is None or state.stage is not JobStage.LIVE:
                 continue
-            if not _is_accepted(state, placed) and (said := self._lateness(placed, placed.expires_at)):
-                found[state.uid] = Blocker(MERGED_LATE, said)
+            with observation.only(state, "when it was merged can't be told"):
+                if not _is_accepted(state, placed) and (said := self._lateness(placed, placed.expires_at)):
+                    found[state.uid] = Blocker(MERGED_LATE, said)
         return observation.holding(found)
 
     def _lateness(self, placed: Placement, expires_at: datetime) -> str:

@@ -70,8 +70,9 @@ class Moves:
         agreed = {}
         for state in observation.jobs:
             move = observation.tip.moves.get(state.uid)
-            if move is not None and _is_next(state, move) and not _in_the_way(state, move, observation):
-                agreed[state.uid] = AgreedMove(move, self._agreed_in(move) or observation.tip.commit)
+            with observation.only(state, "what people agreed to can't be told"):
+                if move is not None and _is_next(state, move) and not _in_the_way(state, move, observation):
+                    agreed[state.uid] = AgreedMove(move, self._agreed_in(move) or observation.tip.commit)
         return replace(observation, refused_moves=refusals, agreed=agreed)
 
     def _refusal(self, state: JobState) -> str:

@@ -38,14 +38,15 @@ class RunningJobs:
         replanned: dict[str, RunningJob] = {}
         ahead = [next_quarter(observation.now)]
         for state in candidates:
-            record = observation.records.get(state.uid)
-            checked = None if state.uid in observation.agreed else self._checked.get(state.uid)
-            running = running_job_of(state, record, checked, observation.now)
-            if running is not None:
-                surprise = self._surprise(observation, state, record, running)
-                replanned[state.uid] = replace(running, surprise=surprise)
-            if (check := next_check(state, record, observation.now)) is not None:
-                ahead.append(check)
+            with observation.only(state, "it can't be decided on again"):
+                record = observation.records.get(state.uid)
+                checked = None if state.uid in observation.agreed else self._checked.get(state.uid)
+                running = running_job_of(state, record, checked, observation.now)
+                if running is not None:
+                    surprise = self._surprise(observation, state, record, running)
+                    replanned[state.uid] = replace(running, surprise=surprise)
+                if (check := next_check(state, record, observation.now)) is not None:
+                    ahead.append(check)
         return replace(observation, replanned=replanned, next_check=min(ahead))
 
     def _ask_for_forecasts(self, observation: Observation, states: Iterable[JobState]) -> None:

@@ -13,6 +13,12 @@ HELD_REASONS: Final = frozenset({"RevertedByHuman", "EditedByHuman"})
 """A person undid the placement: it is not written again unless the spec changes or it is asked for."""
 WAITING_FOR_STOP: Final = "WaitingForStop"
 """The last attempt may still run."""
+HUB_FAULT: Final = "HubFault"
+"""The hub failed over this job, in a way that nobody foresaw."""
+_LEFT_ALONE: Final = (
+    "It is left as it is until a later cycle succeeds, and no other job is held up. The hub's log has the fault: "
+    "please report it"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -21,6 +27,7 @@ def blockers_of(
 ) -> dict[str, Blocker]:
     """By job UID; `blocker` is why nothing at all could be published."""
     found = {state.uid: stuck for state in observation.jobs if (stuck := _before_publishing(state, observation))}
+    found |= {uid: Blocker(HUB_FAULT, f"{fault}. {_LEFT_ALONE}") for uid, fault in observation.faults.items()}
     told = {state.uid for state in observation.jobs if state.stage is JobStage.ENDED or observation.is_late(state)}
     for intent in intents:
         if isinstance(intent, Lapse):

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.api.spoke import SpokeStatus
 from carbonfleet.api.wire import API_VERSION, LABEL, format_time
@@ -126,7 +124,7 @@ def _read(item: Mapping[str, Any]) -> tuple[str, ReportSpec | None]:
     name = str(item["metadata"]["name"])
     try:
         return name, ReportSpec.model_validate(item.get("spec"))
-    except ValidationError:
+    except Exception:  # noqa: BLE001 - whatever stands there, it is rewritten, and harms no other
         return name, None
 
 

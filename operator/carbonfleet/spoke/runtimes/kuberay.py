@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from carbonfleet.api.rayjob import rayjob_state
@@ -153,7 +153,7 @@ class KubeRay:
                 yield self._run(
                     Metadata.model_validate(job["metadata"]), _Status.model_validate(job.get("status") or {})
                 )
-            except (KeyError, ValueError, ValidationError):
+            except Exception:  # noqa: BLE001, S112 - anybody may write one
                 continue  # labelled as ours, but no placement of the hub's
 
     def _run(self, metadata: Metadata, status: _Status) -> Run:
