@@ -42,6 +42,20 @@ def test_a_placement_that_the_server_refuses_holds_up_no_other(hub, hook, name, 
     assert hub.phase(name) is None
 
 
+def test_two_jobs_of_fifty_that_the_server_refuses_are_both_found(hub):
+    hub.stack.git.hook("pre-receive", CONTENT)
+    for number in range(50):
+        hub.stack.submit(f"of-many-{number}", **({"workload": LEAK} if number in (7, 38) else {}))
+    hub.step(times=4, minutes=2)
+    for number in range(50):
+        name = f"of-many-{number}"
+        if number in (7, 38):
+            assert hub.reason(name, "Committed") == "DirectPushForbidden"
+            assert "GH013" in condition(hub.stack.job(name), "Committed").message
+        else:
+            assert hub.phase(name) is Phase.SUCCEEDED
+
+
 def test_a_job_that_ends_leaves_git_though_another_is_refused(hub):
     hub.stack.submit("runs", behaviour="hold")
     hub.step(times=3)
