@@ -57,11 +57,12 @@ class StatusWriter:
 
     def write(self, observation: Observation, results: Results) -> set[str]:
         """Write each status that changed, and record events of it; the UIDs of the jobs."""
-        inputs = (
-            inputs_of(state, observation, results) for state in observation.jobs if state.stage is not JobStage.DONE
-        )
-        changes = (change for each in inputs if (change := self._change(each, observation.now)) is not None)
-        written = [change for change in self.writes.each(self._write, changes) if change is not None]
+        changes = []
+        for state in observation.jobs:
+            if state.stage is not JobStage.DONE:
+                with observation.only(state, "its status can't be told"):
+                    changes.append(self._change(inputs_of(state, observation, results), observation.now))
+        written = [change for change in self.writes.each(self._write, filter(None, changes)) if change is not None]
         self._record(written, observation.now)
         for uid in self._unchanged.keys() - {state.uid for state in observation.jobs}:
             del self._unchanged[uid]
