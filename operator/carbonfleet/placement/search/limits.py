@@ -18,7 +18,7 @@ from carbonfleet.placement.snapshot import FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Figures:
+class WindowFigures:
     """What limits judge all windows of one job by. Arrays of shape (options, starts)."""
 
     ends: IntArray
@@ -34,7 +34,7 @@ class Limit:
         """Whether it may leave some starts between the first and the last and not others, so that all are weighed."""
         return False
 
-    def mask(self, inputs: PlanInputs, job: int, figures: Figures) -> BoolArray:
+    def mask(self, inputs: PlanInputs, job: int, figures: WindowFigures) -> BoolArray:
         """The windows that it leaves; shape (options, starts), or one that broadcasts to it."""
         raise NotImplementedError
 
@@ -46,7 +46,7 @@ class Limit:
         """Whether a run in pieces, whose slots it left, is within the limit as a whole."""
         return True
 
-    def why(self, inputs: PlanInputs, job: int, figures: Figures, option: int) -> Refusal | None:
+    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, option: int) -> Refusal | None:
         """Why it leaves nothing on an option; None where it leaves something."""
         return None
 
@@ -54,7 +54,7 @@ class Limit:
 class EarliestStart(Limit):
     """No window begins before the job's earliest start."""
 
-    def mask(self, inputs: PlanInputs, job: int, figures: Figures) -> BoolArray:
+    def mask(self, inputs: PlanInputs, job: int, figures: WindowFigures) -> BoolArray:
         """Starts from the earliest on."""
         return (np.arange(inputs.line.starts) >= inputs.earliest_start(job))[None, :]
 
@@ -66,12 +66,12 @@ class EarliestStart(Limit):
 class Deadline(Limit):
     """A run has ended by the job's deadline; pieces are kept within it by `end_slots` of `interruptible/cuts.py`."""
 
-    def mask(self, inputs: PlanInputs, job: int, figures: Figures) -> BoolArray:
+    def mask(self, inputs: PlanInputs, job: int, figures: WindowFigures) -> BoolArray:
         """Windows that end in time."""
         in_time: BoolArray = figures.ends <= inputs.deadline_minute(job)
         return in_time
 
-    def why(self, inputs: PlanInputs, job: int, figures: Figures, option: int) -> Refusal | None:
+    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, option: int) -> Refusal | None:
         """When a run would end at the earliest."""
         minutes, deadline = int(inputs.demand.of(job).minutes[option]), inputs.limits[job].deadline
         earliest = int(inputs.line.start_minutes[min(inputs.earliest_start(job), inputs.line.starts - 1)])
@@ -88,7 +88,7 @@ class Deadline(Limit):
 class CostLimit(Limit):
     """A run costs no more than the job's `objective.maxCostUsd`."""
 
-    def mask(self, inputs: PlanInputs, job: int, figures: Figures) -> BoolArray:
+    def mask(self, inputs: PlanInputs, job: int, figures: WindowFigures) -> BoolArray:
         """Windows that cost no more."""
         return np.asarray(figures.usd <= self._most(inputs, job))
 
@@ -96,7 +96,7 @@ class CostLimit(Limit):
         """Whether all pieces together cost no more."""
         return window.cost_usd <= self._most(inputs, job)
 
-    def why(self, inputs: PlanInputs, job: int, figures: Figures, option: int) -> Refusal | None:
+    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, option: int) -> Refusal | None:
         """What it costs at least."""
         least, most = float(figures.usd[option].min()), self._most(inputs, job)
         if least <= most:
@@ -115,7 +115,7 @@ class CarbonBudget(Limit):
         """Where there is a budget."""
         return inputs.jobs[job].spec.objective.carbon_budget_kg is not None
 
-    def mask(self, inputs: PlanInputs, job: int, figures: Figures) -> BoolArray:
+    def mask(self, inputs: PlanInputs, job: int, figures: WindowFigures) -> BoolArray:
         """Windows that emit no more."""
         return np.asarray(figures.grams <= self._most_kg(inputs, job) * 1000)
 
@@ -123,7 +123,7 @@ class CarbonBudget(Limit):
         """Whether all pieces together emit no more."""
         return window.grams_co2e <= self._most_kg(inputs, job) * 1000
 
-    def why(self, inputs: PlanInputs, job: int, figures: Figures, option: int) -> Refusal | None:
+    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, option: int) -> Refusal | None:
         """What it emits at least."""
         least, most = float(figures.grams[option].min()), self._most_kg(inputs, job)
         if least <= most * 1000:

@@ -14,7 +14,7 @@ from carbonfleet.api.job import SignalLossAction
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.inputs import MOST, RESOLUTION, BoolArray, IntArray, Terms, Timeline, WindowTotals
 from carbonfleet.placement.plan_inputs import PRICE_RESOLUTION, PlanInputs
-from carbonfleet.placement.search.limits import LIMITS, Figures
+from carbonfleet.placement.search.limits import LIMITS, WindowFigures
 from carbonfleet.placement.snapshot import FloatArray
 
 
@@ -30,7 +30,7 @@ class Windows:
     """What the delay must gain, shape (options,)."""
     first: int
     """The start from which a delay counts."""
-    figures: Figures
+    figures: WindowFigures
     open: BoolArray
     """Within rules, times, thresholds and the job's own limits; capacity not looked at."""
     above: BoolArray
@@ -67,7 +67,7 @@ def windows_of(inputs: PlanInputs, job: int) -> Windows:
     _price_at_once(inputs, job, end_at_once, usd)
     ends = line.start_minutes[None, :] + terms.minutes[:, None]
     ends[:, 0] += line.next_minute - line.now_minute
-    figures = Figures(ends, usd, grams)
+    figures = WindowFigures(ends, usd, grams)
     allowed: BoolArray = np.repeat(options_left(inputs, job)[:, None], line.starts, axis=1)
     for limit in LIMITS:
         allowed &= limit.mask(inputs, job, figures)
