@@ -6,8 +6,11 @@ import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import pygit2
 import pytest
+from pygit2.enums import ConfigLevel
 
 from carbonfleet.fleet import FleetError, Repository, RepositoryInvalid
 from carbonfleet.fleet.review import Branches
@@ -25,62 +28,159 @@ def served(handler: type[BaseHTTPRequestHandler], address: str) -> ThreadingHTTP
     return server
 
 
+class Thief:
+    """A server that asks for a password: its address, the requests it had, and the passwords it was given."""
+
+    def __init__(self, address: str) -> None:
+        self.asked: list[str] = []
+        self.given: list[str] = []
+        thief = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                thief.asked.append(self.path)
+                if said := self.headers.get("Authorization"):
+                    thief.given.append(base64.b64decode(said.split()[1]).decode())
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="git"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = served(Handler, address)
+        self.url = f"http://{address}:{self.server.server_port}"
+
+
 @pytest.fixture
-def thief() -> Iterator[tuple[str, list[str]]]:
-    """A server on another host that asks for a password and keeps what it is given: its address, what it got."""
-    given: list[str] = []
-
-    class Thief(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if said := self.headers.get("Authorization"):
-                given.append(base64.b64decode(said.split()[1]).decode())
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="git"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = served(Thief, "127.0.0.2")
-    yield f"http://127.0.0.2:{server.server_port}", given
-    server.shutdown()
-    server.server_close()
+def thief() -> Iterator[Thief]:
+    """On another host."""
+    yield from running(Thief("127.0.0.2"))
 
 
 @pytest.fixture
-def moved(thief) -> Iterator[str]:
-    """The address of a repository whose server says that it moved to the thief's."""
+def neighbour() -> Iterator[Thief]:
+    """On the repository's host, at another port."""
+    yield from running(Thief("127.0.0.1"))
+
+
+def running(thief: Thief) -> Iterator[Thief]:
+    yield thief
+    thief.server.shutdown()
+    thief.server.server_close()
+
+
+def moved_to(thief: Thief) -> ThreadingHTTPServer:
+    """A repository's server that says that it moved to the thief's."""
 
     class Moved(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(301)
-            self.send_header("Location", thief[0] + self.path)
+            self.send_header("Location", thief.url + self.path)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass
 
-    server = served(Moved, "127.0.0.1")
-    yield f"http://127.0.0.1:{server.server_port}/fleet.git"
-    server.shutdown()
-    server.server_close()
+    return served(Moved, "127.0.0.1")
+
+
+@pytest.fixture
+def personal_git_config(tmp_path) -> Iterator[Path]:
+    """The Git configuration of whoever runs the hub, for the length of a test."""
+    before = pygit2.settings.search_path[ConfigLevel.GLOBAL]
+    pygit2.settings.search_path[ConfigLevel.GLOBAL] = str(tmp_path)
+    yield tmp_path / ".gitconfig"
+    pygit2.settings.search_path[ConfigLevel.GLOBAL] = before
 
 
 WORK = {"fetch": Repository.fetch, "publish": lambda repository: repository.publish([place("llama")])}
 
 
-@pytest.mark.parametrize("work", WORK)
-def test_a_token_goes_to_no_host_that_a_redirect_names(moved, thief, tmp_path, work):
+def refused(url: str, tmp_path: Path, work: str, **more: object) -> str:
+    """What the hub says of a repository that it can't work with, at which it would use a token."""
     (tmp_path / "token").write_text("SECRET-TOKEN")
-    settings = quick_settings(moved, tmp_path / "hub", tries=1, token_file=tmp_path / "token")
-    repository = Repository(settings, CLOCK)
+    repository = Repository(
+        quick_settings(url, tmp_path / "hub", tries=1, token_file=tmp_path / "token", **more), CLOCK
+    )
     with pytest.raises(FleetError) as caught:
         WORK[work](repository)
-    assert thief[1] == []
     assert "SECRET-TOKEN" not in str(caught.value)
-    assert "redirect" in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize("where", ["thief", "neighbour"], ids=["another host", "another port"])
+def test_a_token_goes_to_no_origin_that_a_redirect_names(request, tmp_path, where, work):
+    thief = request.getfixturevalue(where)
+    server = moved_to(thief)
+    try:
+        said = refused(f"http://127.0.0.1:{server.server_port}/fleet.git", tmp_path, work)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert thief.given == []
+    assert "redirect" in said
+
+
+@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("where", ["thief", "neighbour"], ids=["another host", "another port"])
+def test_a_token_that_one_server_took_goes_to_no_other(request, tmp_path, where, scheme, work):
+    thief, server = request.getfixturevalue(where), request.getfixturevalue(f"{scheme}_git_server")
+    server.moved_to, server.token = thief.url, "SECRET-TOKEN"
+    said = refused(server.url, tmp_path, work, ca_file=getattr(server, "authority", None))
+    assert thief.given == []
+    assert "redirect" in said
+
+
+@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize("setting", ["insteadOf", "pushInsteadOf"])
+@pytest.mark.parametrize("whose", ["the person's", "the clone's"])
+def test_a_token_goes_to_no_address_that_a_git_configuration_names(
+    http_git_server, thief, personal_git_config, tmp_path, whose, setting, work
+):
+    origin = http_git_server.url.removesuffix("/fleet.git")
+    pygit2.init_repository(str(tmp_path / "hub"), bare=True)
+    file = personal_git_config if whose == "the person's" else tmp_path / "hub" / "config"
+    with file.open("a") as config:
+        config.write(f'[url "{thief.url}"]\n\t{setting} = {origin}\n')
+    http_git_server.token = "SECRET-TOKEN"
+    if (setting, work) == ("pushInsteadOf", "fetch"):
+        (tmp_path / "token").write_text("SECRET-TOKEN")
+        settings = quick_settings(http_git_server.url, tmp_path / "hub", tries=1, token_file=tmp_path / "token")
+        assert Repository(settings, CLOCK).fetch().placements == {}
+    else:
+        said = refused(http_git_server.url, tmp_path, work)
+        assert f"the token is for {origin}, and a redirect or a Git configuration " in said
+        assert said.count(thief.url) == 1
+    assert thief.given == []
+
+
+def test_a_submodule_is_not_asked_for(http_git_server, thief, tmp_path):
+    commit = http_git_server.git("rev-parse", "main")
+    work = tmp_path / "work"
+    git(tmp_path, "clone", "--quiet", str(http_git_server.repository), str(work))
+    server = moved_to(thief)
+    url = f"http://127.0.0.1:{server.server_port}/other.git"
+    (work / ".gitmodules").write_text(f'[submodule "other"]\n\tpath = other\n\turl = {url}\n')
+    git(work, "update-index", "--add", "--cacheinfo", f"160000,{commit},other")
+    git(work, "add", ".gitmodules")
+    git(work, "commit", "--quiet", "-m", "Add a submodule")
+    git(work, "push", "--quiet", "origin", "HEAD:main")
+    (tmp_path / "token").write_text("let-me-in")
+    settings = quick_settings(http_git_server.url, tmp_path / "hub", token_file=tmp_path / "token")
+    repository = Repository(settings, CLOCK)
+    try:
+        repository.fetch()
+        repository.publish([place("llama")])
+        assert set(repository.fetch().placements) == {uid_of("llama")}
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (thief.asked, thief.given) == ([], [])
 
 
 def test_a_repository_of_another_hash_is_named_as_such(tmp_path):

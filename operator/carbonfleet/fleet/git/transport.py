@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import pygit2
 from pygit2.enums import CredentialType, FetchPrune
@@ -101,7 +102,14 @@ class _Callbacks(pygit2.RemoteCallbacks):
         self._said = (self._said + string)[-MOST_SAID:]
 
     def credentials(self, url: str, username_from_url: str | None, allowed_types: CredentialType) -> pygit2.UserPass:
-        """The token, once: a server that asks again has refused it."""
+        """The token, once: a server that asks again has refused it. It may ask from elsewhere than we asked."""
+        asks, ours = _origin(url), _origin(self._settings.url)
+        if asks != ours:
+            raise TransportFailure(
+                Failure.DENIED,
+                f"authentication failed: the token is for {ours}, and a redirect or a Git configuration "
+                f"(url.<base>.insteadOf) leads to {asks}; give the repository's address there, or take that away",
+            )
         secret = token_of(self._settings)
         if self._asked or not secret or not allowed_types & CredentialType.USERPASS_PLAINTEXT:
             raise TransportFailure(
@@ -120,6 +128,13 @@ class _Callbacks(pygit2.RemoteCallbacks):
         """A server refuses here and raises nothing."""
         if message is not None:
             self.refusal = message
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port: what a token is for."""
+    parts = urlsplit(url)
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    return f"{parts.scheme}://{parts.hostname}:{port}"
 
 
 def token_of(settings: RepositorySettings) -> str:
