@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from carbonfleet.cli.console import console, fail, say
+
 if TYPE_CHECKING:
     from carbonfleet.simulator.backtest import Result
     from carbonfleet.simulator.presets import Case
@@ -69,7 +71,6 @@ def backtest(
     Beside it stands what other policies would have done.
     """
     from carbonfleet.api.signal import SignalKind
-    from carbonfleet.cli.console import fail
     from carbonfleet.simulator.request import Request, with_minimum_gain
 
     if preset == "list":
@@ -100,14 +101,14 @@ def backtest(
     except (ValueError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
-        typer.echo(f"interrupted{'' if out is None else f': nothing was written into {out}'}", err=True)
+        say(f"interrupted{'' if out is None else f': nothing was written into {out}'}", err=True)
         raise typer.Exit(130) from None
 
 
 def _list_presets() -> None:
     from carbonfleet.simulator.presets import DESCRIPTIONS
 
-    typer.echo("\n".join(f"{name:14} {what}" for name, what in DESCRIPTIONS.items()))
+    say("\n".join(f"{name:14} {what}" for name, what in DESCRIPTIONS.items()))
 
 
 def _preset(name: str, data: Path, start: datetime | None, end: datetime | None) -> "tuple[Case, ...]":
@@ -162,27 +163,28 @@ def _run(cases: "Sequence[Case]", as_json: bool, out: Path | None, workers: int)
             results.append((case, run_backtest(case.backtest, workers=workers or cores(), progress=progress)))
         if not as_json:
             _print_table(*results[-1])
-    typer.echo(report.as_json(results) if as_json else report.LEGEND)
+    say(report.as_json(results) if as_json else report.LEGEND)
     if out is not None:
         written = [*report.write_csv(out, results)]
         try:
             written.append(report.write_plot(out, results))
         except ReplayError as error:
-            typer.echo(str(error), err=True)
-        typer.echo(f"wrote {', '.join(map(str, written))}", err=True)
+            say(str(error), err=True)
+        say(f"wrote {', '.join(map(str, written))}", err=True)
 
 
 @contextmanager
 def _progress(case: "Case") -> "Iterator[Progress]":
     """A bar on a terminal, while it lasts; nothing elsewhere."""
     from rich import progress
-    from rich.console import Console
 
-    console = Console(stderr=True)
+    from carbonfleet.cli.shown_console import ShownConsole
+
+    screen = ShownConsole(stderr=True)
     columns = progress.BarColumn(20), progress.TimeElapsedColumn(), "{task.description}"
-    silent = not console.is_terminal
+    silent = not screen.is_terminal
     # Without a thread that draws: the processes that replay are forked from this one.
-    with progress.Progress(*columns, console=console, transient=True, disable=silent, auto_refresh=False) as bar:
+    with progress.Progress(*columns, console=screen, transient=True, disable=silent, auto_refresh=False) as bar:
         task = bar.add_task(f"reading the past of {case.title}", total=None)
 
         def tell(done: int, total: int) -> None:
@@ -195,16 +197,15 @@ def _progress(case: "Case") -> "Iterator[Progress]":
 
 
 def _print_table(case: "Case", result: "Result") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from carbonfleet.simulator.report import HEADINGS, table_row, title
 
-    # Wider than a narrow terminal rather than with digits cut off.
-    console = Console(width=max(120, Console().width))
     table = Table(title=title(case, result), title_justify="left", title_style="italic", box=None, pad_edge=False)
     for number, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="right" if number else "left")
     for line in result.scores:
         table.add_row(*table_row(line), style="bold" if line.policy.startswith("carbonfleet") else None)
-    console.print(table, "")
+    screen = console(width=120)
+    screen.width = max(120, screen.width)  # wider than a narrow terminal rather than with digits cut off
+    screen.print(table, "")

@@ -1,18 +1,34 @@
-"""How a command ends when it can't go on, who the person is that calls it, and for whom its files are."""
+"""How a command says something, how it ends when it can't go on, who calls it, and for whom its files are."""
 
 import os
 import re
 import subprocess
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from carbonfleet.cli.shown_console import ShownConsole
+
+
+def say(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Write a text with its control characters shown, since anybody may have written parts of it."""
+    from carbonfleet.api.wire import shown
+
+    typer.echo(shown(str(text)), err=err, nl=nl)
+
+
+def console(width: int = 160, *, markup: bool = False) -> "ShownConsole":
+    """Where tables go: as wide as the terminal, and `width` columns wide where there is none."""
+    from carbonfleet.cli.shown_console import ShownConsole
+
+    found = ShownConsole(markup=markup)
+    return found if found.is_terminal else ShownConsole(markup=markup, width=width)
 
 
 def fail(error: Exception | str) -> NoReturn:
     """Say what is wrong, and end."""
-    from carbonfleet.api.wire import shown
-
-    typer.echo(f"error: {shown(_text(error))}", err=True)
+    say(f"error: {_text(error)}", err=True)
     raise typer.Exit(2)
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from carbonfleet.cli.console import fail, keep_private, say
 from carbonfleet.cli.settings import command
 from carbonfleet.spoke.settings import AgentSettings, RuntimeKind
 
@@ -20,7 +21,6 @@ def spoke() -> None:
 
 def run(settings: AgentSettings) -> None:
     """Run the agent until SIGTERM; what trains goes on without it."""
-    from carbonfleet.cli.console import fail, keep_private
     from carbonfleet.clock import Clock
     from carbonfleet.fleet import FleetError
     from carbonfleet.kube import Kube, KubeError
@@ -55,11 +55,10 @@ def join(
     """
     from pydantic import ValidationError
 
-    from carbonfleet.cli.console import fail
     from carbonfleet.spoke.join import join_text
 
     try:
-        typer.echo(join_text(name, runtime.value), nl=False)
+        say(join_text(name, runtime.value), nl=False)
     except ValidationError:
         fail(f"{name!r} is not a cluster's name: lower-case letters, digits and dashes, at most 57")
 

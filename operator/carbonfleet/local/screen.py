@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job_status import CandidateStatus, JobStatus, Phase
@@ -76,12 +77,12 @@ def candidate_table(candidates: Sequence[CandidateStatus]) -> Table:
     days = {candidate.start.date() for candidate in candidates if candidate.start}
     form = "%H:%M" if len(days) == 1 else "%m-%d %H:%M"
     for candidate in candidates:
-        mark = {"Chosen": "[green]>[/green]", "Filtered": "[red]x[/red]"}.get(candidate.verdict, " ")
+        mark = {"Chosen": Text(">", "green"), "Filtered": Text("x", "red")}.get(candidate.verdict, Text(" "))
         start = candidate.start.strftime(form) if candidate.start else "-"
         seen = candidate.grams_per_kwh_now, candidate.grams_per_kwh_window, candidate.grams_co2e
         figures = [_number(value) for value in seen]
         cost = "-" if candidate.cost_usd is None else f"{candidate.cost_usd:,.2f}"
-        table.add_row(mark, candidate.cluster, start, *figures, cost, escape(candidate.message or candidate.reason))
+        table.add_row(mark, candidate.cluster, start, *figures, cost, Text(candidate.message or candidate.reason))
     return table
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from carbonfleet.cli.console import say
+
 app = typer.Typer(no_args_is_help=True, help="The CustomResourceDefinitions and JSON Schemas.")
 
 
@@ -23,9 +25,9 @@ def generate(
 
     if not check:
         for path in crd.write(out):
-            typer.echo(f"wrote {out / path}")
+            say(f"wrote {out / path}")
         return
     stale = crd.differing(out)
     for path in stale:
-        typer.echo(f"{out / path} differs from the models: run `make crds` and commit the result", err=True)
+        say(f"{out / path} differs from the models: run `make crds` and commit the result", err=True)
     raise typer.Exit(1 if stale else 0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carbonfleet.cli.console import fail
+from carbonfleet.cli.console import console, fail, say
 
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
@@ -34,7 +34,7 @@ def explain(
     with its block of the decision, is read from the standard input:
     carbonfleet review show PROPOSAL | carbonfleet explain -
     """
-    from rich.console import Console
+    from rich.text import Text
 
     from carbonfleet.api.wire import format_time
     from carbonfleet.local.screen import candidate_table
@@ -44,12 +44,12 @@ def explain(
     else:
         known = _offline(Path(what), fleet, signals, demo) if Path(what).exists() else _recorded(what, kubeconfig)
         key, record = known[0].key, known[1]
-    console = Console() if Console().is_terminal else Console(width=160)
-    console.print(f"[bold]{key}[/bold]: {record.outcome} ({record.reason})", highlight=False)
-    console.print(record.message, highlight=False, markup=False)
-    console.print(candidate_table(record.candidates))
+    screen = console()
+    screen.print(Text.assemble((key, "bold"), f": {record.outcome} ({record.reason})"))
+    screen.print(record.message, highlight=False)
+    screen.print(candidate_table(record.candidates))
     if record.recheck_at is not None and record.outcome in ("Wait", "Blocked"):
-        console.print(f"Looked at again at {format_time(record.recheck_at)} at the latest.", highlight=False)
+        screen.print(f"Looked at again at {format_time(record.recheck_at)} at the latest.", highlight=False)
 
 
 def _proposed(text: str) -> "DecisionRecord":
@@ -76,7 +76,7 @@ def _offline(
     except (OSError, ValueError) as error:
         fail(f"{error} with --fleet")
     for problem in checkout.problems:
-        typer.echo(f"warning: {problem}", err=True)
+        say(f"warning: {problem}", err=True)
     clock, service = _signals(signals, demo)
     now = clock.now()
     queued = QueuedJob("offline", job.metadata.namespace, job.metadata.name, job.spec, now)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from carbonfleet.cli.console import console, fail, say
+
 if TYPE_CHECKING:
     from carbonfleet.yaml_reader import FileProblem
 
@@ -37,7 +39,6 @@ def check(
 
     Exit code 1 where something is wrong.
     """
-    from carbonfleet.cli.console import fail
     from carbonfleet.fleet.check import about, changed_since, read_checkout, read_files
 
     try:
@@ -49,7 +50,7 @@ def check(
     if problems:
         raise typer.Exit(1)
     if output is Format.TEXT:
-        print(
+        say(
             f"{len(checkout.policies.policies)} policies, {len(checkout.clusters)} clusters and "
             f"{len(checkout.placements)} placements: nothing is wrong"
         )
@@ -66,11 +67,9 @@ def ask(
     Exit code 1 where it may run nowhere.
     """
     from pydantic import ValidationError
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    from carbonfleet.cli.console import fail
     from carbonfleet.fleet.check import policies_for, read_checkout, read_files, where
 
     try:
@@ -79,28 +78,28 @@ def ask(
     except (OSError, ValidationError) as error:
         fail(error)
     names = ", ".join(policies_for(checkout, data_class, namespace)) or "none"
-    Console().print(f"{data_class} from {namespace}; policies in scope: {names}", highlight=False)
+    console().print(f"{data_class} from {namespace}; policies in scope: {names}", highlight=False)
     table = Table("cluster", "may run", "why not", box=None)
     shared = {ruling.message for _, ruling in verdicts if not ruling.allowed} if len(verdicts) > 1 else set()
     said_once = len(shared) == 1 and not any(ruling.allowed for _, ruling in verdicts)
     for cluster, ruling in verdicts:
         why = "" if ruling.allowed or said_once else ruling.message
-        table.add_row(cluster, "[green]yes[/green]" if ruling.allowed else "[red]no[/red]", escape(why))
-    Console().print(table)
+        table.add_row(cluster, Text("yes", "green") if ruling.allowed else Text("no", "red"), why)
+    console().print(table)
     if said_once:
-        Console().print(shared.pop(), highlight=False, markup=False)
+        console().print(shared.pop(), highlight=False)
     for problem in checkout.problems:
-        typer.echo(str(problem), err=True)
+        say(problem, err=True)
     if not any(ruling.allowed for _cluster, ruling in verdicts):
         raise typer.Exit(1)
 
 
 def _write(problems: "tuple[FileProblem, ...]", output: Format) -> None:
     if output is Format.JSON:
-        print(json.dumps([_as_json(problem) for problem in problems], indent=2))
+        say(json.dumps([_as_json(problem) for problem in problems], indent=2))
         return
     for problem in problems:
-        print(_as_command(problem) if output is Format.GITHUB else problem)
+        say(_as_command(problem) if output is Format.GITHUB else problem)
 
 
 def _as_json(problem: "FileProblem") -> dict[str, object]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from carbonfleet.cli.console import fail, say
+
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
     from carbonfleet.yaml_reader import YamlDocument
@@ -30,16 +32,15 @@ def validate(
     found = [each for path in paths for each in _checked(path, judge)]
     ours = [problems for _, problems in found if problems is not None]
     for problem in (problem for problems in ours for problem in problems):
-        typer.echo(problem)
+        say(problem)
     if any(ours):
         raise typer.Exit(1)
     others = f"; {len(found) - len(ours)} hold nothing of carbonfleet's" if len(ours) < len(found) else ""
-    typer.echo(f"{len(ours)} {'file' if len(ours) == 1 else 'files'} checked: nothing is wrong{others}")
+    say(f"{len(ours)} {'file' if len(ours) == 1 else 'files'} checked: nothing is wrong{others}")
 
 
 def _judge(fleet: Path | None) -> Judge:
     """What the policies of a checkout have against a job; empty where they let it run somewhere."""
-    from carbonfleet.cli.console import fail
     from carbonfleet.fleet.check import read_checkout, read_files, refusal_of
 
     if fleet is None:

@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from carbonfleet.cli.console import fail
+from carbonfleet.cli.console import console, fail, say
 from carbonfleet.cli.fleet.ledger_address import USUAL, Address, open_ledger
 from carbonfleet.cli.fleet.verify import verify
 
@@ -61,15 +62,16 @@ def report(
         made = reports.report(opened, By(by), query, Clock.from_environment().now(), with_months=html is not None)
         if html is not None:
             html.write_text(page(made), encoding="utf-8")
-            typer.echo(f"wrote {html}", err=True)
+            say(f"wrote {html}", err=True)
     except (LedgerError, OSError) as error:
         fail(error)
     finally:
         opened.close()
     if as_json:
-        typer.echo(reports.as_json(made))
+        say(reports.as_json(made))
     elif as_csv:
-        reports.write_csv(made, sys.stdout)
+        reports.write_csv(made, lines := StringIO())
+        say(lines.getvalue(), nl=False)
     elif html is None:
         _show(made)
 
@@ -93,7 +95,7 @@ def export(
         fail(error)
     finally:
         opened.close()
-    typer.echo(f"{count} lines written; head: {head}", err=True)
+    say(f"{count} lines written; head: {head}", err=True)
 
 
 @app.command(name="import")
@@ -117,7 +119,7 @@ def load(
         fail(error)
     finally:
         opened.close()
-    typer.echo(f"{count} new lines", err=True)
+    say(f"{count} new lines", err=True)
 
 
 app.command()(verify)
@@ -128,25 +130,23 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 
 def _show(made: "Report") -> None:
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     if not made.lines:
-        typer.echo("the ledger has no attempt that fits")
+        say("the ledger has no attempt that fits")
         return
-    console = Console() if Console().is_terminal else Console(width=200)
-    shown = _COLUMNS if console.width >= _WIDE else [column for column in _COLUMNS if column[0] not in _ONLY_WIDE]
+    screen = console(width=200)
+    shown = _COLUMNS if screen.width >= _WIDE else [column for column in _COLUMNS if column[0] not in _ONLY_WIDE]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(made.by.value, overflow="fold")
     for head, _ in shown:
         table.add_column(head, no_wrap=True, justify="left" if head == "energy found by" else "right")
     for line in made.lines:
-        table.add_row(Text(line.sums.group), *(cell(line) for _, cell in shown))  # no markup in names
+        table.add_row(line.sums.group, *(cell(line) for _, cell in shown))
     table.add_section()
     for line in made.totals:
         table.add_row(f"all, {line.sums.signal}", *(cell(line) for _, cell in shown))
-    console.print(table)
+    screen.print(table)
 
 
 def _saved(line: "Line") -> str:

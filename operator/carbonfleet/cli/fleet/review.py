@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from carbonfleet.cli.console import person
+from carbonfleet.cli.console import console, person, say
 
 if TYPE_CHECKING:
     from carbonfleet.fleet.review import Branch, Branches, Forge
@@ -54,7 +54,6 @@ def show_all(
     ca_file: Authority = None,
 ) -> None:
     """List the open proposals."""
-    from rich.console import Console
     from rich.table import Table
 
     from carbonfleet.api.wire import format_time
@@ -73,7 +72,7 @@ def show_all(
                 str(expected.get("costUsd", "")),
                 format_time(branch.expires_at) if branch.expires_at else "?",
             )
-    Console().print(table if table.row_count else "No proposal is open.")
+    console().print(table if table.row_count else "No proposal is open.")
 
 
 @app.command()
@@ -87,13 +86,12 @@ def show(
     ca_file: Authority = None,
 ) -> None:
     """Show one proposal: why there and then, and the file to be written."""
-    from carbonfleet.api.wire import shown
     from carbonfleet.fleet.review import body_of, title_of
 
     with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file) as branches:
         branch = _one(branches, proposal)
-        print(f"{title_of(branch)}\n{branch.name} at {branch.head}\n\n{body_of(branch)}\n")
-        print(shown(branch.content.decode("utf-8", "replace")))
+        say(f"{title_of(branch)}\n{branch.name} at {branch.head}\n\n{body_of(branch)}\n")
+        say(branch.content.decode("utf-8", "replace"))
 
 
 @app.command()
@@ -125,10 +123,10 @@ def approve(
         if forge:
             place = (forge, forge_api, forge_repository, forge_token_file or fleet_token_file, fleet_branch, ca_file)
             request = merge_on_forge(branches, _open_forge(*place), branch.name, at or branch.head, now)
-            print(f"{branch.name} is merged: {request.url}")
+            say(f"{branch.name} is merged: {request.url}")
             return
         commit = branches.approve(branch.name, at or branch.head, person(reviewer), now)
-        print(f"{branch.name} is merged as {commit}")
+        say(f"{branch.name} is merged as {commit}")
 
 
 @app.command()
@@ -147,7 +145,7 @@ def reject(
     with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file) as branches:
         branch = _one(branches, proposal)
         branches.reject(branch, person(reviewer), why)
-        print(f"{branch.name} is rejected")
+        say(f"{branch.name} is rejected")
 
 
 def _open_forge(kind: str, api: str, repository: str, token: Path | None, base: str, authority: Path | None) -> "Forge":

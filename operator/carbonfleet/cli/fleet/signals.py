@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carbonfleet.cli.console import fail
+from carbonfleet.cli.console import console, fail, say
 
 if TYPE_CHECKING:
     from carbonfleet.api import ClusterFacts
@@ -51,7 +51,7 @@ def signals(
     finally:
         service.close()
     if as_json:
-        typer.echo(json.dumps([asdict(view) for view in views], default=str, indent=2))
+        say(json.dumps([asdict(view) for view in views], default=str, indent=2))
     else:
         _show(views)
     raise typer.Exit(1 if any(view.problem for view in views) else 0)
@@ -73,15 +73,15 @@ def check(settings: Settings = None, zone: Zones = None, fleet: Fleet = Path("fl
     finally:
         service.close()
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        say(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         _show_findings(findings)
         for doubt in filter(None, map(zone_doubt, clusters)):
-            typer.echo(f"note: {doubt}")
+            say(f"note: {doubt}")
     served = {finding.zone for finding in findings if finding.ok}
     unserved = [name for name in zones if name not in served]
     if unserved:
-        typer.echo(f"no source is ready for {', '.join(unserved)}", err=True)
+        say(f"no source is ready for {', '.join(unserved)}", err=True)
     raise typer.Exit(1 if unserved else 0)
 
 
@@ -119,12 +119,11 @@ def _clusters(fleet: Path) -> "Sequence[ClusterFacts]":
         try:
             found.append(read_cluster(str(path), path.read_bytes()))
         except (OSError, ValueError) as error:
-            typer.echo(f"{path} is left out: {error}", err=True)
+            say(f"{path} is left out: {error}", err=True)
     return found
 
 
 def _show(views: "Sequence[ZoneView]") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     hours = max((view.hours for view in views), default=0)
@@ -134,9 +133,8 @@ def _show(views: "Sequence[ZoneView]") -> None:
     for view in views:
         if not view.problem:
             table.add_row(*_cells(view))
-    console = Console()
     if table.row_count:
-        console.print(table)
+        console().print(table)
     _tell((view.zone, view.problem) for view in views if view.problem)
     notes = [(view.zone, text) for view in views if not view.problem for text in _notes(view)]
     _tell(((zone, f"note: {text}") for zone, text in notes))
@@ -153,7 +151,7 @@ def _tell(said: Iterable[tuple[str, str]]) -> None:
     for zone, text in said:
         zones.setdefault(text.replace(zone, "the zone"), []).append(zone)
     for text, alike in zones.items():
-        typer.echo(f"{', '.join(alike)}: {text if len(alike) > 1 else text.replace('the zone', alike[0])}")
+        say(f"{', '.join(alike)}: {text if len(alike) > 1 else text.replace('the zone', alike[0])}")
 
 
 def _cells(view: "ZoneView") -> list[str]:
@@ -175,4 +173,4 @@ def _cells(view: "ZoneView") -> list[str]:
 def _show_findings(findings: "Sequence[Finding]") -> None:
     for finding in findings:
         where = f" {finding.zone}" if finding.zone else ""
-        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.source}{where}: {finding.reason}: {finding.message}")
+        say(f"{'ok  ' if finding.ok else 'FAIL'} {finding.source}{where}: {finding.reason}: {finding.message}")

@@ -19,12 +19,10 @@ def status(
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Jobs of one namespace only.")] = "",
 ) -> None:
     """Show every spoke and every job, with what each waits for."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from carbonfleet.api import CarbonTrainingJob, SpokeCluster
-    from carbonfleet.cli.console import fail
+    from carbonfleet.cli.console import console, fail, say
     from carbonfleet.kube import Kube, KubeError, ours
 
     try:
@@ -33,26 +31,26 @@ def status(
         jobs, unread_too = _readable(CarbonTrainingJob, kube.list(ours("carbontrainingjobs", namespace))[0])
     except KubeError as error:
         fail(error)
-    console = Console() if Console().is_terminal else Console(width=160)
+    screen = console()
     table = Table("spoke", "zone", "ready", "free GPUs", "last heard", "synced", "problems", box=None)
     for spoke in spokes:
         state = spoke.status
         ready = next((c for c in state.conditions if c.type == "Ready"), None)
         heard = state.heartbeat_time.strftime("%m-%d %H:%M") if state.heartbeat_time else "never"
         unfit = (f"{ready.reason}: {ready.message}",) if ready and ready.status != "True" else ()
-        problems = escape("; ".join((*unfit, *state.problems)) or "-")
+        problems = "; ".join((*unfit, *state.problems)) or "-"
         word = "-" if ready is None else "no" if unfit else "yes"
         commit = state.synced_commit[:10] or "-"
         table.add_row(spoke.metadata.name, spoke.spec.zone, word, state.free or "-", heard, commit, problems)
-    console.print(table)
-    console.print()
+    screen.print(table)
+    screen.print()
     table = Table("job", "phase", "spoke", "what", box=None)
     for job in jobs:
-        said = escape(job.status.summary or "not seen yet")
+        said = job.status.summary or "not seen yet"
         table.add_row(job.key, job.status.phase.value, job.status.cluster or "-", said)
-    console.print(table)
+    screen.print(table)
     for line in (*unread, *unread_too):
-        console.print(escape(line))
+        say(line)
 
 
 def _readable(model: type[Read], bodies: "Iterable[Object]") -> tuple[list[Read], list[str]]:

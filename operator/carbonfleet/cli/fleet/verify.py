@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from carbonfleet.cli.console import fail
+from carbonfleet.cli.console import fail, say
 from carbonfleet.cli.fleet.ledger_address import USUAL, Address, open_ledger
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _anchors(said: Iterable[str], clone: "AuditedClone | None") -> list[tuple[st
         try:
             found.append((f"commit {noted.commit[:10]}", Anchor.parse(noted.head)))
         except ValueError:
-            typer.echo(f"commit {noted.commit[:10]} names a head that is none; it is passed over", err=True)
+            say(f"commit {noted.commit[:10]} names a head that is none; it is passed over", err=True)
     return found
 
 
@@ -151,11 +151,11 @@ def _chain(source: _Source, anchors: list[tuple[str, "Anchor"]]) -> int:
     wrong = _tell(chain_faults(seen.watch(source.lines())))
     first, last = seen.digests.get(1, ""), max(seen.digests, default=0)
     if not wrong:
-        typer.echo(f"{seen.lines} lines: the chain is whole")
+        say(f"{seen.lines} lines: the chain is whole")
     if not first:
         return wrong
     head = Anchor.of(Link(1, first), Link(last, seen.digests[last]))
-    typer.echo(f"head: {head}")
+    say(f"head: {head}")
     return wrong + _anchored(head.ledger, seen.digests, anchors)
 
 
@@ -165,15 +165,15 @@ def _anchored(name: str, digests: Mapping[int, str], anchors: list[tuple[str, "A
     others = sorted({anchor.ledger for _, anchor in anchors} - {name})
     missing = [(where, link) for where, link in ours if digests.get(link.number) != link.digest]
     for where, link in missing[:MOST_TOLD]:
-        typer.echo(f"{where} names a head of {link.number} lines that is not here: lines were cut or made anew")
+        say(f"{where} names a head of {link.number} lines that is not here: lines were cut or made anew")
     if others:
-        typer.echo(f"{len(anchors) - len(ours)} anchors are of other ledgers: {', '.join(others[:MOST_TOLD])}")
+        say(f"{len(anchors) - len(ours)} anchors are of other ledgers: {', '.join(others[:MOST_TOLD])}")
     if not ours:
-        typer.echo("no anchor is of this ledger, so nothing shows whether lines were cut off, or all of it made anew")
+        say("no anchor is of this ledger, so nothing shows whether lines were cut off, or all of it made anew")
         return len(others)
     if not missing:
         newest = max(link.number for _, link in ours)
-        typer.echo(f"{len(ours)} anchors, until line {newest}: all are here")
+        say(f"{len(ours)} anchors, until line {newest}: all are here")
     return len(missing)
 
 
@@ -182,20 +182,19 @@ def _derivation(source: _Source, clone: "AuditedClone | None") -> int:
 
     derivation = Derivation(source.documents, clone)
     wrong = _tell(derivation.faults(source.lines()))
-    typer.echo(f"{derivation.derived} lines derive again from their evidence" if not wrong else "not all lines derive")
+    say(f"{derivation.derived} lines derive again from their evidence" if not wrong else "not all lines derive")
     if derivation.underivable:
-        typer.echo(f"{derivation.underivable} lines are from before evidence was kept, and can't be derived")
+        say(f"{derivation.underivable} lines are from before evidence was kept, and can't be derived")
     return wrong
 
 
 def _tell(faults: Iterable["ChainFault"]) -> int:
     """Say what is wrong as it is found, up to some; how many there were."""
-    from carbonfleet.api.wire import shown
 
     count = 0
     for count, fault in enumerate(faults, 1):
         if count <= MOST_TOLD:
-            typer.echo(shown(str(fault)))
+            say(fault)
     if count > MOST_TOLD:
-        typer.echo(f"and {count - MOST_TOLD} more")
+        say(f"and {count - MOST_TOLD} more")
     return count

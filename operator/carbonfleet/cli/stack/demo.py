@@ -16,9 +16,7 @@ def demo(
 
     Seven jobs, from kubectl apply to trained adapters and accounted grams.
     """
-    from rich.console import Console
-
-    from carbonfleet.cli.console import fail, keep_private
+    from carbonfleet.cli.console import console, fail, keep_private
 
     if not (project / "fleet" / "clusters").is_dir():
         fail(f"{project.resolve()} is no checkout of carbonfleet: it has no fleet/clusters; see --project")
@@ -27,7 +25,6 @@ def demo(
         from carbonfleet.local.screen import Screen
     except ImportError as error:
         fail(f"the demo needs the extras `local` and `train`: {error}; run `make demo`, which installs them")
-    console = Console() if Console().is_terminal else Console(width=160)
     keep_private()
     settings = DemoSettings(state.resolve(), project.resolve(), speed, keep)
-    raise typer.Exit(run(settings, Screen(console)))
+    raise typer.Exit(run(settings, Screen(console(markup=True))))

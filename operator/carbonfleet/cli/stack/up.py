@@ -19,9 +19,7 @@ def up(
     import signal
     from datetime import UTC, datetime
 
-    from rich.console import Console
-
-    from carbonfleet.cli.console import fail, keep_private
+    from carbonfleet.cli.console import console, fail, keep_private
     from carbonfleet.clock import Clock
     from carbonfleet.local.child import ChildError
     from carbonfleet.local.demo import write_signals
@@ -32,7 +30,7 @@ def up(
 
     if not (project / "fleet" / "clusters").is_dir():
         fail(f"{project.resolve()} is no checkout of carbonfleet: it has no fleet/clusters; see --project")
-    screen = Screen(Console() if Console().is_terminal else Console(width=160))
+    screen = Screen(console(markup=True))
     keep_private()
     state = state.resolve()
     state.mkdir(parents=True, exist_ok=True)

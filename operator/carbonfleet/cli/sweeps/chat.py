@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from carbonfleet.cli.console import fail, say
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -28,7 +30,6 @@ def chat(
     key_file: Annotated[Path | None, typer.Option(help=f"The endpoint's key; or ${KEY_VARIABLE}.")] = None,
 ) -> None:
     """Chat with served adapters through any OpenAI-compatible endpoint."""
-    from carbonfleet.cli.console import fail
     from carbonfleet.sweep import ChatEndpoint, SweepError
 
     try:
@@ -57,23 +58,21 @@ def _turn(
     titled: bool,
 ) -> None:
     """One question to one model, printed as it answers and kept in its history."""
-    from carbonfleet.sweep import printable
-
     if titled:
-        print(f"{name}: ", end="")
+        say(f"{name}: ", nl=False)
     history.append({"role": "user", "content": asked})
     pieces = []
     for piece in endpoint.chat(name, history, **options):
         pieces.append(piece)
-        print(printable(piece), end="", flush=True)
-    print()
+        say(piece, nl=False)
+    say("")
     history.append({"role": "assistant", "content": "".join(pieces)})
 
 
 def _lines(names: "list[str] | tuple[str, ...]") -> "Iterator[str]":
     """What a person types, line by line, until Ctrl-D."""
     if sys.stdin.isatty():
-        print(f"chatting with {', '.join(names)}; an empty line or Ctrl-D ends it", file=sys.stderr)
+        say(f"chatting with {', '.join(names)}; an empty line or Ctrl-D ends it", err=True)
     while True:
         try:
             line = input("> " if sys.stdin.isatty() else "").strip()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from carbonfleet.cli.console import fail, person, say
 from carbonfleet.cli.sweeps.sweep import hub_jobs
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ def serve(
     """Serve a sweep's best adapters by name with vLLM, through the fleet repository."""
     import re
 
-    from carbonfleet.cli.console import fail
     from carbonfleet.fleet.serving import VLLM_IMAGE
     from carbonfleet.sweep import Wishes
 
@@ -64,7 +64,6 @@ def serve(
 
 
 def _chosen(jobs: "tuple[CarbonTrainingJob, ...]", wishes: "Wishes") -> "Serving":
-    from carbonfleet.cli.console import fail
     from carbonfleet.sweep import SweepError, best_of
 
     try:
@@ -73,18 +72,17 @@ def _chosen(jobs: "tuple[CarbonTrainingJob, ...]", wishes: "Wishes") -> "Serving
         fail(error)
     if best.elsewhere:
         where = f"{', '.join(best.elsewhere)} did better, but {best.serving.cluster} can't read what other stores hold"
-        typer.echo(f"note: {where}", err=True)
+        say(f"note: {where}", err=True)
     return best.serving
 
 
 def _write(serving: "Serving", out: str) -> None:
-    from carbonfleet.cli.console import fail
     from carbonfleet.fleet.serving import ServingRefused, render_serving
 
     try:
         text = render_serving(serving).decode()
         if out == "-":
-            typer.echo(text, nl=False)
+            say(text, nl=False)
         else:
             Path(out).write_text(text, encoding="utf-8")
     except (ServingRefused, OSError) as error:
@@ -96,7 +94,6 @@ def _publish(serving: "Serving", author: str, settings: dict[str, Any], *, repla
 
     from pydantic import ValidationError
 
-    from carbonfleet.cli.console import fail, person
     from carbonfleet.clock import Clock
     from carbonfleet.fleet import Backoff, FleetError, Repository, RepositorySettings
     from carbonfleet.fleet.serving import ServingRefused, publish_serving
@@ -115,7 +112,7 @@ def _publish(serving: "Serving", author: str, settings: dict[str, Any], *, repla
 def _tell(serving: "Serving", written: "Written") -> None:
     names = ", ".join(one.name for one in serving.adapters)
     state = f"written to {written.path} in {written.commit[:12]}" if written.commit else f"already in {written.path}"
-    typer.echo(f"{names}: {state}")
-    typer.echo(f"next, on {serving.cluster}:")
-    typer.echo(f"  kubectl port-forward -n {serving.namespace} service/{serving.object_name} 8000:80")
-    typer.echo(f"  carbonfleet chat -m {serving.adapters[0].name}")
+    say(f"{names}: {state}")
+    say(f"next, on {serving.cluster}:")
+    say(f"  kubectl port-forward -n {serving.namespace} service/{serving.object_name} 8000:80")
+    say(f"  carbonfleet chat -m {serving.adapters[0].name}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from carbonfleet.cli.console import fail
+from carbonfleet.cli.console import console, fail, say
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -47,8 +47,8 @@ def generate(
         fail(error)
     tiers = [job.metadata.labels[TIER] for job in jobs]
     told = ", ".join(f"{tiers.count(tier.name)} in {tier.name}" for tier in sweep.tiers if tier.name in tiers)
-    typer.echo(f"{len(jobs)} jobs of sweep {sweep.name} written to {out}: {told}")
-    typer.echo(f"next: kubectl apply -f {out}")
+    say(f"{len(jobs)} jobs of sweep {sweep.name} written to {out}: {told}")
+    say(f"next: kubectl apply -f {out}")
 
 
 @app.command()
@@ -60,7 +60,7 @@ def status(sweep: Sweep, kubeconfig: Kubeconfig = None, namespace: Namespace = "
 
     tiers = progress_by_tier(hub_jobs(sweep, kubeconfig, namespace))
     if as_json:
-        typer.echo(json.dumps({"sweep": sweep, "tiers": [asdict(tier) for tier in tiers]}, indent=2))
+        say(json.dumps({"sweep": sweep, "tiers": [asdict(tier) for tier in tiers]}, indent=2))
     else:
         _print(_progress_table(tiers))
 
@@ -82,18 +82,16 @@ def results(
     tiers, places = progress_by_tier(jobs), leaderboard(jobs)
     if as_json:
         listed = {"sweep": sweep, "tiers": [asdict(tier) for tier in tiers], "jobs": [_plain(one) for one in places]}
-        typer.echo(json.dumps(listed, indent=2))
+        say(json.dumps(listed, indent=2))
     else:
         _print(_progress_table(tiers), _leader_table(places))
-        typer.echo(
-            "~ as planned, not measured yet; delay is from submission to first start; less base: less the baseline (*)"
-        )
+        say("~ as planned, not measured yet; delay is from submission to first start; less base: less the baseline (*)")
     if plot is not None:
         try:
             count = write_plot(plot, sweep, places)
         except SweepError as error:
             fail(error)
-        typer.echo(f"wrote {plot}: {count} jobs", err=True)
+        say(f"wrote {plot}: {count} jobs", err=True)
 
 
 def _threshold(text: str) -> "Threshold | None":
@@ -125,12 +123,10 @@ def _plain(place: "LeaderboardLine") -> dict[str, Any]:
 
 
 def _print(*tables: "Table") -> None:
-    from rich.console import Console
-
-    console = Console() if Console().is_terminal else Console(width=180)
+    screen = console(width=180)
     for table in tables:
-        console.print(table)
-        console.print()
+        screen.print(table)
+        screen.print()
 
 
 def _progress_table(tiers: "Sequence[TierProgress]") -> "Table":
