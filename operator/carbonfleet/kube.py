@@ -2,22 +2,30 @@
 
 import copy
 import json
+import logging
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import urllib3
+import yaml
 from kubernetes import client, config
+from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION
 
 from carbonfleet.api.wire import GROUP, VERSION
 
+logger = logging.getLogger(__name__)
 Object = dict[str, Any]
 MERGE_PATCH: Final = "application/merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 TOKEN_SECONDS: Final = 10.0
-"""How long a token is used before it is looked up again; clusters let an old one live on for far longer."""
+"""How long a token is used before its file is read again; clusters let an old one live on for far longer."""
+_SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_REACHED_BY: Final = ("host", "ssl_ca_cert", "cert_file", "key_file", "verify_ssl", "tls_server_name", "proxy")
 _TIMEOUT: Final = urllib3.Timeout(connect=5, read=30)
 
 
@@ -56,37 +64,91 @@ def path(api: str, plural: str, namespace: str = "", name: str = "", subresource
     return "/" + "/".join(part for part in parts if part)
 
 
-class Kube:
-    """A connection to one Kubernetes API; safe to share between threads."""
+@dataclass(frozen=True)
+class Kubeconfig:
+    """A kubeconfig (the usual places when None) or the pod's service account; people and timers replace its files."""
 
-    def __init__(self, configuration: client.Configuration) -> None:
-        configuration.connection_pool_maxsize = 16
-        self._configuration = configuration
-        self._pool = client.ApiClient(configuration).rest_client.pool_manager.connection_from_url(configuration.host)
-        self._token: tuple[float, dict[str, str]] = (-TOKEN_SECONDS, {})
-        self._prefix = urlsplit(configuration.host).path.rstrip("/")
+    file: Path | None = None
+
+    @property
+    def _is_in_pod(self) -> bool:
+        return self.file is None and _SERVICE_ACCOUNT.exists()
+
+    def contents(self) -> tuple[bytes, ...]:
+        """What its files hold, tokens' files too; raises whatever a reader of files raises."""
+        return (_SERVICE_ACCOUNT.read_bytes(),) if self._is_in_pod else tuple(self._contents())
+
+    def _contents(self) -> Iterator[bytes]:
+        for name in str(self.file or KUBE_CONFIG_DEFAULT_LOCATION).split(os.pathsep):
+            file = Path(name).expanduser()
+            if name and file.is_file():
+                yield (content := file.read_bytes())
+                users = (entry["user"] for entry in yaml.safe_load(content).get("users") or ())
+                tokens = (file.parent / user["tokenFile"] for user in users if user and "tokenFile" in user)
+                yield from (token.read_bytes() for token in tokens if token.is_file())
+
+    def load(self) -> client.Configuration:
+        """How to reach the API; runs the program that an `exec` in it names. Raises KubeError."""
+        configuration = client.Configuration()
+        try:
+            if self._is_in_pod:
+                config.load_incluster_config(client_configuration=configuration)
+            else:
+                file = str(self.file) if self.file else None
+                config.load_kube_config(config_file=file, client_configuration=configuration)
+        except Exception as error:  # a file may hold anything, and its reader raises more than it says
+            where = self.file or "the usual places"
+            why = " ".join(str(error).split())[:200].rstrip(".;")
+            raise KubeError(0, "NoKubeconfig", f"no usable kubeconfig at {where}: {why}; set KUBECONFIG") from error
+        return configuration
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """How the API is reached, by what the kubeconfig's files held when they were read last."""
+
+    configuration: client.Configuration
+    pool: urllib3.HTTPConnectionPool
+    contents: tuple[bytes, ...]
+    read_at: float
+
+    def with_settings(self, configuration: client.Configuration, contents: tuple[bytes, ...]) -> "_Access":
+        """By other settings; open connections are kept where they lead to the same place."""
+        is_same = all(getattr(configuration, name) == getattr(self.configuration, name) for name in _REACHED_BY)
+        pool = self.pool if is_same else _pool(configuration)
+        return replace(self, configuration=configuration, pool=pool, contents=contents)
+
+
+class Kube:
+    """A connection to one Kubernetes API; safe to share between threads.
+
+    Its kubeconfig and token file are read again every TOKEN_SECONDS of `seconds`, so that rotated ones take over.
+    """
+
+    def __init__(
+        self,
+        configuration: client.Configuration,
+        source: Kubeconfig | None = None,
+        contents: tuple[bytes, ...] = (),
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source, self._seconds = source, seconds
+        self._access = _Access(configuration, _pool(configuration), contents, seconds())
         self._timeout = _TIMEOUT
 
     @classmethod
-    def connect(cls, kubeconfig: Path | None = None) -> Self:
+    def connect(cls, kubeconfig: Path | None = None, seconds: Callable[[], float] = time.monotonic) -> Self:
         """By kubeconfig (the usual places when None), or as the pod's service account.
 
         Raises:
             KubeError: there is no usable configuration.
         """
-        configuration = client.Configuration()
+        source = Kubeconfig(kubeconfig)
         try:
-            if kubeconfig is None and Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():
-                config.load_incluster_config(client_configuration=configuration)
-            else:
-                config.load_kube_config(
-                    config_file=str(kubeconfig) if kubeconfig else None, client_configuration=configuration
-                )
-        except Exception as error:  # a file may hold anything, and its reader raises more than it says
-            where = kubeconfig or "the usual places"
-            why = " ".join(str(error).split())[:200].rstrip(".;")
-            raise KubeError(0, "NoKubeconfig", f"no usable kubeconfig at {where}: {why}; set KUBECONFIG") from error
-        return cls(configuration)
+            contents = source.contents()  # first, so that a change while it is loaded is seen
+        except Exception:  # noqa: BLE001 - load() says what is wrong with it
+            contents = ()
+        return cls(source.load(), source, contents, seconds)
 
     def within(self, seconds: float) -> Self:
         """The same connection, where a request fails after this long without an answer."""
@@ -97,17 +159,18 @@ class Kube:
     @property
     def url(self) -> str:
         """Where the API is."""
-        return str(self._configuration.host)
+        return str(self._now().configuration.host)
 
     def credentials(self) -> dict[str, Any]:
-        """How to reach the API, in the words of `kopf.ConnectionInfo`."""
-        scheme, _, token = self._authorization().get("Authorization", "").partition(" ")
+        """How to reach the API by the files as they are now, in the words of `kopf.ConnectionInfo`."""
+        configuration = self._now(oldest_seconds=0).configuration
+        scheme, _, token = _authorization(configuration).get("Authorization", "").partition(" ")
         return {
-            "server": self.url,
-            "ca_path": self._configuration.ssl_ca_cert,
-            "insecure": not self._configuration.verify_ssl,
-            "certificate_path": self._configuration.cert_file,
-            "private_key_path": self._configuration.key_file,
+            "server": str(configuration.host),
+            "ca_path": configuration.ssl_ca_cert,
+            "insecure": not configuration.verify_ssl,
+            "certificate_path": configuration.cert_file,
+            "private_key_path": configuration.key_file,
             "scheme": scheme or None,
             "token": token or None,
         }
@@ -171,26 +234,44 @@ class Kube:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> tuple[int, bytes]:
-        headers = {"Accept": "application/json", **self._authorization()}
+        access = self._now()
+        headers = {"Accept": "application/json", **_authorization(access.configuration)}
         if body is not None:
             headers["Content-Type"] = content_type
         payload = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         try:
-            response = self._pool.request(
-                method, self._prefix + where, body=payload, headers=headers, timeout=self._timeout, retries=False
+            url = urlsplit(access.configuration.host).path.rstrip("/") + where
+            response = access.pool.request(
+                method, url, body=payload, headers=headers, timeout=self._timeout, retries=False
             )
         except urllib3.exceptions.HTTPError as error:
             raise KubeError(0, "Unreachable", f"the Kubernetes API at {self.url} did not answer: {error}") from error
         return response.status, response.data
 
-    def _authorization(self) -> dict[str, str]:
-        """The token, asked for anew now and then: tokens are rotated, and the client library is slow to look."""
-        asked_at, known = self._token
-        if time.monotonic() - asked_at > TOKEN_SECONDS:
-            setting = self._configuration.auth_settings().get("BearerToken")
-            known = {"Authorization": setting["value"]} if setting else {}
-            self._token = (time.monotonic(), known)
+    def _now(self, oldest_seconds: float = TOKEN_SECONDS) -> _Access:
+        """By the files as they are; by what they last held while they can't be used."""
+        known = self._access
+        if self._source is None or self._seconds() - known.read_at < oldest_seconds:
+            return known
+        self._access = known = replace(known, read_at=self._seconds())  # other threads go on with it meanwhile
+        try:
+            if (contents := self._source.contents()) != known.contents:
+                self._access = known = known.with_settings(self._source.load(), contents)
+        except Exception as error:  # noqa: BLE001 - a file may be half written, and hold anything
+            logger.warning("the kubeconfig can't be read again, so that its last settings count: %s", error)
         return known
+
+
+def _pool(configuration: client.Configuration) -> urllib3.HTTPConnectionPool:
+    configuration.connection_pool_maxsize = 16
+    manager: urllib3.PoolManager = client.ApiClient(configuration).rest_client.pool_manager
+    return manager.connection_from_url(configuration.host)
+
+
+def _authorization(configuration: client.Configuration) -> dict[str, str]:
+    """The header with the token; a file's last line break is none of it."""
+    setting = configuration.auth_settings().get("BearerToken")
+    return {"Authorization": setting["value"].strip()} if setting else {}
 
 
 def _read(status: int, data: bytes, what: str) -> Object:

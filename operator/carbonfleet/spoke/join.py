@@ -102,6 +102,8 @@ $cluster_file#
 #      kubectl config $$C set-cluster hub --server=<its address> --certificate-authority=<its ca.crt> --embed-certs
 #      kubectl config $$C set-credentials agent --token="$$(kubectl -n spoke-$name create token agent --duration=8760h)"
 #      kubectl config $$C set-context hub --cluster=hub --user=agent && kubectl config $$C use-context hub
+#    The agent reads that file anew every 10 s. For a token of an hour, renew it by the same set-credentials, from a
+#    timer; or name a file with `tokenFile:` in place of `token:`, and renew that.
 #
 # 3. Start the agent on the spoke:
 $install#
