@@ -18,6 +18,7 @@ from carbonfleet.placement.rules import (
     residency_verdict,
 )
 from carbonfleet.placement.search import (
+    LIMITS,
     Choice,
     context_of,
     is_signal_lost,
@@ -186,7 +187,7 @@ def without_window(inputs: PlanInputs, row: int) -> tuple[Outcome, str]:
     reasons = {refusal_on(context, options).reason for options in inputs.options.by_cluster.values()}
     if "NoCapacity" in reasons:
         return Outcome.WAIT, "WaitingForCapacity"
-    for reason in ("BudgetExhausted", "CarbonBudget", "CostLimit", "DeadlineUnreachable"):
+    for reason in ("BudgetExhausted", *(limit.reason for limit in reversed(LIMITS) if limit.reason)):
         if reason in reasons:
             return Outcome.BLOCKED, reason
     return Outcome.BLOCKED, "NoFeasibleCluster"

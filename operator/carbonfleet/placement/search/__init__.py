@@ -5,6 +5,7 @@ from carbonfleet.placement.search.choice import Choice, segments_of, take
 from carbonfleet.placement.search.fast_windows import BLOCK, NOWHERE, WindowIndex, WindowSearch, plain_jobs
 from carbonfleet.placement.search.figures import at_submission, baseline_of, review_of, window_at, windows_at
 from carbonfleet.placement.search.greedy import GreedyBlock
+from carbonfleet.placement.search.limits import LIMITS
 from carbonfleet.placement.search.lower_bounds import Int32Array
 from carbonfleet.placement.search.refusals import JobContext, context_of, refusal_on
 from carbonfleet.placement.search.running_jobs import own_cost, unbroken
@@ -12,6 +13,7 @@ from carbonfleet.placement.search.windows import gate_of, is_signal_lost, least,
 
 __all__ = [
     "BLOCK",
+    "LIMITS",
     "NOWHERE",
     "Choice",
     "GreedyBlock",

@@ -1,11 +1,13 @@
 """What a job's own limits leave of its windows: each limit a value with a mask and its words, and a line in `LIMITS`.
 
-To add one, write a class here, name it in `LIMITS`, its field in `api/job.py`, and what it says of a spoke in `OUT` of
-`explain/sentences.py`. All searches, repair, interruptible and running jobs, and explanations ask here.
+To add one: a class here and its line in `LIMITS`, its field in `api/job.py` (then `make crds`), what it says of a spoke
+in `OUT` and `WAYS_OUT` of `explain/sentences.py`, and a row in `crds/HOLDS.md`. All searches, repair, pieces and
+explanations ask here. What runs and goes on without a pause does not (`going_on` of `running_jobs.py`), nor do the
+rules for when the grid is not known (`_without_signal` of `windows.py`).
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -29,6 +31,9 @@ class WindowFigures:
 
 class Limit:
     """A hard limit of jobs on their windows. `job` is a row of the inputs."""
+
+    reason: ClassVar[str] = ""
+    """Of its refusals, and of a job that it alone keeps from all spokes."""
 
     def is_hourly(self, inputs: PlanInputs, job: int) -> bool:
         """Whether it may leave some starts between the first and the last and not others, so that all are weighed."""
@@ -66,6 +71,8 @@ class EarliestStart(Limit):
 class Deadline(Limit):
     """A run has ended by the job's deadline; pieces are kept within it by `end_slots` of `interruptible/cuts.py`."""
 
+    reason = "DeadlineUnreachable"
+
     def mask(self, inputs: PlanInputs, job: int, figures: WindowFigures) -> BoolArray:
         """Windows that end in time."""
         in_time: BoolArray = figures.ends <= inputs.deadline_minute(job)
@@ -79,7 +86,7 @@ class Deadline(Limit):
             return None
         end = inputs.line.moment(earliest + minutes)
         return Refusal(
-            "DeadlineUnreachable",
+            self.reason,
             f"A run here takes {phrase.hours(minutes)} with start-up and would end {phrase.time(end)} at the "
             f"earliest, after the deadline {phrase.time(deadline)}.",
         )
@@ -87,6 +94,8 @@ class Deadline(Limit):
 
 class CostLimit(Limit):
     """A run costs no more than the job's `objective.maxCostUsd`."""
+
+    reason = "CostLimit"
 
     def mask(self, inputs: PlanInputs, job: int, figures: WindowFigures) -> BoolArray:
         """Windows that cost no more."""
@@ -101,7 +110,7 @@ class CostLimit(Limit):
         least, most = float(figures.usd[option].min()), self._most(inputs, job)
         if least <= most:
             return None
-        return Refusal("CostLimit", f"It would cost {least:.2f} USD; the job's limit is {most:.2f} USD.")
+        return Refusal(self.reason, f"It would cost {least:.2f} USD; the job's limit is {most:.2f} USD.")
 
     def _most(self, inputs: PlanInputs, job: int) -> float:
         most = inputs.jobs[job].spec.objective.max_cost_usd
@@ -110,6 +119,8 @@ class CostLimit(Limit):
 
 class CarbonBudget(Limit):
     """A run emits no more than the job's `objective.carbonBudgetKg`, which depends on the hour."""
+
+    reason = "CarbonBudget"
 
     def is_hourly(self, inputs: PlanInputs, job: int) -> bool:
         """Where there is a budget."""
@@ -129,7 +140,7 @@ class CarbonBudget(Limit):
         if least <= most * 1000:
             return None
         return Refusal(
-            "CarbonBudget", f"It would emit {phrase.grams(least)} at least; the job's budget is {most:g} kgCO2e."
+            self.reason, f"It would emit {phrase.grams(least)} at least; the job's budget is {most:g} kgCO2e."
         )
 
     def _most_kg(self, inputs: PlanInputs, job: int) -> float:
