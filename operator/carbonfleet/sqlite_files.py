@@ -3,10 +3,21 @@
 import random
 import sqlite3
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
+
+from carbonfleet.private_files import make_file
 
 WAIT_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.02
+
+
+def make_private(database: str | None) -> None:
+    """Make the file that a database's URL names, whose log takes its mode; SQLite itself tells why it can't be made."""
+    if database and database != ":memory:":
+        with suppress(OSError):
+            make_file(Path(database))
 
 
 def share(connection: sqlite3.Connection) -> None:

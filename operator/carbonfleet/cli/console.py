@@ -1,6 +1,5 @@
-"""How a command says something, how it ends when it can't go on, who calls it, and for whom its files are."""
+"""How a command says something, how it ends when it can't go on, and who calls it."""
 
-import os
 import re
 import subprocess
 from typing import TYPE_CHECKING, NoReturn
@@ -30,11 +29,6 @@ def fail(error: Exception | str) -> NoReturn:
     """Say what is wrong, and end."""
     say(f"error: {_text(error)}", err=True)
     raise typer.Exit(2)
-
-
-def keep_private() -> None:
-    """Make what this process and its children write readable for their own user alone, from the first moment."""
-    os.umask(0o077)
 
 
 def _text(error: Exception | str) -> str:

@@ -17,12 +17,13 @@ def run(settings: HubSettings) -> None:
     """Watch jobs, choose where and when they run, and commit that."""
     import logging
 
-    from carbonfleet.cli.console import fail, keep_private
+    from carbonfleet.cli.console import fail
     from carbonfleet.clock import Clock
     from carbonfleet.fleet import FleetError
     from carbonfleet.hub import operator
     from carbonfleet.kube import KubeError
     from carbonfleet.ledger import LedgerError
+    from carbonfleet.private_files import keep_private, make_folder
     from carbonfleet.signals import (
         SettingsError,
         SignalSettings,
@@ -37,7 +38,7 @@ def run(settings: HubSettings) -> None:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:
-        settings.state.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.state)
         kept = SignalSettings(store=f"sqlite:///{settings.state}/signals.sqlite")
         chosen = load_settings(settings.signals) if settings.signals else kept
         clock = Clock.from_environment()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carbonfleet.cli.console import fail, keep_private, say
+from carbonfleet.cli.console import fail, say
 from carbonfleet.cli.settings import command
 from carbonfleet.spoke.settings import AgentSettings, RuntimeKind
 
@@ -24,6 +24,7 @@ def run(settings: AgentSettings) -> None:
     from carbonfleet.clock import Clock
     from carbonfleet.fleet import FleetError
     from carbonfleet.kube import Kube, KubeError
+    from carbonfleet.private_files import keep_private
     from carbonfleet.spoke import Agent, FleetFolder, HubLink, KubeRay, RayJobs, SpokeError
 
     keep_private()

@@ -10,6 +10,7 @@ from carbonfleet.hub.observe import Mirror
 from carbonfleet.hub.settings import HubSettings
 from carbonfleet.kube import Kube
 from carbonfleet.ledger import Ledger, LedgerError
+from carbonfleet.private_files import make_folder
 from carbonfleet.signals import Market, Signals
 
 _log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Connections:
         Raises KubeError without a usable kubeconfig, RepositoryInvalid for an unfit fleet address, LedgerError
         without a ledger.
         """
-        settings.state.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.state)
         ledger = Ledger(settings.ledger_url) if settings.ledger_url else Ledger.at(settings.state / "ledger.sqlite")
         repository = Repository(settings.repository, clock, ledger_head=lambda: _head_of(ledger))
         return cls(

@@ -31,6 +31,8 @@ from carbonfleet.ledger.table import (
     row_of,
     writes_alone,
 )
+from carbonfleet.private_files import make_folder
+from carbonfleet.sqlite_files import make_private
 
 _ROWS_AT_ONCE: Final = 500
 Item = TypeVar("Item")
@@ -67,6 +69,7 @@ class Ledger:
                 raise LedgerError("the ledger is kept in SQLite or PostgreSQL, nowhere else")
             self._engine = sa.create_engine(url)
             if self._engine.dialect.name == "sqlite":
+                make_private(self._engine.url.database)
                 sa.event.listen(self._engine, "connect", durable)
             prepare(self._engine)
         self._lock = threading.Lock()
@@ -75,7 +78,7 @@ class Ledger:
     @classmethod
     def at(cls, file: Path) -> "Ledger":
         """A ledger in a SQLite file, made with its folder when missing."""
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         return cls(f"sqlite:///{file}")
 
     @classmethod

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from carbonfleet.local.ray_head import ticks
+from carbonfleet.private_files import UMASK, make_file, make_folder, replace_file
 
 SOON: Final = 10.0
 """Seconds: a process that ends sooner than this after its start did not work at all."""
@@ -37,7 +38,8 @@ class Child:
 
     def start(self) -> None:
         """Start it; its output goes to the end of its log. One that an earlier stack left behind is ended."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.log.parent)
+        make_file(self.log)
         self._end_leftover()
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
@@ -47,9 +49,10 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=os.environ | self._environment,
                 start_new_session=True,
+                umask=UMASK,
             )
         self._started = time.monotonic()
-        self._record.write_text(f"{self.pid} {ticks(self.pid)}")
+        replace_file(self._record, f"{self.pid} {ticks(self.pid)}")
 
     def revive(self) -> None:
         """Start it again after it ended by itself. Raises ChildError when that has been in vain too often."""

@@ -26,6 +26,7 @@ from carbonfleet.local.footprint import Footprint
 from carbonfleet.local.ray_head import RayHeadError
 from carbonfleet.local.screen import Screen
 from carbonfleet.local.stack import Stack, StackSettings
+from carbonfleet.private_files import make_folder, replace_file
 from carbonfleet.signals import TOKEN_VARIABLE
 from carbonfleet.signals.sources.demo import SOURCE_NAME
 
@@ -90,7 +91,7 @@ def _empty(state: Path) -> None:
                 log.unlink()
         elif path.name != "ray.directory":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(state)
 
 
 def _story(settings: DemoSettings, stack: Stack, screen: Screen, began: float) -> int:
@@ -125,7 +126,7 @@ def write_signals(state: Path, *, live: bool) -> Path:
     """The hub's signal settings: the made trace, or live forecasts that are fetched once and replayed."""
     source = {"type": "demo"} | ({"replay": {"type": "electricitymaps"}} if live else {})
     settings = state / "signals.yaml"
-    settings.write_text(yaml.safe_dump({"sources": [source], "store": f"sqlite:///{state}/signals.sqlite"}))
+    replace_file(settings, yaml.safe_dump({"sources": [source], "store": f"sqlite:///{state}/signals.sqlite"}))
     return settings
 
 

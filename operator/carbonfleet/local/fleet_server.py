@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from carbonfleet.local.child import Child, ChildError
+from carbonfleet.private_files import UMASK, make_folder
 
 NAME: Final = "fleet.git"
 REQUEST_SECONDS: Final = 60
@@ -32,7 +33,7 @@ def seed(root: Path, source: Path) -> Path:
     bare = root / NAME
     if (bare / "HEAD").exists():
         return bare
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     with tempfile.TemporaryDirectory(dir=root) as scratch:
         work = Path(scratch) / "work"
         shutil.copytree(source, work)
@@ -141,6 +142,7 @@ def _backend(root: Path, request: BaseHTTPRequestHandler, body: bytes) -> tuple[
             capture_output=True,
             timeout=REQUEST_SECONDS,
             check=False,
+            umask=UMASK,
         )
     except subprocess.TimeoutExpired:
         return 504, [], b""
@@ -180,6 +182,7 @@ def _git(directory: Path, *arguments: str) -> str:
         text=True,
         timeout=60,
         check=False,
+        umask=UMASK,
     )
     if done.returncode:
         raise ChildError(f"git {arguments[0]} failed: {done.stderr.strip()}")

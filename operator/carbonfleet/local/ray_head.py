@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 import requests
 
 from carbonfleet.local.ports import free_port
+from carbonfleet.private_files import UMASK, make_file, make_folder, replace_file
 
 _ADDRESS: Final = "127.0.0.2"
 """Ray replaces 127.0.0.1 by the machine's outer address; the rest of 127/8 it leaves alone."""
@@ -88,11 +89,11 @@ class RayHead:
         _check(settings.directory)
         end_leftovers(settings.directory)
         token = secrets.token_hex(24)
-        _write_private(settings.directory / "token", token)
+        replace_file(settings.directory / "token", token)
         ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
         process = _spawn(settings, ports)
         head = cls(f"http://127.0.0.1:{ports['--dashboard-port']}", token, process.pid, ticks(process.pid))
-        _write_private(settings.directory / "head.json", json.dumps(head.record()))
+        replace_file(settings.directory / "head.json", json.dumps(head.record()))
         head._wait_until_ready(process, settings.directory / "head.log", timeout_seconds)
         return head
 
@@ -159,7 +160,7 @@ class RayHead:
 
 
 def _check(directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     if len(str(directory)) > _LONGEST_PATH:
         raise RayHeadError(f"{directory} is too long for Ray's sockets: at most {_LONGEST_PATH} characters")
 
@@ -180,7 +181,9 @@ def _spawn(settings: HeadSettings, ports: Mapping[str, int]) -> subprocess.Popen
     }
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--no-monitor"]
     command += [part for option in options.items() for part in option]
-    with (settings.directory / "head.log").open("wb") as log:
+    log_file = settings.directory / "head.log"
+    make_file(log_file)
+    with log_file.open("wb") as log:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -188,6 +191,7 @@ def _spawn(settings: HeadSettings, ports: Mapping[str, int]) -> subprocess.Popen
             stderr=subprocess.STDOUT,
             env=_environment(settings),
             start_new_session=True,
+            umask=UMASK,
         )
 
 
@@ -212,14 +216,6 @@ def _free_ports(count: int) -> list[int]:
         if (port := free_port("")) not in found:
             found.append(port)
     return found
-
-
-def _write_private(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    temporary.replace(path)
 
 
 def end_leftovers(directory: Path) -> None:

@@ -26,6 +26,7 @@ from carbonfleet.local import fleet_server
 from carbonfleet.local.child import Child, ChildError
 from carbonfleet.local.ports import free_port
 from carbonfleet.local.ray_head import HeadSettings, RayHead, RayHeadError
+from carbonfleet.private_files import make_folder, replace_file
 from carbonfleet.spoke import gpu_resource
 from carbonfleet.spoke.join import hub_rights
 
@@ -78,7 +79,7 @@ class Stack:
 
     def up(self) -> None:
         """Start everything. Raises ChildError or RayHeadError, after which `down` cleans up."""
-        self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self._state)
         with ThreadPoolExecutor(1, "ray") as beside:
             ray = beside.submit(self._start_ray)
             self._start_git()
@@ -207,7 +208,7 @@ class Stack:
         issued = Kube.connect(self.kubeconfig).create(account, {"spec": {"expirationSeconds": TOKEN_SECONDS}})
         config = yaml.safe_load(self.kubeconfig.read_text())
         config["users"][0]["user"] = {"token": issued["status"]["token"]}
-        _write_private(file, yaml.safe_dump(config))
+        replace_file(file, yaml.safe_dump(config))
         return file
 
     def _start_hub(self) -> None:
@@ -224,7 +225,7 @@ class Stack:
         if ray is None:
             raise ChildError("the Ray head is not up")
         token, state = self._state / "ray.token", self._state / "spokes" / cluster
-        _write_private(token, ray.token)
+        replace_file(token, ray.token)
         options = {
             "--spoke": cluster,
             "--fleet-url": self.git_url,
@@ -299,11 +300,5 @@ def kubectl() -> Path:
 def _kept(file: Path, make: Callable[[], str]) -> str:
     """A value that is made once and kept in a private file."""
     if not file.exists():
-        _write_private(file, make())
+        replace_file(file, make())
     return file.read_text().strip()
-
-
-def _write_private(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        out.write(text)

@@ -34,7 +34,7 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Issue
 from carbonfleet.signals.reading import Kind, Reading, unit_of
 from carbonfleet.signals.source import Batch, Feed
-from carbonfleet.sqlite_files import share
+from carbonfleet.sqlite_files import make_private, share
 
 _log = logging.getLogger(__name__)
 
@@ -161,6 +161,7 @@ def _engine(url: str) -> Engine:
         options["connect_args"] = {"check_same_thread": False}
     engine = create_engine(url, pool_pre_ping=True, **options)
     if engine.dialect.name == "sqlite":
+        make_private(engine.url.database)
         event.listen(engine, "connect", _prepare_sqlite)
     return engine
 

@@ -1,7 +1,6 @@
 """What the agent must not forget: one small file, replaced whole, held by one agent at a time."""
 
 import fcntl
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import IO, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from carbonfleet.api.report import ReportSpec
+from carbonfleet.private_files import make_file, make_folder, replace_file
 from carbonfleet.spoke.attempt_state import KnownAttempt
 from carbonfleet.spoke.errors import MemoryInUseError
 
@@ -36,7 +36,8 @@ class Memory(Mapping[str, KnownAttempt]):
     """Attempts by object name. Losing it costs nothing but a look at the hub's reports and the runtime."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
+        make_file(directory / "lock")
         self._path = directory / "attempts.json"
         self._lock = _locked(directory / "lock")
         loaded = _load(self._path)
@@ -122,13 +123,3 @@ def _load(path: Path) -> dict[str, KnownAttempt] | None:
         name: KnownAttempt(**{key: getattr(entry, key) for key in _Entry.model_fields})
         for name, entry in entries.items()
     }
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file whole, or leave the one that is there. Raises OSError."""
-    temporary = path.with_suffix(".new")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

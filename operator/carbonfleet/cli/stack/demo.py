@@ -16,7 +16,8 @@ def demo(
 
     Seven jobs, from kubectl apply to trained adapters and accounted grams.
     """
-    from carbonfleet.cli.console import console, fail, keep_private
+    from carbonfleet.cli.console import console, fail
+    from carbonfleet.private_files import keep_private
 
     if not (project / "fleet" / "clusters").is_dir():
         fail(f"{project.resolve()} is no checkout of carbonfleet: it has no fleet/clusters; see --project")

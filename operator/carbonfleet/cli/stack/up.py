@@ -19,13 +19,14 @@ def up(
     import signal
     from datetime import UTC, datetime
 
-    from carbonfleet.cli.console import console, fail, keep_private
+    from carbonfleet.cli.console import console, fail
     from carbonfleet.clock import Clock
     from carbonfleet.local.child import ChildError
     from carbonfleet.local.demo import write_signals
     from carbonfleet.local.ray_head import RayHeadError
     from carbonfleet.local.screen import Screen
     from carbonfleet.local.stack import Stack, StackSettings
+    from carbonfleet.private_files import keep_private, make_folder
     from carbonfleet.signals import TOKEN_VARIABLE
 
     if not (project / "fleet" / "clusters").is_dir():
@@ -33,7 +34,7 @@ def up(
     screen = Screen(console(markup=True))
     keep_private()
     state = state.resolve()
-    state.mkdir(parents=True, exist_ok=True)
+    make_folder(state)
     clock = Clock() if speed == 1.0 else Clock.starting_at(datetime.now(UTC), speed)
     chosen = signals or write_signals(state, live=bool(os.environ.get(TOKEN_VARIABLE)))
     stack = Stack(StackSettings(state, project.resolve(), clock, chosen), lambda text: screen.line("stack", text))

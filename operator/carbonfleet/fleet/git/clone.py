@@ -15,6 +15,7 @@ from typing import Final
 import pygit2
 
 from carbonfleet.fleet.errors import RepositoryInvalid
+from carbonfleet.private_files import keep_private, make_folder
 
 logger = logging.getLogger(__name__)
 _CHUNK_BYTES: Final = 1 << 20
@@ -36,7 +37,8 @@ def occupy(directory: Path, seconds: float = IN_USE_SECONDS) -> int:
 
     However the process ends, the kernel lets go. Raises RepositoryInvalid while another process has it.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    keep_private()  # libgit2 and git heed nothing else in what they write
+    make_folder(directory)
     # A file, and open for writing: not every network's file system locks anything else.
     held = os.open(directory.with_name(f"{directory.name}.in-use"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + seconds

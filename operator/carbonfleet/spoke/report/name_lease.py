@@ -18,7 +18,7 @@ from typing import Final
 
 from carbonfleet.api.spoke import SpokeStatus
 from carbonfleet.kube import KubeError
-from carbonfleet.spoke.memory import replace_file
+from carbonfleet.private_files import replace_file
 from carbonfleet.spoke.report.hub_link import HubLink, Standing
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,39 @@
+"""Folders and files that are for their own user alone from the first moment, whatever the umask."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+UMASK: Final = 0o077
+_FOLDER_MODE: Final = 0o700
+_FILE_MODE: Final = 0o600
+
+
+def keep_private() -> None:
+    """Have all that this process and its children write from now on private: for what others' code creates."""
+    os.umask(os.umask(UMASK) | UMASK)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing; one that is there keeps its mode. Raises OSError."""
+    for each in (*reversed(folder.parents), folder):
+        each.mkdir(_FOLDER_MODE, exist_ok=True)
+
+
+def make_file(file: Path) -> None:
+    """Make an empty file where there is none, so that what opens it later widens nothing. Raises OSError."""
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE))
+
+
+def replace_file(file: Path, text: str) -> None:
+    """Write a file whole and on the disk, its folder too, or leave the one that is there. Raises OSError."""
+    make_folder(file.parent)
+    fresh = file.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE), "w", encoding="utf-8") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    fresh.replace(file)
