@@ -100,7 +100,12 @@ class SpokeStack:
         command = (sys.executable, str(TRAIN))
         token = SecretStr(self.ray.token)
         settings = RaySettings(
-            address=self.ray.address, token=token, command=command, directory=self.root, store=self.store
+            address=self.ray.address,
+            token=token,
+            command=command,
+            directory=self.root,
+            store=self.store,
+            datasets=self.root / "datasets",
         )
         return RayJobs(SPOKE, settings, self.clock)
 

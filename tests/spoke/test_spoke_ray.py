@@ -91,6 +91,8 @@ def test_a_placement_is_trained_and_reported(stack):
     assert report.start_time <= report.end_time
     assert report.observed_commit == stack.repository.fetch().commit
     assert len(stack.starts()) == 1
+    given = stack.ray_job(stack.attempt)["runtime_env"]["env_vars"]
+    assert given["LORA_DATASETS"] == str(stack.root / "datasets")
     spoke = stack.spoke().status
     assert spoke.synced_commit == report.observed_commit
     assert spoke.runtime_version.startswith("ray 2.")

@@ -93,4 +93,5 @@ def _ray(settings: AgentSettings) -> "RaySettings":
         command=settings.training_command,
         directory=settings.workload.resolve(),
         store=settings.store.resolve(),
+        datasets=settings.datasets.resolve(),
     )

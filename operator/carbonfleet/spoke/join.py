@@ -115,7 +115,8 @@ _INSTALL: Final = {
     "ray": """\
 #      carbonfleet spoke run --spoke $name --runtime ray --ray-address http://127.0.0.1:8265 \\
 #        --fleet-url <the fleet repository> --hub-kubeconfig hub.kubeconfig \\
-#        --store /var/lib/carbonfleet/store --state /var/lib/carbonfleet/state
+#        --store /var/lib/carbonfleet/store --state /var/lib/carbonfleet/state \\
+#        --datasets /var/lib/carbonfleet/datasets   # datasets that are files must lie there
 """,
     "kuberay": """\
 #      kubectl create namespace carbonfleet-system

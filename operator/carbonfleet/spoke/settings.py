@@ -65,6 +65,8 @@ class AgentSettings(Settings):
     """Folder for the bare clone and for what must not be forgotten."""
     store: Path = Path(".carbonfleet/store")
     """Where attempts save, for ray."""
+    datasets: Path = Path(".carbonfleet/datasets")
+    """The only folder whose files may be jobs' datasets, for ray; links out of it are refused."""
     allow_list: Path | None = None
     """The admin's own list of data classes: a ConfigMap's file, or the folder it is mounted at."""
     poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 2.0

@@ -1,11 +1,13 @@
 """Rows of a dataset as they were read, and where each of them stands."""
 
+import glob
 import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -15,6 +17,10 @@ from ..settings import TINY_DATASET, Dataset
 from .tiny import tiny_instructions
 
 TINY_SAMPLES = 1000
+FOLDER = "LORA_DATASETS"
+"""The variable with the only folder of this host whose files may be datasets; unset where a job has its own host."""
+ELSEWHERE = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf"})
+"""Schemes of addresses that lead to no file of this host."""
 
 Row = dict[str, Any]
 
@@ -45,8 +51,10 @@ def read_table(dataset: Dataset, seed: int) -> Table:
     if dataset.name == TINY_DATASET:
         rows: Sequence[Row] = tiny_instructions(dataset.samples or TINY_SAMPLES, seed)
     elif dataset.path:
-        return _jsonl(dataset.path)
+        return _jsonl(_allowed(dataset.path))
     else:
+        if dataset.name and os.environ.get(FOLDER) and Path(dataset.name).exists():
+            raise _not_allowed(dataset.name)  # which the library would read in place of the hub's
         import datasets  # slow to import, and only needed here
 
         rows = datasets.load_dataset(dataset.name, split=dataset.split, revision=dataset.revision)
@@ -81,6 +89,23 @@ def kind(value: object) -> str:
         return "null"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}
     return names.get(type(value), f"of type {type(value).__name__}")
+
+
+def _allowed(path: str) -> str:
+    """An address, or a file within FOLDER with its links followed; raises `UnknownDataset` for any other file."""
+    folder = os.environ.get(FOLDER)
+    if not folder or (path.partition("://")[0] in ELSEWHERE and "::" not in path):
+        return path
+    file = Path(path.removeprefix("file://")).resolve()
+    # `::` chains addresses and `*` looks for files: the library would follow both to other places.
+    if "::" in path or glob.has_magic(path) or not file.is_relative_to(Path(folder).resolve()):
+        raise _not_allowed(path)
+    return str(file)
+
+
+def _not_allowed(path: str) -> Failure:
+    where = f"{os.environ[FOLDER]}, the only folder of this host that datasets are read from (the agent's --datasets)"
+    return Failure("UnknownDataset", f"{path[:200]!r} is not within {where}. Put the file there, or name an address")
 
 
 def _jsonl(path: str) -> Table:

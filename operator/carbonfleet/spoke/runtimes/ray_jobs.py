@@ -65,6 +65,8 @@ class RaySettings(BaseModel):
     """Where the command runs: the folder that holds `workloads/`."""
     store: Path
     """Where attempts save that name no store of their own: one folder for each job."""
+    datasets: Path
+    """The only folder of the host whose files may be datasets."""
 
 
 class Submission(BaseModel):
@@ -217,6 +219,7 @@ class RayJobs:
         return {
             "LORA_CONFIG": _inert(wanted.environment.get("LORA_CONFIG", "{}")),
             "LORA_OUTPUT": self.place(wanted),
+            "LORA_DATASETS": str(self.settings.datasets),
             "LORA_ATTEMPT": str(wanted.placement.attempt),
             "RAY_JOB_STOP_WAIT_TIME_S": str(wanted.grace_seconds),
         }
