@@ -85,8 +85,11 @@ def prepare(engine: Engine) -> None:
             connection.execute(CreateIndex(index, if_not_exists=True))
         for statement in _append_only(engine.dialect.name):
             connection.execute(sa.text(statement))
-        if head_of(connection) is None:
-            _chain_all(connection)
+        if head_of(connection) is None and connection.execute(sa.select(ENTRIES.c.id).limit(1)).first() is not None:
+            if engine.dialect.name == "sqlite":  # Reads lock nothing there: another may be about to do the same.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            if head_of(connection) is None:
+                _chain_all(connection)
 
 
 def _append_only(dialect: str) -> list[str]:
