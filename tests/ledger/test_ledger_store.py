@@ -210,3 +210,21 @@ def test_sigkill_while_writing_loses_and_doubles_nothing(ledger_url, request):
 def test_a_hundred_sigkills_lose_and_double_nothing(ledger_url, request):
     check_kills(ledger_url, request.path.parents[1] / "fixtures", kills=100)
     print("100 kills: nothing lost, nothing doubled")
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_a_ledger_from_before_that_many_open_at_once_is_brought_up_to_date_once(tmp_path, attempt):
+    file = tmp_path / f"{attempt}.sqlite"
+    made = Ledger.at(file)
+    made.record_all([entry(1), entry(2)])
+    made.close()
+    with sqlite3.connect(file) as connection:
+        connection.executescript(
+            "DROP TABLE chain; DROP TABLE evidence; ALTER TABLE entries DROP COLUMN report_digest;"
+        )
+    connection.close()
+    with ThreadPoolExecutor(4) as pool:
+        ledgers = list(pool.map(lambda _: Ledger(f"sqlite:///{file}"), range(4)))
+    assert [line.link.number for line in ledgers[0].chained()] == [1, 2]
+    for ledger in ledgers:
+        ledger.close()

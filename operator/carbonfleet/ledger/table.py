@@ -77,7 +77,13 @@ _UPSERTS: Final[Mapping[str, Any]] = MappingProxyType({"sqlite": sqlite.insert, 
 def prepare(engine: Engine) -> None:
     """Make the table where there is none, add columns that an older version lacks, refuse changes of lines."""
     with engine.begin() as connection:
-        writes_alone(connection)  # IF NOT EXISTS is no help in PostgreSQL against another that makes it too.
+        # Others may open the same ledger now: what is missing must not be looked for before they are done.
+        try:
+            writes_alone(connection)
+        except sa.exc.OperationalError as error:
+            if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+                return  # A ledger that can only be read is taken as it is.
+            raise
         for table in _METADATA.sorted_tables:
             connection.execute(CreateTable(table, if_not_exists=True))
         _add_missing(connection)
@@ -85,11 +91,8 @@ def prepare(engine: Engine) -> None:
             connection.execute(CreateIndex(index, if_not_exists=True))
         for statement in _append_only(engine.dialect.name):
             connection.execute(sa.text(statement))
-        if head_of(connection) is None and connection.execute(sa.select(ENTRIES.c.id).limit(1)).first() is not None:
-            if engine.dialect.name == "sqlite":  # Reads lock nothing there: another may be about to do the same.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            if head_of(connection) is None:
-                _chain_all(connection)
+        if head_of(connection) is None:
+            _chain_all(connection)
 
 
 def _append_only(dialect: str) -> list[str]:
@@ -143,9 +146,11 @@ def chain_rows(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> 
 
 
 def writes_alone(connection: sa.Connection) -> None:
-    """Let no other write until the transaction ends; SQLite's first insert does so by itself."""
+    """Let no other write until the transaction ends, from before the first read on."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _add_missing(connection: sa.Connection) -> None:

@@ -21,6 +21,7 @@ from carbonfleet.placement.inputs import (
     Options,
     Quota,
     Timeline,
+    WindowTotals,
     capacity_of,
     carbon,
     demand_of,
@@ -81,6 +82,8 @@ class PlanInputs:
 
     Without rows when no price depends on the hour.
     """
+    price_windows: WindowTotals
+    """The same over windows."""
     has_hours: BoolArray
     capacity: Capacity
     remaining_budgets: tuple[RemainingBudget, ...]
@@ -139,7 +142,7 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
     carbons = {signal: carbon(snapshot, signal, options.zones, line) for signal in signals}
     remaining_budgets, budgets_of = _remaining_budgets(snapshot, jobs, int(options.capacity_row.max(initial=-1)) + 1)
     quotas = [quota for remaining_budget in remaining_budgets if (quota := remaining_budget.quota()) is not None]
-    admitted = admission.table(jobs)
+    admitted, price_total = admission.table(jobs), _price_total(options, line)
     known = {signal: _known(carbons[signal], options) for signal in signals}
     return PlanInputs(
         snapshot=snapshot,
@@ -154,7 +157,8 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
         admitted=admitted,
         known=known,
         lost=_lost(jobs, admitted, known),
-        price_total=_price_total(options, line),
+        price_total=price_total,
+        price_windows=WindowTotals(price_total, line),
         has_hours=np.array([option.has_hours for option in options.entries], dtype=np.bool_),
         capacity=capacity_of(snapshot, options, line, quotas),
         remaining_budgets=remaining_budgets,
@@ -256,7 +260,7 @@ def _region_means(snapshot: Snapshot) -> Callable[[str], float | None]:
 
 def _price_total(options: Options, line: Timeline) -> FloatArray:
     if not any(option.has_hours for option in options.entries):
-        return np.zeros((0, 0))
+        return np.zeros((0, line.minutes + 1))
     total = np.zeros((len(options), line.minutes + 1))
     hours = (np.arange(line.minutes) + line.origin.hour * 60 + line.origin.minute) // 60 % 24
     for row, option in enumerate(options.entries):

@@ -6,6 +6,7 @@ explanations ask here. What runs and goes on without a pause does not (`going_on
 rules for when the grid is not known (`_without_signal` of `windows.py`).
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -29,7 +30,7 @@ class WindowFigures:
     grams: FloatArray
 
 
-class Limit:
+class Limit(ABC):
     """A hard limit of jobs on their windows. `job` is a row of the inputs."""
 
     reason: ClassVar[str] = ""
@@ -39,9 +40,9 @@ class Limit:
         """Whether it may leave some starts between the first and the last and not others, so that all are weighed."""
         return False
 
+    @abstractmethod
     def mask(self, inputs: PlanInputs, job: int, figures: WindowFigures) -> BoolArray:
         """The windows that it leaves; shape (options, starts), or one that broadcasts to it."""
-        raise NotImplementedError
 
     def slots(self, inputs: PlanInputs, job: int, slots: IntArray) -> BoolArray:
         """The slots in which a piece of an interruptible job may run; shape (options, slots), or broadcasts to it."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from carbonfleet.api.job import SignalLossAction
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.inputs import MOST, RESOLUTION, BoolArray, IntArray, Terms, Timeline, WindowTotals
+from carbonfleet.placement.inputs import MOST, RESOLUTION, BoolArray, IntArray, Terms, Timeline
 from carbonfleet.placement.plan_inputs import PRICE_RESOLUTION, PlanInputs
 from carbonfleet.placement.search.limits import LIMITS, WindowFigures
 from carbonfleet.placement.snapshot import FloatArray
@@ -129,7 +129,7 @@ def _usd(inputs: PlanInputs, job: int, minutes: IntArray) -> FloatArray:
     terms = inputs.demand.of(job)
     usd = np.repeat(terms.usd[:, None], inputs.line.starts, axis=1)
     if inputs.price_total.size:
-        total = WindowTotals(inputs.price_total, inputs.line).over(np.arange(minutes.size), minutes)
+        total = inputs.price_windows.over(np.arange(minutes.size), minutes)
         dear = total * PRICE_RESOLUTION * terms.gpus[:, None]
         usd = np.where(inputs.has_hours[:, None], usd - _flat_usd(inputs, job)[:, None] + dear, usd)
     return usd
