@@ -17,15 +17,15 @@ from carbonfleet.placement.inputs import (
     Capacity,
     Carbon,
     Demand,
+    HourlyPrices,
     Limits,
     Options,
     Quota,
     Timeline,
-    WindowTotals,
     capacity_of,
     carbon,
     demand_of,
-    hourly_prices,
+    hourly_prices_of,
     limits_of,
     options_of,
     timeline,
@@ -33,8 +33,6 @@ from carbonfleet.placement.inputs import (
 from carbonfleet.placement.rules import Admission, budgets, covers_namespace, share_weight
 from carbonfleet.placement.snapshot import HOUR, FloatArray, QueuedJob, Snapshot
 
-PRICE_RESOLUTION: Final = 1e-9
-"""USD per GPU and minute: prices are whole multiples of this, so that equal windows cost the same."""
 LATE_ROOM: Final = timedelta(hours=24)
 """From now on; how far free GPUs are looked for beyond the latest start when none was free before it."""
 
@@ -77,14 +75,7 @@ class PlanInputs:
     """Shape (options,): the grid there is known."""
     lost: BoolArray
     """Shape (jobs,): the grid is known on none of the options that the rules leave."""
-    price_total: FloatArray
-    """Running total of prices that depend on the hour, PRICE_RESOLUTION per GPU; shape (options, minutes + 1).
-
-    Without rows when no price depends on the hour.
-    """
-    price_windows: WindowTotals
-    """The same over windows."""
-    has_hours: BoolArray
+    prices: HourlyPrices
     capacity: Capacity
     remaining_budgets: tuple[RemainingBudget, ...]
     budgets_of: Mapping[tuple[str, str], tuple[int, ...]]
@@ -142,7 +133,7 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
     carbons = {signal: carbon(snapshot, signal, options.zones, line) for signal in signals}
     remaining_budgets, budgets_of = _remaining_budgets(snapshot, jobs, int(options.capacity_row.max(initial=-1)) + 1)
     quotas = [quota for remaining_budget in remaining_budgets if (quota := remaining_budget.quota()) is not None]
-    admitted, price_total = admission.table(jobs), _price_total(options, line)
+    admitted = admission.table(jobs)
     known = {signal: _known(carbons[signal], options) for signal in signals}
     return PlanInputs(
         snapshot=snapshot,
@@ -157,9 +148,7 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
         admitted=admitted,
         known=known,
         lost=_lost(jobs, admitted, known),
-        price_total=price_total,
-        price_windows=WindowTotals(price_total, line),
-        has_hours=np.array([option.has_hours for option in options.entries], dtype=np.bool_),
+        prices=hourly_prices_of(options, line),
         capacity=capacity_of(snapshot, options, line, quotas),
         remaining_budgets=remaining_budgets,
         budgets_of=budgets_of,
@@ -256,18 +245,6 @@ def _region_means(snapshot: Snapshot) -> Callable[[str], float | None]:
         return None if found is None else float(found.grams_per_kwh.mean())
 
     return mean
-
-
-def _price_total(options: Options, line: Timeline) -> FloatArray:
-    if not any(option.has_hours for option in options.entries):
-        return np.zeros((0, line.minutes + 1))
-    total = np.zeros((len(options), line.minutes + 1))
-    hours = (np.arange(line.minutes) + line.origin.hour * 60 + line.origin.minute) // 60 % 24
-    for row, option in enumerate(options.entries):
-        if option.has_hours:
-            prices = np.array([price or 0.0 for price in hourly_prices(option.pool)])
-            total[row, 1:] = np.cumsum(np.rint(prices[hours] / 60 / PRICE_RESOLUTION))
-    return total
 
 
 def _remaining_budgets(

@@ -4,6 +4,7 @@ from carbonfleet.placement.inputs.capacity import Capacity, CapacityRuns, Quota,
 from carbonfleet.placement.inputs.demand import Demand, Terms, demand_of
 from carbonfleet.placement.inputs.limits import NEVER, Limits, limits_of
 from carbonfleet.placement.inputs.options import Option, Options, hourly_prices, options_of
+from carbonfleet.placement.inputs.prices import HourlyPrices, hourly_prices_of
 from carbonfleet.placement.inputs.timeline import (
     EPOCH,
     MINUTE,
@@ -30,6 +31,7 @@ __all__ = [
     "CapacityRuns",
     "Carbon",
     "Demand",
+    "HourlyPrices",
     "IntArray",
     "Limits",
     "Option",
@@ -44,6 +46,7 @@ __all__ = [
     "carbon",
     "demand_of",
     "hourly_prices",
+    "hourly_prices_of",
     "limits_of",
     "options_of",
     "runs",

@@ -28,8 +28,7 @@ NOWHERE: Final = float("inf")
 def plain_jobs(inputs: PlanInputs) -> BoolArray:
     """Shape (jobs,): whether a quick look says all that there is to say of a job's windows."""
     plain: BoolArray = ~inputs.lost
-    if inputs.price_total.size:
-        plain &= ~(inputs.admitted & inputs.has_hours).any(axis=1)
+    plain &= ~(inputs.admitted & inputs.prices.has_hours).any(axis=1)
     remaining_budgets = {key for key, rows in inputs.budgets_of.items() if rows}
     for row, (job, limits) in enumerate(zip(inputs.jobs, inputs.limits, strict=True)):
         spec = job.spec

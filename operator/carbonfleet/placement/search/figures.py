@@ -7,7 +7,7 @@ import numpy as np
 
 from carbonfleet.placement.decision import Baseline, Window
 from carbonfleet.placement.inputs import EPOCH, MINUTE, RESOLUTION, IntArray, Segments, Terms, Timeline
-from carbonfleet.placement.plan_inputs import PRICE_RESOLUTION, PlanInputs
+from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.rules import NO_REVIEW, ReviewRuling, review_verdict
 from carbonfleet.placement.snapshot import HOUR, FloatArray
 
@@ -92,10 +92,9 @@ def _costs(inputs: PlanInputs, terms: Terms, option: IntArray, begin: IntArray, 
     options, usd = inputs.options, terms.usd
     flat = terms.gpus * terms.minutes / 60 * options.usd_per_gpu_hour[option]
     cost: FloatArray = usd - flat + flat
-    if inputs.price_total.size:
-        dear = inputs.price_total[option, end] - inputs.price_total[option, begin]
-        hourly = usd - flat + terms.gpus * dear * PRICE_RESOLUTION
-        cost = np.where(inputs.has_hours[option], hourly, cost)
+    if inputs.prices.any:
+        hourly = usd - flat + terms.gpus * inputs.prices.between(option, begin, end)
+        cost = np.where(inputs.prices.has_hours[option], hourly, cost)
     return cost
 
 
@@ -110,8 +109,8 @@ def _cost(inputs: PlanInputs, job: int, option: int, segments: Segments, share: 
     usd, gpus = float(terms.usd[option]), float(terms.gpus[option])
     flat = gpus * float(terms.minutes[option]) / 60 * float(inputs.options.usd_per_gpu_hour[option])
     egress = usd - flat
-    if inputs.price_total.size and inputs.has_hours[option]:
-        return egress + gpus * _total(inputs.price_total[option], segments) * PRICE_RESOLUTION
+    if inputs.prices.has_hours[option]:
+        return egress + gpus * sum(float(inputs.prices.between(option, begin, end)) for begin, end in segments)
     return egress + flat * share
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from carbonfleet.api.job import SignalLossAction
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.inputs import MOST, RESOLUTION, BoolArray, IntArray, Terms, Timeline
-from carbonfleet.placement.plan_inputs import PRICE_RESOLUTION, PlanInputs
+from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.search.limits import LIMITS, WindowFigures
 from carbonfleet.placement.snapshot import FloatArray
 
@@ -128,20 +128,19 @@ def _usd(inputs: PlanInputs, job: int, minutes: IntArray) -> FloatArray:
     """What windows cost, by the hour where prices depend on it; shape (options, starts)."""
     terms = inputs.demand.of(job)
     usd = np.repeat(terms.usd[:, None], inputs.line.starts, axis=1)
-    if inputs.price_total.size:
-        total = inputs.price_windows.over(np.arange(minutes.size), minutes)
-        dear = total * PRICE_RESOLUTION * terms.gpus[:, None]
-        usd = np.where(inputs.has_hours[:, None], usd - _flat_usd(inputs, job)[:, None] + dear, usd)
+    if inputs.prices.any:
+        dear = inputs.prices.over(minutes) * terms.gpus[:, None]
+        usd = np.where(inputs.prices.has_hours[:, None], usd - _flat_usd(inputs, job)[:, None] + dear, usd)
     return usd
 
 
 def _price_at_once(inputs: PlanInputs, job: int, end: IntArray, usd: FloatArray) -> None:
     """Set what a start now costs in its true minutes; `end` has shape (options,)."""
-    if inputs.price_total.size:
-        terms, options = inputs.demand.of(job), np.arange(end.size)
-        total = inputs.price_total[options, end] - inputs.price_total[:, inputs.line.now_minute]
-        dear = terms.usd - _flat_usd(inputs, job) + total * PRICE_RESOLUTION * terms.gpus
-        usd[:, 0] = np.where(inputs.has_hours, dear, terms.usd)
+    if inputs.prices.any:
+        terms = inputs.demand.of(job)
+        per_gpu = inputs.prices.between(np.arange(end.size), inputs.line.now_minute, end)
+        dear = terms.usd - _flat_usd(inputs, job) + per_gpu * terms.gpus
+        usd[:, 0] = np.where(inputs.prices.has_hours, dear, terms.usd)
 
 
 def _flat_usd(inputs: PlanInputs, job: int) -> FloatArray:

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.placement.inputs import MINUTE, NEVER, RESOLUTION, BoolArray, IntArray, Segments
-from carbonfleet.placement.plan_inputs import PRICE_RESOLUTION, PlanInputs
+from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.search.choice import Choice, quota_rows
 from carbonfleet.placement.search.figures import window_at
 from carbonfleet.placement.search.interruptible.segment_search import Slots, best_over, cheapest_on
@@ -30,10 +30,9 @@ def slots_for(inputs: PlanInputs, job: int) -> Slots:
     score = inputs.carbon[inputs.jobs[job].spec.signal].by_slot[options.zone, :slots]
     score *= terms.slope[:, None]
     score += (steady * line.slot_minutes)[:, None]
-    if inputs.price_total.size:
-        edges = slice(0, slots * line.slot_minutes + 1, line.slot_minutes)
-        dear = np.diff(inputs.price_total[:, edges], axis=1) * PRICE_RESOLUTION * terms.gpus[:, None]
-        score += np.where(inputs.has_hours[:, None], terms.money_weight * dear, 0)
+    if inputs.prices.any:
+        dear = inputs.prices.by_slot(slots) * terms.gpus[:, None]
+        score += np.where(inputs.prices.has_hours[:, None], terms.money_weight * dear, 0)
     # Whole multiples of a power of two add up exactly, so that equal cuts cost the same and the first wins.
     score *= 1 / GRAIN_USD
     np.rint(score, out=score)
