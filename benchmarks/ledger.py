@@ -19,9 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "fixtures"))
 import numpy as np
 from ledger_values import HOUR, NOON, many, settled
 
-from carbonfleet.ledger import By, EnergyUse, Entry, Intensities, Ledger, Query, emitted_grams_each
+from carbonfleet.ledger import Entry
+from carbonfleet.ledger.emissions import EnergyUse, Intensities, emitted_grams_each
 from carbonfleet.ledger.page import page
 from carbonfleet.ledger.report import Report, report
+from carbonfleet.ledger.store import By, Ledger, Query
 
 MONTH = Query(since=NOON.replace(hour=0), until=NOON.replace(month=2, day=1, hour=0))
 TOLERANCE = 1e-9

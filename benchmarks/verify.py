@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "fixtures"))
 from accounted_attempts import lines, recorded
 
 from carbonfleet.hub.accounting import Derivation
-from carbonfleet.ledger import Document, Ledger, chain_faults, exported
+from carbonfleet.ledger import Document, chain_faults, exported
+from carbonfleet.ledger.store import Ledger
 
 FOUND_SECONDS, DERIVED_SECONDS = 1.0, 60.0
 

@@ -11,7 +11,7 @@ import pytest
 
 from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository
-from carbonfleet.ledger import Ledger
+from carbonfleet.ledger.store import Ledger
 from carbonfleet.local import fleet_server
 from carbonfleet.local.child import Child
 from carbonfleet.local.demo import write_signals

@@ -24,7 +24,7 @@ import carbonfleet
 from carbonfleet.cli import app
 from carbonfleet.cli.shown_console import ShownConsole
 from carbonfleet.kube import Kube, KubeError, ours, path
-from carbonfleet.ledger import By, Ledger
+from carbonfleet.ledger.store import By, Ledger
 from fixtures.hub_process import install_crds
 from fixtures.ledger_values import entry
 

@@ -9,7 +9,7 @@ from hub_values import NOON, body, report
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.hub.accounting import account, attempt_of, figures_of
 from carbonfleet.hub.energy import is_beyond_hardware
-from carbonfleet.ledger import Intensities, settlement
+from carbonfleet.ledger.emissions import Intensities, settlement
 from carbonfleet.placement import Assumptions
 from fixtures.fleet_values import facts_of
 

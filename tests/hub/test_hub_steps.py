@@ -16,7 +16,7 @@ from carbonfleet.hub.publish import ProposalReviews, intents_of, proposals_of, p
 from carbonfleet.hub.running import Asking, Moves, lapses
 from carbonfleet.hub.settings import HubSettings
 from carbonfleet.hub.status import blockers_of
-from carbonfleet.ledger import Ledger
+from carbonfleet.ledger.store import Ledger
 from carbonfleet.placement.decision import Outcome
 from carbonfleet.placement.snapshot import Spoke
 from carbonfleet.signals import Signals, TraceSource

@@ -12,7 +12,7 @@ from carbonfleet.api.job_status import Phase
 from carbonfleet.clock import VARIABLE, Clock
 from carbonfleet.hub import election
 from carbonfleet.kube import path
-from carbonfleet.ledger import Ledger
+from carbonfleet.ledger.store import Ledger
 from fixtures.hub_process import SPEED, START, HubStack, begin, clock_of, open_hub_stack
 from fixtures.kubeapi_server import KubeApi, eventually
 from fixtures.rendered import KUSTOMIZE, Container, apply, create_secrets, hub_overlay

@@ -12,7 +12,7 @@ from hand_clock import HandClock
 from ledger_values import NOON
 from postgresql_server import drop_tables, postgresql
 
-from carbonfleet.ledger import Ledger
+from carbonfleet.ledger.store import Ledger
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonfleet.ledger import EnergyUse, Intensities, emitted_grams, mean_grams_per_kwh
+from carbonfleet.ledger.emissions import EnergyUse, Intensities, emitted_grams, mean_grams_per_kwh
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

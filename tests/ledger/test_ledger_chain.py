@@ -4,19 +4,24 @@ import io
 import json
 import random
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 import sqlalchemy as sa
 from accounted_attempts import accounted, lines, recorded
 from git_server import git
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from ledger_values import entry, settled
 from typer.testing import CliRunner
 
 from carbonfleet.cli import app
 from carbonfleet.hub.accounting import Derivation
-from carbonfleet.ledger import Document, Ledger, LedgerError, chain_faults
+from carbonfleet.ledger import Document, LedgerError, chain_faults
 from carbonfleet.ledger import exported as parsed
-from carbonfleet.ledger.table import ENTRIES, EVIDENCE, LINKS
+from carbonfleet.ledger.store import Ledger
+from carbonfleet.ledger.store.table import ENTRIES, EVIDENCE, LINKS
 
 ATTEMPTS = 12
 LINES = ATTEMPTS + ATTEMPTS // 2
@@ -155,6 +160,31 @@ def test_a_ledger_made_anew_is_found_by_the_heads_in_commits(full, tmp_path):
     assert f"1 anchors are of other ledgers: {full.head().ledger}" in said
 
 
+def test_a_ledger_made_anew_is_found_though_its_hub_goes_on_to_note_its_heads(tmp_path):
+    """Commits until then name the old one's heads, among them those that placed what the new one's lines say."""
+    clone = tmp_path / "clone"
+    git(tmp_path, "init", "--quiet", str(clone))
+
+    def commit_with(head: object) -> str:
+        git(clone, "commit", "--quiet", "--allow-empty", "-m", f"place: ml/x on y\n\nCTJ-Ledger: {head}\n")
+        return git(clone, "rev-parse", "HEAD").strip()
+
+    old, forged = Ledger.at(tmp_path / "old.sqlite"), Ledger.at(tmp_path / "forged.sqlite")
+    old.record(*accounted(1, random.Random(1)))
+    placed = commit_with(old.head())
+    forged.record(*accounted(1, random.Random(2)))
+    forged.record(*accounted(2, random.Random(3), placed))
+    commit_with(forged.head())
+    code, said = verified(tmp_path, exported(forged), "--fleet", str(clone))
+    assert code == 1
+    assert (
+        f"line 2 says that commit {placed[:10]} placed it, which names a head of another ledger, {old.head().ledger}: "
+        "this one was made anew, or another hub placed it"
+    ) in said
+    for one in (old, forged):
+        one.close()
+
+
 def test_lines_that_others_put_into_the_database_are_found(full, ledger_url):
     engine = sa.create_engine(ledger_url)
     with engine.begin() as connection:
@@ -213,6 +243,57 @@ def test_evidence_that_is_missing_is_named(full, kind):
     faults = [fault.message for fault in without.faults(full.chained())]
     assert faults
     assert set(faults) == {f"it does not derive: its evidence {gone} is missing"}
+
+
+def test_altered_evidence_of_an_export_is_named_at_its_lines_and_the_others_derive(full, tmp_path):
+    text = exported(full)
+    gone = next(iter(full.chained())).row["report_digest"]
+    at = next(number for number, line in enumerate(text) if line.startswith(f'{{"evidence": "{gone}"'))
+    altered = [*text[:at], text[at].replace("Succeeded", "Failed"), *text[at + 1 :]]
+    code, said = verified(tmp_path, altered)
+    assert (code, said[0]) == (1, f"{LINES} lines: the chain is whole")
+    assert [line for line in said if "derive" in line] == [
+        f"line 1 (attempt:{0:016d}): it does not derive: its evidence {gone} was altered",
+        "not all lines derive",
+    ]
+    with pytest.raises(LedgerError, match=f"line {at + 1}: the evidence {gone} was altered"):
+        Ledger("sqlite://").load(altered)
+
+
+whatever = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=9), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_whatever_stands_in_a_line_ends_as_a_fault_of_that_line(full, tmp_path, data):
+    text = exported(full)
+    at = data.draw(st.integers(0, len(text) - 1))
+    said = json.loads(text[at])
+    name = data.draw(st.sampled_from([*said, ""]))
+    value = data.draw(whatever)
+    line = json.dumps({**said, name: value} if name else value)
+    if name and json.dumps(said[name]) == json.dumps(value):
+        return
+    code, told = verified(tmp_path, [*text[:at], line, *text[at + 1 :]])
+    assert code in (1, 2), told
+    assert any("line " in one for one in told), told
+
+
+def test_an_export_is_held_against_its_chain_by_the_standard_library_alone(full, tmp_path):
+    """What takes longest to find an altered line is to load what finds it."""
+    file = tmp_path / "export.jsonl"
+    file.write_text("\n".join(exported(full)))
+    walk = (
+        "import sys; from carbonfleet.ledger import chain_faults, exported\n"
+        "assert not list(chain_faults(line for _, line in exported(open(sys.argv[1]), with_evidence=False)))\n"
+        "print([name for name in ('sqlalchemy', 'numpy', 'pydantic', 'pygit2') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", walk, str(file)], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}", "[{}]", '{"a":', "[[1]]", '"x"', "1e999"])

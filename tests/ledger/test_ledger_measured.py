@@ -10,7 +10,7 @@ from ledger_values import HOUR, NOON
 from carbonfleet.api.cluster import GpuPool
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.hub.energy import energy_of
-from carbonfleet.ledger import Intensities, emitted_grams, metered_use
+from carbonfleet.ledger.emissions import Intensities, emitted_grams, metered_use
 from carbonfleet.placement.hardware import pool_profile
 
 END = NOON + 2 * HOUR

@@ -8,8 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from carbonfleet.hub.cycle import CycleResult
 from carbonfleet.hub.metrics import Metrics
 from carbonfleet.hub.observe import Blocker
-from carbonfleet.ledger import By, Ledger, Query
 from carbonfleet.ledger.report import report
+from carbonfleet.ledger.store import By, Ledger, Query
 
 
 def scrape(port: int) -> dict[tuple[str, ...], float]:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from ledger_values import HOUR, NOON, many
 
-from carbonfleet.ledger import By, EnergyUse, Intensities, Ledger, Query, emitted_grams, emitted_grams_each
+from carbonfleet.ledger.emissions import EnergyUse, Intensities, emitted_grams, emitted_grams_each
+from carbonfleet.ledger.store import By, Ledger, Query
 
 COUNT = 3_000
 """benchmarks/ledger.py does the same with 100,000."""

@@ -14,9 +14,9 @@ from ledger_values import HOUR, NOON, entry, many, settled
 from typer.testing import CliRunner
 
 from carbonfleet.cli import app
-from carbonfleet.ledger import By, Ledger, Query
 from carbonfleet.ledger.page import page
 from carbonfleet.ledger.report import as_json, report, write_csv
+from carbonfleet.ledger.store import By, Ledger, Query
 
 RUN = CliRunner().invoke
 KEYS = {

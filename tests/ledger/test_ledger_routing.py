@@ -13,8 +13,8 @@ from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.http import Endpoint, Key
 from carbonfleet.hub.accounting import KnownPast, Settling, account, attempt_of
-from carbonfleet.ledger import By, Ledger, Query
 from carbonfleet.ledger.report import report
+from carbonfleet.ledger.store import By, Ledger, Query
 from carbonfleet.placement import explain, plan
 from carbonfleet.placement.decision import Outcome
 from carbonfleet.placement.record import record_of

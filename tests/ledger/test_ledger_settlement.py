@@ -10,15 +10,8 @@ from ledger_values import HOUR, NOON, entry
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.http import Endpoint, Key
 from carbonfleet.hub.accounting import AT_ONCE, FinalPast, KnownPast, Settling
-from carbonfleet.ledger import (
-    EnergyUse,
-    EntryKind,
-    Intensities,
-    curve_of,
-    emitted_grams,
-    energy_use,
-    settlement,
-)
+from carbonfleet.ledger import EntryKind
+from carbonfleet.ledger.emissions import EnergyUse, Intensities, curve_of, emitted_grams, energy_use, settlement
 from carbonfleet.signals import ElectricityMapsSettings, Signals, SignalSettings
 from carbonfleet.signals.sources.electricitymaps import ElectricityMaps
 

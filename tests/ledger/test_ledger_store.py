@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 from ledger_values import NOON, entry, settled
 
-from carbonfleet.ledger import Ledger, LedgerError, Query
+from carbonfleet.ledger import LedgerError
+from carbonfleet.ledger.store import Ledger, Query
 
 
 def test_what_is_recorded_is_read_back_whole(ledger):
@@ -170,7 +171,7 @@ WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from ledger_values import entry
-from carbonfleet.ledger import Ledger
+from carbonfleet.ledger.store import Ledger
 ledger = Ledger(sys.argv[1])
 for number in range(int(sys.argv[3]), 1_000_000):
     ledger.record(entry(number))

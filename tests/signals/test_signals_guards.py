@@ -226,13 +226,13 @@ GUARDS = {
         "test_signals_store::test_an_estimate_that_comes_late_does_not_displace_the_settled_value",
     ),
     "settled before the grid has": Guard(
-        "ledger/settlement.py",
+        "ledger/emissions/settlement.py",
         " or now < entry.end + FINAL_AFTER",
         "",
         "test_ledger_settlement::test_nothing_is_settled_before_two_days_or_on_estimates",
     ),
     "settled on estimates": Guard(
-        "ledger/settlement.py",
+        "ledger/emissions/settlement.py",
         "if held is None or not held.settled:",
         "if held is None:",
         "test_ledger_settlement::test_nothing_is_settled_before_two_days_or_on_estimates",

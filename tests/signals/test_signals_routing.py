@@ -10,7 +10,9 @@ import pytest
 
 from carbonfleet.api import ClusterFacts, FleetPolicy, JobSpec
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.ledger import EnergyUse, Entry, EntryKind, Intensities, Ledger, emitted_grams
+from carbonfleet.ledger import Entry, EntryKind
+from carbonfleet.ledger.emissions import EnergyUse, Intensities, emitted_grams
+from carbonfleet.ledger.store import Ledger
 from carbonfleet.placement import PolicySet, QueuedJob, Snapshot, Spoke
 from fixtures.placement_world import explained_plan as plan
 

@@ -16,7 +16,7 @@ from carbonfleet.api.cluster import GpuPool
 from carbonfleet.api.report import AttemptPhase as Phase
 from carbonfleet.api.report import Energy, EnergyMethod, PowerSample
 from carbonfleet.hub.energy import energy_of
-from carbonfleet.ledger import Intensities, emitted_grams
+from carbonfleet.ledger.emissions import Intensities, emitted_grams
 from carbonfleet.placement.hardware import pool_profile
 from carbonfleet.spoke.runtimes import joined
 from carbonfleet.spoke.runtimes.energy import MOST, thinned

@@ -21,6 +21,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from carbonfleet.text import shown
+
 GROUP: Final = "carbonfleet.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
@@ -244,18 +246,6 @@ Jurisdiction = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9-]{1,31}$", max_lengt
 """A legal area that policies name, such as "EU", "EEA", "US" or "CA"."""
 GpuType = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=32), _WORD]
 """A GPU model as the hardware profiles name it, such as A100, H100 or RTX-3090."""
-
-
-def shown(text: str) -> str:
-    """Text from outside with its control characters made visible, one for one, so that no terminal obeys them.
-
-    Those of ASCII become their pictures (U+2400 and on), the others, marks of writing direction too, U+FFFD.
-    """
-    return "".join(char if char.isprintable() or char in "\n\t" else _picture(char) for char in text)
-
-
-def _picture(char: str) -> str:
-    return chr(0x2400 + ord(char)) if ord(char) < 0x20 else " " if char.isspace() else "\ufffd"
 
 
 Text = Annotated[str, Field(max_length=1024), AfterValidator(shown)]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def say(text: object, *, err: bool = False, nl: bool = True) -> None:
     """Write a text with its control characters shown, since anybody may have written parts of it."""
-    from carbonfleet.api.wire import shown
+    from carbonfleet.text import shown
 
     typer.echo(shown(str(text)), err=err, nl=nl)
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from carbonfleet.api.wire import shown
+from carbonfleet.text import shown
 
 
 class ShownConsole(Console):

@@ -9,7 +9,8 @@ from carbonfleet.fleet import Repository, Reviews
 from carbonfleet.hub.observe import Mirror
 from carbonfleet.hub.settings import HubSettings
 from carbonfleet.kube import Kube
-from carbonfleet.ledger import Ledger, LedgerError
+from carbonfleet.ledger import LedgerError
+from carbonfleet.ledger.store import Ledger
 from carbonfleet.private_files import make_folder
 from carbonfleet.signals import Market, Signals
 

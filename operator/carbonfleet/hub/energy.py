@@ -6,7 +6,7 @@ from typing import Final
 
 from carbonfleet.api.cluster import GpuPool
 from carbonfleet.api.report import EnergyMethod, ReportSpec, stints_of
-from carbonfleet.ledger import EnergyUse, MeteredUse, metered_use
+from carbonfleet.ledger.emissions import EnergyUse, MeteredUse, metered_use
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.hardware import UNKNOWN, HardwareProfile, energy_kwh, pool_profile, power_kw
 

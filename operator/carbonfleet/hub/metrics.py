@@ -10,8 +10,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from carbonfleet.hub.cycle import CycleResult
-from carbonfleet.ledger import By, Ledger, LedgerError, Sums
+from carbonfleet.ledger import LedgerError
 from carbonfleet.ledger.report import Line
+from carbonfleet.ledger.store import By, Ledger, Sums
 from carbonfleet.signals import Finding
 
 _log = logging.getLogger(__name__)

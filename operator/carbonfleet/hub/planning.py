@@ -12,7 +12,7 @@ from carbonfleet.forecast import Forecast
 from carbonfleet.hub.accounting import usage
 from carbonfleet.hub.observe import Blocker, Observation, snapshot_of
 from carbonfleet.hub.settings import HubSettings
-from carbonfleet.ledger import Ledger
+from carbonfleet.ledger.store import Ledger
 from carbonfleet.placement import Plan, explain, plan
 from carbonfleet.placement.decision import Decision, Outcome
 from carbonfleet.placement.record import record_of

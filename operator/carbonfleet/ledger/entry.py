@@ -9,6 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 
+class LedgerError(Exception):
+    """A ledger, or an export of one, can't be opened, read or written; the message never holds a password."""
+
+
 class EntryKind(StrEnum):
     """What a line says."""
 

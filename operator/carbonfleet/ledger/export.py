@@ -2,36 +2,34 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from carbonfleet.ledger.chain import ChainedRow, Link
-from carbonfleet.ledger.evidence import Document, digest_of
+from carbonfleet.ledger.entry import LedgerError
+from carbonfleet.ledger.evidence import Document
 
 _EVIDENCE: Final = '{"evidence": '
 UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 """What the reading of a line may raise."""
 
 
-class ExportError(Exception):
-    """A line of an export that is none; the message names it."""
-
-    @classmethod
-    def of(cls, number: int, error: Exception) -> Self:
-        """What is wrong with a line of the file."""
-        return cls(f"line {number} is no entry of a ledger: {type(error).__name__}: {error}")
+def unreadable(number: int, error: Exception) -> LedgerError:
+    """What is wrong with a line of the file."""
+    return LedgerError(f"line {number} is no entry of a ledger: {type(error).__name__}: {error}")
 
 
 def exported(lines: Iterable[str], *, with_evidence: bool = True) -> Iterator[tuple[int, ChainedRow | Document]]:
-    """Entries with their links, where they have one, and evidence that fits its digest, each with the number of its
-    line in the file. Raises ExportError.
+    """Entries with their links, where they have one, and evidence, each with the number of its line in the file.
+
+    Nothing is held against a digest here. Raises LedgerError.
     """
     for number, line in enumerate(lines, 1):
-        if not line.strip() or (not with_evidence and line.startswith(_EVIDENCE)):
+        if (not with_evidence and line.startswith(_EVIDENCE)) or not line.strip():
             continue
         try:
             yield number, _one_of(json.loads(line))
         except UNREADABLE as error:
-            raise ExportError.of(number, error) from error
+            raise unreadable(number, error) from error
 
 
 def as_line(row: ChainedRow | Document) -> str:
@@ -44,8 +42,18 @@ def as_line(row: ChainedRow | Document) -> str:
 
 def _one_of(said: dict[str, Any]) -> ChainedRow | Document:
     if "evidence" in said:
-        if digest_of(said["body"]) != said["evidence"]:
-            raise ValueError(f"the evidence {said['evidence']} was altered")
-        return Document(said["evidence"], said["body"])
-    link = Link(said["number"], said["digest"]) if "digest" in said else None
-    return ChainedRow(link, said if "id" in said else None)
+        return Document(_text(said["evidence"]), _text(said["body"]))
+    link = Link(_whole(said["number"]), _text(said["digest"])) if "digest" in said else None
+    return ChainedRow(link, said if said.get("id") else None)
+
+
+def _text(said: object) -> str:
+    if not isinstance(said, str):
+        raise TypeError(f"{said!r:.40} stands where a digest does")
+    return said
+
+
+def _whole(said: object) -> int:
+    if type(said) is not int:
+        raise TypeError(f"{said!r:.40} stands where a line's number does")
+    return said

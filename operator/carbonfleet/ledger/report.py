@@ -9,7 +9,7 @@ from typing import IO, Any, Final
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.ledger.store import Ledger, Query
-from carbonfleet.ledger.sums import By, Sums, added
+from carbonfleet.ledger.store.sums import By, Sums, added
 
 
 @dataclass(frozen=True, slots=True)

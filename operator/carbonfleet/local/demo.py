@@ -18,7 +18,7 @@ from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job_status import Phase
 from carbonfleet.clock import Clock
 from carbonfleet.kube import Kube, KubeError, ours
-from carbonfleet.ledger import Ledger
+from carbonfleet.ledger.store import Ledger
 from carbonfleet.local import fleet_server
 from carbonfleet.local.checks import CHECKS, Ran
 from carbonfleet.local.child import ChildError

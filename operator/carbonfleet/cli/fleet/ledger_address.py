@@ -7,7 +7,7 @@ import typer
 from carbonfleet.cli.console import fail
 
 if TYPE_CHECKING:
-    from carbonfleet.ledger import Ledger
+    from carbonfleet.ledger.store import Ledger
 
 Address = Annotated[
     str, typer.Option("--ledger", envvar="CARBONFLEET_LEDGER", help="The ledger: a file, or a database's URL.")
@@ -21,7 +21,8 @@ _WHERE: Final = (
 
 def open_ledger(address: str) -> "Ledger":
     """The ledger at a file or URL, by default the one-machine stack's. Ends the command where there is none."""
-    from carbonfleet.ledger import Ledger, LedgerError
+    from carbonfleet.ledger import LedgerError
+    from carbonfleet.ledger.store import Ledger
 
     try:
         return Ledger.existing(address)

@@ -50,9 +50,10 @@ def report(
     if as_json and as_csv:
         fail("--json or --csv, not both")
     from carbonfleet.clock import Clock
-    from carbonfleet.ledger import By, LedgerError, Query
+    from carbonfleet.ledger import LedgerError
     from carbonfleet.ledger import report as reports
     from carbonfleet.ledger.page import page
+    from carbonfleet.ledger.store import By, Query
 
     if by not in (groups := [kind.value for kind in By if kind is not By.ALL]):
         fail(f"{by} is none of {', '.join(groups)}")
@@ -103,7 +104,8 @@ def load(
     file: Annotated[str, typer.Argument(help="What `export` wrote; - for standard input.")], ledger: Address = USUAL
 ) -> None:
     """Add lines that `export` wrote to a ledger, made when missing; lines that are here add nothing."""
-    from carbonfleet.ledger import Ledger, LedgerError
+    from carbonfleet.ledger import LedgerError
+    from carbonfleet.ledger.store import Ledger
 
     try:
         opened = Ledger(ledger) if "://" in ledger else Ledger.at(Path(ledger))

@@ -1,4 +1,7 @@
-"""`carbonfleet report verify`: whether a ledger is as it was written, and derives from its evidence."""
+"""`carbonfleet report verify`: whether a ledger is as it was written, and derives from its evidence.
+
+The chain is walked before anything else is loaded, so that an altered line is told at once.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +22,7 @@ MOST_TOLD: Final = 20
 """Faults of a kind that are shown; all are counted."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Source:
     """A ledger, or the export of one."""
 
@@ -28,27 +31,33 @@ class _Source:
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Walked:
     """What a walk along the chain finds beside faults."""
 
-    wanted: frozenset[int]
-    """The numbers of links that anchors name."""
     lines: int = 0
     digests: dict[int, str] = field(default_factory=dict)
-    """By number: those links, the first and the last."""
+    """Of each link, by its number."""
+    placed: dict[str, int] = field(default_factory=dict)
+    """By commit: the first line that says it was placed by it."""
 
-    def watch(self, lines: Iterable["ChainedRow"]) -> Iterator["ChainedRow"]:
+    def noting(self, lines: Iterable["ChainedRow"]) -> Iterator["ChainedRow"]:
         """The same lines, each noted."""
-        last = None
         for line in lines:
             self.lines += 1
             if line.link is not None:
-                last = line.link
-                if last.number in self.wanted or last.number == 1:
-                    self.digests.setdefault(last.number, last.digest)
+                self.digests.setdefault(line.link.number, line.link.digest)
+                if line.row is not None:
+                    self.placed.setdefault(str(line.row.get("commit")), line.link.number)
             yield line
-        if last is not None:
-            self.digests[last.number] = last.digest
+
+    def head(self) -> "Anchor | None":
+        """The last link; None where there is none, or the first is missing."""
+        from carbonfleet.ledger import Anchor, Link
+
+        if 1 not in self.digests:
+            return None
+        last = max(self.digests)
+        return Anchor.of(Link(1, self.digests[1]), Link(last, self.digests[last]))
 
 
 def verify(
@@ -71,15 +80,21 @@ def verify(
     was noted elsewhere, as every commit of the hub does. Then each line is computed again from the report, the grid's
     values and the other inputs that are archived with it, and held against its commit where --fleet is given. Lines
     from before evidence was kept can't be derived, and are counted. Ends with 1 where anything is wrong.
+
+    What this can't find: lines cut off after the newest anchor, a ledger made anew together with the history of the
+    repository, and what a spoke or a grid's provider said falsely before it was written down.
     """
-    from carbonfleet.ledger import ExportError, LedgerError
+    from carbonfleet.ledger import Anchor, LedgerError
 
     try:
-        clone = _clone(fleet) if fleet is not None else None
-        anchors = _anchors(anchor or [], clone)
+        given = [Anchor.parse(text) for text in anchor or []]
         with _opened(file, ledger) as source:
-            wrong = _chain(source, anchors) + _derivation(source, clone)
-    except (LedgerError, ExportError, OSError, ValueError) as error:
+            walked = _Walked()
+            wrong = _chain(source, walked)
+            clone = _clone(fleet) if fleet is not None else None
+            wrong += _anchored(walked, given, _noted(clone) if clone is not None else {})
+            wrong += _derivation(source, clone)
+    except (LedgerError, OSError, ValueError) as error:
         fail(error)
     if wrong:
         raise typer.Exit(1)
@@ -130,51 +145,59 @@ def _evidence(file: Path) -> Callable[[Iterable[str]], Mapping[str, str]]:
     return documents
 
 
-def _anchors(said: Iterable[str], clone: "AuditedClone | None") -> list[tuple[str, "Anchor"]]:
-    """Heads that were noted elsewhere, and where. Raises ValueError for one given here that is none."""
+def _noted(clone: "AuditedClone") -> dict[str, "Anchor"]:
+    """By commit: the heads that the fleet repository names."""
     from carbonfleet.ledger import Anchor
 
-    found = [("the anchor given", Anchor.parse(text)) for text in said]
-    for noted in clone.noted_heads() if clone is not None else ():
+    found = {}
+    for noted in clone.noted_heads():
         try:
-            found.append((f"commit {noted.commit[:10]}", Anchor.parse(noted.head)))
+            found[noted.commit] = Anchor.parse(noted.head)
         except ValueError:
             say(f"commit {noted.commit[:10]} names a head that is none; it is passed over", err=True)
     return found
 
 
-def _chain(source: _Source, anchors: list[tuple[str, "Anchor"]]) -> int:
-    """Walk along the chain, and hold it against the anchors; how many faults were found."""
-    from carbonfleet.ledger import Anchor, Link, chain_faults
+def _chain(source: _Source, walked: _Walked) -> int:
+    """Walk along the chain; how many faults were found."""
+    from carbonfleet.ledger import chain_faults
 
-    seen = _Seen(frozenset(anchor.link.number for _, anchor in anchors))
-    wrong = _tell(chain_faults(seen.watch(source.lines())))
-    first, last = seen.digests.get(1, ""), max(seen.digests, default=0)
+    wrong = _tell(chain_faults(walked.noting(source.lines())))
     if not wrong:
-        say(f"{seen.lines} lines: the chain is whole")
-    if not first:
-        return wrong
-    head = Anchor.of(Link(1, first), Link(last, seen.digests[last]))
-    say(f"head: {head}")
-    return wrong + _anchored(head.ledger, seen.digests, anchors)
+        say(f"{walked.lines} lines: the chain is whole")
+    if (head := walked.head()) is not None:
+        say(f"head: {head}")
+    return wrong
 
 
-def _anchored(name: str, digests: Mapping[int, str], anchors: list[tuple[str, "Anchor"]]) -> int:
+def _anchored(walked: _Walked, given: Iterable["Anchor"], noted: Mapping[str, "Anchor"]) -> int:
     """Hold the chain against heads that were noted; how many it does not have."""
+    anchors = [("the anchor given", anchor) for anchor in given]
+    anchors += [(f"commit {commit[:10]}", anchor) for commit, anchor in noted.items()]
+    head = walked.head()
+    name = head.ledger if head is not None else ""
     ours = [(where, anchor.link) for where, anchor in anchors if anchor.ledger == name]
     others = sorted({anchor.ledger for _, anchor in anchors} - {name})
-    missing = [(where, link) for where, link in ours if digests.get(link.number) != link.digest]
-    for where, link in missing[:MOST_TOLD]:
-        say(f"{where} names a head of {link.number} lines that is not here: lines were cut or made anew")
+    wrong = [
+        f"{where} names a head of {link.number} lines that is not here: lines were cut or made anew"
+        for where, link in ours
+        if walked.digests.get(link.number) != link.digest
+    ]
+    wrong += [
+        f"line {walked.placed[commit]} says that commit {commit[:10]} placed it, which names a head of another ledger, "
+        f"{anchor.ledger}: this one was made anew, or another hub placed it"
+        for commit, anchor in noted.items()
+        if commit in walked.placed and anchor.ledger != name
+    ]
+    _tell(wrong)
     if others:
         say(f"{len(anchors) - len(ours)} anchors are of other ledgers: {', '.join(others[:MOST_TOLD])}")
     if not ours:
         say("no anchor is of this ledger, so nothing shows whether lines were cut off, or all of it made anew")
-        return len(others)
-    if not missing:
-        newest = max(link.number for _, link in ours)
-        say(f"{len(ours)} anchors, until line {newest}: all are here")
-    return len(missing)
+        return len(wrong) + len(others)
+    if not wrong:
+        say(f"{len(ours)} anchors, until line {max(link.number for _, link in ours)}: all are here")
+    return len(wrong)
 
 
 def _derivation(source: _Source, clone: "AuditedClone | None") -> int:
@@ -188,9 +211,8 @@ def _derivation(source: _Source, clone: "AuditedClone | None") -> int:
     return wrong
 
 
-def _tell(faults: Iterable["ChainFault"]) -> int:
+def _tell(faults: Iterable["ChainFault | str"]) -> int:
     """Say what is wrong as it is found, up to some; how many there were."""
-
     count = 0
     for count, fault in enumerate(faults, 1):
         if count <= MOST_TOLD:

@@ -12,18 +12,13 @@ from carbonfleet.api.job_status import Figures
 from carbonfleet.hub.accounting.attempt import ARITHMETIC, Attempt
 from carbonfleet.hub.accounting.counterfactual import SameWork, counterfactuals
 from carbonfleet.hub.energy import energy_of
-from carbonfleet.ledger import (
-    EVIDENCE_FIELDS,
+from carbonfleet.ledger import EVIDENCE_FIELDS, Document, Entry, EntryKind, EvidenceError, document_in
+from carbonfleet.ledger.emissions import (
     ArchivingGrid,
-    Document,
-    Entry,
-    EntryKind,
-    EvidenceError,
     Grid,
     Intensities,
     archived_grid,
     curve_of,
-    document_in,
     emitted_grams,
     mean_grams_per_kwh,
     settlement,

@@ -8,7 +8,7 @@ from typing import Any, Self
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Wire
-from carbonfleet.ledger import EnergyUse, Grid, emitted_grams
+from carbonfleet.ledger.emissions import EnergyUse, Grid, emitted_grams
 from carbonfleet.signals import zone_of
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from carbonfleet.fleet import AuditedClone
 from carbonfleet.hub.accounting.account import derived
-from carbonfleet.ledger import EVIDENCE_FIELDS, ChainedRow, ChainFault, Entry, EntryKind, EvidenceError, entry_of
+from carbonfleet.ledger import EVIDENCE_FIELDS, ChainedRow, ChainFault, Entry, EntryKind, EvidenceError
+from carbonfleet.ledger.store import entry_of
 
 TOLERANCE: Final = 1e-9
 """Relative: sums of floats differ so little between processors. The chain finds what is smaller."""

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.ledger import Intensities
+from carbonfleet.ledger.emissions import Intensities
 from carbonfleet.signals import Reading, Signals
 
 _AT_ONCE: Final = timedelta(days=7)

@@ -14,7 +14,8 @@ from carbonfleet.hub.accounting.account import account, figures_of
 from carbonfleet.hub.accounting.attempt import attempt_of
 from carbonfleet.hub.accounting.grid_history import KnownPast
 from carbonfleet.hub.observe import NOT_ACCOUNTED, Blocker, JobStage, JobState, Observation
-from carbonfleet.ledger import By, Intensities, Ledger, Query
+from carbonfleet.ledger.emissions import Intensities
+from carbonfleet.ledger.store import By, Ledger, Query
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.snapshot import Usage
 from carbonfleet.signals import Signals

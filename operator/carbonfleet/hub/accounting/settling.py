@@ -11,7 +11,9 @@ from carbonfleet.clock import Clock
 from carbonfleet.faults import only
 from carbonfleet.hub.accounting.account import settle
 from carbonfleet.hub.accounting.grid_history import FinalPast
-from carbonfleet.ledger import FINAL_AFTER, Ledger, LedgerError
+from carbonfleet.ledger import LedgerError
+from carbonfleet.ledger.emissions import FINAL_AFTER
+from carbonfleet.ledger.store import Ledger
 from carbonfleet.signals import Signals
 
 AT_ONCE: Final = 8

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from carbonfleet.ledger.table import ENTRIES
+from carbonfleet.ledger.store.table import ENTRIES
 
 
 class By(StrEnum):

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.ledger.account import EnergyUse, Intensities, emitted_grams, mean_grams_per_kwh
+from carbonfleet.ledger.emissions.account import EnergyUse, Intensities, emitted_grams, mean_grams_per_kwh
 from carbonfleet.ledger.entry import Entry, EntryKind
 
 FINAL_AFTER: Final = timedelta(hours=48)

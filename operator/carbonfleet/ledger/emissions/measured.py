@@ -6,7 +6,7 @@ from datetime import datetime
 
 import numpy as np
 
-from carbonfleet.ledger.account import EnergyUse
+from carbonfleet.ledger.emissions.account import EnergyUse
 
 Sample = tuple[datetime, float]
 """A moment, and the kWh that were used from the attempt's start until then."""

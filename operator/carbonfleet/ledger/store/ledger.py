@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from carbonfleet.ledger.chain import START, Anchor, ChainedRow, Link, link_after
-from carbonfleet.ledger.entry import EVIDENCE_FIELDS, FIELDS, Entry, EntryKind
-from carbonfleet.ledger.evidence import Document
-from carbonfleet.ledger.export import UNREADABLE, ExportError, as_line, exported
-from carbonfleet.ledger.sums import By, Sums, sums_of, sums_statement
-from carbonfleet.ledger.table import (
+from carbonfleet.ledger.entry import EVIDENCE_FIELDS, FIELDS, Entry, EntryKind, LedgerError
+from carbonfleet.ledger.evidence import Document, digest_of
+from carbonfleet.ledger.export import UNREADABLE, as_line, exported, unreadable
+from carbonfleet.ledger.store.sums import By, Sums, sums_of, sums_statement
+from carbonfleet.ledger.store.table import (
     ENTRIES,
     EVIDENCE,
     LINKS,
@@ -36,10 +36,6 @@ from carbonfleet.sqlite_files import make_private
 
 _ROWS_AT_ONCE: Final = 500
 Item = TypeVar("Item")
-
-
-class LedgerError(Exception):
-    """The ledger can't be opened, read or written; the message says which, and never holds a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +158,15 @@ class Ledger:
 
     def chained(self) -> Iterator[ChainedRow]:
         """Every line in the order of the chain, then what is in none."""
-        both = sa.select(LINKS, ENTRIES).join_from(LINKS, ENTRIES, LINKS.c.entry == ENTRIES.c.id, isouter=True)
+        fields = (ENTRIES.c[name] for name in FIELDS)
+        both = sa.select(LINKS.c.number, LINKS.c.digest, *fields).join_from(
+            LINKS, ENTRIES, LINKS.c.entry == ENTRIES.c.id, isouter=True
+        )
         loose = sa.select(ENTRIES).where(ENTRIES.c.id.not_in(sa.select(LINKS.c.entry))).order_by(ENTRIES.c.id)
         with _told("the ledger can't be read"), self._engine.connect() as connection:
-            for found in connection.execute(both.order_by(LINKS.c.number)).mappings():
-                row = {name: found[ENTRIES.c[name]] for name in FIELDS}
-                yield ChainedRow(Link(found[LINKS.c.number], found[LINKS.c.digest]), row if row["id"] else None)
+            for number, digest, *values in connection.execute(both.order_by(LINKS.c.number)):
+                row = dict(zip(FIELDS, values, strict=True))
+                yield ChainedRow(Link(number, digest), row if row["id"] else None)
             for found in connection.execute(loose).mappings():
                 yield ChainedRow(None, dict(found))
 
@@ -265,21 +264,20 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
 def _as_entries(lines: Iterable[str]) -> Iterator[Entry | Document]:
     """What an export says. Raises LedgerError for a line that is none, or that does not follow from those before."""
     previous = START
-    try:
-        for number, line in exported(lines):
-            if isinstance(line, Document):
-                yield line
-                continue
-            try:
-                yield entry_of(line.row or {})
-            except UNREADABLE as error:
-                raise ExportError.of(number, error) from error
-            if line.link is not None:
-                if line.row is None or link_after(previous, line.link.number, line.row) != line.link:
-                    raise LedgerError(f"line {number} is not as it was exported: look with `carbonfleet report verify`")
-                previous = line.link.digest
-    except ExportError as error:
-        raise LedgerError(str(error)) from error
+    for number, line in exported(lines):
+        if isinstance(line, Document):
+            if digest_of(line.text) != line.digest:
+                raise LedgerError(f"line {number}: the evidence {line.digest} was altered")
+            yield line
+            continue
+        try:
+            yield entry_of(line.row or {})
+        except UNREADABLE as error:
+            raise unreadable(number, error) from error
+        if line.link is not None:
+            if line.row is None or link_after(previous, line.link.number, line.row) != line.link:
+                raise LedgerError(f"line {number} is not as it was exported: look with `carbonfleet report verify`")
+            previous = line.link.digest
 
 
 def _refuse_other_attempts(connection: sa.Connection, entries: Sequence[Entry]) -> None:
