@@ -103,6 +103,40 @@ def test_the_longest_run_within_the_longest_delay_is_planned_in_bounded_memory(s
     assert decisions["extreme"].outcome in (Outcome.START, Outcome.WAIT)
 
 
+@pytest.mark.parametrize("spec", [LONGEST, UNBROKEN], ids=["in parts", "in one piece"])
+def test_what_would_take_too_much_planning_is_refused_before_it_takes_any(spec):
+    snapshot = fleet(300, asking(spec))
+    decisions = planned_within(512, snapshot)
+    assert (decisions["extreme"].outcome, decisions["extreme"].reason) == (Outcome.BLOCKED, "PlanTooLarge")
+    assert decisions["extreme"].message.startswith("The job looks 43.0 days ahead, its wait and its run together")
+    assert decisions["extreme"].message.endswith("Shorten its maxDelay or its duration.")
+    assert placed(decisions) == without_it(snapshot)
+
+
+def test_a_job_as_large_as_the_bound_says_is_planned():
+    allowed = {"resources": {"duration": "15d"}, "schedule": {"maxDelay": "10d"}}
+    assert planned_within(512, fleet(200, asking(allowed)))["extreme"].outcome is not Outcome.BLOCKED
+
+
+def test_what_is_under_way_is_decided_on_whatever_it_takes():
+    running = Incumbent("s0", "main", NOON - HOUR, running=True, since=NOON - HOUR)
+    held = Reservation("uid-extreme", "ml", "s0", "main", 1, NOON - HOUR, NOON + timedelta(days=29))
+    decisions = planned_within(1024, fleet(150, asking(LONGEST, incumbent=running), (held,)))
+    assert decisions["extreme"].outcome in (Outcome.KEEP, Outcome.PAUSE, Outcome.MOVE)
+
+
+def test_a_namespace_asks_for_so_much_planning_at_once_and_the_rest_of_its_jobs_are_told():
+    queue = [replace(asking(LONGEST), uid=f"uid-{n:03}", name=f"long-{n:03}") for n in range(60)]
+    snapshot = fleet(100, queue[0])
+    other = replace(asking(LONGEST), uid="uid-other", namespace="other", name="other")
+    planned = plan(replace(snapshot, jobs=(*queue, *snapshot.jobs[1:], other)), NOON)
+    reasons = {decision.name: decision.reason for decision in planned}
+    told = [name for name, reason in reasons.items() if reason == "NamespacePlanTooLarge"]
+    assert told == [f"long-{n:03}" for n in range(60 - len(told), 60)]
+    assert 0 < len(told) < 30
+    assert {"other", "plain"}.isdisjoint(told)
+
+
 def test_numbers_of_gpus_that_no_pool_has_count_as_one():
     capacity = Capacity(np.array([[8, 3, 8, 0], [2, 2, 8, 8]], dtype=np.int64))
     room = CapacityRuns(capacity, np.arange(1, 4097), 8)

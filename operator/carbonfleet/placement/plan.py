@@ -42,8 +42,9 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     # 1. Jobs that no policy covers, or whose tier does not exist, can't be planned for.
     refused = refusals(snapshot, snapshot.jobs)
     jobs = [job for job in snapshot.jobs if job.uid not in refused]
-    # 2. Everything else as arrays.
+    # 2. Everything else as arrays, without jobs that ask for too much planning.
     inputs = plan_inputs(snapshot, jobs, tiers(snapshot.policies), now)
+    refused |= inputs.refused
     # 3. A window for each job, tier after tier; a contended tier is bettered as a whole.
     choices = assign(inputs)
     # 4. What to do with each job now.

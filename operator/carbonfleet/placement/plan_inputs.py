@@ -30,7 +30,8 @@ from carbonfleet.placement.inputs import (
     options_of,
     timeline,
 )
-from carbonfleet.placement.rules import Admission, budgets, covers_namespace, share_weight
+from carbonfleet.placement.plan_size import too_large
+from carbonfleet.placement.rules import Admission, Refusal, budgets, covers_namespace, share_weight
 from carbonfleet.placement.snapshot import HOUR, FloatArray, QueuedJob, Snapshot
 
 LATE_ROOM: Final = timedelta(hours=24)
@@ -80,6 +81,8 @@ class PlanInputs:
     remaining_budgets: tuple[RemainingBudget, ...]
     budgets_of: Mapping[tuple[str, str], tuple[int, ...]]
     """By data class and namespace: the remaining budgets that a job draws on."""
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    """By UID, jobs that ask for too much planning; they are not among the jobs."""
     gates: dict[tuple[SignalKind, float], FloatArray] = field(default_factory=dict)
     """Thresholds and intensities that were asked for before, by option."""
     intensity: dict[SignalKind, FloatArray] = field(default_factory=dict)
@@ -128,6 +131,9 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
     admission = Admission(options, snapshot.policies)
     demand = demand_of(jobs, options, _region_means(snapshot), snapshot.assumptions)
     jobs, limits, demand = _in_order(snapshot, jobs, tiers, demand, now)
+    beyond = too_large(jobs, limits, demand, options, now, snapshot.assumptions)
+    refused = {jobs[row].uid: refusal for row, refusal in beyond.items()}
+    jobs, limits, demand = _taken(jobs, limits, demand, [row for row in range(len(jobs)) if row not in beyond])
     line = _timeline(jobs, limits, demand, now, snapshot)
     signals = sorted({job.spec.signal for job in jobs})
     carbons = {signal: carbon(snapshot, signal, options.zones, line) for signal in signals}
@@ -152,6 +158,7 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
         capacity=capacity_of(snapshot, options, line, quotas),
         remaining_budgets=remaining_budgets,
         budgets_of=budgets_of,
+        refused=refused,
     )
 
 
@@ -161,7 +168,13 @@ def _in_order(
     """Jobs, their limits and their demand in the order in which they choose."""
     limits = [limits_of(job, tiers[job.spec.schedule.tier], now) for job in jobs]
     order = _in_turns(snapshot, jobs, limits, demand, _by_slack(jobs, limits, demand, now), now)
-    return [jobs[i] for i in order], [limits[i] for i in order], demand.taken(order)
+    return _taken(jobs, limits, demand, order)
+
+
+def _taken(
+    jobs: list[QueuedJob], limits: list[Limits], demand: Demand, rows: list[int]
+) -> tuple[list[QueuedJob], list[Limits], Demand]:
+    return [jobs[row] for row in rows], [limits[row] for row in rows], demand.taken(rows)
 
 
 def _known(grid: Carbon, options: Options) -> BoolArray:
