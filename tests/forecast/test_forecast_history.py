@@ -25,7 +25,7 @@ def issue(values, *, link: str = "forecast", start=START, doubt: float = 5.0, zo
 def test_it_errs_less_than_the_seven_day_profile():
     grid = made_grid(zones=2, days=60)
     for row in range(2):
-        cast = hindcast(grid.grams_per_kwh[row], 28 * 24, grid.hours - 72, 24)
+        cast = hindcast(grid.grams_per_kwh[row], START, 28 * 24, grid.hours - 72, 24)
         ours, theirs = [], []
         for i in range(cast.grams_per_kwh.shape[0]):
             hour = cast.first + i
@@ -38,7 +38,7 @@ def test_it_errs_less_than_the_seven_day_profile():
 def test_a_day_that_repeats_itself_is_forecast_as_it_is():
     day = 300 + 80 * np.cos(2 * np.pi * np.arange(24) / 24)
     values = np.tile(day, 40)
-    cast = hindcast(values, 700, 800, 48)
+    cast = hindcast(values, START, 700, 800, 48)
     for row in (0, 50, 100):
         expected = np.tile(day, 60)[cast.first + row :][:48]
         assert cast.grams_per_kwh[row] == pytest.approx(expected, rel=0.01)
@@ -94,7 +94,7 @@ def test_a_grid_that_was_as_clean_before_may_be_forecast_so_again():
 def test_doubt_is_the_error_of_earlier_forecasts_and_grows_with_distance():
     grid = made_grid(zones=1, days=90)
     values = grid.grams_per_kwh[0]
-    cast = hindcast(values, 60 * 24, 80 * 24, 48)
+    cast = hindcast(values, START, 60 * 24, 80 * 24, 48)
     doubt = cast.doubt_grams_per_kwh.mean(axis=0)
     rows = np.arange(cast.grams_per_kwh.shape[0])
     for ahead in (0, 6, 24):
@@ -105,13 +105,13 @@ def test_doubt_is_the_error_of_earlier_forecasts_and_grows_with_distance():
 
 def test_what_is_issued_at_an_hour_does_not_depend_on_how_many_later_ones_are_asked_for():
     values = made_grid(zones=1, days=50).grams_per_kwh[0]
-    short, long = hindcast(values, 900, 900 + 48, 48), hindcast(values, 900, 900 + 240, 48)
+    short, long = hindcast(values, START, 900, 900 + 48, 48), hindcast(values, START, 900, 900 + 240, 48)
     assert long.grams_per_kwh[:49] == pytest.approx(short.grams_per_kwh)
 
 
 def test_hours_beyond_the_third_day_repeat_it():
     values = made_grid(zones=1, days=40).grams_per_kwh[0]
-    cast = hindcast(values, 800, 801, 120).grams_per_kwh
+    cast = hindcast(values, START, 800, 801, 120).grams_per_kwh
     assert cast[:, 72:96] == pytest.approx(cast[:, 48:72])
     assert cast[:, 96:] == pytest.approx(cast[:, 48:72])
 

@@ -2,12 +2,14 @@
 
 from carbonfleet.forecast.accuracy import Accuracy
 from carbonfleet.forecast.fallback import AgeLimits, Link, Measured, Span, ZoneData, forecast_of
-from carbonfleet.forecast.history import Hindcast, complete, hindcast, profile_forecast
+from carbonfleet.forecast.history import HISTORY, Hindcast, complete, hindcast, profile_forecast
 from carbonfleet.forecast.issued import combined, extend
-from carbonfleet.forecast.values import HOUR, FloatArray, Forecast, History, IntArray, Issue
+from carbonfleet.forecast.values import HOUR, RECENT, FloatArray, Forecast, History, IntArray, Issue
 
 __all__ = [
+    "HISTORY",
     "HOUR",
+    "RECENT",
     "Accuracy",
     "AgeLimits",
     "FloatArray",

@@ -36,7 +36,7 @@ class AgeLimits(Wire):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """The last 28 days of a zone: shape (hours,), slot 0 beginning at `start`; NaN in gaps."""
+    """The last 90 days of a zone: shape (hours,), slot 0 beginning at `start`; NaN in gaps."""
 
     start: datetime
     grams_per_kwh: FloatArray

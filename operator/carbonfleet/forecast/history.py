@@ -1,7 +1,8 @@
 """What the grid will do, from its history alone: a forecast of one zone and its measured error."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Final
 
 import numpy as np
@@ -21,7 +22,14 @@ LOWEST: Final = 1.0
 """g/kWh: below it the logarithm that forecasts are made on says nothing more."""
 BEYOND_SEEN: Final = 1.4
 """A forecast stays within this factor of what the last 28 days have seen."""
-MOST_HISTORY_HOURS: Final = 90 * DAY
+HISTORY: Final = timedelta(days=90)
+"""What the hub keeps of each zone, and what a forecast may know, in the hub as in a replay."""
+_PERIOD: Final = timedelta(days=28)
+_LATE: Final = timedelta(days=2)
+"""How far the newest value may lie behind the hours that are dropped."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LEARNED_ISSUE: Final = FIRST_SAMPLE + 8 * DAY
+"""Errors count from this issue on, once there are any: those of earlier ones are of forecasts that had not learned."""
 FEWEST_HOURS: Final = DAY
 MOST_GAPS: Final = 0.1
 ERROR_HALF_LIFE_DAYS: Final = 20.0
@@ -56,18 +64,28 @@ def profile_forecast(
     missing. Four weeks are good, two are enough to learn from, one day is the least. Raises ValueError for a
     shorter history, one with too many gaps, or values that are no intensities.
     """
-    values = complete(zone, grams_per_kwh)[-MOST_HISTORY_HOURS:]
+    begin = until - HOUR * grams_per_kwh.size
+    values = complete(zone, grams_per_kwh[max(0, (known_from(until) - begin) // HOUR) :])
     start = now - timedelta(minutes=now.minute, seconds=now.second, microseconds=now.microsecond)
     skip = (start - until) // HOUR
     if skip < -1:
         raise ValueError(f"history of {zone} ends at {until}, later than now ({now})")
     hours = max(1, -(-horizon // HOUR)) + skip
-    cast = hindcast(values, values.size, values.size, max(hours, 1), refit_days=7)
+    cast = _hindcast(values, values.size, values.size, max(hours, 1))
     ahead, doubt = cast.grams_per_kwh[0], cast.doubt_grams_per_kwh[0]
     if skip < 0:  # The current hour is measured already.
         ahead, doubt = np.concatenate([values[-1:], ahead]), np.concatenate([[0.0], doubt])
     first = max(skip, 0)
     return Forecast(zone, signal, start, HOUR, ahead[first:], doubt[first:], source, "profile", until - HOUR)
+
+
+def known_from(until: datetime) -> datetime:
+    """Where the history begins that a forecast issued at `until` stands on: 60 to 88 days before.
+
+    Periods of four weeks, counted from a fixed day, are dropped as a whole. So all issues of a period learn from
+    one and the same beginning on, and a replay can follow them in one pass, equal to the hub's to the last bit.
+    """
+    return _EPOCH - (_EPOCH - (until - HISTORY + _LATE)) // _PERIOD * _PERIOD
 
 
 def complete(zone: str, grams_per_kwh: FloatArray) -> FloatArray:
@@ -89,26 +107,38 @@ def complete(zone: str, grams_per_kwh: FloatArray) -> FloatArray:
     return values
 
 
-def hindcast(values: FloatArray, first: int, last: int, hours: int, *, refit_days: int = 1) -> Hindcast:
+def hindcast(values: FloatArray, start: datetime, first: int, last: int, hours: int) -> Hindcast:
     """What would have been forecast at each hour from `first` to `last` (inclusive), over `hours` hours.
 
-    `values` has shape (hours,), g/kWh, without gaps; the forecast issued at hour t knows `values[:t]` alone.
-    Coefficients are learned anew every `refit_days` days, counted back from `last`.
+    `values` has shape (hours,), g/kWh, without gaps, the first beginning at `start`. The forecast issued at hour t
+    is that of `profile_forecast`: it knows `values[:t]` alone, and of these what HISTORY allows.
     """
     if not DAY <= first <= last <= values.size:
         raise ValueError(f"issues {first} to {last} do not lie within {values.size} hours, a day after their begin")
-    begin = max(DAY, min(first, FIRST_SAMPLE + 8 * DAY))
-    issues = np.arange(begin, last + 1)
+    casts = []
+    for begin, issues in groupby(
+        range(first, last + 1), lambda t: max(0, (known_from(start + HOUR * t) - start) // HOUR)
+    ):
+        chosen = list(issues)
+        casts.append(_hindcast(values[begin : chosen[-1]], chosen[0] - begin, chosen[-1] - begin, hours))
+    return Hindcast(
+        first,
+        np.concatenate([cast.grams_per_kwh for cast in casts]),
+        np.concatenate([cast.doubt_grams_per_kwh for cast in casts]),
+    )
+
+
+def _hindcast(values: FloatArray, first: int, last: int, hours: int) -> Hindcast:
+    """The same, all values known from the first one on; no issue depends on how many others are asked for."""
+    issues = np.arange(DAY, last + 1)
     log = np.log(np.maximum(values, LOWEST))
     cast = _profile_cast(log, issues)
-    if last > FIRST_SAMPLE + DIRECT_HOURS:
-        _blend_learned(log, issues, cast, refit_days)
+    _blend_learned(log, issues, cast)
     cast = np.exp(np.clip(cast, 0.0, 8.0))
     cast = np.maximum(_within_seen(values, issues, cast), _deepest_fall(values, issues))
     doubt = _measured_error(values, issues, cast)
     columns = _columns(hours)
-    rows = slice(first - begin, None)
-    return Hindcast(first, cast[rows][:, columns], doubt[rows][:, columns])
+    return Hindcast(first, cast[first - DAY :][:, columns], doubt[first - DAY :][:, columns])
 
 
 def _columns(hours: int) -> IntArray:
@@ -127,25 +157,17 @@ def _profile_cast(log: FloatArray, issues: IntArray) -> FloatArray:
     return cast
 
 
-def _blend_learned(log: FloatArray, issues: IntArray, cast: FloatArray, refit_days: int) -> None:
-    """Blend what is learned from weeks of history into `cast` (changed in place), from where it is enough."""
+def _blend_learned(log: FloatArray, issues: IntArray, cast: FloatArray) -> None:
+    """Blend what is learned, anew each day, into `cast` (changed in place), from where weeks are enough for it."""
     learners = (Ridge(Departures.of(log, by_hour=True)), Ridge(Departures.of(log, by_hour=False)), Seasonal(log))
-    last = int(issues[-1])
-    # Days are counted back from the last issue, so that it stands on everything before it.
-    ends = range(last - (last - FIRST_SAMPLE) // DAY * DAY, last + 1, DAY)
-    fitted = False
-    for number, end in enumerate(ends):
-        if end - DAY >= FIRST_SAMPLE:
-            for learner in learners:
-                learner.learn_day(end)
-        if (len(ends) - 1 - number) % refit_days == 0:
-            done = [learner.fit() for learner in learners]
-            fitted = all(done)
-        rows = np.arange(max(end, int(issues[0])), min(end + DAY, last + 1))
-        if fitted and rows.size:
-            profile = cast[rows - int(issues[0])]
-            others = [*(learner.forecast(rows) for learner in learners), profile]
-            cast[rows - int(issues[0])] = np.einsum("s,sth->th", SHARES, others)
+    first, last = int(issues[0]), int(issues[-1])
+    for end in range(FIRST_SAMPLE + DAY, last + 1, DAY):
+        for learner in learners:
+            learner.learn_day(end)
+        if all(learner.fit() for learner in learners):
+            rows = np.arange(end, min(end + DAY, last + 1))
+            others = [*(learner.forecast(rows) for learner in learners), cast[rows - first]]
+            cast[rows - first] = np.einsum("s,sth->th", SHARES, others)
 
 
 def _within_seen(values: FloatArray, issues: IntArray, cast: FloatArray) -> FloatArray:
@@ -188,17 +210,20 @@ def _measured_error(values: FloatArray, issues: IntArray, cast: FloatArray) -> F
     """
     begin, last = int(issues[0]), int(issues[-1])
     doubt = np.empty_like(cast)
+    doubt[:DAY] = float(values[:DAY].std())
     fade = 0.5 ** (1 / ERROR_HALF_LIFE_DAYS)
     squares, counts = np.zeros(DIRECT_HOURS), np.zeros(DIRECT_HOURS)
     ahead = np.arange(DIRECT_HOURS)[None, :]
-    for end in range(last - (last - begin) // DAY * DAY, last + 1, DAY):
+    for end in range(begin + DAY, last + 1, DAY):
+        oldest = LEARNED_ISSUE if end > LEARNED_ISSUE else begin
+        if end == LEARNED_ISSUE:
+            squares, counts = np.zeros(DIRECT_HOURS), np.zeros(DIRECT_HOURS)
         rows = np.arange(end - DAY, end)[:, None] - ahead - begin
-        known = rows >= 0
+        known = rows >= oldest - begin
         rows = np.maximum(rows, 0)
         error = (values[np.arange(end - DAY, end)][:, None] - cast[rows, ahead]) * known
         squares, counts = fade * squares + (error**2).sum(axis=0), fade * counts + known.sum(axis=0)
         scatter = float(values[max(0, end - WEEK) : end].std())
         measured = np.where(counts >= DAY, np.sqrt(squares / np.maximum(counts, 1)), scatter)
-        doubt[max(0, end - begin) : end - begin + DAY] = np.maximum.accumulate(measured)
-    doubt[: (last - begin) % DAY] = float(values[:begin].std())
+        doubt[end - begin : end - begin + DAY] = np.maximum.accumulate(measured)
     return doubt

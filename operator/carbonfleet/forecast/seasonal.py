@@ -59,7 +59,7 @@ class Seasonal:
 
     def forecast(self, issue: IntArray) -> FloatArray:
         """Values of the hours from each issue on, shape (issues, DIRECT_HOURS)."""
-        left: FloatArray = self._known[issue] @ self._weights.T
+        left: FloatArray = np.einsum("tk,hk->th", self._known[issue], self._weights)
         return left + self._base(issue[:, None], self._hours.T)
 
     def _base(self, issue: IntArray, ahead: IntArray) -> FloatArray:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from carbonfleet.api.signal import SignalKind
 
 HOUR: Final = timedelta(hours=1)
+RECENT: Final = timedelta(days=28)
+"""What percentiles go by, and what a value is held against."""
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 

@@ -1,19 +1,16 @@
-"""What is known of each zone, in memory: the newest forecasts and the last 28 days."""
+"""What is known of each zone, in memory: the newest forecasts and the last 90 days."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.forecast import Accuracy, Forecast, History, Issue, Measured, ZoneData
+from carbonfleet.forecast import HISTORY, RECENT, Accuracy, Forecast, History, Issue, Measured, ZoneData
 from carbonfleet.signals.reading import HOUR, Reading, hourly_means
 from carbonfleet.signals.source import Batch, Feed
 from carbonfleet.signals.store import family
-
-KEPT: Final = timedelta(days=28)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +59,14 @@ class ZoneHistory:
             self.accuracy.add(issue)
 
     def take_readings(self, readings: Iterable[Reading], now: datetime) -> None:
-        """Keep measured values, each hour's best, of the last 28 days."""
+        """Keep measured values, each hour's best, of the last 90 days."""
         by_standing: dict[tuple[str, bool], list[Reading]] = {}
         for reading in readings:
             by_standing.setdefault((reading.source, reading.settled), []).append(reading)
         for (source, settled), group in by_standing.items():
             for hour, (value, share) in hourly_means(group).items():
                 self._take(hour, _Hour(value, source, (self._rank(source), settled, round(share, 6))))
-        oldest = now - KEPT
+        oldest = now - HISTORY
         self._hours = {hour: known for hour, known in self._hours.items() if hour > oldest}
         self.version += 1
         self.measured_version += 1
@@ -96,9 +93,9 @@ class ZoneHistory:
         """The last hour with a measured value."""
         return max(self._hours, default=None)
 
-    def count_before(self, moment: datetime) -> int:
-        """How many hours before then are known."""
-        return sum(hour < moment for hour in self._hours)
+    def knows(self, start: datetime, end: datetime) -> bool:
+        """Whether nine tenths of the hours in [start, end) are known."""
+        return sum(start <= hour < end for hour in self._hours) >= 0.9 * ((end - start) / HOUR)
 
     def data(self, newest_profile: Callable[[Measured | None, int], Forecast | None]) -> ZoneData:
         """What the chain needs."""
@@ -115,7 +112,7 @@ class ZoneHistory:
         )
 
     def measured(self) -> Measured | None:
-        """The last 28 days as an array; None when nothing is known."""
+        """The last 90 days as an array; None when nothing is known."""
         if self._measured is None or self._measured[0] != self.measured_version:
             self._measured = (self.measured_version, self._measure())
         return self._measured[1]
@@ -132,7 +129,8 @@ class ZoneHistory:
     def values(self) -> History:
         """The values of the last 28 days, oldest first."""
         if self._history is None or self._history[0] != self.measured_version:
-            hours = tuple(sorted(self._hours))
+            newest = self.newest_hour
+            hours = tuple(sorted(hour for hour in self._hours if newest is not None and hour > newest - RECENT))
             values = tuple(self._hours[hour].value for hour in hours)
             self._history = (self.measured_version, History(self.zone, self.signal, values, hours))
         return self._history[1]

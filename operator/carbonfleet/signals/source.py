@@ -34,8 +34,8 @@ class Feed(StrEnum):
 class Ask:
     """One question: a zone's values of one kind over [start, end).
 
-    A forecast is asked for up to 16 days ahead, measured values for the last 28 days at first and then for what is new,
-    past ones for at most ten days at a time. Fewer hours may be answered.
+    A forecast is asked for up to 16 days ahead, measured values for the last 28 days at first (the last
+    90 on this machine) and then for what is new, past ones for at most ten days at a time. Fewer hours may be answered.
     """
 
     zone: str

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.forecast import Measured
+from carbonfleet.forecast import RECENT, Measured
 from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, Reason, RejectedValue, unit_of
 from carbonfleet.signals.source import Ask, Batch, Feed
 
@@ -136,7 +136,8 @@ def like_its_zone(batch: Batch, measured: Measured | None) -> Batch:
     """
     if measured is None or batch.ask.kind is SignalKind.MARGINAL:
         return batch
-    known = measured.grams_per_kwh[np.isfinite(measured.grams_per_kwh)]
+    recent = measured.grams_per_kwh[-(RECENT // HOUR) :]
+    known = recent[np.isfinite(recent)]
     if known.size < _ENOUGH_HOURS:
         return batch
     low, high = float(known.min()) / _FACTOR, float(known.max()) * _FACTOR

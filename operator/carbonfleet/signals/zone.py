@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.forecast import Forecast, Measured, Span, forecast_of, profile_forecast
-from carbonfleet.signals.history import KEPT, ZoneHistory
+from carbonfleet.forecast import HISTORY, RECENT, Forecast, Measured, Span, forecast_of, profile_forecast
+from carbonfleet.signals.history import ZoneHistory
 from carbonfleet.signals.poller import Poller, PollResult, ZoneQuery, jittered
 from carbonfleet.signals.reading import HOUR, RejectedValue, floor_hour
 from carbonfleet.signals.settings import SignalSettings
@@ -31,7 +31,7 @@ Submit = Callable[[Callable[[], Forecast | None]], "Future[Forecast | None]"]
 
 
 class ProfileForecaster:
-    """Learning from four weeks takes some 20 ms: the first time at once, later in the background."""
+    """Learning from 90 days takes some 0.2 s: the first time at once, later in the background."""
 
     def __init__(self, zone: str, signal: SignalKind, submit: Submit) -> None:
         self._zone = zone
@@ -93,6 +93,7 @@ class TrackedZone:
         self._due: datetime | None = None
         self._turns: list[Feed] = list(_FEEDS)
         self._answers = 0
+        self._queries = 0
         self._older_ranges: list[tuple[datetime, datetime]] | None = None
         self._pending: Future[PollResult] | None = None
         self._heard = False
@@ -123,8 +124,8 @@ class TrackedZone:
         """Send for one feed: forecast and measured values by turns, so one request in each refresh.
 
         The other feed follows in the same query only where the first has no answer. After its first two
-        answers a zone asks once for the weeks before, ten days at a time. Sources on this machine are asked
-        for everything.
+        answers a zone asks, in every third query, once for the weeks before, ten days at a time. Sources on this
+        machine are asked for everything.
         """
         if self._pending is not None or (self._due is not None and span.now < self._due):
             return
@@ -132,10 +133,10 @@ class TrackedZone:
             for feed in _FEEDS:
                 self.ask((feed,), span)
                 self.collect(span.now)
-        elif self._answers >= len(_FEEDS) and self._older(span.now):
-            self.ask((Feed.PAST,), span)
-        else:
-            self.ask(tuple(self._turns), span)
+            return
+        past_has_turn = self._answers >= len(_FEEDS) and self._queries % (len(_FEEDS) + 1) == len(_FEEDS)
+        self._queries += 1
+        self.ask((Feed.PAST,) if past_has_turn and self._older(span.now) else tuple(self._turns), span)
 
     def ask(self, feeds: Sequence[Feed], span: Span) -> None:
         """Send for the first of `feeds` that anybody answers."""
@@ -198,15 +199,13 @@ class TrackedZone:
         return f"{what}: {heard}" if self.history.is_blank else f"{what}: {heard} ({why_no_link})"
 
     def _older(self, now: datetime) -> list[tuple[datetime, datetime]]:
-        """The ranges of the last 28 days that are still to be asked for, the newest last."""
+        """The ranges of the last 90 days that are still to be asked for, the newest last."""
         if self._older_ranges is None:
-            first, last = floor_hour(now - KEPT), floor_hour(now) - HOUR * 24
-            wanted = (last - first) // HOUR
-            starts = [first + _PAST_PIECE * i for i in range(3)]
+            first, last = floor_hour(now - HISTORY), floor_hour(now) - HOUR * 24
+            starts = [first + _PAST_PIECE * i for i in range(-((first - last) // _PAST_PIECE))]
             ranges = [(start, min(last, start + _PAST_PIECE)) for start in starts]
-            enough = self.history.count_before(last) >= 0.9 * wanted
             can = self._poller.offering(self.history.zone, self.history.signal, Feed.PAST)
-            self._older_ranges = ranges if can and not enough else []
+            self._older_ranges = [each for each in ranges if can and not self.history.knows(*each)]
         return self._older_ranges
 
     def _is_remote(self) -> bool:
@@ -218,7 +217,7 @@ class TrackedZone:
             return span.start, span.start + HOUR * span.hours
         if feed is Feed.PAST:
             return self._older(span.now).pop()
-        newest, oldest = self.history.newest_hour, span.now - KEPT
+        newest, oldest = self.history.newest_hour, span.now - (RECENT if self._is_remote() else HISTORY)
         return (oldest if newest is None else max(oldest, newest - _SEEN_AGAIN)), span.now
 
     def _come_back_later(self, outcome: PollResult, now: datetime) -> None:
@@ -237,5 +236,5 @@ def remembered_history(
     history = ZoneHistory(zone, kind, sources)
     for issue in archive.issues(zone, kind, now - timedelta(days=14)):
         history.take_issue(issue)
-    history.take_readings(archive.readings(zone, kind, now - KEPT, now + HOUR), now)
+    history.take_readings(archive.readings(zone, kind, now - HISTORY, now + HOUR), now)
     return history

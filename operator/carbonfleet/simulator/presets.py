@@ -41,7 +41,8 @@ ZONE_SETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 """The first zone of each is home."""
 SHAPES: Final = ((1, 24), (4, 24), (24, 48))
 """Hours of run and of slack."""
-HISTORY_HOURS: Final = 28 * 24
+FIRST_JOB_HOURS: Final = 28 * 24
+"""When the first job comes, from the trace's begin on: forecasts then know four weeks."""
 STARTS: Final = 3600
 CALIFORNIA: Final = "US-CAL-CISO"
 SWEEP_ROOM: Final = timedelta(hours=140)
@@ -75,7 +76,7 @@ def _zone_set(name: str) -> Callable[[Path], tuple[Case, ...]]:
     def cases(data: Path) -> tuple[Case, ...]:
         zones = ZONE_SETS[name]
         grid = open_grid([_file(data, HALF_YEAR)], zones)
-        first, pools = grid.moment(HISTORY_HOURS), pools_of(zones, None)
+        first, pools = grid.moment(FIRST_JOB_HOURS), pools_of(zones, None)
         return tuple(
             Case(
                 f"{name}, {hours} h of run, {slack} h of slack",
@@ -90,7 +91,7 @@ def _zone_set(name: str) -> Callable[[Path], tuple[Case, ...]]:
 def _sweep_on(title: str, pools: tuple[Pool, ...]) -> Callable[[Path], tuple[Case, ...]]:
     def cases(data: Path) -> tuple[Case, ...]:
         grid = open_grid([_file(data, PORTAL)], [CALIFORNIA])
-        starts = sweep_starts(grid.moment(HISTORY_HOURS), grid.end - SWEEP_ROOM)
+        starts = sweep_starts(grid.moment(FIRST_JOB_HOURS), grid.end - SWEEP_ROOM)
         scenarios = tuple(sweep(start) for start in starts)
         return (Case(title, Backtest(grid, scenarios, pools, CALIFORNIA, slot_minutes=12)),)
 
@@ -119,7 +120,7 @@ def _routing(data: Path) -> tuple[Case, ...]:
 def _thousand(data: Path) -> tuple[Case, ...]:
     zones = ZONE_SETS["us6"]
     grid = open_grid([_file(data, HALF_YEAR)], zones)
-    jobs = read_jobs(_file(data, JOB_LIST), grid.moment(HISTORY_HOURS), 24)
+    jobs = read_jobs(_file(data, JOB_LIST), grid.moment(FIRST_JOB_HOURS), 24)
     return (
         Case(
             "1,000 jobs of a GPU cluster over us6, 24 h of slack",
@@ -142,10 +143,10 @@ def recorded_backtest(path: Path, zones: tuple[str, ...], hours: float, slack: f
     """Jobs at every hour from four weeks into a recording on: trusting what was issued, corrected, and from history."""
     recording = open_recording(path, zones)
     grid = recording.grid
-    count = grid.hours - HISTORY_HOURS - 24 - round(hours + slack)
+    count = grid.hours - FIRST_JOB_HOURS - 24 - round(hours + slack)
     if count < 1:
         raise ReplayError(f"{path} is too short: {grid.hours} hours")
-    jobs = every_hour(grid.moment(HISTORY_HOURS), count, hours, slack)
+    jobs = every_hour(grid.moment(FIRST_JOB_HOURS), count, hours, slack)
     feeds = (
         (f"{OURS}, trusting", lambda grid, first, last, ahead: Trusted(recording)),
         (OURS, lambda grid, first, last, ahead: Corrected(recording, first, last)),

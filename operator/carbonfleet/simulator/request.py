@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.forecast import HISTORY
 from carbonfleet.simulator.backtest import OURS, Backtest, FeedMaker
 from carbonfleet.simulator.grid import HOUR, FromHistory, Grid, Perfect, ReplayError, open_grid
-from carbonfleet.simulator.presets import HISTORY_HOURS, Case, recorded_backtest
+from carbonfleet.simulator.presets import FIRST_JOB_HOURS, Case, recorded_backtest
 from carbonfleet.simulator.replay import ReplayJob, every_hour, pools_of, read_jobs, span
 
 FORECASTS: Final = ("none", "perfect", "recorded")
@@ -52,9 +53,9 @@ class Request:
             return Case(
                 title, recorded_backtest(self._only_trace(), self._home_first(home), self.hours, self.slack_hours)
             )
-        begin = None if self.start is None else self.start - HISTORY_HOURS * HOUR
+        begin = None if self.start is None else self.start - HISTORY
         grid = self._grid(begin)
-        jobs = self._jobs(grid, self.start or grid.moment(min(HISTORY_HOURS, grid.hours // 2)))
+        jobs = self._jobs(grid, self.start or grid.moment(min(FIRST_JOB_HOURS, grid.hours // 2)))
         make: FeedMaker = FromHistory
         if self.forecast == "perfect":
             make = lambda grid, first, last, ahead: Perfect(grid, ahead)  # noqa: E731
@@ -63,7 +64,7 @@ class Request:
         return Case(title, Backtest(grid, (jobs,), pools, home, ((OURS, make),), slot_minutes=slot))
 
     def _grid(self, begin: datetime | None) -> Grid:
-        """With four weeks before the start where the trace has them."""
+        """With all the history before the start that forecasts use, where the trace has them."""
         return open_grid(self.traces, self.zones, self.signal, start=begin, end=self.end, fill=self.fill_gaps)
 
     def _jobs(self, grid: Grid, start: datetime) -> tuple[ReplayJob, ...]:

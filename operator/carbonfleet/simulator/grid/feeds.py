@@ -56,7 +56,7 @@ class FromHistory:
         self._grid, self._last, self._hours = grid, min(last, grid.hours), hours
         self._casts: dict[str, Hindcast] = {}
         for row, zone in enumerate(grid.zones):
-            self._casts[zone] = hindcast(grid.grams_per_kwh[row], first, self._last, hours)
+            self._casts[zone] = hindcast(grid.grams_per_kwh[row], grid.start, first, self._last, hours)
 
     def at(self, hour: int) -> Forecasts:
         """What could have been known."""

@@ -139,7 +139,7 @@ class Corrected:
         ]
 
     def _own(self, values: FloatArray, last: int) -> FloatArray:
-        return hindcast(values, self._first, last, AHEAD).grams_per_kwh
+        return hindcast(values, self._recording.grid.start, self._first, last, AHEAD).grams_per_kwh
 
     def _issued(self, row: int, last: int) -> FloatArray:
         """The newest issue at each hour, shape (issues, AHEAD)."""

@@ -93,7 +93,7 @@ def open_grid(
     if last <= first:
         raise ReplayError(
             f"the zones {', '.join(zones)} have no hour in common: together they begin at {first} and end at {last} "
-            "(--start and --end, less four weeks of history, cut them too)"
+            "(--start and --end, less 90 days of history, cut them too)"
         )
     rows, filled = [], {}
     for zone, hours in zip(zones, series, strict=True):
