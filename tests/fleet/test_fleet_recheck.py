@@ -37,11 +37,15 @@ def test_a_policy_pushed_meanwhile_holds_for_what_is_being_published(repository,
         ("clusters/no-osl-1/cluster.yaml", "    pools:", "    maintenance: true\n    pools:", "ClusterInMaintenance"),
     ],
 )
-def test_what_people_broke_or_closed_takes_nothing_new(repository, person, path, old, new, reason):
+def test_what_people_broke_or_closed_takes_nothing_new_until_they_mend_it(repository, person, path, old, new, reason):
     person.edit(path, old, new)
     person.push("Change a file")
     repository.fetch()
     assert reason_of(repository.publish([place("llama")]), place("llama")) == reason
+    person.edit(path, new, old)
+    person.push("Take it back")
+    repository.fetch()
+    assert reason_of(repository.publish([place("llama")]), place("llama")) == "Committed"
 
 
 def test_a_removed_cluster_takes_nothing(repository, person):

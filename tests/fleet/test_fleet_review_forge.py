@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from carbonfleet.cli.fleet.review import app
 from carbonfleet.fleet import Repository
 from carbonfleet.fleet.review import ForgeSettings, ProposalStage, Propose, Reviews
+from carbonfleet.fleet.review.branches import branch_of
 from carbonfleet.fleet.review.forges.gitea import Gitea
 from carbonfleet.fleet.review.forges.github import GitHub
 from carbonfleet.fleet.review.forges.gitlab import GitLab
@@ -47,11 +48,11 @@ def forge_server(request, git_server):
 def start(forge_server, git_server, tmp_path):
     """Starts a hub's review anew, as after a crash."""
 
-    def started(name="reviewing-hub"):
+    def started(name="reviewing-hub", around=lambda client: client):
         (tmp_path / "token").write_text(forge_server.token)
         settings = ForgeSettings(forge_server.url, "acme/fleet", tmp_path / "token", pause_seconds=0.001)
         repository = Repository(quick_settings(git_server.url, tmp_path / name), CLOCK)
-        return TimedReviews(repository, CLIENTS[forge_server.kind](settings, HAND))
+        return TimedReviews(repository, around(CLIENTS[forge_server.kind](settings, HAND)))
 
     return started
 
@@ -353,3 +354,40 @@ def test_two_hubs_on_one_forge_close_and_change_none_of_the_other_s_requests(sta
     assert [(pull.state, pull.said) for pull in forge_server.pulls] == [("open", [])] * 2
     hubs["one"].advance([], NOW + 4 * MINUTE, hub="one", jobs={})
     assert [pull.state for pull in forge_server.pulls] == ["closed", "open"]
+
+
+class FaultyForge:
+    """A forge's client with faults of its own, which show with some branches."""
+
+    def __init__(self, forge, faults):
+        self.forge, self.faults = forge, faults
+
+    def __getattr__(self, name):
+        asked = getattr(self.forge, name)
+
+        def answered(first, *rest, **more):
+            if first in self.faults:
+                raise self.faults[first]
+            return asked(first, *rest, **more)
+
+        return answered
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("x"), KeyError(), RecursionError(), UnicodeError("x"), OSError(5)])
+def test_whatever_goes_wrong_with_one_proposal_is_told_there_and_tried_again(start, forge_server, error):
+    faults = {branch_of(WANTED): error}
+    reviews = start(around=lambda client: FaultyForge(client, faults))
+    others = [Propose(place(name), NOW + HOUR) for name in ("gemma", "qwen")]
+    everything = [WANTED, *others]
+    said = reviews.advance(everything, NOW)
+    assert [said[each.place.id].stage for each in others] == [ProposalStage.OPEN] * 2
+    failed = said[WANTED.place.id]
+    assert (failed.stage, failed.reason, failed.message) == (
+        ProposalStage.HELD,
+        "ProposalFailed",
+        "it is tried again each cycle; the hub's log has the fault: please report it",
+    )
+    faults.clear()
+    said = reviews.advance(everything, NOW + MINUTE)
+    assert {each.stage for each in said.values()} == {ProposalStage.OPEN}
+    assert forge_server.created == 3

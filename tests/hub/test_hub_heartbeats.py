@@ -58,6 +58,10 @@ def test_a_spoke_whose_clock_is_behind_is_ready_and_told_so(hub):
         assert says(hub, "Ready")[0] == "True"
     what = "its clock is 7 min behind the hub's: set it right, for what it reports is dated by it"
     assert says(hub, "ClockInSync") == ("False", "ClockSkewed", what)
+    hub.step(minutes=2)
+    beat(hub, timedelta())
+    hub.step()
+    assert says(hub, "ClockInSync")[:2] == ("True", "InSync")
 
 
 def test_a_spoke_whose_clock_is_ahead_is_told_so(hub):

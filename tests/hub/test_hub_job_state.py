@@ -39,12 +39,14 @@ def test_a_new_replace_annotation_queues_a_rejected_job_again():
     assert state(rejected, annotations={"carbonfleet.dev/replace": "two"}).stage is JobStage.QUEUED
 
 
-def test_an_invalid_spec_is_told_with_its_field():
+def test_an_invalid_spec_is_told_with_its_field_until_it_is_corrected():
     broken = body()
     broken["spec"]["resources"]["duration"] = "soon"
-    found = JobStates().of([broken], {}, {})[0]
+    states = JobStates()
+    found = states.of([broken], {}, {})[0]
     assert found.stage is JobStage.INVALID
     assert "spec.resources.duration" in found.problem
+    assert states.of([body(generation=2, resourceVersion="8")], {}, {})[0].stage is JobStage.QUEUED
 
 
 def test_the_last_attempt_is_the_highest_that_anybody_knows_of():

@@ -119,6 +119,7 @@ def test_a_spoke_is_healthy_while_it_is_heard_and_says_why_it_is_not():
     assert reason() == "NeverJoined"
     assert reason(spoke_body(facts, heartbeatTime="soon")) == "Invalid"
     assert reason(spoke_body(facts, **heard(0)), maintenance=True) == "Maintenance"
+    assert reason(spoke_body(facts, **heard(0))) == ""
 
 
 def test_a_spoke_whose_file_is_broken_is_shown_with_what_is_wrong():

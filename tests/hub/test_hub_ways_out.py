@@ -149,3 +149,83 @@ def test_an_attempt_that_can_not_be_accounted_waits_for_its_ledger(hub):
         another.execute("ROLLBACK")
     hub.step(times=2, minutes=1)
     assert hub.phase("ends") is Phase.SUCCEEDED
+
+
+def test_a_job_that_was_blocked_is_placed_once_its_spec_allows_it(hub):
+    hub.stack.submit("mistaken", schedule={"maxDelay": "0s", "deadline": "2020-01-01T00:00:00Z"})
+    hub.step(times=2, minutes=1)
+    assert (hub.phase("mistaken"), hub.stack.placements("mistaken")) == (Phase.BLOCKED, [])
+    hub.stack.patch_spec("mistaken", {"schedule": {"deadline": None}})
+    hub.step(times=4, minutes=1)
+    assert hub.phase("mistaken") is Phase.SUCCEEDED
+
+
+def test_a_person_s_file_in_a_job_s_place_is_written_over_once_the_job_is_asked_to(hub):
+    file = f"clusters/no-osl-1/jobs/{hub.stack.namespace}/touched.yaml"
+
+    def act(work: Path) -> None:
+        (work / file).parent.mkdir(parents=True)
+        (work / file).write_text("kind: Nonsense\n")
+
+    hub.stack.change("Begin a job by hand", act)
+    hub.stack.submit("touched")
+    hub.step(times=2, minutes=1)
+    assert hub.reason("touched", "Committed") == "EditedByHuman"
+    hub.stack.annotate("touched", "carbonfleet.dev/replace", "1")
+    hub.step(times=4, minutes=1)
+    assert hub.phase("touched") is Phase.SUCCEEDED
+
+
+def test_a_job_whose_proposal_a_person_edited_is_proposed_anew_with_its_next_spec(hub):
+    pull = hub.propose("theirs")
+    person = hub.stack.git.checkout()
+    person.run("checkout", "--quiet", "-b", "mine", f"origin/{pull.branch}")
+    (person.path / "NOTES.md").write_text("looked at")
+    person.run("add", "--all")
+    person.run("commit", "--quiet", "-m", "Look here")
+    person.run("push", "--quiet", "origin", f"HEAD:{pull.branch}")
+    hub.step(minutes=1)
+    assert hub.reason("theirs") == "HumanEdited"
+    hub.stack.patch_spec("theirs", {"resources": {"duration": "45m"}})
+    hub.step(times=2, minutes=1)
+    assert (hub.phase("theirs"), hub.forge.created, pull.state) == (Phase.PROPOSED, 2, "open")
+
+
+def test_a_job_that_changed_while_it_ran_runs_as_changed_once_it_is_made_anew(hub):
+    hub.stack.submit("changed", behaviour="hold")
+    hub.step(times=3, minutes=1)
+    hub.stack.patch_spec("changed", {"resources": {"gpus": 2}})
+    hub.step(minutes=1)
+    assert hub.reason("changed", "Accepted") == "ChangedWhileRunning"
+    hub.stack.delete("changed")
+    hub.step(times=4, minutes=1)
+    assert hub.phase("changed") is None
+    hub.stack.submit("changed", behaviour="hold", resources={"duration": "30m", "gpus": 2})
+    hub.step(times=3, minutes=1)
+    [placement] = hub.connections.repository.fetch().placements.values()
+    assert (hub.phase("changed"), placement.gpus) == (Phase.RUNNING, 2)
+    assert hub.stack.spokes.violations == []
+
+
+def test_a_job_that_the_server_refused_is_placed_once_the_server_allows_it(hub):
+    hub.stack.git.hook("pre-receive", "echo 'GH006: Protected branch update failed' >&2; exit 1")
+    hub.stack.submit("held")
+    hub.step(times=2, minutes=2)
+    assert hub.reason("held", "Committed") == "DirectPushForbidden"
+    hub.stack.git.unhook("pre-receive")
+    hub.step(times=4, minutes=2)
+    assert hub.phase("held") is Phase.SUCCEEDED
+
+
+def test_a_spoke_that_was_silent_is_ready_once_its_agent_beats(hub):
+    def reason() -> str:
+        conditions = hub.stack.kube.get(ours("spokeclusters", name="no-osl-1"))["status"]["conditions"]
+        return next(each["reason"] for each in conditions if each["type"] == "Ready")
+
+    hub.stack.spokes.silent.add("no-osl-1")
+    hub.step(minutes=1)
+    hub.step(minutes=20)
+    assert reason() == "Unreachable"
+    hub.stack.spokes.silent.clear()
+    hub.step(times=2, minutes=1)
+    assert reason() == "Ready"

@@ -42,6 +42,8 @@ def test_a_class_that_the_admin_did_not_name_is_refused_with_what_to_do():
         "this spoke does not allow data class us-restricted; its admin may add"
         " residency.us-restricted: allow to the ConfigMap carbonfleet-allowed"
     )
+    added = ALLOWED | {"residency.us-restricted": "allow"}
+    assert refusals(rayjob(data_class="us-restricted", cluster="no-osl-1"), data=added) == []
 
 
 def test_anything_but_allow_refuses():

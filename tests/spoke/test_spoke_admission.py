@@ -72,6 +72,7 @@ def test_a_mounted_config_map_reads_the_same(tmp_path):
 
 def test_a_list_for_another_cluster_lets_nothing_in():
     assert reason(wanted(), AllowList("us-oh-1", frozenset({"public"}))) == ("WrongCluster", True)
+    assert reason(wanted(), AllowList("no-osl-1", frozenset({"public"}))) is None
 
 
 @pytest.mark.parametrize("text", ["[]", "data: {", "just text"])
@@ -81,6 +82,8 @@ def test_a_broken_list_holds_everything_and_ends_nothing(tmp_path, text):
     with pytest.raises(AllowListError) as caught:
         read_allow_list(file)
     assert reason(wanted(), caught.value) == ("AllowListUnreadable", False)
+    file.write_text(LIST)
+    assert reason(wanted(), read_allow_list(file)) is None
 
 
 def test_a_missing_list_holds_everything(tmp_path):
@@ -108,12 +111,16 @@ def test_policies_that_cant_be_read_hold_what_is_new_and_end_nothing():
 
 def test_a_broken_cluster_file_holds_what_is_new():
     assert reason(wanted(), facts=None) == ("ClusterFileInvalid", False)
+    assert reason(wanted(), facts=FACTS) is None
 
 
-def test_a_refusal_says_what_the_admin_can_do():
+def test_a_refusal_says_what_the_admin_can_do(tmp_path):
     placement, rules = wanted(data_class="secret").placement, WantedSet(facts=FACTS, policies=ANYWHERE)
     refusal = refusal_of(placement, rules, AllowList("", frozenset()), {})
     assert refusal == AdmissionRefusal(
         "DataClassNotAllowed",
         "the spoke's own list does not allow data class secret; its admin may add residency.secret: allow",
     )
+    file = tmp_path / "allowed.yaml"
+    file.write_text(LIST.replace("secret: deny", "secret: allow"))
+    assert refusal_of(placement, rules, read_allow_list(file), {}) is None

@@ -36,6 +36,20 @@ def agent(bare_stack: SpokeStack, kuberay: SimulatedKubeRay) -> Agent:
     return bare_stack.agent(KubeRay(SPOKE, kuberay.kube, bare_stack.clock, log_seconds=0.2))
 
 
+RIGHTS_IN_ML = f"""\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: agent, namespace: ml}}
+rules: [{{apiGroups: ["*"], resources: ["*"], verbs: ["*"]}}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: agent, namespace: ml}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: agent}}
+subjects: [{{kind: ServiceAccount, name: agent, namespace: spoke-{SPOKE}}}]
+"""
+
+
 def step(agent: Agent, stack: SpokeStack, phase: Phase) -> None:
     stack.cycle_until(agent, lambda: stack.phase(stack.attempt) is phase)
 
@@ -187,6 +201,22 @@ def test_a_namespace_that_the_agent_may_not_see_is_a_problem_and_nothing_fails(b
     assert stack.reports()[stack.attempt].reason == "NamespaceUnreadable"
     stack.cycle_until(agent, lambda: stack.spoke().status.problems)
     assert "namespace ml" in stack.spoke().status.problems[0]
+    granted = hub_api.kubectl("apply", "-f", "-", stdin=RIGHTS_IN_ML)
+    assert granted.returncode == 0, granted.stderr
+    stack.cycle_until(agent, lambda: kuberay.job(stack.attempt) is not None)
+    assert hub_api.kubectl("delete", "-f", "-", stdin=RIGHTS_IN_ML).returncode == 0
+
+
+def test_a_run_that_the_api_refuses_begins_once_it_lets_the_agent(bare_stack, kuberay, hub_api):
+    stack, looks_alone = bare_stack, RIGHTS_IN_ML.replace('verbs: ["*"]', "verbs: [get, list, watch]")
+    assert hub_api.kubectl("apply", "-f", "-", stdin=looks_alone).returncode == 0
+    stack.publish(intent(stack.job))
+    agent = stack.agent(KubeRay(SPOKE, Kube.connect(stack.hub_kubeconfig), stack.clock))
+    stack.cycle_until(agent, lambda: stack.phase(stack.attempt) is Phase.PENDING)
+    assert stack.reports()[stack.attempt].reason == "ApplyRefused"
+    assert hub_api.kubectl("apply", "-f", "-", stdin=RIGHTS_IN_ML).returncode == 0
+    stack.cycle_until(agent, lambda: kuberay.job(stack.attempt) is not None)
+    assert hub_api.kubectl("delete", "-f", "-", stdin=RIGHTS_IN_ML).returncode == 0
 
 
 def test_where_flux_applies_the_agent_only_watches(bare_stack, kuberay):
