@@ -43,6 +43,16 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: agent}
 subjects:
   - {kind: ServiceAccount, name: agent, namespace: spoke-$name}
 ---
+# So many of them, whatever it writes: the hub holds all spokes' reports in memory. Raise it for a spoke that runs more
+# than 400 attempts at once.
+apiVersion: v1
+kind: ResourceQuota
+metadata:
+  name: reports
+  namespace: spoke-$name
+spec:
+  hard: {count/trainingreports.carbonfleet.dev: "500"}
+---
 # The status of its own SpokeCluster, and nothing of any other.
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole

@@ -2,11 +2,12 @@
 
 from kubeapi.registry.conversion import to_served, to_stored
 from kubeapi.registry.resource import Column, Registry, Resource
-from kubeapi.registry.strategy import CRD, NAMESPACE, RBAC_GROUP, complete, find_kind_errors, holds_content
+from kubeapi.registry.strategy import CRD, NAMESPACE, QUOTA, RBAC_GROUP, complete, find_kind_errors, holds_content
 
 __all__ = [
     "CRD",
     "NAMESPACE",
+    "QUOTA",
     "RBAC_GROUP",
     "Column",
     "Registry",
