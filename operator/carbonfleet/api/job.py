@@ -15,7 +15,7 @@ from carbonfleet.api.job_status import (
     Phase,
     PlacementStatus,
 )
-from carbonfleet.api.policy import DataClass, ReviewMode
+from carbonfleet.api.policy import Aim, DataClass, ReviewMode
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import (
     LABEL_PATTERN,
@@ -53,7 +53,6 @@ __all__ = [
     "Dataset",
     "DecisionRecord",
     "Figures",
-    "Goal",
     "HardwareOption",
     "Image",
     "Interruptible",
@@ -134,6 +133,13 @@ class OnSignalLoss(Wire):
     """The hour of the spoke's local day, for local-hour."""
 
 
+class ThresholdMiss(StrEnum):
+    """What a job does for which no window is forecast at or below its threshold."""
+
+    CLEANEST = "cleanest"
+    WAIT = "wait"
+
+
 class Schedule(
     Wire,
     json_schema_extra=cel(
@@ -155,9 +161,11 @@ class Schedule(
     max_delay: Duration | None = None
     """The longest wait for a cleaner hour, counted from submission."""
     max_intensity_grams_per_kwh: Annotated[float, Field(gt=0, le=2000)] | None = None
-    """Start only at or below this intensity; where no start within the delay is, at the cleanest."""
+    """The highest mean intensity over the run, while the delay has such a window."""
     max_intensity_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
-    """The same as a percentile of the zone's last 28 days."""
+    """The same as a percentile of the zone's history."""
+    on_threshold_miss: ThresholdMiss = ThresholdMiss.CLEANEST
+    """Where no window within the delay is at or below the threshold: take the cleanest, or wait until its end."""
     earliest_start: Time | None = None
     """Not before."""
     deadline: Time | None = None
@@ -195,21 +203,12 @@ class ResidencyRequest(
     """Only these legal areas; empty leaves it to the policies."""
 
 
-class Goal(StrEnum):
-    """What the choice of place and time makes small."""
+class Objective(Aim):
+    """The least carbon, the least cost, or the least of both by a carbon price; within limits.
 
-    COMPOSITE = "composite"
-    CARBON = "carbon"
-    COST = "cost"
+    What is left out is as the policies say; of two cost tolerances the smaller holds.
+    """
 
-
-class Objective(Wire):
-    """The least carbon, the least cost, or the least of both by a carbon price; within limits."""
-
-    minimize: Goal = Goal.CARBON
-    """Carbon; cost; or composite: cost plus carbon price times carbon."""
-    carbon_price_usd_per_tonne: Annotated[float, Field(ge=0, le=100_000)] = 50.0
-    """For composite, what a tonne of CO2e is worth, in US dollars."""
     max_cost_usd: Annotated[float, Field(gt=0, le=1_000_000_000)] | None = None
     """The job is blocked where it would cost more."""
     carbon_budget_kg: Annotated[float, Field(gt=0, le=1_000_000_000)] | None = None

@@ -9,7 +9,6 @@ from typing import Final
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.api.job import (
     Dataset,
-    Goal,
     Interruptible,
     JobSpec,
     Objective,
@@ -18,7 +17,7 @@ from carbonfleet.api.job import (
     Schedule,
     Workload,
 )
-from carbonfleet.api.policy import FleetPolicy, PolicyMetadata, PolicySpec, Residency, Tier
+from carbonfleet.api.policy import FleetPolicy, Goal, PolicyMetadata, PolicySpec, Residency, Tier
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Forecast
 from carbonfleet.placement import Assumptions, PolicySet, QueuedJob, Reservation, Snapshot, Spoke
