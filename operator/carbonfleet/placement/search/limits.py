@@ -151,7 +151,7 @@ class CarbonBudget(Limit):
         return float("inf") if most is None else most
 
 
-class Threshold(Limit):
+class MaximumIntensity(Limit):
     """A run is at or below the job's threshold in the mean, until the job gives that up for want of such a window.
 
     What it leaves out stays open to a job that gives it up, so that windows keep the two apart.
@@ -192,6 +192,6 @@ def gate_of(inputs: PlanInputs, job: int) -> FloatArray:
     return gate
 
 
-THRESHOLD: Final = Threshold()
+THRESHOLD: Final = MaximumIntensity()
 LIMITS: Final[tuple[Limit, ...]] = (EarliestStart(), Deadline(), CostLimit(), CarbonBudget(), THRESHOLD)
 """In the order in which they are named to people."""
