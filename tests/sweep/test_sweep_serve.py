@@ -2,7 +2,6 @@
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
@@ -15,6 +14,7 @@ from carbonfleet.api.wire import API_VERSION
 from carbonfleet.kube import ours
 from carbonfleet.sweep import SWEEP, ChatEndpoint, SweepError, Wishes, best_of
 from fixtures.git_server import git_server, https_git_server
+from fixtures.http_server import HttpServer, QuietHandler
 
 __all__ = ["git_server", "https_git_server"]
 NAMESPACE = "serving"
@@ -165,11 +165,13 @@ def test_what_cant_be_served_is_one_clear_line(hub, command, sweep, git_server, 
     assert says in done.output
 
 
-class Answers(BaseHTTPRequestHandler):
-    """Plays an endpoint that gives one answer and keeps what it was asked."""
+class Answers(QuietHandler):
+    """Plays an endpoint that gives one answer, as long as the connection, and keeps what it was asked."""
 
-    def do_POST(self):
-        self.server.asked.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+    protocol_version = "HTTP/1.0"
+
+    def respond(self):
+        self.server.asked.append((dict(self.headers), self.body()))
         status, kind, body = self.server.answer
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -181,21 +183,15 @@ class Answers(BaseHTTPRequestHandler):
         if self.server.hangs:
             self.server.let_go.wait(120)
 
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture
 def endpoint():
     """A server whose answer a test sets."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    server.asked, server.hangs, server.let_go, server.elsewhere = [], False, threading.Event(), ""
-    server.url = f"http://127.0.0.1:{server.server_port}/v1"
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.let_go.set()
-    server.shutdown()
-    server.server_close()
+    with HttpServer(Answers) as server:
+        server.asked, server.hangs, server.let_go, server.elsewhere = [], False, threading.Event(), ""
+        server.url += "/v1"
+        yield server
+        server.let_go.set()
 
 
 def event(text):
