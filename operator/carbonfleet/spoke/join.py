@@ -140,21 +140,22 @@ _INSTALL: Final = {
 
 def hub_rights(name: str) -> str:
     """The manifests that give a spoke its rights on the hub. Raises ValueError for an unfit name."""
-    return _RIGHTS.substitute(name=_checked(name))
+    return _RIGHTS.substitute(name=checked_name(name))
 
 
 def cluster_file(name: str, runtime: str) -> str:
     """A skeleton of the spoke's file in the fleet repository."""
-    return _CLUSTER_FILE.substitute(name=_checked(name), runtime=runtime)
+    return _CLUSTER_FILE.substitute(name=checked_name(name), runtime=runtime)
 
 
 def join_text(name: str, runtime: str) -> str:
     """All that a new spoke needs, as YAML that the hub can be given, with the steps as comments."""
-    install = Template(_INSTALL[runtime]).substitute(name=_checked(name))
+    install = Template(_INSTALL[runtime]).substitute(name=checked_name(name))
     commented = "".join(f"#      {line}".rstrip() + "\n" for line in cluster_file(name, runtime).splitlines())
     option = "" if runtime == "kuberay" else f" --runtime {runtime}"
     return _STEPS.substitute(name=name, option=option, cluster_file=commented, install=install) + hub_rights(name)
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
+    """The name, where a spoke can have it. Raises ValidationError."""
     return _NAME.validate_python(name)

@@ -80,7 +80,7 @@ class AgentSettings(Settings):
     heartbeat_seconds: Annotated[float, Field(ge=1, le=3600, json_schema_extra=INTERNAL)] = 60.0
     """Of carbonfleet's clock, between two heartbeats."""
     lease_seconds: Annotated[float, Field(ge=1, le=86_400, json_schema_extra=INTERNAL)] = 300.0
-    """For so long this agent must have been silent before another one takes its spoke's name."""
+    """Of which two thirds may pass without an answer of the hub before this agent starts nothing."""
     heartbeat_least_seconds: Annotated[float, Field(ge=0, le=60, json_schema_extra=INTERNAL)] = 5.0
     """Of real time, however fast that clock runs."""
     resync_seconds: Annotated[float, Field(ge=1, le=86_400, json_schema_extra=INTERNAL)] = 600.0
