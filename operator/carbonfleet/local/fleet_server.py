@@ -8,16 +8,20 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Final
 
 from carbonfleet.local.child import Child, ChildError
 from carbonfleet.private_files import UMASK, make_folder
+from carbonfleet.probes import BoundedServer
 
 NAME: Final = "fleet.git"
 REQUEST_SECONDS: Final = 60
+CONNECTION_SECONDS: Final = 300
+MOST_AT_ONCE: Final = 64
 MOST_BYTES: Final = 1 << 26
 """Of a push."""
 _ENVIRONMENT: Final = {
@@ -51,10 +55,10 @@ def server(root: Path, port: int, token: Path, log: Path) -> Child:
     return Child("git", command, log, _ENVIRONMENT)
 
 
-def serve(root: Path, port: int, token: Path) -> None:
-    """Be that server until stopped. Raises OSError when the port is taken."""
+def listen(root: Path, port: int, token: Path, seconds: float = CONNECTION_SECONDS) -> BoundedServer:
+    """That server in this process, with a connection's longest time. Raises OSError when the port is taken."""
     handler = type("Handler", (FleetHandler,), {"root": root, "token": token.read_text().strip()})
-    ThreadingHTTPServer(("127.0.0.1", port), handler).serve_forever()
+    return BoundedServer(("127.0.0.1", port), handler, "git", at_once=MOST_AT_ONCE, seconds=seconds)
 
 
 class FleetHandler(BaseHTTPRequestHandler):
@@ -195,4 +199,5 @@ def _git(directory: Path, *arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    listen(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    threading.Event().wait()  # until stopped
