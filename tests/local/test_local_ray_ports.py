@@ -1,6 +1,7 @@
 """What the one-machine stack's Ray listens on."""
 
 import sys
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -48,8 +49,9 @@ def _listened_on(head: RayHead) -> dict[str, set[str]]:
     """The addresses that each process of a head listens on, by the process's name."""
     found: dict[str, set[str]] = {}
     for process in (ours := psutil.Process(head.pid), *ours.children(recursive=True)):
-        for connection in process.net_connections("inet"):
-            if connection.status == psutil.CONN_LISTEN:
-                address = connection.laddr.ip.removeprefix("::ffff:")
-                found.setdefault(process.name(), set()).add(address)
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            for connection in process.net_connections("inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    address = connection.laddr.ip.removeprefix("::ffff:")
+                    found.setdefault(process.name(), set()).add(address)
     return found

@@ -24,7 +24,12 @@ from fixtures.kubeapi_server import eventually
 def quick(bare_stack):
     """A stack whose agents beat many times a second, and give up the name after one."""
     bare_stack.clock = Clock.starting_at(bare_stack.clock.now(), 20)
-    bare_stack.settings = {"heartbeat_seconds": 1, "heartbeat_least_seconds": 0.05, "lease_seconds": 1}
+    bare_stack.settings = {
+        "heartbeat_seconds": 1,
+        "heartbeat_least_seconds": 0.05,
+        "lease_seconds": 1,
+        "poll_seconds": 0.05,
+    }
     return bare_stack
 
 
@@ -101,6 +106,21 @@ def test_however_long_its_holder_is_silent_a_name_is_no_other_s_until_a_person_g
     assert list(second.started) == [quick.attempt]
 
 
+def test_a_name_is_not_given_on_while_its_holder_is_heard(quick):
+    first, stop = agent_of(quick, "state-1"), threading.Event()
+    cycle_until(quick, first, lambda: holder(quick))
+    before = holder(quick)
+    beating = threading.Thread(target=first.agent.run, args=(stop,))
+    beating.start()
+    try:
+        done = take_over(quick)
+    finally:
+        stop.set()
+        beating.join(60)
+    assert (done.exit_code, holder(quick)) == (2, before)
+    assert f"error: {before} was heard meanwhile: stop it first" in done.output
+
+
 def test_a_name_that_nobody_holds_needs_no_taking_over(quick):
     forget_holder(quick.kube)
     done = take_over(quick)
@@ -114,7 +134,7 @@ def test_an_agent_that_lost_the_name_starts_and_reports_nothing(quick):
     first, second = agent_of(quick, "state-1"), agent_of(quick, "state-2")
     cycle_until(quick, first, lambda: holder(quick))
     before = holder(quick)
-    take_over(quick)
+    assert take_over(quick).exit_code == 0
     cycle_until(quick, second, lambda: holder(quick) not in ("", before))
     quick.publish(intent(quick.job), intent(f"{quick.job}-b", gpus=1))
     cycle_until(quick, second, lambda: len(second.started) == 2)

@@ -73,7 +73,7 @@ def take_over(
     For a machine that is gone for good. What still trains there would be run a second time.
     """
     from carbonfleet.kube import Kube, KubeError
-    from carbonfleet.spoke import HubLink
+    from carbonfleet.spoke import HubLink, release
 
     try:
         hub = HubLink(Kube.connect(kubeconfig), _checked(name))
@@ -83,7 +83,9 @@ def take_over(
         say(f"{stands.holder} holds the name {name}; it was heard last at {stands.heard or 'no time'}")
         if not yes and not typer.confirm("Has it ended, with all that it ran?"):
             fail("the name stays as it is")
-        hub.release(stands)
+        say(f"looking on for {stands.lease_seconds} s, to see that it is silent")
+        if not release(hub):
+            fail(f"{stands.holder} was heard meanwhile: stop it first")
     except KubeError as error:
         fail(error)
     say(f"the name {name} is free: the next agent that asks takes it, within half a minute if it waits already")

@@ -23,6 +23,7 @@ class Standing:
     version: str
     holder: str
     """Empty where nobody does."""
+    lease_seconds: int
     heard: str
     """When the holder wrote last, by its clock; empty where it never did."""
     rival: tuple[str, str]
@@ -64,6 +65,7 @@ class HubLink:
         return Standing(
             version=str(body["metadata"]["resourceVersion"]),
             holder=str(said.get("holderIdentity") or ""),
+            lease_seconds=seconds if isinstance(seconds := said.get("leaseDurationSeconds"), int) else 0,
             heard=str(said.get("heartbeatTime") or ""),
             rival=(str(said.get("rivalIdentity") or ""), str(said.get("rivalTime") or "")),
             problems=tuple(said.get("problems") or ()),

@@ -66,6 +66,21 @@ class Identity:
             logger.warning("cannot write %s, so that a restart may have to wait for the lease: %s", self.file, error)
 
 
+def release(hub: HubLink) -> bool:
+    """Free a name whose holder is silent for its whole lease while this looks on; False where it was heard.
+
+    So the holder is not sure of the name any more, whatever it can't reach. Raises KubeError.
+    """
+    stands = hub.standing()
+    for _ in range(_LOOKS):
+        time.sleep(stands.lease_seconds / _LOOKS)
+        seen = hub.standing()
+        if (seen.holder, seen.heard) != (stands.holder, stands.heard):
+            return False
+    hub.release(seen)
+    return True
+
+
 @dataclass(slots=True)
 class NameLease:
     """This agent's hold of its spoke's name."""
