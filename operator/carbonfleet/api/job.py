@@ -4,7 +4,8 @@ import re
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from carbonfleet.api.job_status import (
     CandidateStatus,
@@ -29,8 +30,8 @@ from carbonfleet.api.wire import (
     Name,
     PositiveDuration,
     RegionName,
-    Time,
     Wire,
+    WrittenTime,
     cel,
     keyed_by,
 )
@@ -166,9 +167,9 @@ class Schedule(
     """The same as a percentile of the zone's history."""
     on_threshold_miss: ThresholdMiss = ThresholdMiss.CLEANEST
     """Where no window within the delay is at or below the threshold: take the cleanest, or wait until its end."""
-    earliest_start: Time | None = None
+    earliest_start: WrittenTime | None = None
     """Not before."""
-    deadline: Time | None = None
+    deadline: WrittenTime | None = None
     """The job must have finished by then."""
     interruptible: Interruptible | None = None
     """Given, even as {}: the run may be cut into segments, with a checkpoint between them."""
@@ -215,14 +216,19 @@ class Objective(Aim):
     """The job is blocked where it would emit more, in kg CO2e."""
 
 
+def _seconds(duration: str) -> str:
+    """In CEL the seconds of a duration of ours; CEL's own durations know no days."""
+    units = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+    counts = (f"{duration}.findAll('[0-9]+{unit}').map(n, int(n.replace('{unit}', '')))" for unit, _ in units)
+    return " + ".join(f"{count}.sum() * {seconds}" for count, (_, seconds) in zip(counts, units, strict=True))
+
+
 class JobSpec(
     Wire,
     json_schema_extra=cel(
         (
             "!has(self.schedule.interruptible) || !has(self.schedule.interruptible.minimumRun)"
-            " || self.schedule.interruptible.minimumRun.contains('d')"
-            " || self.resources.duration.contains('d')"
-            " || duration(self.schedule.interruptible.minimumRun) <= duration(self.resources.duration)",
+            f" || {_seconds('self.schedule.interruptible.minimumRun')} <= {_seconds('self.resources.duration')}",
             "schedule.interruptible.minimumRun must not be longer than resources.duration",
         ),
     ),
@@ -254,9 +260,10 @@ class JobSpec(
         return self
 
 
+_NAME_MEANS: Final = f"must be at most {LONGEST_LABEL} lower-case letters, digits and dashes: files and RayJobs bear it"
 NAME_RULE: Final = (
     f"self.metadata.name.size() <= {LONGEST_LABEL} && self.metadata.name.matches('{LABEL_PATTERN}')",
-    f"metadata.name must be at most {LONGEST_LABEL} lower-case letters, digits and dashes: files and RayJobs bear it",
+    f"metadata.name {_NAME_MEANS}",
 )
 """A job of any other name that Kubernetes takes could never be placed."""
 
@@ -274,7 +281,10 @@ class CarbonTrainingJob(Foreign):
     def _can_be_placed(self) -> "CarbonTrainingJob":
         name = self.metadata.name
         if len(name) > LONGEST_LABEL or not re.fullmatch(LABEL_PATTERN, name):
-            raise ValueError(NAME_RULE[1])
+            wrong = InitErrorDetails(
+                type=PydanticCustomError("name", _NAME_MEANS), loc=("metadata", "name"), input=name
+            )
+            raise ValidationError.from_exception_data("CarbonTrainingJob", [wrong])
         return self
 
     @property

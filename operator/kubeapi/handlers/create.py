@@ -9,12 +9,11 @@ from kubeapi.errors import already_exists, bad_request, forbidden, not_found
 from kubeapi.handlers.checks import check, check_address, clean, writer_of
 from kubeapi.managedfields import record_create
 from kubeapi.objects import Obj, timestamp
-from kubeapi.registry import NAMESPACE, QUOTA, complete, to_served, to_stored
+from kubeapi.registry import NAMESPACE, QUOTA, SERVER_GIVEN, complete, to_served, to_stored
 from kubeapi.service import Service
 from kubeapi.storage import Store
 
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
-_NOT_SENT: Final = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink", "resourceVersion")
 
 
 async def create(service: Service, call: Call, obj: Obj, *, applied: bool = False) -> Obj:
@@ -53,7 +52,7 @@ async def create(service: Service, call: Call, obj: Obj, *, applied: bool = Fals
 def _stamp(call: Call, obj: Obj, *, keep_fields: bool) -> None:
     """Give a new object what only the server may give."""
     meta, resource = obj["metadata"], call.resource
-    for name in (*_NOT_SENT, *(() if keep_fields else ("managedFields",))):
+    for name in (*SERVER_GIVEN, *(() if keep_fields else ("managedFields",))):
         meta.pop(name, None)
     meta["uid"] = str(uuid.uuid4())
     meta["creationTimestamp"] = timestamp(call.now)

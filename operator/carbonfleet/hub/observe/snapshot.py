@@ -1,6 +1,6 @@
 """The planner's snapshot of an observation, without forecasts and prices."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,8 +11,8 @@ from carbonfleet.fleet import Placement
 from carbonfleet.hub.observe.job_state import JobState
 from carbonfleet.hub.observe.observation import Observation
 from carbonfleet.hub.observe.run_state import RunningJob, is_paused, reserved_until
-from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Reservation, Snapshot, Spoke
-from carbonfleet.signals import zone_of
+from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Reservation, Snapshot
+from carbonfleet.signals import zones_without_spoke
 
 STOP_SLACK: Final = timedelta(minutes=5)
 """A run that outlives its expected end is taken to need its GPUs for so much longer."""
@@ -43,7 +43,9 @@ def snapshot_of(observation: Observation, default_baseline_region: str) -> Snaps
             *_kept_for_moves(observation, {job.uid for job in jobs}),
         ),
         default_baseline_region=default_baseline_region,
-        region_zones=_zones_without_spoke(jobs, observation.spokes, default_baseline_region),
+        region_zones=zones_without_spoke(
+            (job.spec for job in jobs), (spoke.facts for spoke in observation.spokes), default_baseline_region
+        ),
     )
 
 
@@ -51,14 +53,6 @@ def _kept_for_moves(observation: Observation, planned: Collection[str]) -> list[
     """While an attempt stops for a move that people agreed to, the place that it goes to is kept."""
     moves = [agreed.move for uid, agreed in observation.agreed.items() if uid not in planned]
     return [_reservation(move, None, observation.now) for move in moves if move.uid not in observation.replanned]
-
-
-def _zones_without_spoke(jobs: Iterable[QueuedJob], spokes: Iterable[Spoke], baseline: str) -> dict[str, str]:
-    """The zones of regions that jobs are compared with, or have data in, and no spoke is in; by the region table."""
-    specs = [job.spec for job in jobs]
-    wanted = {spec.baseline_region or baseline for spec in specs} | {spec.workload.dataset.region for spec in specs}
-    far = {region for region in wanted if region} - {spoke.facts.region for spoke in spokes}
-    return {region: zone for region in sorted(far) if (zone := zone_of(region)) is not None}
 
 
 def _queued(state: JobState, observation: Observation) -> QueuedJob:
