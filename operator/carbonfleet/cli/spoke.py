@@ -132,4 +132,6 @@ def _ray(settings: AgentSettings) -> "RaySettings":
         directory=settings.workload.resolve(),
         store=settings.store.resolve(),
         datasets=settings.datasets.resolve(),
+        models=settings.models.resolve(),
+        private_networks=settings.private_networks,
     )

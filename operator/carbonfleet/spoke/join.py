@@ -126,7 +126,7 @@ _INSTALL: Final = {
 #      carbonfleet spoke run --spoke $name --runtime ray --ray-address http://127.0.0.1:8265 \\
 #        --fleet-url <the fleet repository> --hub-kubeconfig hub.kubeconfig \\
 #        --store /var/lib/carbonfleet/store --state /var/lib/carbonfleet/state \\
-#        --datasets /var/lib/carbonfleet/datasets   # datasets that are files must lie there
+#        --datasets /var/lib/carbonfleet/datasets --models /var/lib/carbonfleet/models   # for what is named by a path
 """,
     "kuberay": """\
 #      kubectl create namespace carbonfleet-system
