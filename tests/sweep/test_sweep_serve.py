@@ -19,7 +19,8 @@ from fixtures.http_server import HttpServer, QuietHandler
 __all__ = ["git_server", "https_git_server"]
 NAMESPACE = "serving"
 SPEC = {
-    "workload": {"model": "acme/base", "dataset": {"name": "acme/data"}, "image": "carbonfleet/lora:0.1.0"},
+    "workload": {"model": "acme/base", "dataset": {"name": "acme/data"}, "image": "carbonfleet/lora:0.1.0"}
+    | {"modelRevision": "v1.5"},
     "resources": {"duration": "1h"},
     "residency": {"dataClass": "public"},
 }
@@ -77,7 +78,7 @@ def test_the_best_are_those_that_the_bests_cluster_can_read(jobs):
     best = best_of(jobs, Wishes("best", count=3))
     assert names(best) == ["first", "third", "fourth"]
     assert best.elsewhere == ("second",)
-    assert (best.serving.cluster, best.serving.pool) == ("no-osl-1", "a100")
+    assert (best.serving.cluster, best.serving.pool, best.serving.revision) == ("no-osl-1", "a100", "v1.5")
     uid = next(job.metadata.uid for job in jobs if job.metadata.name == "first")
     assert [one.place for one in best.serving.adapters[:2]] == [f"/checkpoints/{uid}", "s3://bucket/third"]
 
@@ -97,6 +98,7 @@ def test_a_cluster_where_nothing_was_trained_needs_a_pool(jobs):
 def test_what_differs_in_base_or_residency_is_not_served_together(jobs):
     for change, says in (
         ({"workload": SPEC["workload"] | {"model": "acme/other"}}, "acme/other"),
+        ({"workload": SPEC["workload"] | {"modelRevision": "v2"}}, "acme/base@v2"),
         ({"residency": {"dataClass": "personal"}}, "another residency"),
     ):
         [last] = [job for job in jobs if job.metadata.name == "fourth"]
