@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from workloads.lora.model.tiny import tiny_model, tiny_tokenizer
 from workloads.lora.settings import parse
 
 from carbonfleet.api.workload import Workload
@@ -21,6 +20,8 @@ NAMED = {"model": "acme/base", "dataset": {"name": "acme/data"}}
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory) -> Path:
     """Two revisions of one model, with weights of their own."""
+    from workloads.lora.model.tiny import tiny_model, tiny_tokenizer
+
     root = tmp_path_factory.mktemp("hub")
     for seed, (ref, commit) in enumerate(COMMITS.items()):
         folder = root / "models--acme--base"
