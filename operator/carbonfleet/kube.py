@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
 import yaml
@@ -26,8 +26,6 @@ TOKEN_SECONDS: Final = 10.0
 """How long a token is used before its file is read again; clusters let an old one live on for far longer."""
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _REACHED_BY: Final = ("host", "ssl_ca_cert", "cert_file", "key_file", "verify_ssl", "tls_server_name", "proxy")
-_PAGE: Final = 500
-"""Objects of one answer to a list."""
 _TIMEOUT: Final = urllib3.Timeout(connect=5, read=30)
 
 
@@ -50,6 +48,11 @@ class KubeError(Exception):
         return self.status == 409
 
     @property
+    def is_away(self) -> bool:
+        """The API did not answer, or no more knows us: no other request will do better."""
+        return self.status in (0, 401)
+
+    @property
     def is_about_one_object(self) -> bool:
         """This request is refused, and others may still be answered: the API itself is well."""
         return 400 <= self.status < 500 and self.status not in (401, 429)
@@ -64,6 +67,12 @@ def path(api: str, plural: str, namespace: str = "", name: str = "", subresource
     """The path of a resource: `api` is `api/v1` or `apis/<group>/<version>`."""
     parts = [api, *(("namespaces", namespace) if namespace else ()), plural, name, subresource]
     return "/" + "/".join(part for part in parts if part)
+
+
+def name_of(body: Object) -> str:
+    """`namespace/name`, or the name of what has no namespace: for people, whatever stands there."""
+    metadata = body.get("metadata") or {}
+    return "/".join(str(metadata[key]) for key in ("namespace", "name") if metadata.get(key))
 
 
 @dataclass(frozen=True)
@@ -189,16 +198,10 @@ class Kube:
         return data.decode("utf-8", "replace")
 
     def list(self, where: str, **query: str) -> tuple[list[Object], str]:
-        """All objects, read in pages, and the resource version of the list. Raises KubeError."""
-        items: list[Object] = []
-        asked = {**query, "limit": str(_PAGE)}
-        while True:
-            answer = self._call("GET", f"{where}?{urlencode(asked)}")
-            items += answer.get("items") or []
-            metadata = answer["metadata"]
-            if not metadata.get("continue"):
-                return items, metadata.get("resourceVersion", "")
-            asked["continue"] = metadata["continue"]
+        """All objects, and the resource version of the list. Raises KubeError."""
+        suffix = "?" + "&".join(f"{key}={value}" for key, value in query.items()) if query else ""
+        answer = self._call("GET", where + suffix)
+        return answer.get("items") or [], answer["metadata"].get("resourceVersion", "")
 
     def create(self, where: str, body: Mapping[str, Any]) -> Object:
         """Create in a collection. Raises KubeError, a conflict when it exists."""

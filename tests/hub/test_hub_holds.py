@@ -33,6 +33,7 @@ NO_HOLDS = {
         "AsInGit",
         "Owned",
         "OneAgent",
+        "Reconciled",
         "Moving",
         "Resuming",
         "Resumed",

@@ -40,9 +40,7 @@ class FolderRuntime(SimulatedRuntime):
     """A step, and how the names of those attempts begin with which it fails."""
 
     def outputs(self, store, clock) -> "FolderRuntime":
-        self._ray = RayJobs(
-            SPOKE, RaySettings(directory=store.parent, store=store, datasets=store.parent, models=store.parent), clock
-        )
+        self._ray = RayJobs(SPOKE, RaySettings(directory=store.parent, store=store, datasets=store.parent), clock)
         return self
 
     def place(self, wanted):

@@ -143,7 +143,13 @@ def _calls_for_more(
 ) -> bool:
     """Whether a status was written of what Git may now forget, or Git has just forgotten one."""
     results = published.results if published else {}
-    removed = any(isinstance(i, Remove) and isinstance(results.get(i.id), Committed) for i in intents)
+    removed = any(
+        isinstance(i, Remove) and isinstance(results.get(i.placement.placement_id), Committed) for i in intents
+    )
     moves = any(planned.decisions[uid].outcome is Outcome.MOVE for uid in planned.decisions.keys() & written)
-    leaves = (state.stage is JobStage.ENDED or after.is_late(state) for state in after.jobs if state.uid in written)
-    return removed or moves or any(leaves)
+    leaves = after.which(
+        "whether it leaves Git can't be told",
+        lambda state: state.stage is JobStage.ENDED or after.is_late(state),
+        [state for state in after.jobs if state.uid in written],
+    )
+    return removed or moves or bool(leaves)

@@ -95,7 +95,7 @@ class JobWrites:
     def _is_away(self, error: KubeError) -> bool:
         """Whether the API itself is not well: a webhook of somebody's, or a limit, may fail a few writes alone."""
         self._failed_in_row += 1
-        return error.status in (0, 401) or self._failed_in_row > MOST_FAILED_IN_ROW
+        return error.is_away or self._failed_in_row > MOST_FAILED_IN_ROW
 
     def close(self) -> None:
         """Begin no more; what is under way ends by its time-out."""

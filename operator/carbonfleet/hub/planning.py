@@ -4,10 +4,12 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Self
 
 from carbonfleet.api.job_status import MOST_HOURS, DecisionRecord
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.faults import only
 from carbonfleet.forecast import Forecast
 from carbonfleet.hub.accounting import usage
 from carbonfleet.hub.observe import Blocker, Observation, snapshot_of
@@ -98,22 +100,25 @@ class LastPlan:
         """Remember a plan."""
         self.snapshot, self.planned = snapshot, planned
 
-    def records(self, plan: Plan, snapshot: Snapshot, now: datetime) -> dict[str, DecisionRecord]:
-        """A record of each decision, by job UID."""
+    def planned_as(self, plan: Plan, snapshot: Snapshot, now: datetime) -> Planned:
+        """The plan's decisions with a record of each; one that can't be told is its job's fault."""
         last, kept = self.snapshot, self.planned
         stands = last is not None and is_same(without_queue(last), without_queue(snapshot))
-        before = {job.uid: _asked(job) for job in last.jobs} if last is not None and stands else {}
-        asked = {job.uid: _asked(job) for job in snapshot.jobs}
-        found = {}
+        before = {job.uid: job for job in last.jobs} if last is not None and stands else {}
+        jobs = {job.uid: job for job in snapshot.jobs}
+        decisions: dict[str, Decision] = {}
+        records: dict[str, DecisionRecord] = {}
+        faults: dict[str, str] = {}
         for decision in plan:
             uid = decision.uid
-            waits = decision.outcome in _WAITING and before.get(uid) == asked[uid]
-            if waits and kept.decisions.get(uid) == decision:
-                found[uid] = kept.records[uid]
-            else:
-                # Explained here, so that a fault in it is found here too.
-                found[uid] = record_of(decision, explain(plan, decision), now)
-        return found
+            with only(f"{decision.namespace}/{decision.name}: its decision", partial(faults.__setitem__, uid)):
+                waits = decision.outcome in _WAITING and uid in before and _asked(before[uid]) == _asked(jobs[uid])
+                if waits and kept.decisions.get(uid) == decision:
+                    records[uid] = kept.records[uid]
+                else:
+                    records[uid] = record_of(decision, explain(plan, decision), now)
+                decisions[uid] = decision
+        return Planned(decisions, records, faults)
 
 
 def _asked(job: QueuedJob) -> object:
@@ -133,7 +138,9 @@ def plan_around(
     held = quarantine.faults(snapshot, now)
     healthy = _without(snapshot, held)
     try:
-        return _planned(healthy, now, planner, held, last)
+        planned = _planned(healthy, now, planner, held, last)
+        quarantine.keep(healthy.jobs, {uid: planned.faults[uid] for uid in planned.faults.keys() - held.keys()}, now)
+        return planned
     except Exception:
         faults = _culprits(healthy, now, planner)
         if not faults or len(faults) == len(healthy.jobs) > FEW:
@@ -147,8 +154,8 @@ def plan_around(
 def _planned(
     snapshot: Snapshot, now: datetime, planner: PlanFunction, faults: Mapping[str, str], last: LastPlan
 ) -> Planned:
-    plan = planner(snapshot, now) if snapshot.jobs else Plan((), now)
-    return Planned({decision.uid: decision for decision in plan}, last.records(plan, snapshot, now), faults)
+    planned = last.planned_as(planner(snapshot, now) if snapshot.jobs else Plan((), now), snapshot, now)
+    return replace(planned, faults={**planned.faults, **faults})
 
 
 def _culprits(snapshot: Snapshot, now: datetime, planner: PlanFunction) -> dict[str, str]:
@@ -245,9 +252,10 @@ def _expecting(
         facts = observation.facts.get(window.cluster) if window else None
         if decision.outcome is not Outcome.START or job is None or window is None or facts is None:
             continue
-        if (forecast := forecasts.get((facts.zone, job.spec.signal))) is not None:
-            course = _course(forecast, window.start)
-            found[uid] = planned.records[uid].model_copy(update={"course": course})
+        with observation.only(uid, "what it expects of the grid can't be told"):
+            if (forecast := forecasts.get((facts.zone, job.spec.signal))) is not None:
+                course = _course(forecast, window.start)
+                found[uid] = planned.records[uid].model_copy(update={"course": course})
     return found
 
 

@@ -11,6 +11,7 @@ from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Time, Wire
+from carbonfleet.faults import only
 from carbonfleet.hub.accounting.counterfactual import Location, baseline_of
 from carbonfleet.hub.energy import stints_until
 from carbonfleet.ledger import Document
@@ -126,7 +127,10 @@ def attempt_of(
     pool = next((pool for pool in facts.pools if pool.name == report.pool), None) if facts else None
     if facts is None or pool is None or report.start_time is None:
         return None
-    places = tuple(Location.of(each) for _, each in sorted(clusters.items()))
+    places: list[Location] = []
+    for name, each in sorted(clusters.items()):
+        with only(f"an attempt of {job.key} can't be compared with spoke {name}"):
+            places.append(Location.of(each))
     inputs = AttemptInputs(
         submitted_at=job.metadata.creation_timestamp,
         signal=job.spec.signal,
@@ -138,12 +142,12 @@ def attempt_of(
         pool=pool,
         hardware=pool_profile(pool),
         baseline_region=baseline_region,
-        baseline=baseline_of(baseline_region, places, facts.pue),
+        baseline=baseline_of(baseline_region, tuple(places), facts.pue),
         utilisation=assumptions.utilisation,
         embodied_share=assumptions.embodied_share,
         hardware_life_hours=assumptions.hardware_life / timedelta(hours=1),
     )
-    return Attempt(report, inputs, places, commit)
+    return Attempt(report, inputs, tuple(places), commit)
 
 
 def _planned_hours(record: DecisionRecord) -> float:

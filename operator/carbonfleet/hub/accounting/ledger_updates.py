@@ -44,9 +44,9 @@ class LedgerUpdates:
         figures: dict[str, Figures] = {}
         blockers: dict[str, Blocker] = {}
         kept: dict[str, Figures] = {}
-        for state in observation.jobs:
-            report = state.current_report
-            if report is None or not report.phase.is_terminal or _is_settled(state):
+        ended = observation.which("whether it has ended can't be told", _is_unsettled)
+        for state, report in ((state, state.current_report) for state in ended):
+            if report is None:
                 continue
             try:
                 found = self._figures.get(report.placement_id) or self._account(observation, state, report)
@@ -92,9 +92,11 @@ class LedgerUpdates:
         return next(stood, noted.commit if noted and noted.placement_id == placement_id else "")
 
 
-def _is_settled(state: JobState) -> bool:
-    """Its status has the result already, which came after the ledger's line."""
-    return state.stage is JobStage.DONE and state.status.phase in (Phase.SUCCEEDED, Phase.FAILED)
+def _is_unsettled(state: JobState) -> bool:
+    """Its attempt has ended, and its status does not have the result yet, which comes after the ledger's line."""
+    if state.current_report is None or not state.current_report.phase.is_terminal:
+        return False
+    return state.stage is not JobStage.DONE or state.status.phase not in (Phase.SUCCEEDED, Phase.FAILED)
 
 
 @dataclass(frozen=True, slots=True)

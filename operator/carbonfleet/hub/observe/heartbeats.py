@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from carbonfleet.api.wire import Time
 from carbonfleet.clock import Clock
-from carbonfleet.kube import Object
+from carbonfleet.faults import only
+from carbonfleet.kube import Object, name_of
 
 MOST_SKEW: Final = timedelta(minutes=1)
 """A clock that is off by less is not worth a word."""
@@ -58,12 +59,16 @@ class Heartbeats:
     def hear(self, bodies: Iterable[Object], now: datetime) -> dict[str, Heard]:
         """By spoke: the last heartbeat, of those that ever sent one; `bodies` are SpokeClusters."""
         since_start = self.clock.elapsed_seconds()
-        said = {
-            str(body["metadata"]["name"]): written for body in bodies if (written := _written(body, self.status_field))
-        }
-        self._known = {name: self._beat(name, written, now, since_start) for name, written in said.items()}
-        self._looked_at = since_start
-        return {name: Heard(_moment(beat.heard_at, now, since_start), beat.skew) for name, beat in self._known.items()}
+        known: dict[str, _Beat] = {}
+        heard: dict[str, Heard] = {}
+        for body in bodies:
+            with only(f"{self.status_field} of SpokeCluster {name_of(body)} can't be told"):
+                name, written = str(body["metadata"]["name"]), _written(body, self.status_field)
+                if written is not None:
+                    known[name] = beat = self._beat(name, written, now, since_start)
+                    heard[name] = Heard(_moment(beat.heard_at, now, since_start), beat.skew)
+        self._known, self._looked_at = known, since_start
+        return heard
 
     def _beat(self, name: str, written: datetime, now: datetime, since_start: float) -> _Beat:
         known = self._known.get(name)

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Final
+from operator import itemgetter
+from typing import Final, Self
 
 from pydantic import ValidationError
 
@@ -13,9 +14,9 @@ from carbonfleet.api.job_status import JobStatus, Phase
 from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.api.wire import GROUP
-from carbonfleet.faults import said
+from carbonfleet.faults import only, said
 from carbonfleet.fleet import Placement
-from carbonfleet.kube import Object
+from carbonfleet.kube import Object, name_of
 
 FINALIZER: Final = f"{GROUP}/placement"
 IN_GIT: Final = frozenset({Phase.COMMITTED, Phase.RUNNING, Phase.PAUSED})
@@ -64,17 +65,17 @@ class JobState:
         """`namespace/name`."""
         return f"{self.body['metadata']['namespace']}/{self.body['metadata']['name']}"
 
-    @property
+    @cached_property
     def is_deleted(self) -> bool:
         """Somebody asked for the job to be deleted."""
         return bool(self.body["metadata"].get("deletionTimestamp"))
 
-    @property
+    @cached_property
     def has_finalizer(self) -> bool:
         """The hub's finalizer is on it."""
         return FINALIZER in (self.body["metadata"].get("finalizers") or ())
 
-    @property
+    @cached_property
     def current_report(self) -> ReportSpec | None:
         """The report on the attempt that stands in Git; an older attempt's does not count."""
         if self.placement is None or self.report is None:
@@ -94,11 +95,17 @@ class JobState:
     def showing(self, status: JobStatus) -> "JobState":
         """The job as it is once `status` was written to it."""
         job = self.job.model_copy(update={"status": status}) if self.job is not None else None
-        return replace(self, body={**self.body, "status": status.to_wire()}, job=job)
+        return replace(self, body={**self.body, "status": status.to_wire()}, job=job).worked_out()
 
     def placed_as(self, placement: Placement | None) -> "JobState":
         """The job as it is once `placement` stands in Git; this very one where it stood there already."""
-        return self if placement == self.placement else replace(self, placement=placement)
+        return self if placement == self.placement else replace(self, placement=placement).worked_out()
+
+    def worked_out(self) -> Self:
+        """The same once all that follows from it is known, so that nobody fails over it later. Raises anything."""
+        for name in _DERIVED:
+            getattr(self, name)
+        return self
 
     @cached_property
     def last_attempt(self) -> int:
@@ -110,7 +117,7 @@ class JobState:
             known.append(self.report.attempt)
         return max(known)
 
-    @property
+    @cached_property
     def last_cluster(self) -> str:
         """Where the last attempt was put; empty where there was none."""
         placed, report = self.status.placement, self.report
@@ -147,6 +154,9 @@ class JobState:
         return ended and seen == job.metadata.generation and not asked_again
 
 
+_DERIVED: Final = tuple(name for name, value in vars(JobState).items() if isinstance(value, cached_property))
+
+
 class JobStates:
     """Makes job states: a job is parsed only when its object changed, and what did not change keeps its own."""
 
@@ -159,10 +169,19 @@ class JobStates:
         placements: Mapping[str, Placement],
         reports: Mapping[str, ReportSpec],
     ) -> list[JobState]:
-        """The state of each job, in the order of `namespace/name`."""
-        states = [self._state(body, placements, reports) for body in bodies]
-        self._known = {state.uid: state for state in states}
-        return sorted(states, key=lambda state: state.key)
+        """The state of each job, in the order of `namespace/name`; what can't be read of one is its problem."""
+        states: list[tuple[str, JobState]] = []
+        known: dict[str, JobState] = {}
+        for body in bodies:
+            with only(f"job {name_of(body)} can't be read"):
+                try:
+                    state = self._state(body, placements, reports).worked_out()
+                    known[state.uid] = state
+                except Exception as error:  # noqa: BLE001 - whatever a job holds, it harms no other
+                    state = _unread(body, error, placements, reports)
+                states.append((state.key, state))
+        self._known = known
+        return [state for _, state in sorted(states, key=itemgetter(0))]
 
     def _state(self, body: Object, placements: Mapping[str, Placement], reports: Mapping[str, ReportSpec]) -> JobState:
         uid, version = body["metadata"]["uid"], body["metadata"]["resourceVersion"]
@@ -172,6 +191,14 @@ class JobStates:
         if known.body is body and (known.placement, known.report) == (placement, report):
             return known  # a body read anew is equal, and is taken: to compare it would take longer, in each cycle
         return replace(known, body=body, placement=placement, report=report)
+
+
+def _unread(
+    body: Object, error: Exception, placements: Mapping[str, Placement], reports: Mapping[str, ReportSpec]
+) -> JobState:
+    """A job of which no more is known than what others say. Raises anything."""
+    uid, problem = body["metadata"]["uid"], f"can't be read: {said(error)}"
+    return JobState(body, None, problem, placements.get(uid), reports.get(uid)).worked_out()
 
 
 def _parse(body: Object) -> tuple[CarbonTrainingJob | None, str]:

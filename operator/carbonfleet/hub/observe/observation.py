@@ -1,11 +1,12 @@
 """What one cycle sees of jobs, Git and spokes, and what its steps add to that: frozen values."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Self
+from functools import partial
+from typing import Final, Self, TypeVar
 
 from carbonfleet.api import ANNOTATION
 from carbonfleet.api.cluster import ClusterFacts
@@ -18,11 +19,20 @@ from carbonfleet.hub.observe.run_state import RunningJob, has_same_spec
 from carbonfleet.kube import KubeError, Object
 from carbonfleet.placement.snapshot import Spoke
 
+Result = TypeVar("Result")
 MERGED_LATE: Final = "Superseded"
 """A blocker's reason: a person merged the proposal after its time, and it is taken out of Git again."""
 
 NOT_ACCOUNTED: Final = "NotAccounted"
 """Another: the attempt ended, and its line of the ledger is not written yet. Until then the job has not ended."""
+
+
+@contextmanager
+def only_job(job: JobState | str, step: str, faults: dict[str, str]) -> Iterator[None]:
+    """Whatever goes wrong inside is one job's, and is noted among `faults` by its UID; KubeError is raised."""
+    uid, name = (job, f"job {job}") if isinstance(job, str) else (job.uid, job.key)
+    with only(f"{name}: {step}", partial(faults.__setitem__, uid), but=KubeError):
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +125,26 @@ class Observation:
     """By job UID: what nobody foresaw of it in this cycle, as steps note it. It is left as it is, and others go on."""
 
     @contextmanager
-    def only(self, state: JobState, step: str) -> Iterator[None]:
-        """Whatever goes wrong inside with one job is its own; the API or Git being away is not."""
-
-        def blame(fault: str) -> None:
-            self.faults[state.uid] = fault
-
-        with only(f"{state.key}: {step}", blame, but=KubeError):
+    def only(self, job: JobState | str, step: str) -> Iterator[None]:
+        """Whatever goes wrong inside with one job, given as its state or UID, is its own; the API being away is not."""
+        with only_job(job, step, self.faults):
             yield
+
+    def each(
+        self, step: str, work: Callable[[JobState], Result], states: Iterable[JobState] | None = None
+    ) -> Iterator[tuple[JobState, Result]]:
+        """Jobs, of all or of some, with what `work` makes of them; one that it fails on is left out."""
+        for state in self.jobs if states is None else states:
+            found: list[Result] = []
+            with self.only(state, step):
+                found.append(work(state))
+            yield from ((state, result) for result in found)
+
+    def which(
+        self, step: str, test: Callable[[JobState], bool], states: Iterable[JobState] | None = None
+    ) -> list[JobState]:
+        """The jobs of which something is so."""
+        return [state for state, is_so in self.each(step, test, states) if is_so]
 
     def holding(self, holds: Mapping[str, Blocker]) -> Self:
         """The same with more that keeps jobs where they are."""
@@ -130,15 +152,17 @@ class Observation:
 
     def queued(self) -> list[JobState]:
         """Jobs that want a decision and may have one."""
-        return [
-            state
-            for state in self.jobs
-            if state.stage is JobStage.QUEUED
-            and state.uid not in self.holds
-            and state.uid not in self.faults
-            and not self.was_reverted(state)
-            and self.has_stopped(state)
-        ]
+        return self.which("whether it may be decided on can't be told", self._is_queued)
+
+    def _is_queued(self, state: JobState) -> bool:
+        if state.stage is not JobStage.QUEUED or state.uid in self.holds or state.uid in self.faults:
+            return False
+        return not self.was_reverted(state) and self.has_stopped(state)
+
+    def generations(self) -> dict[str, int]:
+        """By job UID: how often its spec was changed."""
+        found = self.each("its generation can't be told", lambda state: int(state.body["metadata"]["generation"] or 0))
+        return {state.uid: generation for state, generation in found}
 
     def can_answer(self, state: JobState) -> bool:
         """The spoke of a job under way is there to do what Git says."""

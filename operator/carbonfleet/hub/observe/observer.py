@@ -8,27 +8,26 @@ from datetime import timedelta
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.clock import Clock
-from carbonfleet.faults import said
+from carbonfleet.faults import only, said
 from carbonfleet.fleet import (
     Committed,
     FleetError,
     Intent,
     Place,
-    Placement,
     Published,
     Repository,
     Tip,
     decision_in,
 )
 from carbonfleet.hub.observe.heartbeats import Heartbeats, alive_within, next_silence
-from carbonfleet.hub.observe.job_state import JobStates
+from carbonfleet.hub.observe.job_state import JobState, JobStates
 from carbonfleet.hub.observe.mirror import JOBS, SPOKES, Mirror
-from carbonfleet.hub.observe.observation import Blocker, Observation
+from carbonfleet.hub.observe.observation import Blocker, Observation, only_job
 from carbonfleet.hub.observe.orphans import Orphans, unseen
 from carbonfleet.hub.observe.placed import PlacedInGit
 from carbonfleet.hub.observe.reports import Reports, accepted
 from carbonfleet.hub.observe.spokes import last_known_facts, spokes_of
-from carbonfleet.kube import Object
+from carbonfleet.kube import Object, name_of
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +70,7 @@ class Observer:
                 "RepositoryInvalid", f"the fleet repository can't be read ({said(error)}); see its last commit"
             )
         jobs, spokes, now = self.mirror.all(JOBS), self.mirror.all(SPOKES), self.clock.now()
+        faults: dict[str, str] = {}
         tip, is_fresh, heard = self.tip, blocker is None, self._heartbeats.hear(spokes, now)
         counted = accepted(reports, self._placed_in_git(jobs), now, is_fresh=is_fresh)
         states = self._states.of(jobs, tip.placements if tip else {}, counted.reports)
@@ -85,7 +85,7 @@ class Observer:
             cluster_uid=self.mirror.cluster_uid,
             blocker=blocker,
             facts=_facts(tip, spokes),
-            records=self._records_in(tip, (state.placement for state in states)),
+            records=self._records_in(tip, states, faults),
             refusals=counted.refusals,
             report_problems=counted.problems,
             spent_reports=counted.spent,
@@ -93,9 +93,10 @@ class Observer:
             alive=alive,
             next_silence=next_silence(heard, now, self.heartbeat_grace),
             rivalled=alive_within(self._rivals.hear(spokes, now), now, self.heartbeat_grace),
-            unseen=unseen(self.repository, tip, states, spokes, alive),
+            unseen=unseen(self.repository, tip, states, spokes, alive, faults),
             orphans=self._orphans.placements(tip, states),
             stray_moves=self._orphans.moves(tip, states),
+            faults=faults,
         )
 
     def after_publishing(
@@ -105,30 +106,49 @@ class Observer:
         if published is None or observation.tip is None or published.commit == observation.tip.commit:
             return observation
         for intent in intents:
-            if isinstance(intent, Place) and isinstance(published.results.get(intent.id), Committed):
-                self._records[intent.id] = intent.record
+            if isinstance(intent, Place):
+                with observation.only(intent.decision.uid, "its record can't be kept"):
+                    if isinstance(published.results.get(intent.id), Committed):
+                        self._records[intent.id] = intent.record
         self.tip = tip = self.repository.known()
-        states = tuple(state.placed_as(tip.placements.get(state.uid)) for state in observation.jobs)
-        records = self._records_in(tip, (state.placement for state in states))
-        return replace(observation, tip=tip, jobs=states, records=records)
+        states = {state.uid: state for state in observation.jobs}
+        states |= {
+            state.uid: placed
+            for state, placed in observation.each(
+                "it can't be seen as placed", lambda state: state.placed_as(tip.placements.get(state.uid))
+            )
+        }
+        records = self._records_in(tip, states.values(), observation.faults)
+        return replace(observation, tip=tip, jobs=tuple(states.values()), records=records)
 
     def _placed_in_git(self, jobs: Iterable[Object]) -> PlacedInGit:
-        by_uid = {str(body["metadata"]["uid"]): body for body in jobs}
+        by_uid: dict[str, Object] = {}
+        for body in jobs:
+            with only(f"job {name_of(body)} can't be read"):
+                by_uid[str(body["metadata"]["uid"])] = body
         return PlacedInGit(self.tip, by_uid, self.repository.attempts, self.repository.placement_in)
 
-    def _records_in(self, tip: Tip | None, placements: Iterable[Placement | None]) -> dict[str, DecisionRecord]:
+    def _records_in(
+        self, tip: Tip | None, states: Iterable[JobState], faults: dict[str, str]
+    ) -> dict[str, DecisionRecord]:
         """By job UID: the decisions in the placements' files. Of others nothing is remembered."""
         found, kept = {}, {}
-        for placed in placements if tip else ():
-            if placed is None or tip is None:
+        for state in states if tip else ():
+            if (placed := state.placement) is None or tip is None:
                 continue
-            record = self._records.get(placed.placement_id) or decision_in(placed.path, tip.file(placed.path) or b"")
-            if record is not None:
-                found[placed.uid] = kept[placed.placement_id] = record
+            with only_job(state, "its record in Git can't be read", faults):
+                known = self._records.get(placed.placement_id)
+                record = known or decision_in(placed.path, tip.file(placed.path) or b"")
+                if record is not None:
+                    found[placed.uid] = kept[placed.placement_id] = record
         self._records = kept
         return found
 
 
 def _facts(tip: Tip | None, spokes: Iterable[Object]) -> dict[str, ClusterFacts]:
-    remembered = {body["metadata"]["name"]: facts for body in spokes if (facts := last_known_facts(body))}
+    remembered: dict[str, ClusterFacts] = {}
+    for body in spokes:
+        with only(f"SpokeCluster {name_of(body)} can't be read"):
+            if (facts := last_known_facts(body)) is not None:
+                remembered[body["metadata"]["name"]] = facts
     return remembered | dict(tip.clusters if tip else {})

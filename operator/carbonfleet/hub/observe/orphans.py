@@ -4,11 +4,13 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from carbonfleet.faults import only
 from carbonfleet.fleet import FleetError, Placement, Repository, Tip, decision_in
 from carbonfleet.hub.observe.job_state import JobState
-from carbonfleet.hub.observe.mirror import Mirror
+from carbonfleet.hub.observe.mirror import JOBS, Mirror
+from carbonfleet.hub.observe.observation import only_job
 from carbonfleet.hub.observe.spokes import synced_commit
-from carbonfleet.kube import Object
+from carbonfleet.kube import Object, name_of
 
 _log = logging.getLogger(__name__)
 
@@ -19,17 +21,25 @@ def unseen(
     states: Iterable[JobState],
     spokes: Iterable[Object],
     alive: frozenset[str],
+    faults: dict[str, str],
 ) -> frozenset[str]:
     """Jobs whose last placement left Git before its spoke can have seen it: nothing of them will run.
 
     The spoke has said nothing of the attempt and has read the branch since; or it is declared no more and its agent
     does not beat: one whose folder is gone or renamed lets what runs go on.
     """
-    synced = {body["metadata"]["name"]: synced_commit(body) for body in spokes}
     if tip is None:
         return frozenset()
-    silent = (state for state in states if _may_run_unheard(state))
-    return frozenset(state.uid for state in silent if _is_past(repository, tip, state, synced, alive))
+    synced: dict[str, str] = {}
+    for body in spokes:
+        with only(f"the commit that SpokeCluster {name_of(body)} has synced can't be told"):
+            synced[body["metadata"]["name"]] = synced_commit(body)
+    found = set()
+    for state in states:
+        with only_job(state, "whether its spoke saw its placement can't be told", faults):
+            if _may_run_unheard(state) and _is_past(repository, tip, state, synced, alive):
+                found.add(state.uid)
+    return frozenset(found)
 
 
 def _may_run_unheard(state: JobState) -> bool:
@@ -74,8 +84,13 @@ class Orphans:
     ) -> tuple[Placement, ...]:
         if tip is None or not self.mirror.synced:
             return ()
-        known = {state.uid for state in states}
-        return tuple(placed for placed in placements if placed.uid not in known and self._is_ours(tip, placed))
+        known = {state.uid for state in states} | self.mirror.uids(JOBS)
+        found = []
+        for placed in placements:
+            with only(f"{placed.path}: whose it is can't be told"):
+                if placed.uid not in known and self._is_ours(tip, placed):
+                    found.append(placed)
+        return tuple(found)
 
     def _is_ours(self, tip: Tip, placed: Placement) -> bool:
         key, cluster_uid = (placed.path, placed.content_digest), self.mirror.cluster_uid

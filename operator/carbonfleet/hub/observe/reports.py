@@ -8,8 +8,10 @@ what they are on is cheap to read, and more is read only of a few on each attemp
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
+from operator import attrgetter
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
@@ -18,11 +20,12 @@ from carbonfleet.api import TrainingReport
 from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptNumber, AttemptPhase, JobRef, PlacementId, ReportSpec, Stint
 from carbonfleet.api.wire import Foreign, Name, Uid
+from carbonfleet.faults import only
 from carbonfleet.hub.energy import is_beyond_hardware
 from carbonfleet.hub.observe.heartbeats import MOST_SKEW
 from carbonfleet.hub.observe.mirror import REPORTS, Mirror
 from carbonfleet.hub.observe.placed import LONG_AGO, Placed, PlacedInGit
-from carbonfleet.kube import Object
+from carbonfleet.kube import Object, name_of
 
 REFUSAL_HOLDS: Final = timedelta(hours=24)
 """A spoke that refused a job is not asked again for so long: its own list may change."""
@@ -70,24 +73,22 @@ class _Read:
     """One object, what it is on, and what it was found to be worth."""
 
     body: Object
-    identity: Identity | None
-    problem: str
-    """Why it can't count, wherever its attempt stands."""
+    name: str
+    """The object's."""
+    namespace: str
     seen_at: datetime
     """By the hub's clock: when this version was first seen. What it tells of happened before."""
+    spoke: str = field(init=False)
+    """Who can have written it: each spoke writes into a namespace of its own."""
+    identity: Identity | None = None
+    problem: str = ""
+    """Why it can't count, wherever its attempt stands."""
     version: object = None
     """Of what Git says of the job, when the rest was worked out."""
     verdict: "_Verdict | None" = None
 
-    @property
-    def spoke(self) -> str:
-        """Who can have written it: each spoke writes into a namespace of its own."""
-        return _namespace(self.body).removeprefix(_PREFIX)
-
-    @property
-    def name(self) -> str:
-        """The object's."""
-        return str(self.body["metadata"]["name"])
+    def __post_init__(self) -> None:
+        self.spoke = self.namespace.removeprefix(_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,12 @@ class Reports:
 
     def read(self, now: datetime) -> tuple[_Read, ...]:
         """Every report that the API has. Read before the branch, so that what they tell of is there by then."""
-        bodies = self.mirror.all(REPORTS)
-        self._known = {str(body["metadata"]["uid"]): self._read(body, now) for body in bodies}
-        return tuple(self._known.values())
+        found: dict[str, _Read] = {}
+        for body in self.mirror.all(REPORTS):
+            with only(f"trainingreport {name_of(body)} can't be read"):
+                found[str(body["metadata"]["uid"])] = self._read(body, now)
+        self._known = found
+        return tuple(found.values())
 
     def _read(self, body: Object, now: datetime) -> _Read:
         known = self._known.get(str(body["metadata"]["uid"]))
@@ -131,13 +135,15 @@ class Reports:
 
 def read(body: Object, now: datetime) -> _Read:
     """One object, as far as to know what it is on; what is wrong where that is none of its spoke's business."""
+    metadata = body["metadata"]
+    found = _Read(body, str(metadata["name"]), str(metadata.get("namespace") or ""), now)
     try:
         said = _Said.model_validate(body.get("spec"))
     except Exception as error:  # noqa: BLE001 - whatever a spoke wrote, it harms no other
-        return _Read(body, None, _unreadable(error), now)
-    if _namespace(body) != f"{_PREFIX}{said.spoke}":
-        return _Read(body, None, f"is in the name of another spoke, {said.spoke}", now)
-    return _Read(body, (said.job.uid, said.spoke, said.attempt, said.placement_id), "", now)
+        return replace(found, problem=_unreadable(error))
+    if found.namespace != f"{_PREFIX}{said.spoke}":
+        return replace(found, problem=f"is in the name of another spoke, {said.spoke}")
+    return replace(found, identity=(said.job.uid, said.spoke, said.attempt, said.placement_id))
 
 
 def _unreadable(error: Exception) -> str:
@@ -151,34 +157,47 @@ def accepted(heard: Iterable[_Read], git: PlacedInGit, now: datetime, *, is_fres
     What Git does not know is no problem of its spoke while the branch can't be read (`is_fresh`), but never counts.
     """
     problems: dict[str, list[str]] = {}
-    counted: list[tuple[_Read, _Verdict, ReportSpec]] = []
+    counted: list[_Counted] = []
     spent: list[Object] = []
     strays = Counter[str]()
     of_attempt = Counter[Identity | None]()
-    for one in sorted(heard, key=lambda one: (one.seen_at, one.name)):
-        of_attempt[one.identity] += 1
-        verdict = _TOO_MANY if one.identity and of_attempt[one.identity] > MOST_OF_ATTEMPT else _verdict(one, git)
-        strays[one.spoke] += verdict.is_stray
-        if verdict.spec is not None:
-            counted.append((one, verdict, verdict.spec))
-        if is_fresh:
-            _note(problems, one, *filter(None, (verdict.problem, *verdict.corrections)))
-        if (verdict.is_stray and strays[one.spoke] > MOST_STRAYS) or _is_spent(one, verdict, git, now):
-            spent.append(one.body)
-    counted.sort(key=lambda each: (_at(each[0], each[2]), each[0].name))
+    for one in sorted(heard, key=attrgetter("seen_at", "name")):
+        with only(f"trainingreport {one.name} in {one.namespace}", partial(_blame, problems, one)):
+            of_attempt[one.identity] += 1
+            verdict = _TOO_MANY if one.identity and of_attempt[one.identity] > MOST_OF_ATTEMPT else _verdict(one, git)
+            strays[one.spoke] += verdict.is_stray
+            if (verdict.is_stray and strays[one.spoke] > MOST_STRAYS) or _is_spent(one, verdict, git, now):
+                spent.append(one.body)
+            if is_fresh:
+                _note(problems, one, *filter(None, (verdict.problem, *verdict.corrections)))
+            if verdict.spec is not None:
+                counted.append(_Counted(_at(one, verdict.spec), one.name, verdict.spec, verdict.report))
+    counted.sort(key=attrgetter("at", "name"))
     return Accepted(
-        reports={verdict.report.job.uid: verdict.report for _, verdict, _ in counted if verdict.report is not None},
+        reports={each.report.job.uid: each.report for each in counted if each.report is not None},
         refusals=_refusals(counted, now),
         problems={spoke: tuple(found) for spoke, found in problems.items()},
         spent=tuple(spent),
     )
 
 
-def _refusals(counted: Iterable[tuple[_Read, "_Verdict", ReportSpec]], now: datetime) -> dict[str, frozenset[str]]:
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A report that is on an attempt which its spoke had."""
+
+    at: datetime
+    """When it was observed."""
+    name: str
+    spec: ReportSpec
+    report: ReportSpec | None
+
+
+def _refusals(counted: Iterable[_Counted], now: datetime) -> dict[str, frozenset[str]]:
     refusals: dict[str, frozenset[str]] = {}
-    for one, _, spec in counted:
-        if spec.phase is AttemptPhase.REFUSED and now - _at(one, spec) < REFUSAL_HOLDS:
-            refusals[spec.job.uid] = refusals.get(spec.job.uid, frozenset()) | {spec.spoke}
+    for each in counted:
+        if each.spec.phase is AttemptPhase.REFUSED and now - each.at < REFUSAL_HOLDS:
+            uid = each.spec.job.uid
+            refusals[uid] = refusals.get(uid, frozenset()) | {each.spec.spoke}
     return refusals
 
 
@@ -187,10 +206,15 @@ def _at(one: _Read, spec: ReportSpec) -> datetime:
     return min(spec.observed_at, one.seen_at)
 
 
+def _blame(problems: dict[str, list[str]], one: _Read, fault: str) -> None:
+    """The fault names the report itself."""
+    problems.setdefault(one.spoke, []).append(f"{fault}: it does not count; the hub's log has the fault")
+
+
 def _note(problems: dict[str, list[str]], one: _Read, *found: str) -> None:
     told = problems.setdefault(one.spoke, []) if found else []
     if found and len(told) < MOST_STRAYS:
-        texts = (f"trainingreport {one.name} in {_namespace(one.body)} {text}" for text in found)
+        texts = (f"trainingreport {one.name} in {one.namespace} {text}" for text in found)
         told.extend(map(_printable, texts))
 
 
@@ -341,7 +365,3 @@ def rough(span: timedelta) -> str:
     """A span in two figures or so, for people."""
     minutes = int(span.total_seconds() // 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"
-
-
-def _namespace(body: Object) -> str:
-    return str(body["metadata"].get("namespace") or "")

@@ -1,6 +1,6 @@
 """The planner's snapshot of an observation, without forecasts and prices."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,8 +11,8 @@ from carbonfleet.fleet import Placement
 from carbonfleet.hub.observe.job_state import JobState
 from carbonfleet.hub.observe.observation import Observation
 from carbonfleet.hub.observe.run_state import RunningJob, is_paused, reserved_until
-from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Reservation, Snapshot
-from carbonfleet.signals import zones_without_spoke
+from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Reservation, Snapshot, Spoke
+from carbonfleet.signals import zone_of
 
 STOP_SLACK: Final = timedelta(minutes=5)
 """A run that outlives its expected end is taken to need its GPUs for so much longer."""
@@ -22,37 +22,55 @@ def snapshot_of(observation: Observation, default_baseline_region: str) -> Snaps
     """What the planner needs, without the signals."""
     tip = observation.tip
     reports = {state.uid: state.report for state in observation.jobs if state.report is not None}
-    jobs = (
-        *(_between(state, observation) for state in observation.queued()),
-        *(
-            _under_way(state, observation, observation.replanned[state.uid])
-            for state in observation.jobs
-            if state.uid in observation.replanned
-        ),
+    fails = "what it asks of the planner can't be told"
+    between = observation.each(fails, lambda state: _between(state, observation), observation.queued())
+    replanned = [state for state in observation.jobs if state.uid in observation.replanned]
+    under_way = observation.each(
+        fails, lambda state: _under_way(state, observation, observation.replanned[state.uid]), replanned
     )
+    jobs = tuple(job for _, job in (*between, *under_way))
     return Snapshot(
         jobs=jobs,
         spokes=observation.spokes,
         policies=tip.policies if tip else Snapshot().policies,
         reservations=(
-            *(
-                _reservation(placed, reports.get(placed.uid), observation.now)
-                for placed in (tip.files.values() if tip else ())
-                if not _holds_nothing(placed, reports.get(placed.uid))
-            ),
+            *_held(observation, tip.files.values() if tip else (), reports),
             *_kept_for_moves(observation, {job.uid for job in jobs}),
         ),
         default_baseline_region=default_baseline_region,
-        region_zones=zones_without_spoke(
-            (job.spec for job in jobs), (spoke.facts for spoke in observation.spokes), default_baseline_region
-        ),
+        region_zones=_zones_without_spoke(jobs, observation.spokes, default_baseline_region),
     )
 
 
 def _kept_for_moves(observation: Observation, planned: Collection[str]) -> list[Reservation]:
     """While an attempt stops for a move that people agreed to, the place that it goes to is kept."""
     moves = [agreed.move for uid, agreed in observation.agreed.items() if uid not in planned]
-    return [_reservation(move, None, observation.now) for move in moves if move.uid not in observation.replanned]
+    return _held(observation, [move for move in moves if move.uid not in observation.replanned], {})
+
+
+def _held(
+    observation: Observation, placements: Iterable[Placement], reports: Mapping[str, ReportSpec]
+) -> list[Reservation]:
+    """What placements hold; by its file alone where what is said of one can't be weighed."""
+    found: list[Reservation] = []
+    for placed in placements:
+        with observation.only(placed.uid, "what it holds can't be told"):
+            try:
+                report = reports.get(placed.uid)
+                held = None if _holds_nothing(placed, report) else _reservation(placed, report, observation.now)
+            except Exception:
+                found.append(_reservation(placed, None, observation.now))
+                raise
+            found += (held,) if held is not None else ()
+    return found
+
+
+def _zones_without_spoke(jobs: Iterable[QueuedJob], spokes: Iterable[Spoke], baseline: str) -> dict[str, str]:
+    """The zones of regions that jobs are compared with, or have data in, and no spoke is in; by the region table."""
+    specs = [job.spec for job in jobs]
+    wanted = {spec.baseline_region or baseline for spec in specs} | {spec.workload.dataset.region for spec in specs}
+    far = {region for region in wanted if region} - {spoke.facts.region for spoke in spokes}
+    return {region: zone for region in sorted(far) if (zone := zone_of(region)) is not None}
 
 
 def _queued(state: JobState, observation: Observation) -> QueuedJob:

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
+from operator import attrgetter
 
 from pydantic import ValidationError
 
 from carbonfleet.api import SpokeStatus
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.problems import told
-from carbonfleet.faults import said
+from carbonfleet.faults import only
 from carbonfleet.fleet import Tip
 from carbonfleet.hub.observe.heartbeats import Heard
-from carbonfleet.kube import Object
+from carbonfleet.kube import Object, name_of
 from carbonfleet.placement.phrase import time
 from carbonfleet.placement.snapshot import Spoke
 
@@ -25,13 +27,24 @@ def spokes_of(
     """
     if tip is None:
         return ()
-    reported = {str(body["metadata"]["name"]): body for body in bodies}
-    spokes = [_spoke(facts, reported.get(name), heard.get(name), now, grace) for name, facts in tip.clusters.items()]
+    spokes: list[Spoke] = []
+    reported: dict[str, Object] = {}
+    for body in bodies:
+        with only(f"SpokeCluster {name_of(body)} can't be read"):
+            reported[str(body["metadata"]["name"])] = body
+    for name, declared in tip.clusters.items():
+        invalid = partial(_invalid, spokes, declared)
+        with only(f"spoke {name}", invalid):
+            spokes.append(_spoke(declared, reported.get(name), heard.get(name), now, grace))
     for name, problem in tip.cluster_problems.items():
         facts = last_known_facts(reported.get(name))
         if facts is not None:
             spokes.append(Spoke(facts, False, "Invalid", problem))
-    return tuple(sorted(spokes, key=lambda spoke: spoke.name))
+    return tuple(sorted(spokes, key=attrgetter("facts.name")))
+
+
+def _invalid(spokes: list[Spoke], facts: ClusterFacts, fault: str) -> None:
+    spokes.append(Spoke(facts, False, "Invalid", f"its SpokeCluster's status can't be read: {fault}"))
 
 
 def _spoke(facts: ClusterFacts, body: Object | None, heard: Heard | None, now: datetime, grace: timedelta) -> Spoke:
@@ -39,8 +52,6 @@ def _spoke(facts: ClusterFacts, body: Object | None, heard: Heard | None, now: d
         status = SpokeStatus.model_validate((body or {}).get("status") or {})
     except ValidationError as error:
         return Spoke(facts, False, "Invalid", f"its SpokeCluster's status can't be read: {told(error, SpokeStatus)}")
-    except Exception as error:  # noqa: BLE001 - whatever a spoke wrote, it harms no other
-        return Spoke(facts, False, "Invalid", f"its SpokeCluster's status can't be read: {said(error)}")
     healthy, reason, message = _health(facts, heard, now, grace)
     free = {pool.name: pool.free_gpus for pool in status.pools} if status.pools else None
     return Spoke(facts, healthy, reason, message, free)
@@ -50,7 +61,7 @@ def last_known_facts(body: Object | None) -> ClusterFacts | None:
     """A cluster as its SpokeCluster remembers it, also when its file is broken or gone."""
     try:
         return ClusterFacts.model_validate((body or {}).get("spec"))
-    except ValidationError:
+    except Exception:  # noqa: BLE001 - whatever stands there, nothing is known by it
         return None
 
 

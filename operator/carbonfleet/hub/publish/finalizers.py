@@ -18,8 +18,10 @@ def claim(writes: JobWrites, observation: Observation, wanted: Sequence[Wanted])
         place = wish.place if isinstance(wish, Propose) else wish
         if not isinstance(place, Place):
             return True
-        state = states[place.decision.uid]
-        return state.has_finalizer or writes.patch_finalizers(state, lambda present: present | {FINALIZER})
+        with observation.only(place.decision.uid, "the finalizer can't be put on it"):
+            state = states[place.decision.uid]
+            return state.has_finalizer or writes.patch_finalizers(state, lambda present: present | {FINALIZER})
+        return False
 
     return [wish for wish, done in zip(wanted, writes.each(claimed, wanted), strict=True) if done]
 
@@ -27,10 +29,14 @@ def claim(writes: JobWrites, observation: Observation, wanted: Sequence[Wanted])
 def release(writes: JobWrites, observation: Observation) -> None:
     """Take the finalizer off jobs of which nothing stands outside any more."""
 
-    def let_go(state: JobState) -> bool:
-        return writes.patch_finalizers(state, lambda present: present - {FINALIZER})
+    def let_go(state: JobState) -> None:
+        with observation.only(state, "the finalizer can't be taken off it"):
+            writes.patch_finalizers(state, lambda present: present - {FINALIZER})
 
-    writes.each(let_go, [state for state in observation.jobs if state.has_finalizer and _is_over(state, observation)])
+    held = [state for state in observation.jobs if state.has_finalizer]
+    writes.each(
+        let_go, observation.which("whether it is over can't be told", lambda state: _is_over(state, observation), held)
+    )
 
 
 def may_leave(state: JobState, observation: Observation) -> bool:

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from carbonfleet.api import ANNOTATION
 from carbonfleet.api.job_status import DecisionRecord, Phase
+from carbonfleet.faults import said
 from carbonfleet.fleet import FleetError, Intent, Place, Placement, Published, Remove, Repository, Suspend, Tip
 from carbonfleet.hub.observe import (
     IN_GIT,
@@ -19,6 +21,7 @@ from carbonfleet.hub.observe import (
 from carbonfleet.placement.decision import Decision, Outcome
 
 _log = logging.getLogger(__name__)
+_TRIED_AGAIN: Final = "it is tried again in each cycle. The hub's log has the fault: please report it"
 
 
 def intents_of(
@@ -30,9 +33,10 @@ def intents_of(
     intents: list[Intent] = []
     for state in observation.jobs:
         with observation.only(state, "what it needs in Git can't be told"):
-            if (intent := _intent(state, decisions.get(state.uid), records, observation)) is not None:
-                intents.append(intent)
-    return intents + _late(observation) + _orphans(observation, observation.tip)
+            intent = _intent(state, decisions.get(state.uid), records, observation)
+            others = (_late(state, observation), *_overtaken(state, observation.tip))
+            intents += [each for each in (intent, *others) if each is not None]
+    return intents + [Remove(placed, "its job is no more", orphaned=True) for placed in observation.orphans]
 
 
 def _intent(
@@ -59,17 +63,16 @@ def _approved_in(observation: Observation, decision: Decision) -> str:
     return agreed.commit if agreed and window and agreed.place == (window.cluster, window.pool) else ""
 
 
-def _late(observation: Observation) -> list[Intent]:
+def _late(state: JobState, observation: Observation) -> Remove | None:
     """What was merged after its time; only once its attempt is written down, so that it is never counted twice.
 
     However many they are, each has its own reason, so the deletion guard does not count them.
     """
-    late = [state for state in observation.jobs if observation.is_late(state) and state.status.phase not in IN_GIT]
-    return [
-        Remove(state.placement, observation.holds[state.uid].message, finished=True)
-        for state in late
-        if state.placement is not None and state.status.attempt == state.placement.attempt
-    ]
+    placed = state.placement
+    if placed is None or not observation.is_late(state) or state.status.phase in IN_GIT:
+        return None
+    is_noted = state.status.attempt == placed.attempt
+    return Remove(placed, observation.holds[state.uid].message, finished=True) if is_noted else None
 
 
 def _turn(state: JobState, placed: Placement, decision: Decision, why: str, observation: Observation) -> Intent | None:
@@ -110,14 +113,11 @@ def is_stored(state: JobState) -> bool:
     return status.phase is wanted and status.attempt == report.attempt
 
 
-def _orphans(observation: Observation, tip: Tip) -> list[Intent]:
-    """Placements of jobs that are no more, and of attempts that were overtaken."""
-    orphans: list[Intent] = [Remove(placed, "its job is no more", orphaned=True) for placed in observation.orphans]
-    for state in observation.jobs:
-        attempts = tip.index.attempts.get(state.uid, ())
-        others = [placed for placed in attempts[1:] if placed.placement_id != attempts[0].placement_id]
-        orphans += [Remove(placed, "a later attempt stands elsewhere") for placed in others]
-    return orphans
+def _overtaken(state: JobState, tip: Tip) -> list[Remove]:
+    """Placements of attempts that were overtaken."""
+    attempts = tip.index.attempts.get(state.uid, ())
+    others = [placed for placed in attempts[1:] if placed.placement_id != attempts[0].placement_id]
+    return [Remove(placed, "a later attempt stands elsewhere") for placed in others]
 
 
 def publish(repository: Repository, intents: Sequence[Intent]) -> tuple[Published | None, Blocker | None]:
@@ -129,3 +129,6 @@ def publish(repository: Repository, intents: Sequence[Intent]) -> tuple[Publishe
     except FleetError as error:
         _log.warning("the fleet repository was not written: %s", error)
         return None, Blocker(error.reason, str(error))
+    except Exception as error:  # noqa: BLE001 - what runs goes on, and statuses are written, whatever it is
+        _log.exception("the fleet repository was not written")
+        return None, Blocker("PublishFailed", f"the fleet repository was not written ({said(error)}): {_TRIED_AGAIN}")

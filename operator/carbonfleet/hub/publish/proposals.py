@@ -21,15 +21,20 @@ def proposals_of(observation: Observation, planned: Planned) -> list[Propose]:
     """What people are to be asked: decisions that would start, and that policy or job want reviewed."""
     if observation.tip is None or not observation.tip_is_fresh:
         return []
-    wanted = []
-    for state in observation.queued():
-        decision = planned.decisions.get(state.uid)
-        if decision is None or decision.window is None or state.job is None:
-            continue
-        if decision.outcome is Outcome.START and decision.review_required:
-            place = Place(decision, state.job.spec, planned.records[state.uid], replace=asks_to_replace(state))
-            wanted.append(Propose(place, decision.window.start + GOOD_FOR))
-    return wanted
+    found = observation.each(
+        "what is asked about it can't be told", lambda state: _proposal_of(state, planned), observation.queued()
+    )
+    return [wanted for _, wanted in found if wanted is not None]
+
+
+def _proposal_of(state: JobState, planned: Planned) -> Propose | None:
+    decision = planned.decisions.get(state.uid)
+    if decision is None or decision.window is None or state.job is None:
+        return None
+    if decision.outcome is not Outcome.START or not decision.review_required:
+        return None
+    place = Place(decision, state.job.spec, planned.records[state.uid], replace=asks_to_replace(state))
+    return Propose(place, decision.window.start + GOOD_FOR)
 
 
 @dataclass(slots=True)
@@ -77,7 +82,7 @@ class ProposalReviews:
 
     def advance(self, observation: Observation, wanted: Sequence[Propose], asking: Asking) -> Mapping[str, Proposal]:
         """Bring all proposals, of placements and moves, a step further; where each stands, by job UID."""
-        jobs = {state.uid: int(state.body["metadata"].get("generation") or 0) for state in observation.jobs}
+        jobs = observation.generations()
         due = wanted or self.has_open or self.reviews.has_outlived(jobs)
         if observation.tip is None or not observation.tip_is_fresh or not due:
             return {}
@@ -95,6 +100,9 @@ class ProposalReviews:
             )
         except FleetError as error:
             _log.warning("proposals were not looked after: %s", error)
+            return {}
+        except Exception:  # noqa: BLE001 - what is proposed stays as it is, and all else goes on
+            _log.exception("proposals were not looked after")
             return {}
         return {one.place.decision.uid: found[one.place.id] for one in wanted if one.place.id in found}
 

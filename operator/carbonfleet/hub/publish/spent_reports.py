@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Final
 
+from carbonfleet.faults import only
 from carbonfleet.hub.observe import REPORTS, Mirror, Observation
 from carbonfleet.kube import Kube, KubeError, Object, ours
 
@@ -15,17 +16,18 @@ MOST_DELETED: Final = 50
 
 
 def delete_spent_reports(kube: Kube, mirror: Mirror, observation: Observation) -> None:
-    """Delete what `observation` found spent. Raises KubeError when the API is away."""
+    """Delete what `observation` found spent, as far as the API takes it."""
     if observation.tip is None or not observation.tip_is_fresh or not mirror.synced:
         return
     for body in in_turn(observation.spent_reports)[:MOST_DELETED]:
         metadata = body["metadata"]
         try:
-            kube.delete(ours(REPORTS, metadata["namespace"], metadata["name"]))
+            with only(f"report {metadata['namespace']}/{metadata['name']} was not deleted", but=KubeError):
+                kube.delete(ours(REPORTS, metadata["namespace"], metadata["name"]))
         except KubeError as error:
-            if not error.is_about_one_object:
-                raise
             _log.warning("report %s/%s was not deleted: %s", metadata["namespace"], metadata["name"], error)
+            if error.is_away:
+                return
 
 
 def in_turn(bodies: Iterable[Object]) -> list[Object]:

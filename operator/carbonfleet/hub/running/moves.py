@@ -10,7 +10,7 @@ from carbonfleet.fleet import FleetError, Lapse, Place, Placement, Proposal, Pro
 from carbonfleet.fleet.review import ProposalStage
 from carbonfleet.hub.observe import AgreedMove, JobStage, JobState, Observation, has_same_spec
 from carbonfleet.hub.planning import Planned
-from carbonfleet.placement.decision import Decision, Outcome
+from carbonfleet.placement.decision import Outcome
 from carbonfleet.placement.rules import residency_verdict
 
 GOOD_FOR: Final = timedelta(hours=2)
@@ -64,7 +64,8 @@ class Moves:
         """The observation with people's answers: moves agreed to on the branch, and refusals as far as known."""
         if not self._refused and not (observation.tip and observation.tip.moves):
             return observation
-        refusals = {state.uid: said for state in observation.jobs if (said := self._refusal(state))}
+        said = observation.each("what people said of its move can't be told", self._refusal)
+        refusals = {state.uid: refusal for state, refusal in said if refusal}
         if observation.tip is None or not observation.tip.moves:
             return replace(observation, refused_moves=refusals)
         agreed = {}
@@ -90,13 +91,19 @@ class Moves:
 
         `has_open` says that the review has proposals open.
         """
-        if not (self._asked or has_open or any(map(_must_be_asked, planned.decisions.values()))):
+        moves = {uid for uid, decision in planned.decisions.items() if decision.outcome is Outcome.MOVE}
+        held = {uid for uid in moves if planned.decisions[uid].review_required}
+        if not (self._asked or has_open or held):
             return planned, Asking()
-        live = {s.uid: s for s in observation.jobs if s.stage is JobStage.LIVE and has_same_spec(s)}
-        held = {uid for uid, decision in planned.decisions.items() if _must_be_asked(decision) and uid in live}
+        found = observation.which(
+            "what runs of it can't be told", lambda state: state.stage is JobStage.LIVE and has_same_spec(state)
+        )
+        live = {state.uid: state for state in found}
+        held &= live.keys()
         left = planned.without(held)
         for uid in held:
-            self._asked[uid] = self._proposal(live[uid], planned)
+            with observation.only(live[uid], "its move can't be proposed"):
+                self._asked[uid] = self._proposal(live[uid], planned)
         self._forget_what_is_over(observation, left, live)
         undecided = {(uid, state.placement.attempt + 1) for uid, state in live.items() if state.placement}
         return left, Asking(
@@ -125,13 +132,13 @@ class Moves:
 
     def record_answers(self, observation: Observation, proposals: Mapping[str, Proposal]) -> Answers:
         """Remember where what was asked stands."""
-        generations = {state.uid: int(state.body["metadata"].get("generation") or 0) for state in observation.jobs}
+        generations = observation.generations()
         for uid in self._refused.keys() - generations.keys():
             del self._refused[uid]
         refused = set()
         for uid in proposals.keys() & self._asked.keys():
             proposal = self._proposals[uid] = proposals[uid]
-            if proposal.stage is ProposalStage.REJECTED:
+            if proposal.stage is ProposalStage.REJECTED and uid in generations:
                 self._refused[uid] = generations[uid], f"It is not moved: people said no ({proposal.message})."
                 refused.add(uid)
         return Answers({**self._proposals, **proposals}, frozenset(refused))
@@ -164,20 +171,28 @@ def lapses(observation: Observation) -> list[Lapse]:
     """Approvals of moves that can't be made any more; that of a job that has stopped is kept until it is placed."""
     if observation.tip is None or not observation.tip_is_fresh or not observation.tip.moves:
         return []
-    found = [Lapse(move, "its job is no more") for move in observation.stray_moves]
-    for state in observation.jobs:
-        move = observation.tip.moves.get(state.uid)
-        if move is None or state.stage is JobStage.ENDED:
-            continue
-        if not _is_next(state, move):
-            found.append(Lapse(move, _OVER.get(state.stage, "the job is not where it was when people were asked")))
-        elif state.stage is JobStage.LIVE and move.expires_at is not None and observation.now >= move.expires_at:
-            found.append(Lapse(move, f"it was good until {format_time(move.expires_at)}"))
-    return found
+    stray = [Lapse(move, "its job is no more") for move in observation.stray_moves]
+    moves = observation.tip.moves
+    found = observation.each(
+        "whether its move lapses can't be told", lambda state: _lapse(state, moves.get(state.uid), observation)
+    )
+    return stray + [lapse for _, lapse in found if lapse is not None]
 
 
-def _must_be_asked(decision: Decision) -> bool:
-    return decision.outcome is Outcome.MOVE and decision.review_required
+def _lapse(state: JobState, move: Placement | None, observation: Observation) -> Lapse | None:
+    if move is None or state.stage is JobStage.ENDED:
+        return None
+    if not _is_next(state, move):
+        return Lapse(move, _OVER.get(state.stage, "the job is not where it was when people were asked"))
+    if state.stage is JobStage.LIVE and move.expires_at is not None and observation.now >= move.expires_at:
+        return Lapse(move, f"it was good until {format_time(move.expires_at)}")
+    return None
+
+
+def _over(state: JobState) -> str:
+    if state.stage is JobStage.LIVE and not has_same_spec(state):
+        return "the job's spec was changed"
+    return _OVER.get(state.stage, "")
 
 
 def _is_about(asked: Propose, state: JobState | None) -> bool:
@@ -188,8 +203,6 @@ def _is_about(asked: Propose, state: JobState | None) -> bool:
 
 
 def _why_over(observation: Observation, planned: Planned) -> Mapping[str, str]:
-    over = {state.uid: _OVER[state.stage] for state in observation.jobs if state.stage in _OVER}
-    changed = (state for state in observation.jobs if state.stage is JobStage.LIVE and not has_same_spec(state))
-    over |= dict.fromkeys((state.uid for state in changed), "the job's spec was changed")
+    over = {state.uid: why for state, why in observation.each("what is over of it can't be told", _over) if why}
     stays = (uid for uid, decision in planned.decisions.items() if decision.outcome in (Outcome.KEEP, Outcome.PAUSE))
     return over | dict.fromkeys(stays, "moving gains too little by now")

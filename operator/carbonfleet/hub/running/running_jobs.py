@@ -27,11 +27,12 @@ class RunningJobs:
         """The observation with the jobs under way to decide on now, and the time of the next such check."""
         if observation.tip is None or not observation.tip_is_fresh:
             return observation
-        candidates = [
-            state
-            for state in observation.jobs
-            if state.uid not in observation.holds and may_be_replanned(state) and observation.can_answer(state)
-        ]
+        candidates = observation.which(
+            "whether it may be decided on again can't be told",
+            lambda state: (
+                state.uid not in observation.holds and may_be_replanned(state) and observation.can_answer(state)
+            ),
+        )
         if not candidates:
             return observation
         self._ask_for_forecasts(observation, candidates)

@@ -26,17 +26,23 @@ def blockers_of(
     observation: Observation, intents: Iterable[Intent], published: Published | None, blocker: Blocker | None
 ) -> dict[str, Blocker]:
     """By job UID; `blocker` is why nothing at all could be published."""
-    found = {state.uid: stuck for state in observation.jobs if (stuck := _before_publishing(state, observation))}
-    found |= {uid: Blocker(HUB_FAULT, f"{fault}. {_LEFT_ALONE}") for uid, fault in observation.faults.items()}
-    told = {state.uid for state in observation.jobs if state.stage is JobStage.ENDED or observation.is_late(state)}
+    fails = "what it waits for can't be told"
+    before = observation.each(fails, lambda state: _before_publishing(state, observation))
+    found = {state.uid: stuck for state, stuck in before if stuck is not None}
+    # How it ended, or was late, is what people want to know.
+    told = {state.uid for state in observation.which(fails, lambda state: _is_told(state, observation))}
     for intent in intents:
         if isinstance(intent, Lapse):
             continue  # an approval that still stands there keeps the job from nothing
         uid = intent.decision.uid if isinstance(intent, Place) else intent.placement.uid
-        stuck = blocker or _refusal(intent, published)
-        if stuck is not None and uid not in told:  # how it ended, or was late, is what people want to know
-            found[uid] = stuck
-    return found
+        with observation.only(uid, fails):
+            if uid not in told and (stuck := blocker or _refusal(intent, published)) is not None:
+                found[uid] = stuck
+    return found | {uid: Blocker(HUB_FAULT, f"{fault}. {_LEFT_ALONE}") for uid, fault in observation.faults.items()}
+
+
+def _is_told(state: JobState, observation: Observation) -> bool:
+    return state.stage is JobStage.ENDED or observation.is_late(state)
 
 
 def _before_publishing(state: JobState, observation: Observation) -> Blocker | None:

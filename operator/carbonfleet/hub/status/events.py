@@ -1,7 +1,6 @@
 """Events on a job's transitions: what `kubectl describe` shows at its end."""
 
 import hashlib
-import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ from typing import Final
 
 from carbonfleet.api.job_status import JobStatus, Phase
 from carbonfleet.api.wire import API_VERSION, format_time
+from carbonfleet.faults import only
 from carbonfleet.hub.observe import JobState
 from carbonfleet.kube import Kube, KubeError, Object, path
 
-_log = logging.getLogger(__name__)
 MOST_WAITING: Final = 2000
 """Events that wait to be posted."""
 _REASONS: Final = {
@@ -101,10 +100,8 @@ class EventRecorder:
 
     def _post(self, about: About, transition: Transition, now: datetime) -> None:
         try:
-            post_event(self._kube, about, transition, now)
-        except KubeError as error:
-            name = about.body["metadata"]["name"]
-            _log.warning("the event %s of %s was not written: %s", transition.reason, name, error)
+            with only(f"the event {transition.reason} of {about.kind} {about.seed} was not written"):
+                post_event(self._kube, about, transition, now)
         finally:
             self._slots.release()
 

@@ -2,12 +2,15 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from carbonfleet.api.wire import API_VERSION, format_time
+from carbonfleet.faults import only
 from carbonfleet.fleet import Tip
 from carbonfleet.fleet.publish import most_removals
 from carbonfleet.hub.observe import SPOKES, Mirror, Observation, rough
@@ -20,6 +23,10 @@ REPORTS_VALID: Final = "ReportsValid"
 CLOCK_IN_SYNC: Final = "ClockInSync"
 AGENT_UNIQUE: Final = "AgentUnique"
 PLACEMENTS_OWNED: Final = "PlacementsOwned"
+RECONCILED: Final = "Reconciled"
+_LEFT_ALONE: Final = (
+    "What else is said here stays as it is until a later cycle succeeds. The hub's log has the fault: please report it"
+)
 MOST_SHOWN: Final = 3
 """Problems of a spoke's reports that its condition shows in full."""
 LONGEST_SHOWN: Final = 250
@@ -51,20 +58,15 @@ class SpokeStatuses:
         spokes = {spoke.name: spoke for spoke in observation.spokes}
         held = _held_orphans(observation, observation.tip)
         for body in self.mirror.all(SPOKES):
-            name = body["metadata"]["name"]
-            found = {"Ready": _readiness(name, spokes.get(name))}
-            said = observation.report_problems.get(name, ())
-            if said or _condition(body, REPORTS_VALID):
-                found[REPORTS_VALID] = _validity(said)
-            if _is_skewed(name, observation) or _condition(body, CLOCK_IN_SYNC):
-                found[CLOCK_IN_SYNC] = _synchrony(name, observation)
-            if name in observation.rivalled or _condition(body, AGENT_UNIQUE):
-                found[AGENT_UNIQUE] = _uniqueness(name in observation.rivalled)
-            left = held.get(name, ())
-            if left or _condition(body, PLACEMENTS_OWNED):
-                found[PLACEMENTS_OWNED] = _ownership(left)
-            self._write(body, found, observation)
+            name = str(body["metadata"]["name"])
+            with _only(f"what is found of spoke {name} can't be told", partial(self._blame, body, observation)):
+                self._write(body, _found(name, body, spokes.get(name), held.get(name, ()), observation), observation)
         self._log_problems(observation)
+
+    def _blame(self, body: Object, observation: Observation, fault: str) -> None:
+        """Say so at the spoke, where that can be done."""
+        with _only(f"a fault over SpokeCluster {body['metadata']['name']} can't be told"):
+            self._write(body, {RECONCILED: Transition("HubFault", f"{fault}. {_LEFT_ALONE}", True)}, observation)
 
     def _log_files(self, tip: Tip) -> None:
         """Log what is wrong with files of the fleet repository, once: who wrote them may see no job's status."""
@@ -80,35 +82,28 @@ class SpokeStatuses:
         """
         present = {body["metadata"]["name"]: body for body in self.mirror.all(SPOKES)}
         for name, facts in tip.clusters.items():
-            spec = facts.to_wire()
-            try:
+            with _only(f"SpokeCluster {name} was not written"):
+                spec = facts.to_wire()
                 if name not in present:
                     self.mirror.put(SPOKES, self.kube.create(ours(SPOKES), _object(name, spec)))
                 elif not _holds(present[name].get("spec") or {}, spec):
                     self.mirror.refresh(SPOKES, self.kube.patch(ours(SPOKES, name=name), {"spec": spec}))
-            except KubeError as error:
-                if not error.is_conflict:
-                    _log.warning("SpokeCluster %s was not written: %s", name, error)
 
     def _write(self, body: Object, found: Mapping[str, Transition], observation: Observation) -> None:
         """The hub's conditions of a SpokeCluster.
 
-        `Ready` says whether jobs are placed there, as the planner sees the spoke. Four more stand there once they were
+        `Ready` says whether jobs are placed there, as the planner sees the spoke. Five more stand there once they were
         in doubt: `ReportsValid`, that all that the spoke reports is its own to report, `ClockInSync`, `AgentUnique`,
-        that one agent asks for its name, and `PlacementsOwned`, that none are left there whose jobs are no more.
+        that one agent asks for its name, `PlacementsOwned`, that none are left there whose jobs are no more, and
+        `Reconciled`, that the hub did not fail over it.
         """
         news = {kind: what for kind, what in found.items() if not _is_unchanged(_condition(body, kind), what)}
         if not news:
             return
         conditions = [_as_condition(body, kind, what, observation) for kind, what in found.items()]
+        others = [dict(each) for each in _conditions(body) if each.get("type") not in found]
         where = ours(SPOKES, name=body["metadata"]["name"])
-        try:
-            written = self.kube.patch(f"{where}/status", {"status": {"conditions": conditions}})
-        except KubeError as error:
-            if not error.is_about_one_object:
-                raise
-            _log.warning("the status of SpokeCluster %s was not written: %s", body["metadata"]["name"], error)
-            return
+        written = self.kube.patch(f"{where}/status", {"status": {"conditions": [*conditions, *others]}})
         self.mirror.refresh(SPOKES, written)
         for kind, what in news.items():
             if kind != "Ready" or _condition(body, kind):
@@ -121,6 +116,38 @@ class SpokeStatuses:
             if news := [text for text in said if text not in known]:
                 _log.warning("spoke %s: %s", spoke, _in_short(news))
         self._logged = {spoke: frozenset(said) for spoke, said in observation.report_problems.items()}
+
+
+@contextmanager
+def _only(what: str, blame: Callable[[str], object] = str) -> Iterator[None]:
+    """Whatever goes wrong inside is one spoke's, a refused write too. Raises KubeError where the API is away."""
+    try:
+        with only(what, blame, but=KubeError):
+            yield
+    except KubeError as error:
+        if error.is_away:
+            raise
+        if not error.is_conflict:  # somebody else was faster: the next cycle looks again
+            _log.warning("%s: %s", what, error)
+
+
+def _found(
+    name: str, body: Object, spoke: Spoke | None, left: Sequence[str], observation: Observation
+) -> dict[str, Transition]:
+    """By condition: what is to stand there."""
+    found = {"Ready": _readiness(name, spoke)}
+    said = observation.report_problems.get(name, ())
+    if said or _condition(body, REPORTS_VALID):
+        found[REPORTS_VALID] = _validity(said)
+    if _is_skewed(name, observation) or _condition(body, CLOCK_IN_SYNC):
+        found[CLOCK_IN_SYNC] = _synchrony(name, observation)
+    if name in observation.rivalled or _condition(body, AGENT_UNIQUE):
+        found[AGENT_UNIQUE] = _uniqueness(name in observation.rivalled)
+    if left or _condition(body, PLACEMENTS_OWNED):
+        found[PLACEMENTS_OWNED] = _ownership(left)
+    if _condition(body, RECONCILED):
+        found[RECONCILED] = Transition("Reconciled", "the hub follows what it says", False)
+    return found
 
 
 def _holds(present: Object, wanted: Object) -> bool:
@@ -162,9 +189,8 @@ def _uniqueness(is_rivalled: bool) -> Transition:
         return Transition("OneAgent", "one agent alone asks for its name", False)
     return Transition(
         "SecondAgent",
-        "two agents run under its name. The second (status.rivalIdentity) is refused and does nothing, even while "
-        "the first (status.holderIdentity) is silent: stop one of them, or give the second a name and rights of its "
-        "own. Where the first is gone for good, give its name on: carbonfleet spoke take-over",
+        "two agents run under its name. The second (status.rivalIdentity) is refused and does nothing while the first "
+        "(status.holderIdentity) beats: stop one of them, or give the second a name and rights of its own",
         True,
     )
 
@@ -210,8 +236,11 @@ def _roughly(count: int) -> str:
 
 def _condition(body: Object, kind: str) -> Object:
     """What the object says already; empty where it says nothing of it."""
-    conditions = (body.get("status") or {}).get("conditions") or ()
-    return next((dict(each) for each in conditions if each.get("type") == kind), {})
+    return next((dict(each) for each in _conditions(body) if each.get("type") == kind), {})
+
+
+def _conditions(body: Object) -> Sequence[Object]:
+    return (body.get("status") or {}).get("conditions") or ()
 
 
 def _is_unchanged(condition: Object, what: Transition) -> bool:

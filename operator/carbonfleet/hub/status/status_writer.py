@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
+from typing import Final
 
 from carbonfleet.api.job_status import DecisionRecord, JobStatus
 from carbonfleet.fleet import Intent, Place
@@ -13,6 +15,8 @@ from carbonfleet.hub.status.events import EventRecorder, transition_of
 from carbonfleet.hub.status.status import is_due, needs_update, status_of
 from carbonfleet.hub.status.status_inputs import Results, StatusInputs, inputs_of
 from carbonfleet.kube import Object
+
+_FAILS: Final = "its status can't be told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +47,33 @@ class StatusWriter:
         if len(wanted) > MOST_AT_ONCE:
             return []
         fresh = [state for state in observation.jobs if state.uid in wanted and not _is_scheduled(state.status)]
-        inputs = (StatusInputs(state, records[state.uid]) for state in fresh)
-        changes = [StatusChange(each.state, status_of(each, observation.now)) for each in inputs]
-        return self.writes.begin(self._write, changes)
+        changes = observation.each(
+            _FAILS,
+            lambda state: StatusChange(state, status_of(StatusInputs(state, records[state.uid]), observation.now)),
+            fresh,
+        )
+        return self.writes.begin(partial(self._write, observation), (change for _, change in changes))
 
     def finish(self, observation: Observation, begun: Iterable[Future[StatusChange | None]]) -> Observation:
         """The observation with the statuses that `begin` wrote. Raises KubeError when the API is gone."""
         written = [change for future in begun if (change := future.result()) is not None]
-        self._record(written, observation.now)
+        self._record(written, observation)
         shown = {change.state.uid: change.new for change in written}
-        jobs = (state.showing(shown[state.uid]) if state.uid in shown else state for state in observation.jobs)
-        return replace(observation, jobs=tuple(jobs))
+        known = {state.uid: state for state in observation.jobs}
+        changed = observation.each(_FAILS, lambda state: state.showing(shown[state.uid]), [known[uid] for uid in shown])
+        known |= {state.uid: showing for state, showing in changed}
+        return replace(observation, jobs=tuple(known.values()))
 
     def write(self, observation: Observation, results: Results) -> set[str]:
         """Write each status that changed, and record events of it; the UIDs of the jobs."""
-        changes = []
-        for state in observation.jobs:
-            if state.stage is not JobStage.DONE:
-                with observation.only(state, "its status can't be told"):
-                    changes.append(self._change(inputs_of(state, observation, results), observation.now))
-        written = [change for change in self.writes.each(self._write, filter(None, changes)) if change is not None]
-        self._record(written, observation.now)
+        open_ones = [state for state in observation.jobs if state.stage is not JobStage.DONE]
+        found = observation.each(
+            _FAILS, lambda state: self._change(inputs_of(state, observation, results), observation.now), open_ones
+        )
+        changes = [change for _, change in found if change is not None]
+        done = self.writes.each(partial(self._write, observation), changes)
+        written = [change for change in done if change is not None]
+        self._record(written, observation)
         for uid in self._unchanged.keys() - {state.uid for state in observation.jobs}:
             del self._unchanged[uid]
         return {change.state.uid for change in written}
@@ -79,16 +89,20 @@ class StatusWriter:
         self._unchanged[uid] = inputs
         return None
 
-    def _write(self, change: StatusChange) -> StatusChange | None:
+    def _write(self, observation: Observation, change: StatusChange) -> StatusChange | None:
         """The change, when it was written; None where the API would not have it."""
-        patch = merge_patch(change.state.body.get("status") or {}, change.new.to_wire())
-        return change if self.writes.patch_status(change.state, patch) else None
+        is_written = False
+        with observation.only(change.state, "its status can't be written"):
+            patch = merge_patch(change.state.body.get("status") or {}, change.new.to_wire())
+            is_written = self.writes.patch_status(change.state, patch)
+        return change if is_written else None
 
-    def _record(self, written: Iterable[StatusChange], now: datetime) -> None:
+    def _record(self, written: Iterable[StatusChange], observation: Observation) -> None:
         """Events of what was written; after all statuses, which they must not delay."""
         for change in written:
-            if (transition := transition_of(change.state.status, change.new)) is not None:
-                self.events.record(change.state, transition, now)
+            with observation.only(change.state, "its event can't be told"):
+                if (transition := transition_of(change.state.status, change.new)) is not None:
+                    self.events.record(change.state, transition, observation.now)
 
 
 def _is_scheduled(status: JobStatus) -> bool:

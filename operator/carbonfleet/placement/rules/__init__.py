@@ -16,7 +16,6 @@ from carbonfleet.placement.rules.policy import (
     review_verdict,
     share_weight,
     tiers,
-    with_objectives,
 )
 
 __all__ = [
@@ -36,5 +35,4 @@ __all__ = [
     "review_verdict",
     "share_weight",
     "tiers",
-    "with_objectives",
 ]

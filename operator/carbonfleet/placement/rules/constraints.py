@@ -6,8 +6,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from carbonfleet.api.job import HardwareOption
-from carbonfleet.api.policy import Goal
+from carbonfleet.api.job import Goal, HardwareOption
 from carbonfleet.placement.inputs import BoolArray, Option, Options
 from carbonfleet.placement.rules.policy import residency_verdict
 from carbonfleet.placement.snapshot import PolicySet, QueuedJob
@@ -139,8 +138,7 @@ def gpus_needed(job: QueuedJob, gpu_type: str) -> int:
 def minds_cost(job: QueuedJob) -> bool:
     """Whether money plays a part in where the job goes."""
     objective = job.spec.objective
-    limits = objective.max_cost_usd, objective.cost_tolerance_percent
-    return objective.goal is not Goal.CARBON or limits != (None, None)
+    return objective.minimize is not Goal.CARBON or objective.max_cost_usd is not None
 
 
 class Admission:

@@ -23,7 +23,6 @@ from carbonfleet.placement.search.interruptible import (
     slots_for,
     within_limits,
 )
-from carbonfleet.placement.search.windows import tolerated_usd
 from carbonfleet.placement.snapshot import Incumbent
 
 Planned = Callable[[int, int], Choice | None]
@@ -95,14 +94,11 @@ def choice_for_running(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> 
     if not (_may_leave(inputs, job, incumbent) and inputs.known[inputs.jobs[job].spec.signal][home]):
         return keep
     window = window_at(inputs, job, home, keep.segments)
-    most_usd = tolerated_usd(inputs, job, window.cost_usd)
-    here = _cut_at_home(inputs, job, home, slots, most_usd)
-    there = _elsewhere(inputs, job, home, slots, most_usd=most_usd)
+    here, there = _cut_at_home(inputs, job, home, slots), _elsewhere(inputs, job, home, slots)
     if incumbent.agreed is not None:
         there = None  # people are not asked again while their word stands
     elif there is not None and there.running is Outcome.PAUSE and _needs_review(inputs, job, there):
-        # It never pauses in the hope of a yes.
-        there = _elsewhere(inputs, job, home, slots, most_usd=most_usd, at_once=True)
+        there = _elsewhere(inputs, job, home, slots, at_once=True)  # it never pauses in the hope of a yes
     alternatives = [(here, _gain_here(inputs, job, window)), (there, _gain_there(inputs, job, window))]
     good = [
         other
@@ -145,14 +141,12 @@ def choice_for_paused(inputs: PlanInputs, job: int) -> Choice | None:
     if (agreed := _as_agreed(inputs, job, incumbent, home, slots)) is not None:
         return agreed
     here = _worth_staying_paused(inputs, job, home, slots)
-    stay = window_at(inputs, job, home, here.segments) if here else None
-    most_usd = tolerated_usd(inputs, job, stay.cost_usd) if stay else float("inf")
-    there = _elsewhere(inputs, job, home, slots, most_usd=most_usd)
-    if here is None or there is None or stay is None:
+    there = _elsewhere(inputs, job, home, slots)
+    if here is None or there is None:
         return here or there
     if _needs_review(inputs, job, there):
         return here
-    gain = real_gain(inputs, job, stay)
+    gain = real_gain(inputs, job, window_at(inputs, job, home, here.segments))
     return there if here.score - there.score > max(gain, _gain_of_waiting(inputs, job, here, there)) else here
 
 
@@ -258,7 +252,7 @@ def _may_leave(inputs: PlanInputs, job: int, incumbent: Incumbent) -> bool:
     return incumbent.since is None or inputs.now - incumbent.since >= dwell
 
 
-def _cut_at_home(inputs: PlanInputs, job: int, home: int, slots: Slots, most_usd: float) -> Choice | None:
+def _cut_at_home(inputs: PlanInputs, job: int, home: int, slots: Slots) -> Choice | None:
     """The best way to go on at home with pauses, the first of which may be now."""
     cut, spared = cut_of(inputs, job, home), _spared(inputs, job, home)
     lengths = tuple(max(1e-6, length - spared / inputs.line.slot_minutes) for length in cut.slots)
@@ -273,7 +267,7 @@ def _cut_at_home(inputs: PlanInputs, job: int, home: int, slots: Slots, most_usd
         length += asked.overhead / MINUTE if asked else 0
     choice = choice_of(inputs, job, home, found, 0.0, length)
     outcome = Outcome.PAUSE if paused else Outcome.KEEP
-    return replace(choice, running=outcome) if within_limits(inputs, job, choice, most_usd) else None
+    return replace(choice, running=outcome) if within_limits(inputs, job, choice) else None
 
 
 def _worth_staying_paused(inputs: PlanInputs, job: int, home: int, slots: Slots) -> Choice | None:
@@ -312,7 +306,6 @@ def _elsewhere(
     home: int,
     slots: Slots,
     *,
-    most_usd: float = float("inf"),
     at_once: bool = False,
     only: tuple[str, str] | None = None,
 ) -> Choice | None:
@@ -337,7 +330,7 @@ def _elsewhere(
     def choice_at(option: int, found: Found) -> Choice | None:
         length = float(inputs.demand.of(job).minutes[option]) + more[option]
         choice = choice_of(inputs, job, option, found, float(once[option]), length)
-        return choice if within_limits(inputs, job, choice, most_usd) else None
+        return choice if within_limits(inputs, job, choice) else None
 
     best = best_over(replace(slots, once=once), cuts, choice_at)
     return best and replace(best, running=Outcome.MOVE if best.start == 0 else Outcome.PAUSE)
