@@ -100,16 +100,24 @@ $cluster_file#
 #    and make the kubeconfig that is all the spoke ever holds of the hub:
 #      C=--kubeconfig=hub.kubeconfig
 #      kubectl config $$C set-cluster hub --server=<its address> --certificate-authority=<its ca.crt> --embed-certs
-#      kubectl config $$C set-credentials agent --token="$$(kubectl -n spoke-$name create token agent --duration=8760h)"
 #      kubectl config $$C set-context hub --cluster=hub --user=agent && kubectl config $$C use-context hub
-#    The agent reads that file anew every 10 s. For a token of an hour, renew it by the same set-credentials, from a
-#    timer; or name a file with `tokenFile:` in place of `token:`, and renew that.
+#      kubectl config $$C set-credentials agent --token="$$(kubectl -n spoke-$name create token agent --duration=48h)"
+#    Its token lives for two days. A timer where the hub's admin works renews it once a day:
+#      kubectl config $$C set-credentials agent --token="$$(kubectl -n spoke-$name create token agent --duration=48h)"
+#      $renewal
+#    The agent reads it anew. Without one, what runs goes on, nothing is started, and its log says that it is refused.
 #
 # 3. Start the agent on the spoke:
 $install#
 # It may write its own reports and the status of its own SpokeCluster, and do nothing else.
 ---
 """)
+
+_RENEWAL: Final = {
+    "ray": "scp -p hub.kubeconfig <the spoke>:hub.kubeconfig",
+    "kuberay": "kubectl --context <the spoke> -n carbonfleet-system create secret generic carbonfleet-hub "
+    "--from-file=kubeconfig=hub.kubeconfig --dry-run=client -o yaml | kubectl --context <the spoke> apply -f -",
+}
 
 _INSTALL: Final = {
     "ray": """\
@@ -143,7 +151,8 @@ def join_text(name: str, runtime: str) -> str:
     install = Template(_INSTALL[runtime]).substitute(name=_checked(name))
     commented = "".join(f"#      {line}".rstrip() + "\n" for line in cluster_file(name, runtime).splitlines())
     option = "" if runtime == "kuberay" else f" --runtime {runtime}"
-    return _STEPS.substitute(name=name, option=option, cluster_file=commented, install=install) + hub_rights(name)
+    words = {"option": option, "cluster_file": commented, "install": install, "renewal": _RENEWAL[runtime]}
+    return _STEPS.substitute(name=name, **words) + hub_rights(name)
 
 
 def _checked(name: str) -> str:
