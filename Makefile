@@ -2,10 +2,15 @@
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --quiet --disable-pip-version-check install
+HASHED := $(PIP) --require-hashes -c constraints.txt
+UV     := $(BIN)/uv
+# PyTorch's own CPU build for x86-64 and Python 3.11, a tenth of PyPI's: taken where pip finds it (PIP_FIND_LINKS).
+TORCH_CPU := sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
 READY  := $(VENV)/.ready
-WORKERS ?= 2  # processes that share the tests, a file at a time; 0 for none beside pytest's own
+WORKERS ?= 4  # processes that share the tests, a file at a time, twice the cores since many wait; 0 for pytest's own
 
-.PHONY: demo test check soak bench crds clean
+.PHONY: demo test check soak bench crds constraints clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)  ## the main job on this machine; KEEP=1 leaves it running
@@ -34,9 +39,21 @@ crds: $(READY)  ## generate crds/ from the models
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "carbonfleet needs Python 3.11: install it, or run make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing: apt-get install python3-venv"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,train]' --group test --group lint --group bench
+	sed -n '/^pip==/,/[^\\]$$/p' constraints.txt >$(VENV)/pip.txt
+	$(PIP) --require-hashes -r $(VENV)/pip.txt
+	sed -n 's/^\(torch==[^ ]*\).*/\1 --hash=$(TORCH_CPU)/p' constraints.txt >$(VENV)/torch.txt
+	$(PIP) --no-index --no-deps --require-hashes -r $(VENV)/torch.txt 2>/dev/null || echo "taking PyTorch with CUDA"
+	$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  extras = project["optional-dependencies"]; \
+	  print(*project["dependencies"], *extras["local"], *extras["train"], sep="\n")' >$(VENV)/own.txt
+	$(HASHED) -r $(VENV)/own.txt --group build --group test --group lint --group bench
+	$(PIP) --no-build-isolation --no-deps -e .
 	touch $@
+
+constraints:  ## constraints.txt anew (UPGRADE=1: with newer versions), with the hash of every file of each
+	$(UV) pip compile pyproject.toml workloads/lora/requirements.txt -o constraints.txt --all-extras \
+	  --group build --group test --group lint --group bench --python-platform linux --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
 
 clean:
 	rm -rf $(VENV) .carbonfleet

@@ -10,6 +10,8 @@ settings.register_profile(
 )
 settings.register_profile("soak", parent=settings.get_profile("short"), derandomize=False)
 pytest_plugins = ["fixtures.kubeapi_server"]
+LONGEST_FIRST = ("flow", "workloads", "simulator", "hub", "placement", "spoke", "fleet")
+"""Folders whose files are begun before all others, so that no long file is begun when the others are done."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,8 +29,14 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if "soak" in config.getoption("markexpr") else "short")
 
 
+def _rank(item: pytest.Item) -> int:
+    folder = item.path.parent.name
+    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect soak tests unless they are asked for by name of their mark."""
+    """Long folders first; deselect soak tests unless they are asked for by name of their mark."""
+    items.sort(key=_rank)
     if "soak" in config.getoption("markexpr"):
         return
     soak = [item for item in items if item.get_closest_marker("soak")]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 import yaml
@@ -26,6 +26,8 @@ TOKEN_SECONDS: Final = 10.0
 """How long a token is used before its file is read again; clusters let an old one live on for far longer."""
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _REACHED_BY: Final = ("host", "ssl_ca_cert", "cert_file", "key_file", "verify_ssl", "tls_server_name", "proxy")
+_PAGE: Final = 500
+"""Objects of one answer to a list."""
 _TIMEOUT: Final = urllib3.Timeout(connect=5, read=30)
 
 
@@ -198,10 +200,16 @@ class Kube:
         return data.decode("utf-8", "replace")
 
     def list(self, where: str, **query: str) -> tuple[list[Object], str]:
-        """All objects, and the resource version of the list. Raises KubeError."""
-        suffix = "?" + "&".join(f"{key}={value}" for key, value in query.items()) if query else ""
-        answer = self._call("GET", where + suffix)
-        return answer.get("items") or [], answer["metadata"].get("resourceVersion", "")
+        """All objects, read in pages, and the resource version of the list. Raises KubeError."""
+        items: list[Object] = []
+        asked = {**query, "limit": str(_PAGE)}
+        while True:
+            answer = self._call("GET", f"{where}?{urlencode(asked)}")
+            items += answer.get("items") or []
+            metadata = answer["metadata"]
+            if not metadata.get("continue"):
+                return items, metadata.get("resourceVersion", "")
+            asked["continue"] = metadata["continue"]
 
     def create(self, where: str, body: Mapping[str, Any]) -> Object:
         """Create in a collection. Raises KubeError, a conflict when it exists."""

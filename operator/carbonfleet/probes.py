@@ -10,9 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 MOST_AT_ONCE: Final = 8
-"""Callers that are heard at the same time."""
 REQUEST_SECONDS: Final = 10.0
-"""From a caller's connection to the end of the answer, headers and body together."""
 
 
 class BoundedServer(ThreadingHTTPServer):
@@ -24,8 +22,20 @@ class BoundedServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], name: str) -> None:
-        """Begins to listen, in a thread called `name`. Raises OSError when the address is taken."""
+    def __init__(
+        self,
+        address: tuple[str, int],
+        handler: type[BaseHTTPRequestHandler],
+        name: str,
+        *,
+        at_once: int = MOST_AT_ONCE,
+        seconds: float = REQUEST_SECONDS,
+    ) -> None:
+        """Begins to listen, in a thread called `name`. Raises OSError when the address is taken.
+
+        Hears `at_once` callers, each for `seconds` from its connection to the end of its last answer.
+        """
+        self._at_once, self._seconds = at_once, seconds
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._callers: dict[socket.socket, threading.Timer] = {}
         self._changing = threading.Lock()
@@ -34,10 +44,10 @@ class BoundedServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  as socketserver has it
         """Hear a caller in a thread of its own."""
-        timer = threading.Timer(REQUEST_SECONDS, _hang_up, (request,))
+        timer = threading.Timer(self._seconds, _hang_up, (request,))
         timer.daemon = True
         with self._changing:
-            if len(self._callers) >= MOST_AT_ONCE:
+            if len(self._callers) >= self._at_once:
                 longest = next(iter(self._callers))
                 self._callers.pop(longest).cancel()
                 _hang_up(longest)

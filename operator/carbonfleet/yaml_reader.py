@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Final, TypeVar
 
 import yaml
@@ -72,7 +72,7 @@ class YamlDocument:
         Raises FileInvalid with a problem for each field at fault.
         """
         with blaming(self.path):
-            if empty := list(_empty(self.data)):
+            if empty := list(empty_fields(self.data)):
                 message = "is empty: write a value, or leave the field out"
                 raise FileInvalid(*(self.problem(_sentence(at, message), *at) for at in empty[:10]))
             try:
@@ -107,14 +107,24 @@ def read_document(path: str, content: bytes | str, first_line: int = 1) -> YamlD
 def read_documents(path: str, content: bytes | str, first_line: int = 1) -> tuple[YamlDocument, ...]:
     """All documents of a file but the empty ones, in their order.
 
-    Scalars mean what YAML 1.1 and kubectl agree on: `yes` is true, `0x1f` and `017` are numbers. Dates, times and
-    base-60 numbers stay text, as Kubernetes has them. Refused are tags, aliases, merge keys, a key written twice,
+    Scalars mean what they mean to kubectl: `yes` and `y` are true, `0x1f`, `017`, `08` and `1e-4` are numbers. Dates,
+    times and base-60 numbers stay text. Refused are tags, aliases, merge keys, a key written twice,
     numbers that JSON and 64 bits can't hold, and more than `MOST_BYTES`, `MOST_VALUES` or `DEEPEST`.
 
     Raises FileInvalid, whatever is wrong.
     """
     with blaming(path):
         return tuple(_Reader(path, _text(path, content), first_line).documents())
+
+
+def empty_fields(value: Any, at: Location = ()) -> Iterator[Location]:  # noqa: ANN401
+    """Where nothing stands: it may hide a rule that was meant, and would widen what the rest allows."""
+    if value is None:
+        yield at
+    for key, inside in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        yield from empty_fields(inside, (*at, key))
 
 
 def printable(text: str) -> str:
@@ -211,8 +221,6 @@ class _Reader:
         text = event.value
         if text in _WORDS:
             return _WORDS[text]
-        if _NUMBER.fullmatch(text) is None:
-            return str(text)
         value = _number(text)
         if value is None:
             short = text if len(text) <= 24 else f"{text[:24]}..."
@@ -228,26 +236,31 @@ class _Reader:
 
 _WORDS: Final[dict[str, bool | None]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"), True),
-    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"), True),
+    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"), False),
 }
-_NUMBER: Final = re.compile(
-    r"[-+]?(?:0b[01](?:_?[01])*|0x[0-9a-fA-F](?:_?[0-9a-fA-F])*|0(?:_?[0-7])*|[1-9](?:_?[0-9])*"
-    r"|(?:[0-9](?:_?[0-9])*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+][0-9]+)?|\.(?:inf|Inf|INF))"
-    r"|\.(?:nan|NaN|NAN)",
-)
-"""Numbers of YAML 1.1 (yaml.org/type/int.html, float.html) without base 60, each with a digit to its prefix."""
+_WHOLE: Final = re.compile(r"[-+]?(?:0x[0-9a-f]+|0b[01]+|0o?[0-7]+|[0-9]+)")
+_FRACTION: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:e[-+]?[0-9]+)?")
+_NOT_FINITE: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+"""Numbers as go-yaml reads them for kubectl, in lower case and without underscores: `1e-4`, `08`, `0o17` are some."""
 
 
-def _number(text: str) -> int | float | None:
-    """The value of what `_NUMBER` matches; None where 64 bits or JSON can't hold it."""
-    plain = text.replace("_", "").lower()
+def _number(text: str) -> int | float | str | None:
+    """The value of a plain scalar: text where it is no number, None for a number that 64 bits or JSON can't hold."""
+    if _NOT_FINITE.fullmatch(text):
+        return None
+    plain = text.replace("_", "").lower() if text[0] in "+-.0123456789" else ""
+    if _WHOLE.fullmatch(plain):
+        return _whole(plain)
+    number = float(plain) if _FRACTION.fullmatch(plain) else inf
+    return number if isfinite(number) else text
+
+
+def _whole(plain: str) -> int | None:
+    digits = plain.lstrip("+-")
+    is_octal = digits.startswith("0o") or (digits[0] == "0" and not set(digits) - set("01234567"))
+    base = 2 if digits.startswith("0b") else 16 if digits.startswith("0x") else 8 if is_octal else 10
     try:
-        if "." in plain:
-            number = float(plain) if "inf" not in plain and "nan" not in plain else float("nan")
-            return number if isfinite(number) else None
-        digits = plain.lstrip("+-")
-        base = 2 if digits.startswith("0b") else 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10
         whole = int(plain, base)
     except ValueError:  # more digits than Python converts
         return None
@@ -260,16 +273,6 @@ def _complaint(error: yaml.MarkedYAMLError) -> str:
 
 def _code(character: Any) -> int:  # noqa: ANN401  libyaml gives a number, PyYAML's own reader a character
     return character if isinstance(character, int) else ord(character)
-
-
-def _empty(value: Any, at: Location = ()) -> Iterator[Location]:  # noqa: ANN401
-    """Where nothing stands: it may hide a rule that was meant, and would widen what the rest allows."""
-    if value is None:
-        yield at
-    for key, inside in (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    ):
-        yield from _empty(inside, (*at, key))
 
 
 def _sentence(location: Location, message: str) -> str:

@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plain-http", action="store_true", help="no TLS; kubectl sends no token then")
     parser.add_argument("--watch-log", type=int, default=10_000, metavar="N", help="events kept per kind for watches")
     parser.add_argument("--bookmark-seconds", type=float, default=30.0, help="how often an idle watch gets a bookmark")
+    parser.add_argument("--request-seconds", type=float, default=60.0, help="for a request's headers, and its body")
     return parser
 
 
@@ -60,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
             ready_file=given.ready_file,
             watch_log_events=given.watch_log,
             bookmark_seconds=given.bookmark_seconds,
+            request_seconds=given.request_seconds,
         )
     except (ValidationError, ValueError, OSError) as error:
         sys.stderr.write(f"{_readable(error)}\n")

@@ -90,9 +90,16 @@ class Server:
         shape = Shape.read(headers.get("Accept", ""), query.get("includeObject", ""))
         if call.verb == "watch":
             return await self._watch(request, call, shape)
-        body = await request.read() if request.can_read_body else b""
+        body = await self._body(request)
         code, obj = await handle(service, call, body, headers.get("Content-Type", ""), shape)
         return _with_warnings(_json(obj, code), call.warnings)
+
+    async def _body(self, request: BaseRequest) -> bytes:
+        try:
+            async with asyncio.timeout(self._settings.request_seconds):
+                return await request.read() if request.can_read_body else b""
+        except TimeoutError:
+            raise ApiError(408, "Timeout", "the request's body did not arrive in time") from None
 
     async def _watch(self, request: BaseRequest, call: Call, shape: Shape) -> web.StreamResponse:
         if "watch" not in call.resource.verbs or call.target.subresource:
@@ -154,7 +161,10 @@ async def serve(settings: ApiSettings, clock: Clock, *, on_ready: Callable[[str]
     journal = asyncio.create_task(service.store.journal.run())
     collector = asyncio.create_task(service.collector.run())
     requests = partial(BaseRequest, loop=asyncio.get_running_loop(), client_max_size=_LARGEST_BODY_BYTES + 1)
-    web_server = web.Server(server.answer, request_factory=requests, access_log=None)
+    # From a connection's start, or its last answer, until a request's headers are whole: what drips is closed too.
+    web_server = web.Server(
+        server.answer, request_factory=requests, access_log=None, keepalive_timeout=settings.request_seconds
+    )
     runner = web.ServerRunner(web_server, shutdown_timeout=_CLOSING_SECONDS)
     await runner.setup()
     try:

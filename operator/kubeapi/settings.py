@@ -62,6 +62,7 @@ class ApiSettings(BaseModel):
     ready_file: Path | None = Field(default=None, description="Gets the server's URL once it listens.")
     watch_log_events: int = Field(default=10_000, ge=10, description="Events kept per resource; older ones answer 410.")
     bookmark_seconds: float = Field(default=30.0, gt=0, description="How often an idle watch gets a bookmark.")
+    request_seconds: float = Field(default=60.0, gt=0, description="For a request's headers, and again for its body.")
 
     @property
     def certificate(self) -> Path:

@@ -4,7 +4,6 @@ Behind the API's schemas the texts are encoded all the same: see the tests of th
 """
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,19 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from carbonfleet.api import CarbonTrainingJob
-
-CRD = Path(__file__).parents[2] / "crds" / "carbontrainingjob.yaml"
-HOSTILE = {
-    "quotes": "'; touch /tmp/x; \"",
-    "substitution": "$(touch /tmp/x) `touch /tmp/x` ${HOME} $HOME",
-    "lines": "a\n---\nkind: Secret\nCTJ-Placement-Id: aaaaaaaaaaaaaaaa\r\n",
-    "last line": "a\n",
-    "anchors": "&a [*a, <<: *a] !!python/object:os.system {{.Values}}",
-    "control": "\x1b[31m\u2028\u0085\ufeff",
-    "path": "../../../etc/passwd",
-    "spaces": "a b",
-    "megabyte": "x" * 1_000_000,
-}
+from fixtures.mutated_jobs import CRD, HOSTILE
 
 
 @cache

@@ -51,10 +51,11 @@ def test_defaults_are_filled_in_down_to_the_last_level(crd_api):
     assert spec["workload"]["lora"] == {"rank": 16, "alpha": 32, "dropout": 0.1}
     assert spec["schedule"] == {
         "tier": "standard",
+        "onThresholdMiss": "cleanest",
         "interruptible": {"maxPauses": 4, "minimumRun": "1h", "overhead": "10m"},
         "onSignalLoss": {"action": "latest-start", "localHour": 2},
     }
-    assert spec["objective"] == {"minimize": "carbon", "carbonPriceUsdPerTonne": 50}
+    assert spec["objective"] == {}
 
 
 @pytest.mark.parametrize(

@@ -46,16 +46,39 @@ def test_durations_are_days_hours_minutes_and_seconds(text, seconds):
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "1", "h", "1.5h", "-1h", "1w", " 1h", "1h\n", "two hours", 90, None])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (3, "a duration has a unit: write 3h for hours, 3m for minutes or 3s for seconds"),
+        ("180", "a duration has a unit: write 180h for hours, 180m for minutes or 180s for seconds"),
+        ("3 hours", "write 3h"),
+        (" 3 h", "write 3h"),
+        ("1h\n", "write 1h"),
+        ("1.5h", "write 1h30m"),
+        ("90 min", "write 1h30m"),
+        ("1 day, 2 hours", "write 26h"),
+        ("1w", "write 168h"),
+        ("1h1h1h1h1h", "write 5h"),
+    ],
+)
+def test_what_is_no_duration_is_refused_with_what_was_meant(text, says):
+    with pytest.raises(ValidationError) as caught:
+        DURATION.validate_python(text)
+    assert [error["msg"] for error in caught.value.errors()] == [f"Value error, {says}"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "h", "-1h", "two hours", "3 months", "10000d", "9" * 5000, "\uff13h", True, 1.5, None]
+)
 def test_anything_else_is_refused_with_an_example(text):
     with pytest.raises(ValidationError, match="write a duration like 90m, 24h or 1h30m"):
         DURATION.validate_python(text)
 
 
-@pytest.mark.parametrize("text", ["999999d", "3651d", "9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+02:00"])
+@pytest.mark.parametrize("text", ["999999d", "9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+02:00"])
 def test_no_duration_or_time_is_so_large_that_a_sum_overflows(text):
     kind: TypeAdapter[Any] = TypeAdapter(Duration if text.endswith("d") else Time)
-    with pytest.raises(ValidationError, match=r"must be at most 3650d|must lie in the years 1970 to 2999"):
+    with pytest.raises(ValidationError, match=r"write a duration|must lie in the years 1970 to 2999"):
         kind.validate_python(text)
 
 

@@ -73,7 +73,7 @@ def test_an_odd_scalar_in_a_file_is_the_error_of_its_reader(tmp_path, name):
     ("command", "text", "code"),
     [
         (["validate", "{}"], JOB, 1),
-        (["explain", "{}", "--demo", "--fleet", str(ROOT / "fleet")], JOB, 2),
+        (["explain", "{}", "--demo", "--fleet", str(ROOT / "fleet")], JOB, 1),
         (["sweep", "generate", "-f", "{}", "-o", "{}.jobs"], SWEEP, 2),
         (["signals", "check", "--settings", "{}"], SETTINGS, 2),
     ],

@@ -77,15 +77,19 @@ def test_a_ref_whose_commit_was_lost_is_fetched_anew(git_server, tmp_path):
     assert set(hub(git_server, tmp_path).fetch().placements) == {uid_of("llama")}
 
 
+SAMPLES = [3, pytest.param(40, marks=pytest.mark.soak)]
+
+
+@pytest.mark.parametrize("samples", SAMPLES)
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_a_clone_with_any_file_damaged_is_as_good_as_new(git_server, tmp_path, kind):
+def test_a_clone_with_any_file_damaged_is_as_good_as_new(git_server, tmp_path, kind, samples):
     settings, chance = quick_settings(git_server.url, tmp_path / "hub"), Random(kind)
     for number in range(5):  # each fetch leaves a pack, each commit of its own loose objects
         Repository(quick_settings(git_server.url, tmp_path / "other"), CLOCK).publish([place(f"other-{number}")])
         hub(git_server, tmp_path).publish([place(f"llama-{number}")])
     shutil.copytree(settings.directory, tmp_path / "whole")
     known = len(hub(git_server, tmp_path).fetch().placements)
-    for round_, number in enumerate(chance.sample(range(len(files_of(settings.directory))), 12)):
+    for round_, number in enumerate(chance.sample(range(len(files_of(settings.directory))), samples)):
         shutil.rmtree(settings.directory)
         shutil.copytree(tmp_path / "whole", settings.directory)
         damage(files_of(settings.directory)[number], kind, chance)

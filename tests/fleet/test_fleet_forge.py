@@ -29,7 +29,6 @@ SHA = "a" * 40
 @pytest.fixture(params=CLIENTS)
 def server(request):
     found = ForgeServer(request.param)
-    found.start()
     yield found
     found.stop()
 
@@ -188,7 +187,6 @@ MERGE_REPLIES = [
 @pytest.mark.parametrize(("kind", "status", "body", "outcome"), MERGE_REPLIES)
 def test_a_merges_reply_has_one_meaning(tmp_path, kind, status, body, outcome):
     server = ForgeServer(kind)
-    server.start()
     try:
         forge = client(server, tmp_path)
         request = ready(forge)

@@ -4,9 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pygit2
 import pytest
+from pygit2.enums import FileMode, ObjectType
 
-from fixtures.git_server import SEED, git
+from carbonfleet.fleet.check import read_files
+from carbonfleet.fleet.git import changed_tree
+from fixtures.fleet_values import NOON
+from fixtures.git_server import SEED
 
 READ = """
 import sys
@@ -31,78 +36,77 @@ print(peak_mebibytes() - start)
 print(*sorted({each.partition(":")[0] for each in said}), sep="\\n")
 """
 FOLDERS = ("policies", "clusters/us-oh-1/jobs/ml", "moves/ml")
+SERVED = (*FOLDERS, "serving/us-oh-1/ml")
 DEPTH = 300
 """As far as `git` itself follows folders within a second or so; nothing here looks further than 16."""
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def fleet(tmp_path: Path) -> pygit2.Repository:
     """A clone of the seed, to which a commit of anything is added."""
-    made = tmp_path / "fleet"
-    subprocess.run(["cp", "-r", str(SEED), str(made)], check=True)
-    for words in (("init", "-q"), ("add", "."), ("-c", "user.name=a", "-c", "user.email=a@a", "commit", "-qm", "Seed")):
-        git(made, *words)
+    made = pygit2.init_repository(str(tmp_path / "fleet"), bare=True)
+    commit(made, changed_tree(made, None, read_files(SEED)))
     return made
 
 
-def tree(folder: Path, *entries: tuple[str, str, str]) -> str:
-    """A tree of (mode, name, object), in Git's order."""
-    content = b"".join(f"{mode} {name}\0".encode() + bytes.fromhex(oid) for mode, name, oid in entries)
-    return written(folder, content, "tree")
+def commit(fleet: pygit2.Repository, tree: pygit2.Oid) -> None:
+    who = pygit2.Signature("Pat", "pat@example.org", int(NOON.timestamp()), 0)
+    fleet.create_commit("HEAD", who, who, "Change", tree, [] if fleet.is_empty else [fleet.head.target])
 
 
-def written(folder: Path, content: bytes, kind: str = "blob") -> str:
-    command = ["git", "-C", str(folder), "-c", "core.compression=1", "hash-object", "-t", kind, "-w", "--stdin"]
-    return subprocess.run(command, input=content, capture_output=True, check=True).stdout.decode().strip()
+def tree_of(fleet: pygit2.Repository, mode: FileMode, oid: pygit2.Oid, *names: str) -> pygit2.Oid:
+    """A tree that holds one object under each of the names, which come in Git's order."""
+    return fleet.write(ObjectType.TREE, b"".join(b"%o %s\0%s" % (mode, name.encode(), oid.raw) for name in names))
 
 
-def mebibytes_and_named(folder: Path) -> tuple[int, list[str]]:
+def place_at(fleet: pygit2.Repository, paths: tuple[str, ...], mode: FileMode, oid: pygit2.Oid) -> None:
+    """Commit an object at each of the paths."""
+    tree = fleet.head.peel(pygit2.Tree)
+    for path in paths:
+        tree = fleet[placed(fleet, tree, path.split("/"), mode, oid)]
+    commit(fleet, tree.id)
+
+
+def placed(fleet: pygit2.Repository, tree: pygit2.Tree | None, path: list[str], mode: FileMode, oid: pygit2.Oid):
+    name, *below = path
+    if below:
+        inside = tree[name] if tree is not None and name in tree else None
+        mode, oid = FileMode.TREE, placed(fleet, inside, below, mode, oid)
+    builder = fleet.TreeBuilder(tree) if tree is not None else fleet.TreeBuilder()
+    builder.insert(name, oid, mode)
+    return builder.write()
+
+
+def mebibytes_and_named(fleet: pygit2.Repository) -> tuple[int, list[str]]:
     """By how much a process grows that reads the last commit after the one before, and which paths it names."""
-    done = subprocess.run([sys.executable, "-c", READ, str(folder)], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", READ, fleet.path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     most, *named = done.stdout.splitlines()
     return int(most), named
 
 
-def place_at(folder: Path, path: str, mode: str, oid: str) -> None:
-    """Commit an object at a path."""
-    *above, name = path.split("/")
-    for depth in range(len(above), -1, -1):
-        where = "/".join(above[:depth])
-        listed = git(folder, "ls-tree", f"HEAD:{where}").splitlines() if is_there(folder, where) else []
-        kept = {line.split("\t")[1]: (line.split()[0].lstrip("0"), line.split()[2]) for line in listed}
-        kept[name] = mode, oid
-        mode, oid = "40000", tree(folder, *((kept[each][0], each, kept[each][1]) for each in sorted(kept)))
-        name = above[depth - 1] if depth else ""
-    commit = git(folder, "-c", "user.name=a", "-c", "user.email=a@a", "commit-tree", "-p", "HEAD", "-m", "Add", oid)
-    git(folder, "update-ref", "HEAD", commit.strip())
+def test_files_of_three_hundred_megabytes_are_named_and_never_held(fleet):
+    paths = tuple(f"{each}/large.yaml" for each in SERVED)
+    place_at(fleet, paths, FileMode.BLOB, fleet.create_blob(bytes(300_000_000)))
+    most, named = mebibytes_and_named(fleet)
+    assert (most < 50, named) == (True, sorted(paths))
 
 
-def is_there(folder: Path, path: str) -> bool:
-    return not path or bool(git(folder, "ls-tree", "HEAD", path).strip())
+@pytest.mark.parametrize("paths", [SERVED, ("clusters/us-oh-1/jobs",)], ids=" ".join)
+def test_folders_of_a_million_files_are_named_and_take_little(fleet, paths):
+    names = (f"f{number:07}.yaml" for number in range(1_000_000))
+    place_at(fleet, paths, FileMode.TREE, tree_of(fleet, FileMode.BLOB, fleet.create_blob(b"x"), *names))
+    most, named = mebibytes_and_named(fleet)
+    assert (most < 512, set(paths) - set(named)) == (True, set()), most
 
 
-@pytest.mark.parametrize("path", [*FOLDERS, "serving/us-oh-1/ml"])
-def test_a_file_of_three_hundred_megabytes_is_named_and_never_held(folder, path):
-    place_at(folder, f"{path}/large.yaml", "100644", written(folder, bytes(300_000_000)))
-    most, named = mebibytes_and_named(folder)
-    assert (most < 50, named) == (True, [f"{path}/large.yaml"])
-
-
-@pytest.mark.parametrize("path", [*FOLDERS, "clusters/us-oh-1/jobs", "serving/us-oh-1/ml"])
-def test_a_folder_of_a_million_files_is_named_and_takes_little(folder, path):
-    small = written(folder, b"x")
-    many = tree(folder, *(("100644", f"f{number:07}.yaml", small) for number in range(1_000_000)))
-    place_at(folder, path, "40000", many)
-    most, named = mebibytes_and_named(folder)
-    assert (most < 512, path in named) == (True, True)
-
-
-@pytest.mark.parametrize("path", [f"{each}/deep" for each in FOLDERS])
-def test_folders_within_folders_without_end_are_named(folder, path):
-    oid = tree(folder, ("100644", "x.yaml", written(folder, b"x")))
+def test_folders_within_folders_without_end_are_named(fleet):
+    oid = tree_of(fleet, FileMode.BLOB, fleet.create_blob(b"x"), "x.yaml")
     for _ in range(DEPTH):
-        oid = tree(folder, ("40000", "d", oid))
-    place_at(folder, path, "40000", oid)
-    most, named = mebibytes_and_named(folder)
-    assert (most < 50, [each for each in named if each.startswith(path)] != []) == (True, True)
+        oid = tree_of(fleet, FileMode.TREE, oid, "d")
+    place_at(fleet, tuple(f"{each}/deep" for each in FOLDERS), FileMode.TREE, oid)
+    most, named = mebibytes_and_named(fleet)
+    assert (most < 50, {each for each in FOLDERS if any(path.startswith(f"{each}/deep") for path in named)}) == (
+        True,
+        set(FOLDERS),
+    )

@@ -3,9 +3,7 @@
 import base64
 import os
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pygit2
@@ -16,16 +14,11 @@ from carbonfleet.fleet import FleetError, Repository, RepositoryInvalid
 from carbonfleet.fleet.review import Branches
 from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
 from fixtures.git_server import GitServer, git
+from fixtures.http_server import HttpServer, QuietHandler
 
 
 def hub(server: GitServer, directory, **more) -> Repository:
     return Repository(quick_settings(server.url, directory, 2, **more), CLOCK)
-
-
-def served(handler: type[BaseHTTPRequestHandler], address: str) -> ThreadingHTTPServer:
-    server = ThreadingHTTPServer((address, 0), handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    return server
 
 
 class Thief:
@@ -36,21 +29,15 @@ class Thief:
         self.given: list[str] = []
         thief = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
+        class Handler(QuietHandler):
+            def respond(self) -> None:
                 thief.asked.append(self.path)
                 if said := self.headers.get("Authorization"):
                     thief.given.append(base64.b64decode(said.split()[1]).decode())
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", 'Basic realm="git"')
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self.answer(401, headers={"WWW-Authenticate": 'Basic realm="git"'})
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = served(Handler, address)
-        self.url = f"http://{address}:{self.server.server_port}"
+        self.server = HttpServer(Handler, address)
+        self.url = self.server.url
 
 
 @pytest.fixture
@@ -66,25 +53,18 @@ def neighbour() -> Iterator[Thief]:
 
 
 def running(thief: Thief) -> Iterator[Thief]:
-    yield thief
-    thief.server.shutdown()
-    thief.server.server_close()
+    with thief.server:
+        yield thief
 
 
-def moved_to(thief: Thief) -> ThreadingHTTPServer:
+def moved_to(thief: Thief) -> HttpServer:
     """A repository's server that says that it moved to the thief's."""
 
-    class Moved(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(301)
-            self.send_header("Location", thief.url + self.path)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    class Moved(QuietHandler):
+        def respond(self) -> None:
+            self.answer(301, headers={"Location": thief.url + self.path})
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return served(Moved, "127.0.0.1")
+    return HttpServer(Moved)
 
 
 @pytest.fixture
@@ -115,12 +95,8 @@ def refused(url: str, tmp_path: Path, work: str, **more: object) -> str:
 @pytest.mark.parametrize("where", ["thief", "neighbour"], ids=["another host", "another port"])
 def test_a_token_goes_to_no_origin_that_a_redirect_names(request, tmp_path, where, work):
     thief = request.getfixturevalue(where)
-    server = moved_to(thief)
-    try:
-        said = refused(f"http://127.0.0.1:{server.server_port}/fleet.git", tmp_path, work)
-    finally:
-        server.shutdown()
-        server.server_close()
+    with moved_to(thief) as server:
+        said = refused(f"{server.url}/fleet.git", tmp_path, work)
     assert thief.given == []
     assert "redirect" in said
 
@@ -164,8 +140,7 @@ def test_a_submodule_is_not_asked_for(http_git_server, thief, tmp_path):
     work = tmp_path / "work"
     git(tmp_path, "clone", "--quiet", str(http_git_server.repository), str(work))
     server = moved_to(thief)
-    url = f"http://127.0.0.1:{server.server_port}/other.git"
-    (work / ".gitmodules").write_text(f'[submodule "other"]\n\tpath = other\n\turl = {url}\n')
+    (work / ".gitmodules").write_text(f'[submodule "other"]\n\tpath = other\n\turl = {server.url}/other.git\n')
     git(work, "update-index", "--add", "--cacheinfo", f"160000,{commit},other")
     git(work, "add", ".gitmodules")
     git(work, "commit", "--quiet", "-m", "Add a submodule")
@@ -173,13 +148,10 @@ def test_a_submodule_is_not_asked_for(http_git_server, thief, tmp_path):
     (tmp_path / "token").write_text("let-me-in")
     settings = quick_settings(http_git_server.url, tmp_path / "hub", token_file=tmp_path / "token")
     repository = Repository(settings, CLOCK)
-    try:
+    with server:
         repository.fetch()
         repository.publish([place("llama")])
         assert set(repository.fetch().placements) == {uid_of("llama")}
-    finally:
-        server.shutdown()
-        server.server_close()
     assert (thief.asked, thief.given) == ([], [])
 
 

@@ -1,5 +1,6 @@
 """Review on a forge, end to end over real Git: one request each, people's word is final, time runs out."""
 
+import subprocess
 from dataclasses import replace
 from datetime import timedelta
 
@@ -48,10 +49,10 @@ def forge_server(request, git_server):
 def start(forge_server, git_server, tmp_path):
     """Starts a hub's review anew, as after a crash."""
 
-    def started(name="reviewing-hub", around=lambda client: client):
+    def started(name="reviewing-hub", around=lambda client: client, **more):
         (tmp_path / "token").write_text(forge_server.token)
         settings = ForgeSettings(forge_server.url, "acme/fleet", tmp_path / "token", pause_seconds=0.001)
-        repository = Repository(quick_settings(git_server.url, tmp_path / name), CLOCK)
+        repository = Repository(quick_settings(git_server.url, tmp_path / name, **more), CLOCK)
         return TimedReviews(repository, around(CLIENTS[forge_server.kind](settings, HAND)))
 
     return started
@@ -264,6 +265,30 @@ def test_every_head_of_a_branch_that_people_push_to_has_its_checks(start, forge_
         reviews.advance([], now, jobs=job)
         assert checks(forge_server, head) == ("success", fresh)
     assert forge_server.pulls[0].state == "open"
+
+
+@pytest.mark.parametrize(("how", "is_good"), [("commit", True), ("edit", False), ("rebase", False)])
+def test_where_the_hub_signs_a_head_whose_file_it_did_not_sign_fails_its_check(
+    start, forge_server, git_server, person, tmp_path, how, is_good
+):
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True, timeout=120)
+    reviews = start(signing_key=key)
+    branch = advance(reviews).branch
+    if how == "rebase":
+        (person.path / "NOTES.md").write_text("Mind the maintenance.\n")
+        person.push("Leave a note")
+        person.run("fetch", "--quiet", "origin")
+        person.run("checkout", "--quiet", "-b", "mine", f"origin/{branch}")
+        person.run("rebase", "--quiet", "origin/main")
+        person.run("push", "--quiet", "--force", "origin", f"HEAD:{branch}")
+        head = person.run("rev-parse", "HEAD")
+    else:
+        text = git_server.git("show", f"{branch}:clusters/no-osl-1/jobs/ml/llama.yaml")
+        head = push_a_change(person, branch, None if how == "commit" else f"{text}\n# looked at\n")
+    assert advance(reviews, now=NOW + MINUTE).stage is ProposalStage.HUMAN_EDITED
+    no = "failed" if forge_server.kind == "gitlab" else "failure"
+    assert checks(forge_server, head)[0] == ("success" if is_good else no)
 
 
 def test_a_branch_that_people_pushed_to_is_not_fresh_once_its_job_is_gone(start, forge_server, person):

@@ -89,6 +89,15 @@ def test_vllm_is_told_of_every_adapter_by_its_jobs_name():
     assert (config["max-loras"], config["max-lora-rank"]) == (2, 64)
 
 
+def test_vllm_loads_the_revision_that_the_adapters_were_trained_on():
+    def told(serving):
+        config = yaml.safe_load(documents(serving)["ConfigMap"]["data"]["vllm.yaml"])
+        return {name: value for name, value in config.items() if "revision" in name}
+
+    assert told(SERVING) == {}
+    assert told(replace(SERVING, revision="9c3a")) == {"revision": "9c3a", "tokenizer-revision": "9c3a"}
+
+
 def test_the_adapters_come_from_where_they_were_saved():
     data = documents()["ConfigMap"]["data"]
     assert json.loads(data["adapters.json"]) == {one.name: one.place for one in SERVING.adapters}

@@ -25,7 +25,7 @@ def issue(values, *, link: str = "forecast", start=START, doubt: float = 5.0, zo
 def test_it_errs_less_than_the_seven_day_profile():
     grid = made_grid(zones=2, days=60)
     for row in range(2):
-        cast = hindcast(grid.grams_per_kwh[row], START, 28 * 24, grid.hours - 72, 24)
+        cast = hindcast(grid.grams_per_kwh[row], START, 28 * 24, grid.slots - 72, 24)
         ours, theirs = [], []
         for i in range(cast.grams_per_kwh.shape[0]):
             hour = cast.first + i

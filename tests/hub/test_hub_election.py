@@ -4,13 +4,13 @@ import logging
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from carbonfleet.hub.election import NAME, Election, LeaseReason
 from carbonfleet.kube import Kube, path
+from fixtures.http_server import HttpServer, QuietHandler
 from fixtures.kubeapi_server import KubeApi, eventually
 from fixtures.rendered import kubeconfig_of
 from fixtures.tcp_proxy import TcpProxy
@@ -106,27 +106,17 @@ def test_a_lease_without_a_spec_is_free(admin, namespace, stop):
     "body", [b"", b"{}", b"[]", b"no JSON", b'{"kind": "Status", "metadata": {}, "message": "no"}']
 )
 def test_whatever_the_api_answers_beside_a_lease_is_unhealthy_and_named(status, body, namespace, tmp_path):
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(status if self.command != "GET" else 404 if status == 409 else status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    class Handler(QuietHandler):
+        def respond(self) -> None:
+            self.body()
+            self.answer(404 if status == 409 and self.command == "GET" else status, body)
 
-        do_GET = do_PUT = do_POST = answer  # noqa: N815 - http.server's names
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with HttpServer(Handler) as server:
         config = tmp_path / "kubeconfig"
-        write_kubeconfig(config, f"http://127.0.0.1:{server.server_port}", "token")
+        write_kubeconfig(config, server.url, "token")
         election = Election(Kube.connect(config), namespace, "a", SHORT)
         stop = threading.Event()
         assert not election.wait(stop, stop.set)
-        server.shutdown()
     assert (election.leads, election.state.is_healthy) == (False, False)
     assert NAME in election.state.message
 

@@ -17,13 +17,14 @@ def branches(hub: ReviewedHub) -> list[str]:
     return [name for name in names if name != "main"]
 
 
-def update_branch(hub: ReviewedHub, pull: Pull) -> str:
-    """What "Update branch" does at a forge after main has moved; the branch's new head."""
+def update_branch(hub: ReviewedHub, pull: Pull, how: str = "merge") -> str:
+    """What "Update branch" does at a forge after main has moved, by merge or by rebase; the branch's new head."""
     hub.stack.change("A note", lambda work: (work / "NOTES.md").write_text(pull.branch))
     person = hub.stack.git.checkout(f"update-{pull.number}")
     person.run("checkout", "--quiet", "-b", "proposal", f"origin/{pull.branch}")
-    person.run("merge", "--quiet", "origin/main", "-m", f"Merge branch 'main' into {pull.branch}")
-    person.run("push", "--quiet", "origin", f"HEAD:{pull.branch}")
+    said = ("-m", f"Merge branch 'main' into {pull.branch}") if how == "merge" else ()
+    person.run(how, "--quiet", "origin/main", *said)
+    person.run("push", "--quiet", "--force", "origin", f"HEAD:{pull.branch}")
     return person.run("rev-parse", "HEAD")
 
 
@@ -140,9 +141,10 @@ def test_what_people_write_in_a_request_stays(hub):
     assert pull.body.endswith("- [x] looked at by the privacy team")
 
 
-def test_a_branch_that_main_was_merged_into_is_still_the_hub_s_proposal(hub):
+@pytest.mark.parametrize("how", ["merge", "rebase"])
+def test_a_branch_that_was_updated_is_still_the_hub_s_proposal(hub, how):
     pull = hub.propose("asked")
-    head = update_branch(hub, pull)
+    head = update_branch(hub, pull, how)
     hub.step(minutes=1)
     assert (hub.phase("asked"), pull.labels) == (Phase.PROPOSED, ["carbon/placement"])
     states = {context: state for (sha, context), state in hub.forge.statuses.items() if sha == head}
@@ -152,9 +154,10 @@ def test_a_branch_that_main_was_merged_into_is_still_the_hub_s_proposal(hub):
     assert hub.forge.statuses[head, "carbonfleet/fresh"] == "failure"
 
 
-def test_an_updated_branch_that_is_merged_runs_once(hub):
+@pytest.mark.parametrize("how", ["merge", "rebase"])
+def test_an_updated_branch_that_is_merged_runs_once(hub, how):
     pull = hub.propose("asked")
-    update_branch(hub, pull)
+    update_branch(hub, pull, how)
     hub.step(minutes=1)
     hub.merge(pull)
     hub.step(times=4, minutes=1)

@@ -1,9 +1,7 @@
 """Writes to jobs, of which the API refuses some: the others are made, and a sick API is not asked for ever."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from kubernetes import client
@@ -11,27 +9,20 @@ from kubernetes import client
 from carbonfleet.hub.job_writes import MOST_FAILED_IN_ROW, JobWrites
 from carbonfleet.hub.observe import JobState, Mirror
 from carbonfleet.kube import Kube, KubeError
+from fixtures.http_server import HttpServer, QuietHandler
 
 
-class RefusingApi(BaseHTTPRequestHandler):
+class RefusingApi(QuietHandler):
     """Answers writes of jobs whose name begins with `no` as it is told, and takes all others."""
 
-    protocol_version = "HTTP/1.1"
-    answer: tuple[int, bytes] = (429, b"{}")
+    refusal: tuple[int, bytes] = (429, b"{}")
     asked: list[str]
 
-    def do_PATCH(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+    def respond(self) -> None:
+        self.body()
         name = self.path.split("/")[-2]
         type(self).asked.append(name)
-        status, content = self.answer if name.startswith("no") else (200, json.dumps(body(name)).encode())
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer(*self.refusal if name.startswith("no") else (200, json.dumps(body(name)).encode()))
 
 
 @pytest.fixture
@@ -39,12 +30,9 @@ def api() -> Iterator[type[RefusingApi]]:
     class Api(RefusingApi):
         asked: list[str] = []  # noqa: RUF012 - of this test alone
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    Api.url = f"http://127.0.0.1:{server.server_port}"
-    yield Api
-    server.shutdown()
-    server.server_close()
+    with HttpServer(Api) as server:
+        Api.url = server.url
+        yield Api
 
 
 @pytest.fixture
@@ -74,7 +62,7 @@ def write_all(writes: JobWrites, *names: str) -> list[bool]:
     ids=["limit", "webhook", "no JSON"],
 )
 def test_one_write_that_the_api_does_not_take_holds_up_no_other(api, writes, answer):
-    api.answer = answer
+    api.refusal = answer
     wanted = states("a", "no-1", "b", "c")
     assert writes.each(lambda state: writes.patch_status(state, {}), wanted) == [True, False, True, True]
     assert sorted(api.asked) == ["a", "b", "c", "no-1"]
@@ -87,7 +75,7 @@ def test_an_api_that_takes_nothing_is_not_asked_for_each_job(api, writes):
 
 
 def test_an_api_that_knows_us_no_more_is_asked_once(api, writes):
-    api.answer = (401, b"{}")
+    api.refusal = (401, b"{}")
     with pytest.raises(KubeError):
         write_all(writes, "no-1", "no-2")
     assert api.asked == ["no-1"]

@@ -26,6 +26,8 @@ times = (
 )
 numbers = st.sampled_from(ODD_NUMBERS) | st.floats() | st.integers()
 texts = st.sampled_from(ODD_TEXTS) | st.text(max_size=20)
+LARGE = "\u00e9x" * 2**19
+"""A MiB and a half."""
 counts = st.sampled_from([0, 1, 19, 20, 1000, 10**9, 10**12])
 phases = st.sampled_from([phase.value for phase in AttemptPhase])
 plausible = {
@@ -35,7 +37,8 @@ plausible = {
     "progress": st.fixed_dictionaries({"step": counts, "totalSteps": counts}),
     "checkpoint": st.fixed_dictionaries({"uri": st.sampled_from(["s3://out/x", "store/../..", "/"]), "step": counts}),
     "energy": st.fixed_dictionaries(
-        {"method": st.sampled_from(["nvml", "dcgm", "rapl", "estimate"]), "kwh": st.sampled_from([0, 0.1, 9, 1e300])}
+        {"method": st.sampled_from(["nvml", "dcgm", "rapl", "estimate"]), "kwh": st.sampled_from([0, 0.1, 9, 1e300])},
+        optional={"samples": st.tuples(st.sampled_from([1, 512]), times, st.sampled_from([0, 1e-9, 1e300]))},
     ),
     "sequence": counts,
     "message": st.sampled_from(ODD_TEXTS[3:]),
@@ -72,6 +75,16 @@ def specs(draw, **more):
 
 
 names = st.sampled_from(["a", "b", "c", "d"]) | st.sampled_from(JOBS)
+metadata = st.fixed_dictionaries(
+    {},
+    optional={
+        "finalizers": st.sampled_from([["example.org/never"], ["x/y", "x/z"]]),
+        "annotations": st.sampled_from([{"example.org/x": "x" * 200_000}, {"carbonfleet.dev/replace": "1"}]),
+        "labels": st.sampled_from([{"carbonfleet.dev/job": "holds"}, {f"x{number}": "y" for number in range(1000)}]),
+        "ownerReferences": st.sampled_from(JOBS),
+        "resourceVersion": st.sampled_from(["1", "99999999"]),
+    },
+)
 anything = st.recursive(st.none() | st.booleans() | st.floats() | texts, st.lists, max_leaves=5)
 pools = st.fixed_dictionaries({"name": st.sampled_from(["a100", "h100"]), "freeGpus": st.sampled_from([0, 3, 10**9])})
 conditions = st.fixed_dictionaries(
@@ -96,7 +109,11 @@ statuses = st.fixed_dictionaries(
         "conditions": st.lists(conditions, max_size=4, unique_by=lambda condition: condition["type"]),
     },
 )
-odd_statuses = st.dictionaries(st.sampled_from(["pools", "conditions", "heartbeatTime", "more"]), anything, max_size=2)
+odd_statuses = st.dictionaries(
+    st.sampled_from(["pools", "conditions", "heartbeatTime", "problems", "more"]),
+    anything | st.just(LARGE),
+    max_size=2,
+)
 elsewhere = [
     ours("trainingreports", "spoke-no-osl-1"),
     ours("trainingreports", "spoke-no-osl-1", "holds"),
@@ -111,7 +128,8 @@ actions = st.one_of(
     st.tuples(st.just("status"), statuses),
     st.tuples(st.just("status"), odd_statuses),
     st.tuples(st.just("flood"), specs(count=st.integers(20, 100))),
-    st.tuples(st.just("junk"), anything),
+    st.tuples(st.just("junk"), anything | st.sampled_from([{"more": LARGE}, {"message": LARGE}, [LARGE] * 2])),
+    st.tuples(st.just("dressed"), st.tuples(specs(name=names), metadata)),
     st.tuples(st.just("forbidden"), forbidden),
 )
 attacks = st.lists(st.tuples(st.integers(1, STEPS - 1), actions), min_size=1, max_size=25)

@@ -3,7 +3,7 @@
 import pytest
 from hub_values import body
 
-from carbonfleet.hub.observe import JOBS, SPOKES, Mirror
+from carbonfleet.hub.observe import JOBS, REPORTS, SPOKES, Mirror
 
 
 def at(version, **changes):
@@ -32,6 +32,14 @@ def test_what_people_do_wakes_the_cycle_and_our_own_status_does_not():
     assert is_woken(mirror)
     mirror.put(JOBS, at(5, generation=2, annotations={"carbonfleet.dev/replace": "1"}, deletionTimestamp="now"))
     assert is_woken(mirror)
+
+
+def test_of_a_report_s_metadata_nothing_is_kept_but_its_address():
+    mirror = Mirror()
+    address = {"name": "a", "namespace": "spoke-x", "uid": "u", "resourceVersion": "3"}
+    written = {"annotations": {"a": "x" * 200_000}, "managedFields": [{}], "finalizers": ["x/y"], "labels": {"a": "b"}}
+    mirror.put(REPORTS, {"metadata": address | written, "spec": {"attempt": 1}})
+    assert mirror.all(REPORTS) == [{"metadata": address, "spec": {"attempt": 1}}]
 
 
 def test_an_older_version_changes_nothing():

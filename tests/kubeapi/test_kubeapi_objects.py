@@ -100,6 +100,26 @@ def test_a_list_comes_in_pages(widgets):
     assert first["metadata"]["resourceVersion"] == third["metadata"]["resourceVersion"]
 
 
+def test_a_quota_counts_the_objects_of_its_namespace_and_kind(widgets):
+    counted = {"count/widgets.tests.example.dev": "2", "count/pods": "0", "cpu": "1"}
+    widgets.core.create_namespaced_resource_quota(
+        widgets.namespace, {"metadata": {"name": "few"}, "spec": {"hard": counted}}
+    )
+    widgets.create("a")
+    widgets.create("b")
+    with pytest.raises(ApiException) as error:
+        widgets.create("c")
+    assert (error.value.status, json.loads(error.value.body)["message"]) == (
+        403,
+        'widgets.tests.example.dev "c" is forbidden: exceeded quota: few, requested: '
+        "count/widgets.tests.example.dev=1, used: count/widgets.tests.example.dev=2, limited: "
+        "count/widgets.tests.example.dev=2",
+    )
+    widgets.delete("a")
+    widgets.create("c")
+    assert widgets.names() == ["b", "c"]
+
+
 def test_a_dry_run_writes_nothing(widgets):
     body = {"apiVersion": "tests.example.dev/v1", "kind": "Widget", "metadata": {"name": "a"}, "spec": {}}
     made = widgets.custom.create_namespaced_custom_object(*widgets.place, body, dry_run="All")

@@ -131,3 +131,13 @@ def test_a_spoke_writes_its_own_status_and_no_others(api):
 
 def test_a_spoke_reads_no_jobs(api):
     assert "Forbidden" in ask(api, "spoke", "get", "ctj", "-A").stderr
+
+
+def test_a_spoke_writes_so_many_reports_and_no_more(api):
+    [quota] = [part for part in yaml.safe_load_all(hub_rights("no-osl-1")) if part["kind"] == "ResourceQuota"]
+    assert quota["spec"]["hard"] == {"count/trainingreports.carbonfleet.dev": "500"}
+    quota["spec"]["hard"]["count/trainingreports.carbonfleet.dev"] = "0"
+    assert api.kubectl("apply", "-f", "-", stdin=json.dumps(quota)).returncode == 0
+    done = ask(api, "spoke", "create", "-f", "-", stdin=report("spoke-no-osl-1").replace("abcd-1", "abcd-2"))
+    assert "exceeded quota: reports" in done.stderr
+    assert "Forbidden" in ask(api, "spoke", "delete", "quota", "reports", "-n", "spoke-no-osl-1").stderr

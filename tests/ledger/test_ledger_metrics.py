@@ -34,8 +34,8 @@ def metrics(ledger):
 @pytest.fixture
 def port(metrics):
     served = metrics.serve("127.0.0.1:0")
-    yield served.port
-    served.stop()
+    yield served.server_address[1]
+    served.close()
 
 
 def test_each_namespace_has_the_figures_of_the_report(ledger, port):

@@ -1,6 +1,7 @@
 """The ledger's file: nothing acknowledged is lost, nothing counts twice, nothing changes."""
 
 import io
+import json
 import sqlite3
 import subprocess
 import sys
@@ -99,6 +100,18 @@ def exported(*entries) -> list[str]:
     ledger.export(text)
     ledger.close()
     return text.getvalue().splitlines()
+
+
+def test_an_import_that_disagrees_with_itself_is_refused_whole(ledger):
+    """A file that was put together by hand, without links."""
+    twice = [line for grams in (100.0, 1.0) for line in exported(entry(), entry(2, grams=grams))]
+    unlinked = [
+        json.dumps({k: v for k, v in json.loads(line).items() if k not in ("number", "digest")}) for line in twice
+    ]
+    with pytest.raises(LedgerError, match="attempt:2 is here with other figures"):
+        ledger.load(unlinked)
+    assert list(ledger.entries()) == []
+    assert ledger.load(unlinked[:2] * 2) == 2
 
 
 def test_an_import_that_disagrees_is_refused_whole(ledger):

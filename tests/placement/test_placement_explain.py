@@ -150,10 +150,10 @@ def test_spokes_above_a_threshold_that_is_met_elsewhere_are_said_so_in_words():
     schedule = {"max_delay": "4h", "max_intensity_grams_per_kwh": 40}
     found = decision(world([job(schedule=schedule)], [OSLO, OHIO, QUEBEC], GRIDS))
     assert found.message.endswith(
-        "It starts only at 40.0 gCO2e/kWh or less here. Not elsewhere: ohio and quebec are above the job's threshold."
+        "It runs only at 40.0 gCO2e/kWh or less here. Not elsewhere: ohio and quebec are above the job's threshold."
     )
-    assert (
-        found.candidates[1].message == "No start until 2026-01-31 16:00 UTC is forecast at 40.0 gCO2e/kWh or less here."
+    assert found.candidates[1].message == (
+        "No run that starts by 2026-01-31 16:00 UTC is forecast at 40.0 gCO2e/kWh or less here."
     )
 
 
@@ -172,4 +172,4 @@ def test_no_later_start_is_spoken_of_than_those_that_were_weighed(schedule, unti
     never = decision(
         world([job(schedule=schedule | {"max_intensity_grams_per_kwh": 9})], [OSLO], {"NO-NO1": [30] * 480})
     )
-    assert f"No free start until {until} is forecast at its threshold (here 9.00 gCO2e/kWh)" in never.message
+    assert f"No free run until {until} is forecast at its threshold (here 9.00 gCO2e/kWh)" in never.message

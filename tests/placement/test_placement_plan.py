@@ -139,7 +139,7 @@ def test_a_job_takes_the_best_start_below_its_threshold():
     below = {"NO-NO1": [300, 200, 149, 120, 140] + [300] * 40}
     decision = only(world([job(schedule=schedule)], [OSLO], below))
     assert decision.window.start == NOON + 3 * HOUR
-    assert decision.message.endswith(" It starts only at 150 gCO2e/kWh or less here.")
+    assert decision.message.endswith(" It runs only at 150 gCO2e/kWh or less here.")
 
 
 def test_where_no_start_below_the_threshold_is_forecast_the_cleanest_of_the_delay_is_taken():
@@ -148,7 +148,7 @@ def test_where_no_start_below_the_threshold_is_forecast_the_cleanest_of_the_dela
     decision = only(world([job(schedule=schedule)], [OSLO], never))
     assert (decision.reason, decision.window.start) == ("WaitingForCleanWindow", NOON + HOUR)
     assert decision.message.endswith(
-        " No free start until 2026-01-31 16:00 UTC is forecast at its threshold (here 150 gCO2e/kWh) or below: "
+        " No free run until 2026-01-31 16:00 UTC is forecast at its threshold (here 150 gCO2e/kWh) or below: "
         "it takes the cleanest."
     )
 

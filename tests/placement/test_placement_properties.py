@@ -209,7 +209,7 @@ def test_a_threshold_that_is_given_up_never_ends_on_a_dirtier_grid_than_one_that
         threshold = queued.spec.schedule.max_intensity_grams_per_kwh
         if threshold is None or decision.window is None or decision.reason == "WaitingForCapacity":
             continue
-        is_met = "It starts only at" in explanation.message
+        is_met = "It runs only at" in explanation.message
         assert is_met != ("it takes the cleanest" in explanation.message)
         for candidate in explanation.candidates:
             if not is_met and candidate.window is not None and candidate.reason != "NotWorthTheWait":

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from carbonfleet.cli import app
+from carbonfleet.simulator.backtest import GAINS, MINIMUM_GAIN
 from carbonfleet.simulator.presets import PRESETS
 from fixtures.made_grids import made_grid, write_long
 
@@ -81,6 +82,57 @@ def test_with_perfect_forecasts_all_of_the_saving_is_got(trace):
     assert score["share_percent"] == pytest.approx(100, abs=0.01)
 
 
+def test_several_shapes_make_a_table_each(trace):
+    shapes = ("--jobs", "1:6", "--jobs", "3:semi-weekly", "--jobs", "2:next-workday")
+    result = run("--trace", trace, "--zones", "ZA,ZB", *shapes, "--end", "2024-02-02", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert [case["title"].split(", ")[2:] for case in found] == [
+        ["1 h of run", "6 h of slack"],
+        ["3 h of run", "semi-weekly slack"],
+        ["2 h of run", "next-workday slack"],
+    ]
+    assert all(score["jobs"] > 24 for case in found for score in case["scores"])
+
+
+def test_jobs_that_may_be_cut_save_no_less_than_whole_ones(trace):
+    options = ("--trace", trace, "--zones", "ZA", "--hours", 4, "--slack", 20, "--forecast", "perfect", "--json")
+
+    def saved(*more: object) -> float:
+        result = run(*options, "--minimum-gain", 0, *more)
+        assert result.exit_code == 0, result.output
+        scores = {score["policy"]: score for score in json.loads(result.stdout)[0]["scores"]}
+        assert scores["carbonfleet"]["share_percent"] <= 100.001
+        return scores["carbonfleet"]["saving_percent"]
+
+    assert saved() <= saved("--interruptible") < saved("--interruptible", "--pause-minutes", 0)
+
+
+def test_a_curve_shows_share_and_wait_by_what_a_wait_must_gain(trace):
+    options = ("--trace", trace, "--zones", "ZA", "--hours", 2, "--slack", 12, "--end", "2024-02-01", "--curve")
+    (case,) = json.loads(run(*options, "--json").stdout)
+    curve = case["curve"]
+    assert [point["minimumGainPercentPerHour"] for point in curve] == list(GAINS)
+    assert curve[-1]["delay_mean_hours"] < curve[0]["delay_mean_hours"]
+    assert min(point["lostSharePoints"] for point in curve) == 0
+    table = run(*options).stdout
+    for words in ("minimum gain %/h", "share %", "delay h", "lost points", f"{MINIMUM_GAIN:g} (default)"):
+        assert words in table
+
+
+def test_a_curve_refuses_what_it_would_pass_over(trace, tmp_path):
+    for option in (("--minimum-gain", 0), ("--out", tmp_path)):
+        result = run("--trace", trace, "--zones", "ZA", "--curve", *option)
+        assert (result.exit_code, "leave --minimum-gain and --out away" in result.stderr) == (2, True)
+
+
+def test_a_preset_of_an_article_shows_what_it_states_beside_our_answer(data_folder):
+    result = run("--preset", "routing", "--data", data_folder)
+    assert "Stated: the router saved 93 %" in result.stdout
+    (case,) = json.loads(run("--preset", "routing", "--data", data_folder, "--json").stdout)
+    assert "93 %" in case["stated"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -95,6 +147,10 @@ def test_with_perfect_forecasts_all_of_the_saving_is_got(trace):
         (["--zones", "ZA", "--start", "2024-01-01", "--trace"], "at least 24 are needed"),
         (["--zones", "ZA", "--start", "2024-02-02", "--end", "2024-02-01", "--trace"], "is not before --end"),
         (["--zones", "ZA", "--start", "2024-02-01", "--gpus", "2", "--trace"], "48 h for the queue to empty"),
+        (["--zones", "ZA", "--slack", "never", "--trace"], "slack 'never' is neither"),
+        (["--zones", "ZA", "--jobs", "0:24", "--trace"], "a run of 0 h is not within"),
+        (["--zones", "ZA", "--jobs", "missing.csv", "--trace"], "job list missing.csv"),
+        (["--zones", "ZA", "--slack", "semi-weekly", "--time-zone", "Mars", "--trace"], "--time-zone Mars"),
         (["--zones", "ZA", "--forecast", "recorded", "--trace"], "take --forecast none"),
         (["--zones", "ZA", "--forecast", "recorded", "--trace", "missing.csv"], "missing.csv: "),
         (["--zones", "ZA", "--home", "ZB", "--forecast", "recorded", "--trace", "x.csv"], "home zone ZB"),

@@ -18,10 +18,10 @@ AHEAD = 96
 def test_the_hub_and_a_replay_forecast_the_same_to_the_last_bit(days):
     grid = made_grid(zones=2, days=150)
     hour = round(days * 24)
-    replayed = FromHistory(grid, 24, grid.hours, AHEAD).at(hour)
+    replayed = FromHistory(grid, 24, grid.slots, AHEAD).at(hour)
 
     def curve(zone, signal, moment):
-        return float(grid.grams_per_kwh[grid.row(zone), grid.hour(moment)]) if grid.start <= moment < grid.end else None
+        return float(grid.grams_per_kwh[grid.row(zone), grid.slot(moment)]) if grid.start <= moment < grid.end else None
 
     clock = HandClock(hands=[grid.moment(hour)])
     source = TraceSource("made", set(replayed), curve, with_forecast=False)
@@ -38,12 +38,12 @@ def test_the_hub_and_a_replay_forecast_the_same_to_the_last_bit(days):
 
 def test_a_forecast_knows_nothing_of_what_is_older_than_the_hub_keeps():
     grid = made_grid(zones=1, days=150)
-    key, oldest = (grid.zones[0], grid.signal), grid.hours - HISTORY // HOUR
-    before = FromHistory(grid, grid.hours, grid.hours, AHEAD).at(grid.hours)[key]
+    key, oldest = (grid.zones[0], grid.signal), grid.slots - HISTORY // HOUR
+    before = FromHistory(grid, grid.slots, grid.slots, AHEAD).at(grid.slots)[key]
     grid.grams_per_kwh[:, :oldest] *= 3
-    after = FromHistory(grid, grid.hours, grid.hours, AHEAD).at(grid.hours)[key]
+    after = FromHistory(grid, grid.slots, grid.slots, AHEAD).at(grid.slots)[key]
     assert after.grams_per_kwh.tolist() == before.grams_per_kwh.tolist()
     grid.grams_per_kwh[:, : oldest + timedelta(days=40) // HOUR] *= 3
-    assert FromHistory(grid, grid.hours, grid.hours, AHEAD).at(grid.hours)[key].grams_per_kwh.tolist() != (
+    assert FromHistory(grid, grid.slots, grid.slots, AHEAD).at(grid.slots)[key].grams_per_kwh.tolist() != (
         before.grams_per_kwh.tolist()
     )

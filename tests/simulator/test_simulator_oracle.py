@@ -23,8 +23,8 @@ def rows(folder: Path, name: str) -> list[dict[str, str]]:
 def best_mean(grid: Grid, row: dict[str, str], interruptible: Interruptible | None = None) -> float:
     """Mean g/kWh that the planner gets, told the future, over all starts of a case."""
     fleet = replay_fleet(pools_of(grid.zones, None), grid.zones[0], 60)
-    jobs = every_hour(grid.start, int(row["n_starts"]), float(row["job_h"]), float(row["slack_h"]))
-    windows = foreseen(fleet, grid, Perfect(grid, 16 * 24), jobs, interruptible)
+    jobs = every_hour(grid.start, int(row["n_starts"]), float(row["job_h"]), float(row["slack_h"]), interruptible)
+    windows = foreseen(fleet, grid, Perfect(grid, 16 * 24), jobs)
     assert len(windows) == len(jobs)
     return float(np.mean([window.grams_per_kwh for window in windows.values()]))
 

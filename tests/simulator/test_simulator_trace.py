@@ -38,7 +38,7 @@ def test_a_long_file_becomes_a_grid_of_its_zones_in_the_order_asked_for(tmp_path
 def test_zones_are_cut_to_the_span_that_they_have_in_common(tmp_path):
     path = long_file(tmp_path / "t.csv", [*good_rows("DE")[2:], *good_rows("FR")[:5]])
     grid = open_grid([path], ["DE", "FR"])
-    assert (grid.start, grid.hours) == (START + timedelta(hours=2), 3)
+    assert (grid.start, grid.slots) == (START + timedelta(hours=2), 3)
 
 
 def test_the_portals_own_format_is_read_with_both_kinds_apart(tmp_path):
@@ -86,6 +86,52 @@ def test_a_zone_without_one_value_that_can_be_believed_is_named_with_the_first(t
         open_grid([long_file(tmp_path / "t.csv", [*rows, *good_rows("FR")])], ["DE"], fill=True)
 
 
+def finer(path: Path, minutes: int, zone: str = "DE", count: int = 8) -> Path:
+    rows = ["datetime_utc,zone,gco2_per_kwh,signal"]
+    rows += [
+        f"{(START + timedelta(minutes=minutes * i)):%Y-%m-%dT%H:%M:%SZ},{zone},{100 + i},average_lifecycle"
+        for i in range(count)
+    ]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("minutes", [15, 30])
+def test_a_finer_trace_is_taken_as_it_is(tmp_path, minutes):
+    grid = open_grid([finer(tmp_path / "t.csv", minutes)], ["DE"])
+    assert (grid.step, grid.slots) == (timedelta(minutes=minutes), 8)
+    assert grid.grams_per_kwh.tolist() == [[100 + i for i in range(8)]]
+    assert grid.mean(0, START + timedelta(minutes=minutes), minutes * 2) == 101.5
+
+
+def test_an_hourly_zone_beside_a_finer_one_holds_its_value_for_the_hour(tmp_path):
+    paths = [finer(tmp_path / "t.csv", 30), long_file(tmp_path / "u.csv", good_rows("FR", 3))]
+    grid = open_grid(paths, ["DE", "FR"])
+    assert grid.grams_per_kwh.tolist() == [[100, 101, 102, 103, 104, 105], [300, 300, 301, 301, 302, 302]]
+
+
+def test_a_gap_in_a_finer_trace_is_named_and_filled(tmp_path):
+    path = finer(tmp_path / "t.csv", 15)
+    path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if ",103," not in line))
+    with pytest.raises(ReplayError, match=r"lacks 1 value, the first at 2024-03-01 00:45"):
+        open_grid([path], ["DE"])
+    assert open_grid([path], ["DE"], fill=True).grams_per_kwh[0, 2:5].tolist() == [102, 102, 104]
+
+
+@pytest.mark.parametrize("minutes", [20, 5])
+def test_a_trace_of_other_steps_is_refused(tmp_path, minutes):
+    with pytest.raises(ReplayError, match=r"60, 30 or 15 minutes|not the start of a step of 15 minutes"):
+        open_grid([finer(tmp_path / "t.csv", minutes)], ["DE"])
+
+
+def test_a_value_between_the_others_is_named(tmp_path):
+    path = long_file(tmp_path / "t.csv", good_rows())
+    with path.open("a") as file:
+        file.write("2024-03-01T02:30:00Z,DE,50,average_lifecycle\n")
+    with pytest.raises(ReplayError, match="60 minutes apart, but one begins at 2024-03-01 02:30"):
+        open_grid([path], ["DE"])
+
+
 def test_a_file_that_was_cut_off_is_refused(tmp_path):
     whole = gzip.compress(long_file(tmp_path / "t.csv", good_rows(hours=400)).read_bytes())
     path = tmp_path / "t.csv.gz"
@@ -97,7 +143,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path):
 def test_a_gap_is_refused_with_its_first_hour(tmp_path):
     rows = good_rows()
     del rows[2]
-    with pytest.raises(ReplayError, match=r"no value in 1 hour, the first at 2024-03-01 02:00"):
+    with pytest.raises(ReplayError, match=r"lacks 1 value, the first at 2024-03-01 02:00"):
         open_grid([long_file(tmp_path / "t.csv", rows)], ["DE"])
 
 
@@ -111,7 +157,7 @@ def test_a_gap_is_filled_from_the_hour_before_when_asked_and_counted(tmp_path):
 
 def test_a_bad_row_of_another_zone_does_not_matter(tmp_path):
     rows = [*good_rows("DE"), (0, "FR", "-1", "average_lifecycle"), (1, "FR", "30", "average_lifecycle")]
-    assert open_grid([long_file(tmp_path / "t.csv", rows)], ["DE"]).hours == 6
+    assert open_grid([long_file(tmp_path / "t.csv", rows)], ["DE"]).slots == 6
 
 
 def test_signals_never_mix(tmp_path):

@@ -56,7 +56,7 @@ def test_a_policy_is_not_asked_while_no_waiting_job_fits(grid):
         name = "at once"
 
         def starts(self, moment: Moment) -> list[ReplayedRun]:
-            asked.append(moment.hour - FIRST)
+            asked.append(moment.slot - FIRST)
             runs = [moment.start(job, moment.pools[0]) for job in moment.waiting]
             return [run for run in runs if run is not None]
 
@@ -65,7 +65,7 @@ def test_a_policy_is_not_asked_while_no_waiting_job_fits(grid):
         for name, gpus in (("a", 3), ("b", 2))
     ]
     runs = replay(grid, jobs, AtOnce(), pools_of(grid.zones[:1], 4))
-    assert [grid.hour(run.begin) - FIRST for run in runs] == [0, 3]
+    assert [grid.slot(run.begin) - FIRST for run in runs] == [0, 3]
     assert asked == [0, 3]
 
 

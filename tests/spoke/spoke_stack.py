@@ -106,6 +106,8 @@ class SpokeStack:
             directory=self.root,
             store=self.store,
             datasets=self.root / "datasets",
+            models=self.root / "models",
+            private_networks="10.1.0.0/16",
         )
         return RayJobs(SPOKE, settings, self.clock)
 

@@ -40,7 +40,9 @@ class FolderRuntime(SimulatedRuntime):
     """A step, and how the names of those attempts begin with which it fails."""
 
     def outputs(self, store, clock) -> "FolderRuntime":
-        self._ray = RayJobs(SPOKE, RaySettings(directory=store.parent, store=store, datasets=store.parent), clock)
+        self._ray = RayJobs(
+            SPOKE, RaySettings(directory=store.parent, store=store, datasets=store.parent, models=store.parent), clock
+        )
         return self
 
     def place(self, wanted):

@@ -3,13 +3,16 @@
 import gc
 import shutil
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 from simulated_runtime import SimulatedRuntime
 from spoke_stack import SPOKE, forget_holder, intent, name_of
+from typer.testing import CliRunner
 
 from carbonfleet.api.report import AttemptPhase
+from carbonfleet.cli import app
 from carbonfleet.clock import Clock
 from carbonfleet.kube import Kube
 from carbonfleet.spoke import HubLink
@@ -21,7 +24,12 @@ from fixtures.kubeapi_server import eventually
 def quick(bare_stack):
     """A stack whose agents beat many times a second, and give up the name after one."""
     bare_stack.clock = Clock.starting_at(bare_stack.clock.now(), 20)
-    bare_stack.settings = {"heartbeat_seconds": 1, "heartbeat_least_seconds": 0.05, "lease_seconds": 1}
+    bare_stack.settings = {
+        "heartbeat_seconds": 1,
+        "heartbeat_least_seconds": 0.05,
+        "lease_seconds": 1,
+        "poll_seconds": 0.05,
+    }
     return bare_stack
 
 
@@ -79,22 +87,54 @@ def test_of_agents_that_ask_in_one_moment_one_gets_the_name(bare_stack, tmp_path
         assert all(lease.problem for lease in leases if lease.identity.current not in got)
 
 
-def test_another_agent_takes_the_name_when_its_holder_was_silent_for_its_lease(quick):
+def take_over(stack):
+    command = ["spoke", "take-over", SPOKE, "--yes", "--kubeconfig", str(stack.api.kubeconfig)]
+    return CliRunner().invoke(app, command)
+
+
+def test_however_long_its_holder_is_silent_a_name_is_no_other_s_until_a_person_gives_it_on(quick):
+    """The first machine may be cut off from the hub alone, and train on."""
     first, second = agent_of(quick, "state-1"), agent_of(quick, "state-2")
     quick.publish(intent(quick.job))
     cycle_until(quick, first, lambda: quick.attempt in first.started)
-    for _ in range(30):
-        first.cycle()
-        second.cycle()
+    silent_since = time.monotonic()
+    cycle_until(quick, second, lambda: time.monotonic() - silent_since > 3 * quick.settings["lease_seconds"])
     assert not second.started
+    assert f"carbonfleet spoke take-over {SPOKE}" in second.agent.probe().message
+    assert take_over(quick).exit_code == 0
     cycle_until(quick, second, lambda: second.started)
     assert list(second.started) == [quick.attempt]
+
+
+def test_a_name_is_not_given_on_while_its_holder_is_heard(quick):
+    first, stop = agent_of(quick, "state-1"), threading.Event()
+    cycle_until(quick, first, lambda: holder(quick))
+    before = holder(quick)
+    beating = threading.Thread(target=first.agent.run, args=(stop,))
+    beating.start()
+    try:
+        done = take_over(quick)
+    finally:
+        stop.set()
+        beating.join(60)
+    assert (done.exit_code, holder(quick)) == (2, before)
+    assert f"error: {before} was heard meanwhile: stop it first" in done.output
+
+
+def test_a_name_that_nobody_holds_needs_no_taking_over(quick):
+    forget_holder(quick.kube)
+    done = take_over(quick)
+    assert (done.exit_code, done.output) == (
+        2,
+        f"error: no agent holds the name {SPOKE}: the next one takes it by itself\n",
+    )
 
 
 def test_an_agent_that_lost_the_name_starts_and_reports_nothing(quick):
     first, second = agent_of(quick, "state-1"), agent_of(quick, "state-2")
     cycle_until(quick, first, lambda: holder(quick))
     before = holder(quick)
+    assert take_over(quick).exit_code == 0
     cycle_until(quick, second, lambda: holder(quick) not in ("", before))
     quick.publish(intent(quick.job), intent(f"{quick.job}-b", gpus=1))
     cycle_until(quick, second, lambda: len(second.started) == 2)

@@ -92,7 +92,8 @@ def test_a_placement_is_trained_and_reported(stack):
     assert report.observed_commit == stack.repository.fetch().commit
     assert len(stack.starts()) == 1
     given = stack.ray_job(stack.attempt)["runtime_env"]["env_vars"]
-    assert given["LORA_DATASETS"] == str(stack.root / "datasets")
+    limits = [given[name] for name in ("LORA_DATASETS", "LORA_MODELS", "LORA_PRIVATE_NETWORKS")]
+    assert limits == [str(stack.root / "datasets"), str(stack.root / "models"), "10.1.0.0/16"]
     spoke = stack.spoke().status
     assert spoke.synced_commit == report.observed_commit
     assert spoke.runtime_version.startswith("ray 2.")

@@ -2,14 +2,13 @@
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from carbonfleet.kube import TOKEN_SECONDS, Kube, KubeError
+from fixtures.http_server import HttpServer, QuietHandler
 
 
 class Api:
@@ -19,28 +18,18 @@ class Api:
         self.token, self.shown = token, []
         api = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
+        class Handler(QuietHandler):
+            def respond(self) -> None:
                 api.shown.append(self.headers.get("Authorization", ""))
                 allowed = api.shown[-1] == f"Bearer {api.token}"
                 content = json.dumps({"api": name} if allowed else {"reason": "Unauthorized"}).encode()
-                self.send_response(200 if allowed else 401)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                self.answer(200 if allowed else 401, content)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.server = HttpServer(Handler)
+        self.url = self.server.url
 
     def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.close()
 
 
 class Timer:

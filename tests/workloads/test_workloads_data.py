@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from workloads.lora.data import IGNORED, Example, batch, load_data
 from workloads.lora.data.chats import ROLES
 from workloads.lora.data.order import indexes_of_step
-from workloads.lora.data.rows import TINY_SAMPLES, read_table
+from workloads.lora.data.rows import TINY_SAMPLES
 from workloads.lora.failure import Failure
 from workloads.lora.model.tiny import tiny_tokenizer
-from workloads.lora.settings import Dataset, Settings, parse
+from workloads.lora.settings import Settings, parse
 
 
 @pytest.fixture(scope="module")
@@ -291,58 +291,3 @@ def test_a_path_that_is_no_file_is_refused_and_never_read(tokenizer, tmp_path, m
     make(path)
     with pytest.raises(Failure, match=r"UnknownDataset: '.*data.jsonl' is a folder or a device"):
         load_data(settings({"path": str(path)}), tokenizer)
-
-
-ROWS = "".join(f'{{"instruction": "Say {n}", "output": "{n}"}}\n' for n in range(20))
-
-
-@pytest.fixture
-def datasets_folder(tmp_path, monkeypatch):
-    """The only folder that datasets may be read from, beside another user's file."""
-    folder = tmp_path / "datasets"
-    folder.mkdir()
-    (folder / "mine.jsonl").write_text(ROWS)
-    (tmp_path / "other.jsonl").write_text(ROWS)
-    (tmp_path / "datasets-of-another").mkdir()
-    (tmp_path / "datasets-of-another" / "other.jsonl").write_text(ROWS)
-    (folder / "out.jsonl").symlink_to(tmp_path / "other.jsonl")
-    (folder / "out").symlink_to(tmp_path)
-    (folder / "in.jsonl").symlink_to(folder / "mine.jsonl")
-    monkeypatch.setenv("LORA_DATASETS", str(folder))
-    monkeypatch.chdir(tmp_path)
-    return folder
-
-
-@pytest.mark.parametrize("path", ["{}/mine.jsonl", "{}/in.jsonl", "{}/../datasets/mine.jsonl", "file://{}/mine.jsonl"])
-def test_a_file_of_the_datasets_folder_is_read(datasets_folder, path):
-    table = read_table(Dataset(path=path.format(datasets_folder)), 1)
-    assert [row["output"] for row in table.rows] == [str(n) for n in range(20)]
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "{}/../other.jsonl",
-        "{}/out.jsonl",
-        "{}/out/other.jsonl",
-        "{}-of-another/other.jsonl",
-        "{}/*/other.jsonl",
-        "{}/x::file://{}/../other.jsonl",
-        "file://{}/../other.jsonl",
-        "local://{}/../other.jsonl",
-        "simplecache::file://{}/../other.jsonl",
-        "https://example.org/x::file://{}/../other.jsonl",
-        "other.jsonl",
-        "/etc/passwd",
-        "/dev/stdin",
-    ],
-)
-def test_a_file_out_of_the_datasets_folder_is_refused(datasets_folder, path):
-    with pytest.raises(Failure, match=r"^UnknownDataset: .* is not within .*datasets, .* \(the agent's --datasets\)"):
-        read_table(Dataset(path=path.replace("{}", str(datasets_folder))), 1)
-
-
-@pytest.mark.parametrize("name", ["datasets-of-another", "../", "/etc", "./datasets"])
-def test_a_name_that_is_a_folder_of_the_host_is_refused(datasets_folder, name):
-    with pytest.raises(Failure, match=r"^UnknownDataset: .* is not within "):
-        read_table(Dataset(name=name), 1)

@@ -3,8 +3,6 @@
 import json
 import signal
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import lora_runs as runs
 import pytest
@@ -14,6 +12,8 @@ from workloads.lora.energy.meter import NoMeter
 from workloads.lora.energy.nvml import Nvml
 from workloads.lora.energy.rapl import Rapl
 from workloads.lora.training.report import energy_before
+
+from fixtures.http_server import HttpServer, QuietHandler
 
 GPU = "604ac76c-d9cf-fef3-62e9-d92044ab6e52"
 PYNVML = '''
@@ -62,22 +62,13 @@ def nvml(tmp_path, monkeypatch):
 def exporter():
     """DCGM's exporter: what it serves is the text that stands in `text`; None: it is away."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
+    class Handler(QuietHandler):
+        def respond(self):
             text = self.server.text
-            self.send_response(503 if text is None else 200)
-            self.end_headers()
-            self.wfile.write((text or "").encode())
+            self.answer(503 if text is None else 200, (text or "").encode())
 
-        def log_message(self, *_):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    with HttpServer(Handler) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def exported(*counts: tuple[str, str]) -> str:

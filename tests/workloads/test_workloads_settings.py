@@ -5,8 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from workloads.lora.failure import EXIT_CODES
 from workloads.lora.settings import Settings, parse
+
+from carbonfleet.api import CarbonTrainingJob
+from carbonfleet.fleet.manifests.workload import config_of
+from fixtures.mutated_jobs import of_the_spec
 
 FOLDER = Path(__file__).parents[2] / "workloads/lora"
 README = (FOLDER / "README.md").read_text()
@@ -40,3 +45,16 @@ def test_the_digest_says_whether_the_result_may_differ():
     digest = parse(json.dumps(base)).digest
     assert parse(json.dumps({**base, "checkpoint": {"every_steps": 1}, "lora": {"rank": 16}})).digest == digest
     assert parse(json.dumps({**base, "training": {"seed": 1}})).digest != digest
+
+
+def test_the_training_takes_every_workload_that_the_api_takes():
+    taken = 0
+    for job in of_the_spec():
+        try:
+            workload = CarbonTrainingJob.model_validate(job).spec.workload
+        except ValidationError:
+            continue
+        taken += 1
+        for gpus in (1, 4096):
+            assert parse(config_of(workload, gpus)).model == workload.model
+    assert taken > 100

@@ -33,7 +33,7 @@ class Dataset(Strict):
     path: Text | None = None
     revision: Revision | None = None
     split: Text = "train"
-    samples: int | None = Field(None, ge=2, le=10_000_000)
+    samples: int | None = Field(None, ge=2, le=100_000_000)
     minimum_helpfulness: float | None = Field(None, ge=0, le=4)
 
     @model_validator(mode="after")
@@ -62,7 +62,7 @@ class Training(Strict):
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
     epochs: float | None = Field(None, gt=0, le=1000)
     steps: int | None = Field(None, ge=1, le=10_000_000)
-    batch_size: int = Field(8, ge=1, le=65_536)
+    batch_size: int = Field(8, ge=1, le=65_536 * 1024)
     gradient_accumulation: int = Field(1, ge=1, le=4096)
     sequence_length: int = Field(1024, ge=8, le=1_048_576)
     validations: int = Field(3, ge=1, le=1000)
@@ -86,7 +86,7 @@ class Training(Strict):
 class Checkpoint(Strict):
     """How often the run is saved, and how many saves are kept."""
 
-    every_minutes: float | None = Field(None, gt=0, le=10_000)
+    every_minutes: float | None = Field(None, gt=0)
     every_steps: int | None = Field(None, ge=1)
     keep: int = Field(2, ge=1, le=100)
 

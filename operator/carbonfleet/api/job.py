@@ -4,7 +4,8 @@ import re
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from carbonfleet.api.job_status import (
     CandidateStatus,
@@ -15,7 +16,7 @@ from carbonfleet.api.job_status import (
     Phase,
     PlacementStatus,
 )
-from carbonfleet.api.policy import DataClass, ReviewMode
+from carbonfleet.api.policy import Aim, DataClass, ReviewMode
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import (
     LABEL_PATTERN,
@@ -29,8 +30,8 @@ from carbonfleet.api.wire import (
     Name,
     PositiveDuration,
     RegionName,
-    Time,
     Wire,
+    WrittenTime,
     cel,
     keyed_by,
 )
@@ -53,7 +54,6 @@ __all__ = [
     "Dataset",
     "DecisionRecord",
     "Figures",
-    "Goal",
     "HardwareOption",
     "Image",
     "Interruptible",
@@ -134,6 +134,13 @@ class OnSignalLoss(Wire):
     """The hour of the spoke's local day, for local-hour."""
 
 
+class ThresholdMiss(StrEnum):
+    """What a job does for which no window is forecast at or below its threshold."""
+
+    CLEANEST = "cleanest"
+    WAIT = "wait"
+
+
 class Schedule(
     Wire,
     json_schema_extra=cel(
@@ -155,12 +162,14 @@ class Schedule(
     max_delay: Duration | None = None
     """The longest wait for a cleaner hour, counted from submission."""
     max_intensity_grams_per_kwh: Annotated[float, Field(gt=0, le=2000)] | None = None
-    """Start only at or below this intensity; where no start within the delay is, at the cleanest."""
+    """The highest mean intensity over the run, while the delay has such a window."""
     max_intensity_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
-    """The same as a percentile of the zone's last 28 days."""
-    earliest_start: Time | None = None
+    """The same as a percentile of the zone's history."""
+    on_threshold_miss: ThresholdMiss = ThresholdMiss.CLEANEST
+    """Where no window within the delay is at or below the threshold: take the cleanest, or wait until its end."""
+    earliest_start: WrittenTime | None = None
     """Not before."""
-    deadline: Time | None = None
+    deadline: WrittenTime | None = None
     """The job must have finished by then."""
     interruptible: Interruptible | None = None
     """Given, even as {}: the run may be cut into segments, with a checkpoint between them."""
@@ -195,25 +204,23 @@ class ResidencyRequest(
     """Only these legal areas; empty leaves it to the policies."""
 
 
-class Goal(StrEnum):
-    """What the choice of place and time makes small."""
+class Objective(Aim):
+    """The least carbon, the least cost, or the least of both by a carbon price; within limits.
 
-    COMPOSITE = "composite"
-    CARBON = "carbon"
-    COST = "cost"
+    What is left out is as the policies say; of two cost tolerances the smaller holds.
+    """
 
-
-class Objective(Wire):
-    """The least carbon, the least cost, or the least of both by a carbon price; within limits."""
-
-    minimize: Goal = Goal.CARBON
-    """Carbon; cost; or composite: cost plus carbon price times carbon."""
-    carbon_price_usd_per_tonne: Annotated[float, Field(ge=0, le=100_000)] = 50.0
-    """For composite, what a tonne of CO2e is worth, in US dollars."""
     max_cost_usd: Annotated[float, Field(gt=0, le=1_000_000_000)] | None = None
     """The job is blocked where it would cost more."""
     carbon_budget_kg: Annotated[float, Field(gt=0, le=1_000_000_000)] | None = None
     """The job is blocked where it would emit more, in kg CO2e."""
+
+
+def _seconds(duration: str) -> str:
+    """In CEL the seconds of a duration of ours; CEL's own durations know no days."""
+    units = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+    counts = (f"{duration}.findAll('[0-9]+{unit}').map(n, int(n.replace('{unit}', '')))" for unit, _ in units)
+    return " + ".join(f"{count}.sum() * {seconds}" for count, (_, seconds) in zip(counts, units, strict=True))
 
 
 class JobSpec(
@@ -221,9 +228,7 @@ class JobSpec(
     json_schema_extra=cel(
         (
             "!has(self.schedule.interruptible) || !has(self.schedule.interruptible.minimumRun)"
-            " || self.schedule.interruptible.minimumRun.contains('d')"
-            " || self.resources.duration.contains('d')"
-            " || duration(self.schedule.interruptible.minimumRun) <= duration(self.resources.duration)",
+            f" || {_seconds('self.schedule.interruptible.minimumRun')} <= {_seconds('self.resources.duration')}",
             "schedule.interruptible.minimumRun must not be longer than resources.duration",
         ),
     ),
@@ -255,9 +260,10 @@ class JobSpec(
         return self
 
 
+_NAME_MEANS: Final = f"must be at most {LONGEST_LABEL} lower-case letters, digits and dashes: files and RayJobs bear it"
 NAME_RULE: Final = (
     f"self.metadata.name.size() <= {LONGEST_LABEL} && self.metadata.name.matches('{LABEL_PATTERN}')",
-    f"metadata.name must be at most {LONGEST_LABEL} lower-case letters, digits and dashes: files and RayJobs bear it",
+    f"metadata.name {_NAME_MEANS}",
 )
 """A job of any other name that Kubernetes takes could never be placed."""
 
@@ -275,7 +281,10 @@ class CarbonTrainingJob(Foreign):
     def _can_be_placed(self) -> "CarbonTrainingJob":
         name = self.metadata.name
         if len(name) > LONGEST_LABEL or not re.fullmatch(LABEL_PATTERN, name):
-            raise ValueError(NAME_RULE[1])
+            wrong = InitErrorDetails(
+                type=PydanticCustomError("name", _NAME_MEANS), loc=("metadata", "name"), input=name
+            )
+            raise ValidationError.from_exception_data("CarbonTrainingJob", [wrong])
         return self
 
     @property

@@ -1,7 +1,7 @@
 """The rules that people keep in `policies/*.yaml`: where work may run, who must agree, at which tier."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -74,11 +74,46 @@ class Tier(Wire):
     max_delay: Duration = Field(default="24h", validate_default=True)
     """The longest wait for a cleaner hour; 0s never waits."""
     max_intensity_grams_per_kwh: Annotated[float, Field(gt=0, le=2000)] | None = None
-    """Start only at or below this intensity; where no start within the delay is, at the cleanest."""
+    """The highest mean intensity over a run, while the delay has such a window."""
     max_intensity_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
-    """The same as a percentile of the zone's last 28 days."""
+    """The same as a percentile of the zone's history."""
     minimum_gain_percent_per_hour: Annotated[float, Field(ge=0, le=100)] = 0.05
     """Each hour of delay must save so much of what a start at once there would score; 0 waits for any gain."""
+
+
+CARBON_PRICE_USD_PER_TONNE: Final = 50.0
+"""Where nobody sets one: about what a tonne cost in the EU's trading scheme in 2025."""
+
+
+class Goal(StrEnum):
+    """What the choice of place and time makes small."""
+
+    COMPOSITE = "composite"
+    CARBON = "carbon"
+    COST = "cost"
+
+
+class Aim(Wire):
+    """What is made small, and how much more than the cheapest it may cost."""
+
+    minimize: Goal | None = None
+    """Carbon; cost; or composite: cost plus carbon price times carbon. Where nobody says, carbon."""
+    carbon_price_usd_per_tonne: Annotated[float, Field(ge=0, le=100_000)] | None = None
+    """For composite, what a tonne of CO2e is worth, in US dollars. Where nobody says, 50."""
+    cost_tolerance_percent: Annotated[float, Field(ge=0, le=1_000_000)] | None = None
+    """Only windows that cost at most so much more than the cheapest that is free. Where nobody says, any."""
+
+    @property
+    def goal(self) -> Goal:
+        """What is made small."""
+        return self.minimize or Goal.CARBON
+
+    @property
+    def usd_per_tonne(self) -> float:
+        """What a tonne of CO2e is worth in a composite."""
+        return (
+            CARBON_PRICE_USD_PER_TONNE if self.carbon_price_usd_per_tonne is None else self.carbon_price_usd_per_tonne
+        )
 
 
 class Budget(Wire):
@@ -114,6 +149,8 @@ class PolicySpec(Wire):
     """Where they may run."""
     review: Review | None = None
     """When a person must agree first."""
+    objective: Aim | None = None
+    """What they make small where they don't say, and how much more than the cheapest it may cost."""
     budget: Budget | None = None
     """What they may emit and use in a month, together."""
     share_weight: Annotated[float, Field(gt=0, le=1000)] | None = None

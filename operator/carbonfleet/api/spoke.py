@@ -37,9 +37,9 @@ class SpokeStatus(Wire):
     runtime_version: Annotated[str, Field(max_length=64)] = ""
     """Version of Ray or KubeRay."""
     holder_identity: AgentIdentity = ""
-    """The agent that holds this spoke's name: no other may act under it. `heartbeatTime` renews its hold."""
+    """The agent that holds this spoke's name: no other may act under it until an admin takes it over."""
     lease_duration_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
-    """For so long the holder must have been silent before another agent takes the name."""
+    """Of which two thirds may pass without an answer of the hub before the holder starts nothing."""
     rival_identity: AgentIdentity = ""
     """Another agent under this name, which was refused and does nothing."""
     rival_time: Time | None = None

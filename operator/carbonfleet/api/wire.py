@@ -152,11 +152,14 @@ class Foreign(BaseModel):
     )
 
 
-_PART = re.compile(r"(\d+)(d|h|m|s)")
+_PART = re.compile(r"([0-9]+)(d|h|m|s)")
 _SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-DURATION_PATTERN: Final = r"^(\d{1,6}(d|h|m|s)){1,4}$"
-LONGEST_DURATION: Final = timedelta(days=3650)
-"""So that a time plus a duration is always a time."""
+DURATION_PATTERN: Final = r"^([0-9]{1,4}d|[0-9]{1,6}(h|m|s)){1,4}$"
+"""So short that a time plus a duration is always a time."""
+_LOOSE_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([a-z]+)[ ,]*")
+_WORDS = ((604_800, "w week"), (86_400, "d day"), (3_600, "h hr hour"), (60, "m min minute"), (1, "s sec second"))
+_WORD_SECONDS = {word + end: seconds for seconds, words in _WORDS for word in words.split() for end in ("", "s")}
+_YEAR_SECONDS = 365 * 86_400
 
 
 def parse_duration(text: object) -> timedelta:
@@ -164,11 +167,25 @@ def parse_duration(text: object) -> timedelta:
     if isinstance(text, timedelta):
         return text
     if not isinstance(text, str) or not re.fullmatch(DURATION_PATTERN, text):
-        raise ValueError("write a duration like 90m, 24h or 1h30m")
-    span = timedelta(seconds=sum(int(n) * _SECONDS[unit] for n, unit in _PART.findall(text)))
-    if span > LONGEST_DURATION:
-        raise ValueError(f"must be at most {LONGEST_DURATION.days}d")
-    return span
+        raise ValueError(_how_to_write(text))
+    return timedelta(seconds=sum(int(n) * _SECONDS[unit] for n, unit in _PART.findall(text)))
+
+
+def _how_to_write(text: object) -> str:
+    """What to write in the place of something that is no duration: what it most likely means, else an example."""
+    told = str(text).strip().lower() if isinstance(text, str | int) and not isinstance(text, bool) else ""
+    if re.fullmatch("[0-9]{1,6}", told):
+        return f"a duration has a unit: write {told}h for hours, {told}m for minutes or {told}s for seconds"
+    example = "write a duration like 90m, 24h or 1h30m"
+    parts = _LOOSE_PART.findall(told)
+    if (
+        len(told) > LONGEST_LABEL
+        or _LOOSE_PART.sub("", told)
+        or not {unit for _, unit in parts} <= _WORD_SECONDS.keys()
+    ):
+        return example
+    seconds = sum(float(number) * _WORD_SECONDS[unit] for number, unit in parts)
+    return f"write {format_duration(timedelta(seconds=round(seconds)))}" if 0 < seconds < _YEAR_SECONDS else example
 
 
 def format_duration(span: timedelta) -> str:
@@ -185,6 +202,19 @@ def format_duration(span: timedelta) -> str:
 def format_time(moment: datetime) -> str:
     """A moment as Kubernetes writes it: `2026-01-31T12:00:00Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_TIME_PATTERN: Final = (
+    r"^(19[7-9][0-9]|2[0-9]{3})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+)
+"""RFC 3339, in the years that a time may lie in."""
+
+
+def _written_so(moment: object) -> object:
+    """Other forms of a time are refused, as the Kubernetes API refuses them."""
+    if isinstance(moment, datetime) or (isinstance(moment, str) and re.fullmatch(_TIME_PATTERN, moment)):
+        return moment
+    raise ValueError("write a time of the years 1970 to 2999 like 2026-01-31T12:00:00Z")
 
 
 def _as_utc(moment: datetime) -> datetime:
@@ -221,6 +251,12 @@ Time = Annotated[
     PlainSerializer(format_time, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 40}),
 ]
+WrittenTime = Annotated[
+    Time,
+    BeforeValidator(_written_so),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": _TIME_PATTERN, "maxLength": 40}),
+]
+"""A time that a person writes."""
 
 
 def _refuse_misread(value: object) -> object:

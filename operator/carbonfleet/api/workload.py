@@ -79,8 +79,8 @@ class Dataset(
     """A dataset's name, or the path or URL of a JSONL file."""
     revision: Revision | None = None
     """Of a dataset by name: the commit, tag or branch to take; a commit pins it. Left out, the newest."""
-    samples: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
-    """Use the first so many; left out, all."""
+    samples: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
+    """Use the first so many; left out, all. One to train on and one to validate with are the least."""
     size_gib: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
     """Its size in GiB, for what moving it costs."""
     region: RegionName | None = None

@@ -17,10 +17,32 @@ if TYPE_CHECKING:
     from carbonfleet.simulator.replay import Progress
 
 Traces = Annotated[
-    list[Path] | None, typer.Option(help="Hourly CSV (or .gz) in the portal's or the long format; repeatable.")
+    list[Path] | None,
+    typer.Option(help="CSV (or .gz) by 60, 30 or 15 minutes, in the portal's or the long format; repeatable."),
 ]
-JobList = Annotated[
-    Path | None, typer.Option(help="A list with arrival_time, length (s) and cpus, in place of one job an hour.")
+Jobs = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="HOURS:SLACK for one job an hour, such as 4:24, or a list with arrival_time and length (s), or duration, "
+        "and cpus, slack, interruptible; repeatable, with a table for each. In place of --hours."
+    ),
+]
+Slack = Annotated[
+    str,
+    typer.Option(
+        help="The longest wait of each job: hours, or next-workday, semi-weekly (until results are looked at), "
+        "by-length (6 h for runs of up to 2, else 24)."
+    ),
+]
+Interruptible = Annotated[
+    bool, typer.Option("--interruptible", help="Jobs may pause, as jobs with `interruptible: {}` do.")
+]
+PauseMinutes = Annotated[
+    int | None,
+    typer.Option(min=0, max=1440, help="What a pause costs; 0: cut anywhere, as often as wanted, as papers do."),
+]
+Curve = Annotated[
+    bool, typer.Option("--curve", help="Share and wait over minimumGainPercentPerHour, in place of other policies.")
 ]
 Start = Annotated[
     datetime | None,
@@ -33,6 +55,10 @@ Knows = Annotated[str, typer.Option(help="What the planner knows: none (history 
 Data = Annotated[
     Path | None, typer.Option(envvar="CARBONFLEET_DATA_DIR", help="The folder of recorded grids, for presets.")
 ]
+PRESET_SAYS = (
+    "trace", "zones", "home", "hours", "slack", "jobs", "time_zone", "interruptible", "pause_minutes", "gpus",
+    "forecast", "signal", "fill_gaps",
+)  # fmt: skip
 MinimumGain = Annotated[
     float | None,
     typer.Option(
@@ -51,8 +77,11 @@ def backtest(
     zones: Annotated[str, typer.Option(help="Zones that jobs may run in, with commas between.")] = "",
     home: Annotated[str, typer.Option(help="The zone that savings are measured from; the first one by default.")] = "",
     hours: Annotated[float, typer.Option(min=0.1, max=720, help="Length of each job.")] = 4,
-    slack: Annotated[float, typer.Option(min=0, max=336, help="The longest wait of each job, in hours.")] = 24,
-    jobs: JobList = None,
+    slack: Slack = "24",
+    jobs: Jobs = None,
+    time_zone: Annotated[str, typer.Option(help="Whose workdays and mornings --slack goes by.")] = "UTC",
+    interruptible: Interruptible = False,
+    pause_minutes: PauseMinutes = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="GPUs in each zone; without it as many as wanted.")] = None,
     start: Start = None,
     end: End = None,
@@ -61,6 +90,7 @@ def backtest(
     preset: Annotated[str, typer.Option(help="A backtest by name; --preset list names them.")] = "",
     data: Data = None,
     minimum_gain: MinimumGain = None,
+    curve: Curve = False,
     fill_gaps: FillGaps = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
     out: Out = None,
@@ -84,20 +114,26 @@ def backtest(
                 traces=tuple(trace or ()),
                 zones=tuple(zone.strip() for zone in zones.split(",") if zone.strip()),
                 home=home,
-                hours=hours,
-                slack_hours=slack,
-                jobs=jobs,
+                jobs=tuple(jobs or (f"{hours:g}:{slack}",)),
+                slack=slack,
                 gpus=gpus,
                 start=_utc(start),
                 end=_utc(end),
                 forecast=forecast,
+                time_zone=time_zone,
+                interruptible=interruptible,
+                pause_minutes=pause_minutes,
                 signal=SignalKind(signal),
                 fill_gaps=fill_gaps,
             )
-            cases = (request.case(),)
+            cases = request.cases()
         if minimum_gain is not None:
             cases = tuple(with_minimum_gain(case, minimum_gain) for case in cases)
-        _run(cases, as_json, out, workers)
+        if curve:
+            _refuse_beside_curve(minimum_gain, out)
+            _draw_curves(cases, as_json, workers)
+        else:
+            _run(cases, as_json, out, workers)
     except (ValueError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
@@ -120,13 +156,18 @@ def _preset(name: str, data: Path, start: datetime | None, end: datetime | None)
 
 def _refuse_beside_preset(context: typer.Context) -> None:
     """An option that a preset would pass over in silence."""
-    for name in ("trace", "zones", "home", "hours", "slack", "jobs", "gpus", "forecast", "signal", "fill_gaps"):
+    for name in PRESET_SAYS:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             option = name.replace("_", "-")
             raise ValueError(
                 f"a preset says that by itself: leave --{option} away, or give --trace and --zones instead"
             )
+
+
+def _refuse_beside_curve(minimum_gain: float | None, out: Path | None) -> None:
+    if minimum_gain is not None or out is not None:
+        raise ValueError("--curve goes over minimum gains and writes no files: leave --minimum-gain and --out away")
 
 
 def _make(out: Path) -> None:
@@ -196,16 +237,34 @@ def _progress(case: "Case") -> "Iterator[Progress]":
         yield tell
 
 
-def _print_table(case: "Case", result: "Result") -> None:
-    from rich.table import Table
+def _draw_curves(cases: "Sequence[Case]", as_json: bool, workers: int) -> None:
+    from carbonfleet.simulator import report
+    from carbonfleet.simulator.backtest import run_curve
+    from carbonfleet.simulator.replay.workers import cores
 
+    curves = []
+    for case in cases:
+        with _progress(case) as progress:
+            curves.append((case, run_curve(case.backtest, workers=workers or cores(), progress=progress)))
+        if not as_json:
+            _print_rows(report.title(case), report.CURVE_HEADINGS, report.curve_rows(curves[-1][1]))
+    say(report.curves_as_json(curves) if as_json else report.CURVE_LEGEND)
+
+
+def _print_table(case: "Case", result: "Result") -> None:
     from carbonfleet.simulator.report import HEADINGS, table_row, title
 
-    table = Table(title=title(case, result), title_justify="left", title_style="italic", box=None, pad_edge=False)
-    for number, heading in enumerate(HEADINGS):
+    _print_rows(title(case), HEADINGS, [table_row(score) for score in result.scores])
+
+
+def _print_rows(title: str, headings: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> None:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="italic", box=None, pad_edge=False)
+    for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left")
-    for line in result.scores:
-        table.add_row(*table_row(line), style="bold" if line.policy.startswith("carbonfleet") else None)
+    for row in rows:
+        table.add_row(*row, style="bold" if row[0].startswith("carbonfleet") or "default" in row[0] else None)
     screen = console(width=120)
     screen.width = max(120, screen.width)  # wider than a narrow terminal rather than with digits cut off
     screen.print(table, "")

@@ -1,5 +1,6 @@
 """`carbonfleet spoke`: run a spoke's agent, and print what a new spoke needs."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,12 +55,49 @@ def join(
 
     That is its file in the fleet repository, its rights on the hub, and how its agent is started.
     """
-    from pydantic import ValidationError
-
     from carbonfleet.spoke.join import join_text
 
+    say(join_text(_checked(name), runtime.value), nl=False)
+
+
+@app.command("take-over")
+def take_over(
+    name: Annotated[str, typer.Argument(help="The spoke's name.")],
+    kubeconfig: Annotated[
+        Path | None, typer.Option(envvar="KUBECONFIG", help="The hub's; where kubectl looks by itself when left out.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="What the first agent ran has ended: ask nothing.")] = False,
+) -> None:
+    """Give a spoke's name to its next agent.
+
+    For a machine that is gone for good. What still trains there would be run a second time.
+    """
+    from carbonfleet.kube import Kube, KubeError
+    from carbonfleet.spoke import HubLink, release
+
     try:
-        say(join_text(name, runtime.value), nl=False)
+        hub = HubLink(Kube.connect(kubeconfig), _checked(name))
+        stands = hub.standing()
+        if not stands.holder:
+            fail(f"no agent holds the name {name}: the next one takes it by itself")
+        say(f"{stands.holder} holds the name {name}; it was heard last at {stands.heard or 'no time'}")
+        if not yes and not typer.confirm("Has it ended, with all that it ran?"):
+            fail("the name stays as it is")
+        say(f"looking on for {stands.lease_seconds} s, to see that it is silent")
+        if not release(hub):
+            fail(f"{stands.holder} was heard meanwhile: stop it first")
+    except KubeError as error:
+        fail(error)
+    say(f"the name {name} is free: the next agent that asks takes it, within half a minute if it waits already")
+
+
+def _checked(name: str) -> str:
+    from pydantic import ValidationError
+
+    from carbonfleet.spoke.join import checked_name
+
+    try:
+        return checked_name(name)
     except ValidationError:
         fail(f"{name!r} is not a cluster's name: lower-case letters, digits and dashes, at most 57")
 
@@ -94,4 +132,6 @@ def _ray(settings: AgentSettings) -> "RaySettings":
         directory=settings.workload.resolve(),
         store=settings.store.resolve(),
         datasets=settings.datasets.resolve(),
+        models=settings.models.resolve(),
+        private_networks=settings.private_networks,
     )

@@ -70,6 +70,8 @@ class Serving:
     residency: ResidencyRequest
     fetch_image: str
     """The training image, which copies the adapters to the pod."""
+    revision: str | None = None
+    """Of the model: the commit, tag or branch that the adapters were trained on; None for the newest."""
     image: str = VLLM_IMAGE
     gpus: int = 1
 
@@ -303,6 +305,7 @@ def _config(serving: Serving) -> str:
     most = max(one.rank for one in serving.adapters)
     config = {
         "model": serving.model,
+        **({"revision": serving.revision, "tokenizer-revision": serving.revision} if serving.revision else {}),
         "served-model-name": serving.model,
         "port": 8000,
         "tensor-parallel-size": serving.gpus,

@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, MetricsHandler
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -13,6 +12,7 @@ from carbonfleet.hub.cycle import CycleResult
 from carbonfleet.ledger import LedgerError
 from carbonfleet.ledger.report import Line
 from carbonfleet.ledger.store import By, Ledger, Sums
+from carbonfleet.probes import BoundedServer
 from carbonfleet.signals import Finding
 
 _log = logging.getLogger(__name__)
@@ -72,27 +72,12 @@ class Metrics:
         for finding in findings:
             self._ready.labels(finding.source, finding.zone).set(finding.ok)
 
-    def serve(self, address: str) -> "MetricsServer":
+    def serve(self, address: str) -> BoundedServer:
         """Answer scrapes at `host:port`, any free port for 0. Raises ValueError, OSError."""
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
             raise ValueError(f"metrics are served at host:port, such as 127.0.0.1:9090, not {address!r}")
-        server, thread = start_http_server(int(port), host.strip("[]"), self.registry)
-
-        def stop() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join(timeout=5)
-
-        return MetricsServer(server.server_port, stop)
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsServer:
-    """Metrics that answer on a port until stopped."""
-
-    port: int
-    stop: Callable[[], None]
+        return BoundedServer((host.strip("[]"), int(port)), MetricsHandler.factory(self.registry), "metrics")
 
 
 class _LedgerFigures(Collector):

@@ -68,7 +68,7 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
     mirror.changed.set()
     leader.join(timeout=10)
     if served is not None:
-        served.stop()
+        served.close()
     if probes is not None:
         probes.close()
     if listener is not None:

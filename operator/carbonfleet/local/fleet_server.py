@@ -8,16 +8,20 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Final
 
 from carbonfleet.local.child import Child, ChildError
 from carbonfleet.private_files import UMASK, make_folder
+from carbonfleet.probes import BoundedServer
 
 NAME: Final = "fleet.git"
 REQUEST_SECONDS: Final = 60
+CONNECTION_SECONDS: Final = 300
+MOST_AT_ONCE: Final = 64
 MOST_BYTES: Final = 1 << 26
 """Of a push."""
 _ENVIRONMENT: Final = {
@@ -51,70 +55,75 @@ def server(root: Path, port: int, token: Path, log: Path) -> Child:
     return Child("git", command, log, _ENVIRONMENT)
 
 
-def serve(root: Path, port: int, token: Path) -> None:
-    """Be that server until stopped. Raises OSError when the port is taken."""
-    ThreadingHTTPServer(("127.0.0.1", port), _handler(root, token.read_text().strip())).serve_forever()
+def listen(root: Path, port: int, token: Path, seconds: float = CONNECTION_SECONDS) -> BoundedServer:
+    """That server in this process, with a connection's longest time. Raises OSError when the port is taken."""
+    handler = type("Handler", (FleetHandler,), {"root": root, "token": token.read_text().strip()})
+    return BoundedServer(("127.0.0.1", port), handler, "git", at_once=MOST_AT_ONCE, seconds=seconds)
 
 
-def _handler(root: Path, token: str) -> type[BaseHTTPRequestHandler]:
-    class FleetHandler(BaseHTTPRequestHandler):
-        """One request of Git's smart HTTP protocol."""
+class FleetHandler(BaseHTTPRequestHandler):
+    """One request of Git's smart HTTP protocol, from whoever has the token."""
 
-        protocol_version = "HTTP/1.1"
-        timeout = REQUEST_SECONDS
+    root: Path
+    """The folder of the repositories."""
+    token: str
 
-        def do_GET(self) -> None:
-            """What refs there are."""
-            self._serve()
+    protocol_version = "HTTP/1.1"
+    timeout = REQUEST_SECONDS
 
-        def do_POST(self) -> None:
-            """Fetch or push."""
-            self._serve()
+    def do_GET(self) -> None:
+        """What refs there are."""
+        self.respond()
 
-        def _serve(self) -> None:
-            if not self._is_allowed():
-                self.close_connection = self.command != "GET"  # a body is left unread
-                return self._answer(401, [("WWW-Authenticate", 'Basic realm="fleet"')], b"")
-            body = self._body()
-            if body is None:
-                self.close_connection = True
-                return self._answer(413, [], b"")
-            return self._answer(*_backend(root, self, body))
+    def do_POST(self) -> None:
+        """Fetch or push."""
+        self.respond()
 
-        def _is_allowed(self) -> bool:
-            kind, _, value = self.headers.get("Authorization", "").partition(" ")
-            try:
-                given = base64.b64decode(value, validate=True).partition(b":")[2] if kind == "Basic" else b""
-            except ValueError:
-                return False
-            return hmac.compare_digest(given, token.encode())
+    def respond(self) -> None:
+        """Answer with what Git says, to whoever may ask."""
+        if not self.is_allowed():
+            self.close_connection = self.command != "GET"  # a body is left unread
+            return self.answer(401, [("WWW-Authenticate", 'Basic realm="fleet"')], b"")
+        body = self._body()
+        if body is None:
+            self.close_connection = True
+            return self.answer(413, [], b"")
+        return self.answer(*_backend(self.root, self, body))
 
-        def _body(self) -> bytes | None:
-            """The body, in chunks or not; None where it is larger than any of ours, or no body at all."""
-            try:
-                if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-                    size = int(self.headers.get("Content-Length", 0))
-                    return self.rfile.read(size) if 0 <= size <= MOST_BYTES else None
-                found = bytearray()
-                while size := int(self.rfile.readline(100).partition(b";")[0], 16):
-                    if not 0 < size <= MOST_BYTES - len(found):
-                        return None
-                    found += self.rfile.read(size)
-                    self.rfile.readline(100)
+    def is_allowed(self) -> bool:
+        """Whether the token came with it."""
+        kind, _, value = self.headers.get("Authorization", "").partition(" ")
+        try:
+            given = base64.b64decode(value, validate=True).partition(b":")[2] if kind == "Basic" else b""
+        except ValueError:
+            return False
+        return hmac.compare_digest(given, self.token.encode())
+
+    def _body(self) -> bytes | None:
+        """The body, in chunks or not; None where it is larger than any of ours, or no body at all."""
+        try:
+            if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+                size = int(self.headers.get("Content-Length", 0))
+                return self.rfile.read(size) if 0 <= size <= MOST_BYTES else None
+            found = bytearray()
+            while size := int(self.rfile.readline(100).partition(b";")[0], 16):
+                if not 0 < size <= MOST_BYTES - len(found):
+                    return None
+                found += self.rfile.read(size)
                 self.rfile.readline(100)
-            except ValueError:
-                return None
-            return bytes(found)
+            self.rfile.readline(100)
+        except ValueError:
+            return None
+        return bytes(found)
 
-        def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-            self.send_response(status)
-            for name, value in headers:
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    return FleetHandler
+    def answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Answer as a whole."""
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 def _backend(root: Path, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -190,4 +199,5 @@ def _git(directory: Path, *arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    listen(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    threading.Event().wait()  # until stopped

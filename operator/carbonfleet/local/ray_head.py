@@ -18,8 +18,10 @@ import requests
 from carbonfleet.local.ports import free_port
 from carbonfleet.private_files import UMASK, make_file, make_folder, replace_file
 
-_ADDRESS: Final = "127.0.0.2"
-"""Ray replaces 127.0.0.1 by the machine's outer address; the rest of 127/8 it leaves alone."""
+_ADDRESS: Final = "127.0.0.1"
+"""A node with just this address listens on loopback alone; with any other, on every address of the machine."""
+_ONE_MACHINE: Final = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Tells Ray, by whatever name, that no other machine joins: else the machine's outer address takes loopback's place."""
 _PORTS: Final = (
     "--port",
     "--dashboard-port",
@@ -92,7 +94,7 @@ class RayHead:
         replace_file(settings.directory / "token", token)
         ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
         process = _spawn(settings, ports)
-        head = cls(f"http://127.0.0.1:{ports['--dashboard-port']}", token, process.pid, ticks(process.pid))
+        head = cls(f"http://{_ADDRESS}:{ports['--dashboard-port']}", token, process.pid, ticks(process.pid))
         replace_file(settings.directory / "head.json", json.dumps(head.record()))
         head._wait_until_ready(process, settings.directory / "head.log", timeout_seconds)
         return head
@@ -168,7 +170,7 @@ def _check(directory: Path) -> None:
 def _spawn(settings: HeadSettings, ports: Mapping[str, int]) -> subprocess.Popen[bytes]:
     options = {
         "--node-ip-address": _ADDRESS,
-        "--dashboard-host": "127.0.0.1",
+        "--dashboard-host": _ADDRESS,
         "--temp-dir": str(settings.directory / "s"),
         "--num-cpus": str(settings.cpus),
         "--num-gpus": "0",
@@ -198,7 +200,9 @@ def _spawn(settings: HeadSettings, ports: Mapping[str, int]) -> subprocess.Popen
 def _environment(settings: HeadSettings) -> dict[str, str]:
     """Every job inherits it, so of our own environment only what training needs: no tokens."""
     kept = {name: value for name, value in os.environ.items() if name.startswith(_INHERITED)}
-    return kept | {
+    return {
+        **kept,
+        **_ONE_MACHINE,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(settings.directory / "token"),
@@ -210,10 +214,10 @@ def _environment(settings: HeadSettings) -> dict[str, str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all different, on every address of this machine."""
+    """Ports that nobody listens on, all different."""
     found: list[int] = []
     while len(found) < count:
-        if (port := free_port("")) not in found:
+        if (port := free_port(_ADDRESS)) not in found:
             found.append(port)
     return found
 

@@ -21,7 +21,6 @@ from carbonfleet.placement.search import (
     LIMITS,
     Choice,
     context_of,
-    is_signal_lost,
     options_left,
     refusal_on,
     review_of,
@@ -168,7 +167,7 @@ def reason_of(inputs: PlanInputs, row: int, choice: Choice, outcome: Outcome) ->
             return "MovedToCleanerPlace"
     if choice.is_late:
         return "WaitingForCapacity"
-    if is_signal_lost(inputs, row):
+    if inputs.is_signal_lost(row):
         return "SignalLost"
     return "WaitingForEarliestStart" if choice.start == inputs.earliest_start(row) else "WaitingForCleanWindow"
 
@@ -181,7 +180,7 @@ def without_window(inputs: PlanInputs, row: int) -> tuple[Outcome, str]:
         return Outcome.PAUSE, "WaitingForCapacity" if is_open else _blocked_reason(inputs, row)
     if not options_left(inputs, row).any():
         return Outcome.BLOCKED, _blocked_reason(inputs, row)
-    if is_signal_lost(inputs, row):
+    if inputs.is_signal_lost(row):
         return Outcome.WAIT, "SignalLost"
     context = context_of(inputs, row, None)
     reasons = {refusal_on(context, options).reason for options in inputs.options.by_cluster.values()}

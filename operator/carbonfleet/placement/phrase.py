@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from math import floor, log10
 
-from carbonfleet.api.job import Goal
+from carbonfleet.api.policy import Goal
 from carbonfleet.placement.decision import Window
 
 LONGEST_SUMMARY = 170

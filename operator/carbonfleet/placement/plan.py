@@ -9,7 +9,7 @@ from carbonfleet.placement.assign import assign
 from carbonfleet.placement.decide import decisions_on, denied, refusals
 from carbonfleet.placement.decision import Decision
 from carbonfleet.placement.plan_inputs import PlanInputs, plan_inputs
-from carbonfleet.placement.rules import Refusal, tiers
+from carbonfleet.placement.rules import Refusal, tiers, with_objectives
 from carbonfleet.placement.search import Choice
 from carbonfleet.placement.snapshot import Snapshot
 
@@ -39,9 +39,10 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     `now` is aware UTC. Only jobs whose outcome is START are to be committed; the others are decided again
     next time. Decisions come in the order of `namespace/name`.
     """
-    # 1. Jobs that no policy covers, or whose tier does not exist, can't be planned for.
+    # 1. Jobs that no policy covers, or whose tier does not exist, can't be planned for. The others aim at what they or
+    # their policies say.
     refused = refusals(snapshot, snapshot.jobs)
-    jobs = [job for job in snapshot.jobs if job.uid not in refused]
+    jobs = with_objectives(snapshot.policies, [job for job in snapshot.jobs if job.uid not in refused])
     # 2. Everything else as arrays, without jobs that ask for too much planning.
     inputs = plan_inputs(snapshot, jobs, tiers(snapshot.policies), now)
     refused |= inputs.refused

@@ -1,7 +1,7 @@
 """The whole of what one plan decides on, as arrays: jobs in their order, options, times, carbon, capacity."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -81,11 +81,10 @@ class PlanInputs:
     remaining_budgets: tuple[RemainingBudget, ...]
     budgets_of: Mapping[tuple[str, str], tuple[int, ...]]
     """By data class and namespace: the remaining budgets that a job draws on."""
-    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    refused: Mapping[str, Refusal]
     """By UID, jobs that ask for too much planning; they are not among the jobs."""
-    gates: dict[tuple[SignalKind, float], FloatArray] = field(default_factory=dict)
-    """Thresholds and intensities that were asked for before, by option."""
-    intensity: dict[SignalKind, FloatArray] = field(default_factory=dict)
+    percentiles: Mapping[tuple[SignalKind, float], FloatArray]
+    """g/kWh by option, shape (options,), for each percentile that is some job's threshold."""
 
     def latest_start(self, job: int) -> int:
         """The last start of the job's own will, on any option."""
@@ -106,6 +105,10 @@ class PlanInputs:
         """By which minute the run must have ended."""
         deadline = self.limits[job].deadline
         return NEVER if deadline is None else self.line.minute(deadline)
+
+    def is_signal_lost(self, job: int) -> bool:
+        """Whether the grid is known on none of the options that the rules leave."""
+        return bool(self.lost[job])
 
     def gives_up_threshold(self, job: int) -> bool:
         """Whether nothing was found below the job's threshold, so that it takes the cleanest window of its delay."""
@@ -159,6 +162,7 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
         remaining_budgets=remaining_budgets,
         budgets_of=budgets_of,
         refused=refused,
+        percentiles=_percentiles(snapshot, jobs, limits, options, carbons),
     )
 
 
@@ -180,6 +184,31 @@ def _taken(
 def _known(grid: Carbon, options: Options) -> BoolArray:
     by_zone = np.array([forecast is not None for forecast in grid.forecasts], dtype=np.bool_)
     return by_zone[options.zone]
+
+
+def _percentiles(
+    snapshot: Snapshot,
+    jobs: list[QueuedJob],
+    limits: list[Limits],
+    options: Options,
+    carbons: Mapping[SignalKind, Carbon],
+) -> dict[tuple[SignalKind, float], FloatArray]:
+    """Of each zone's history, or of its own forecast where it has none."""
+    asked = {
+        (job.spec.signal, limit.gate_percentile)
+        for job, limit in zip(jobs, limits, strict=True)
+        if limit.gate_percentile is not None
+    }
+    found = {}
+    for signal, percent in sorted(asked):
+        by_zone = np.full(len(options.zones), np.inf)
+        for row, zone in enumerate(options.zones):
+            known = snapshot.histories.get((zone, signal)), carbons[signal].forecasts[row]
+            grams = next((series.grams_per_kwh for series in known if series and len(series.grams_per_kwh)), None)
+            if grams is not None:
+                by_zone[row] = np.percentile(grams, percent)
+        found[signal, percent] = by_zone[options.zone]
+    return found
 
 
 def _lost(jobs: list[QueuedJob], admitted: BoolArray, known: Mapping[SignalKind, BoolArray]) -> BoolArray:

@@ -2,7 +2,7 @@
 
 from carbonfleet.signals.prices import Market, Quotes, price_sources, repriced
 from carbonfleet.signals.reading import PriceKind, Reading, Reason, RejectedValue, floor_hour
-from carbonfleet.signals.regions import zone_doubt, zone_of
+from carbonfleet.signals.regions import zone_doubt, zone_of, zones_without_spoke
 from carbonfleet.signals.service import (
     SignalReading,
     Signals,
@@ -57,4 +57,5 @@ __all__ = [
     "repriced",
     "zone_doubt",
     "zone_of",
+    "zones_without_spoke",
 ]

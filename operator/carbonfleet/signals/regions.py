@@ -1,12 +1,13 @@
 """Which electricity zone a cloud region draws from, by the Green Software Foundation's table."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.job import JobSpec
 from carbonfleet.api.signal import SignalKind
 
 
@@ -38,6 +39,17 @@ def zone_of(region: str) -> str | None:
     """The zone of a provider's region; None where the table does not know it."""
     found = regions().get(region)
     return found.zone if found else None
+
+
+def zones_without_spoke(
+    specs: Iterable[JobSpec], clusters: Iterable[ClusterFacts], default_baseline: str = ""
+) -> dict[str, str]:
+    """The zones of regions that jobs are compared with, or have data in, and that no cluster is in."""
+    wanted = {
+        region for spec in specs for region in (spec.baseline_region or default_baseline, spec.workload.dataset.region)
+    }
+    far = {region for region in wanted if region} - {facts.region for facts in clusters}
+    return {region: zone for region in sorted(far) if (zone := zone_of(region)) is not None}
 
 
 def zone_doubt(facts: ClusterFacts) -> str:

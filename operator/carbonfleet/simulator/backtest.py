@@ -12,14 +12,13 @@ from carbonfleet.simulator.replay import (
     Policy,
     Pool,
     Progress,
-    ReplayedRun,
     ReplayFleet,
     ReplayJob,
     Row,
     Scenario,
     Score,
     baselines,
-    foreseen,
+    foreseen_runs,
     replay,
     replay_all,
     replay_fleet,
@@ -29,11 +28,15 @@ from carbonfleet.simulator.replay import (
 
 OURS: Final = "carbonfleet"
 FORESIGHT: Final = "perfect foresight"
+TOLD: Final = "told the future (no bound)"
+"""Where GPUs are few: the planner with perfect forecasts, which a better plan may beat."""
 MINIMUM_GAIN: Final[float] = Tier.model_fields["minimum_gain_percent_per_hour"].default
+GAINS: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""Of a curve, in percent for each hour."""
 FORESEEN_HOURS: Final = 16 * 24
 
 FeedMaker = Callable[[Grid, int, int, int], ForecastFeed]
-"""Grid, first and last hour of issue, and hours ahead."""
+"""Grid, first and last slot of issue, and hours ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,16 @@ class Backtest:
     doubt_weight: float | None = None
     minimum_gain: float = MINIMUM_GAIN
     """Of the planner's tier: what a later start must save of the best start at once, in percent for each hour."""
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the row that is told the future is a bound: without a limit on GPUs jobs don't compete."""
+        return all(pool.is_endless for pool in self.pools)
+
+    @property
+    def foresight(self) -> str:
+        """The name of the row that is told the future."""
+        return FORESIGHT if self.is_bounded else TOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +86,32 @@ def run_backtest(
     `workers` processes share the replays, which changes no result. Raises ReplayError for jobs that don't fit
     the trace or the pools.
     """
-    grid, rows = backtest.grid, _rows(backtest, only_ours)
+    return _replayed(backtest, _rows(backtest, only_ours), workers, progress)
+
+
+def run_curve(
+    backtest: Backtest,
+    gains: Sequence[float] = GAINS,
+    *,
+    workers: int = 1,
+    progress: Progress = lambda done, total: None,
+) -> tuple[tuple[float, Score], ...]:
+    """What the planner reaches by `minimumGainPercentPerHour`: what a wait must gain, and the score with it."""
+    first, last = _span(backtest)
+    make = dict(backtest.feeds)[OURS]
+    feed = make(backtest.grid, first, last, _hours_ahead(backtest))
+    names = {gain: f"{OURS} at {gain:g}" for gain in gains}
+    planners = [Planner(name, _fleet(backtest, gain), backtest.grid, feed) for gain, name in names.items()]
+    rows = _with_foresight(backtest, [baselines(backtest.grid, backtest.home, first)[0], *planners])
+    result = _replayed(backtest, rows, workers, progress)
+    return tuple((gain, result.of(name)) for gain, name in names.items())
+
+
+def _replayed(backtest: Backtest, rows: dict[str, Row], workers: int, progress: Progress) -> Result:
     replayed = replay_all(rows, backtest.scenarios, workers, progress)
-    found = {name: tuple(Scenario.of(runs, grid) for runs in each) for name, each in replayed.items()}
-    base, best = found[next(iter(rows))], found[FORESIGHT]
-    scores = tuple(score(name, scenarios, base, best) for name, scenarios in found.items())
-    return Result(scores, found)
+    found = {name: tuple(Scenario.of(runs, backtest.grid) for runs in each) for name, each in replayed.items()}
+    base, best = found[next(iter(rows))], found[backtest.foresight]
+    return Result(tuple(score(name, scenarios, base, best) for name, scenarios in found.items()), found)
 
 
 def _rows(backtest: Backtest, only_ours: bool) -> dict[str, Row]:
@@ -86,11 +119,15 @@ def _rows(backtest: Backtest, only_ours: bool) -> dict[str, Row]:
     grid, fleet = backtest.grid, _fleet(backtest, backtest.minimum_gain)
     first, last = _span(backtest)
     ahead = _hours_ahead(backtest)
-    others = baselines(grid, backtest.home, first)
+    others = baselines(grid, backtest.home, first, min(backtest.slot_minutes, backtest.cycle_minutes))
     policies: list[Policy] = [*(others[:1] if only_ours else others)]
     policies += [Planner(name, fleet, grid, make(grid, first, last, ahead)) for name, make in backtest.feeds]
+    return _with_foresight(backtest, policies)
+
+
+def _with_foresight(backtest: Backtest, policies: Sequence[Policy]) -> dict[str, Row]:
     rows = {policy.name: _row(backtest, policy) for policy in policies}
-    return {**rows, FORESIGHT: _foresight(backtest, _fleet(backtest, 0.0))}
+    return {**rows, backtest.foresight: _foresight(backtest, _fleet(backtest, 0.0))}
 
 
 def _fleet(backtest: Backtest, minimum_gain: float) -> ReplayFleet:
@@ -106,7 +143,7 @@ def _fleet(backtest: Backtest, minimum_gain: float) -> ReplayFleet:
 
 
 def _span(backtest: Backtest) -> tuple[int, int]:
-    """The first and the last hour at which a plan may be asked for."""
+    """The first and the last slot in which a plan may be asked for."""
     first, last = span(job for jobs in backtest.scenarios for job in jobs)
     grid = backtest.grid
     if first < grid.start or last > grid.end:
@@ -114,7 +151,7 @@ def _span(backtest: Backtest) -> tuple[int, int]:
             f"the jobs need the grid from {first} to {last}; the trace covers {grid.start} to {grid.end}: "
             "give a longer trace, or jobs that come sooner (--start)"
         )
-    return grid.hour(first), grid.hours - 1
+    return grid.slot(first), grid.slots - 1
 
 
 def _hours_ahead(backtest: Backtest) -> int:
@@ -131,18 +168,9 @@ def _row(backtest: Backtest, policy: Policy) -> Row:
 
 
 def _foresight(backtest: Backtest, fleet: ReplayFleet) -> Row:
-    """The planner told the future: all at once without a limit on GPUs, in time with one."""
+    """Told the future: without a limit on GPUs the best there is; with one the planner, asked in time."""
     grid = backtest.grid
     feed = Perfect(grid, FORESEEN_HOURS)
-    if not all(pool.is_endless for pool in backtest.pools):
-        return _row(backtest, Planner(FORESIGHT, fleet, grid, feed))
-    return partial(_foreseen_runs, fleet, grid, feed)
-
-
-def _foreseen_runs(
-    fleet: ReplayFleet, grid: Grid, feed: ForecastFeed, jobs: Sequence[ReplayJob]
-) -> tuple[ReplayedRun, ...]:
-    windows = foreseen(fleet, grid, feed, jobs)
-    pools = {pool.name: pool for pool in fleet.pools}
-    by_name = sorted(jobs, key=lambda job: job.name)
-    return tuple(ReplayedRun(job, pools[windows[job.name].cluster], windows[job.name].start) for job in by_name)
+    if backtest.is_bounded:
+        return partial(foreseen_runs, fleet, grid, feed)
+    return _row(backtest, Planner(TOLD, fleet, grid, feed))

@@ -3,34 +3,42 @@
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Final
 
-from carbonfleet.simulator.backtest import Result
-from carbonfleet.simulator.grid import ReplayError
+from carbonfleet.simulator.backtest import MINIMUM_GAIN, Result
+from carbonfleet.simulator.grid import MINUTE, Grid, ReplayError
 from carbonfleet.simulator.presets import Case
 from carbonfleet.simulator.replay import ReplayedRun, Score
 
 HEADINGS: Final = (
-    "Policy", "g/kWh", "total g", "saved %", "share %", "mean %", "5th %", "delay h", "95th h", "makespan h",
+    "Policy", "g/kWh", "total g", "saved %", "share %", "delay h", "95th h", "mean %", "5th %", "makespan h",
     "forced", "worse",
 )  # fmt: skip
+CURVE_HEADINGS: Final = ("minimum gain %/h", "share %", "lost points", "delay h", "95th h", "saved %")
+Curve = Sequence[tuple[float, Score]]
 LEGEND: Final = """\
-saved %: of all grams, against starting at once at home. share %: of what perfect foresight saves.
+saved %: of all grams, against starting at once at home. share %: of what perfect foresight saves,
+or, where GPUs are few, the planner told the future: that is no bound, and a share may exceed 100.
 mean %, 5th %: mean and 5th percentile of what each job saves, or each replay where there are several.
 delay h, 95th h: mean and 95th percentile of waits. makespan h: from the first submission to the last end.
 forced: starts because the wait was over. worse: jobs that emitted more than at once at home."""
 
 
-def title(case: Case, result: Result) -> str:
-    """What was replayed, and what was mended in its trace."""
-    count, filled = result.scores[0].jobs, sum(case.backtest.grid.filled.values())
-    replays = len(case.backtest.scenarios)
+CURVE_LEGEND: Final = """\
+minimum gain: what each hour of delay must save of a start at once, in percent. lost points: of the share,
+beside the best of the curve. share %, delay h, 95th h, saved %: as in the other table."""
+
+
+def title(case: Case) -> str:
+    """What was replayed, what was mended in its trace, and what an article states."""
+    replays, filled = len(case.backtest.scenarios), sum(case.backtest.grid.filled.values())
+    count = sum(map(len, case.backtest.scenarios))
     words = f"{count:,} job{'s' * (count != 1)}" + (f" in {replays} replays" if replays > 1 else "")
     if filled:
-        words += f"; {filled} missing hour{'s' * (filled > 1)} filled from the hour before"
-    return f"{case.title} ({words})"
+        words += f"; {filled} missing value{'s' * (filled > 1)} filled from the value before"
+    return f"{case.title} ({words})" + (f"\nStated: {case.stated}" if case.stated else "")
 
 
 def table_row(score: Score) -> tuple[str, ...]:
@@ -42,32 +50,75 @@ def table_row(score: Score) -> tuple[str, ...]:
         f"{score.grams_co2e:,.0f}",
         f"{score.saving_percent:.2f}",
         share,
-        f"{score.mean_saving_percent:.2f}",
-        f"{score.p5_saving_percent:.1f}",
         f"{score.delay_mean_hours:.1f}",
         f"{score.delay_p95_hours:.1f}",
+        f"{score.mean_saving_percent:.2f}",
+        f"{score.p5_saving_percent:.1f}",
         f"{score.makespan_hours:,.0f}",
         f"{score.forced_starts:,}",
         f"{score.worse_than_immediate:,}",
     )
 
 
+def curve_rows(curve: Curve) -> Sequence[tuple[str, ...]]:
+    """Lines of the table of a curve, under CURVE_HEADINGS; the default is marked."""
+    return [
+        (
+            f"{gain:g}{' (default)' if gain == MINIMUM_GAIN else ''}",
+            *(f"{value:.2f}" for value in (*_share_and_loss(each, curve), each.delay_mean_hours, each.delay_p95_hours)),
+            f"{each.saving_percent:.2f}",
+        )
+        for gain, each in curve
+    ]
+
+
+def _share_and_loss(score: Score, curve: Curve) -> tuple[float, float]:
+    """The share of the achievable saving, and the points of it that are lost beside the curve's best."""
+    shares = [each.share_percent or 0.0 for _, each in curve]
+    return score.share_percent or 0.0, max(shares) - (score.share_percent or 0.0)
+
+
 def as_json(results: Sequence[tuple[Case, Result]]) -> str:
     """All scores."""
-    listed = []
-    for case, result in results:
-        grid = case.backtest.grid
-        listed.append(
+    return json.dumps(
+        [{**_described(case), "scores": [asdict(score) for score in result.scores]} for case, result in results],
+        indent=2,
+    )
+
+
+def curves_as_json(curves: Sequence[tuple[Case, Curve]]) -> str:
+    """All curves: at each minimum gain what is lost of the share, and the score."""
+    return json.dumps(
+        [
             {
-                "title": case.title,
-                "zones": grid.zones,
-                "home": case.backtest.home,
-                "signal": grid.signal.value,
-                "filledHours": dict(grid.filled),
-                "scores": [asdict(score) for score in result.scores],
+                **_described(case),
+                "curve": [
+                    {
+                        "minimumGainPercentPerHour": gain,
+                        "lostSharePoints": _share_and_loss(each, curve)[1],
+                        **asdict(each),
+                    }
+                    for gain, each in curve
+                ],
             }
-        )
-    return json.dumps(listed, indent=2)
+            for case, curve in curves
+        ],
+        indent=2,
+    )
+
+
+def _described(case: Case) -> dict[str, object]:
+    grid = case.backtest.grid
+    return {
+        "title": case.title,
+        "stated": case.stated,
+        "zones": grid.zones,
+        "home": case.backtest.home,
+        "signal": grid.signal.value,
+        "stepMinutes": grid.step // MINUTE,
+        "filledValues": dict(grid.filled),
+        "foresightIsBound": case.backtest.is_bounded,
+    }
 
 
 def write_csv(folder: Path, results: Sequence[tuple[Case, Result]]) -> tuple[Path, Path]:
@@ -88,18 +139,22 @@ def write_csv(folder: Path, results: Sequence[tuple[Case, Result]]) -> tuple[Pat
 
 
 def _run_rows(case: Case, result: Result) -> Sequence[Sequence[object]]:
+    """A line for each piece of each run."""
+    grid = case.backtest.grid
     return [
-        (case.title, number, policy, *_run_row(run, grams))
+        (case.title, number, policy, *_piece_row(run, piece, grid))
         for policy, scenarios in result.scenarios.items()
         for number, scenario in enumerate(scenarios, 1)
-        for run, grams in zip(scenario.runs, scenario.grams, strict=True)
+        for run in scenario.runs
+        for piece in run.pieces
     ]
 
 
-def _run_row(run: ReplayedRun, grams: float) -> tuple[object, ...]:
-    kwh = round(run.pool.kwh(run.job), 6)
-    times = run.job.submitted.isoformat(), run.begin.isoformat()
-    return run.job.name, *times, run.pool.zone, run.pool.name, kwh, round(grams, 4)
+def _piece_row(run: ReplayedRun, piece: ReplayedRun, grid: Grid) -> tuple[object, ...]:
+    alone = replace(piece, earlier=())
+    times = run.job.submitted.isoformat(), piece.begin.isoformat()
+    place = piece.pool.zone, piece.pool.name
+    return run.job.name, *times, *place, round(alone.kwh, 6), round(alone.grams(grid), 4)
 
 
 def write_plot(folder: Path, results: Sequence[tuple[Case, Result]]) -> Path:

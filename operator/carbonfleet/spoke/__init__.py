@@ -2,7 +2,7 @@
 
 from carbonfleet.spoke.agent import Agent
 from carbonfleet.spoke.errors import SpokeError
-from carbonfleet.spoke.report import HubLink
+from carbonfleet.spoke.report import HubLink, release
 from carbonfleet.spoke.runtimes import KubeRay, RayJobs, RaySettings, Run, Runtime, gpu_resource
 from carbonfleet.spoke.settings import AgentSettings
 from carbonfleet.spoke.wanted import FleetFolder
@@ -19,4 +19,5 @@ __all__ = [
     "Runtime",
     "SpokeError",
     "gpu_resource",
+    "release",
 ]

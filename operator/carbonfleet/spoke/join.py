@@ -43,6 +43,16 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: agent}
 subjects:
   - {kind: ServiceAccount, name: agent, namespace: spoke-$name}
 ---
+# So many of them, whatever it writes: the hub holds all spokes' reports in memory. Raise it for a spoke that runs more
+# than 400 attempts at once.
+apiVersion: v1
+kind: ResourceQuota
+metadata:
+  name: reports
+  namespace: spoke-$name
+spec:
+  hard: {count/trainingreports.carbonfleet.dev: "500"}
+---
 # The status of its own SpokeCluster, and nothing of any other.
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
@@ -124,7 +134,7 @@ _INSTALL: Final = {
 #      carbonfleet spoke run --spoke $name --runtime ray --ray-address http://127.0.0.1:8265 \\
 #        --fleet-url <the fleet repository> --hub-kubeconfig hub.kubeconfig \\
 #        --store /var/lib/carbonfleet/store --state /var/lib/carbonfleet/state \\
-#        --datasets /var/lib/carbonfleet/datasets   # datasets that are files must lie there
+#        --datasets /var/lib/carbonfleet/datasets --models /var/lib/carbonfleet/models   # for what is named by a path
 """,
     "kuberay": """\
 #      kubectl create namespace carbonfleet-system
@@ -138,22 +148,23 @@ _INSTALL: Final = {
 
 def hub_rights(name: str) -> str:
     """The manifests that give a spoke its rights on the hub. Raises ValueError for an unfit name."""
-    return _RIGHTS.substitute(name=_checked(name))
+    return _RIGHTS.substitute(name=checked_name(name))
 
 
 def cluster_file(name: str, runtime: str) -> str:
     """A skeleton of the spoke's file in the fleet repository."""
-    return _CLUSTER_FILE.substitute(name=_checked(name), runtime=runtime)
+    return _CLUSTER_FILE.substitute(name=checked_name(name), runtime=runtime)
 
 
 def join_text(name: str, runtime: str) -> str:
     """All that a new spoke needs, as YAML that the hub can be given, with the steps as comments."""
-    install = Template(_INSTALL[runtime]).substitute(name=_checked(name))
+    install = Template(_INSTALL[runtime]).substitute(name=checked_name(name))
     commented = "".join(f"#      {line}".rstrip() + "\n" for line in cluster_file(name, runtime).splitlines())
     option = "" if runtime == "kuberay" else f" --runtime {runtime}"
     words = {"option": option, "cluster_file": commented, "install": install, "renewal": _RENEWAL[runtime]}
     return _STEPS.substitute(name=name, **words) + hub_rights(name)
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
+    """The name, where a spoke can have it. Raises ValidationError."""
     return _NAME.validate_python(name)

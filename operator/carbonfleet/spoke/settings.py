@@ -2,10 +2,11 @@
 
 import sys
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from carbonfleet.api.wire import Name
 from carbonfleet.fleet import RepositorySettings
@@ -24,6 +25,15 @@ class Applier(StrEnum):
 
     AGENT = "agent"
     WATCH = "watch"
+
+
+def _networks(text: str) -> str:
+    for each in text.split(",") if text else ():
+        ip_network(each.strip())
+    return text
+
+
+Networks = Annotated[str, AfterValidator(_networks)]
 
 
 class AgentSettings(Settings):
@@ -67,6 +77,10 @@ class AgentSettings(Settings):
     """Where attempts save, for ray."""
     datasets: Path = Path(".carbonfleet/datasets")
     """The only folder whose files may be jobs' datasets, for ray; links out of it are refused."""
+    models: Path = Path(".carbonfleet/models")
+    """The same for models that are named by a path."""
+    private_networks: Networks = ""
+    """Networks with private addresses that jobs may fetch datasets from, for ray: 10.1.0.0/16,192.168.1.7/32."""
     allow_list: Path | None = None
     """The admin's own list of data classes: a ConfigMap's file, or the folder it is mounted at."""
     poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 2.0
@@ -80,7 +94,7 @@ class AgentSettings(Settings):
     heartbeat_seconds: Annotated[float, Field(ge=1, le=3600, json_schema_extra=INTERNAL)] = 60.0
     """Of carbonfleet's clock, between two heartbeats."""
     lease_seconds: Annotated[float, Field(ge=1, le=86_400, json_schema_extra=INTERNAL)] = 300.0
-    """For so long this agent must have been silent before another one takes its spoke's name."""
+    """Of which two thirds may pass without an answer of the hub before this agent starts nothing."""
     heartbeat_least_seconds: Annotated[float, Field(ge=0, le=60, json_schema_extra=INTERNAL)] = 5.0
     """Of real time, however fast that clock runs."""
     resync_seconds: Annotated[float, Field(ge=1, le=86_400, json_schema_extra=INTERNAL)] = 600.0

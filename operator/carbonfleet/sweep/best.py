@@ -76,6 +76,7 @@ def _serving(jobs: Sequence[CarbonTrainingJob], cluster: str, wishes: Wishes) ->
         adapters=adapters,
         residency=first.spec.residency,
         fetch_image=first.spec.workload.image,
+        revision=first.spec.workload.model_revision,
         image=wishes.image,
         gpus=wishes.gpus,
     )
@@ -89,11 +90,16 @@ def _pool(jobs: Sequence[CarbonTrainingJob], cluster: str) -> str:
     return pool
 
 
+def _base(job: CarbonTrainingJob) -> str:
+    work = job.spec.workload
+    return f"{work.model}@{work.model_revision}" if work.model_revision else work.model
+
+
 def _expect_one(jobs: Sequence[CarbonTrainingJob]) -> None:
     """vLLM has one base model, and a pod one data class."""
     first = jobs[0]
     for job in jobs[1:]:
-        ours, theirs = first.spec.workload.model, job.spec.workload.model
+        ours, theirs = _base(first), _base(job)
         if ours != theirs:
             raise SweepError(f"{job.key} was trained on {theirs}, {first.key} on {ours}: they can't be served together")
         if job.spec.residency != first.spec.residency:

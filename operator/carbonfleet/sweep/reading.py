@@ -1,7 +1,6 @@
 """A sweep's jobs as the hub's API has them, found by their label."""
 
 import re
-from urllib.parse import quote
 
 from pydantic import ValidationError
 
@@ -21,8 +20,7 @@ def jobs_of(kube: Kube, sweep: str, namespace: str = "") -> tuple[CarbonTraining
     for word in filter(None, (sweep, namespace)):
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", word):
             raise SweepError(f"{word!r} is no name; write lower-case letters, digits and -")
-    selector = quote(f"{SWEEP}={sweep}", safe="")
-    bodies, _ = kube.list(ours("carbontrainingjobs", namespace), labelSelector=selector)
+    bodies, _ = kube.list(ours("carbontrainingjobs", namespace), labelSelector=f"{SWEEP}={sweep}")
     jobs = sorted((_read(body) for body in bodies), key=lambda job: job.key)
     if not jobs:
         where = f"namespace {namespace}" if namespace else "any namespace"

@@ -4,21 +4,8 @@ from kubeapi.call import Call
 from kubeapi.errors import bad_request, invalid
 from kubeapi.managedfields import Writer
 from kubeapi.objects import Obj, quoted, timestamp
-from kubeapi.registry import NAMESPACE, RBAC_GROUP, Resource, find_kind_errors
-from kubeapi.schema import (
-    BLOCKING,
-    MISSING,
-    NOT_CHECKED,
-    apply_defaults,
-    cannot_handle,
-    check_decodable,
-    check_rules,
-    check_shape,
-    find_errors,
-    find_update_errors,
-    prune,
-    validate,
-)
+from kubeapi.registry import Resource, find_object_errors
+from kubeapi.schema import apply_defaults, cannot_handle, check_shape, prune
 
 
 def writer_of(call: Call) -> Writer:
@@ -70,17 +57,5 @@ def clean(call: Call, obj: Obj) -> None:
 
 def check(resource: Resource, obj: Obj, live: Obj | None) -> None:
     """Raise 422 with everything that is wrong, or 400 where a built-in kind cannot be read at all."""
-    meta, old = obj["metadata"], MISSING if live is None else live
-    errors = find_errors(meta, dns_label=resource.storage == NAMESPACE, free_name=resource.group == RBAC_GROUP)
-    if live is not None:
-        errors += find_update_errors(meta, live["metadata"])
-    found = validate(resource.node, obj, old=old)
-    if not resource.custom:
-        check_decodable(resource.kind, resource.version, resource.kind, found)
-    if any(error.reason in BLOCKING for error in found):
-        errors += [*found, *([NOT_CHECKED] if resource.node.has_rules else [])]
-    else:
-        errors += found + check_rules(resource.node, obj, old)
-        errors += [] if found else find_kind_errors(resource, obj, live)
-    if errors:
-        raise invalid(resource.group, resource.kind, meta.get("name", ""), errors)
+    if errors := find_object_errors(resource, obj, live):
+        raise invalid(resource.group, resource.kind, obj["metadata"].get("name", ""), errors)

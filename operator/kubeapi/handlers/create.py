@@ -9,12 +9,11 @@ from kubeapi.errors import already_exists, bad_request, forbidden, not_found
 from kubeapi.handlers.checks import check, check_address, clean, writer_of
 from kubeapi.managedfields import record_create
 from kubeapi.objects import Obj, timestamp
-from kubeapi.registry import NAMESPACE, complete, to_served, to_stored
+from kubeapi.registry import NAMESPACE, QUOTA, SERVER_GIVEN, complete, to_served, to_stored
 from kubeapi.service import Service
 from kubeapi.storage import Store
 
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
-_NOT_SENT: Final = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink", "resourceVersion")
 
 
 async def create(service: Service, call: Call, obj: Obj, *, applied: bool = False) -> Obj:
@@ -39,6 +38,7 @@ async def create(service: Service, call: Call, obj: Obj, *, applied: bool = Fals
         clean(call, obj)
         check(resource, obj, None)
     _check_namespace(service.store, call)
+    _check_quotas(service.store, call, obj)
     key = (namespace, obj["metadata"]["name"])
     if service.store.get(resource.storage, key) is not None:
         raise already_exists(resource.group, resource.plural, key[1])
@@ -52,7 +52,7 @@ async def create(service: Service, call: Call, obj: Obj, *, applied: bool = Fals
 def _stamp(call: Call, obj: Obj, *, keep_fields: bool) -> None:
     """Give a new object what only the server may give."""
     meta, resource = obj["metadata"], call.resource
-    for name in (*_NOT_SENT, *(() if keep_fields else ("managedFields",))):
+    for name in (*SERVER_GIVEN, *(() if keep_fields else ("managedFields",))):
         meta.pop(name, None)
     meta["uid"] = str(uuid.uuid4())
     meta["creationTimestamp"] = timestamp(call.now)
@@ -60,6 +60,20 @@ def _stamp(call: Call, obj: Obj, *, keep_fields: bool) -> None:
         meta["generation"] = 1
     if resource.custom and resource.has_status:
         obj.pop("status", None)
+
+
+def _check_quotas(store: Store, call: Call, obj: Obj) -> None:
+    """Of a ResourceQuota, the counts of objects (`count/<plural>.<group>`); nothing else of it is looked at."""
+    namespace, resource = call.target.namespace, call.resource
+    counted = f"count/{resource.plural}.{resource.group}".rstrip(".")
+    for (place, name), quota in store.collection(QUOTA).items.items():
+        most = ((quota.get("spec") or {}).get("hard") or {}).get(counted) if place == namespace else None
+        if most is None:
+            continue
+        used = sum(key[0] == namespace for key in store.collection(resource.storage).items)
+        if used >= int(most):
+            why = f"exceeded quota: {name}, requested: {counted}=1, used: {counted}={used}, limited: {counted}={most}"
+            raise forbidden(resource.group, resource.plural, obj["metadata"]["name"], why)
 
 
 def _check_namespace(store: Store, call: Call) -> None:

@@ -14,6 +14,7 @@ from kubeapi.storage import Kind
 
 CRD: Final = ("apiextensions.k8s.io", "customresourcedefinitions")
 NAMESPACE: Final = ("", "namespaces")
+QUOTA: Final = ("", "resourcequotas")
 RBAC_GROUP: Final = "rbac.authorization.k8s.io"
 _WEBHOOK_GROUP: Final = "admissionregistration.k8s.io"
 

@@ -1,24 +1,21 @@
 """Rows of a dataset as they were read, and where each of them stands."""
 
-import glob
 import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from ..failure import Failure
+from ..host_limits import DATASETS, allowed_file, allowed_name, http_client
 from ..settings import TINY_DATASET, Dataset
 from .tiny import tiny_instructions
 
 TINY_SAMPLES = 1000
-FOLDER = "LORA_DATASETS"
-"""The variable with the only folder of this host whose files may be datasets; unset where a job has its own host."""
 ELSEWHERE = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf"})
 """Schemes of addresses that lead to no file of this host."""
 
@@ -51,13 +48,12 @@ def read_table(dataset: Dataset, seed: int) -> Table:
     if dataset.name == TINY_DATASET:
         rows: Sequence[Row] = tiny_instructions(dataset.samples or TINY_SAMPLES, seed)
     elif dataset.path:
-        return _jsonl(_allowed(dataset.path))
+        return _jsonl(dataset.path)
     else:
-        if dataset.name and os.environ.get(FOLDER) and Path(dataset.name).exists():
-            raise _not_allowed(dataset.name)  # which the library would read in place of the hub's
         import datasets  # slow to import, and only needed here
 
-        rows = datasets.load_dataset(dataset.name, split=dataset.split, revision=dataset.revision)
+        name = allowed_name(dataset.name or "", DATASETS)
+        rows = datasets.load_dataset(name, split=dataset.split, revision=dataset.revision)
     return Table(rows, lambda index: f"dataset {dataset.name!r}, row {index} from 0")
 
 
@@ -91,24 +87,24 @@ def kind(value: object) -> str:
     return names.get(type(value), f"of type {type(value).__name__}")
 
 
-def _allowed(path: str) -> str:
-    """An address, or a file within FOLDER with its links followed; raises `UnknownDataset` for any other file."""
-    folder = os.environ.get(FOLDER)
-    if not folder or (path.partition("://")[0] in ELSEWHERE and "::" not in path):
-        return path
-    file = Path(path.removeprefix("file://")).resolve()
-    # `::` chains addresses and `*` looks for files: the library would follow both to other places.
-    if "::" in path or glob.has_magic(path) or not file.is_relative_to(Path(folder).resolve()):
-        raise _not_allowed(path)
-    return str(file)
-
-
-def _not_allowed(path: str) -> Failure:
-    where = f"{os.environ[FOLDER]}, the only folder of this host that datasets are read from (the agent's --datasets)"
-    return Failure("UnknownDataset", f"{path[:200]!r} is not within {where}. Put the file there, or name an address")
+def _reading(path: str) -> tuple[str, dict[str, Any]]:
+    """What to open, and how; raises `UnknownDataset` for a file, an address or a scheme that is not allowed."""
+    scheme, separator, _ = path.partition("://")
+    if scheme not in ELSEWHERE or "::" in path:
+        file = allowed_file(path, DATASETS)
+        if "::" in file or (separator and scheme != "file"):
+            schemes = ", ".join(sorted(ELSEWHERE))
+            raise Failure(
+                "UnknownDataset", f"{path[:200]!r} is no address that is read: name a file, or one of {schemes}"
+            )
+        return file, {}
+    if scheme in {"http", "https"}:
+        return path, {"get_client": http_client, "skip_instance_cache": True}
+    return path, {}
 
 
 def _jsonl(path: str) -> Table:
+    path, options = _reading(path)
     rows: list[Row] = []
     numbers: list[int] = []
     if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - it may be an address as well
@@ -119,7 +115,8 @@ def _jsonl(path: str) -> Table:
         return f"{path[:200]!r}, line {number}"
 
     # Bytes that are not UTF-8 become lone surrogates, so that the line that holds them can be named.
-    with fsspec.open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
+    text = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": "\n"}
+    with fsspec.open(path, "rt", **text, **options) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 with at(place(number)):

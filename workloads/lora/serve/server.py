@@ -8,10 +8,11 @@ import re
 import signal
 import socket
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
@@ -104,9 +105,25 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
     timeout = 60
+    """Of seconds, for a request to arrive, and for each of its reads and writes."""
+
+    def handle_one_request(self) -> None:
+        """One request; who sends it a byte now and then is hung up on."""
+        self._arriving = threading.Timer(self.timeout, self._hang_up)
+        self._arriving.daemon = True
+        self._arriving.start()
+        try:
+            super().handle_one_request()
+        finally:
+            self._arriving.cancel()
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:  # the library's name
         """Health and models."""
+        self._arriving.cancel()
         if self.path == "/health":
             self._send(200, {"status": "ok"})
         elif self.path != "/v1/models":
@@ -164,7 +181,9 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._refuse(413, "too_large", f"send a body of at most {MOST_BYTES} bytes, with its length")
             return None
-        return self.rfile.read(int(length))
+        body = self.rfile.read(int(length))
+        self._arriving.cancel()
+        return body
 
     def _may_ask(self) -> bool:
         given = self.headers.get("Authorization", "").removeprefix("Bearer ")

@@ -1,115 +1,127 @@
 """`carbonfleet explain`: why a job goes where it goes, from the same plan, with or without a cluster."""
 
-import sys
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carbonfleet.cli.console import console, fail, say
+from carbonfleet.cli.console import console, fail
+from carbonfleet.cli.files.findings import Output, Severity, has, write_data, write_findings
 
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
     from carbonfleet.api.job_status import DecisionRecord, JobStatus
     from carbonfleet.clock import Clock
+    from carbonfleet.placement.snapshot import Snapshot
     from carbonfleet.signals import Signals
+
+    Answer = tuple[str, DecisionRecord]
+    """Of which job, and what was decided."""
 
 
 def explain(
     what: Annotated[
-        str, typer.Argument(help="A job's manifest, namespace/name of a job on the hub, or - for a proposal's text.")
+        list[str],
+        typer.Argument(help="Manifests of jobs, folders of them, namespace/name of a job on the hub, or - for stdin."),
     ],
-    fleet: Annotated[Path, typer.Option(help="For a manifest: a checkout of the fleet repository.")] = Path("fleet"),
+    fleet: Annotated[Path, typer.Option(help="For manifests: a checkout of the fleet repository.")] = Path("fleet"),
     signals: Annotated[
         Path | None,
-        typer.Option(envvar="CARBONFLEET_SIGNALS", help="For a manifest: signal settings; Electricity Maps without."),
+        typer.Option(envvar="CARBONFLEET_SIGNALS", help="For manifests: signal settings; Electricity Maps without."),
     ] = None,
-    demo: Annotated[bool, typer.Option("--demo", help="For a manifest: the demo's made grid, at its hour.")] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="For manifests: the demo's made grid, at its hour.")] = False,
     kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="For a job on the hub.")] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="How the decisions are written.")] = Output.TEXT,
 ) -> None:
     """Show the candidate table: each spoke, at what score, or why not.
 
-    For a manifest nothing is applied: it is planned as if every spoke were up and free, and what is wrong with the
-    checkout is said first. For a job on the hub the table is the decision that the hub wrote down. A proposal's text,
-    with its block of the decision, is read from the standard input:
+    For manifests nothing is applied: all their jobs are planned together, as if every spoke were up and free, and what
+    is doubtful of them or of the checkout is said first. For a job on the hub the table is the decision that the hub
+    wrote down. The standard input holds manifests, or the text of a proposal with its block of the decision:
     carbonfleet review show PROPOSAL | carbonfleet explain -
+
+    Exit code 1 where the API would refuse a manifest, 3 where a job is Blocked.
     """
+    from carbonfleet.cli.files.manifests import STDIN, read_stdin
+
+    stdin = read_stdin() if STDIN in what else b""
+    proposed = _proposed(stdin) if STDIN in what else None
+    known = [("The proposal", proposed)] if proposed is not None else []
+    paths = [each for each in what if Path(each).exists() or (each == STDIN and proposed is None)]
+    known += [_recorded(each, kubeconfig) for each in what if each not in (*paths, STDIN)]
+    if paths:
+        known += _offline(paths, stdin, fleet, *_signals(signals, demo))
+    if output is Output.TEXT:
+        _show(known)
+    else:
+        write_data([{"job": key, **record.to_wire()} for key, record in known], output)
+    if any(record.outcome == "Blocked" for _, record in known):
+        raise typer.Exit(3)
+
+
+def _show(known: "list[Answer]") -> None:
     from rich.text import Text
 
     from carbonfleet.api.wire import format_time
     from carbonfleet.local.screen import candidate_table
 
-    if what == "-":
-        key, record = "The proposal", _proposed(sys.stdin.read())
-    else:
-        known = _offline(Path(what), fleet, signals, demo) if Path(what).exists() else _recorded(what, kubeconfig)
-        key, record = known[0].key, known[1]
     screen = console()
-    screen.print(Text.assemble((key, "bold"), f": {record.outcome} ({record.reason})"))
-    screen.print(record.message, highlight=False)
-    screen.print(candidate_table(record.candidates))
-    if record.recheck_at is not None and record.outcome in ("Wait", "Blocked"):
-        screen.print(f"Looked at again at {format_time(record.recheck_at)} at the latest.", highlight=False)
+    for place, (key, record) in enumerate(known):
+        if place:
+            screen.print()
+        screen.print(Text.assemble((key, "bold"), f": {record.outcome} ({record.reason})"))
+        screen.print(record.message, highlight=False)
+        screen.print(candidate_table(record.candidates))
+        if record.recheck_at is not None and record.outcome in ("Wait", "Blocked"):
+            screen.print(f"Looked at again at {format_time(record.recheck_at)} at the latest.", highlight=False)
 
 
-def _proposed(text: str) -> "DecisionRecord":
+def _proposed(text: bytes) -> "DecisionRecord | None":
+    """The decision in a proposal's text; None for manifests."""
+    from carbonfleet.api import GROUP
     from carbonfleet.fleet.review import decision_of
 
-    record = decision_of(text)
-    if record is None:
-        fail("this is no proposal's text with the block of its decision: give what `carbonfleet review show` prints")
+    record = decision_of(text.decode("utf-8", "replace"))
+    if record is None and GROUP.encode() not in text:
+        fail(
+            "the standard input holds neither a job's manifest nor a proposal's text with the block of its decision: "
+            "give what `carbonfleet review show` prints"
+        )
     return record
 
 
-def _offline(
-    manifest: Path, fleet: Path, signals: Path | None, demo: bool
-) -> "tuple[CarbonTrainingJob, DecisionRecord]":
-    from carbonfleet.fleet.check import read_checkout, read_files
-    from carbonfleet.hub.settings import HORIZON
+def _offline(paths: list[str], stdin: bytes, folder: Path, clock: "Clock", service: "Signals") -> "list[Answer]":
+    """The decisions on all jobs of some manifests. Ends the command where the API would refuse one."""
+    from carbonfleet.cli.files.fleet_rules import judged, read_fleet
+    from carbonfleet.cli.files.manifests import read_manifests
     from carbonfleet.placement import explain, plan
     from carbonfleet.placement.record import record_of
-    from carbonfleet.placement.snapshot import QueuedJob, Snapshot, Spoke
 
-    job = _read_job(manifest)
-    try:
-        checkout = read_checkout(read_files(fleet))
-    except (OSError, ValueError) as error:
-        fail(f"{error} with --fleet")
-    for problem in checkout.problems:
-        say(f"warning: {problem}", err=True)
-    clock, service = _signals(signals, demo)
-    now = clock.now()
-    queued = QueuedJob("offline", job.metadata.namespace, job.metadata.name, job.spec, now)
-    wanted = {(facts.zone, job.spec.signal) for facts in checkout.clusters.values()}
+    found = read_manifests(paths, stdin)
+    if has(found.findings, Severity.ERROR):
+        write_findings(found.findings, err=True)
+        raise typer.Exit(1)
+    if not found.jobs:
+        fail(f"{', '.join(paths)}: holds no CarbonTrainingJob")
+    fleet, now = read_fleet(folder), clock.now()
+    doubts = [*found.findings, *fleet.findings, *judged(found.jobs, fleet, now)]
+    write_findings([doubt for doubt in doubts if doubt.severity is Severity.WARNING], err=True)
+    snapshot = _with_grid(fleet.snapshot(found.jobs, now), service, now)
+    planned = plan(snapshot, now)
+    records = {decision.uid: record_of(decision, explain(planned, decision), now) for decision in planned}
+    return [(job.key, fleet.with_broken(records[job.uid])) for job in snapshot.jobs]
+
+
+def _with_grid(snapshot: "Snapshot", service: "Signals", now: datetime) -> "Snapshot":
+    from carbonfleet.hub.settings import HORIZON
+
+    zones = {spoke.facts.zone for spoke in snapshot.spokes} | set(snapshot.region_zones.values())
+    wanted = {(zone, job.spec.signal) for zone in zones for job in snapshot.jobs}
     reading = service.forecasts(wanted, now, now + HORIZON)
     service.close()
-    snapshot = Snapshot(
-        jobs=(queued,),
-        spokes=tuple(Spoke(facts) for _, facts in sorted(checkout.clusters.items())),
-        policies=checkout.policies,
-        forecasts=reading.forecasts,
-        histories=reading.histories,
-        signal_problems=reading.problems,
-    )
-    planned = plan(snapshot, now)
-    (decision,) = planned
-    return job, record_of(decision, explain(planned, decision), now)
-
-
-def _read_job(manifest: Path) -> "CarbonTrainingJob":
-    from carbonfleet.api import CarbonTrainingJob
-    from carbonfleet.yaml_reader import FileInvalid, read_document
-
-    if manifest.is_dir():
-        fail(f"{manifest} is a folder: give the manifest of one job")
-    try:
-        document = read_document(str(manifest), manifest.read_bytes())
-        metadata = document.data.get("metadata") if isinstance(document.data, dict) else None
-        if isinstance(metadata, dict):
-            metadata.setdefault("namespace", "default")
-        return document.read_as(CarbonTrainingJob)
-    except (OSError, FileInvalid) as error:
-        fail(error)
+    return replace(snapshot, forecasts=reading.forecasts, histories=reading.histories, signal_problems=reading.problems)
 
 
 def _signals(settings: Path | None, demo: bool) -> "tuple[Clock, Signals]":
@@ -135,7 +147,7 @@ def _signals(settings: Path | None, demo: bool) -> "tuple[Clock, Signals]":
         fail(error)
 
 
-def _recorded(key: str, kubeconfig: Path | None) -> "tuple[CarbonTrainingJob, DecisionRecord]":
+def _recorded(key: str, kubeconfig: Path | None) -> "Answer":
     from pydantic import ValidationError
 
     from carbonfleet.api import CarbonTrainingJob
@@ -150,7 +162,7 @@ def _recorded(key: str, kubeconfig: Path | None) -> "tuple[CarbonTrainingJob, De
         )
     except (KubeError, ValidationError) as error:
         fail(error)
-    return job, _record_of_status(job)
+    return job.key, _record_of_status(job)
 
 
 def _record_of_status(job: "CarbonTrainingJob") -> "DecisionRecord":

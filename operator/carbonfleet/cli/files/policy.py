@@ -95,16 +95,13 @@ def ask(
 
 
 def _write(problems: "tuple[FileProblem, ...]", output: Format) -> None:
+    from carbonfleet.cli.files.findings import problem_to_wire
+
     if output is Format.JSON:
-        say(json.dumps([_as_json(problem) for problem in problems], indent=2))
+        say(json.dumps([problem_to_wire(problem) for problem in problems], indent=2))
         return
     for problem in problems:
         say(_as_command(problem) if output is Format.GITHUB else problem)
-
-
-def _as_json(problem: "FileProblem") -> dict[str, object]:
-    where = {"path": problem.path, "line": problem.line, "column": problem.column}
-    return {key: value for key, value in where.items() if value is not None} | {"message": problem.message}
 
 
 def _as_command(problem: "FileProblem") -> str:

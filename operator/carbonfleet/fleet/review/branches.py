@@ -1,7 +1,7 @@
 """Proposals as branches of the fleet repository: the truth of review, with or without a forge."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -26,6 +26,8 @@ MOST_UPDATES = 100
 """Commits on top of the hub's, such as merges of the main branch, that are looked through."""
 
 
+_WRITTEN = "refs/carbonfleet/proposed"
+"""In the clone alone, by branch: what the hub last wrote there."""
 _IN_THE_WAY = re.compile(r"'refs/heads/([^']+)' exists; cannot create")
 """Git keeps no branch whose name is a folder of another's."""
 
@@ -43,6 +45,8 @@ class Branch:
     name: str
     head: str
     ours: bool
+    counts: bool
+    """Whether spokes take what it brings once it is merged: where the hub signs, from its commits alone."""
     """One commit of a hub's, main merged into it or not, and nothing else; False once a person pushed to it."""
     hub: str
     """UID of the cluster whose hub decided it, as the placement's record says."""
@@ -119,18 +123,34 @@ class Branches:
         self._rejections: dict[tuple[str, str], Rejection | None] = {}
         """By name and commit, for a branch that was set aside does not change."""
 
+    @property
+    def _signs(self) -> bool:
+        return self._session.settings.signing_key is not None
+
+    def _people(self, commit: pygit2.Commit) -> set[str]:
+        """Who but the hub wrote a commit: who amends one keeps its author and becomes its committer."""
+        return {email_of(commit.author), email_of(commit.committer)} - {self._session.settings.author_email}
+
     def read(self) -> Proposals:
         """Every proposal as it is on the server now."""
 
         def work(_attempt: int) -> Proposals:
             self._session.fetch((OPEN, REJECTED))
             branches = {name: self._branch(name, commit) for name, commit in self._refs(OPEN)}
+            self._forget_all_but(branches)
             aside = {(name, str(commit.id)): commit for name, commit in self._refs(REJECTED)}
             known = self._rejections
             self._rejections = {at: known[at] if at in known else self._rejection(*at) for at in aside}
             return Proposals(self._session.tip, branches, tuple(filter(None, self._rejections.values())))
 
         return self._repository.retrying(work)
+
+    def _forget_all_but(self, branches: Collection[str]) -> None:
+        """Of branches that are gone, what the hub wrote there."""
+        references = self._session.git.references
+        for ref in [ref for ref in references if ref.startswith(f"{_WRITTEN}/")]:
+            if ref.removeprefix(f"{_WRITTEN}/") not in branches:
+                references.delete(ref)
 
     def refusal(self, wanted: Propose) -> Refused | None:
         """Why the placement, or the move, may not be on the tip as it is now; None where it may."""
@@ -236,7 +256,8 @@ class Branches:
         return Branch(
             name=name,
             head=str(commit.id),
-            ours=self._is_ours(proposing, commit),
+            ours=self._is_ours(name, proposing, commit),
+            counts=not self._signs or (not self._people(said) and self._placement(said, change)[1] == content),
             hub=self._hub(said, change),
             change=change,
             placement=placement,
@@ -273,18 +294,30 @@ class Branches:
             head = others[0]
         return head
 
-    def _is_ours(self, proposing: pygit2.Commit, head: pygit2.Commit) -> bool:
-        """Whether a branch proposes what the hub wrote and nothing else."""
+    def _is_ours(self, name: str, proposing: pygit2.Commit, head: pygit2.Commit) -> bool:
+        """Whether a branch proposes what the hub wrote and nothing else, be it on top of another base."""
         git, main = self._session.git, self._session.head.id
         alone = (len(proposing.parents) == 1 and self._is_on_main(proposing.parents[0])) or self._is_on_main(proposing)
-        # Who amends a commit keeps its author and becomes its committer.
-        people = {email_of(proposing.author), email_of(proposing.committer)} - {self._session.settings.author_email}
-        if not alone or people or len(tuple(changes_in(message_of(proposing)))) != 1:
+        if not alone or len(tuple(changes_in(message_of(proposing)))) != 1:
+            return False
+        if self._people(proposing) and not self._is_as_written(name, proposing):
             return False
         if head.id == proposing.id or not proposing.parents:
             return True
         base = git[git.merge_base(head.id, main)].peel(pygit2.Commit)
         return _difference(base, head) == _difference(proposing.parents[0], proposing)
+
+    def _is_as_written(self, name: str, proposing: pygit2.Commit) -> bool:
+        """Whether a commit is the hub's own, put on another base: a forge's "Update with rebase".
+
+        With signing on it is none: the signature is gone, and no spoke takes what it brings.
+        """
+        written = self._session.git.references.get(f"{_WRITTEN}/{name}")
+        if written is None or self._signs or not proposing.parents:
+            return False
+        own = written.peel(pygit2.Commit)
+        said = message_of(own).strip() == message_of(proposing).strip()
+        return said and _difference(own.parents[0], own) == _difference(proposing.parents[0], proposing)
 
     def _is_on_main(self, commit: pygit2.Commit) -> bool:
         main = self._session.head.id
@@ -328,6 +361,7 @@ class Branches:
             if failure.failure is Failure.MOVED:
                 return None
             raise
+        self._session.git.references.create(f"{_WRITTEN}/{name}", commit, force=True)
         return self._branch(name, self._session.git[commit].peel(pygit2.Commit))
 
     def _delete(self, name: str, expected: pygit2.Oid) -> bool:

@@ -162,7 +162,7 @@ class Reviews:
         request = self._request(branch, now)
         if request is None or request.state is not PullState.OPEN:
             return
-        forbids, over = forbidden(branch, tip), ""
+        forbids, over = forbidden(branch, tip) or ("" if branch.counts else UNSIGNED), ""
         if branch.expires_at is None:
             over = "It names no hours that can be read."
         elif now >= branch.expires_at:
@@ -328,6 +328,7 @@ HINT_PAUSE = timedelta(seconds=2)
 
 
 ALLOWED: Final = "Policy allows it."
+UNSIGNED: Final = "The hub did not sign this: merged, it holds up the whole branch. Close it."
 CLOSED: Final = "it was closed on the forge"
 NOT_AGAIN: Final = "it is not proposed again until the job's spec changes"
 

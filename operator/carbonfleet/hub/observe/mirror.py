@@ -14,6 +14,7 @@ SPOKES: Final = "spokeclusters"
 REPORTS: Final = "trainingreports"
 _log = logging.getLogger(__name__)
 KINDS: Final = (JOBS, SPOKES, REPORTS)
+_ADDRESS: Final = ("name", "namespace", "uid", "resourceVersion")
 _NOT_HEARD: Final = frozenset({"Unreachable", "NeverJoined"})
 """Reasons of a spoke that is not ready: a heartbeat of such a one is news."""
 
@@ -39,7 +40,7 @@ class Mirror:
             known = self._objects[kind].get(_uid(body))
             if known is not None and _version(known) >= _version(body):
                 return
-            self._objects[kind][_uid(body)] = body
+            self._objects[kind][_uid(body)] = body = _kept(kind, body)
         if known is None or _MATTERS[kind](known) != _MATTERS[kind](body):
             self._tell(kind)
 
@@ -80,7 +81,7 @@ class Mirror:
         self.synced = True
 
     def _replace(self, kind: str, items: Iterable[Object], listed_at: int) -> None:
-        listed = {_uid(item): item for item in items}
+        listed = {_uid(item): _kept(kind, item) for item in items}
         with self._lock:
             newer = {uid: body for uid, body in self._objects[kind].items() if _version(body) > listed_at}
             self._objects[kind] = listed | newer
@@ -100,6 +101,13 @@ def _cluster_uid(kube: Kube) -> str:
             "placements whose jobs are gone are not removed from Git, since we can't tell them ours: %s", error
         )
         return ""
+
+
+def _kept(kind: str, body: Object) -> Object:
+    """An object as the hub reads it. Of a report's metadata only its address: a spoke can write much into the rest."""
+    if kind != REPORTS:
+        return body
+    return body | {"metadata": {key: body["metadata"][key] for key in _ADDRESS if key in body["metadata"]}}
 
 
 def _what_people_write(body: Object) -> object:

@@ -11,8 +11,8 @@ from carbonfleet.fleet import Placement
 from carbonfleet.hub.observe.job_state import JobState
 from carbonfleet.hub.observe.observation import Observation
 from carbonfleet.hub.observe.run_state import RunningJob, is_paused, reserved_until
-from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Reservation, Snapshot, Spoke
-from carbonfleet.signals import zone_of
+from carbonfleet.placement.snapshot import Incumbent, QueuedJob, Reservation, Snapshot
+from carbonfleet.signals import zones_without_spoke
 
 STOP_SLACK: Final = timedelta(minutes=5)
 """A run that outlives its expected end is taken to need its GPUs for so much longer."""
@@ -38,7 +38,9 @@ def snapshot_of(observation: Observation, default_baseline_region: str) -> Snaps
             *_kept_for_moves(observation, {job.uid for job in jobs}),
         ),
         default_baseline_region=default_baseline_region,
-        region_zones=_zones_without_spoke(jobs, observation.spokes, default_baseline_region),
+        region_zones=zones_without_spoke(
+            (job.spec for job in jobs), (spoke.facts for spoke in observation.spokes), default_baseline_region
+        ),
     )
 
 
@@ -63,14 +65,6 @@ def _held(
                 raise
             found += (held,) if held is not None else ()
     return found
-
-
-def _zones_without_spoke(jobs: Iterable[QueuedJob], spokes: Iterable[Spoke], baseline: str) -> dict[str, str]:
-    """The zones of regions that jobs are compared with, or have data in, and no spoke is in; by the region table."""
-    specs = [job.spec for job in jobs]
-    wanted = {spec.baseline_region or baseline for spec in specs} | {spec.workload.dataset.region for spec in specs}
-    far = {region for region in wanted if region} - {spoke.facts.region for spoke in spokes}
-    return {region: zone for region in sorted(far) if (zone := zone_of(region)) is not None}
 
 
 def _queued(state: JobState, observation: Observation) -> QueuedJob:

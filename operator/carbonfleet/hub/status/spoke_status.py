@@ -189,8 +189,9 @@ def _uniqueness(is_rivalled: bool) -> Transition:
         return Transition("OneAgent", "one agent alone asks for its name", False)
     return Transition(
         "SecondAgent",
-        "two agents run under its name. The second (status.rivalIdentity) is refused and does nothing while the first "
-        "(status.holderIdentity) beats: stop one of them, or give the second a name and rights of its own",
+        "two agents run under its name. The second (status.rivalIdentity) is refused and does nothing, even while "
+        "the first (status.holderIdentity) is silent: stop one of them, or give the second a name and rights of its "
+        "own. Where the first is gone for good, give its name on: carbonfleet spoke take-over",
         True,
     )
 

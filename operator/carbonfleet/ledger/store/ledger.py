@@ -201,8 +201,8 @@ class Ledger:
             added = 0
             for parsed in _chunks(_as_entries(lines)):
                 entries = [one for one in parsed if isinstance(one, Entry)]
-                _refuse_other_figures(connection, entries)
                 added += self._insert(connection, [row_of(entry) for entry in entries])
+                _refuse_other_figures(connection, entries)
                 self._keep(connection, [one for one in parsed if isinstance(one, Document)])
         self._changed(added)
         return added
@@ -301,7 +301,7 @@ def _refuse_other_figures(connection: sa.Connection, entries: Sequence[Entry]) -
     statement = sa.select(ENTRIES).where(ENTRIES.c.id.in_([entry.id for entry in entries]))
     known = {row.id: entry_of(row._asdict()) for row in connection.execute(statement)}
     for entry in entries:
-        if known.get(entry.id, entry) != entry:
+        if known[entry.id] != entry:
             raise LedgerError(f"entry {entry.id} is here with other figures; nothing was read")
 
 

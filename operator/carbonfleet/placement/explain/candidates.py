@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from carbonfleet.api.job import Goal
+from carbonfleet.api.policy import Goal
 from carbonfleet.placement import phrase
 from carbonfleet.placement.decision import MOST_SHOWN, Candidate, Verdict, Window
 from carbonfleet.placement.inputs import RESOLUTION, Segments
@@ -86,7 +86,7 @@ def _said(context: JobContext, candidate: Candidate, first: Candidate, open_to_i
     if candidate.verdict is not Verdict.CHOSEN:
         if candidate.reason == NOT_WORTH:
             return replace(candidate, message=f"{phrase.difference(window, chosen)}: too little for so long a wait.")
-        message = phrase.beside(window, chosen, goal, objective.carbon_price_usd_per_tonne)
+        message = phrase.beside(window, chosen, goal, objective.usd_per_tonne)
         return replace(candidate, message=message)
     best = _BEST[goal] if not (context.choice and context.choice.kept) else "Where it was planned before"
     return replace(
@@ -128,7 +128,8 @@ def _bare(context: JobContext, choice: Choice) -> float:
 def _best_windows(context: JobContext, spokes: list[list[int]]) -> list[Choice | None]:
     """For the options of each spoke: the best free unbroken window in time, with its score but for the delay."""
     windows, is_late = context.windows, context.choice is not None and context.choice.is_late
-    usable = (windows.late if is_late else windows.open) & context.free
+    affordable = windows.open & (windows.figures.usd <= context.most_usd)
+    usable = (windows.late if is_late else affordable) & context.free
     masked = np.where(usable, windows.scores, np.inf)
     starts, least = masked.argmin(axis=1).tolist(), masked.min(axis=1, initial=np.inf).tolist()
     bare = windows.bare[np.arange(len(starts)), starts].tolist()

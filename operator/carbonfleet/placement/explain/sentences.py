@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from carbonfleet.api.job import Goal
+from carbonfleet.api.policy import Goal
 from carbonfleet.placement import phrase
 from carbonfleet.placement.decision import Candidate, Decision, Explanation, Outcome, Verdict, Window
 from carbonfleet.placement.explain.candidates import candidates_of, piece
@@ -17,7 +17,6 @@ from carbonfleet.placement.search import (
     baseline_of,
     context_of,
     gate_of,
-    is_signal_lost,
     least,
     own_cost,
     unbroken,
@@ -114,7 +113,7 @@ def _cost_of_moving(context: JobContext, choice: Choice, window: Window) -> str:
 
 def _signal_note(context: JobContext) -> str:
     inputs, job = context.inputs, context.job
-    if not is_signal_lost(inputs, job):
+    if not inputs.is_signal_lost(job):
         return ""
     action = inputs.jobs[job].spec.schedule.on_signal_loss.action.value
     stand_in = inputs.snapshot.assumptions.signal_loss_grams_per_kwh
@@ -127,7 +126,7 @@ def _signal_note(context: JobContext) -> str:
 def _why_then(context: JobContext, choice: Choice, window: Window) -> str:
     if choice.is_late:
         return "No GPUs were free before the job's latest start; this is the first time that they are."
-    if is_signal_lost(context.inputs, context.job) or choice.running is not None:
+    if context.inputs.is_signal_lost(context.job) or choice.running is not None:
         return ""
     if choice.start == 0:
         why = _why_now(context, choice, window)
@@ -223,11 +222,11 @@ def _gate_note(context: JobContext, choice: Choice) -> str:
         return ""
     gate = phrase.intensity(float(gate_of(context.inputs, context.job)[choice.option]))
     if context.inputs.gives_up_threshold(context.job):
+        waits = context.inputs.limits[context.job].waits_for_threshold
+        then = "waits until its latest start" if waits and choice.start else "takes the cleanest"
         until = context.until(choice.option)
-        return (
-            f" No free start until {until} is forecast at its threshold (here {gate}) or below: it takes the cleanest."
-        )
-    return f" It starts only at {gate} or less here."
+        return f" No free run until {until} is forecast at its threshold (here {gate}) or below: it {then}."
+    return f" It runs only at {gate} or less here."
 
 
 def _why_there(candidates: tuple[Candidate, ...]) -> str:
@@ -250,7 +249,7 @@ def _without(context: JobContext, decision: Decision, candidates: tuple[Candidat
         head = "Stays paused: no GPUs are free where it may go on"
     elif decision.outcome is Outcome.PAUSE:
         head = "Policy no longer allows the place where it runs, and no other can take it"
-    elif is_signal_lost(context.inputs, context.job):
+    elif context.inputs.is_signal_lost(context.job):
         head = "Waits: the carbon intensity is known nowhere that it may go, and the job asked to wait then"
     elif decision.outcome is Outcome.WAIT:
         head = "Waits: no GPUs are free where it may go"
@@ -324,6 +323,7 @@ OUT: Final[Mapping[str, str]] = {
     "DeadlineUnreachable": "too slow for the deadline",
     "CostLimit": "above the job's cost limit",
     "CarbonBudget": "above the job's carbon budget",
+    "CostTolerance": "dearer than the job's cost tolerance allows",
     "AboveThreshold": "above the job's threshold",
     "BudgetExhausted": "out of this month's budget",
     "NotInTime": "full until after the latest start",

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from carbonfleet.api.job import Goal, Objective
+from carbonfleet.api.policy import Aim, Goal
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.hardware import profile
 from carbonfleet.placement.inputs.options import Options
@@ -235,12 +235,12 @@ def _weights(jobs: Sequence[QueuedJob]) -> tuple[FloatArray, FloatArray, FloatAr
     return weights[:, 0], weights[:, 1], weights[:, 2]
 
 
-def _weights_of(objective: Objective) -> tuple[float, float, float]:
-    priced = objective.carbon_price_usd_per_tonne / GRAMS_PER_TONNE
+def _weights_of(aim: Aim) -> tuple[float, float, float]:
+    priced = aim.usd_per_tonne / GRAMS_PER_TONNE
     alone = priced or CARBON_ONLY_USD_PER_TONNE / GRAMS_PER_TONNE
-    if objective.minimize is Goal.CARBON:
+    if aim.goal is Goal.CARBON:
         return 0.0, alone, alone
-    return 1.0, priced if objective.minimize is Goal.COMPOSITE else 0.0, alone
+    return 1.0, priced if aim.goal is Goal.COMPOSITE else 0.0, alone
 
 
 def _data(

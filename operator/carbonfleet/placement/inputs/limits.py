@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from carbonfleet.api.job import ThresholdMiss
 from carbonfleet.api.policy import Tier
 from carbonfleet.placement.snapshot import QueuedJob
 
@@ -23,12 +24,14 @@ class Limits:
     """On the finish."""
     gate_grams_per_kwh: float | None
     gate_percentile: float | None
+    waits_for_threshold: bool
+    """Where no window is below its threshold, it waits until its latest start in the hope of one."""
     gain_percent_per_hour: float
     """What each hour of delay must save, of what a start at once in the same place would score."""
 
     @property
     def is_gated(self) -> bool:
-        """Whether an intensity must be undershot to start before the latest start."""
+        """Whether the run's mean intensity must not exceed a threshold while such a window can be had."""
         return self.gate_grams_per_kwh is not None or self.gate_percentile is not None
 
 
@@ -49,5 +52,6 @@ def limits_of(job: QueuedJob, tier: Tier, now: datetime) -> Limits:
         deadline=schedule.deadline,
         gate_grams_per_kwh=grams,
         gate_percentile=percentile,
+        waits_for_threshold=schedule.on_threshold_miss is ThresholdMiss.WAIT,
         gain_percent_per_hour=tier.minimum_gain_percent_per_hour,
     )

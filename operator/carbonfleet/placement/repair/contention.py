@@ -8,7 +8,7 @@ import numpy as np
 
 from carbonfleet.placement.inputs import BoolArray, IntArray, runs
 from carbonfleet.placement.plan_inputs import PlanInputs
-from carbonfleet.placement.search import Choice, windows_of
+from carbonfleet.placement.search import Choice, Windows, cost_ceiling, windows_of
 from carbonfleet.placement.snapshot import FloatArray
 
 ABOVE_THRESHOLD: Final = 5e5
@@ -86,8 +86,8 @@ def contention_of(
     option = np.argsort(ranked, axis=1, kind="stable")[:, :count]
     rows = np.array(jobs)[:, None]
     score, span = [], []
-    for job, options in zip(jobs, option, strict=True):
-        scores, spans = _open_windows(inputs, job)
+    for row, (job, options) in enumerate(zip(jobs, option, strict=True)):
+        scores, spans = _open_windows(inputs, job, choices[row])
         score.append(scores[options])
         span.append(spans[options])
     scores, spans = np.array(score), np.array(span)
@@ -109,19 +109,31 @@ def contention_of(
     )
 
 
-def _open_windows(inputs: PlanInputs, job: int) -> tuple[FloatArray, IntArray]:
-    """Scores, infinite where a window is not open, and spans; both of shape (options, starts)."""
+def _open_windows(inputs: PlanInputs, job: int, choice: Choice | None) -> tuple[FloatArray, IntArray]:
+    """Scores, infinite where a window is not open, and spans; both of shape (options, starts).
+
+    A cost tolerance leaves what costs no more than it allows beside the cheapest window, free or not, or than the
+    present choice does, which it allowed with what was free then.
+    """
     if not inputs.limits[job].is_gated:
         windows = windows_of(inputs, job)
-        return np.where(windows.open, windows.scores, np.inf), windows.span
+        return np.where(_tolerated(inputs, job, windows, choice), windows.scores, np.inf), windows.span
     gave_up = inputs.gives_up_threshold(job)
     inputs.demand.mind_carbon_alone(job, False)
     below = windows_of(inputs, job)
     inputs.demand.mind_carbon_alone(job, True)
     whatever = windows_of(inputs, job)
     inputs.demand.mind_carbon_alone(job, gave_up)
-    above = np.where(whatever.open, whatever.scores + ABOVE_THRESHOLD, np.inf)
-    return np.where(below.open, below.scores, above), below.span
+    above = np.where(_tolerated(inputs, job, whatever, choice), whatever.scores + ABOVE_THRESHOLD, np.inf)
+    return np.where(_tolerated(inputs, job, below, choice), below.scores, above), below.span
+
+
+def _tolerated(inputs: PlanInputs, job: int, windows: Windows, choice: Choice | None) -> BoolArray:
+    """The open windows within the job's cost tolerance, shape (options, starts)."""
+    usd = windows.figures.usd
+    present = 0.0 if choice is None or choice.is_late else float(usd[choice.option, choice.start])
+    tolerated: BoolArray = windows.open & (usd <= max(present, cost_ceiling(inputs, job, usd, windows.open)))
+    return tolerated
 
 
 def windows_taken(contention: Contention, choices: Sequence[Choice | None]) -> IntArray:

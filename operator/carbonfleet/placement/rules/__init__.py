@@ -16,6 +16,7 @@ from carbonfleet.placement.rules.policy import (
     review_verdict,
     share_weight,
     tiers,
+    with_objectives,
 )
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "review_verdict",
     "share_weight",
     "tiers",
+    "with_objectives",
 ]

@@ -6,7 +6,8 @@ from operator import attrgetter
 
 import numpy as np
 
-from carbonfleet.api.job import Goal, HardwareOption
+from carbonfleet.api.job import HardwareOption
+from carbonfleet.api.policy import Goal
 from carbonfleet.placement.inputs import BoolArray, Option, Options
 from carbonfleet.placement.rules.policy import residency_verdict
 from carbonfleet.placement.snapshot import PolicySet, QueuedJob
@@ -138,7 +139,8 @@ def gpus_needed(job: QueuedJob, gpu_type: str) -> int:
 def minds_cost(job: QueuedJob) -> bool:
     """Whether money plays a part in where the job goes."""
     objective = job.spec.objective
-    return objective.minimize is not Goal.CARBON or objective.max_cost_usd is not None
+    limits = objective.max_cost_usd, objective.cost_tolerance_percent
+    return objective.goal is not Goal.CARBON or limits != (None, None)
 
 
 class Admission:

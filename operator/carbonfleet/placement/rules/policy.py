@@ -1,15 +1,15 @@
 """What policies say of a job: where it may run, in which tier, and whether a person must agree."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Final
 
 from carbonfleet.api.cluster import ClusterFacts
-from carbonfleet.api.job import JobSpec, ResidencyRequest
-from carbonfleet.api.policy import Budget, FleetPolicy, Residency, ReviewMode, Scope, Store, Tier
+from carbonfleet.api.job import JobSpec, Objective, ResidencyRequest
+from carbonfleet.api.policy import Aim, Budget, FleetPolicy, Residency, ReviewMode, Scope, Store, Tier
 from carbonfleet.api.workload import SPOKE_STORE, DataPlace
-from carbonfleet.placement.snapshot import PolicySet
+from carbonfleet.placement.snapshot import PolicySet, QueuedJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +233,36 @@ def budgets(policies: PolicySet, data_class: str, namespace: str) -> tuple[tuple
     """The budgets that a job's use counts against."""
     found = applicable(policies, data_class, namespace)
     return tuple((policy, policy.spec.budget) for policy in found if policy.spec.budget is not None)
+
+
+def with_objectives(policies: PolicySet, jobs: Sequence[QueuedJob]) -> list[QueuedJob]:
+    """The jobs with what their objectives leave out: from the first policy in scope that says it, by name.
+
+    Of the cost tolerances, the job's own and those of all policies in scope, the least holds.
+    """
+    if all(policy.spec.objective is None for policy in policies.policies):
+        return list(jobs)
+    known: dict[tuple[Objective, str, str], Objective] = {}
+    found = []
+    for job in jobs:
+        key = job.spec.objective, job.spec.residency.data_class, job.namespace
+        if key not in known:
+            aims = [policy.spec.objective for policy in applicable(policies, *key[1:])]
+            known[key] = _filled(key[0], [aim for aim in aims if aim is not None])
+        found.append(replace(job, spec=job.spec.model_copy(update={"objective": known[key]})))
+    return found
+
+
+def _filled(own: Objective, aims: Sequence[Aim]) -> Objective:
+    said = [own, *aims]
+    tolerances = [aim.cost_tolerance_percent for aim in said if aim.cost_tolerance_percent is not None]
+    prices = (aim.carbon_price_usd_per_tonne for aim in said)
+    update = {
+        "minimize": next((aim.minimize for aim in said if aim.minimize is not None), None),
+        "carbon_price_usd_per_tonne": next((usd for usd in prices if usd is not None), None),
+        "cost_tolerance_percent": min(tolerances, default=None),
+    }
+    return own.model_copy(update=update)
 
 
 def share_weight(policies: PolicySet, namespace: str) -> float:

@@ -5,11 +5,11 @@ from carbonfleet.placement.search.choice import Choice, segments_of, take
 from carbonfleet.placement.search.fast_windows import BLOCK, NOWHERE, WindowIndex, WindowSearch, plain_jobs
 from carbonfleet.placement.search.figures import at_submission, baseline_of, review_of, window_at, windows_at
 from carbonfleet.placement.search.greedy import GreedyBlock
-from carbonfleet.placement.search.limits import LIMITS
+from carbonfleet.placement.search.limits import LIMITS, gate_of
 from carbonfleet.placement.search.lower_bounds import Int32Array
 from carbonfleet.placement.search.refusals import JobContext, context_of, refusal_on
 from carbonfleet.placement.search.running_jobs import own_cost, unbroken
-from carbonfleet.placement.search.windows import gate_of, is_signal_lost, least, options_left, windows_of
+from carbonfleet.placement.search.windows import Windows, cost_ceiling, least, options_left, windows_of
 
 __all__ = [
     "BLOCK",
@@ -21,14 +21,15 @@ __all__ = [
     "JobContext",
     "WindowIndex",
     "WindowSearch",
+    "Windows",
     "at_submission",
     "baseline_of",
     "best_choice",
     "context_of",
+    "cost_ceiling",
     "fits_budgets",
     "gate_of",
     "hold",
-    "is_signal_lost",
     "least",
     "options_left",
     "own_cost",

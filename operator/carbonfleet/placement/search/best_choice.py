@@ -10,7 +10,7 @@ from carbonfleet.placement.search.choice import Choice, quota_rows, segments_of,
 from carbonfleet.placement.search.figures import window_at
 from carbonfleet.placement.search.interruptible import segmented
 from carbonfleet.placement.search.running_jobs import as_paused, choice_for_paused, choice_for_running, promised
-from carbonfleet.placement.search.windows import Windows, first_usable, least, windows_of
+from carbonfleet.placement.search.windows import Windows, cost_ceiling, first_usable, least, windows_of
 
 RunsOf = Callable[[IntArray, IntArray], Runs]
 """For rows of capacity and GPUs: from each slot on, how many slots have these free."""
@@ -42,14 +42,13 @@ def _to_begin(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> Choice | 
     queued = inputs.jobs[job]
     if queued.incumbent is not None and queued.incumbent.paused:
         return choice_for_paused(inputs, job) or as_paused(inputs, job, in_one_piece(inputs, job, capacity))
-    cut = segmented(inputs, job) if queued.spec.schedule.interruptible is not None else None
-    if cut is None:
+    if queued.spec.schedule.interruptible is None:
         return in_one_piece(inputs, job, capacity)
-    if inputs.gain_per_start(job):
-        windows = windows_of(inputs, job)
-        usable = windows.open & free_windows(inputs, job, windows, capacity.runs_of)
-        if not cut_is_worth(inputs, job, cut, windows, usable):
-            return in_one_piece(inputs, job, capacity)
+    windows = windows_of(inputs, job)
+    usable = windows.open & free_windows(inputs, job, windows, capacity.runs_of)
+    cut = segmented(inputs, job, cost_ceiling(inputs, job, windows.figures.usd, usable))
+    if cut is None or (inputs.gain_per_start(job) and not cut_is_worth(inputs, job, cut, windows, usable)):
+        return in_one_piece(inputs, job, capacity)
     return cut
 
 
@@ -89,6 +88,7 @@ def in_one_piece(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> Choice
     windows = windows_of(inputs, job)
     free = free_windows(inputs, job, windows, capacity.runs_of)
     usable = windows.open & free
+    usable &= windows.figures.usd <= cost_ceiling(inputs, job, windows.figures.usd, usable)
 
     def planned(option: int, start: int) -> Choice | None:
         fit = start < inputs.line.starts and usable[option, start]

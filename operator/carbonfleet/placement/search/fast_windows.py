@@ -30,11 +30,11 @@ def plain_jobs(inputs: PlanInputs) -> BoolArray:
     plain: BoolArray = ~inputs.lost
     plain &= ~(inputs.admitted & inputs.prices.has_hours).any(axis=1)
     remaining_budgets = {key for key, rows in inputs.budgets_of.items() if rows}
-    for row, (job, limits) in enumerate(zip(inputs.jobs, inputs.limits, strict=True)):
+    for row, job in enumerate(inputs.jobs):
         spec = job.spec
         if (
-            limits.is_gated
-            or any(limit.is_hourly(inputs, row) for limit in LIMITS)
+            any(limit.is_hourly(inputs, row) for limit in LIMITS)
+            or spec.objective.cost_tolerance_percent is not None
             or spec.schedule.interruptible is not None
             or (job.incumbent is not None and job.incumbent.is_under_way)
             or (remaining_budgets and (spec.residency.data_class, job.namespace) in remaining_budgets)

@@ -14,7 +14,7 @@ import numpy as np
 
 from carbonfleet.placement import phrase
 from carbonfleet.placement.decision import Window
-from carbonfleet.placement.inputs import BoolArray, IntArray
+from carbonfleet.placement.inputs import RESOLUTION, BoolArray, IntArray
 from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.rules import Refusal
 from carbonfleet.placement.snapshot import FloatArray
@@ -28,6 +28,8 @@ class WindowFigures:
     """The minute of the timeline in which a window ends."""
     usd: FloatArray
     grams: FloatArray
+    grams_per_kwh: FloatArray
+    """The mean over a window."""
 
 
 class Limit(ABC):
@@ -149,5 +151,47 @@ class CarbonBudget(Limit):
         return float("inf") if most is None else most
 
 
-LIMITS: Final[tuple[Limit, ...]] = (EarliestStart(), Deadline(), CostLimit(), CarbonBudget())
+class MaximumIntensity(Limit):
+    """A run is at or below the job's threshold in the mean, until the job gives that up for want of such a window.
+
+    What it leaves out stays open to a job that gives it up, so that windows keep the two apart.
+    """
+
+    def is_hourly(self, inputs: PlanInputs, job: int) -> bool:
+        """Where there is a threshold."""
+        return inputs.limits[job].is_gated
+
+    def mask(self, inputs: PlanInputs, job: int, figures: WindowFigures) -> BoolArray:
+        """Windows whose mean is no higher."""
+        if not self._holds(inputs, job):
+            return np.ones((1, 1), dtype=np.bool_)
+        return np.asarray(figures.grams_per_kwh <= gate_of(inputs, job)[:, None])
+
+    def slots(self, inputs: PlanInputs, job: int, slots: IntArray) -> BoolArray:
+        """Slots that are no higher, so that no piece is."""
+        if not self._holds(inputs, job):
+            return super().slots(inputs, job, slots)
+        edges = slots * inputs.line.slot_minutes
+        total = inputs.carbon[inputs.jobs[job].spec.signal].total
+        mean = (total[:, edges + inputs.line.slot_minutes] - total[:, edges]) * RESOLUTION / inputs.line.slot_minutes
+        return np.asarray(mean[inputs.options.zone] <= gate_of(inputs, job)[:, None])
+
+    def _holds(self, inputs: PlanInputs, job: int) -> bool:
+        limits = inputs.limits[job]
+        return limits.is_gated and not inputs.gives_up_threshold(job) and not inputs.is_signal_lost(job)
+
+
+def gate_of(inputs: PlanInputs, job: int) -> FloatArray:
+    """A job's threshold on each option, in g/kWh: its own figure, or a percentile of the zone's history."""
+    limits, signal = inputs.limits[job], inputs.jobs[job].spec.signal
+    gate = np.full(len(inputs.options), np.inf)
+    if limits.gate_grams_per_kwh is not None:
+        gate[:] = limits.gate_grams_per_kwh
+    if limits.gate_percentile is not None:
+        gate = np.minimum(gate, inputs.percentiles[signal, limits.gate_percentile])
+    return gate
+
+
+THRESHOLD: Final = MaximumIntensity()
+LIMITS: Final[tuple[Limit, ...]] = (EarliestStart(), Deadline(), CostLimit(), CarbonBudget(), THRESHOLD)
 """In the order in which they are named to people."""

@@ -14,8 +14,8 @@ from carbonfleet.placement.search.best_choice import cut_is_worth, has_capacity,
 from carbonfleet.placement.search.choice import Choice, rows_of, segments_of, slots_of, spend
 from carbonfleet.placement.search.figures import window_at
 from carbonfleet.placement.search.interruptible import on_options, slots_for
-from carbonfleet.placement.search.limits import LIMITS
-from carbonfleet.placement.search.windows import Windows, fits_horizon, gate_of, windows_of
+from carbonfleet.placement.search.limits import LIMITS, gate_of
+from carbonfleet.placement.search.windows import Windows, cost_ceiling, fits_horizon, windows_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,9 +27,11 @@ class JobContext:
     choice: Choice | None
     windows: Windows
     free: BoolArray
-    """Shape (options, starts)."""
+    """There is room in capacity and budgets, shape (options, starts)."""
     affordable: BoolArray
     """Within the monthly budgets, shape (options, starts)."""
+    most_usd: float
+    """What the job's cost tolerance allows beside the cheapest free window."""
     cuts: dict[int, Choice]
     """For a job that may be interrupted: its best cut on each option, where that is worth its pauses."""
 
@@ -48,9 +50,10 @@ def context_of(inputs: PlanInputs, job: int, choice: Choice | None) -> JobContex
     windows = windows_of(inputs, job)
     affordable = within_budgets(inputs, job, windows)
     free = has_capacity(inputs, job, windows, inputs.capacity.runs) & affordable
-    cuts = _cuts(inputs, job) if _is_cut(inputs, job) else {}
+    most_usd = cost_ceiling(inputs, job, windows.figures.usd, windows.open & free)
+    cuts = _cuts(inputs, job, most_usd) if _is_cut(inputs, job) else {}
     cuts = {option: cut for option, cut in cuts.items() if _is_worth_here(inputs, job, cut, windows, free)}
-    return JobContext(inputs, job, choice, windows, free, affordable, cuts)
+    return JobContext(inputs, job, choice, windows, free, affordable, most_usd, cuts)
 
 
 def _without(inputs: PlanInputs, job: int, choice: Choice | None) -> PlanInputs:
@@ -82,9 +85,9 @@ def _is_cut(inputs: PlanInputs, job: int) -> bool:
     return inputs.jobs[job].spec.schedule.interruptible is not None and not runs
 
 
-def _cuts(inputs: PlanInputs, job: int) -> dict[int, Choice]:
+def _cuts(inputs: PlanInputs, job: int, most_usd: float) -> dict[int, Choice]:
     options = np.arange(len(inputs.options))
-    return {choice.option: choice for choice in on_options(inputs, job, slots_for(inputs, job), options)}
+    return {choice.option: choice for choice in on_options(inputs, job, slots_for(inputs, job), options, most_usd)}
 
 
 _GENERAL = ("SpotNotAllowed", "GpuType", "GpuMemory", "GpuCount", "NoPrice")
@@ -110,7 +113,12 @@ def refusal_of(context: JobContext, option: int) -> Refusal:
     for limit in LIMITS:
         if (found := limit.why(inputs, job, context.windows.figures, option)) is not None:
             return found
-    return _budget(context, option) or _threshold(context, option) or _capacity(context, option)
+    return (
+        _budget(context, option)
+        or _threshold(context, option)
+        or _tolerance(context, option)
+        or _capacity(context, option)
+    )
 
 
 def _budget(context: JobContext, option: int) -> Refusal | None:
@@ -129,7 +137,18 @@ def _threshold(context: JobContext, option: int) -> Refusal | None:
         return None
     gate = gate_of(context.inputs, context.job)[option]
     least, until = phrase.intensity(float(gate)), context.until(option)
-    return Refusal("AboveThreshold", f"No start until {until} is forecast at {least} or less here.")
+    return Refusal("AboveThreshold", f"No run that starts by {until} is forecast at {least} or less here.")
+
+
+def _tolerance(context: JobContext, option: int) -> Refusal | None:
+    """It is free here, and dearer than the job's cost tolerance allows."""
+    usable = (context.windows.open & context.free)[option]
+    if not usable.any():
+        return None
+    usd = float(context.windows.figures.usd[option].min(where=usable, initial=np.inf))
+    percent = context.inputs.jobs[context.job].spec.objective.cost_tolerance_percent
+    message = f"It would cost {usd:,.2f} USD, over {percent:g} % more than the cheapest that is free for it."
+    return Refusal("CostTolerance", message)
 
 
 def _capacity(context: JobContext, option: int) -> Refusal:

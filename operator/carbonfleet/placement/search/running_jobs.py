@@ -23,6 +23,7 @@ from carbonfleet.placement.search.interruptible import (
     slots_for,
     within_limits,
 )
+from carbonfleet.placement.search.windows import tolerated_usd
 from carbonfleet.placement.snapshot import Incumbent
 
 Planned = Callable[[int, int], Choice | None]
@@ -94,11 +95,14 @@ def choice_for_running(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> 
     if not (_may_leave(inputs, job, incumbent) and inputs.known[inputs.jobs[job].spec.signal][home]):
         return keep
     window = window_at(inputs, job, home, keep.segments)
-    here, there = _cut_at_home(inputs, job, home, slots), _elsewhere(inputs, job, home, slots)
+    most_usd = tolerated_usd(inputs, job, window.cost_usd)
+    here = _cut_at_home(inputs, job, home, slots, most_usd)
+    there = _elsewhere(inputs, job, home, slots, most_usd=most_usd)
     if incumbent.agreed is not None:
         there = None  # people are not asked again while their word stands
     elif there is not None and there.running is Outcome.PAUSE and _needs_review(inputs, job, there):
-        there = _elsewhere(inputs, job, home, slots, at_once=True)  # it never pauses in the hope of a yes
+        # It never pauses in the hope of a yes.
+        there = _elsewhere(inputs, job, home, slots, most_usd=most_usd, at_once=True)
     alternatives = [(here, _gain_here(inputs, job, window)), (there, _gain_there(inputs, job, window))]
     good = [
         other
@@ -141,12 +145,14 @@ def choice_for_paused(inputs: PlanInputs, job: int) -> Choice | None:
     if (agreed := _as_agreed(inputs, job, incumbent, home, slots)) is not None:
         return agreed
     here = _worth_staying_paused(inputs, job, home, slots)
-    there = _elsewhere(inputs, job, home, slots)
-    if here is None or there is None:
+    stay = window_at(inputs, job, home, here.segments) if here else None
+    most_usd = tolerated_usd(inputs, job, stay.cost_usd) if stay else float("inf")
+    there = _elsewhere(inputs, job, home, slots, most_usd=most_usd)
+    if here is None or there is None or stay is None:
         return here or there
     if _needs_review(inputs, job, there):
         return here
-    gain = real_gain(inputs, job, window_at(inputs, job, home, here.segments))
+    gain = real_gain(inputs, job, stay)
     return there if here.score - there.score > max(gain, _gain_of_waiting(inputs, job, here, there)) else here
 
 
@@ -252,7 +258,7 @@ def _may_leave(inputs: PlanInputs, job: int, incumbent: Incumbent) -> bool:
     return incumbent.since is None or inputs.now - incumbent.since >= dwell
 
 
-def _cut_at_home(inputs: PlanInputs, job: int, home: int, slots: Slots) -> Choice | None:
+def _cut_at_home(inputs: PlanInputs, job: int, home: int, slots: Slots, most_usd: float) -> Choice | None:
     """The best way to go on at home with pauses, the first of which may be now."""
     cut, spared = cut_of(inputs, job, home), _spared(inputs, job, home)
     lengths = tuple(max(1e-6, length - spared / inputs.line.slot_minutes) for length in cut.slots)
@@ -267,7 +273,7 @@ def _cut_at_home(inputs: PlanInputs, job: int, home: int, slots: Slots) -> Choic
         length += asked.overhead / MINUTE if asked else 0
     choice = choice_of(inputs, job, home, found, 0.0, length)
     outcome = Outcome.PAUSE if paused else Outcome.KEEP
-    return replace(choice, running=outcome) if within_limits(inputs, job, choice) else None
+    return replace(choice, running=outcome) if within_limits(inputs, job, choice, most_usd) else None
 
 
 def _worth_staying_paused(inputs: PlanInputs, job: int, home: int, slots: Slots) -> Choice | None:
@@ -306,6 +312,7 @@ def _elsewhere(
     home: int,
     slots: Slots,
     *,
+    most_usd: float = float("inf"),
     at_once: bool = False,
     only: tuple[str, str] | None = None,
 ) -> Choice | None:
@@ -330,7 +337,7 @@ def _elsewhere(
     def choice_at(option: int, found: Found) -> Choice | None:
         length = float(inputs.demand.of(job).minutes[option]) + more[option]
         choice = choice_of(inputs, job, option, found, float(once[option]), length)
-        return choice if within_limits(inputs, job, choice) else None
+        return choice if within_limits(inputs, job, choice, most_usd) else None
 
     best = best_over(replace(slots, once=once), cuts, choice_at)
     return best and replace(best, running=Outcome.MOVE if best.start == 0 else Outcome.PAUSE)

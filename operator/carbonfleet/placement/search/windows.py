@@ -6,16 +6,19 @@ The limits that a job sets itself stand in `limits.py`. Repair and explanations 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from carbonfleet.api.job import SignalLossAction
-from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.inputs import MOST, RESOLUTION, BoolArray, IntArray, Terms, Timeline
 from carbonfleet.placement.plan_inputs import PlanInputs
-from carbonfleet.placement.search.limits import LIMITS, WindowFigures
+from carbonfleet.placement.search.limits import LIMITS, THRESHOLD, WindowFigures
 from carbonfleet.placement.snapshot import FloatArray
+
+CENT: Final = 0.01
+"""USD: the least difference in cost that counts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,23 +65,27 @@ def windows_of(inputs: PlanInputs, job: int) -> Windows:
     end_at_once = np.minimum(line.now_minute + minutes, line.minutes)
     grams = grid.windows.over(options.zone, minutes)
     grams[:, 0] = grid.total[options.zone, end_at_once] - grid.total[options.zone, line.now_minute]
+    mean = grams * (RESOLUTION / minutes[:, None])
     grams *= (terms.operational + terms.transfer)[:, None]
     grams += (terms.transfer_fixed + terms.embodied)[:, None]
     _price_at_once(inputs, job, end_at_once, usd)
     ends = line.start_minutes[None, :] + terms.minutes[:, None]
     ends[:, 0] += line.next_minute - line.now_minute
-    figures = WindowFigures(ends, usd, grams)
+    figures = WindowFigures(ends, usd, grams, mean)
     allowed: BoolArray = np.repeat(options_left(inputs, job)[:, None], line.starts, axis=1)
     for limit in LIMITS:
-        allowed &= limit.mask(inputs, job, figures)
-    on_time, above = _on_time(inputs, job)
+        if limit is not THRESHOLD:
+            allowed &= limit.mask(inputs, job, figures)
+    below = THRESHOLD.mask(inputs, job, figures)
+    on_time = _on_time(inputs, job)
     starts = np.arange(line.starts)
     late = (starts > inputs.latest_start(job)) & (starts <= inputs.last_look(job))
     if _waits_for_signal(inputs, job):
         late[:] = False
     span = np.repeat(-(-minutes // line.slot_minutes)[:, None], line.starts, axis=1)
     span[:, 0] = -(-(end_at_once + line.next_minute - line.now_minute) // line.slot_minutes)
-    return Windows(scores, bare, delay, first, figures, allowed & on_time, allowed & above, allowed & late, span)
+    timely = allowed & on_time
+    return Windows(scores, bare, delay, first, figures, timely & below, timely & ~below, allowed & late, span)
 
 
 def _scores(terms: Terms, totals: FloatArray, dear: FloatArray) -> FloatArray:
@@ -154,7 +161,7 @@ def options_left(inputs: PlanInputs, job: int) -> BoolArray:
     """Shape (options,): within the rules, the grid known (or nowhere known), and not too long a run."""
     admitted: BoolArray = inputs.admitted[job] & fits_horizon(inputs, job)
     known = inputs.known[inputs.jobs[job].spec.signal]
-    return admitted if is_signal_lost(inputs, job) else admitted & known
+    return admitted if inputs.is_signal_lost(job) else admitted & known
 
 
 def fits_horizon(inputs: PlanInputs, job: int) -> BoolArray:
@@ -164,23 +171,15 @@ def fits_horizon(inputs: PlanInputs, job: int) -> BoolArray:
     return short
 
 
-def is_signal_lost(inputs: PlanInputs, job: int) -> bool:
-    """Whether the grid is known on none of the options that the rules leave."""
-    return bool(inputs.lost[job])
-
-
-def _on_time(inputs: PlanInputs, job: int) -> tuple[BoolArray, BoolArray]:
-    """Starts within the job's delay, by its threshold: those that it may take, and those above."""
+def _on_time(inputs: PlanInputs, job: int) -> BoolArray:
+    """Starts within the job's delay; shape (options or 1, starts)."""
     starts = np.arange(inputs.line.starts)
     last = min(max(inputs.latest_start(job), inputs.earliest_start(job)), inputs.line.starts - 1)
-    never = np.zeros((len(inputs.options), starts.size), dtype=np.bool_)
-    if is_signal_lost(inputs, job):
-        return _without_signal(inputs, job, last), never
-    open_starts = np.broadcast_to(starts <= last, never.shape)
-    if not inputs.limits[job].is_gated or inputs.gives_up_threshold(job):
-        return open_starts, never
-    clean = intensity_at_starts(inputs, inputs.jobs[job].spec.signal) <= gate_of(inputs, job)[:, None]
-    return open_starts & clean, open_starts & ~clean
+    if inputs.is_signal_lost(job):
+        return _without_signal(inputs, job, last)
+    if inputs.gives_up_threshold(job) and inputs.limits[job].waits_for_threshold:
+        return np.asarray(starts == _last_start(inputs, job, last)[:, None])
+    return (starts <= last)[None, :]
 
 
 def _last_start(inputs: PlanInputs, job: int, last: int) -> IntArray:
@@ -193,44 +192,9 @@ def _last_start(inputs: PlanInputs, job: int, last: int) -> IntArray:
     return starts
 
 
-def intensity_at_starts(inputs: PlanInputs, signal: SignalKind) -> FloatArray:
-    """g/kWh in the minute of each start, shape (options, starts)."""
-    if signal not in inputs.intensity:
-        total, begin = inputs.carbon[signal].total, inputs.line.start_minutes
-        inputs.intensity[signal] = ((total[:, begin + 1] - total[:, begin]) * RESOLUTION)[inputs.options.zone]
-    return inputs.intensity[signal]
-
-
-def gate_of(inputs: PlanInputs, job: int) -> FloatArray:
-    """A job's threshold on each option, in g/kWh: its own figure, or a percentile of the zone's history."""
-    limits, signal = inputs.limits[job], inputs.jobs[job].spec.signal
-    gate = np.full(len(inputs.options), np.inf)
-    if limits.gate_grams_per_kwh is not None:
-        gate[:] = limits.gate_grams_per_kwh
-    if limits.gate_percentile is not None:
-        key = signal, limits.gate_percentile
-        if key not in inputs.gates:
-            inputs.gates[key] = _percentiles(inputs, *key)
-        gate = np.minimum(gate, inputs.gates[key])
-    return gate
-
-
-def _percentiles(inputs: PlanInputs, signal: SignalKind, percent: float) -> FloatArray:
-    """By option; a zone without history is measured by its own forecast."""
-    by_zone = np.full(len(inputs.options.zones), np.inf)
-    for row, zone in enumerate(inputs.options.zones):
-        history = inputs.snapshot.histories.get((zone, signal))
-        forecast = inputs.carbon[signal].forecasts[row]
-        if history is not None and history.grams_per_kwh:
-            by_zone[row] = np.percentile(history.grams_per_kwh, percent)
-        elif forecast is not None:
-            by_zone[row] = np.percentile(forecast.grams_per_kwh, percent)
-    return by_zone[inputs.options.zone]
-
-
 def _waits_for_signal(inputs: PlanInputs, job: int) -> bool:
     """Whether it asked to wait, however long, while nothing is known of the grid."""
-    return inputs.jobs[job].spec.schedule.on_signal_loss.action is SignalLossAction.WAIT and is_signal_lost(inputs, job)
+    return inputs.jobs[job].spec.schedule.on_signal_loss.action is SignalLossAction.WAIT and inputs.is_signal_lost(job)
 
 
 def _without_signal(inputs: PlanInputs, job: int, last: int) -> BoolArray:
@@ -264,6 +228,19 @@ def minutes_at_local_hour(line: Timeline, time_zone: str, hour: int) -> Iterator
         minute = line.minute_after(strike.astimezone(now.tzinfo))
         if minute > line.now_minute:
             yield minute
+
+
+def cost_ceiling(inputs: PlanInputs, job: int, usd: FloatArray, usable: BoolArray) -> float:
+    """The most that a job's cost tolerance allows beside the cheapest usable window; infinite where it has none."""
+    if inputs.jobs[job].spec.objective.cost_tolerance_percent is None:
+        return float("inf")
+    return tolerated_usd(inputs, job, float(usd.min(where=usable, initial=np.inf)))
+
+
+def tolerated_usd(inputs: PlanInputs, job: int, cheapest_usd: float) -> float:
+    """The most that a job's cost tolerance allows beside the cheapest way; infinite where it has none."""
+    percent = inputs.jobs[job].spec.objective.cost_tolerance_percent
+    return float("inf") if percent is None else cheapest_usd * (1 + percent / 100) + CENT
 
 
 def first_usable(usable: BoolArray) -> int:

@@ -6,7 +6,7 @@ import io
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -47,7 +47,7 @@ class TraceError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Hourly values by zone and kind, each a mapping from the hour's start to a value and whether settled."""
+    """By zone and kind, a mapping from the start of each hour, or finer step, to a value and whether it is settled."""
 
     values: Mapping[ZoneKind, Mapping[datetime, tuple[float, bool]]]
     rejected: tuple[RejectedValue, ...] = ()
@@ -61,7 +61,9 @@ class Trace:
 
 @dataclass(slots=True)
 class _TraceReader:
-    """What has been read so far."""
+    """What has been read so far; values begin at multiples of `finest`."""
+
+    finest: timedelta
 
     values: dict[ZoneKind, dict[datetime, tuple[float, bool]]] = field(default_factory=dict)
     rejected: list[RejectedValue] = field(default_factory=list)
@@ -74,10 +76,11 @@ class _TraceReader:
 
     def _take(self, at: str, zone: str, kind: SignalKind, text: str, settled: bool) -> tuple[Reason, str] | None:
         if at not in self.times:
-            self.times[at] = _hour(at)
-        hour = self.times[at]
-        if hour is None:
-            return Reason.BAD_TIME, "not the start of an hour in ISO-8601"
+            self.times[at] = _start(at, self.finest)
+        start = self.times[at]
+        if start is None:
+            what = "an hour" if self.finest == HOUR else f"a step of {self.finest // timedelta(minutes=1)} minutes"
+            return Reason.BAD_TIME, f"not the start of {what} in ISO-8601"
         if not text.strip():
             return Reason.NULL, "no value"
         try:
@@ -85,23 +88,26 @@ class _TraceReader:
         except ValueError:
             return Reason.NOT_A_NUMBER, "not a number"
         series = self.values.setdefault((zone, kind), {})
-        if hour in series:
-            return Reason.DUPLICATE, "the hour has a value already"
+        if start in series:
+            return Reason.DUPLICATE, "the time has a value already"
         if problem := number_problem(value, kind):
             return problem
-        series[hour] = (value, settled)
+        series[start] = (value, settled)
         return None
 
 
-def _hour(text: str) -> datetime | None:
+def _start(text: str, finest: timedelta) -> datetime | None:
     """Files of the portal leave the zone out of their UTC times."""
     moment = parse_time(text) or parse_time(f"{text.strip()}+00:00")
-    return moment if moment is not None and moment.timestamp() % 3600 == 0 else None
+    return moment if moment is not None and moment.timestamp() % finest.total_seconds() == 0 else None
 
 
-def read_trace(*paths: Path) -> Trace:
-    """The series in CSV files (plain or .gz), in the portal's or the long format. Raises TraceError."""
-    reader = _TraceReader()
+def read_trace(*paths: Path, finest: timedelta = HOUR) -> Trace:
+    """The series in CSV files (plain or .gz), in the portal's or the long format. Raises TraceError.
+
+    Values that begin at another time than a multiple of `finest` are refused.
+    """
+    reader = _TraceReader(finest)
     for path in paths:
         try:
             with _open(path) as lines:

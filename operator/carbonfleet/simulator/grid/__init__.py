@@ -2,7 +2,7 @@
 
 from carbonfleet.simulator.grid.feeds import ForecastFeed, Forecasts, FromHistory, Perfect
 from carbonfleet.simulator.grid.recorded import Corrected, Recording, Trusted, open_recording
-from carbonfleet.simulator.grid.trace import HOUR, MINUTE, Grid, ReplayError, open_grid
+from carbonfleet.simulator.grid.trace import HOUR, MINUTE, Grid, ReplayError, open_grid, window_means
 
 __all__ = [
     "HOUR",
@@ -18,4 +18,5 @@ __all__ = [
     "Trusted",
     "open_grid",
     "open_recording",
+    "window_means",
 ]

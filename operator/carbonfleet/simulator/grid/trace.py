@@ -1,9 +1,11 @@
-"""A recorded grid to replay: hourly intensities of some zones, whole, or refused with what is wrong."""
+"""A recorded grid to replay: intensities of some zones by the hour or finer, whole, or refused with what is wrong."""
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +17,8 @@ from carbonfleet.signals import Reason, Trace, read_trace
 
 HOUR: Final = timedelta(hours=1)
 MINUTE: Final = timedelta(minutes=1)
+STEPS: Final = (HOUR, 30 * MINUTE, 15 * MINUTE)
+"""How far apart the values of a trace may lie."""
 
 
 class ReplayError(ValueError):
@@ -23,24 +27,30 @@ class ReplayError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """Intensities of some zones over consecutive hours; `grams_per_kwh` has shape (zones, hours)."""
+    """Intensities of some zones over consecutive slots of `step`; `grams_per_kwh` has shape (zones, slots)."""
 
     zones: tuple[str, ...]
     signal: SignalKind
     start: datetime
     grams_per_kwh: FloatArray
     filled: Mapping[str, int]
-    """By zone: how many hours were missing and took the value of the hour before."""
+    """By zone: how many values were missing and taken from the one before."""
+    step: timedelta = HOUR
 
     @property
-    def hours(self) -> int:
-        """How many hours there are."""
+    def slots(self) -> int:
+        """How many slots there are."""
         return int(self.grams_per_kwh.shape[1])
 
     @property
+    def per_hour(self) -> int:
+        """How many slots an hour has."""
+        return HOUR // self.step
+
+    @property
     def end(self) -> datetime:
-        """The end of the last hour."""
-        return self.start + HOUR * self.hours
+        """The end of the last slot."""
+        return self.start + self.step * self.slots
 
     def row(self, zone: str) -> int:
         """The row of a zone. Raises ReplayError."""
@@ -48,22 +58,35 @@ class Grid:
             raise ReplayError(f"zone {zone} is not among those replayed: {', '.join(self.zones)}")
         return self.zones.index(zone)
 
-    def hour(self, moment: datetime) -> int:
-        """The index of the hour that holds a moment."""
-        return (moment - self.start) // HOUR
+    def slot(self, moment: datetime) -> int:
+        """The index of the slot that holds a moment."""
+        return (moment - self.start) // self.step
 
-    def moment(self, hour: int) -> datetime:
-        """When an hour begins."""
-        return self.start + HOUR * hour
+    def moment(self, slot: int) -> datetime:
+        """When a slot begins."""
+        return self.start + self.step * slot
 
     def mean(self, row: int, begin: datetime, minutes: int) -> float:
         """Mean g/kWh of a zone over a window. Raises ReplayError when it reaches beyond the trace."""
         first, last = (begin - self.start) // MINUTE, (begin - self.start) // MINUTE + minutes
-        if first < 0 or last > self.hours * 60:
+        slot = self.step // MINUTE
+        if first < 0 or last > self.slots * slot:
             raise ReplayError(f"a run of {minutes} min from {begin} reaches beyond the trace, which ends {self.end}")
-        hours = np.arange(first // 60, -(-last // 60))
-        weights = np.minimum((hours + 1) * 60, last) - np.maximum(hours * 60, first)
-        return float(self.grams_per_kwh[row, hours] @ weights) / minutes
+        slots = np.arange(first // slot, -(-last // slot))
+        weights = np.minimum((slots + 1) * slot, last) - np.maximum(slots * slot, first)
+        return float(self.grams_per_kwh[row, slots] @ weights) / minutes
+
+    def means(self, row: int, first_minutes: FloatArray, minutes: int) -> FloatArray:
+        """The same for starts in minutes from the trace's begin on, shape (starts,); all must lie within it."""
+        return window_means(self.grams_per_kwh[row], self.step // MINUTE, first_minutes, minutes)
+
+
+def window_means(values: FloatArray, slot_minutes: int, first_minutes: FloatArray, minutes: int) -> FloatArray:
+    """Mean of `values`, each of which holds for a slot, over runs of `minutes` from each start on, shape (starts,)."""
+    edges = np.arange(values.size + 1) * float(slot_minutes)
+    total = np.concatenate([[0.0], np.cumsum(values)]) * slot_minutes
+    found: FloatArray = np.interp(first_minutes + minutes, edges, total) - np.interp(first_minutes, edges, total)
+    return found / minutes
 
 
 def open_grid(
@@ -77,32 +100,55 @@ def open_grid(
 ) -> Grid:
     """Read the zones' common span, cut to [start, end) where given.
 
-    Raises ReplayError for unknown zones and signals, rows that can't be believed, and missing hours; with
-    `fill` a missing or refused hour takes the value of the hour before it, and is counted. Which of two values
-    of an hour is right nobody knows: that is refused in any case.
+    Slots are as long as the finest zone's; a coarser zone's value holds for several. Raises ReplayError for unknown
+    zones and signals, rows that can't be believed, and missing values; with `fill` a missing or refused one takes
+    the value before it, and is counted. Which of two values of a time is right nobody knows: that is refused in
+    any case.
     """
     if not zones:
         raise ReplayError("name at least one zone")
     if len(set(zones)) < len(zones):
         raise ReplayError(f"a zone is named twice: {', '.join(zones)}")
-    trace = read_trace(*paths)
+    trace = read_trace(*paths, finest=STEPS[-1])
     series = [_series(trace, zone, signal) for zone in zones]
     _refuse_bad_rows(trace, zones, fill)
-    first = max([min(hours) for hours in series] + ([start] if start else []))
-    last = min([max(hours) + HOUR for hours in series] + ([end] if end else []))
+    steps = [_step(zone, known) for zone, known in zip(zones, series, strict=True)]
+    longest, step = max(steps), min(steps)
+    first = _whole(max([min(known) for known in series] + ([start] if start else [])), longest, up=True)
+    ends = [max(known) + each for known, each in zip(series, steps, strict=True)]
+    last = _whole(min(ends + ([end] if end else [])), longest, up=False)
     if last <= first:
         raise ReplayError(
             f"the zones {', '.join(zones)} have no hour in common: together they begin at {first} and end at {last} "
             "(--start and --end, less 90 days of history, cut them too)"
         )
     rows, filled = [], {}
-    for zone, hours in zip(zones, series, strict=True):
-        values, missing = _values(hours, first, (last - first) // HOUR)
-        if missing and not fill:
-            raise ReplayError(_gap_words(zone, hours, first, last, missing))
-        rows.append(values)
-        filled[zone] = missing
-    return Grid(tuple(zones), signal, first, np.array(rows), filled)
+    for zone, known, apart in zip(zones, series, steps, strict=True):
+        values, gaps = _values(known, first, last, apart)
+        if gaps and not fill:
+            raise ReplayError(_gap_words(zone, gaps))
+        rows.append(np.repeat(values, apart // step))
+        filled[zone] = len(gaps)
+    return Grid(tuple(zones), signal, first, np.array(rows), filled, step)
+
+
+def _step(zone: str, known: Mapping[datetime, object]) -> timedelta:
+    """How far apart a zone's values lie. Raises ReplayError for one that lies between."""
+    apart = Counter(after - before for before, after in pairwise(sorted(known)))
+    step = min(apart.most_common(1)[0][0], HOUR) if apart else HOUR
+    stray = next((moment for moment in sorted(known) if moment.timestamp() % step.total_seconds()), None)
+    if step not in STEPS or stray is not None:
+        where = "" if stray is None else f", but one begins at {stray}"
+        raise ReplayError(
+            f"values of zone {zone} lie {step // MINUTE} minutes apart{where}; give a trace of 60, 30 or 15 minutes"
+        )
+    return step
+
+
+def _whole(moment: datetime, step: timedelta, *, up: bool) -> datetime:
+    """The next begin of a step, or the one before."""
+    beyond = timedelta(seconds=moment.timestamp() % step.total_seconds())
+    return moment - beyond + (step if up and beyond else timedelta())
 
 
 def _series(trace: Trace, zone: str, signal: SignalKind) -> Mapping[datetime, tuple[float, bool]]:
@@ -126,7 +172,7 @@ def _refuse_bad_rows(trace: Trace, zones: Sequence[str], fill: bool) -> None:
     if not bad:
         return
     row = bad[0]
-    way = "" if row.reason is Reason.DUPLICATE else ", or fill such hours from the hour before (--fill-gaps)"
+    way = "" if row.reason is Reason.DUPLICATE else ", or fill such gaps from the value before (--fill-gaps)"
     count = "one value" if len(bad) == 1 else f"{len(bad)} values"
     raise ReplayError(
         f"{count} can't be believed, the first of {row.zone} at {row.at}: {row.message} ({row.value!r}). "
@@ -134,21 +180,24 @@ def _refuse_bad_rows(trace: Trace, zones: Sequence[str], fill: bool) -> None:
     )
 
 
-def _values(hours: Mapping[datetime, tuple[float, bool]], first: datetime, count: int) -> tuple[FloatArray, int]:
-    """Values from `first` on, a missing one as the one before it; and how many were missing."""
-    values, missing = np.empty(count), 0
-    before = next(hours[moment][0] for moment in sorted(hours) if moment >= first)
-    for index in range(count):
-        entry = hours.get(first + HOUR * index)
-        missing += entry is None
-        before = before if entry is None else entry[0]
+def _values(
+    known: Mapping[datetime, tuple[float, bool]], first: datetime, last: datetime, step: timedelta
+) -> tuple[FloatArray, list[datetime]]:
+    """Values in [first, last), a missing one as the one before it; and when they were missing."""
+    moments = [first + step * index for index in range((last - first) // step)]
+    values, gaps = np.empty(len(moments)), []
+    before = next(known[moment][0] for moment in sorted(known) if moment >= first)
+    for index, moment in enumerate(moments):
+        if moment in known:
+            before = known[moment][0]
+        else:
+            gaps.append(moment)
         values[index] = before
-    return values, missing
+    return values, gaps
 
 
-def _gap_words(zone: str, hours: Mapping[datetime, object], first: datetime, last: datetime, missing: int) -> str:
-    gap = next(first + HOUR * i for i in range((last - first) // HOUR) if first + HOUR * i not in hours)
+def _gap_words(zone: str, gaps: Sequence[datetime]) -> str:
     return (
-        f"zone {zone} has no value in {missing} hour{'s' * (missing > 1)}, the first at {gap}. "
-        "Cut the span (--start, --end), or fill such hours from the hour before (--fill-gaps)"
+        f"zone {zone} lacks {len(gaps)} value{'s' * (len(gaps) > 1)}, the first at {gaps[0]}. "
+        "Cut the span (--start, --end), or fill such gaps from the value before (--fill-gaps)"
     )

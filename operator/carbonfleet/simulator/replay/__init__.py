@@ -2,13 +2,15 @@
 
 from carbonfleet.simulator.replay.baselines import baselines
 from carbonfleet.simulator.replay.fleet import Pool, ReplayedRun, ReplayFleet, pools_of, replay_fleet
-from carbonfleet.simulator.replay.jobs import ReplayJob, every_hour, read_jobs, span, sweep, sweep_starts
+from carbonfleet.simulator.replay.jobs import JobDefaults, ReplayJob, every_hour, read_jobs, span, sweep, sweep_starts
 from carbonfleet.simulator.replay.loop import Policy, replay
-from carbonfleet.simulator.replay.planner import Planner, foreseen
+from carbonfleet.simulator.replay.planner import Planner, best_run, foreseen, foreseen_runs
 from carbonfleet.simulator.replay.score import Scenario, Score, score
+from carbonfleet.simulator.replay.slack import Slack, parse_slack
 from carbonfleet.simulator.replay.workers import Progress, Row, replay_all
 
 __all__ = [
+    "JobDefaults",
     "Planner",
     "Policy",
     "Pool",
@@ -19,9 +21,13 @@ __all__ = [
     "Row",
     "Scenario",
     "Score",
+    "Slack",
     "baselines",
+    "best_run",
     "every_hour",
     "foreseen",
+    "foreseen_runs",
+    "parse_slack",
     "pools_of",
     "read_jobs",
     "replay",

@@ -9,7 +9,6 @@ from typing import Final
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.api.job import (
     Dataset,
-    Goal,
     Interruptible,
     JobSpec,
     Objective,
@@ -18,7 +17,7 @@ from carbonfleet.api.job import (
     Schedule,
     Workload,
 )
-from carbonfleet.api.policy import FleetPolicy, PolicyMetadata, PolicySpec, Residency, Tier
+from carbonfleet.api.policy import FleetPolicy, Goal, PolicyMetadata, PolicySpec, Residency, Tier
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Forecast
 from carbonfleet.placement import Assumptions, PolicySet, QueuedJob, Reservation, Snapshot, Spoke
@@ -51,7 +50,7 @@ class Pool:
         return max(1, int(-(-(job.minutes / self.speed - 1e-6) // 1)))
 
     def kwh(self, job: ReplayJob) -> float:
-        """What a job uses here."""
+        """What a job uses here in one piece."""
         return self.minutes(job) / 60 * job.gpus * self.kw_per_gpu
 
 
@@ -64,20 +63,60 @@ class ReplayedRun:
     begin: datetime
     forced: bool = False
     """It started at the end of its wait, not by choice."""
+    piece_minutes: int | None = None
+    """How long it runs until it pauses, or the last piece of a job that was cut; None: to the end in one piece."""
+    earlier: "tuple[ReplayedRun, ...]" = ()
+    """The pieces before."""
+
+    @property
+    def minutes(self) -> int:
+        """How long it runs, without the pieces before."""
+        return self.piece_minutes or self.pool.minutes(self.job)
 
     @property
     def end(self) -> datetime:
-        """When it has finished."""
-        return self.begin + MINUTE * self.pool.minutes(self.job)
+        """When it has finished, or pauses."""
+        return self.begin + MINUTE * self.minutes
+
+    @property
+    def pieces(self) -> "tuple[ReplayedRun, ...]":
+        """All pieces in their order, itself the last."""
+        return (*self.earlier, self)
 
     @property
     def delay_hours(self) -> float:
-        """From submission to start."""
-        return (self.begin - self.job.submitted) / HOUR
+        """How long it waited: before it started, and in pauses."""
+        return (self.end - self.job.submitted) / HOUR - sum(piece.minutes for piece in self.pieces) / 60
+
+    @property
+    def kwh(self) -> float:
+        """What it used."""
+        return sum(piece.minutes / 60 * piece.job.gpus * piece.pool.kw_per_gpu for piece in self.pieces)
 
     def grams(self, grid: Grid) -> float:
         """What it emitted."""
-        return self.pool.kwh(self.job) * grid.mean(grid.row(self.pool.zone), self.begin, self.pool.minutes(self.job))
+        return sum(
+            piece.minutes / 60 * piece.job.gpus * piece.pool.kw_per_gpu
+            * grid.mean(grid.row(piece.pool.zone), piece.begin, piece.minutes)
+            for piece in self.pieces
+        )  # fmt: skip
+
+    def rest(self) -> ReplayJob | None:
+        """What is left to do after the piece, as a job that comes when it ends; None when nothing is."""
+        job, cut = self.job, self.job.interruptible
+        if self.piece_minutes is None or cut is None:
+            return None
+        minutes = round(job.minutes - self.piece_minutes * self.pool.speed + cut.overhead / MINUTE)
+        latest = job.latest + MINUTE * (job.minutes - minutes)
+        pauses = cut.max_pauses - 1
+        return replace(
+            job,
+            submitted=self.end,
+            minutes=minutes,
+            delay=max(timedelta(), latest - self.end),
+            interruptible=cut.model_copy(update={"max_pauses": pauses}) if pauses else None,
+            begun_in=self.pool.zone,
+        )
 
 
 def pools_of(zones: Sequence[str], gpus: int | None) -> tuple[Pool, ...]:
@@ -178,23 +217,22 @@ def _spec(
     signal: SignalKind,
     interruptible: Interruptible | None,
     earliest: datetime | None = None,
+    region: str = "",
 ) -> JobSpec:
     return JobSpec(
         workload=Workload(model="replay", dataset=Dataset(name="replay")),
         resources=Resources(gpus=gpus, duration=minutes * MINUTE, reference_gpu="A100"),
-        residency=ResidencyRequest(data_class="replay"),
+        residency=ResidencyRequest(data_class="replay", allowed_regions=(region,) if region else ()),
         schedule=Schedule(tier="replay", max_delay=delay, interruptible=interruptible, earliest_start=earliest),
         objective=Objective(minimize=Goal.CARBON),
         signal=signal,
     )
 
 
-def queued(
-    job: ReplayJob, signal: SignalKind, interruptible: Interruptible | None = None, *, ahead: bool = False
-) -> QueuedJob:
+def queued(job: ReplayJob, signal: SignalKind, *, ahead: bool = False) -> QueuedJob:
     """A job as the planner sees it; `ahead`: it is shown before it comes, and may not start earlier."""
     earliest = job.submitted if ahead else None
-    spec = _spec(job.minutes, job.gpus, job.delay, signal, interruptible, earliest)
+    spec = _spec(job.minutes, job.gpus, job.delay, signal, job.interruptible, earliest, job.begun_in.lower())
     return QueuedJob(uid=job.name, namespace=NAMESPACE, name=job.name, spec=spec, submitted_at=job.submitted)
 
 

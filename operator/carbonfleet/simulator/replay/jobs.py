@@ -9,13 +9,20 @@ from typing import Final
 
 import numpy as np
 
+from carbonfleet.api.job import Interruptible
+from carbonfleet.api.wire import parse_duration
 from carbonfleet.simulator.grid import HOUR, MINUTE, ReplayError
+from carbonfleet.simulator.replay.slack import Slack, fixed, parse_slack
 
 SWEEP: Final = ((8, 84, 24.0, "tier-1"), (4, 96, 48.0, "tier-2"), (9, 96, 96.0, "tier-3"))
 """Jobs, minutes, hours of slack and tier of the sweep on two GPUs."""
 LONGEST_MINUTES: Final = 30 * 24 * 60
 LATEST_ARRIVAL: Final = 1e9
 """Seconds: thirty years."""
+CUT: Final = Interruptible()
+"""How a job is cut that says no more: as in the custom resource."""
+COLUMNS: Final = frozenset({"arrival_time", "length", "duration", "cpus", "slack", "interruptible"})
+"""Of a job list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,10 @@ class ReplayJob:
     delay: timedelta
     gpus: int = 1
     tier: str = "standard"
+    interruptible: Interruptible | None = None
+    """How it may be cut; None: it runs in one piece."""
+    begun_in: str = ""
+    """The zone that the rest of a cut job goes on in; empty: any."""
 
     @property
     def latest(self) -> datetime:
@@ -35,10 +46,16 @@ class ReplayJob:
         return self.submitted + self.delay
 
 
-def every_hour(first: datetime, count: int, hours: float, slack_hours: float) -> tuple[ReplayJob, ...]:
-    """`count` jobs, one at each hour from `first` on."""
-    delay, minutes = timedelta(hours=slack_hours), round(hours * 60)
-    return tuple(ReplayJob(f"job-{i:05d}", first + HOUR * i, minutes, delay) for i in range(count))
+def every_hour(
+    first: datetime, count: int, hours: float, slack: float | Slack, interruptible: Interruptible | None = None
+) -> tuple[ReplayJob, ...]:
+    """`count` jobs, one at each hour from `first` on; `slack` in hours, or by rule."""
+    rule, minutes = fixed(slack) if isinstance(slack, int | float) else slack, round(hours * 60)
+    moments = (first + HOUR * i for i in range(count))
+    return tuple(
+        ReplayJob(f"job-{i:05d}", moment, minutes, rule(moment, minutes), interruptible=interruptible)
+        for i, moment in enumerate(moments)
+    )
 
 
 def sweep(start: datetime) -> tuple[ReplayJob, ...]:
@@ -60,9 +77,21 @@ def sweep_starts(first: datetime, last: datetime) -> tuple[datetime, ...]:
     return tuple(start for start in found if first <= start <= last)
 
 
-def read_jobs(path: Path, start: datetime, slack_hours: float) -> tuple[ReplayJob, ...]:
-    """A list with `arrival_time` and `length` in seconds and `cpus`, which stand for GPUs; from `start` on.
+@dataclass(frozen=True, slots=True)
+class JobDefaults:
+    """What holds for jobs of a list whose row says nothing else."""
 
+    slack: Slack
+    time_zone: str = "UTC"
+    interruptible: Interruptible | None = None
+    cut: Interruptible = CUT
+    """How a job is cut that says `interruptible`."""
+
+
+def read_jobs(path: Path, start: datetime, defaults: JobDefaults) -> tuple[ReplayJob, ...]:
+    """A list with `arrival_time` in seconds from `start` on and `length` in seconds, or `duration` such as 4h.
+
+    `cpus` stand for GPUs; `slack` (hours, or a rule) and `interruptible` (true or false) may be left out or empty.
     Raises ReplayError naming the line that can't be read.
     """
     try:
@@ -71,30 +100,57 @@ def read_jobs(path: Path, start: datetime, slack_hours: float) -> tuple[ReplayJo
             names, rows = reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReplayError(f"job list {path}: {error}") from error
-    if not {"arrival_time", "length"} <= set(names):
-        raise ReplayError(f"job list {path}: the first line must name arrival_time, length and cpus")
+    if "arrival_time" not in names or not {"length", "duration"} & set(names):
+        raise ReplayError(
+            f"job list {path}: the first line must name arrival_time and length or duration; "
+            "cpus, slack and interruptible may follow"
+        )
+    unknown = sorted(set(names) - COLUMNS)
+    if unknown:
+        raise ReplayError(f"job list {path}: column {unknown[0]} is none of {', '.join(sorted(COLUMNS))}")
     if not rows:
         raise ReplayError(f"job list {path}: there is no job below the first line")
-    return tuple(_read_job(path, number, row, start, slack_hours) for number, row in enumerate(rows, 2))
+    found = []
+    for number, row in enumerate(rows, 2):
+        try:
+            found.append(_read_job(f"job-{number - 1:06d}", row, start, defaults))
+        except ValueError as error:
+            raise ReplayError(f"job list {path}, line {number}: {error}") from None
+    return tuple(found)
 
 
-def _read_job(path: Path, number: int, row: dict[str, str], start: datetime, slack_hours: float) -> ReplayJob:
-    try:
-        arrival, length = float(row["arrival_time"]), float(row["length"])
-        gpus = float(row.get("cpus") or 1)
-    except (TypeError, ValueError):
-        raise ReplayError(f"job list {path}, line {number}: arrival_time, length and cpus must be numbers") from None
+def _read_job(name: str, row: dict[str, str], start: datetime, defaults: JobDefaults) -> ReplayJob:
+    arrival, gpus = _number(row, "arrival_time"), _number(row, "cpus", 1.0)
+    length = parse_duration(row["duration"]).total_seconds() if row.get("duration") else _number(row, "length")
     minutes = -(-length // 60)
-    sound = 0 <= arrival <= LATEST_ARRIVAL and 0 < minutes <= LONGEST_MINUTES and 1 <= gpus <= 4096
-    if not (np.isfinite([arrival, length, gpus]).all() and sound):
+    if not (0 <= arrival <= LATEST_ARRIVAL and 0 < minutes <= LONGEST_MINUTES and 1 <= gpus <= 4096):
         raise ReplayError(
-            f"job list {path}, line {number}: the arrival must lie between 0 and {LATEST_ARRIVAL:g} s, "
-            "the length within 30 days and cpus between 1 and 4096"
+            f"the arrival must lie between 0 and {LATEST_ARRIVAL:g} s, the length within 30 days and cpus "
+            "between 1 and 4096"
         )
     submitted = start + timedelta(seconds=arrival)
     submitted = submitted.replace(second=0, microsecond=0) + (MINUTE if submitted.second else timedelta())
-    delay = timedelta(hours=slack_hours)
-    return ReplayJob(f"job-{number - 1:06d}", submitted, int(minutes), delay, int(np.ceil(gpus)))
+    slack = parse_slack(row["slack"], defaults.time_zone) if row.get("slack") else defaults.slack
+    delay = slack(submitted, int(minutes))
+    return ReplayJob(name, submitted, int(minutes), delay, int(np.ceil(gpus)), interruptible=_cut(row, defaults))
+
+
+def _number(row: dict[str, str], column: str, default: float | None = None) -> float:
+    text = row.get(column) or default
+    try:
+        number = float(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not np.isfinite(number):
+        raise ReplayError(f"{column} must be a number, not {text!r}")
+    return number
+
+
+def _cut(row: dict[str, str], defaults: JobDefaults) -> Interruptible | None:
+    text = (row.get("interruptible") or "").strip().lower()
+    if text not in ("", "true", "false"):
+        raise ReplayError(f"interruptible must be true or false, not {text!r}")
+    return {"true": defaults.cut, "false": None, "": defaults.interruptible}[text]
 
 
 def span(jobs: Iterable[ReplayJob]) -> tuple[datetime, datetime]:

@@ -1,8 +1,9 @@
 """The replay: time goes by, jobs come, a policy starts them on free GPUs."""
 
 import heapq
+from bisect import insort
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -18,8 +19,8 @@ class Moment:
     """What a policy sees when it is asked: the time, who waits, and which GPUs are free."""
 
     now: datetime
-    hour: int
-    """Of the trace; values of this hour and later are not known to it."""
+    slot: int
+    """Of the trace; values of this slot and later are not known to it."""
     waiting: tuple[ReplayJob, ...]
     """In the order in which they came."""
     running: tuple[ReplayedRun, ...]
@@ -34,13 +35,14 @@ class Moment:
         if moment > self.now and (self.wake is None or moment < self.wake):
             self.wake = moment
 
-    def start(self, job: ReplayJob, pool: Pool) -> ReplayedRun | None:
-        """Start a job now if its GPUs are free."""
+    def start(self, job: ReplayJob, pool: Pool, piece_minutes: int | None = None) -> ReplayedRun | None:
+        """Start a job now if its GPUs are free, to pause after `piece_minutes` where they are given."""
         if self.free[pool.name] < job.gpus:
             return None
         if not pool.is_endless:
             self.free[pool.name] -= job.gpus
-        return ReplayedRun(job, pool, self.now, forced=job.delay > 0 * MINUTE and self.now >= job.latest)
+        forced = job.delay > 0 * MINUTE and self.now >= job.latest
+        return ReplayedRun(job, pool, self.now, forced, piece_minutes)
 
 
 class Policy(Protocol):
@@ -56,14 +58,22 @@ class Policy(Protocol):
 @dataclass(slots=True)
 class _State:
     pending: list[ReplayJob]
+    """The next one last."""
+    count: int = 0
     waiting: dict[str, ReplayJob] = field(default_factory=dict)
     running: list[tuple[datetime, int, ReplayedRun]] = field(default_factory=list)
     runs: list[ReplayedRun] = field(default_factory=list)
+    begun: dict[str, list[ReplayedRun]] = field(default_factory=dict)
+    """The pieces so far of jobs that were cut."""
 
     def admit(self, now: datetime) -> None:
         while self.pending and self.pending[-1].submitted <= now:
             job = self.pending.pop()
             self.waiting[job.name] = job
+
+    @property
+    def next_arrival(self) -> datetime | None:
+        return self.pending[-1].submitted if self.pending else None
 
     def release(self, now: datetime, free: dict[str, int]) -> None:
         while self.running and self.running[0][0] <= now:
@@ -77,30 +87,36 @@ class _State:
 
     def record(self, run: ReplayedRun) -> None:
         del self.waiting[run.job.name]
-        self.runs.append(run)
+        self.count += 1
         if not run.pool.is_endless:
-            heapq.heappush(self.running, (run.end, len(self.runs), run))
+            heapq.heappush(self.running, (run.end, self.count, run))
+        rest = run.rest()
+        if rest is not None:
+            self.begun.setdefault(run.job.name, []).append(run)
+            insort(self.pending, rest, key=_latest_first)
+        else:
+            self.runs.append(_whole(run, self.begun.pop(run.job.name, [])))
 
 
 def replay(
     grid: Grid, jobs: Sequence[ReplayJob], policy: Policy, pools: tuple[Pool, ...], *, cycle_minutes: int = 60
 ) -> tuple[ReplayedRun, ...]:
-    """Let a policy run the jobs on the pools; it is asked at every multiple of the cycle and when GPUs come free,
-    unless no waiting job fits the GPUs that are free then.
+    """Let a policy run the jobs on the pools. It is asked at every multiple of the cycle, when jobs come and when GPUs
+    come free, unless no waiting job fits the GPUs that are free then.
 
     Raises ReplayError when a job fits no pool or the trace ends before all have started.
     """
     _check(jobs, pools)
-    state = _State(sorted(jobs, key=lambda job: (job.submitted, job.name), reverse=True))
+    state = _State(sorted(jobs, key=_latest_first))
     free = {pool.name: pool.gpus for pool in pools}
-    now = _next_tick(grid, state, state.pending[-1].submitted - MINUTE, cycle_minutes, None)
+    now = state.pending[-1].submitted
     for _ in range(MOST_TICKS):
         wake = None
         state.release(now, free)
         state.admit(now)
         if state.may_start(free):
             moment = Moment(
-                now, grid.hour(now), tuple(state.waiting.values()), tuple(r for *_, r in state.running), free, pools
+                now, grid.slot(now), tuple(state.waiting.values()), tuple(r for *_, r in state.running), free, pools
             )
             for run in policy.starts(moment):
                 state.record(run)
@@ -109,6 +125,19 @@ def replay(
             return tuple(sorted(state.runs, key=lambda run: run.job.name))
         now = _next_tick(grid, state, now, cycle_minutes, wake)
     raise ReplayError(f"the replay did not end within {MOST_TICKS} steps")
+
+
+def _latest_first(job: ReplayJob) -> tuple[float, tuple[int, ...]]:
+    """So that the next to come is the last of a list; of those of one time the first by name."""
+    return -job.submitted.timestamp(), tuple(-ord(letter) for letter in job.name)
+
+
+def _whole(run: ReplayedRun, earlier: Sequence[ReplayedRun]) -> ReplayedRun:
+    """The run of a job with all its pieces."""
+    if not earlier:
+        return run
+    forced = any(piece.forced for piece in (*earlier, run))
+    return replace(run, job=earlier[0].job, forced=forced, piece_minutes=run.minutes, earlier=tuple(earlier))
 
 
 def _check(jobs: Sequence[ReplayJob], pools: Sequence[Pool]) -> None:
@@ -123,14 +152,16 @@ def _check(jobs: Sequence[ReplayJob], pools: Sequence[Pool]) -> None:
 
 
 def _next_tick(grid: Grid, state: _State, now: datetime, cycle_minutes: int, wake: datetime | None) -> datetime:
-    """The next multiple of the cycle; sooner when GPUs come free or it was asked for; later when nobody waits."""
-    after = now if state.waiting else max(now, state.pending[-1].submitted - MINUTE)
-    cycle = cycle_minutes * MINUTE
-    tick = grid.start + ((after - grid.start) // cycle + 1) * cycle
-    if state.waiting and state.running:
-        tick = min(tick, max(state.running[0][0], now + MINUTE))
-    if wake is not None:
-        tick = min(tick, wake)
+    """When the next job comes; while any waits, also each cycle, when GPUs come free, and when it was asked for."""
+    ticks = [] if state.next_arrival is None else [state.next_arrival]
+    if state.waiting:
+        cycle = cycle_minutes * MINUTE
+        ticks.append(grid.start + ((now - grid.start) // cycle + 1) * cycle)
+        if state.running:
+            ticks.append(max(state.running[0][0], now + MINUTE))
+        if wake is not None:
+            ticks.append(wake)
+    tick = min(ticks)
     if tick >= grid.end:
         waiting = len(state.waiting) + len(state.pending)
         raise ReplayError(

@@ -1,13 +1,15 @@
 """carbonfleet's own policy: the planner, asked in every cycle and committing only what starts now."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
-from carbonfleet.api.job import Interruptible
+import numpy as np
+
 from carbonfleet.placement import Outcome, QueuedJob, plan
 from carbonfleet.placement.decision import Window
-from carbonfleet.simulator.grid import ForecastFeed, Forecasts, Grid
-from carbonfleet.simulator.replay.fleet import ReplayedRun, ReplayFleet, queued
+from carbonfleet.simulator.grid import MINUTE, ForecastFeed, Forecasts, Grid
+from carbonfleet.simulator.replay.fleet import Pool, ReplayedRun, ReplayFleet, queued
 from carbonfleet.simulator.replay.jobs import ReplayJob
 from carbonfleet.simulator.replay.loop import Moment
 
@@ -20,19 +22,20 @@ class Planner:
         self._fleet, self._grid, self._feed = fleet, grid, feed
         self._pools = {pool.name: pool for pool in fleet.pools}
         self._queued: dict[ReplayJob, QueuedJob] = {}
-        self._hour = -1
+        self._slot = -1
         self._forecasts: Forecasts = {}
 
     def starts(self, moment: Moment) -> Sequence[ReplayedRun]:
-        """What the plan says is to start now."""
-        if self._hour != moment.hour:
-            self._hour, self._forecasts = moment.hour, self._feed.at(moment.hour)
+        """What the plan says is to start now; of a job that is to be cut, the first piece."""
+        if self._slot != moment.slot:
+            self._slot, self._forecasts = moment.slot, self._feed.at(moment.slot)
         jobs = {job.name: job for job in moment.waiting}
         snapshot = self._fleet.snapshot(map(self._as_queued, moment.waiting), self._forecasts, moment.running)
         found = []
         for decision in plan(snapshot, moment.now):
             if decision.outcome is Outcome.START and decision.window is not None:
-                run = moment.start(jobs[decision.name], self._pools[decision.window.cluster])
+                window = decision.window
+                run = moment.start(jobs[decision.name], self._pools[window.cluster], _first_piece(window))
                 found += [run] if run is not None else []
             elif decision.window is not None:
                 moment.wake_at(decision.window.start)
@@ -45,12 +48,16 @@ class Planner:
         return known
 
 
+def _first_piece(window: Window) -> int | None:
+    (begin, end), *more = window.segments
+    return (end - begin) // MINUTE if more else None
+
+
 def foreseen(
     fleet: ReplayFleet,
     grid: Grid,
     feed: ForecastFeed,
     jobs: Sequence[ReplayJob],
-    interruptible: Interruptible | None = None,
     *,
     batch: timedelta = timedelta(days=7),
 ) -> dict[str, Window]:
@@ -64,10 +71,50 @@ def foreseen(
         now = left[0].submitted
         chosen = [job for job in left if job.submitted < now + batch]
         left = left[len(chosen) :]
-        snapshot = fleet.snapshot(
-            (queued(job, grid.signal, interruptible, ahead=True) for job in chosen), feed.at(grid.hour(now))
-        )
+        snapshot = fleet.snapshot((queued(job, grid.signal, ahead=True) for job in chosen), feed.at(grid.slot(now)))
         for decision in plan(snapshot, now):
             if decision.window is not None:
                 windows[decision.name] = decision.window
     return windows
+
+
+def foreseen_runs(
+    fleet: ReplayFleet, grid: Grid, feed: ForecastFeed, jobs: Sequence[ReplayJob]
+) -> tuple[ReplayedRun, ...]:
+    """The best run of each job without a limit on GPUs: in one piece the exact best; cut, the better of that and
+    the pieces that the planner finds, told the future.
+    """
+    runs = {job.name: best_run(fleet.pools, grid, job) for job in jobs}
+    cut = foreseen(fleet, grid, feed, [job for job in jobs if job.interruptible is not None])
+    pools = {pool.name: pool for pool in fleet.pools}
+    for job in jobs:
+        if job.name in cut:
+            pieces = _pieces(job, pools[cut[job.name].cluster], cut[job.name])
+            runs[job.name] = min(runs[job.name], pieces, key=lambda run: run.grams(grid))
+    return tuple(runs[name] for name in sorted(runs))
+
+
+def best_run(pools: Sequence[Pool], grid: Grid, job: ReplayJob) -> ReplayedRun:
+    """The run in one piece that emits least, the earliest of equal ones.
+
+    The mean over a sliding window of a step function is piecewise linear, so that it is least where the run begins
+    or ends with a slot, or at an end of the wait.
+    """
+    step = grid.step / MINUTE
+    first, last = (job.submitted - grid.start) / MINUTE, (job.latest - grid.start) / MINUTE
+    found: list[tuple[float, float, Pool]] = []
+    for pool in pools:
+        minutes = pool.minutes(job)
+        begins = np.arange(-(-first // step), last // step + 1) * step
+        ends = np.arange(-(-(first + minutes) // step), (last + minutes) // step + 1) * step - minutes
+        starts = np.unique(np.concatenate([[first, last], begins, ends]))
+        grams = np.round(pool.kwh(job) * grid.means(grid.row(pool.zone), starts, minutes), 9)
+        index = int(grams.argmin())
+        found.append((float(grams[index]), float(starts[index]), pool))
+    _, start, pool = min(found, key=lambda each: each[:2])
+    return ReplayedRun(job, pool, grid.start + MINUTE * start)
+
+
+def _pieces(job: ReplayJob, pool: Pool, window: Window) -> ReplayedRun:
+    pieces = [ReplayedRun(job, pool, begin, False, (end - begin) // MINUTE) for begin, end in window.segments]
+    return replace(pieces[-1], earlier=tuple(pieces[:-1]))

@@ -58,7 +58,7 @@ def score(
     units, plain_units = (grams, plain) if len(scenarios) == 1 else (_sums(scenarios), _sums(base))
     savings = 100 * (1 - units / np.maximum(plain_units, 1e-12))
     delays = np.array([run.delay_hours for run in runs])
-    kwh = sum(run.pool.kwh(run.job) for run in runs)
+    kwh = sum(run.kwh for run in runs)
     reachable = None if best is None else float(plain.sum() - _flat(best).sum())
     return Score(
         policy=policy,

@@ -23,9 +23,9 @@ class Standing:
     version: str
     holder: str
     """Empty where nobody does."""
-    lease_seconds: float
-    renewed: str
-    """Differs whenever the holder has been heard again."""
+    lease_seconds: int
+    heard: str
+    """When the holder wrote last, by its clock; empty where it never did."""
     rival: tuple[str, str]
     """Who was refused the name last, and when; empty where nobody was."""
     problems: tuple[str, ...]
@@ -62,12 +62,11 @@ class HubLink:
         """Who holds this spoke's name. Whatever stands there that can't be, counts as nobody."""
         body = self.kube.get(self._status)
         said = body.get("status") or {}
-        seconds = said.get("leaseDurationSeconds")
         return Standing(
             version=str(body["metadata"]["resourceVersion"]),
             holder=str(said.get("holderIdentity") or ""),
-            lease_seconds=float(seconds) if isinstance(seconds, int) else 0.0,
-            renewed=str(said.get("heartbeatTime") or ""),
+            lease_seconds=seconds if isinstance(seconds := said.get("leaseDurationSeconds"), int) else 0,
+            heard=str(said.get("heartbeatTime") or ""),
             rival=(str(said.get("rivalIdentity") or ""), str(said.get("rivalTime") or "")),
             problems=tuple(said.get("problems") or ()),
         )
@@ -76,6 +75,10 @@ class HubLink:
         """Hold this spoke's name, if nobody has written its status since `version`; the version after that."""
         mine = {"holderIdentity": holder, "leaseDurationSeconds": round(lease_seconds)}
         return self._write_status(mine | {"rivalIdentity": None, "rivalTime": None}, version)
+
+    def release(self, stands: Standing) -> None:
+        """Leave the name to whoever asks next, if nobody has written the status meanwhile."""
+        self._write_status({"holderIdentity": None}, stands.version)
 
     def beat(self, status: SpokeStatus, version: str = "") -> str:
         """Store the holder's part of the status, if nobody has written it since `version`; the version after that.

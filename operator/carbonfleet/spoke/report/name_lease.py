@@ -1,9 +1,10 @@
 """One agent for each spoke's name: a lease in its SpokeCluster's status, which heartbeats renew.
 
-Leader election as Kubernetes' components do it. The name belongs to whoever stands there as its holder; every write
-names the resource version that it was decided on, so that of two agents that start in one moment the API takes one.
-Another agent waits until it has itself seen no renewal for the holder's whole lease, by a clock that nobody sets; the
-holder starts nothing once two thirds of that have passed without an answer.
+Leader election as Kubernetes' components do it, but for its end. The name belongs to whoever stands there as its
+holder; every write names the resource version that it was decided on, so that of two agents that start in one moment
+the API takes one. The holder starts nothing once two thirds of its lease have passed without an answer. No silence
+makes another the holder: what a machine runs goes on when only the hub is out of its reach, so a person who knows that
+it has ended gives the name up in its place.
 """
 
 import logging
@@ -19,7 +20,7 @@ from typing import Final
 from carbonfleet.api.spoke import SpokeStatus
 from carbonfleet.kube import KubeError
 from carbonfleet.private_files import replace_file
-from carbonfleet.spoke.report.hub_link import HubLink, Standing
+from carbonfleet.spoke.report.hub_link import HubLink
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,21 @@ class Identity:
             logger.warning("cannot write %s, so that a restart may have to wait for the lease: %s", self.file, error)
 
 
+def release(hub: HubLink) -> bool:
+    """Free a name whose holder is silent for its whole lease while this looks on; False where it was heard.
+
+    So the holder is not sure of the name any more, whatever it can't reach. Raises KubeError.
+    """
+    stands = hub.standing()
+    for _ in range(_LOOKS):
+        time.sleep(stands.lease_seconds / _LOOKS)
+        seen = hub.standing()
+        if (seen.holder, seen.heard) != (stands.holder, stands.heard):
+            return False
+    hub.release(seen)
+    return True
+
+
 @dataclass(slots=True)
 class NameLease:
     """This agent's hold of its spoke's name."""
@@ -77,8 +93,6 @@ class NameLease:
     """Another agent that holds the name, where one does."""
     _version: str = ""
     _renewed_at: float | None = None
-    _seen: tuple[str, str] = ("", "")
-    _seen_at: float = 0.0
     _look_at: float = 0.0
     _rival: tuple[str, str] = ("", "")
     _rival_until: float = 0.0
@@ -99,7 +113,8 @@ class NameLease:
         if self.is_refused:
             return (
                 f"another agent, {self.holder}, holds the name {self.hub.spoke}, so that {self.identity.current} does "
-                "nothing: stop one of the two. Once the first has been silent for its whole lease, the other takes over"
+                "nothing: stop one of the two. If the first is gone for good, with all that it ran, give the name on: "
+                f"carbonfleet spoke take-over {self.hub.spoke}"
             )
         if self._renewed_at is None or time.monotonic() - self._renewed_at > self.seconds * _HOLDING_SHARE:
             return (
@@ -117,9 +132,8 @@ class NameLease:
     def claim(self, now: datetime) -> bool:
         """Ask for the name; whether it is this agent's now. Raises KubeError when the hub is away."""
         asked_at, stands = time.monotonic(), self.hub.standing()
-        is_free = self._is_free(stands, asked_at)
         try:
-            if not is_free:
+            if stands.holder and not self.identity.owns(stands.holder):
                 self._refuse(stands.holder)
                 self.hub.ask(self.identity.current, now, self.problem, stands)
                 return False
@@ -129,7 +143,7 @@ class NameLease:
                 raise
             return False  # somebody was faster: the next pass looks who
         if self.is_refused:
-            logger.warning("Spoke %s: %s is silent; this agent takes the name", self.hub.spoke, self.holder)
+            logger.warning("Spoke %s: %s has given up the name; this agent takes it", self.hub.spoke, self.holder)
         self.holder, self._renewed_at = "", asked_at
         self.identity.confirm()
         return True
@@ -154,13 +168,6 @@ class NameLease:
             self._renewed_at = asked_at
             return True
         return False
-
-    def _is_free(self, stands: Standing, at: float) -> bool:
-        """Nobody's, this agent's own, or one's that was silent for its lease while this one watched."""
-        if (stands.holder, stands.renewed) != self._seen:
-            self._seen, self._seen_at = (stands.holder, stands.renewed), at
-        is_over = at - self._seen_at >= (stands.lease_seconds or self.seconds)
-        return not stands.holder or self.identity.owns(stands.holder) or is_over
 
     def _note_rival(self, rival: tuple[str, str]) -> None:
         if rival != self._rival:

@@ -67,6 +67,10 @@ class RaySettings(BaseModel):
     """Where attempts save that name no store of their own: one folder for each job."""
     datasets: Path
     """The only folder of the host whose files may be datasets."""
+    models: Path
+    """The same for models."""
+    private_networks: str = ""
+    """Networks, divided by commas, with private addresses that datasets may be fetched from."""
 
 
 class Submission(BaseModel):
@@ -220,6 +224,8 @@ class RayJobs:
             "LORA_CONFIG": _inert(wanted.environment.get("LORA_CONFIG", "{}")),
             "LORA_OUTPUT": self.place(wanted),
             "LORA_DATASETS": str(self.settings.datasets),
+            "LORA_MODELS": str(self.settings.models),
+            "LORA_PRIVATE_NETWORKS": self.settings.private_networks,
             "LORA_ATTEMPT": str(wanted.placement.attempt),
             "RAY_JOB_STOP_WAIT_TIME_S": str(wanted.grace_seconds),
         }

@@ -148,7 +148,7 @@ class GitLab(Requests):
                 body=str(item.get("description") or ""),
                 is_from_fork=item.get("source_project_id") != item.get("target_project_id"),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ForgeError(f"the answer is no merge request as GitLab describes it: {error}") from error
 
 

@@ -120,7 +120,7 @@ class PullsApi(Requests):
                 body=str(item.get("body") or ""),
                 is_from_fork=_repository(item["head"]) != _repository(item["base"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ForgeError(f"the answer is no pull request as the forge describes it: {error}") from error
 
 

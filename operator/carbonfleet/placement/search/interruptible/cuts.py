@@ -4,14 +4,14 @@ from typing import Final
 
 import numpy as np
 
-from carbonfleet.placement.inputs import MINUTE, NEVER, RESOLUTION, BoolArray, IntArray, Segments
+from carbonfleet.placement.inputs import MINUTE, NEVER, BoolArray, IntArray, Segments
 from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.search.choice import Choice, quota_rows
 from carbonfleet.placement.search.figures import window_at
 from carbonfleet.placement.search.interruptible.segment_search import Slots, best_over, cheapest_on
 from carbonfleet.placement.search.interruptible.segments import Cut, Found
 from carbonfleet.placement.search.limits import LIMITS
-from carbonfleet.placement.search.windows import gate_of, options_left
+from carbonfleet.placement.search.windows import options_left
 
 GRAIN_USD: Final = 2.0**-40
 
@@ -48,7 +48,7 @@ def _slots_seen(inputs: PlanInputs, job: int, ends: IntArray) -> int:
 
 
 def _free(inputs: PlanInputs, job: int, ends: IntArray, slots: int) -> BoolArray:
-    line, gpus, capacity = inputs.line, inputs.demand.of(job).gpus, inputs.capacity.free[:, :slots]
+    gpus, capacity = inputs.demand.of(job).gpus, inputs.capacity.free[:, :slots]
     free: BoolArray = capacity[inputs.options.capacity_row] >= gpus[:, None]
     for row in quota_rows(inputs, job):
         free &= capacity[row] >= gpus[:, None]
@@ -56,11 +56,6 @@ def _free(inputs: PlanInputs, job: int, ends: IntArray, slots: int) -> BoolArray
     for limit in LIMITS:
         free &= limit.slots(inputs, job, slot)
     free &= slot < ends[:, None]
-    if inputs.limits[job].is_gated and not inputs.gives_up_threshold(job):
-        edges = slot * line.slot_minutes
-        total = inputs.carbon[inputs.jobs[job].spec.signal].total
-        now = (total[:, edges + 1] - total[:, edges])[inputs.options.zone] * RESOLUTION
-        free &= now <= gate_of(inputs, job)[:, None]
     return free & options_left(inputs, job)[:, None]
 
 
@@ -92,13 +87,13 @@ def cut_of(inputs: PlanInputs, job: int, option: int, extra_minutes: float = 0) 
     return Cut(lengths, max(1, shortest), inputs.latest_start(job))
 
 
-def segmented(inputs: PlanInputs, job: int) -> Choice | None:
-    """The best cut of a job over all options; None where there is none within its times and limits."""
+def segmented(inputs: PlanInputs, job: int, most_usd: float) -> Choice | None:
+    """The best cut of a job over all options that costs no more; None where none is within its times and limits."""
     slots = slots_for(inputs, job)
 
     def choice_at(option: int, found: Found) -> Choice | None:
         choice = choice_of(inputs, job, option, found, float(slots.once[option]))
-        return choice if within_limits(inputs, job, choice) else None
+        return choice if within_limits(inputs, job, choice, most_usd) else None
 
     return best_over(slots, _cuts_of(inputs, job, np.flatnonzero(slots.free.any(axis=1))), choice_at)
 
@@ -112,11 +107,11 @@ def _cuts_of(inputs: PlanInputs, job: int, options: IntArray) -> dict[int, Cut]:
     return {option: known[length] for option, length in zip(options.tolist(), minutes, strict=True)}
 
 
-def on_options(inputs: PlanInputs, job: int, slots: Slots, options: IntArray) -> list[Choice]:
-    """The best cut on each of some options, where there is one within the job's limits."""
+def on_options(inputs: PlanInputs, job: int, slots: Slots, options: IntArray, most_usd: float) -> list[Choice]:
+    """The best cut on each of some options, where there is one within the job's limits that costs no more."""
     found = cheapest_on(slots, _cuts_of(inputs, job, options))
     choices = (choice_of(inputs, job, option, found[option], float(slots.once[option])) for option in sorted(found))
-    return [choice for choice in choices if within_limits(inputs, job, choice)]
+    return [choice for choice in choices if within_limits(inputs, job, choice, most_usd)]
 
 
 def choice_of(
@@ -142,12 +137,13 @@ def choice_of(
     return Choice(option, found.segments[0][0], found.cost + once, segments=kept)
 
 
-def within_limits(inputs: PlanInputs, job: int, choice: Choice) -> bool:
-    """The job's own limits on cost and carbon, and the budgets of its policies."""
+def within_limits(inputs: PlanInputs, job: int, choice: Choice, most_usd: float = float("inf")) -> bool:
+    """The job's own limits on cost and carbon, its cost tolerance in USD, and the budgets of its policies."""
     window = window_at(inputs, job, choice.option, choice.segments)
     hours = window.gpus * sum((end - begin) / 60 for begin, end in choice.segments)
     remaining_budgets = [inputs.remaining_budgets[index] for index in inputs.budget_rows(job)]
-    return all(limit.allows(inputs, job, window) for limit in LIMITS) and all(
+    allowed = window.cost_usd <= most_usd and all(limit.allows(inputs, job, window) for limit in LIMITS)
+    return allowed and all(
         window.grams_co2e <= remaining_budget.carbon_kg * 1000 and hours <= remaining_budget.gpu_hours
         for remaining_budget in remaining_budgets
     )
