@@ -87,7 +87,6 @@ CALLS = (
 @pytest.fixture(scope="module", params=CLIENTS)
 def server(request):
     found = ForgeServer(request.param)
-    found.start()
     yield found
     found.stop()
 

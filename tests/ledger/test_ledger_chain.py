@@ -185,6 +185,19 @@ def test_a_ledger_made_anew_is_found_though_its_hub_goes_on_to_note_its_heads(tm
         one.close()
 
 
+def test_lines_whose_commits_were_taken_away_are_counted_where_there_is_a_clone(ledger, tmp_path):
+    """Where a forger would keep what was placed from being looked up."""
+    clone = tmp_path / "clone"
+    git(tmp_path, "init", "--quiet", str(clone))
+    git(clone, "commit", "--quiet", "--allow-empty", "-m", "Begin")
+    ledger.record(*accounted(1, random.Random(1), commit=""))
+    _, said = verified(tmp_path, exported(ledger), "--fleet", str(clone))
+    assert said[-2:] == [
+        "1 lines derive again from their evidence",
+        "1 lines name no commit that placed them, so that the clone says nothing of them",
+    ]
+
+
 def test_lines_that_others_put_into_the_database_are_found(full, ledger_url):
     engine = sa.create_engine(ledger_url)
     with engine.begin() as connection:

@@ -206,6 +206,8 @@ def _derivation(source: _Source, clone: "AuditedClone | None") -> int:
     derivation = Derivation(source.documents, clone)
     wrong = _tell(derivation.faults(source.lines()))
     say(f"{derivation.derived} lines derive again from their evidence" if not wrong else "not all lines derive")
+    if clone is not None and derivation.unplaced:
+        say(f"{derivation.unplaced} lines name no commit that placed them, so that the clone says nothing of them")
     if derivation.underivable:
         say(f"{derivation.underivable} lines are from before evidence was kept, and can't be derived")
     return wrong

@@ -32,6 +32,8 @@ class Derivation:
     derived: int = 0
     underivable: int = 0
     """Lines from before evidence was kept."""
+    unplaced: int = 0
+    """Attempts that derive and name no commit, which a clone could be asked about."""
 
     def faults(self, lines: Iterable[ChainedRow]) -> Iterator[ChainFault]:
         """What does not derive; each line stands for itself."""
@@ -68,7 +70,9 @@ class Derivation:
             yield f"it does not derive: its evidence can't be read: {type(error).__name__}: {str(error)[:200]}"
             return
         self.derived += 1
-        if self.clone is not None and line.kind is EntryKind.ATTEMPT:
+        if line.kind is EntryKind.ATTEMPT and not line.commit:
+            self.unplaced += 1
+        elif line.kind is EntryKind.ATTEMPT and self.clone is not None:
             yield from _unlike_commit(line, self.clone)
 
     def _without_evidence(self) -> Iterator[str]:
@@ -100,8 +104,6 @@ def _is_same_curve(said: str, found: str) -> bool:
 
 def _unlike_commit(line: Entry, clone: AuditedClone) -> Iterator[str]:
     """Where the fleet repository says otherwise of the attempt."""
-    if not line.commit:
-        return
     placed = clone.placement(line.commit, line.cluster, line.namespace, line.job)
     if placed is None:
         yield f"the commit {line.commit[:10]} has no such placement here: fetch all history, or the line is forged"
