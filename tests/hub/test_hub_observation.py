@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 
+import pytest
 from hub_values import NOON, UID, observation, placement, report, state, tip
 
+from carbonfleet.api.cluster import ClusterRuntime
 from carbonfleet.clock import Clock
 from carbonfleet.hub.observe import snapshot_of
 from carbonfleet.hub.observe.heartbeats import Heartbeats
@@ -120,6 +122,25 @@ def test_a_spoke_is_healthy_while_it_is_heard_and_says_why_it_is_not():
     assert reason(spoke_body(facts, heartbeatTime="soon")) == "Invalid"
     assert reason(spoke_body(facts, **heard(0)), maintenance=True) == "Maintenance"
     assert reason(spoke_body(facts, **heard(0))) == ""
+    assert reason(spoke_body(facts, **heard(0), runtimeProblem="it is down")) == "RuntimeUnreachable"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "says"),
+    [
+        (ClusterRuntime.RAY, "Ray unreachable: nothing answers at :8265; see that the Ray head runs"),
+        (
+            ClusterRuntime.KUBERAY,
+            "The spoke's API unreachable: nothing answers at :8265; see that the spoke's API runs",
+        ),
+    ],
+)
+def test_a_spoke_whose_runtime_does_not_answer_says_so(runtime, says):
+    facts = facts_of("no-osl-1").model_copy(update={"runtime": runtime})
+    body = spoke_body(facts, **heard(0), runtimeProblem="nothing answers at :8265.")
+    beats = Heartbeats(Clock()).hear([body], NOON)
+    (found,) = spokes_of(tip(clusters={facts.name: facts}), [body], beats, NOON, timedelta(minutes=5))
+    assert (found.healthy, found.reason, found.message) == (False, "RuntimeUnreachable", says)
 
 
 def test_a_spoke_whose_file_is_broken_is_shown_with_what_is_wrong():

@@ -1,6 +1,7 @@
 """What a decision says: why there, why then, why not elsewhere, in plain sentences and rounded figures."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,69 @@ def test_a_single_spoke_is_named():
     assert found.message == (
         "No spoke can take the job: oslo, the only spoke, is without GPUs that the job accepts. "
         "Pool main has A100; the job accepts H100. Accept other models in spec.resources.gpuTypes."
+    )
+
+
+def two_pools(name, first, second):
+    """A spoke with a pool more."""
+    one = spoke(name)
+    pools = [
+        one.facts.pools[0].model_copy(update=changes) for changes in ({"name": "a"} | first, {"name": "b"} | second)
+    ]
+    return replace(one, facts=one.facts.model_copy(update={"pools": tuple(pools)}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "second", "says"),
+    [
+        (
+            {"gpu_types": ["H100"]},
+            {},
+            {"gpu_type": "L40S"},
+            "Pool a has A100, pool b has L40S; the job accepts H100.",
+        ),
+        (
+            {"gpu_memory_gib": 96},
+            {},
+            {"memory_gib": 48},
+            "Pool a has GPUs of 80 GiB, pool b has GPUs of 48 GiB; the job needs 96 GiB.",
+        ),
+        ({"gpus": 32}, {}, {"gpus": 4}, "Pool a has 8 GPUs in all, pool b has 4 GPUs in all; the job needs 32."),
+    ],
+)
+def test_what_each_pool_lacks_is_said_once(asked, first, second, says):
+    found = decision(world([job(resources=asked)], [two_pools("oslo", first, second)], GRIDS))
+    assert found.candidates[0].message == says
+
+
+def test_a_cost_limit_names_the_cheapest_that_would_do():
+    dear = two_pools("aahus", {"usd_per_gpu_hour": 9.0}, {"usd_per_gpu_hour": 7.0})
+    cheap = two_pools("oslo", {"usd_per_gpu_hour": 6.0}, {"usd_per_gpu_hour": 0.5, "memory_gib": 8})
+    wanted = job(resources={"gpu_memory_gib": 40}, objective={"max_cost_usd": 2})
+    found = decision(world([wanted], [dear, cheap], GRIDS))
+    assert [(one.cluster, one.message) for one in found.candidates] == [
+        ("oslo", "It would cost 6.00 USD at least; the job's limit is 2.00 USD."),
+        ("aahus", "It would cost 7.00 USD at least; the job's limit is 2.00 USD."),
+    ]
+    assert found.message == (
+        "No spoke can take the job: all 2 spokes are above the job's cost limit. "
+        "It would cost 6.00 USD at least; the job's limit is 2.00 USD. Raise spec.objective.maxCostUsd."
+    )
+
+
+@pytest.mark.parametrize("name", ["a100", "A100", "NVIDIA-A100", "nvidia-a100"])
+def test_a_gpu_model_is_known_by_any_way_of_writing_it(name):
+    option = {"gpu_type": name, "gpus": 3, "duration": "5h"}
+    found = decision(world([job(resources={"gpu_types": [name], "options": [option]})], [OSLO], GRIDS))
+    assert (found.window.gpus, found.window.end - found.window.start) == (3, 5 * HOUR)
+
+
+def test_spokes_whose_ray_is_down_are_not_full():
+    down = spoke("oslo", healthy=False, reason="RuntimeUnreachable", message="Ray unreachable: it is down")
+    found = decision(world([job()], [down], GRIDS))
+    assert found.message == (
+        "No spoke can take the job: oslo, the only spoke, is without a runtime that answers. "
+        "Ray unreachable: it is down"
     )
 
 

@@ -307,7 +307,7 @@ def test_a_spoke_without_a_price_is_refused_to_jobs_that_mind_cost():
 def test_a_cost_limit_filters_before_any_score():
     decision = only(world([job(hours=2, objective={"max_cost_usd": 3})], [OSLO, OHIO], FLAT))
     assert decision.window.cluster == "ohio"
-    assert decision.candidates[1].message == "It would cost 4.00 USD; the job's limit is 3.00 USD."
+    assert decision.candidates[1].message == "It would cost 4.00 USD at least; the job's limit is 3.00 USD."
 
 
 def test_a_carbon_budget_of_the_job_filters():

@@ -181,12 +181,14 @@ def test_a_runtime_that_is_away_makes_attempts_unknown_and_never_failed(bare_sta
     assert stack.reports()[stack.attempt].reason == "RuntimeUnreachable"
     stack.cycle_until(agent, lambda: "the runtime is away" in stack.spoke().status.problems)
     assert stack.spoke().status.pools[0].free_gpus == 0
+    assert stack.spoke().status.runtime_problem == "the runtime is away"
     tries, began = runtime.asked, time.monotonic()
     while (waited := time.monotonic() - began) < 1:
         agent.cycle()
     assert runtime.asked - tries <= 3 * max(1, waited)
     runtime.is_away = False
     step(agent, stack, Phase.RUNNING)
+    stack.cycle_until(agent, lambda: not stack.spoke().status.runtime_problem)
 
 
 def test_while_git_is_away_what_runs_goes_on_and_is_reported(bare_stack, agent, runtime):

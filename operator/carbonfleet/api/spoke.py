@@ -36,6 +36,8 @@ class SpokeStatus(Wire):
     """Version of the agent."""
     runtime_version: Annotated[str, Field(max_length=64)] = ""
     """Version of Ray or KubeRay."""
+    runtime_problem: Text = ""
+    """Why Ray, or the spoke's own Kubernetes API, does not answer the agent; empty while it does."""
     holder_identity: AgentIdentity = ""
     """The agent that holds this spoke's name: no other may act under it until an admin takes it over."""
     lease_duration_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None

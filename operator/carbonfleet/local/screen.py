@@ -69,20 +69,23 @@ class Screen:
 
 
 def candidate_table(candidates: Sequence[CandidateStatus]) -> Table:
-    """Every spoke as the planner saw it."""
+    """Every spoke as the planner saw it; what several have in common is said once."""
     table = Table(box=None, pad_edge=True, padding=(0, 1), header_style="dim")
     for name in ("", "spoke", "start", "g/kWh now", "in window", "gCO2e", "USD", "why"):
         numeric = name in ("g/kWh now", "in window", "gCO2e", "USD")
         table.add_column(name, justify="right" if numeric else "left", no_wrap=name != "why")
     days = {candidate.start.date() for candidate in candidates if candidate.start}
     form = "%H:%M" if len(days) == 1 else "%m-%d %H:%M"
+    told: set[str] = set()
     for candidate in candidates:
         mark = {"Chosen": Text(">", "green"), "Filtered": Text("x", "red")}.get(candidate.verdict, Text(" "))
         start = candidate.start.strftime(form) if candidate.start else "-"
         seen = candidate.grams_per_kwh_now, candidate.grams_per_kwh_window, candidate.grams_co2e
         figures = [_number(value) for value in seen]
         cost = "-" if candidate.cost_usd is None else f"{candidate.cost_usd:,.2f}"
-        table.add_row(mark, candidate.cluster, start, *figures, cost, Text(candidate.message or candidate.reason))
+        why = candidate.message or candidate.reason
+        table.add_row(mark, candidate.cluster, start, *figures, cost, Text("as above" if why in told else why))
+        told.add(why)
     return table
 
 

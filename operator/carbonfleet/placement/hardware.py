@@ -63,10 +63,11 @@ UNKNOWN = HardwareProfile(
 def profile(gpu_type: str) -> HardwareProfile:
     """The profile of a GPU model by its name, in any case; `UNKNOWN` for one that is not in the table."""
     known = {name.upper(): value for name, value in PROFILES.items()}
-    return known.get(_canonical(gpu_type), UNKNOWN)
+    return known.get(canonical(gpu_type), UNKNOWN)
 
 
-def _canonical(gpu_type: str) -> str:
+def canonical(gpu_type: str) -> str:
+    """A GPU model's name to compare by: a100, A100 and NVIDIA-A100 are one model."""
     name = gpu_type.upper().removeprefix("NVIDIA-")
     aliases = {"3090": "RTX-3090", "4090": "RTX-4090", "RTX3090": "RTX-3090", "RTX4090": "RTX-4090"}
     aliases |= {"RTX-A5000": "A5000", "RTXA5000": "A5000"}

@@ -189,6 +189,7 @@ class Agent:
                 free=self._free(pools),
                 agent_version=version("carbonfleet"),
                 runtime_version=self._version,
+                runtime_problem=self._runtime_link.problem,
                 problems=self._problems(),
             )
         )

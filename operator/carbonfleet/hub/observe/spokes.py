@@ -8,7 +8,7 @@ from operator import attrgetter
 from pydantic import ValidationError
 
 from carbonfleet.api import SpokeStatus
-from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.api.cluster import ClusterFacts, ClusterRuntime
 from carbonfleet.api.problems import told
 from carbonfleet.faults import only
 from carbonfleet.fleet import Tip
@@ -52,9 +52,15 @@ def _spoke(facts: ClusterFacts, body: Object | None, heard: Heard | None, now: d
         status = SpokeStatus.model_validate((body or {}).get("status") or {})
     except ValidationError as error:
         return Spoke(facts, False, "Invalid", f"its SpokeCluster's status can't be read: {told(error, SpokeStatus)}")
-    healthy, reason, message = _health(facts, heard, now, grace)
+    healthy, reason, message = _health(facts, heard, status.runtime_problem, now, grace)
     free = {pool.name: pool.free_gpus for pool in status.pools} if status.pools else None
     return Spoke(facts, healthy, reason, message, free)
+
+
+def _runtime_away(facts: ClusterFacts, problem: str) -> str:
+    is_ray = facts.runtime is ClusterRuntime.RAY
+    name, what = ("Ray", "the Ray head") if is_ray else ("The spoke's API", "the spoke's API")
+    return f"{name} unreachable: {problem.rstrip('.')}; see that {what} runs"
 
 
 def last_known_facts(body: Object | None) -> ClusterFacts | None:
@@ -70,7 +76,9 @@ def synced_commit(body: Object) -> str:
     return str((body.get("status") or {}).get("syncedCommit") or "")
 
 
-def _health(facts: ClusterFacts, heard: Heard | None, now: datetime, grace: timedelta) -> tuple[bool, str, str]:
+def _health(
+    facts: ClusterFacts, heard: Heard | None, runtime_problem: str, now: datetime, grace: timedelta
+) -> tuple[bool, str, str]:
     if facts.maintenance:
         return False, "Maintenance", "its cluster file says maintenance: true"
     if heard is None:
@@ -79,4 +87,6 @@ def _health(facts: ClusterFacts, heard: Heard | None, now: datetime, grace: time
         return False, "Unreachable", "its last heartbeat is from the future, and none has come since the hub began"
     if now - heard.at > grace:
         return False, "Unreachable", f"its agent was last heard {time(heard.at)}; see that it runs and reaches the hub"
+    if runtime_problem:
+        return False, "RuntimeUnreachable", _runtime_away(facts, runtime_problem)
     return True, "", ""

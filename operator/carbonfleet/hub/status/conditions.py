@@ -92,7 +92,8 @@ def _approved(inputs: StatusInputs, phase: Phase) -> ConditionState | None:
         return None
     where = proposal.url or proposal.branch
     if proposal.stage is ProposalStage.OPEN:
-        return ConditionState("Approved", FALSE, "AwaitingReview", f"a person must merge {where}")
+        how = f"merge {proposal.url}" if proposal.url else f"run `carbonfleet review approve {proposal.branch}`"
+        return ConditionState("Approved", FALSE, "AwaitingReview", f"a person must agree: {how}")
     reason = proposal.reason or proposal.stage.value
     return ConditionState("Approved", FALSE, reason, proposal.message or f"see {where}")
 

@@ -29,12 +29,13 @@ class _Found:
     verdict: Verdict
     reason: str
     score: float
+    """Of what was filtered, what goes beyond a limit: the nearest comes first."""
     option: int
     choice: Choice | None
     message: str = ""
 
     def rank(self, cluster: str) -> tuple[int, float, str]:
-        """The chosen first, then by score, then the filtered by name."""
+        """The chosen first, then by score, then the filtered: the nearest, then by name."""
         return _ORDER[self.verdict], self.score, cluster
 
 
@@ -117,7 +118,7 @@ def _found(context: JobContext, options: list[int], best: Choice | None) -> _Fou
         reason = NOT_WORTH if could_wait else "HigherScore"
         return _Found(Verdict.FEASIBLE, reason, best.score, best.option, best)
     refusal = refusal_on(context, options)
-    return _Found(Verdict.FILTERED, refusal.reason, 0.0, options[0], None, refusal.message)
+    return _Found(Verdict.FILTERED, refusal.reason, refusal.least, options[0], None, refusal.message)
 
 
 def _bare(context: JobContext, choice: Choice) -> float:

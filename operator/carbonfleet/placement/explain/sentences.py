@@ -308,6 +308,7 @@ OUT: Final[Mapping[str, str]] = {
     "TierNotAllowed": "closed to this namespace's use of the tier",
     "Unreachable": "not heard from",
     "NeverJoined": "not joined yet",
+    "RuntimeUnreachable": "without a runtime that answers",
     "Invalid": "broken in Git",
     "Maintenance": "under maintenance",
     "Unhealthy": "not healthy",

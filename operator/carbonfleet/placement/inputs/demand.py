@@ -8,7 +8,7 @@ import numpy as np
 
 from carbonfleet.api.policy import Aim, Goal
 from carbonfleet.placement.assumptions import Assumptions
-from carbonfleet.placement.hardware import profile
+from carbonfleet.placement.hardware import canonical, profile
 from carbonfleet.placement.inputs.options import Options
 from carbonfleet.placement.inputs.timeline import MINUTE, RESOLUTION, BoolArray, IntArray
 from carbonfleet.placement.snapshot import FloatArray, QueuedJob
@@ -208,10 +208,10 @@ def _work(jobs: Sequence[QueuedJob], options: Options, of_kind: IntArray) -> tup
     work = np.array([r.duration / MINUTE * speed[r.reference_gpu] for r in resources]).reshape(-1, 1)
     gpus = np.repeat(np.array([r.gpus for r in resources], dtype=np.int64).reshape(-1, 1), of_kind.size, axis=1)
     minutes = work / options.speed[of_kind]
-    types = np.array([options.entries[option].pool.gpu_type for option in of_kind.tolist()])
+    types = np.array([canonical(options.entries[option].pool.gpu_type) for option in of_kind.tolist()])
     for row, resource in enumerate(resources):
-        for asked in resource.options:
-            same = types == asked.gpu_type
+        for asked in reversed(resource.options):  # of two for one model the first counts
+            same = types == canonical(asked.gpu_type)
             gpus[row, same], minutes[row, same] = asked.gpus, asked.duration / MINUTE
     left = np.array([job.remaining_fraction for job in jobs]).reshape(-1, 1)
     return gpus, minutes * left

@@ -8,6 +8,7 @@ import numpy as np
 
 from carbonfleet.api.job import HardwareOption
 from carbonfleet.api.policy import Goal
+from carbonfleet.placement.hardware import canonical
 from carbonfleet.placement.inputs import BoolArray, Option, Options
 from carbonfleet.placement.rules.policy import residency_verdict
 from carbonfleet.placement.snapshot import PolicySet, QueuedJob
@@ -19,6 +20,8 @@ class Refusal:
 
     reason: str
     message: str
+    least: float = 0.0
+    """Of what goes beyond a limit, how much it is at least: of several places the nearest is named."""
 
 
 Rule = Callable[[QueuedJob, Option, PolicySet], Refusal | None]
@@ -60,7 +63,7 @@ def stays_in_place(job: QueuedJob, option: Option, policies: PolicySet) -> Refus
 def gpu_type(job: QueuedJob, option: Option, policies: PolicySet) -> Refusal | None:
     """The pool's GPU model is one that the job accepts."""
     wanted = job.spec.resources.gpu_types
-    if not wanted or option.pool.gpu_type in wanted:
+    if not wanted or canonical(option.pool.gpu_type) in map(canonical, wanted):
         return None
     return Refusal(
         "GpuType", f"Pool {option.pool.name} has {option.pool.gpu_type}; the job accepts {', '.join(wanted)}."
@@ -72,7 +75,7 @@ def gpu_memory(job: QueuedJob, option: Option, policies: PolicySet) -> Refusal |
     needed = job.spec.resources.gpu_memory_gib
     if option.pool.memory_gib >= needed:
         return None
-    message = f"GPUs of pool {option.pool.name} have {option.pool.memory_gib:g} GiB; the job needs {needed:g} GiB."
+    message = f"Pool {option.pool.name} has GPUs of {option.pool.memory_gib:g} GiB; the job needs {needed:g} GiB."
     return Refusal("GpuMemory", message)
 
 
@@ -127,7 +130,7 @@ RULES: tuple[tuple[Rule, Key], ...] = (
 
 def option_for(job: QueuedJob, gpu_type: str) -> HardwareOption | None:
     """The job's own figures for a GPU model, if it gives any."""
-    return next((o for o in job.spec.resources.options if o.gpu_type == gpu_type), None)
+    return next((o for o in job.spec.resources.options if canonical(o.gpu_type) == canonical(gpu_type)), None)
 
 
 def gpus_needed(job: QueuedJob, gpu_type: str) -> int:

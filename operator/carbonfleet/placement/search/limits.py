@@ -113,7 +113,9 @@ class CostLimit(Limit):
         least, most = float(figures.usd[option].min()), self._most(inputs, job)
         if least <= most:
             return None
-        return Refusal(self.reason, f"It would cost {least:.2f} USD; the job's limit is {most:.2f} USD.")
+        return Refusal(
+            self.reason, f"It would cost {least:,.2f} USD at least; the job's limit is {most:,.2f} USD.", least
+        )
 
     def _most(self, inputs: PlanInputs, job: int) -> float:
         most = inputs.jobs[job].spec.objective.max_cost_usd
@@ -143,7 +145,7 @@ class CarbonBudget(Limit):
         if least <= most * 1000:
             return None
         return Refusal(
-            self.reason, f"It would emit {phrase.grams(least)} at least; the job's budget is {most:g} kgCO2e."
+            self.reason, f"It would emit {phrase.grams(least)} at least; the job's budget is {most:g} kgCO2e.", least
         )
 
     def _most_kg(self, inputs: PlanInputs, job: int) -> float:

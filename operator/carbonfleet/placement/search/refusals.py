@@ -148,7 +148,7 @@ def _tolerance(context: JobContext, option: int) -> Refusal | None:
     usd = float(context.windows.figures.usd[option].min(where=usable, initial=np.inf))
     percent = context.inputs.jobs[context.job].spec.objective.cost_tolerance_percent
     message = f"It would cost {usd:,.2f} USD, over {percent:g} % more than the cheapest that is free for it."
-    return Refusal("CostTolerance", message)
+    return Refusal("CostTolerance", message, usd)
 
 
 def _capacity(context: JobContext, option: int) -> Refusal:
@@ -161,5 +161,16 @@ def _capacity(context: JobContext, option: int) -> Refusal:
 
 
 def refusal_on(context: JobContext, options: Iterable[int]) -> Refusal:
-    """Of the refusals of a spoke's options, the one that says most: of an option that came furthest."""
-    return min((refusal_of(context, option) for option in options), key=_least_general)
+    """Of the refusals of a spoke's options, the one that says most: of an option that came furthest.
+
+    What each pool lacks is said together: `Pool a has A100, pool b has L40S; the job accepts H100.`
+    """
+    found = [refusal_of(context, option) for option in options]
+    first = min(found, key=lambda refusal: (_least_general(refusal), refusal.least))
+    _, mark, wanted = first.message.partition("; ")
+    alike = [refusal.message for refusal in found if refusal.reason == first.reason and refusal.reason in _GENERAL]
+    has = dict.fromkeys(message.removesuffix(mark + wanted) for message in alike if mark and message.endswith(wanted))
+    if len(has) < 2:
+        return first
+    head, *rest = has
+    return replace(first, message=", ".join((head, *(each[0].lower() + each[1:] for each in rest))) + mark + wanted)
