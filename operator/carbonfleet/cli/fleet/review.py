@@ -35,7 +35,7 @@ ForgeToken = Annotated[
 ]
 Which = Annotated[
     str,
-    typer.Argument(help="The proposal: namespace.job, or more of the name that `list` shows."),
+    typer.Argument(help="The proposal: its job as namespace/name, or the name that `list` shows, or its beginning."),
 ]
 
 
@@ -204,11 +204,14 @@ def _one(branches: "Branches", start: str) -> "Branch":
     from carbonfleet.cli.console import fail
 
     found = branches.read().branches
-    if start in found:
-        return found[start]
-    whole = start if start.startswith("carbon/") else f"carbon/{start}"
-    # A job is named in full: `team.a` is not `team.ab`. Of what tells its proposals apart, the beginning will do.
-    matching = [name for name in found if name.startswith(whole if whole.count("/") > 1 else f"{whole}/")]
+    whole = f"carbon/{start.removeprefix('carbon/')}"
+    # Exact names first. A job is named in full: `team.a` is not `team.ab`; of the rest of a name the beginning will do.
+    ways = (
+        lambda name: name == whole,
+        lambda name: (placed := found[name].placement) is not None and start == placed.key,
+        lambda name: name.startswith(whole if whole.count("/") > 1 else f"{whole}/"),
+    )
+    matching = next((names for way in ways if (names := [name for name in found if way(name)])), [])
     if len(matching) != 1:
         fail(f"{start} is {len(matching)} of the {len(found)} open proposals: {', '.join(matching or found) or 'none'}")
     return found[matching[0]]
