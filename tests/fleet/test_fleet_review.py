@@ -267,6 +267,23 @@ def test_a_proposal_is_never_taken_for_one_whose_name_begins_alike(reviews, git_
     assert by_more.exit_code == 0
 
 
+@pytest.mark.parametrize("name", ["ml/llama", "ml.llama", "carbon/ml.llama"])
+def test_a_proposal_is_named_by_its_job_in_each_way_of_writing_it(reviews, git_server, name):
+    [_, wanted_one] = sorted(advance(reviews, wanted("llama-2"), wanted()), key=lambda each: -len(each.branch))
+    shown = run(git_server, "show", name)
+    assert (shown.exit_code, f"{wanted_one.branch} at {wanted_one.commit}" in shown.output) == (0, True)
+
+
+def test_an_exact_name_comes_before_one_that_begins_with_it(reviews, git_server):
+    [proposal] = advance(reviews, wanted())
+    git_server.git("branch", f"{proposal.branch}-move", proposal.branch)
+    for name in (proposal.branch, proposal.branch.removeprefix("carbon/")):
+        shown = run(git_server, "show", name)
+        assert (shown.exit_code, f"{proposal.branch} at {proposal.commit}" in shown.output) == (0, True), shown.output
+    several = run(git_server, "show", proposal.branch[:-1])
+    assert "is 2 of the 2 open proposals" in " ".join(several.output.split())
+
+
 def test_two_hubs_leave_each_other_s_proposals_alone(git_server, tmp_path):
     def hub(name: str) -> Reviews:
         return Reviews(Repository(quick_settings(git_server.url, tmp_path / name), CLOCK))

@@ -7,6 +7,7 @@ import pytest
 from hub_values import NOON, UID, observation, placement, record, report, state
 
 from carbonfleet.api.job_status import CandidateStatus, JobStatus, Phase
+from carbonfleet.fleet import Proposal, ProposalStage
 from carbonfleet.hub.observe import Blocker, LastSpoke
 from carbonfleet.hub.status import Results, StatusInputs, needs_update, status_of
 from carbonfleet.hub.status.events import transition_of
@@ -39,6 +40,20 @@ def test_a_waiting_job_says_what_it_waits_for():
         "Scheduled": ("False", "WaitingForCleanWindow"),
         "Ready": ("False", "WaitingForCleanWindow"),
     }
+
+
+@pytest.mark.parametrize(
+    ("url", "how"),
+    [
+        ("", "run `carbonfleet review approve carbon/ml.train/abcd1234`"),
+        ("https://forge/pull/7", "merge https://forge/pull/7"),
+    ],
+)
+def test_a_proposed_job_says_what_a_person_does_to_agree(url, how):
+    proposal = Proposal("abcd1234", "carbon/ml.train/abcd1234", ProposalStage.OPEN, url=url)
+    status = status_of(StatusInputs(state(), record(), proposal=proposal), NOON)
+    assert conditions(status)["Approved"] == ("False", "AwaitingReview")
+    assert message(status, "Approved") == f"a person must agree: {how}"
 
 
 def test_a_committed_job_says_where_it_is_in_git():
