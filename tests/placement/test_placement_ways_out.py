@@ -66,6 +66,13 @@ CASES = [
     by_job("CarbonBudget", {"objective": {"carbon_budget_kg": 0.01}}, {"objective": {"carbon_budget_kg": 1.0}}),
     by_job("CostLimit", {"objective": {"max_cost_usd": 1.0}}, {"objective": {"max_cost_usd": 9.0}}),
     by_job(
+        "CostTolerance",
+        {"objective": {"cost_tolerance_percent": 10}},
+        {"objective": {"cost_tolerance_percent": 60}},
+        spoke={"price": 3.0},
+        beside=[PARIS],
+    ),
+    by_job(
         "DeadlineUnreachable", {"schedule": {"deadline": NOON + HOUR / 2}}, {"schedule": {"deadline": NOON + 4 * HOUR}}
     ),
     by_job("GpuCount", {"gpus": 9}, {"gpus": 8}),
