@@ -16,6 +16,8 @@ from carbonfleet.placement.search import (
     best_choice,
     hold,
     plain_jobs,
+    prefers_among_equals,
+    take,
 )
 
 CONTENDED: Final = 0.3
@@ -38,6 +40,7 @@ def assign(inputs: PlanInputs) -> list[Choice | None]:
         repaired = repair_tier(inputs, index, capacity, choices, jobs, plain)
         if repaired.size:
             look_again(inputs, capacity, choices, np.setdiff1d(jobs[~plain[jobs]], repaired))
+            prefer_among_equals(inputs, index, capacity, choices, repaired[plain[repaired]])
     return choices
 
 
@@ -54,6 +57,19 @@ def look_again(inputs: PlanInputs, capacity: CapacityRuns, choices: list[Choice 
             if old is not None:
                 hold(inputs, job, old, capacity, sign=-1)
             choices[job] = best_choice(inputs, job, capacity)
+
+
+def prefer_among_equals(
+    inputs: PlanInputs, index: WindowIndex, capacity: CapacityRuns, choices: list[Choice | None], jobs: IntArray
+) -> None:
+    """Plain jobs that were repaired, to the last gram, take the cheaper of what counts as equal once more."""
+    for job in jobs.tolist():
+        choice = choices[job]
+        if choice is not None and not choice.is_late and prefers_among_equals(inputs, job):
+            take(inputs, job, choice, capacity, sign=-1)
+            (preferred,) = index.at(np.array([job])).preferred(np.array([0]), [choice])
+            choices[job] = preferred
+            take(inputs, job, preferred, capacity)
 
 
 def tiers_of(inputs: PlanInputs) -> list[IntArray]:

@@ -31,6 +31,8 @@ class Assumptions:
     doubt_weight: float = 0.1
     """How many standard errors of an issued forecast a later or farther start must gain on top: with recorded
     forecasts this leaves fewer jobs worse off than an immediate start and saves as much. See `grid.weighed_doubt`."""
+    equal_share: float = 0.01
+    """Windows whose carbon is within this share of the least count as equal: of them the cheaper, then the earlier."""
     stability_share: float = 0.12
     """A move must gain this share of the job's carbon: more than two spokes that swing by ±5 % can show."""
     promised_gain_share: float = 0.5

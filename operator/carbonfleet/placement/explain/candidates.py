@@ -15,6 +15,8 @@ from carbonfleet.placement.inputs import RESOLUTION, Segments
 from carbonfleet.placement.search import (
     Choice,
     JobContext,
+    least,
+    prefers_among_equals,
     refusal_on,
     segments_of,
     window_at,
@@ -87,15 +89,44 @@ def _said(context: JobContext, candidate: Candidate, first: Candidate, open_to_i
     if candidate.verdict is not Verdict.CHOSEN:
         if candidate.reason == NOT_WORTH:
             return replace(candidate, message=f"{phrase.difference(window, chosen)}: too little for so long a wait.")
+        if candidate.reason == COUNTS_AS_EQUAL:
+            return replace(candidate, message=f"{phrase.difference(window, chosen)}: {_among_equals(context)}.")
         message = phrase.beside(window, chosen, goal, objective.usd_per_tonne)
         return replace(candidate, message=message)
     best = _BEST[goal] if not (context.choice and context.choice.kept) else "Where it was planned before"
+    if has_better_equals(context):
+        best = f"Within {_equal_percent(context):g} % of the least carbon"
     return replace(
         candidate, message=f"{best} of {open_to_it} spokes." if open_to_it > 1 else "The only spoke open to it."
     )
 
 
 NOT_WORTH: Final = "NotWorthTheWait"
+COUNTS_AS_EQUAL: Final = "CountsAsEqual"
+
+
+def is_equal(context: JobContext, choice: Choice | None, score: float) -> bool:
+    """Whether a lower score counts as equal to that of a choice, which was taken for its price or its time."""
+    if choice is None or choice.segments or not prefers_among_equals(context.inputs, context.job):
+        return False
+    return _bare(context, choice) <= score * (1 + context.inputs.snapshot.assumptions.equal_share)
+
+
+def has_better_equals(context: JobContext) -> bool:
+    """Whether some free window has less carbon than the choice, by so little that it counts as equal."""
+    windows, choice = context.windows, context.choice
+    best = least(windows.scores, windows.open & context.free & (windows.figures.usd <= context.most_usd))
+    if choice is None or choice.segments or best is None or choice.is_late or choice.kept:
+        return False
+    return best[0] < float(windows.scores[choice.option, choice.start]) and is_equal(context, choice, best[0])
+
+
+def _equal_percent(context: JobContext) -> float:
+    return 100 * context.inputs.snapshot.assumptions.equal_share
+
+
+def _among_equals(context: JobContext) -> str:
+    return f"within {_equal_percent(context):g} % the cheaper, then the earlier is taken"
 
 
 _BEST = {
@@ -115,7 +146,9 @@ def _found(context: JobContext, options: list[int], best: Choice | None) -> _Fou
         best = min(cuts, key=lambda c: (c.score, c.start, c.option))
     if best is not None:
         could_wait = choice is not None and best.score < _bare(context, choice) and not (choice.kept or choice.is_late)
-        reason = NOT_WORTH if could_wait else "HigherScore"
+        reason = "HigherScore"
+        if could_wait:
+            reason = COUNTS_AS_EQUAL if is_equal(context, choice, best.score) else NOT_WORTH
         return _Found(Verdict.FEASIBLE, reason, best.score, best.option, best)
     refusal = refusal_on(context, options)
     return _Found(Verdict.FILTERED, refusal.reason, refusal.least, options[0], None, refusal.message)

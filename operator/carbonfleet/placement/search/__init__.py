@@ -1,6 +1,6 @@
 """Windows of jobs, weighed: one evaluator and its fast twin, the greedy search, segments, and jobs under way."""
 
-from carbonfleet.placement.search.best_choice import best_choice, fits_budgets, hold
+from carbonfleet.placement.search.best_choice import best_choice, fits_budgets, hold, prefers_among_equals
 from carbonfleet.placement.search.choice import Choice, segments_of, take
 from carbonfleet.placement.search.fast_windows import BLOCK, NOWHERE, WindowIndex, WindowSearch, plain_jobs
 from carbonfleet.placement.search.figures import at_submission, baseline_of, review_of, window_at, windows_at
@@ -34,6 +34,7 @@ __all__ = [
     "options_left",
     "own_cost",
     "plain_jobs",
+    "prefers_among_equals",
     "refusal_on",
     "review_of",
     "segments_of",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from carbonfleet.api.policy import Goal
 from carbonfleet.placement.inputs import BoolArray, CapacityRuns, IntArray, Runs
 from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.search.choice import Choice, quota_rows, segments_of, slots_of, spend, take
@@ -97,12 +98,27 @@ def in_one_piece(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> Choice
     def waiting(choice: Choice) -> float:
         return float(windows.delay.per_start[choice.option]) * (choice.start - windows.first)
 
-    return promised(inputs, job, _least(windows, usable) or _late(windows, free), planned, waiting)
+    return promised(inputs, job, _least(inputs, job, windows, usable) or _late(windows, free), planned, waiting)
 
 
-def _least(windows: Windows, usable: BoolArray) -> Choice | None:
+def _least(inputs: PlanInputs, job: int, windows: Windows, usable: BoolArray) -> Choice | None:
+    """The least score; of those that count as equal to it the cheaper, then the earlier."""
     found = least(windows.scores, usable)
-    return found and Choice(found[2], found[1], found[0])
+    if found is None:
+        return None
+    if prefers_among_equals(inputs, job):
+        equal = usable & (windows.scores <= found[0] * (1 + inputs.snapshot.assumptions.equal_share))
+        usd = np.where(equal, np.round(windows.figures.usd, 2), np.inf)
+        start = int(usd.min(axis=0).argmin())
+        option = int(usd[:, start].argmin())
+        return Choice(option, start, float(windows.scores[option, start]))
+    return Choice(found[2], found[1], found[0])
+
+
+def prefers_among_equals(inputs: PlanInputs, job: int) -> bool:
+    """Whether a job takes the cheaper of windows with nearly the same carbon: one that has no place yet."""
+    is_carbon = inputs.demand.goal(job) is Goal.CARBON and not inputs.lost[job]
+    return bool(inputs.snapshot.assumptions.equal_share) and is_carbon and inputs.jobs[job].incumbent is None
 
 
 def _late(windows: Windows, free: BoolArray) -> Choice | None:

@@ -5,6 +5,7 @@ segments, no budget, no hourly price. Its score on an option is `fixed + slope *
 window is the one with the least carbon.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -23,6 +24,7 @@ FIRST_LOOK: Final = 4
 BLOCK: Final = 256
 """Jobs whose windows are sought together: more would find more windows taken when their turn comes."""
 NOWHERE: Final = float("inf")
+TINY: Final = 1e-12
 
 
 def plain_jobs(inputs: PlanInputs) -> BoolArray:
@@ -60,6 +62,7 @@ class WindowIndex:
         self.latest = np.minimum(np.maximum(latest, self.first), line.starts - 1)
         self.due = np.array([inputs.deadline_minute(job) for job in rows], dtype=np.int64)
         self.gain = np.array([inputs.gain_per_start(job) for job in rows])
+        self.equal = 1 + inputs.snapshot.assumptions.equal_share
         limits = [job.spec.objective.max_cost_usd for job in inputs.jobs]
         self.most_usd = np.array([NOWHERE if usd is None else usd for usd in limits])
 
@@ -110,7 +113,7 @@ class WindowSearch:
         self._capacity_rows: list[int] = self._capacity_row.tolist()
         terms = inputs.demand.at(jobs[:, None], self._options)
         self._fixed, self._slope, self._minutes = terms.fixed, terms.slope, terms.minutes
-        self.gpus = terms.gpus
+        self.gpus, self._usd = terms.gpus, terms.usd
         slot, kind = self._line.slot_minutes, inputs.demand.kind
         minutes = inputs.demand.minutes_by_kind[jobs]
         whole, part = np.divmod(minutes, slot)
@@ -296,6 +299,34 @@ class WindowSearch:
         # A whole number of units, so that this is the very score of the window.
         score = float(self._fixed[row, option]) + float(self._slope[row, option]) * (least * self._unit[option])
         return score + float(self._delay.usd[row, option]) * start, first + start
+
+    def preferred(self, rows: IntArray, choices: Sequence[Choice]) -> list[Choice]:
+        """Of the free windows that count as equal to each row's choice the cheaper, then the earlier."""
+        most = np.array([choice.score for choice in choices]) * self._index.equal
+        row, options = np.nonzero(self.unhindered[rows] <= most[:, None])
+        job = rows[row]
+        carbon = self._carbon(job, options, 0, self._line.starts - 1)
+        carbon |= self._closed(job, options, 0, self._line.starts - 1)
+        per_unit, over = self._slope[job, options] * self._units[options], most[row] - self._fixed[job, options]
+        # A hair more, so that a window whose score was worked out exactly is within its own.
+        units = np.divide(over, per_unit, out=np.full(over.shape, float(MOST)), where=per_unit > 0) * (1 + TINY)
+        equal = carbon <= np.minimum(units, MOST)[:, None]
+        pairs = np.flatnonzero(equal.any(axis=1) & self._open[job, options])
+        row, options, start, usd = (
+            row[pairs],
+            options[pairs],
+            equal[pairs].argmax(axis=1),
+            self._usd[job, options][pairs],
+        )
+        order = np.lexsort((options, start, np.round(usd, 2), row))
+        chosen = order[np.unique(row[order], return_index=True)[1]]
+        found = list(choices)
+        scores = self._exact(job[pairs][chosen], options[chosen], start[chosen]).tolist()
+        places = zip(row[chosen].tolist(), options[chosen].tolist(), start[chosen].tolist(), scores, strict=True)
+        for at, option, begin, score in places:
+            if (option, begin) != (found[at].option, found[at].start):
+                found[at] = Choice(option, begin, score)
+        return found
 
     def waiting(self, row: int, choice: Choice) -> float:
         """The part of a choice's score that its delay must gain."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from carbonfleet.placement.inputs import CapacityRuns, IntArray
 from carbonfleet.placement.plan_inputs import PlanInputs
+from carbonfleet.placement.search.best_choice import prefers_among_equals
 from carbonfleet.placement.search.choice import Choice
 from carbonfleet.placement.search.fast_windows import FIRST_LOOK, NOWHERE, WindowSearch
 from carbonfleet.placement.search.running_jobs import promised
@@ -30,7 +31,10 @@ class GreedyBlock:
         self._inputs, self._search, self._capacity, self._jobs = inputs, search, capacity, search.jobs
         self._capacity_rows = inputs.options.capacity_row.tolist()
         self._bounds = search.bounds()
+        # In a contended fleet repair weighs to the last gram, and only then is one of equals preferred to another.
+        self._prefers = [not contended and prefers_among_equals(inputs, job) for job in search.jobs]
         self._first = [None] * len(search.jobs) if contended else self._first_look()
+        self._preferred = self._preferred_choices()
         self.repeated = 0
         """How many had to look again."""
 
@@ -48,15 +52,31 @@ class GreedyBlock:
         shape = count, few
         return _settled(scores.reshape(shape), starts.reshape(shape), pairs.reshape(shape), rest)
 
+    def _preferred_choices(self) -> list[Choice | None]:
+        """Beside each first choice that which is preferred of the free windows that count as equal to it."""
+        rows = [row for row, choice in enumerate(self._first) if choice is not None and self._prefers[row]]
+        preferred = list(self._first)
+        if rows:
+            first = [choice for row in rows if (choice := self._first[row]) is not None]
+            found = self._search.preferred(np.array(rows), first)
+            for row, choice in zip(rows, found, strict=True):
+                preferred[row] = choice
+        return preferred
+
     def choices(self) -> list[Choice | None]:
         """A choice for each job, taken in order."""
         return [self._choice(row, job) for row, job in enumerate(self._jobs)]
 
     def _choice(self, row: int, job: int) -> Choice | None:
-        choice = self._first[row]
+        choice, preferred = self._first[row], self._preferred[row]
         if choice is None or not self._is_free(row, choice):
             self.repeated += 1
             choice = self._again(row)
+            if choice is not None and not choice.is_late and self._prefers[row]:
+                (choice,) = self._search.preferred(np.array([row]), [choice])
+        elif preferred is not None and preferred is not choice:
+            is_free = self._is_free(row, preferred)
+            choice = preferred if is_free else self._search.preferred(np.array([row]), [choice])[0]
         if self._inputs.jobs[job].incumbent is not None:
             waiting = partial(self._search.waiting, row)
             choice = promised(self._inputs, job, choice, partial(self._planned, row), waiting)
