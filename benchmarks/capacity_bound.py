@@ -42,7 +42,8 @@ TIER = {"name": "standard", "max_delay": "24h", "minimum_gain_percent_per_hour":
 POLICY = FleetPolicy.model_validate(
     {"metadata": {"name": "all"}, "spec": {"residency": {"anywhere": True}, "tiers": [TIER]}}
 )
-HOURLY = Assumptions(slot=HOUR, embodied_share=0, transfer_kwh_per_gib=0)
+HOURLY = Assumptions(slot=HOUR, embodied_share=0, transfer_kwh_per_gib=0, equal_share=0)
+"""Carbon to the last gram: the bound knows nothing of windows that count as equal."""
 
 
 ASKING = {

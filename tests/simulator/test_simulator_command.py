@@ -77,7 +77,21 @@ def test_what_is_said_to_be_saved_fits_the_grams_beside_it(trace, tmp_path):
 
 
 def test_with_perfect_forecasts_all_of_the_saving_is_got(trace):
-    result = run("--trace", trace, "--zones", "ZA,ZB", "--hours", 1, "--slack", 6, "--forecast", "perfect", "--json")
+    result = run(
+        "--trace",
+        trace,
+        "--zones",
+        "ZA,ZB",
+        "--hours",
+        1,
+        "--slack",
+        6,
+        "--forecast",
+        "perfect",
+        "--minimum-gain",
+        0,
+        "--json",
+    )
     score = next(s for s in json.loads(result.stdout)[0]["scores"] if s["policy"] == "carbonfleet")
     assert score["share_percent"] == pytest.approx(100, abs=0.01)
 

@@ -166,9 +166,12 @@ def replay_fleet(
     """The fleet for some pools. `doubt_weight` stands over the planner's own.
 
     `minimum_gain` is the tier's: what a later start must save of the best start at once, in percent for each hour.
+    With 0 jobs wait for the last gram: then no windows count as equal either.
     """
     slot = slot_minutes * MINUTE
     assumptions = Assumptions(slot=slot, recheck=slot, embodied_share=0.0, maximum_signal_age=OLDEST_SIGNAL)
+    if not minimum_gain:
+        assumptions = replace(assumptions, equal_share=0.0)
     if doubt_weight is not None:
         assumptions = replace(assumptions, doubt_weight=doubt_weight)
     return ReplayFleet(
