@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from carbonfleet.api.report import AttemptPhase
-from carbonfleet.kube import ours
+from carbonfleet.kube import ours, path
 from fixtures.in_process_hub import NAMESPACE
 from fixtures.kubeapi_server import KubeApi
-from fixtures.malicious_spoke import EVIL, JOBS, STEPS, Hour, make_world
+from fixtures.malicious_spoke import EVIL, HOME, JOBS, STEPS, Hour, make_world
 
 ODD_TEXTS = ["", "\x1b[31mred", "x" * 2000, "\u202e\u0000", "'; DROP TABLE entries; --", "CTJ-Change: remove"]
 ODD_NUMBERS = [0, 1e9, 1e300, -1, float("nan"), float("inf"), 2**63, 10**12]
@@ -120,6 +120,8 @@ elsewhere = [
     ours("spokeclusters", name="no-osl-1", subresource="status"),
     ours("spokeclusters", name=EVIL),
     ours("carbontrainingjobs", NAMESPACE, "holds", "status"),
+    path("api/v1", "events", NAMESPACE),
+    path("api/v1", "resourcequotas", HOME, "reports"),
 ]
 forbidden = st.tuples(st.sampled_from(["create", "patch", "delete"]), st.sampled_from(elsewhere))
 actions = st.one_of(
