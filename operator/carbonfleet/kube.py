@@ -17,6 +17,7 @@ from kubernetes import client, config
 from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION
 
 from carbonfleet.api.wire import GROUP, VERSION
+from carbonfleet.text import without
 
 logger = logging.getLogger(__name__)
 Object = dict[str, Any]
@@ -174,6 +175,11 @@ class Kube:
         """Where the API is."""
         return str(self._now().configuration.host)
 
+    @property
+    def token(self) -> str:
+        """What is sent now; empty where it is no token."""
+        return _authorization(self._access.configuration).get("Authorization", "").partition(" ")[2]
+
     def credentials(self) -> dict[str, Any]:
         """How to reach the API by the files as they are now, in the words of `kopf.ConnectionInfo`."""
         configuration = self._now(oldest_seconds=0).configuration
@@ -265,7 +271,9 @@ class Kube:
             )
         except urllib3.exceptions.HTTPError as error:
             raise KubeError(0, "Unreachable", f"the Kubernetes API at {self.url} did not answer: {error}") from error
-        return response.status, response.data
+        if response.status < 400:
+            return response.status, response.data
+        return response.status, without(response.data.decode(errors="replace"), self.token).encode()
 
     def _now(self, oldest_seconds: float = TOKEN_SECONDS) -> _Access:
         """By the files as they are; by what they last held while they can't be used."""

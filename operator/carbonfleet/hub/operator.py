@@ -7,6 +7,7 @@ import os
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,9 +27,10 @@ from carbonfleet.hub.metrics import Metrics
 from carbonfleet.hub.observe import KINDS, NoDiffs, on_watch_event
 from carbonfleet.hub.settings import HubSettings
 from carbonfleet.hub.webhook_listener import listen
-from carbonfleet.kube import KubeError
+from carbonfleet.kube import Kube, KubeError
 from carbonfleet.probes import BoundedServer, ProbeResult, answer_probes
 from carbonfleet.signals import Market, Signals
+from carbonfleet.text import without
 
 _log = logging.getLogger(__name__)
 LONGEST_REST: Final = 30.0
@@ -63,7 +65,12 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
     leading = Leading(connections, cycle, election, stop, liveness, metrics)
     leader = threading.Thread(target=leading.run, name="cycle", daemon=True)
     leader.start()
-    asyncio.run(_operate(stop, liveness))
+    _hide(connections.kube)
+    try:
+        asyncio.run(_operate(stop, liveness))
+    except Exception as error:  # noqa: BLE001 - whatever Kopf raises; its chain of causes may quote the token
+        why = without(f"watching the Kubernetes API failed for good: {error}", connections.kube.token)
+        raise KubeError(0, "WatchFailed", why) from None
     stop.set()
     mirror.changed.set()
     leader.join(timeout=10)
@@ -75,6 +82,19 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
         listener.close()
     cycle.close()
     connections.close()
+
+
+def _hide(kube: Kube) -> None:
+    """Kopf logs what the API answers, which may quote the token that it was sent."""
+
+    def hide(record: logging.LogRecord) -> bool:
+        record.msg, record.args = without(record.getMessage(), kube.token), ()
+        if record.exc_info:
+            record.exc_text = without("".join(traceback.format_exception(*record.exc_info)).rstrip(), kube.token)
+        return True
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(hide)
 
 
 async def _operate(stop: threading.Event, liveness: "Liveness") -> None:

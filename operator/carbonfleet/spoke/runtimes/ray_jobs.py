@@ -25,6 +25,7 @@ from carbonfleet.spoke.runtimes.output import (
 )
 from carbonfleet.spoke.runtimes.runtime import ObservationScope, Observed, Run
 from carbonfleet.spoke.wanted import Wanted
+from carbonfleet.text import without
 
 _TIMEOUT: Final = (5.0, 30.0)
 _PHASES: Final = {
@@ -282,7 +283,8 @@ class RayJobs:
         return self.clock.at(milliseconds / 1000) if isinstance(milliseconds, int | float) else None
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401
-        return _read(self._request(method, path, body))
+        token = self.settings.token
+        return _read(self._request(method, path, body), token.get_secret_value() if token else "")
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
         token = self.settings.token
@@ -294,9 +296,9 @@ class RayJobs:
             raise RuntimeAwayError(f"the Ray head at {self.settings.address} did not answer: {error}") from error
 
 
-def _read(answer: requests.Response) -> Any:  # noqa: ANN401
+def _read(answer: requests.Response, token: str) -> Any:  # noqa: ANN401
     if not answer.ok:
-        detail = answer.text.strip().splitlines()[-1:] or [""]
+        detail = without(answer.text, token).strip().splitlines()[-1:] or [""]
         raise RuntimeAwayError(f"Ray answered {answer.status_code}: {detail[0][:300]}")
     try:
         return answer.json() if answer.content else {}
