@@ -10,6 +10,7 @@ import pytest
 from carbonfleet.clock import Clock
 from carbonfleet.fleet import Repository, render
 from carbonfleet.fleet.errors import HistoryUntrusted
+from carbonfleet.fleet.git.trust import MOST_COMMITS
 from carbonfleet.spoke.errors import SyncError
 from carbonfleet.spoke.wanted import FleetFolder
 from fixtures.fleet_values import CLOCK, facts_of, place, quick_settings
@@ -166,6 +167,38 @@ def test_a_signed_commit_on_top_covers_no_unsigned_one_below(fleet):
     (fleet.person.path / "NOTES.md").write_text("x")
     fleet.commit("pat")
     fleet.refused("stolen.yaml")
+
+
+@pytest.mark.parametrize("count", [1, 1500])
+def test_however_many_commits_come_after_it_an_unsigned_one_is_not_followed(fleet, count):
+    """Else somebody with the right to push would hide a placement below a heap of commits that change nothing."""
+    fleet.person.pull()
+    fleet.put_placement()
+    fleet.commit(None)
+    heap(fleet, count)
+    fleet.refused("stolen.yaml")
+
+
+def test_a_heap_of_commits_that_change_nothing_that_counts_is_followed(fleet):
+    heap(fleet, 1500)
+    fleet.followed()
+
+
+def test_more_commits_than_are_looked_at_are_not_followed(fleet):
+    trusted = fleet.tip
+    heap(fleet, MOST_COMMITS + 1)
+    fleet.refused(f"over {MOST_COMMITS} commits lie between {trusted[:12]}, which was trusted, and {fleet.tip[:12]}")
+    fleet.git.git("update-ref", "refs/heads/main", trusted)
+    fleet.followed()
+
+
+def heap(fleet: Fleet, count: int) -> None:
+    """So many unsigned commits that change nothing."""
+    who = "committer Pat Person <pat@example.org> 1760000000 +0000"
+    each = f"commit refs/heads/main\n{who}\ndata 4\nNone\n"
+    lines = each + f"from {fleet.tip}\n" + each * (count - 1)
+    command = ["git", f"--git-dir={fleet.git.repository}", "fast-import", "--quiet"]
+    subprocess.run(command, input=lines.encode(), check=True, timeout=300)
 
 
 def test_a_signed_commit_that_puts_everything_back_ends_it(fleet):

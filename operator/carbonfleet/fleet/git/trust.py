@@ -21,9 +21,8 @@ from carbonfleet.fleet.manifests import CLUSTERS, JOBS, meant_root
 logger = logging.getLogger(__name__)
 _TRUSTED: Final = "refs/carbonfleet/trusted"
 """In the clone: the last commit up to which all was looked at."""
-MOST_COMMITS: Final = 1000
-"""Looked at one by one since then; after more, the branch is judged as by a new clone."""
-MOST_COMMITS_SEARCHED: Final = 10_000
+MOST_COMMITS: Final = 10_000
+"""Looked at one by one since then; more are not followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +66,14 @@ class Trust:
         for seen in (base, self._put_back(base, tip)):
             if seen is not None:
                 walk.hide(seen)
-        commits = list(islice(walk, MOST_COMMITS + 1))
-        if len(commits) > MOST_COMMITS:
-            self._check_anew(tip)
-        else:
-            for commit in commits:
-                self._check(commit)
+        for count, commit in enumerate(walk):
+            if count == MOST_COMMITS:
+                raise HistoryUntrusted(
+                    f"over {MOST_COMMITS} commits lie between {str(base)[:12]}, which was trusted, and "
+                    f"{str(tip)[:12]}, more than are looked at. Look what they are; if they were meant, take "
+                    f"{self.git.path} away while nothing uses it"
+                )
+            self._check(commit)
 
     def _check_anew(self, tip: pygit2.Oid) -> None:
         """Of a branch that was never looked at: who signed what it says now, and that the hub signed each placement."""
@@ -83,7 +84,7 @@ class Trust:
         if newest is not None:
             self._signer(newest)
         left = dict(_placements(self.git[tip].peel(pygit2.Commit).tree))
-        for commit in islice(self.git.walk(tip, SortMode.TOPOLOGICAL), MOST_COMMITS_SEARCHED):
+        for commit in islice(self.git.walk(tip, SortMode.TOPOLOGICAL), MOST_COMMITS):
             if not left:
                 return
             mine = {path for path, blob in _introduced(commit) if left.get(path) == blob}
@@ -91,7 +92,7 @@ class Trust:
                 self._by_hub(commit, self._signer(commit), min(mine))
                 left = {path: blob for path, blob in left.items() if path not in mine}
         if left:
-            raise HistoryUntrusted(f"{min(left)} came in no commit of the last {MOST_COMMITS_SEARCHED}: take it away")
+            raise HistoryUntrusted(f"{min(left)} came in no commit of the last {MOST_COMMITS}: take it away")
 
     def _check(self, commit: pygit2.Commit) -> None:
         if _changes_what_counts(commit):
