@@ -8,7 +8,7 @@ UV     := $(BIN)/uv
 # PyTorch's own CPU build for x86-64 and Python 3.11, a tenth of PyPI's: taken where pip finds it (PIP_FIND_LINKS).
 TORCH_CPU := sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
 READY  := $(VENV)/.ready
-WORKERS ?= 4  # processes that share the tests, a file at a time, twice the cores since many wait; 0 for pytest's own
+WORKERS ?= 3  # processes that share the tests, a file at a time: one more than cores, since many wait; 0 for pytest's own
 
 .PHONY: demo test check soak bench crds constraints clean
 .DELETE_ON_ERROR:

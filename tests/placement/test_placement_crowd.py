@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from fixtures.placement_world import explained_plan as plan
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import capacity_bound
 
+measure = cache(capacity_bound.measure)
 DAY = [300, 280, 200, 100, 90, 100, 200, 300] + [300] * 90
 
 
@@ -99,7 +101,7 @@ def test_a_wide_job_is_not_squeezed_out_by_narrow_ones():
 
 @pytest.mark.parametrize("seed", [0, 3, 7])
 def test_a_crowded_plan_is_close_to_the_bound_of_the_relaxation(seed):
-    measured = capacity_bound.measure(seed)
+    measured = measure(seed)
     shipped, in_turn = measured.above["the plan as it ships"], measured.above["in turn, by slack"]
     assert -1e-6 <= shipped <= 3.0
     assert shipped <= in_turn
@@ -200,5 +202,5 @@ def test_a_job_that_must_leave_gives_back_its_gpus_once_where_a_crowd_is_bettere
 @pytest.mark.parametrize("asking", ["threshold", "budget"])
 @pytest.mark.parametrize("seed", [0, 3])
 def test_what_never_binds_makes_no_contended_plan_worse(seed, asking):
-    plain, asked = capacity_bound.measure(seed), capacity_bound.measure(seed, asking)
+    plain, asked = measure(seed), measure(seed, asking)
     assert asked.above["the plan as it ships"] == pytest.approx(plain.above["the plan as it ships"], abs=0.05)

@@ -343,7 +343,7 @@ def play(fleet, happening):
 
 
 @given(fleets, steps)
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_all_that_must_hold_holds_at_every_step(fleet, happening):
     play(fleet, happening)
 
