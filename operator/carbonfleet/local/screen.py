@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job_status import CandidateStatus, JobStatus, Phase
+from carbonfleet.placement import Window
 from carbonfleet.placement.phrase import number
 
 _COLOURS = {"Succeeded": "green", "Running": "cyan", "Blocked": "yellow", "Failed": "red", "Waiting": "blue"}
@@ -86,6 +88,20 @@ def candidate_table(candidates: Sequence[CandidateStatus]) -> Table:
         why = candidate.message or candidate.reason
         table.add_row(mark, candidate.cluster, start, *figures, cost, Text("as above" if why in told else why))
         told.add(why)
+    return table
+
+
+def frontier_table(windows: Sequence[Window], chosen: tuple[str, str, datetime | None]) -> Table:
+    """Windows of which none is both cheaper and cleaner than another; `chosen` is a cluster, a pool and a start."""
+    table = Table(box=None, pad_edge=True, padding=(0, 1), header_style="dim")
+    for name in ("", "USD", "gCO2e", "spoke", "start"):
+        table.add_column(name, justify="right" if name in ("USD", "gCO2e") else "left", no_wrap=True)
+    for window in windows:
+        is_chosen = (window.cluster, window.pool, window.start) == chosen
+        place = f"{window.cluster}/{window.pool}"
+        start = window.start.strftime("%Y-%m-%d %H:%M")
+        mark = Text(">", "green") if is_chosen else Text(" ")
+        table.add_row(mark, f"{window.cost_usd:,.2f}", _number(window.grams_co2e), place, start)
     return table
 
 

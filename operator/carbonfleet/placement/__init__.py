@@ -2,7 +2,7 @@
 
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.decision import Baseline, Candidate, Decision, Explanation, Outcome, Verdict, Window
-from carbonfleet.placement.explain import explain
+from carbonfleet.placement.explain import explain, frontier
 from carbonfleet.placement.plan import Plan, plan
 from carbonfleet.placement.rules import residency_verdict, review_verdict
 from carbonfleet.placement.snapshot import (
@@ -33,6 +33,7 @@ __all__ = [
     "Verdict",
     "Window",
     "explain",
+    "frontier",
     "plan",
     "residency_verdict",
     "review_verdict",

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
     from carbonfleet.api.job_status import DecisionRecord, JobStatus
     from carbonfleet.clock import Clock
+    from carbonfleet.placement import Window
     from carbonfleet.placement.snapshot import Snapshot
     from carbonfleet.signals import Signals
 
-    Answer = tuple[str, DecisionRecord]
-    """Of which job, and what was decided."""
+    Answer = tuple[str, DecisionRecord, tuple[Window, ...]]
+    """Of which job, what was decided, and cost against carbon where it was planned here."""
 
 
 def explain(
@@ -48,7 +49,7 @@ def explain(
 
     stdin = read_stdin() if STDIN in what else b""
     proposed = _proposed(stdin) if STDIN in what else None
-    known = [("The proposal", proposed)] if proposed is not None else []
+    known: list[Answer] = [("The proposal", proposed, ())] if proposed is not None else []
     paths = [each for each in what if Path(each).exists() or (each == STDIN and proposed is None)]
     known += [_recorded(each, kubeconfig) for each in what if each not in (*paths, STDIN)]
     if paths:
@@ -56,8 +57,8 @@ def explain(
     if output is Output.TEXT:
         _show(known)
     else:
-        write_data([{"job": key, **record.to_wire()} for key, record in known], output)
-    if any(record.outcome == "Blocked" for _, record in known):
+        write_data([{"job": key, **record.to_wire(), **_rows(traded)} for key, record, traded in known], output)
+    if any(record.outcome == "Blocked" for _, record, _ in known):
         raise typer.Exit(3)
 
 
@@ -65,15 +66,18 @@ def _show(known: "list[Answer]") -> None:
     from rich.text import Text
 
     from carbonfleet.api.wire import format_time
-    from carbonfleet.local.screen import candidate_table
+    from carbonfleet.local.screen import candidate_table, frontier_table
 
     screen = console()
-    for place, (key, record) in enumerate(known):
+    for place, (key, record, traded) in enumerate(known):
         if place:
             screen.print()
         screen.print(Text.assemble((key, "bold"), f": {record.outcome} ({record.reason})"))
         screen.print(record.message, highlight=False)
         screen.print(candidate_table(record.candidates))
+        if len(traded) > 1:
+            screen.print("Cost against carbon, of what is free:")
+            screen.print(frontier_table(traded, (record.cluster, record.pool, record.start)))
         if record.recheck_at is not None and record.outcome in ("Wait", "Blocked"):
             screen.print(f"Looked at again at {format_time(record.recheck_at)} at the latest.", highlight=False)
 
@@ -96,7 +100,7 @@ def _offline(paths: list[str], stdin: bytes, folder: Path, clock: "Clock", servi
     """The decisions on all jobs of some manifests. Ends the command where the API would refuse one."""
     from carbonfleet.cli.files.fleet_rules import judged, read_fleet
     from carbonfleet.cli.files.manifests import read_manifests
-    from carbonfleet.placement import explain, plan
+    from carbonfleet.placement import explain, frontier, plan
     from carbonfleet.placement.record import record_of
 
     found = read_manifests(paths, stdin)
@@ -110,8 +114,28 @@ def _offline(paths: list[str], stdin: bytes, folder: Path, clock: "Clock", servi
     write_findings([doubt for doubt in doubts if doubt.severity is Severity.WARNING], err=True)
     snapshot = _with_grid(fleet.snapshot(found.jobs, now), service, now)
     planned = plan(snapshot, now)
-    records = {decision.uid: record_of(decision, explain(planned, decision), now) for decision in planned}
-    return [(job.key, fleet.with_broken(records[job.uid])) for job in snapshot.jobs]
+    known = {
+        decision.uid: (record_of(decision, explain(planned, decision), now), frontier(planned, decision))
+        for decision in planned
+    }
+    return [(job.key, fleet.with_broken(known[job.uid][0]), known[job.uid][1]) for job in snapshot.jobs]
+
+
+def _rows(traded: "tuple[Window, ...]") -> dict[str, object]:
+    """Cost against carbon as data; nothing where it was not planned here."""
+    from carbonfleet.api.wire import format_time
+
+    keys = [
+        {
+            "cluster": window.cluster,
+            "pool": window.pool,
+            "start": format_time(window.start),
+            "costUsd": round(window.cost_usd, 2),
+            "gramsCo2e": round(window.grams_co2e, 3),
+        }
+        for window in traded
+    ]
+    return {"frontier": keys} if keys else {}
 
 
 def _with_grid(snapshot: "Snapshot", service: "Signals", now: datetime) -> "Snapshot":
@@ -162,7 +186,7 @@ def _recorded(key: str, kubeconfig: Path | None) -> "Answer":
         )
     except (KubeError, ValidationError) as error:
         fail(error)
-    return job.key, _record_of_status(job)
+    return job.key, _record_of_status(job), ()
 
 
 def _record_of_status(job: "CarbonTrainingJob") -> "DecisionRecord":

@@ -7,6 +7,7 @@ from carbonfleet.api.policy import Goal
 from carbonfleet.placement import phrase
 from carbonfleet.placement.decision import Candidate, Decision, Explanation, Outcome, Verdict, Window
 from carbonfleet.placement.explain.candidates import candidates_of, is_equal, piece
+from carbonfleet.placement.explain.trade import trade
 from carbonfleet.placement.inputs import MINUTE
 from carbonfleet.placement.plan import Plan
 from carbonfleet.placement.rules import POLICY_REASONS, Refusal, residency_verdict
@@ -44,6 +45,7 @@ def explain(plan: Plan, decision: Decision) -> Explanation:
         _what(context, choice, decision.outcome, decision.window),
         _why_then(context, choice, decision.window),
         _why_there(candidates),
+        trade(context, choice, decision.window),
         decision.review_reason,
     )
     return Explanation(" ".join(part for part in said if part), candidates, baseline)

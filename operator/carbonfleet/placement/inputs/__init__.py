@@ -1,7 +1,7 @@
 """What a plan is made of, as arrays: options, demand, time, carbon and capacity."""
 
 from carbonfleet.placement.inputs.capacity import Capacity, CapacityRuns, Quota, Runs, capacity_of, runs, slots_of
-from carbonfleet.placement.inputs.demand import Demand, Terms, demand_of
+from carbonfleet.placement.inputs.demand import GRAMS_PER_TONNE, Demand, Terms, demand_of
 from carbonfleet.placement.inputs.limits import NEVER, Limits, limits_of
 from carbonfleet.placement.inputs.options import Option, Options, hourly_prices, options_of
 from carbonfleet.placement.inputs.prices import HourlyPrices, hourly_prices_of
@@ -22,6 +22,7 @@ from carbonfleet.placement.inputs.timeline import (
 
 __all__ = [
     "EPOCH",
+    "GRAMS_PER_TONNE",
     "MINUTE",
     "MOST",
     "NEVER",

@@ -9,10 +9,11 @@ from carbonfleet.placement.search.limits import LIMITS, gate_of
 from carbonfleet.placement.search.lower_bounds import Int32Array
 from carbonfleet.placement.search.refusals import JobContext, context_of, refusal_on
 from carbonfleet.placement.search.running_jobs import own_cost, unbroken
-from carbonfleet.placement.search.windows import Windows, cost_ceiling, least, options_left, windows_of
+from carbonfleet.placement.search.windows import CENT, Windows, cost_ceiling, least, options_left, windows_of
 
 __all__ = [
     "BLOCK",
+    "CENT",
     "LIMITS",
     "NOWHERE",
     "Choice",

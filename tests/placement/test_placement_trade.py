@@ -1,0 +1,64 @@
+"""What a choice trades is said: cost against carbon, and the carbon price at which it would change."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carbonfleet.placement import frontier
+from carbonfleet.placement import plan as planned
+from fixtures.placement_world import NOON, job, spoke, world
+from fixtures.placement_world import explained_plan as plan
+
+ZONES = {"oslo": "NO-NO1", "paris": "FR", "ohio": "US-MIDA-PJM"}
+
+
+def fleet(prices=(3.0, 2.5, 2.0), grams=(20, 60, 400), **asked):
+    """One job and three spokes at constant prices and intensities."""
+    places = [spoke(name, zone, price=usd) for (name, zone), usd in zip(ZONES.items(), prices, strict=True)]
+    grids = {zone: [value] * 72 for zone, value in zip(ZONES.values(), grams, strict=True)}
+    return world([job(**asked)], places, grids)
+
+
+def test_a_clean_choice_says_below_which_carbon_price_a_cheaper_place_would_be_taken():
+    (found,) = plan(fleet(), NOON)
+    assert (
+        "Below 12,500 USD a tonne of carbon it would be paris/main, 2026-01-31 12:00 UTC: 60.0 gCO2e for 2.50 USD."
+        in (found.message)
+    )
+
+
+def test_the_cheapest_choice_says_above_which_carbon_price_a_cleaner_place_would_be_taken():
+    (found,) = plan(fleet(objective={"minimize": "cost"}), NOON)
+    assert "Above 1,471 USD a tonne of carbon it would be paris/main" in found.message
+
+
+def test_a_choice_that_is_cheapest_and_cleanest_says_nothing_of_carbon_prices():
+    (found,) = plan(fleet(prices=(1.0, 2.0, 3.0)), NOON)
+    assert "a tonne of carbon" not in found.message
+
+
+@pytest.mark.parametrize(("price", "cluster"), [(12_400, "paris"), (12_600, "oslo"), (1_400, "ohio"), (1_500, "paris")])
+def test_at_the_price_that_is_said_the_choice_does_change(price, cluster):
+    (found,) = plan(fleet(objective={"minimize": "composite", "carbon_price_usd_per_tonne": price}), NOON)
+    assert found.window.cluster == cluster
+
+
+def test_the_frontier_leads_from_the_cheapest_to_the_cleanest():
+    made = planned(fleet(prices=(3.0, 2.5, 2.6), grams=(20, 60, 400)), NOON)
+    rows = [(window.cluster, window.cost_usd, window.grams_co2e) for window in frontier(made, made.decisions[0])]
+    assert rows == [("paris", 2.5, 60), ("oslo", 3.0, 20)]
+
+
+figures = st.lists(st.integers(1, 500), min_size=3, max_size=3)
+
+
+@given(figures, figures)
+@settings(max_examples=40)
+def test_no_window_of_the_frontier_is_beaten_and_its_ends_are_the_cheapest_and_the_cleanest(cents, grams):
+    prices = [cent / 100 for cent in cents]
+    made = planned(fleet(prices=prices, grams=grams), NOON)
+    rows = [(window.cost_usd, window.grams_co2e) for window in frontier(made, made.decisions[0])]
+    assert rows == sorted(rows)
+    assert [grams for _, grams in rows] == sorted((grams for _, grams in rows), reverse=True)
+    assert rows[0][0] == min(prices)
+    assert min(grams) <= rows[-1][1] <= min(grams) / 0.99
