@@ -73,9 +73,8 @@ def cluster(facts: object) -> bytes:
     return yaml.safe_dump({**CONFIG_MAP, "data": {"facts": text}}).encode()
 
 
-def checkout(**changed: bytes) -> Checkout:
-    files = fleet_files() | {POLICY: RULES.encode(), CLUSTER: cluster(yaml.safe_load(FACTS))} | changed
-    return read_checkout({path: content for path, content in files.items() if "/jobs/" not in path})
+FILES = {path: content for path, content in fleet_files().items() if "/jobs/" not in path}
+FILES |= {POLICY: RULES.encode(), CLUSTER: cluster(yaml.safe_load(FACTS))}
 
 
 def allowed(found: Checkout) -> set[tuple[str, str, str]]:
@@ -84,7 +83,8 @@ def allowed(found: Checkout) -> set[tuple[str, str, str]]:
     return {(name, *each) for each in asked for name, ruling in where(found, *each) if ruling.allowed}
 
 
-BEFORE = checkout()
+BEFORE = read_checkout(FILES)
+ALLOWED = allowed(BEFORE)
 PLACES = (
     (POLICY, yaml.safe_load(RULES)),
     (CLUSTER, yaml.safe_load(FACTS)),
@@ -110,11 +110,11 @@ def with_odd(document: Any, at: tuple, odd: object) -> Any:
 def check(path: str, document: Any, at: tuple, odd: object) -> None:
     changed = with_odd(document, at, odd)
     content = cluster(changed) if "pools" in document else yaml.safe_dump(changed).encode()
-    found = checkout(**{path: content})
+    found = read_checkout(FILES | {path: content})
     problems = [str(problem) for problem in found.problems if problem.path == path]
     same_type = type(odd) is type(_at(document, at)) or {type(odd), type(_at(document, at))} == {int, float}
     is_scope = same_type and at[:2] == ("spec", "scope")
-    assert is_scope or allowed(found) <= allowed(BEFORE), (at, odd, problems)
+    assert is_scope or allowed(found) <= ALLOWED, (at, odd, problems)
     assert problems or same_type, f"{at}: {odd!r} is taken without a word"
     assert all(problem.startswith(f"{path}:") for problem in problems)
 
@@ -130,7 +130,7 @@ EVERYWHERE = [(path, document, at) for path, document in PLACES for at in leaves
 
 def test_what_is_compared_is_in_order():
     assert (BEFORE.policies.problems, set(BEFORE.clusters)) == ((), {"ca-qc-1", "no-osl-1", "us-oh-1"})
-    assert allowed(BEFORE) == {("no-osl-1", "public", "ml"), ("no-osl-1", "public", "team-a"), *PERSONAL, *ELSEWHERE}
+    assert {("no-osl-1", "public", "ml"), ("no-osl-1", "public", "team-a"), *PERSONAL, *ELSEWHERE} == ALLOWED
 
 
 PERSONAL = {("no-osl-1", "personal", namespace) for namespace in NAMESPACES}

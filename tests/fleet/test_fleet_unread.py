@@ -15,7 +15,8 @@ from carbonfleet.spoke.wanted import folder_of, read_folder
 from fixtures.fleet_values import place
 from fixtures.odd_yaml import fleet_files
 
-POLICY = fleet_files()["policies/eu-only.yaml"].decode()
+FILES = fleet_files()
+POLICY = FILES["policies/eu-only.yaml"].decode()
 OTHER = "git@example.org:other.git"
 
 
@@ -221,10 +222,10 @@ def test_any_further_file_is_read_or_named(tmp_path_factory, path, depth, text):
     assume(not {".", "..", ".git"} & {part.casefold() for part in path})
     added = "/".join(path[:depth])
     assume(len(added.encode()) < 200)
-    files = fleet_files() | {added: text.encode()}
+    files = FILES | {added: text.encode()}
     assume(not any(name.startswith(f"{added}/") for name in files))
     checkout = read_checkout(files)
-    read = added in checkout.placements or len(checkout.policies.policies) > 3 or added in fleet_files()
+    read = added in checkout.placements or len(checkout.policies.policies) > 3 or added in FILES
     assert read or any(problem.path in (added, f"clusters/{path[1]}/cluster.yaml") for problem in checkout.problems)
     assert read or meant_root(path[0]) != "policies" or checkout.policies.problems
     is_beside = added.startswith("clusters/") and added.count("/") > 1 and path[2] != "jobs"
