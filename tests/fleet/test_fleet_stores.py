@@ -1,11 +1,16 @@
 """Where data is saved is judged at the commit, in `policy check` and by the spoke; no address holds a credential."""
 
+import re
+import shutil
+
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from carbonfleet.api.workload import Workload
+from carbonfleet.cli import app
 from carbonfleet.fleet import Refused, parse, render
-from carbonfleet.fleet.check import read_checkout, read_files
+from carbonfleet.fleet.check import notes_on, read_checkout, read_files
 from carbonfleet.fleet.git.declared import read_policies
 from carbonfleet.spoke.admission import refusal_of
 from carbonfleet.spoke.wanted import Folder, read_folder
@@ -20,6 +25,7 @@ spec:
     - {name: lora-us, uri: "s3://lora-us/", region: us-east-2, jurisdictions: [US]}
 """
 SECRET = "hunter2"
+UID = "dd5a1a75-3b8a-5b8d-ac22-d258b5105521"
 
 
 def intent_to(uri: str, data_class: str = "personal"):
@@ -56,6 +62,50 @@ def test_commit_check_and_spoke_agree_on_where_data_is_saved(repository, person,
     [one] = wanted.placements.values()
     refusal = refusal_of(one.placement, wanted, None, {})
     assert (refusal.reason if refusal else None) == reason
+
+
+def noted(files) -> dict[str, str]:
+    return {note.path: note.message for note in notes_on(read_checkout(files))}
+
+
+def test_a_store_that_nobody_declared_is_noted_where_it_is_allowed():
+    files = read_files(SEED) | {"policies/stores.yaml": STORES.encode()}
+    intents = {uri: intent_to(uri, "public") for uri in ("s3://lora-eu/runs", "s3://unknown/runs")}
+    path = intents["s3://unknown/runs"].path
+    assert path not in noted(files | {path: file_of(intents["s3://lora-eu/runs"])})
+    assert noted(files | {path: file_of(intents["s3://unknown/runs"])})[path] == (
+        f"nobody has declared where s3://unknown/runs/{UID} lies, and no policy limits where this job's data may be: "
+        "add it to stores in a file of policies/"
+    )
+    refused = intent_to("s3://unknown/runs", "personal")
+    assert path not in noted(files | {path: file_of(refused)})
+
+
+def test_a_store_that_spokes_of_several_places_share_is_noted_until_it_is_declared():
+    files = read_files(SEED)
+    for name, store in (("no-osl-1", "one"), ("ca-qc-1", "one"), ("us-oh-1", "two")):
+        path = f"clusters/{name}/cluster.yaml"
+        text = re.sub(r"\n    store: .*", "", files[path].decode())
+        files[path] = text.replace("    name: ", f"    store: {store}\n    name: ", 1).encode()
+    says = (
+        "its store one is also that of {}, which lie elsewhere: add it to stores in a file of policies/, or give each a"
+    )
+    assert noted(files) == {
+        "clusters/ca-qc-1/cluster.yaml": f"{says.format('no-osl-1')} a store of its own",
+        "clusters/no-osl-1/cluster.yaml": f"{says.format('ca-qc-1')} a store of its own",
+    }
+    declared = STORES.replace('lora-eu, uri: "s3://lora-eu/"', "one")
+    assert noted(files | {"policies/stores.yaml": declared.encode()}) == {}
+
+
+def test_notes_are_told_and_end_no_check(tmp_path):
+    shutil.copytree(SEED, tmp_path / "fleet")
+    intent = intent_to("s3://unknown/runs", "public")
+    (tmp_path / "fleet" / intent.path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "fleet" / intent.path).write_bytes(file_of(intent))
+    done = CliRunner().invoke(app, ["policy", "check", str(tmp_path / "fleet")])
+    assert (done.exit_code, "nothing is wrong" in done.stdout) == (0, True)
+    assert f"note: {intent.path}:1: nobody has declared where s3://unknown/runs/{UID} lies" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,14 @@ from carbonfleet.fleet.manifests import (
     parse_move,
 )
 from carbonfleet.fleet.serving import ServingInvalid, read_serving
-from carbonfleet.placement.rules import Ruling, applicable, job_verdict, residency_verdict
+from carbonfleet.placement.rules import Ruling, applicable, job_verdict, residency_verdict, undeclared_stores
 from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.yaml_reader import MOST_BYTES, FileInvalid, FileProblem
 
 MOST_NAMED = 5
 """Spokes that a refusal names."""
+
+_DECLARE = "add it to stores in a file of policies/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,31 @@ def read_checkout(files: Files) -> Checkout:
         problems += _placement_problems(placement, policies, clusters)
     problems += _serving_problems(others, policies, clusters)
     return Checkout(policies, clusters, placements, tuple(sorted(problems, key=lambda p: (p.path, p.line))))
+
+
+def notes_on(checkout: Checkout) -> tuple[FileProblem, ...]:
+    """What is allowed, and what a person should know of it all the same: stores that nobody has declared."""
+    notes = [*_undeclared(checkout), *_shared_stores(checkout)]
+    return tuple(sorted(notes, key=lambda note: (note.path, note.line)))
+
+
+def _undeclared(checkout: Checkout) -> Iterator[FileProblem]:
+    refused = {problem.path for problem in checkout.problems}
+    for path, placement in checkout.placements.items():
+        facts = None if path in refused else checkout.clusters.get(placement.cluster)
+        for store in undeclared_stores(checkout.policies, facts, placement.places) if facts else ():
+            message = f"nobody has declared where {store} lies, and no policy limits where this job's data may be"
+            yield FileProblem(path, 1, f"{message}: {_DECLARE}")
+
+
+def _shared_stores(checkout: Checkout) -> Iterator[FileProblem]:
+    declared = {store.name for policy in checkout.policies.policies for store in policy.spec.stores}
+    for name, facts in checkout.clusters.items():
+        others = (each for each in checkout.clusters.values() if facts.store and each.store == facts.store)
+        elsewhere = sorted(each.name for each in others if each.region != facts.region)
+        if elsewhere and facts.store not in declared:
+            message = f"its store {facts.store} is also that of {', '.join(elsewhere)}, which lie elsewhere"
+            yield FileProblem(cluster_path(name), 1, f"{message}: {_DECLARE}, or give each a store of its own")
 
 
 def where(checkout: Checkout, data_class: str, namespace: str) -> tuple[tuple[str, Ruling], ...]:

@@ -39,14 +39,20 @@ def check(
 
     Exit code 1 where something is wrong.
     """
-    from carbonfleet.fleet.check import about, changed_since, read_checkout, read_files
+    from carbonfleet.fleet.check import about, changed_since, notes_on, read_checkout, read_files
 
     try:
         checkout = read_checkout(read_files(folder))
-        problems = about(checkout.problems, changed_since(folder, since)) if since else checkout.problems
+        problems, notes = checkout.problems, notes_on(checkout)
+        if since:
+            changed = changed_since(folder, since)
+            problems, notes = about(problems, changed), about(notes, changed)
     except (OSError, ValueError) as error:
         fail(error)
     _write(problems, output)
+    if output is Format.TEXT:
+        for note in notes:
+            say(f"note: {note}", err=True)
     if problems:
         raise typer.Exit(1)
     if output is Format.TEXT:

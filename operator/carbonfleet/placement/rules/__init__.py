@@ -16,6 +16,7 @@ from carbonfleet.placement.rules.policy import (
     review_verdict,
     share_weight,
     tiers,
+    undeclared_stores,
     with_objectives,
 )
 
@@ -36,5 +37,6 @@ __all__ = [
     "review_verdict",
     "share_weight",
     "tiers",
+    "undeclared_stores",
     "with_objectives",
 ]

@@ -153,6 +153,12 @@ def data_verdict(
     return ALLOWED
 
 
+def undeclared_stores(policies: PolicySet, facts: ClusterFacts, places: Sequence[DataPlace]) -> tuple[str, ...]:
+    """Stores of a job of which nobody has said where they lie: allowed where nothing limits where its data may be."""
+    found = (_store_of(place, policies, facts) for place in places)
+    return tuple(store for store in found if isinstance(store, str))
+
+
 def _store_of(place: DataPlace, policies: PolicySet, facts: ClusterFacts) -> Store | str | None:
     """The store that a place is in; what is not declared, in words; None for what lies where the spoke does."""
     stores = [store for policy in policies.policies for store in policy.spec.stores]
