@@ -91,8 +91,8 @@ def test_a_store_that_spokes_of_several_places_share_is_noted_until_it_is_declar
         "its store one is also that of {}, which lie elsewhere: add it to stores in a file of policies/, or give each a"
     )
     assert noted(files) == {
-        "clusters/ca-qc-1/cluster.yaml": f"{says.format('no-osl-1')} a store of its own",
-        "clusters/no-osl-1/cluster.yaml": f"{says.format('ca-qc-1')} a store of its own",
+        "clusters/ca-qc-1/cluster.yaml": f"{says.format('no-osl-1')} store of its own",
+        "clusters/no-osl-1/cluster.yaml": f"{says.format('ca-qc-1')} store of its own",
     }
     declared = STORES.replace('lora-eu, uri: "s3://lora-eu/"', "one")
     assert noted(files | {"policies/stores.yaml": declared.encode()}) == {}
