@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from hub_values import NOON, body, report
+from hub_values import NOON, body, record, report
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.hub.accounting import account, attempt_of, figures_of
@@ -40,7 +40,8 @@ def entry_of(clusters=CLUSTERS, region="us-east-2", **said):
 
 def accounted(clusters=CLUSTERS, region="us-east-2", record=None, **said):
     """The same line, with its evidence."""
-    job, told = CarbonTrainingJob.model_validate(body()), report("Succeeded", **(MEASURED | said))
+    told = report(**({"phase": "Succeeded"} | MEASURED | said))
+    job = CarbonTrainingJob.model_validate(body())
     attempt = attempt_of(job, told, record, clusters, region, BARE, commit="c" * 40)
     return account(attempt, grid, NOON + timedelta(hours=3)) if attempt else None
 
@@ -71,6 +72,30 @@ def test_a_baseline_region_without_a_spoke_is_found_in_the_region_table():
 
 def test_the_price_is_of_gpus_and_hours():
     assert entry_of(gpus=4).cost_usd == pytest.approx(2.5 * 4 * 2)
+
+
+def simulated(phase="Succeeded", hours=2, **said):
+    """The line of an estimated attempt on GPUs that do not exist, planned for an hour."""
+    facts = CLUSTERS["no-osl-1"]
+    pools = tuple(pool.model_copy(update={"simulated": True}) for pool in facts.pools)
+    clusters = CLUSTERS | {"no-osl-1": facts.model_copy(update={"pools": pools})}
+    decided = record(start=NOON, end=NOON + timedelta(hours=1))
+    told = said | {"phase": phase, "end_time": NOON + timedelta(hours=hours), "energy": None}
+    return accounted(clusters, record=decided, **told)[0]
+
+
+def test_what_simulated_gpus_used_does_not_grow_with_how_long_this_machine_took():
+    once, slowly = simulated(hours=1), simulated(hours=7)
+    assert slowly.energy_kwh == pytest.approx(once.energy_kwh)
+    assert slowly.cost_usd == pytest.approx(once.cost_usd)
+    assert (once.grams, slowly.grams) == (pytest.approx(1.1 * once.energy_kwh * 50),) * 2
+    assert slowly.end - slowly.start == timedelta(hours=7)
+
+
+@pytest.mark.parametrize(("hours", "counted"), [(0.5, 0.5), (7, 1)])
+def test_work_that_simulated_gpus_did_not_finish_counts_as_far_as_it_was_planned(hours, counted):
+    whole = simulated()
+    assert simulated("Failed", hours).energy_kwh == pytest.approx(counted * whole.energy_kwh)
 
 
 def test_without_a_baseline_region_nothing_is_claimed_to_be_saved():

@@ -38,12 +38,18 @@ def stints_until(report: ReportSpec, end: datetime) -> tuple[tuple[datetime, dat
 
 
 def energy_of(
-    report: ReportSpec, pool: GpuPool, hardware: HardwareProfile, end: datetime, utilisation: float
+    report: ReportSpec,
+    pool: GpuPool,
+    hardware: HardwareProfile,
+    end: datetime,
+    utilisation: float,
+    simulated_hours: float | None = None,
 ) -> tuple[EnergyUse, str, float]:
     """Energy over the attempt, how it was found, and its relative uncertainty.
 
     What a meter counted where the spoke reports it and it is believable, with the profile's estimate for
-    what the meter did not see; otherwise the profile's estimate alone.
+    what the meter did not see; otherwise the profile's estimate alone: over the time that the GPUs were held, or
+    `simulated_hours` of ones that do not exist.
     """
     stints = stints_until(report, end)
     metered, said = _metered(report, hardware, stints, utilisation), report.energy
@@ -53,7 +59,8 @@ def energy_of(
         method = f"{said.method.value}+estimate" if filled > _NEGLIGIBLE * total else said.method.value
         return metered.use.laid_over(stints), method, doubt / total if total else _METER_UNCERTAINTY
     start, worked = stints[0][0], _worked(stints)
-    kwh = energy_kwh(hardware, report.gpus, worked.total_seconds() / 3600, utilisation)
+    hours = worked.total_seconds() / 3600 if simulated_hours is None else simulated_hours
+    kwh = energy_kwh(hardware, report.gpus, hours, utilisation)
     return EnergyUse.constant(start, start + worked, kwh).laid_over(stints), "estimate", hardware.uncertainty
 
 

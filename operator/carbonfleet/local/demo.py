@@ -105,8 +105,8 @@ def _story(settings: DemoSettings, stack: Stack, screen: Screen, began: float) -
     jobs = sorted(watcher.jobs.values(), key=lambda job: order.get(job.metadata.name, 99))
     screen.results(
         jobs,
-        "kWh is the hardware profile's estimate for simulated GPUs, over the time that the training took on the fast "
-        "clock. Baseline: the same work at once in Ohio (us-east-2).",
+        "kWh is the hardware profile's estimate for simulated GPUs over the run's planned time, however long this "
+        "machine took. Baseline: the same work at once in Ohio (us-east-2).",
     )
     ok = _verify(settings, stack, screen, watcher, answers)
     if not complete:
@@ -232,12 +232,14 @@ def _hints(stack: Stack, screen: Screen, *, keep: bool) -> None:
     )
     home = os.path.relpath(stack.settings.state)
     for command in (
-        f"export KUBECONFIG={home}/kubeconfig PATH=$PWD/.venv/bin:$PATH",
+        f". {home}/environment",
         "kubectl get ctj -A",
         "kubectl describe ctj -n team-a waits",
         "kubectl get spoke",
         "kubectl apply -f crds/examples/minimal.yaml",
         "carbonfleet status",
+        "carbonfleet explain crds/examples/minimal.yaml",
+        "carbonfleet review list",
         f"carbonfleet report --ledger {home}/hub/ledger.sqlite",
         f"git -C {os.path.relpath(stack.repository)} log --stat",
     ):

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,8 @@ class Stack:
         self.kubeconfig = self._state / "kubeconfig"
         self.repository = self._state / "git" / fleet_server.NAME
         self.git_token = self._state / "git.token"
+        self.environment = self._state / "environment"
+        """A file that a shell reads, so that commands find this stack and go by its clock."""
         self._children: dict[str, Child] = {}
         self._ray: RayHead | None = None
         self._watch_over = threading.Event()
@@ -84,6 +87,7 @@ class Stack:
             ray = beside.submit(self._start_ray)
             self._start_git()
             self._start_api()
+            self._write_environment()
             self._install()
             self._start_hub()
             ray.result()
@@ -159,6 +163,18 @@ class Stack:
         fleet_server.await_port(server, port)
         self.git_url = f"http://127.0.0.1:{port}/{fleet_server.NAME}"
         self._say(f"Git server with the fleet repository at {self.git_url}, its token in {self.git_token}")
+
+    def _write_environment(self) -> None:
+        values = {
+            "KUBECONFIG": self.kubeconfig,
+            "CARBONFLEET_FLEET_URL": self.git_url,
+            "CARBONFLEET_FLEET_TOKEN_FILE": self.git_token,
+            "CARBONFLEET_SIGNALS": self.settings.signals,
+            CLOCK_VARIABLE: self.settings.clock.encode(),
+        }
+        lines = [f"export {name}={shlex.quote(str(value))}" for name, value in values.items()]
+        lines.append(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
+        replace_file(self.environment, "\n".join((*lines, "")))
 
     def _start_ray(self) -> None:
         resources = {

@@ -41,7 +41,7 @@ def up(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         stack.up()
-        screen.line("try", f"export KUBECONFIG={stack.kubeconfig}")
+        screen.line("try", f". {stack.environment}")
         screen.line("try", "kubectl apply -f crds/examples/minimal.yaml")
         stack.wait()
     except KeyboardInterrupt:

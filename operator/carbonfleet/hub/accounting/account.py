@@ -86,7 +86,9 @@ def derived(line: Entry, first: Entry | None, documents: Mapping[str, str]) -> E
 
 def _entry(attempt: Attempt, grid: Grid, now: datetime) -> Entry | None:
     inputs, here = attempt.inputs, attempt.inputs.location
-    use, method, uncertainty = energy_of(attempt.report, inputs.pool, inputs.hardware, attempt.end, inputs.utilisation)
+    use, method, uncertainty = energy_of(
+        attempt.report, inputs.pool, inputs.hardware, attempt.end, inputs.utilisation, inputs.simulated_hours
+    )
     held = grid(here.zone, inputs.signal, attempt.start, attempt.end) or _expected(attempt)
     if held is None:
         return None

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.api.job_status import DecisionRecord
-from carbonfleet.api.report import ReportSpec
+from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Time, Wire
 from carbonfleet.faults import only
@@ -52,6 +52,8 @@ class AttemptInputs(Wire):
     tier: str
     sweep: str
     planned: PlannedRun | None = None
+    simulated_hours: float | None = None
+    """Of GPUs that do not exist: how long real ones would have been held, however long this machine took."""
     cluster: str
     location: Location
     pool: GpuPool
@@ -108,7 +110,9 @@ class Attempt:
 
     @property
     def hours(self) -> float:
-        """How long it held its GPUs."""
+        """How long it held its GPUs, or would have held real ones."""
+        if self.inputs.simulated_hours is not None:
+            return self.inputs.simulated_hours
         stints = stints_until(self.report, self.end)
         return sum((end - start).total_seconds() for start, end in stints) / 3600
 
@@ -131,12 +135,14 @@ def attempt_of(
     for name, each in sorted(clusters.items()):
         with only(f"an attempt of {job.key} can't be compared with spoke {name}"):
             places.append(Location.of(each))
+    planned = PlannedRun.of(record) if record is not None else None
     inputs = AttemptInputs(
         submitted_at=job.metadata.creation_timestamp,
         signal=job.spec.signal,
         tier=job.spec.schedule.tier,
         sweep=job.metadata.labels.get("carbonfleet.dev/sweep", ""),
-        planned=PlannedRun.of(record) if record is not None else None,
+        planned=planned,
+        simulated_hours=_simulated_hours(report, planned) if pool.simulated and planned is not None else None,
         cluster=facts.name,
         location=Location.of(facts),
         pool=pool,
@@ -148,6 +154,15 @@ def attempt_of(
         hardware_life_hours=assumptions.hardware_life / timedelta(hours=1),
     )
     return Attempt(report, inputs, tuple(places), commit)
+
+
+def _simulated_hours(report: ReportSpec, planned: PlannedRun) -> float:
+    """What was planned for work that was done; of work that was not, no more than that."""
+    if report.phase is AttemptPhase.SUCCEEDED:
+        return planned.hours
+    start = report.start_time or report.observed_at
+    stints = stints_until(report, max(report.end_time or report.observed_at, start))
+    return min(planned.hours, sum((end - begin).total_seconds() for begin, end in stints) / 3600)
 
 
 def _planned_hours(record: DecisionRecord) -> float:
