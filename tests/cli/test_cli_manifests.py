@@ -92,6 +92,13 @@ def test_an_empty_field_that_the_api_fills_in_is_doubtful():
     ]
 
 
+def test_a_run_that_ends_before_its_first_checkpoint_is_doubtful():
+    workload = MINIMAL["spec"]["workload"] | {"checkpoints": {"every": "7d"}}
+    found = run("validate", "-", stdin=json.dumps(job(workload=workload)))
+    assert found.exit_code == 0
+    assert "spec.workload.checkpoints.every: a run of 1h ends before its first checkpoint" in found.output
+
+
 UNKNOWN = {
     "dataClass": ({"residency": {"dataClass": "pubilc"}}, "no policy names data class pubilc; did you mean public?"),
     "region": (

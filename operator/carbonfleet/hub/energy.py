@@ -59,9 +59,10 @@ def energy_of(
         method = f"{said.method.value}+estimate" if filled > _NEGLIGIBLE * total else said.method.value
         return metered.use.laid_over(stints), method, doubt / total if total else _METER_UNCERTAINTY
     start, worked = stints[0][0], _worked(stints)
-    hours = worked.total_seconds() / 3600 if simulated_hours is None else simulated_hours
-    kwh = energy_kwh(hardware, report.gpus, hours, utilisation)
-    return EnergyUse.constant(start, start + worked, kwh).laid_over(stints), "estimate", hardware.uncertainty
+    held = worked if simulated_hours is None else timedelta(hours=simulated_hours)
+    kwh = energy_kwh(hardware, report.gpus, held.total_seconds() / 3600, utilisation)
+    use = EnergyUse.constant(start, start + min(held, worked), kwh)
+    return use.laid_over(stints), "estimate", hardware.uncertainty
 
 
 def is_beyond_hardware(report: ReportSpec, pool: GpuPool) -> bool:

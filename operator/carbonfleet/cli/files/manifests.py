@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from carbonfleet.api import GROUP, CarbonTrainingJob
-from carbonfleet.api.problems import Location
-from carbonfleet.api.wire import API_VERSION
+from carbonfleet.api.problems import Location, name_of
+from carbonfleet.api.wire import API_VERSION, format_duration
 from carbonfleet.cli.files.api_rules import MODELS, read_object
 from carbonfleet.cli.files.findings import Finding, Severity
 from carbonfleet.fleet.check import read_checkout, read_files
@@ -17,6 +17,7 @@ from carbonfleet.fleet.git import CONFIG_MAP, read_cluster, read_policy_files
 from carbonfleet.yaml_reader import MOST_BYTES, FileInvalid, FileProblem, YamlDocument, read_documents
 
 STDIN: Final = "-"
+_EVERY: Final = ("spec", "workload", "checkpoints", "every")
 _ENDINGS: Final = (".yaml", ".yml", ".json")
 
 
@@ -171,12 +172,21 @@ def _judged(document: YamlDocument, content: bytes, of: int) -> tuple[list[JobMa
     model = MODELS.get(str(_kind_of(document)))
     if model is not None and document.data.get("apiVersion") == API_VERSION:
         found, findings = read_object(document, model)
-        return ([JobManifest(found, document)] if isinstance(found, CarbonTrainingJob) else []), findings
+        jobs = [JobManifest(found, document)] if isinstance(found, CarbonTrainingJob) else []
+        return jobs, [*findings, *(doubt for job in jobs for doubt in _never_saved(job))]
     try:
         _check(document, content, of)
     except FileInvalid as error:
         return [], [Finding(Severity.ERROR, problem) for problem in error.problems]
     return [], []
+
+
+def _never_saved(manifest: JobManifest) -> Iterator[Finding]:
+    """A run that is over before its first checkpoint, where somebody wrote how often that is to be."""
+    every, run, at = manifest.job.spec.workload.checkpoints, manifest.job.spec.resources.duration, _EVERY
+    if at in manifest.document.lines and every.every_steps is None and every.every > run:
+        why = f"a run of {format_duration(run)} ends before its first checkpoint, so that a stop loses all of it"
+        yield Finding(Severity.WARNING, manifest.document.problem(f"{name_of(at)}: {why}", *at))
 
 
 def _check(document: YamlDocument, content: bytes, of: int) -> None:
