@@ -87,7 +87,7 @@ class Stack:
             ray = beside.submit(self._start_ray)
             self._start_git()
             self._start_api()
-            self._write_environment()
+            self.write_environment()
             self._install()
             self._start_hub()
             ray.result()
@@ -134,6 +134,19 @@ class Stack:
             check=False,
         )
 
+    def write_environment(self) -> None:
+        """Write the file that a shell reads."""
+        values = {
+            "KUBECONFIG": self.kubeconfig,
+            "CARBONFLEET_FLEET_URL": self.git_url,
+            "CARBONFLEET_FLEET_TOKEN_FILE": self.git_token,
+            "CARBONFLEET_SIGNALS": self.settings.signals,
+            CLOCK_VARIABLE: self.settings.clock.encode(),
+        }
+        lines = [f"export {name}={shlex.quote(str(value))}" for name, value in values.items()]
+        lines.append(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
+        replace_file(self.environment, "\n".join((*lines, "")))
+
     def _start(self, name: str, module: str, *arguments: str, **environment: str) -> Child:
         command = [sys.executable, "-m", module, *arguments]
         clock = {CLOCK_VARIABLE: self.settings.clock.encode()}
@@ -163,18 +176,6 @@ class Stack:
         fleet_server.await_port(server, port)
         self.git_url = f"http://127.0.0.1:{port}/{fleet_server.NAME}"
         self._say(f"Git server with the fleet repository at {self.git_url}, its token in {self.git_token}")
-
-    def _write_environment(self) -> None:
-        values = {
-            "KUBECONFIG": self.kubeconfig,
-            "CARBONFLEET_FLEET_URL": self.git_url,
-            "CARBONFLEET_FLEET_TOKEN_FILE": self.git_token,
-            "CARBONFLEET_SIGNALS": self.settings.signals,
-            CLOCK_VARIABLE: self.settings.clock.encode(),
-        }
-        lines = [f"export {name}={shlex.quote(str(value))}" for name, value in values.items()]
-        lines.append(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
-        replace_file(self.environment, "\n".join((*lines, "")))
 
     def _start_ray(self) -> None:
         resources = {
