@@ -101,6 +101,10 @@ class ClusterFacts(Wire):
     """Power usage effectiveness: building power over machine power."""
     egress_usd_per_gib: Annotated[float, Field(ge=0, le=10)] = 0.0
     """Price of taking a GiB out of it."""
+    ingress_gib_per_hour: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    """How fast a dataset that does not lie here comes in; left out, it takes no time."""
+    electricity_usd_per_kwh: Annotated[float, Field(ge=0, le=100)] | None = None
+    """What power costs here: the price of a pool of GPUs that are your own and have no other."""
     runtime: ClusterRuntime = ClusterRuntime.KUBERAY
     """kuberay: RayJobs on Kubernetes; ray: a Ray head's Jobs API, without Kubernetes."""
     overhead: Duration = Field(default="5m", validate_default=True)

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.policy import Aim, Goal
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.hardware import canonical, profile
@@ -29,7 +30,9 @@ class Terms:
 
     gpus: IntArray
     minutes: IntArray
-    """Length of the run, with overhead."""
+    """Length of the run, with start-up."""
+    startup: FloatArray
+    """Minutes before the first step, with those in which the dataset comes in."""
     energy_kwh: FloatArray
     usd: FloatArray
     operational: FloatArray
@@ -74,6 +77,8 @@ class Demand:
     gpus_by_kind: IntArray
     minutes_by_kind: IntArray
     """Shape (jobs, kinds)."""
+    startup_by_kind: FloatArray
+    """Minutes, shape (jobs, kinds)."""
     data: Data
     transfer_kwh_per_gib: float
     money_weight: FloatArray
@@ -93,6 +98,7 @@ class Demand:
             self,
             gpus_by_kind=self.gpus_by_kind[index],
             minutes_by_kind=self.minutes_by_kind[index],
+            startup_by_kind=self.startup_by_kind[index],
             data=replace(self.data, gib=self.data.gib[index], region=self.data.region[index]),
             money_weight=self.money_weight[index],
             carbon_weight=self.carbon_weight[index],
@@ -141,6 +147,7 @@ class Demand:
         return Terms(
             gpus=gpus,
             minutes=minutes,
+            startup=self.startup_by_kind[jobs, kind],
             energy_kwh=power * hours,
             usd=usd,
             operational=operational,
@@ -175,12 +182,14 @@ def demand_of(
     """The demand of a queue. `region_grams_per_kwh` is the mean intensity of a region, None if not known."""
     kind, of_kind = _kinds(options)
     gpus, run_minutes = _work(jobs, options, of_kind)
+    startup = _startup(jobs, options, of_kind)
     money, carbon, usd_per_gram = _weights(jobs)
     return Demand(
         options=options,
         kind=kind,
         gpus_by_kind=gpus,
-        minutes_by_kind=_length(jobs, run_minutes, options, of_kind),
+        minutes_by_kind=_length(jobs, run_minutes, startup, options, of_kind),
+        startup_by_kind=startup,
         data=_data(jobs, options, region_grams_per_kwh, assumptions),
         transfer_kwh_per_gib=assumptions.transfer_kwh_per_gib,
         money_weight=money,
@@ -192,11 +201,14 @@ def demand_of(
 
 def _kinds(options: Options) -> tuple[IntArray, IntArray]:
     """The kind of each option, and an option of each kind."""
-    found: dict[tuple[str, float, float, float], int] = {}
+    found: dict[tuple[str, float, float, float, float, str], int] = {}
     figures = zip(
         options.speed.tolist(), options.overhead_minutes.tolist(), options.reclaims_per_hour.tolist(), strict=True
     )
-    keys = [(option.pool.gpu_type, *figure) for option, figure in zip(options.entries, figures, strict=True)]
+    keys = [
+        (option.pool.gpu_type, *figure, *_ingress(option.spoke.facts))
+        for option, figure in zip(options.entries, figures, strict=True)
+    ]
     kind = np.array([found.setdefault(key, len(found)) for key in keys], dtype=np.int64)
     return kind, np.array([keys.index(key) for key in found], dtype=np.int64)
 
@@ -217,7 +229,31 @@ def _work(jobs: Sequence[QueuedJob], options: Options, of_kind: IntArray) -> tup
     return gpus, minutes * left
 
 
-def _length(jobs: Sequence[QueuedJob], run_minutes: FloatArray, options: Options, of_kind: IntArray) -> IntArray:
+def _ingress(facts: ClusterFacts) -> tuple[float, str]:
+    """How fast data comes in, and where it need not; one for all spokes into which it takes no time."""
+    return (0.0, "") if facts.ingress_gib_per_hour is None else (facts.ingress_gib_per_hour, facts.region)
+
+
+def _startup(jobs: Sequence[QueuedJob], options: Options, of_kind: IntArray) -> FloatArray:
+    """Minutes from the start to the first step, shape (jobs, kinds): image and start-up, then a dataset from elsewhere.
+
+    A dataset that lies in no region lies elsewhere for all.
+    """
+    gib = np.array([job.spec.workload.dataset.size_gib for job in jobs]).reshape(-1, 1)
+    startup = np.repeat(options.overhead_minutes[of_kind][None, :], len(jobs), axis=0)
+    if not gib.any():
+        return startup
+    speeds = [_ingress(options.entries[option].spoke.facts) for option in of_kind.tolist()]
+    per_gib = np.array([60.0 / gib_per_hour if gib_per_hour else 0.0 for gib_per_hour, _ in speeds])
+    regions = np.array([job.spec.workload.dataset.region or "" for job in jobs]).reshape(-1, 1)
+    away = regions != np.array([region for _, region in speeds])
+    startup += away * gib * per_gib
+    return startup
+
+
+def _length(
+    jobs: Sequence[QueuedJob], run_minutes: FloatArray, startup: FloatArray, options: Options, of_kind: IntArray
+) -> IntArray:
     """Minutes with start-up and, on spot, what is expected to be lost to reclaims; at least one.
 
     A reclaim loses half a checkpoint interval on average, and a start-up.
@@ -226,7 +262,7 @@ def _length(jobs: Sequence[QueuedJob], run_minutes: FloatArray, options: Options
     half_interval = np.array([job.spec.workload.checkpoints.every / MINUTE / 2 for job in jobs]).reshape(-1, 1)
     lost = reclaims / 60.0 * (half_interval + overhead)
     # A hair below, so that 84.00000001 minutes are 84.
-    return np.maximum(1, np.ceil(run_minutes * (1 + lost) + overhead - 1e-6)).astype(np.int64)
+    return np.maximum(1, np.ceil(run_minutes * (1 + lost) + startup - 1e-6)).astype(np.int64)
 
 
 def _weights(jobs: Sequence[QueuedJob]) -> tuple[FloatArray, FloatArray, FloatArray]:

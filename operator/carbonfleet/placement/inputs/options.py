@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from carbonfleet.api.cluster import GpuPool
+from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.hardware import pool_profile, power_kw
 from carbonfleet.placement.inputs.timeline import MINUTE, IntArray
@@ -32,12 +32,17 @@ class Option:
     @property
     def usd_per_gpu_hour(self) -> float | None:
         """The price outside the hours that have their own; None where none is declared."""
-        return self.pool.spot_usd_per_gpu_hour if self.spot else self.pool.usd_per_gpu_hour
+        return self.pool.spot_usd_per_gpu_hour if self.spot else on_demand_usd_per_gpu_hour(self.pool, self.spoke.facts)
 
     @property
     def has_hours(self) -> bool:
         """Whether the price depends on the hour."""
         return bool(self.pool.prices_by_hour) and not self.spot
+
+    @property
+    def prices(self) -> tuple[float | None, ...]:
+        """USD per GPU in each hour of the UTC day, on demand."""
+        return hourly_prices(self.pool, self.usd_per_gpu_hour)
 
     @property
     def is_priced(self) -> bool:
@@ -124,9 +129,19 @@ def _covers_the_day(pool: GpuPool) -> bool:
     return bool(pool.prices_by_hour) and None not in hourly_prices(pool)
 
 
-def hourly_prices(pool: GpuPool) -> tuple[float | None, ...]:
-    """The on-demand price in each hour of the UTC day; later entries stand over earlier ones."""
-    prices = [pool.usd_per_gpu_hour] * 24
+def on_demand_usd_per_gpu_hour(pool: GpuPool, facts: ClusterFacts) -> float | None:
+    """What is declared, or else the power of a GPU with its share of the machine and the building, at full load."""
+    if pool.usd_per_gpu_hour is not None or facts.electricity_usd_per_kwh is None:
+        return pool.usd_per_gpu_hour
+    return power_kw(pool_profile(pool), 1, 1.0) * facts.pue * facts.electricity_usd_per_kwh
+
+
+def hourly_prices(pool: GpuPool, otherwise: float | None = None) -> tuple[float | None, ...]:
+    """The on-demand price in each hour of the UTC day; later entries stand over earlier ones.
+
+    `otherwise` is what a GPU costs (USD per hour) in the hours that have no price where the pool has none itself.
+    """
+    prices = [otherwise if pool.usd_per_gpu_hour is None else pool.usd_per_gpu_hour] * 24
     for entry in pool.prices_by_hour:
         hours = (entry.to_hour - entry.from_hour) % 24 or 24
         for hour in range(entry.from_hour, entry.from_hour + hours):

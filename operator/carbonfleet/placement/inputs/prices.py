@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from carbonfleet.placement.inputs.options import Options, hourly_prices
+from carbonfleet.placement.inputs.options import Options
 from carbonfleet.placement.inputs.timeline import BoolArray, IntArray, Timeline, WindowTotals
 from carbonfleet.placement.snapshot import FloatArray
 
@@ -54,12 +54,12 @@ class HourlyPrices:
 def hourly_prices_of(options: Options, line: Timeline) -> HourlyPrices:
     """The tables of all options."""
     hours = (np.arange(line.minutes) + line.origin.hour * 60 + line.origin.minute) // 60 % 24
-    tables = {hourly_prices(option.pool): 0 for option in options.entries if option.has_hours}
+    tables = {option.prices: 0 for option in options.entries if option.has_hours}
     total = np.zeros((len(tables), line.minutes + 1))
     for row, table in enumerate(tables):
         tables[table] = row
         per_minute = np.array([price or 0.0 for price in table]) / 60 / _UNIT_USD
         total[row, 1:] = np.cumsum(np.rint(per_minute[hours]))
-    rows = [tables[hourly_prices(option.pool)] if option.has_hours else 0 for option in options.entries]
+    rows = [tables[option.prices] if option.has_hours else 0 for option in options.entries]
     has_hours = np.array([option.has_hours for option in options.entries], dtype=np.bool_)
     return HourlyPrices(has_hours, np.array(rows, dtype=np.int64), total, line)

@@ -214,7 +214,7 @@ def _give_back(inputs: PlanInputs, job: int, home: int, capacity: CapacityRuns) 
 
 def _left_minutes(inputs: PlanInputs, job: int, home: int) -> int:
     """What is left to run at home, without the start-up that lies behind."""
-    left = float(inputs.demand.of(job).minutes[home]) - float(inputs.options.overhead_minutes[home])
+    left = float(inputs.demand.of(job).minutes[home]) - float(inputs.demand.of(job).startup[home])
     return max(1, round(left))
 
 
@@ -350,7 +350,7 @@ def _redone_minutes(inputs: PlanInputs, job: int, home: int, option: int) -> flo
     shares = here.name == there.name or (here.store and here.store == there.store)
     if shares or queued.spec.workload.checkpoints.uri is not None:
         return 0.0
-    left = float(inputs.demand.of(job).minutes[option]) - float(inputs.options.overhead_minutes[option])
+    left = float(inputs.demand.of(job).minutes[option]) - float(inputs.demand.of(job).startup[option])
     return left / max(queued.remaining_fraction, 1e-9) - left
 
 
@@ -385,7 +385,7 @@ def own_cost(inputs: PlanInputs, job: int, option: int, window: Window) -> tuple
     if not options:
         return 0.0, 0.0, 0.0
     home, saving = _home(inputs, options), asked.overhead / MINUTE if asked else 0.0
-    minutes = saving + float(inputs.options.overhead_minutes[option]) + _redone_minutes(inputs, job, home, option)
+    minutes = saving + float(inputs.demand.of(job).startup[option]) + _redone_minutes(inputs, job, home, option)
     whole = sum((end - start) / MINUTE for start, end in window.segments)
     share = min(1.0, minutes / whole) if whole else 0.0
     grams, usd = _carried(inputs, job, home, option)

@@ -65,7 +65,7 @@ def end_slots(inputs: PlanInputs, job: int) -> IntArray:
     That is where an unbroken run would have ended that began at the latest start, or the deadline.
     """
     line, minutes = inputs.line, inputs.demand.of(job).minutes
-    overhead = inputs.options.overhead_minutes
+    overhead = inputs.demand.of(job).startup
     whole = (minutes - overhead) / max(inputs.jobs[job].remaining_fraction, 1e-9) + overhead
     latest = max(line.minute(inputs.limits[job].latest), 0) + np.minimum(np.ceil(whole), NEVER)
     end: IntArray = np.minimum(latest, inputs.deadline_minute(job)) // line.slot_minutes
