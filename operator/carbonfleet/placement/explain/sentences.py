@@ -6,7 +6,7 @@ from typing import Final
 from carbonfleet.api.policy import Goal
 from carbonfleet.placement import phrase
 from carbonfleet.placement.decision import Candidate, Decision, Explanation, Outcome, Verdict, Window
-from carbonfleet.placement.explain.candidates import candidates_of, is_equal, piece
+from carbonfleet.placement.explain.candidates import candidates_of, has_better_equals, is_equal, piece
 from carbonfleet.placement.explain.trade import trade
 from carbonfleet.placement.inputs import MINUTE
 from carbonfleet.placement.plan import Plan
@@ -163,7 +163,8 @@ def _not_worth(context: JobContext, choice: Choice, window: Window) -> str:
     where = "" if later.cluster == window.cluster else f" on {later.cluster}"
     least_gain = inputs.limits[job].gain_percent_per_hour
     saved = _saved(inputs.demand.goal(job), window, later)
-    if is_equal(context, choice, found[0]):
+    if is_equal(context, choice, found[0]) or has_better_equals(context):
+        # What the wait must gain is part of what is compared.
         return f"Waiting until {phrase.time(later.start)}{where} would save only {saved}, which counts as equal."
     return f"Waiting until {phrase.time(later.start)}{where} would save only {saved}, under {least_gain:g} % an hour."
 
