@@ -182,6 +182,9 @@ class Agent:
 
     def _beat(self) -> None:
         wanted, pools = self._wanted, self._pools()
+        listed = [""]
+        with only("the allow list can't be read", self._faults.append):
+            listed = [self._executor.allow_list_problem()]
         self._queue.beat(
             SpokeStatus(
                 synced_commit=wanted.commit if wanted else "",
@@ -190,11 +193,11 @@ class Agent:
                 agent_version=version("carbonfleet"),
                 runtime_version=self._version,
                 runtime_problem=self._runtime_link.problem,
-                problems=self._problems(),
+                problems=self._problems(*listed),
             )
         )
 
-    def _problems(self) -> tuple[str, ...]:
+    def _problems(self, allow_list_problem: str = "") -> tuple[str, ...]:
         """What a person should look at, the worst first."""
         problems = (
             *(link.problem for link in (self._git, self._runtime_link)),
@@ -204,7 +207,7 @@ class Agent:
             *self._faults,
             *self._observation.faults.values(),
             self._memory.problem,
-            self._executor.allow_list_problem(),
+            allow_list_problem,
             *self._queue.rejected.values(),
         )
         return tuple(problem[:1024] for problem in problems if problem)[:MOST_PROBLEMS]

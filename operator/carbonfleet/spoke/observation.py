@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from carbonfleet.faults import said
-from carbonfleet.spoke.attempt_state import AttemptState
+from carbonfleet.spoke.attempt_state import AttemptState, KnownAttempt
 from carbonfleet.spoke.errors import RuntimeAwayError
 from carbonfleet.spoke.memory import Memory
 from carbonfleet.spoke.runtimes import Findings, ObservationScope, Observed, Runtime
@@ -30,7 +30,7 @@ class SpokeObservation:
 
     def scope(self) -> ObservationScope:
         """What the runtime is to look for."""
-        open_ones = {name: known.report for name, known in self.memory.items() if not known.is_over}
+        open_ones = {name: known.report for name, known in self._open().items()}
         placements = self.wanted.placements.values() if self.wanted else ()
         namespaces = {report.job.namespace for report in open_ones.values()}
         return ObservationScope(frozenset(namespaces | {one.placement.namespace for one in placements}), open_ones)
@@ -39,8 +39,20 @@ class SpokeObservation:
         """Every attempt that Git wants, that runs, or that is not over, by name."""
         wanted = self.wanted.placements.keys() if self.wanted else set[str]()
         runs = self.observed.runs.keys() if self.observed else set[str]()
-        open_ones = {name for name, known in self.memory.items() if not known.is_over}
-        return {name: self._sight(name) for name in sorted(wanted | runs | open_ones)}
+        states = {}
+        for name in sorted(wanted | runs | self._open().keys()):
+            with self.only(name, "how it stands can't be told"):
+                states[name] = self._sight(name)
+        return states
+
+    def _open(self) -> dict[str, KnownAttempt]:
+        """Attempts that are remembered and not over, by name."""
+        found = {}
+        for name, known in self.memory.items():
+            with self.only(name, "whether it is over can't be told"):
+                if not known.is_over:
+                    found[name] = known
+        return found
 
     def held(self) -> Counter[str]:
         """GPUs that our attempts hold and that serve adapters, by pool."""

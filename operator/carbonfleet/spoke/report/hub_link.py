@@ -124,8 +124,9 @@ def _labels(report: ReportSpec) -> Mapping[str, str]:
 
 
 def _read(item: Mapping[str, Any]) -> tuple[str, ReportSpec | None]:
-    name = str(item["metadata"]["name"])
+    name = ""
     try:
+        name = str(item["metadata"]["name"])
         return name, ReportSpec.model_validate(item.get("spec"))
     except Exception:  # noqa: BLE001 - whatever stands there, it is rewritten, and harms no other
         return name, None

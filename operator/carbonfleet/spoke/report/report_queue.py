@@ -6,10 +6,12 @@ import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.api.spoke import SpokeStatus
 from carbonfleet.clock import Clock
+from carbonfleet.faults import only
 from carbonfleet.kube import KubeError
 from carbonfleet.spoke.attempt_state import KnownAttempt
 from carbonfleet.spoke.memory import Memory
@@ -22,6 +24,10 @@ from carbonfleet.spoke.settings import AgentSettings
 
 logger = logging.getLogger(__name__)
 
+_OF_ONE = frozenset({400, 409, 422})
+"""Refusals that are one report's own fault, however many follow each other."""
+_MOST_REFUSED_IN_ROW = 3
+"""Other refusals, such as a 429, after which the hub is taken to be away."""
 _STATUS_SECONDS = 1.0
 """A changed status goes out at most this often."""
 
@@ -89,11 +95,20 @@ class ReportQueue:
         """Write the reports that are news; of one that differs only in progress, every few seconds."""
         if self._written is None or self.lease.problem or not self.link.is_up or not self.link.is_due():
             return
+        refused_in_row = 0
         for name, known in list(self.memory.items()):
-            if known.delivered and known.is_over:
-                continue
-            if self._is_due(name, known) and not self._write(name, known):
-                return
+            with only(f"report {name}", partial(self.rejected.__setitem__, name), but=KubeError):
+                if (known.delivered and known.is_over) or not self._is_due(name, known):
+                    continue
+                try:
+                    self._write(name, known)
+                    refused_in_row = 0
+                except KubeError as error:
+                    refused_in_row += error.status not in _OF_ONE
+                    if error.is_away or refused_in_row > _MOST_REFUSED_IN_ROW:
+                        self._failed(error)
+                        return
+                    self.rejected[name] = f"report {name}: {error}"
 
     def beat(self, status: SpokeStatus) -> None:
         """Write the status when it has changed, or when the hub should hear that we are alive."""
@@ -112,17 +127,22 @@ class ReportQueue:
     def _adopt(self, reports: dict[str, ReportSpec], wanted: Collection[str]) -> None:
         """Learn what we have forgotten, and note what the hub has forgotten or never heard."""
         for name, report in reports.items():
-            known = self.memory.get(name)
-            if known is None or (report.phase.is_terminal and not known.is_over):
-                path = known or KnownAttempt(report)
-                self.memory.keep(name, replace(path, report=report, delivered=True))
-            elif _samples(report) > _samples(known.report):
-                energy = joined(report.energy, known.report.energy)
-                self.memory.keep(name, replace(known, report=known.report.model_copy(update={"energy": energy})))
+            with only(f"what the hub has of {name}", partial(self.rejected.__setitem__, name)):
+                self._learn(name, report)
         for name, known in list(self.memory.items()):
-            missing = name not in reports and name in wanted
-            if known.delivered and (missing or (name in reports and is_news(known.report, reports[name]))):
-                self.memory.keep(name, replace(known, delivered=False))
+            with only(f"report {name}", partial(self.rejected.__setitem__, name)):
+                missing = name not in reports and name in wanted
+                if known.delivered and (missing or (name in reports and is_news(known.report, reports[name]))):
+                    self.memory.keep(name, replace(known, delivered=False))
+
+    def _learn(self, name: str, report: ReportSpec) -> None:
+        known = self.memory.get(name)
+        if known is None or (report.phase.is_terminal and not known.is_over):
+            path = known or KnownAttempt(report)
+            self.memory.keep(name, replace(path, report=report, delivered=True))
+        elif _samples(report) > _samples(known.report):
+            energy = joined(report.energy, known.report.energy)
+            self.memory.keep(name, replace(known, report=known.report.model_copy(update={"energy": energy})))
 
     def _is_due(self, name: str, known: KnownAttempt) -> bool:
         written = (self._written or {}).get(name)
@@ -133,25 +153,17 @@ class ReportQueue:
         waited = time.monotonic() - self._written_at.get(name, 0.0)
         return is_urgent(known.report, written) or waited >= self.settings.progress_seconds
 
-    def _write(self, name: str, known: KnownAttempt) -> bool:
-        """Whether to go on: false when the hub is away."""
+    def _write(self, name: str, known: KnownAttempt) -> None:
+        """Store a report. Raises KubeError."""
         self._sequence += 1
         stamps = {"boot_id": self.boot_id, "sequence": self._sequence}
         report = known.report.model_copy(update=stamps)
         self._written_at[name] = time.monotonic()
-        try:
-            self.hub.write(name, report)
-        except KubeError as error:
-            if error.status in {400, 409, 422}:  # this report's own fault: the others go on
-                self.rejected[name] = f"report {name}: {error}"
-                return True
-            self._failed(error)
-            return False
+        self.hub.write(name, report)
         self.rejected.pop(name, None)
         if self._written is not None:
             self._written[name] = report
         self.memory.keep(name, replace(known, report=report, delivered=True))
-        return True
 
     def _is_beat_due(self, status: SpokeStatus) -> bool:
         last, waited = self._beat, time.monotonic() - self._beat_at

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +14,7 @@ from carbonfleet.api.rayjob import rayjob_state
 from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec
 from carbonfleet.api.wire import ANNOTATION, LABEL, Metadata, Time
 from carbonfleet.clock import Clock
+from carbonfleet.faults import only
 from carbonfleet.kube import Kube, KubeError, Object, path
 from carbonfleet.spoke.errors import RuntimeAwayError, RuntimeRefusedError
 from carbonfleet.spoke.runtimes.output import Findings, failure_in, findings_in_log
@@ -72,8 +74,9 @@ class KubeRay:
                 _raise_if_away(error)
                 blind[namespace] = f"namespace {namespace}: {error}"
                 continue
-            runs |= {run.name: _held_up(run, writing) for run in self._runs(jobs)}
-            runs |= _lingering(namespace, scope.open, runs, writing)
+            with only(f"namespace {namespace}", partial(blind.__setitem__, namespace)):
+                found = {run.name: _held_up(run, writing) for run in self._runs(jobs)}
+                runs |= found | _lingering(namespace, scope.open, runs | found, writing)
         return Observed(runs, blind)
 
     def place(self, wanted: Wanted) -> str:

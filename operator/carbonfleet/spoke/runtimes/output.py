@@ -2,8 +2,10 @@
 
 import json
 import re
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -93,6 +95,35 @@ class Findings:
     """What a person should know of it though it goes on, such as a checkpoint that was passed over."""
     is_done: bool = False
     """The training has finished, in this very attempt."""
+
+
+@dataclass(slots=True)
+class OutputReads:
+    """Reads outputs in threads of their own: a store may hang, as NFS without its server or S3 without an answer does.
+
+    A read that hangs is waited for once, and harms no other; it is not begun anew before it has ended.
+    """
+
+    seconds: float = 5.0
+    """How long a read is waited for."""
+    _pending: dict[str, "Future[Findings]"] = field(default_factory=dict)
+
+    def read(self, name: str, work: Callable[[], Findings]) -> Findings | None:
+        """What `work` finds for an attempt, or has found since it was asked before; None where that takes too long."""
+        is_new = name not in self._pending
+        future = self._pending.setdefault(name, Future())
+        if is_new:
+            # A daemon, so that a read that hangs keeps no agent from ending.
+            threading.Thread(target=_settle, args=(future, work), name=f"output of {name}", daemon=True).start()
+        wait([future], self.seconds if is_new else 0)
+        return self._pending.pop(name).result() if future.done() else None
+
+
+def _settle(future: "Future[Findings]", work: Callable[[], Findings]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:  # noqa: BLE001 - who waits is told
+        future.set_exception(error)
 
 
 def output_place(store: Path, uri: str, uid: str) -> str:

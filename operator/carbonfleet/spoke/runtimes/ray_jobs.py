@@ -4,8 +4,9 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
@@ -14,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from carbonfleet.api.report import AttemptPhase, JobRef
 from carbonfleet.clock import Clock
+from carbonfleet.faults import only, said
 from carbonfleet.spoke.errors import RuntimeAwayError, RuntimeRefusedError
 from carbonfleet.spoke.runtimes.output import (
     Findings,
+    OutputReads,
     failure_in,
     findings_in_log,
     output_place,
@@ -145,6 +148,7 @@ class RayJobs:
     """Real time between two looks at an output that is not on this machine."""
     _session: requests.Session = field(default_factory=requests.Session)
     _looks: dict[str, tuple[datetime, Findings]] = field(default_factory=dict)
+    _reads: OutputReads = field(default_factory=OutputReads)
     _pending_at: dict[str, datetime] = field(default_factory=dict)
     """When a submission was last seen waiting: Ray keeps only the time of submission."""
 
@@ -156,7 +160,15 @@ class RayJobs:
         """See `Runtime`; what is ours is known by its metadata."""
         session = str(self._call("GET", "/api/version").get("session_name", ""))
         newest = {one.submission.object: one for one in self._submissions() if not one.is_lost}
-        return Observed({name: self._run(one, session) for name, one in newest.items()})
+        runs = {}
+        for name, one in newest.items():
+            with only(f"attempt {name}"):
+                try:
+                    runs[name] = self._run(one, session)
+                except Exception as error:
+                    runs[name] = _unreadable(one.submission, said(error), session)
+                    raise
+        return Observed(runs)
 
     def place(self, wanted: Wanted) -> str:
         """See `Runtime`: the placement's own URL, or the job's folder in this machine's store."""
@@ -184,15 +196,18 @@ class RayJobs:
 
     def look(self, name: str, namespace: str, attempt: int, place: str, *, is_over: bool) -> Findings:
         """See `Runtime`: the output itself, or else the log; both seldom where they are not of this machine."""
-        if "://" not in place:
-            return read_findings(reader_of(place), attempt, place, self.clock)
-        now = self.clock.now()
+        now, is_here = self.clock.now(), "://" not in place
         looked_at, found = self._looks.get(name, (None, Findings()))
-        if is_over or looked_at is None or self.clock.real_seconds(now - looked_at) >= self.look_seconds:
-            seen = read_findings(reader_of(place), attempt, place, self.clock)
-            found = seen if seen.progress or seen.is_done else self._heard(name, attempt, place) or found
-            self._looks[name] = now, found
-        return found
+        is_fresh = looked_at is not None and self.clock.real_seconds(now - looked_at) < self.look_seconds
+        if is_fresh and not is_here and not is_over:
+            return found
+        seen = self._reads.read(name, partial(read_findings, reader_of(place), attempt, place, self.clock))
+        if seen is None:
+            return replace(found, warning=f"its output at {place} does not answer: see that the store can be read")
+        if not is_here and not (seen.progress or seen.is_done):
+            seen = self._heard(name, attempt, place) or found
+        self._looks[name] = now, seen
+        return seen
 
     def _heard(self, name: str, attempt: int, place: str) -> Findings | None:
         """What the log of its last run says; None where it says nothing."""
@@ -294,6 +309,22 @@ class RayJobs:
             return self._session.request(method, url, json=body, headers=headers, timeout=_TIMEOUT)
         except requests.RequestException as error:
             raise RuntimeAwayError(f"the Ray head at {self.settings.address} did not answer: {error}") from error
+
+
+def _unreadable(submission: Submission, why: str, session: str) -> Run:
+    """An attempt of which what Ray says can't be read: it may well run, so nothing is begun in its place."""
+    return Run(
+        name=submission.object,
+        job=JobRef(namespace=submission.namespace, name=submission.name, uid=submission.uid),
+        placement_id=submission.placement_id,
+        attempt=submission.attempt,
+        pool=submission.pool,
+        gpus=submission.gpus,
+        phase=AttemptPhase.UNKNOWN,
+        reason="RuntimeUnreadable",
+        message=f"what Ray says of it can't be read: {why}"[:1024],
+        session=session,
+    )
 
 
 def _read(answer: requests.Response, token: str) -> Any:  # noqa: ANN401

@@ -133,7 +133,8 @@ def _serving(folder: Folder, broken: dict[str, str]) -> Mapping[str, int]:
     found = Counter[str]()
     for path, content in folder.serving.items():
         try:
-            served = read_serving(path, _content(path, content))
+            with blaming(path, FileInvalid):
+                served = read_serving(path, _content(path, content))
         except FileInvalid as error:
             broken[path] = f"{error}; the GPUs that it takes are not known"
             continue
