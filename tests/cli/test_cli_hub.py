@@ -1,5 +1,6 @@
 """Commands that ask a hub: `status` and `explain namespace/name`."""
 
+import json
 from typing import Any
 
 import pytest
@@ -80,3 +81,41 @@ def test_the_hub_s_jobs_and_spokes_are_shown_with_what_is_wrong(hub):
     assert "SpokeCluster no-osl-1 can't be read: status.heartbeatTime: must lie in the years 1970 to 2999" in shown
     assert "cli/train Running no-osl-1" in shown
     assert "Trains on no-osl-1 since noon. Decided: Starts now. Next best is ca-qc-1." in run("explain", "cli/train")
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "code", "says"),
+    [
+        ("train", {}, 0, "1 file checked: nothing is wrong"),
+        ("new", {}, 0, "1 file checked: nothing is wrong"),
+        ("new", {"baselineRegion": "norwayest"}, 0, "warning: no grid is known of region norwayest"),
+        (
+            "new",
+            {"resources": {"duration": "2h", "gpuTypes": ["a100", "B900"]}},
+            0,
+            "warning: no pool of the fleet has GPU type B900; known are A100",
+        ),
+        (
+            "train",
+            {"residency": {"dataClass": "secret"}},
+            1,
+            "residency can't be changed; delete the job and create it",
+        ),
+    ],
+)
+def test_validate_asks_the_hub_without_applying_anything(hub, name, spec, code, says):
+    before = Kube.connect(hub.kubeconfig).list(ours("carbontrainingjobs"))[0]
+    job = JOB | {"metadata": {"name": name, "namespace": "cli"}, "spec": JOB["spec"] | spec}
+    ask = ["validate", "-", "--hub", "--kubeconfig", str(hub.kubeconfig)]
+    done = CliRunner().invoke(app, ask, input=json.dumps(job))
+    assert (done.exit_code, says in done.output) == (code, True), done.output
+    assert Kube.connect(hub.kubeconfig).list(ours("carbontrainingjobs"))[0] == before
+
+
+def test_validate_ends_with_one_line_where_the_hub_does_not_answer(hub):
+    hub.stop()
+    done = CliRunner().invoke(
+        app, ["validate", "-", "--hub", "--kubeconfig", str(hub.kubeconfig)], input=json.dumps(JOB)
+    )
+    assert (done.exit_code, len(done.output.splitlines())) == (2, 1)
+    assert "did not answer" in done.output

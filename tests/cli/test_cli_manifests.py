@@ -78,6 +78,12 @@ def test_what_the_api_would_refuse_is_said_in_words(document, says):
     assert (found.exit_code, says in found.output) == (1, True), found.output
 
 
+def test_a_job_without_a_namespace_is_of_the_default_one():
+    alone = job() | {"metadata": {"name": "alone"}}
+    told = run("explain", "-", "--demo", "--fleet", FLEET, stdin=json.dumps(alone))
+    assert told.stdout.startswith("default/alone: ")
+
+
 def test_a_job_as_the_hub_keeps_it_is_valid():
     kept = job() | {"status": {"phase": "Running", "conditions": []}}
     kept["metadata"] |= {"uid": "a-b", "resourceVersion": "7", "generation": 2, "managedFields": []}

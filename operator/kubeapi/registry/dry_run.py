@@ -15,6 +15,7 @@ from kubeapi.schema import (
     check_rules,
     check_shape,
     find_errors,
+    find_update_errors,
     is_dns_label,
     prune,
     validate,
@@ -46,8 +47,10 @@ def dry_run(resource: Resource, obj: Obj) -> tuple[Obj, list[FieldError]]:
         meta = check_shape(resource.kind, resource.version, obj)
     except ApiError as error:
         return obj, [FieldError("FieldValueTypeInvalid", "metadata", OMITTED, error.message)]
-    namespace = meta.get("namespace") or "default"
-    errors = [] if is_dns_label(namespace) else [_bad_namespace(namespace)]
+    errors = []
+    if resource.namespaced:
+        meta["namespace"] = namespace = meta.get("namespace") or "default"
+        errors += [] if is_dns_label(namespace) else [_bad_namespace(namespace)]
     if meta.get("generateName") and not meta.get("name"):
         meta["name"] = meta["generateName"][:248] + _SUFFIX
     for path in prune(resource.node, obj, root=True):
@@ -72,6 +75,8 @@ def find_object_errors(resource: Resource, obj: Obj, live: Obj | None) -> list[F
     """
     meta, old = obj["metadata"], MISSING if live is None else live
     errors = find_errors(meta, dns_label=resource.storage == NAMESPACE, free_name=resource.group == RBAC_GROUP)
+    if live is not None:
+        errors += find_update_errors(meta, live["metadata"])
     found = validate(resource.node, obj, old=old)
     if not resource.custom:
         check_decodable(resource.kind, resource.version, resource.kind, found)

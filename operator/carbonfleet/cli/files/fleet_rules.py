@@ -6,12 +6,14 @@ from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlencode
 
 import numpy as np
+from pydantic import ValidationError
 
 from carbonfleet.api import CarbonTrainingJob, ClusterFacts
 from carbonfleet.api.job_status import CandidateStatus, DecisionRecord
-from carbonfleet.api.problems import Location
+from carbonfleet.api.problems import Location, told
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.cli.console import fail
 from carbonfleet.cli.files.findings import Finding, Severity
@@ -20,13 +22,15 @@ from carbonfleet.fleet.check import read_checkout, read_files
 from carbonfleet.fleet.manifests import CLUSTERS
 from carbonfleet.forecast import Forecast
 from carbonfleet.hub.settings import HORIZON
+from carbonfleet.kube import APPLY_PATCH, Kube, KubeError, name_of, ours
 from carbonfleet.placement import explain, plan
 from carbonfleet.placement.assumptions import DEFAULTS
 from carbonfleet.placement.decision import Outcome
-from carbonfleet.placement.hardware import PROFILES, UNKNOWN, profile
+from carbonfleet.placement.hardware import PROFILES, UNKNOWN, canonical, profile
 from carbonfleet.placement.snapshot import HOUR, PolicySet, QueuedJob, Snapshot, Spoke
 from carbonfleet.signals import floor_hour, zones_without_spoke
 from carbonfleet.signals.regions import regions
+from carbonfleet.yaml_reader import FileProblem
 
 _GRID: Final = frozenset({"CarbonBudget", "AboveThreshold", "NoSignal"})
 """Reasons that depend on the grid, which is not asked here."""
@@ -43,6 +47,9 @@ _AT: Final[Mapping[str, Location]] = {
     "CostLimit": ("spec", "objective", "maxCostUsd"),
 }
 """Where in a job that stands which keeps it out, by the reason."""
+
+
+_DRY_RUN: Final = urlencode({"dryRun": "All", "fieldManager": "carbonfleet-validate", "force": "true"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,40 @@ def read_fleet(folder: Path) -> Fleet:
     return Fleet(checkout.policies, checkout.clusters, doubts, broken)
 
 
+def read_hub(kube: Kube) -> Fleet:
+    """The spokes that a hub knows; it keeps no policies. Raises KubeError."""
+    clusters, findings = {}, []
+    for body in kube.list(ours("spokeclusters"))[0]:
+        name = name_of(body)
+        try:
+            clusters[name] = ClusterFacts.model_validate(body.get("spec"))
+        except ValidationError as error:
+            why = f"can't be read: {told(error, ClusterFacts)}"
+            findings.append(Finding(Severity.WARNING, FileProblem(f"spokecluster/{name}", 1, why)))
+    return Fleet(PolicySet(), clusters, tuple(findings), {})
+
+
+def asked_of_hub(jobs: Sequence[JobManifest], kube: Kube) -> Iterator[Finding]:
+    """What a hub's API, and whoever it asks, says of applying each job, which is not done; and what it does not know.
+
+    Raises KubeError where the hub does not answer.
+    """
+    fleet = read_hub(kube)
+    yield from fleet.findings
+    for found in jobs:
+        for at, why in doubts_of(found.job, fleet):
+            yield Finding(Severity.WARNING, found.document.problem(why, *at))
+        metadata = found.job.metadata
+        body = {**found.document.data, "metadata": {"name": metadata.name, "namespace": metadata.namespace}}
+        where = ours("carbontrainingjobs", metadata.namespace, metadata.name)
+        try:
+            kube.patch(f"{where}?{_DRY_RUN}", body, APPLY_PATCH)
+        except KubeError as error:
+            if error.is_away:
+                raise
+            yield Finding(Severity.ERROR, found.document.problem(str(error)))
+
+
 def judged(jobs: Sequence[JobManifest], fleet: Fleet, now: datetime) -> list[Finding]:
     """What the fleet does not know of jobs, and why they would be Blocked whatever the grid is like."""
     blocked = dict(_blocked(jobs, fleet, now))
@@ -132,7 +173,8 @@ def doubts_of(job: CarbonTrainingJob, fleet: Fleet) -> Iterator[tuple[Location, 
     areas = {area for facts in clusters for area in facts.jurisdictions}
     classes = {name for policy in fleet.policies.policies for name in policy.spec.scope.data_classes}
     at: Location = ("spec", "residency")
-    yield from _unknown((*at, "dataClass"), [spec.residency.data_class], classes, "policy names data class")
+    if fleet.policies.policies:
+        yield from _unknown((*at, "dataClass"), [spec.residency.data_class], classes, "policy names data class")
     yield from _unknown((*at, "allowedRegions"), spec.residency.allowed_regions, places, "cluster is in region")
     yield from _unknown((*at, "allowedJurisdictions"), spec.residency.allowed_jurisdictions, areas, "cluster is in")
     at = ("spec", "resources")
@@ -152,11 +194,11 @@ def doubts_of(job: CarbonTrainingJob, fleet: Fleet) -> Iterator[tuple[Location, 
 
 
 def _unknown(at: Location, named: Iterable[str], known: set[str], none: str) -> Iterator[tuple[Location, str]]:
-    """A sentence for each name that is not among the known ones, in any case of its letters."""
-    folded = {name.upper(): name for name in known}
+    """A sentence for each name that is not among the known ones, as GPU models are compared."""
+    folded = {canonical(name): name for name in known}
     for name in named:
-        if name.upper() not in folded:
-            close = get_close_matches(name.upper(), folded, n=1)
+        if canonical(name) not in folded:
+            close = get_close_matches(canonical(name), folded, n=1)
             meant = f"did you mean {folded[close[0]]}?" if close else f"known are {_some(known)}"
             yield at, f"no {none} {name}; {meant}"
 

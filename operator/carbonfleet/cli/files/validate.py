@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from carbonfleet.cli.console import say
+from carbonfleet.cli.console import fail, say
 from carbonfleet.cli.files.findings import Output, Severity, has, write_data, write_findings
 
 
@@ -16,23 +16,31 @@ def validate(
     fleet: Annotated[
         Path | None, typer.Option(help="A checkout of the fleet repository: jobs are held against what it declares.")
     ] = None,
+    hub: Annotated[bool, typer.Option("--hub", help="Ask the hub too, by a dry run; nothing is applied.")] = False,
+    kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="For --hub.")] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="How the findings are written.")] = Output.TEXT,
 ) -> None:
     """Check manifests of jobs, cluster files and policies.
 
     A job is refused for what the Kubernetes API would refuse it for. With --fleet it is also said where the fleet
-    would block it, and what in it the fleet does not know. Exit code 1 where anything is refused, 3 where all could be
-    applied and a job would be Blocked.
+    would block it, and what in it the fleet does not know; with --hub what the hub says of it. Exit code 1 where
+    anything is refused, 3 where all could be applied and a job would be Blocked.
     """
-    from carbonfleet.cli.files.fleet_rules import judged, read_fleet
+    from carbonfleet.cli.files.fleet_rules import asked_of_hub, judged, read_fleet
     from carbonfleet.cli.files.manifests import STDIN, read_manifests, read_stdin
     from carbonfleet.clock import Clock
+    from carbonfleet.kube import Kube, KubeError
 
     found = read_manifests(paths, read_stdin() if STDIN in paths else b"")
     findings = list(found.findings)
     if fleet is not None:
         declared = read_fleet(fleet)
         findings += [*declared.findings, *judged(found.jobs, declared, Clock.from_environment().now())]
+    if hub:
+        try:
+            findings += asked_of_hub(found.jobs, Kube.connect(kubeconfig))
+        except KubeError as error:
+            fail(error)
     if output is not Output.TEXT:
         write_data([finding.to_wire() for finding in findings], output)
     else:
