@@ -127,6 +127,11 @@ def empty_fields(value: Any, at: Location = ()) -> Iterator[Location]:  # noqa: 
         yield from empty_fields(inside, (*at, key))
 
 
+def is_plain_text(text: str) -> bool:
+    """Whether `text` written without quotes is read as text, by kubectl too: `1e3`, `y` and `08` are not."""
+    return text not in _WORDS and isinstance(_number(text), str)
+
+
 def printable(text: str) -> str:
     """`text` with everything that is no visible character written as an escape: `\\x1b`, `\\n`, `\\udcff`."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

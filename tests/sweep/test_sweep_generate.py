@@ -9,7 +9,9 @@ import yaml
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.sweep import BASELINE, SWEEP, TIER, SweepError, Threshold, generate, read_sweep
+from carbonfleet.sweep.manifests import manifest_text
 from carbonfleet.sweep.rules import Rule
+from carbonfleet.yaml_reader import read_document
 
 EXAMPLE = Path(__file__).parents[2] / "workloads" / "sweep" / "qwen-coder.yaml"
 GRAMS = {"tier-1": (225, "24h"), "tier-2": (175, "48h"), "tier-3": (125, "96h")}
@@ -99,6 +101,15 @@ def test_what_is_written_reads_back_as_the_same_job(command, tmp_path):
     command("sweep", "generate", "-f", EXAMPLE, "-o", tmp_path, "-n", "team-a")
     read = {job.metadata.name: job for job in map(CarbonTrainingJob.model_validate, manifests(tmp_path))}
     assert read == {job.metadata.name: job for job in generate(read_sweep(EXAMPLE), namespace="team-a")}
+
+
+@pytest.mark.parametrize("revision", ["12e4", "08", "y", "0o17", "1_0", "null", "a1b2c3"])
+def test_text_that_kubectl_would_read_as_something_else_is_quoted(revision):
+    workload = {"model": "acme/base", "modelRevision": revision, "dataset": {"name": "acme/data"}}
+    spec = {"workload": workload, "resources": {"duration": "2h"}, "residency": {"dataClass": "public"}}
+    job = CarbonTrainingJob.model_validate({"metadata": {"name": "a", "namespace": "team-a"}, "spec": spec})
+    text = manifest_text(job)
+    assert read_document("a.yaml", text).data["spec"]["workload"]["modelRevision"] == revision
 
 
 def test_long_names_are_cut_and_still_differ(sweep_file):

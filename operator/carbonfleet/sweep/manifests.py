@@ -13,6 +13,7 @@ from carbonfleet.api.wire import API_VERSION, GROUP, format_duration
 from carbonfleet.sweep.error import SweepError
 from carbonfleet.sweep.file import SweepFile, SweepTier, Threshold
 from carbonfleet.sweep.grid import PLACES, Configuration, configurations
+from carbonfleet.yaml_reader import is_plain_text
 
 SWEEP: Final = f"{GROUP}/sweep"
 """The label with the sweep's name; the hub's ledger keeps it with each attempt."""
@@ -66,7 +67,19 @@ def write(folder: Path, jobs: Iterable[CarbonTrainingJob]) -> tuple[Path, ...]:
 def manifest_text(job: CarbonTrainingJob) -> str:
     """The manifest as YAML: what the file and the grid say, without the model's defaults."""
     body = job.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return _HEADER + yaml.safe_dump(body, sort_keys=False, width=110, allow_unicode=True)
+    return _HEADER + yaml.dump(body, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what PyYAML takes for text and kubectl does not, such as the revision 12e4567."""
+
+
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if is_plain_text(text) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _quoted)
 
 
 def _tier_name(sweep: SweepFile, configuration: Configuration) -> str:
