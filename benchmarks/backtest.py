@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
-from carbonfleet.simulator.backtest import FORESIGHT, OURS, Backtest, run_backtest
+from carbonfleet.simulator.backtest import OURS, Backtest, run_backtest
 from carbonfleet.simulator.grid import MINUTE
 from carbonfleet.simulator.presets import preset
 from carbonfleet.simulator.replay import ReplayJob
@@ -79,7 +79,7 @@ def main() -> None:
             f"{score.policy:36} mean saving {score.mean_saving_percent:6.2f} %   5th {score.p5_saving_percent:6.2f} %"
             f"   of the relaxation {100 * share:6.2f} %"
         )
-    ours, foresight = result.of(OURS), result.of(FORESIGHT)
+    ours, foresight = result.of(OURS), result.of(backtest.foresight)
     print(f"needed: mean 31, 5th 15, relaxation 92; reached {ours.mean_saving_percent:.2f}, "
           f"{ours.p5_saving_percent:.2f}, {100 * ours.mean_saving_percent / best.mean():.2f} "
           f"(our planner told the future: {foresight.mean_saving_percent:.2f})")  # fmt: skip

@@ -58,7 +58,7 @@ def placed(folder, **asked):
             {"residency": {"dataClass": "public", "allowedRegions": ["us-east-2"]}},
             "Wait",
             "us-oh-1/a100",
-            "2025-12-16T05:15:00Z",
+            "2025-12-16T05:30:00Z",
         ),
         (
             {"residency": {"dataClass": "public", "allowedRegions": ["us-east-2"]}, "schedule": {"maxDelay": "2h"}},

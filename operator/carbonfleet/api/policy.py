@@ -77,7 +77,7 @@ class Tier(Wire):
     """The highest mean intensity over a run, while the delay has such a window."""
     max_intensity_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     """The same as a percentile of the zone's history."""
-    minimum_gain_percent_per_hour: Annotated[float, Field(ge=0, le=100)] = 0.05
+    minimum_gain_percent_per_hour: Annotated[float, Field(ge=0, le=100)] = 0.01
     """Each hour of delay must save so much of what a start at once there would score; 0 waits for any gain."""
 
 

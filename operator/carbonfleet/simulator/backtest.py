@@ -31,7 +31,7 @@ FORESIGHT: Final = "perfect foresight"
 TOLD: Final = "told the future (no bound)"
 """Where GPUs are few: the planner with perfect forecasts, which a better plan may beat."""
 MINIMUM_GAIN: Final[float] = Tier.model_fields["minimum_gain_percent_per_hour"].default
-GAINS: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+GAINS: Final = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Of a curve, in percent for each hour."""
 FORESEEN_HOURS: Final = 16 * 24
 
