@@ -201,6 +201,21 @@ def test_explain_plans_the_jobs_of_a_folder_together():
     assert everything.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "objective",
+    [{"minimize": "carbon"}, {"minimize": "cost"}, {"minimize": "carbon", "costTolerancePercent": 10}],
+    ids=["carbon", "cost", "tolerance"],
+)
+def test_cost_against_carbon_marks_the_window_that_was_chosen(objective):
+    text = json.dumps(job(resources={"duration": "3h"}, objective=objective))
+    (told,) = json.loads(run("explain", "-", "--demo", "--fleet", FLEET, "-o", "json", stdin=text).stdout)
+    shown = run("explain", "-", "--demo", "--fleet", FLEET, stdin=text).stdout.partition("Cost against carbon")[2]
+    (marked,) = [line.split() for line in shown.splitlines() if line.startswith(" >")]
+    start = told["start"].removesuffix(":00Z").split("T")
+    assert marked[1] == f"{told['expected']['costUsd']:.2f}"
+    assert marked[3:] == [f"{told['cluster']}/{told['pool']}", *start]
+
+
 @pytest.mark.parametrize("text", ["", "apples", "a: 1", "# A proposal\n\nwithout its decision\n"])
 def test_what_is_neither_a_manifest_nor_a_proposal_ends_with_what_to_give(text):
     told = run("explain", "-", "--demo", "--fleet", FLEET, stdin=text)

@@ -62,3 +62,27 @@ def test_no_window_of_the_frontier_is_beaten_and_its_ends_are_the_cheapest_and_t
     assert [grams for _, grams in rows] == sorted((grams for _, grams in rows), reverse=True)
     assert rows[0][0] == min(prices)
     assert min(grams) <= rows[-1][1] <= min(grams) / 0.99
+
+
+def tolerant(grams=(20, 60, 400)):
+    """A job that takes the cleanest for at most 30 % more than the cheapest: Oslo is too dear for it."""
+    return fleet(grams=grams, objective={"minimize": "carbon", "cost_tolerance_percent": 30})
+
+
+def test_no_carbon_price_is_named_for_a_place_that_the_cost_tolerance_forbids():
+    (found,) = plan(tolerant(), NOON)
+    assert found.window.cluster == "paris"
+    assert "Below 1,471 USD a tonne of carbon it would be ohio/main" in found.message
+    (found,) = plan(tolerant(grams=(20, 500, 400)), NOON)
+    assert found.window.cluster == "ohio"
+    assert "a tonne of carbon" not in found.message
+
+
+def test_no_wait_is_weighed_for_a_window_that_the_cost_tolerance_forbids():
+    hours = {"NO-NO1": [20] * 18 + [10] + [20] * 53, "US-MIDA-PJM": [400] * 72}
+    places = [spoke("oslo", "NO-NO1", price=3.0), spoke("ohio", "US-MIDA-PJM", price=2.0)]
+    asked = {"minimize": "carbon", "cost_tolerance_percent": 10}
+    (found,) = plan(world([job(objective=asked)], places, hours), NOON)
+    assert found.window.cluster == "ohio"
+    assert "No later start" in found.message
+    assert "Waiting until" not in found.message

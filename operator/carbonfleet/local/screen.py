@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from carbonfleet.api import CarbonTrainingJob
-from carbonfleet.api.job_status import CandidateStatus, JobStatus, Phase
+from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, JobStatus, Phase
 from carbonfleet.placement import Window
 from carbonfleet.placement.phrase import number
 
@@ -91,17 +90,19 @@ def candidate_table(candidates: Sequence[CandidateStatus]) -> Table:
     return table
 
 
-def frontier_table(windows: Sequence[Window], chosen: tuple[str, str, datetime | None]) -> Table:
-    """Windows of which none is both cheaper and cleaner than another; `chosen` is a cluster, a pool and a start."""
+def frontier_table(windows: Sequence[Window], record: DecisionRecord) -> Table:
+    """Windows of which none is both cheaper and cleaner than another, and among them the one that was chosen."""
     table = Table(box=None, pad_edge=True, padding=(0, 1), header_style="dim")
     for name in ("", "USD", "gCO2e", "spoke", "start"):
         table.add_column(name, justify="right" if name in ("USD", "gCO2e") else "left", no_wrap=True)
-    for window in windows:
-        is_chosen = (window.cluster, window.pool, window.start) == chosen
-        place = f"{window.cluster}/{window.pool}"
-        start = window.start.strftime("%Y-%m-%d %H:%M")
+    rows = {(each.cluster, each.pool, each.start): (round(each.cost_usd, 2), each.grams_co2e) for each in windows}
+    start, expected = record.start, record.expected
+    if start is not None and expected is not None and expected.cost_usd is not None:
+        rows.setdefault((record.cluster, record.pool, start), (expected.cost_usd, expected.grams_co2e))
+    for (cluster, pool, at), (usd, grams) in sorted(rows.items(), key=lambda row: row[1]):
+        is_chosen = (cluster, pool, at) == (record.cluster, record.pool, start)
         mark = Text(">", "green") if is_chosen else Text(" ")
-        table.add_row(mark, f"{window.cost_usd:,.2f}", _number(window.grams_co2e), place, start)
+        table.add_row(mark, f"{usd:,.2f}", _number(grams), f"{cluster}/{pool}", f"{at:%Y-%m-%d %H:%M}")
     return table
 
 

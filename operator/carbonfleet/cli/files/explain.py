@@ -65,7 +65,6 @@ def explain(
 def _show(known: "list[Answer]") -> None:
     from rich.text import Text
 
-    from carbonfleet.api.wire import format_time
     from carbonfleet.local.screen import candidate_table, frontier_table
 
     screen = console()
@@ -76,10 +75,10 @@ def _show(known: "list[Answer]") -> None:
         screen.print(record.message, highlight=False)
         screen.print(candidate_table(record.candidates))
         if len(traded) > 1:
-            screen.print("Cost against carbon, of what is free:")
-            screen.print(frontier_table(traded, (record.cluster, record.pool, record.start)))
+            screen.print("Cost against carbon, of the free windows:")
+            screen.print(frontier_table(traded, record))
         if record.recheck_at is not None and record.outcome in ("Wait", "Blocked"):
-            screen.print(f"Looked at again at {format_time(record.recheck_at)} at the latest.", highlight=False)
+            screen.print(f"Planned again by {record.recheck_at:%Y-%m-%d %H:%M} UTC at the latest.", highlight=False)
 
 
 def _proposed(text: bytes) -> "DecisionRecord | None":

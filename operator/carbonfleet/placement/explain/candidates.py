@@ -115,7 +115,7 @@ def is_equal(context: JobContext, choice: Choice | None, score: float) -> bool:
 def has_better_equals(context: JobContext) -> bool:
     """Whether some free window has less carbon than the choice, by so little that it counts as equal."""
     windows, choice = context.windows, context.choice
-    best = least(windows.scores, windows.open & context.free & (windows.figures.usd <= context.most_usd))
+    best = least(windows.scores, context.eligible)
     if choice is None or choice.segments or best is None or choice.is_late or choice.kept:
         return False
     return best[0] < float(windows.scores[choice.option, choice.start]) and is_equal(context, choice, best[0])
@@ -162,8 +162,7 @@ def _bare(context: JobContext, choice: Choice) -> float:
 def _best_windows(context: JobContext, spokes: list[list[int]]) -> list[Choice | None]:
     """For the options of each spoke: the best free unbroken window in time, with its score but for the delay."""
     windows, is_late = context.windows, context.choice is not None and context.choice.is_late
-    affordable = windows.open & (windows.figures.usd <= context.most_usd)
-    usable = (windows.late if is_late else affordable) & context.free
+    usable = windows.late & context.free if is_late else context.eligible
     masked = np.where(usable, windows.scores, np.inf)
     starts, least = masked.argmin(axis=1).tolist(), masked.min(axis=1, initial=np.inf).tolist()
     bare = windows.bare[np.arange(len(starts)), starts].tolist()

@@ -156,7 +156,7 @@ def _not_worth(context: JobContext, choice: Choice, window: Window) -> str:
     """What the best start would save that the job does not wait for, where there is one."""
     inputs, job = context.inputs, context.job
     windows = context.windows
-    found, own = least(windows.bare, windows.open & context.free), float(windows.bare[choice.option, choice.start])
+    found, own = least(windows.bare, context.eligible), float(windows.bare[choice.option, choice.start])
     if found is None or choice.segments or choice.kept or found[0] >= own or found[1] <= choice.start:
         return ""
     later = window_at(inputs, job, found[2], piece(context, found[2], found[1]))

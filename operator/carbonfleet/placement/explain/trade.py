@@ -18,14 +18,14 @@ def trade(context: JobContext, choice: Choice, window: Window) -> str:
     """The price of carbon below or, for the cheapest choice, above which it would go elsewhere, and where.
 
     Of two windows of which one is dearer by d USD and cleaner by g grams, the cleaner is the better one from d / g on.
-    Empty where no price changes the choice, and for a job that is late or under way.
+    Only windows that the job's cost tolerance allows count. Empty where no price changes the choice, and for a job that
+    is late or under way.
     """
     if choice.is_late or choice.running is not None:
         return ""
     figures = context.windows.figures
-    usable = context.windows.open & context.free
-    cheaper = usable & (figures.usd < window.cost_usd - CENT) & (figures.grams > window.grams_co2e)
-    cleaner = usable & (figures.usd > window.cost_usd + CENT) & (figures.grams < window.grams_co2e)
+    cheaper = context.eligible & (figures.usd < window.cost_usd - CENT) & (figures.grams > window.grams_co2e)
+    cleaner = context.eligible & (figures.usd > window.cost_usd + CENT) & (figures.grams < window.grams_co2e)
     with np.errstate(divide="ignore", invalid="ignore"):
         price = (window.cost_usd - figures.usd) / (figures.grams - window.grams_co2e) * GRAMS_PER_TONNE
     below = np.where(cheaper, price, -np.inf)

@@ -35,6 +35,11 @@ class JobContext:
     cuts: dict[int, Choice]
     """For a job that may be interrupted: its best cut on each option, where that is worth its pauses."""
 
+    @property
+    def eligible(self) -> BoolArray:
+        """Open, free and within the job's cost tolerance, shape (options, starts)."""
+        return self.windows.open & self.free & (self.windows.figures.usd <= self.most_usd)
+
     def until(self, option: int) -> str:
         """How far starts on an option are weighed: to the job's latest, the deadline or the end of the horizon."""
         inputs, limits = self.inputs, self.inputs.limits[self.job]
