@@ -31,6 +31,9 @@ def said(model, data):
         ({"reviw": "auto"}, "spec.reviw: no such field (did you mean review?)"),
         ({"schedule": {"maxDelays": "1h"}}, "spec.schedule.maxDelays: no such field (did you mean maxDelay?)"),
         ({"quantum": 1}, "spec.quantum: no such field"),
+        ({"maxCostUsd": 5}, "spec.maxCostUsd: no such field (did you mean spec.objective.maxCostUsd?)"),
+        ({"schedule": {"gpus": 2}}, "spec.schedule.gpus: no such field (did you mean spec.resources.gpus?)"),
+        ({"region": "x"}, "spec.region: no such field (did you mean spec.workload.dataset.region?)"),
         ({"resources": {}}, "spec.resources.duration: is missing"),
         ({"resources": {"duration": "2h", "gpus": "two"}}, "spec.resources.gpus: must be a number, not text"),
         (
@@ -53,4 +56,6 @@ def test_no_more_than_a_few_problems_are_told():
 def test_cluster_files_and_signal_settings_are_told_alike():
     facts = {"name": "oslo", "region": "norwayeast", "zone": "NO-NO1", "jurisdictions": ["NO"], "pool": []}
     assert said(ClusterFacts, facts) == "pools: is missing; pool: no such field (did you mean pools?)"
+    facts = {**facts, "pools": [], "memoryGib": 80}
+    assert "memoryGib: no such field (did you mean pools.memoryGib?)" in said(ClusterFacts, facts)
     assert "sourcs: no such field (did you mean sources?)" in said(SignalSettings, {"sourcs": []})

@@ -40,7 +40,10 @@ def test_several_documents_of_one_stream_are_each_checked():
 def test_a_list_is_read_as_kubectl_writes_it():
     listed = {"apiVersion": "v1", "kind": "List", "items": [job("one"), job("two", gpus=1)]}
     found = run("validate", "-", stdin=json.dumps(listed, indent=1))
-    assert (found.exit_code, found.output) == (1, "<stdin>:47: spec.gpus: no such field\n")
+    assert (found.exit_code, found.output) == (
+        1,
+        "<stdin>:47: spec.gpus: no such field (did you mean spec.resources.gpus?)\n",
+    )
 
 
 def test_folders_are_read_without_what_is_hidden_or_of_others(tmp_path):

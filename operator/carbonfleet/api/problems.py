@@ -57,8 +57,23 @@ def _meant(model: type[BaseModel], location: Location) -> str:
         if isinstance(part, str):
             models = [inner for each in models for inner in _inside(each, part)] or models
     names = sorted({field.alias or name for each in models for name, field in each.model_fields.items()})
-    close = get_close_matches(str(location[-1]), names, n=1)
+    close = get_close_matches(str(location[-1]), names, n=1) or _elsewhere(model, location)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _elsewhere(model: type[BaseModel], location: Location) -> list[str]:
+    """The one place under the same first field, of those least deep, where a field has that very name: `maxCostUsd`."""
+    within, wanted = location[:1] if len(location) > 1 else (), str(location[-1])
+    level = [(within, inner) for inner in (_inside(model, str(within[0])) if within else [model])]
+    while level:
+        fields = {
+            (*path, field.alias or name): field for path, each in level for name, field in each.model_fields.items()
+        }
+        found = [path for path in fields if path[-1] == wanted]
+        if found:
+            return [name_of(found[0])] if len(found) == 1 else []
+        level = [(path, inner) for path, field in fields.items() for inner in _models_in(field.annotation)]
+    return []
 
 
 def _inside(model: type[BaseModel], part: str) -> list[type[BaseModel]]:
