@@ -27,4 +27,6 @@ def test_a_shell_that_reads_it_has_the_stacks_clock_address_and_commands(tmp_pat
         VARIABLE: clock.encode(),
     }
     assert found["CARBONFLEET_FLEET_TOKEN_FILE"] == str(stack.git_token)
+    assert found["CARBONFLEET_SIGNALS"] == str(tmp_path / "signals.yaml")
+    assert found["CARBONFLEET_LEDGER"] == str(tmp_path / "it's $HOME" / "hub" / "ledger.sqlite")
     assert found["PATH"].split(":")[0] == str(Path(sys.executable).parent)

@@ -207,7 +207,7 @@ class Watcher:
 
 
 def _verify(settings: DemoSettings, stack: Stack, screen: Screen, watcher: Watcher, answers: Mapping[str, str]) -> bool:
-    ledger = Ledger.at(settings.state / "hub" / "ledger.sqlite")
+    ledger = Ledger.at(stack.ledger)
     ran = Ran(
         jobs={job.metadata.name: job for job in watcher.jobs.values()},
         answers=answers,
@@ -240,7 +240,7 @@ def _hints(stack: Stack, screen: Screen, *, keep: bool) -> None:
         "carbonfleet status",
         "carbonfleet explain crds/examples/minimal.yaml",
         "carbonfleet review list",
-        f"carbonfleet report --ledger {home}/hub/ledger.sqlite",
+        "carbonfleet report --by job",
         f"git -C {os.path.relpath(stack.repository)} log --stat",
     ):
         screen.line("", command)

@@ -68,6 +68,7 @@ class Stack:
         self.kubeconfig = self._state / "kubeconfig"
         self.repository = self._state / "git" / fleet_server.NAME
         self.git_token = self._state / "git.token"
+        self.ledger = self._state / "hub" / "ledger.sqlite"
         self.environment = self._state / "environment"
         """A file that a shell reads, so that commands find this stack and go by its clock."""
         self._children: dict[str, Child] = {}
@@ -140,7 +141,8 @@ class Stack:
             "KUBECONFIG": self.kubeconfig,
             "CARBONFLEET_FLEET_URL": self.git_url,
             "CARBONFLEET_FLEET_TOKEN_FILE": self.git_token,
-            "CARBONFLEET_SIGNALS": self.settings.signals,
+            "CARBONFLEET_SIGNALS": self.settings.signals.resolve(),
+            "CARBONFLEET_LEDGER": self.ledger,
             CLOCK_VARIABLE: self.settings.clock.encode(),
         }
         lines = [f"export {name}={shlex.quote(str(value))}" for name, value in values.items()]

@@ -9,7 +9,7 @@ import typer
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
     speed: Annotated[float, typer.Option(help="How fast the demo's clock runs; 240 is an hour in 15 s.")] = 240.0,
-    state: Annotated[Path, typer.Option(help="Emptied at the start.")] = Path(".carbonfleet/demo"),
+    state: Annotated[Path, typer.Option(help="The demo's folder; emptied at the start.")] = Path(".carbonfleet/demo"),
     project: Annotated[Path, typer.Option(help="The checkout of carbonfleet.")] = Path(),
 ) -> None:
     """Run the main job end to end on this machine.

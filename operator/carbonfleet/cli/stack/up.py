@@ -7,11 +7,12 @@ import typer
 
 
 def up(
-    state: Annotated[Path, typer.Option(help="Kept over restarts.")] = Path(".carbonfleet/stack"),
+    state: Annotated[Path, typer.Option(help="The stack's folder; kept over restarts.")] = Path(".carbonfleet/stack"),
     project: Annotated[Path, typer.Option(help="The checkout of carbonfleet.")] = Path(),
-    speed: Annotated[float, typer.Option(help="Of the stack's clock; 1 is real time.")] = 1.0,
+    speed: Annotated[float, typer.Option(help="How fast the stack's clock runs; 1 is real time.")] = 1.0,
     signals: Annotated[
-        Path | None, typer.Option(help="Signal settings; without, live when a token is set, else the demo's grid.")
+        Path | None,
+        typer.Option(help="Signal settings; if left out, live data when a token is set, else the demo's grid."),
     ] = None,
 ) -> None:
     """Run the whole stack on this machine until Ctrl-C."""
@@ -43,6 +44,7 @@ def up(
         stack.up()
         screen.line("try", f". {stack.environment}")
         screen.line("try", "kubectl apply -f crds/examples/minimal.yaml")
+        screen.line("try", "kubectl describe ctj -n team-a minimal")
         stack.wait()
     except KeyboardInterrupt:
         screen.line("stack", "stopping")
