@@ -87,3 +87,13 @@ def test_a_command_names_file_and_line_of_an_odd_scalar(tmp_path, command, text,
     lines = text.rstrip().count("\n") + 2
     assert done.exit_code == code, done.output
     assert f"{file}:{lines}: " in done.output
+
+
+@pytest.mark.parametrize("command", ["report verify", "report import", "spoke take-over x --kubeconfig"])
+def test_a_file_that_is_missing_is_named_without_its_error_number(tmp_path, command):
+    told = CliRunner().invoke(
+        app, [*command.split(), str(tmp_path / "none")], env={"CARBONFLEET_LEDGER": str(tmp_path / "new")}
+    )
+    assert told.exit_code == 2
+    assert "Errno" not in told.output
+    assert f"{tmp_path}/none" in " ".join(told.output.split())

@@ -1,9 +1,11 @@
 """One name for each setting of hub and agent: as a flag, in the environment and in a file, in this order."""
 
 import re
+import textwrap
 
 import pytest
 from pydantic import ValidationError
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from carbonfleet.cli import app
@@ -72,3 +74,21 @@ def test_a_file_that_cannot_be_meant_is_refused_by_name(tmp_path, text, kind, sa
 def test_an_empty_variable_counts_as_left_out(monkeypatch):
     monkeypatch.setenv("CARBONFLEET_FLEET_BRANCH", "")
     assert HubSettings.load({"fleet_url": "git://127.0.0.1/f"}).fleet_branch == "main"
+
+
+def commands(command, words=()):
+    """Every command below one, by the words that call it."""
+    yield words, command
+    for name in command.list_commands(None) if hasattr(command, "list_commands") else ():
+        yield from commands(command.get_command(None, name), (*words, name))
+
+
+@pytest.mark.parametrize(
+    ("words", "command"), [pytest.param(*found, id=" ".join(found[0])) for found in commands(get_command(app))]
+)
+def test_help_fills_the_lines_of_a_narrow_terminal(words, command):
+    shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).output
+    lines = "\n".join(line.strip() for line in shown.splitlines())
+    assert command.help
+    for paragraph in command.help.split("\n\n"):
+        assert textwrap.fill(paragraph, 78, break_on_hyphens=False, break_long_words=False) in lines

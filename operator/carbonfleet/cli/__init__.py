@@ -1,5 +1,7 @@
 """The `carbonfleet` command; each package's commands load only when they are called."""
 
+import inspect
+import re
 from importlib import import_module
 from typing import Any, Final
 
@@ -11,6 +13,15 @@ from carbonfleet.cli.files import crds, explain, policy, validate
 from carbonfleet.cli.fleet import report, review, signals, status
 from carbonfleet.cli.stack import demo, up
 from carbonfleet.cli.sweeps import chat, serve, sweep
+
+
+def _with_whole_paragraphs(command: Any) -> Any:  # noqa: ANN401 - Click's command, or None
+    """A command whose paragraphs of help are a line each: Typer keeps a docstring's line ends, at any width."""
+    if command is not None:
+        command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(command.help or ""))
+        for each in getattr(command, "commands", {}).values():
+            _with_whole_paragraphs(each)
+    return command
 
 
 class _Deferred(TyperGroup):
@@ -27,14 +38,14 @@ class _Deferred(TyperGroup):
         return self._loaded().get_command(ctx, cmd_name)
 
     def _loaded(self) -> Any:  # noqa: ANN401 - Click's group
-        return typer.main.get_command(import_module(self._module).app)
+        return _with_whole_paragraphs(typer.main.get_command(import_module(self._module).app))
 
 
 _DEFERRED: Final = {
     str(group.name): group
     for group in (
         _Deferred("hub", "Run the operator on the hub cluster.", "carbonfleet.cli.hub"),
-        _Deferred("spoke", "The agent of a cluster that trains.", "carbonfleet.cli.spoke"),
+        _Deferred("spoke", "Run the agent of a cluster that trains.", "carbonfleet.cli.spoke"),
     )
 }
 
@@ -46,7 +57,7 @@ class _Root(TyperGroup):
         return [*_DEFERRED, *super().list_commands(ctx)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - Click's context and command
-        return _DEFERRED.get(cmd_name) or super().get_command(ctx, cmd_name)
+        return _DEFERRED.get(cmd_name) or _with_whole_paragraphs(super().get_command(ctx, cmd_name))
 
 
 app = typer.Typer(cls=_Root, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

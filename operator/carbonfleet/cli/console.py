@@ -36,6 +36,8 @@ def _text(error: Exception | str) -> str:
 
     from carbonfleet.api.problems import told
 
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     return told(error, BaseModel) if isinstance(error, ValidationError) else str(error)
 
 

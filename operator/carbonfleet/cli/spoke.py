@@ -12,7 +12,7 @@ from carbonfleet.spoke.settings import AgentSettings, RuntimeKind
 if TYPE_CHECKING:
     from carbonfleet.spoke import Agent, RaySettings
 
-app = typer.Typer(no_args_is_help=True, help="The agent of a cluster that trains.")
+app = typer.Typer(no_args_is_help=True, help="Run the agent of a cluster that trains.")
 
 
 @app.callback()

@@ -7,7 +7,7 @@ import typer
 
 from carbonfleet.cli.console import say
 
-app = typer.Typer(no_args_is_help=True, help="The CustomResourceDefinitions and JSON Schemas.")
+app = typer.Typer(no_args_is_help=True, help="Generate the CustomResourceDefinitions and JSON Schemas.")
 
 
 @app.callback()

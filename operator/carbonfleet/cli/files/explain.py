@@ -30,17 +30,20 @@ def explain(
     fleet: Annotated[Path, typer.Option(help="For manifests: a checkout of the fleet repository.")] = Path("fleet"),
     signals: Annotated[
         Path | None,
-        typer.Option(envvar="CARBONFLEET_SIGNALS", help="For manifests: signal settings; Electricity Maps without."),
+        typer.Option(
+            envvar="CARBONFLEET_SIGNALS", help="For manifests: signal settings; Electricity Maps if left out."
+        ),
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="For manifests: the demo's made grid, at its hour.")] = False,
     kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="For a job on the hub.")] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="How the decisions are written.")] = Output.TEXT,
 ) -> None:
-    """Show the candidate table: each spoke, at what score, or why not.
+    """Show why a job goes where and when it goes: the decision, and each spoke with its figures, or why not there.
 
-    For manifests nothing is applied: all their jobs are planned together, as if every spoke were up and free, and what
-    is doubtful of them or of the checkout is said first. For a job on the hub the table is the decision that the hub
-    wrote down. The standard input holds manifests, or the text of a proposal with its block of the decision:
+    Manifests are not applied: all their jobs are planned together, as if every spoke were up and free. Warnings about
+    them and about the checkout come first. Of a job on the hub, the decision that the hub wrote down is shown. The
+    standard input holds manifests, or a proposal:
+
     carbonfleet review show PROPOSAL | carbonfleet explain -
 
     Exit code 1 where the API would refuse a manifest, 3 where a job is Blocked.

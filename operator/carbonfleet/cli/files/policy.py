@@ -12,7 +12,7 @@ from carbonfleet.cli.console import console, fail, say
 if TYPE_CHECKING:
     from carbonfleet.yaml_reader import FileProblem
 
-app = typer.Typer(no_args_is_help=True, help="What the fleet's policies say.")
+app = typer.Typer(no_args_is_help=True, help="Check the fleet's policies, and ask them where a job may run.")
 Folder = Annotated[Path, typer.Argument(help="A checkout of the fleet repository.")]
 
 
@@ -32,7 +32,7 @@ def policy() -> None:
 @app.command()
 def check(
     folder: Folder = Path(),
-    since: Annotated[str, typer.Option(help="Only what changed since this commit is to blame for.")] = "",
+    since: Annotated[str, typer.Option(help="Tell only what changed since this commit.")] = "",
     output: Annotated[Format, typer.Option("--format", help="github: annotations on the change.")] = Format.TEXT,
 ) -> None:
     """Check policies, clusters and placements.

@@ -14,7 +14,7 @@ def validate(
         list[str], typer.Argument(help="Jobs, cluster files, policies; folders of them; a fleet checkout; - for stdin.")
     ],
     fleet: Annotated[
-        Path | None, typer.Option(help="A checkout of the fleet repository: jobs are held against what it declares.")
+        Path | None, typer.Option(help="A checkout of the fleet repository: jobs are checked against what it declares.")
     ] = None,
     hub: Annotated[bool, typer.Option("--hub", help="Ask the hub too, by a dry run; nothing is applied.")] = False,
     kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="For --hub.")] = None,
@@ -22,9 +22,10 @@ def validate(
 ) -> None:
     """Check manifests of jobs, cluster files and policies.
 
-    A job is refused for what the Kubernetes API would refuse it for. With --fleet it is also said where the fleet
-    would block it, and what in it the fleet does not know; with --hub what the hub says of it. Exit code 1 where
-    anything is refused, 3 where all could be applied and a job would be Blocked.
+    A job is refused for what the Kubernetes API would refuse it for. With --fleet, also where the fleet would block it
+    and which of its names the fleet does not know; with --hub, what the hub says of it.
+
+    Exit code 1 where anything is refused, 3 where all could be applied and a job would be Blocked.
     """
     from carbonfleet.cli.files.fleet_rules import asked_of_hub, judged, read_fleet
     from carbonfleet.cli.files.manifests import STDIN, read_manifests, read_stdin

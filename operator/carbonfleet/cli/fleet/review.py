@@ -12,7 +12,7 @@ from carbonfleet.cli.console import console, person, say
 if TYPE_CHECKING:
     from carbonfleet.fleet.review import Branch, Branches, Forge
 
-app = typer.Typer(no_args_is_help=True, help="Proposed placements and moves.")
+app = typer.Typer(no_args_is_help=True, help="Review proposed placements and moves.")
 
 
 def _option(help_text: str, variable: str) -> Any:  # noqa: ANN401  what Typer says it is

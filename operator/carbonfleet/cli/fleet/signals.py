@@ -22,7 +22,7 @@ Zones = Annotated[list[str] | None, typer.Option("--zone", help="A zone, such as
 Fleet = Annotated[Path, typer.Option("--fleet", help="A checkout of the fleet repository: the zones of its clusters.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 
-app = typer.Typer(help="What is known of the grid.")
+app = typer.Typer(help="Show what is known of the grid.")
 
 
 @app.callback(invoke_without_command=True)

@@ -22,7 +22,7 @@ Kubeconfig = Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="The 
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace of its jobs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 
-app = typer.Typer(help="Hyperparameter sweeps in tiers.", no_args_is_help=True)
+app = typer.Typer(help="Run hyperparameter sweeps in tiers.", no_args_is_help=True)
 
 
 @app.command()
