@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from carbonfleet.api.problems import Location, name_of, problems_of
+from carbonfleet.faults import said
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST_BYTES: Final = 1 << 20
@@ -92,7 +93,7 @@ def blaming(path: str, kind: type[FileInvalid] = FileInvalid) -> Iterator[None]:
             raise
         raise kind(*error.problems) from error
     except Exception as error:
-        raise kind(FileProblem(path, 1, f"can't be read: {type(error).__name__}: {error}")) from error
+        raise kind(FileProblem(path, 1, f"can't be read: {said(error)}")) from error
 
 
 def read_document(path: str, content: bytes | str, first_line: int = 1) -> YamlDocument:

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from carbonfleet.api.job_status import MOST_HOURS, DecisionRecord
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.faults import only
+from carbonfleet.faults import only, said
 from carbonfleet.forecast import Forecast
 from carbonfleet.hub.accounting import usage
 from carbonfleet.hub.observe import Blocker, Observation, snapshot_of
@@ -170,7 +170,7 @@ def _culprits(snapshot: Snapshot, now: datetime, planner: PlanFunction) -> dict[
             _planned(replace(snapshot, jobs=jobs), now, planner, {}, LastPlan())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this part's
             if len(jobs) == 1:
-                found[jobs[0].uid] = f"{type(error).__name__}: {error}"
+                found[jobs[0].uid] = said(error)
             else:
                 parts += [jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]]
     return {}

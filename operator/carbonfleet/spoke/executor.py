@@ -76,7 +76,7 @@ class Executor:
         self, observation: SpokeObservation, wanted: Wanted, held: Mapping[str, int]
     ) -> AdmissionRefusal | None:
         placement, runs = wanted.placement, observation.observed.runs.values() if observation.observed else ()
-        if any(run.is_live and run.job.uid == placement.uid and run.name != wanted.name for run in runs):
+        if any(run.job.uid == placement.uid and run.name != wanted.name and run.is_live for run in runs):
             return AdmissionRefusal(
                 "WaitingForStop", "another attempt of this job still runs here and is stopped first", is_final=False
             )

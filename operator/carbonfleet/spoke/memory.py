@@ -9,6 +9,7 @@ from typing import IO, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from carbonfleet.api.report import ReportSpec
+from carbonfleet.faults import only
 from carbonfleet.private_files import make_file, make_folder, replace_file
 from carbonfleet.spoke.attempt_state import KnownAttempt
 from carbonfleet.spoke.errors import MemoryInUseError
@@ -71,20 +72,27 @@ class Memory(Mapping[str, KnownAttempt]):
         if not self._dirty:
             return
         self._forget(frozenset(keep))
-        entries = {name: _entry(known) for name, known in self._known.items()}
+        entries: dict[str, _Entry] = {}
+        for name, known in self._known.items():
+            with only(f"{name}: it can't be saved"):
+                entries[name] = _entry(known)
         try:
             replace_file(self._path, _File(attempts=entries).model_dump_json(by_alias=True, indent=1))
         except OSError as error:
             self.problem = f"cannot write {self._path}: {error.strerror}; what runs goes on, and nothing is started"
             return
-        self._dirty, self.problem = False, ""
+        self._dirty, self.problem = len(entries) < len(self._known), ""
 
     def close(self) -> None:
         """Let another agent have it."""
         self._lock.close()
 
     def _forget(self, keep: frozenset[str]) -> None:
-        over = [n for n, known in self._known.items() if known.is_over and known.delivered and n not in keep]
+        over = []
+        for name, known in self._known.items():
+            with only(f"{name}: whether it may be forgotten can't be told"):
+                if known.is_over and known.delivered and name not in keep:
+                    over.append(name)
         over.sort(key=lambda name: self._known[name].report.observed_at)
         for name in over[: max(0, len(self._known) - _MOST)]:
             del self._known[name]

@@ -1,19 +1,17 @@
 """Everything that the agent sees in one pass: Git, the runtime and its own memory, attempt by attempt."""
 
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
-from carbonfleet.faults import said
+from carbonfleet.faults import only
 from carbonfleet.spoke.attempt_state import AttemptState, KnownAttempt
 from carbonfleet.spoke.errors import RuntimeAwayError
 from carbonfleet.spoke.memory import Memory
 from carbonfleet.spoke.runtimes import Findings, ObservationScope, Observed, Runtime
 from carbonfleet.spoke.wanted import Wanted, WantedSet
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -57,8 +55,11 @@ class SpokeObservation:
     def held(self) -> Counter[str]:
         """GPUs that our attempts hold and that serve adapters, by pool."""
         held = Counter[str](self.wanted.serving if self.wanted else {})
-        for run in self.observed.runs.values() if self.observed else ():
-            held[run.pool] += run.gpus if run.is_live else 0
+        for name, run in self.observed.runs.items() if self.observed else ():
+            is_live = True
+            with self.only(name, "whether it runs can't be told, so that its GPUs count as held"):
+                is_live = run.is_live
+            held[run.pool] += run.gpus if is_live else 0
         return held
 
     def findings(self, name: str) -> Findings:
@@ -72,13 +73,8 @@ class SpokeObservation:
     @contextmanager
     def only(self, name: str, what: str) -> Iterator[None]:
         """Whatever goes wrong with one attempt is that attempt's fault alone; a runtime that is away is not."""
-        try:
+        with only(f"{name}: {what}", partial(self.faults.__setitem__, name), but=RuntimeAwayError):
             yield
-        except RuntimeAwayError:
-            raise
-        except Exception as error:
-            logger.warning("%s: %s", name, what, exc_info=error)
-            self.faults[name] = f"{name}: {what}: {said(error)}"
 
     def _sight(self, name: str) -> AttemptState:
         known = self.memory.get(name)

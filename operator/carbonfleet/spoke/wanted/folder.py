@@ -107,14 +107,15 @@ def read_folder(cluster: str, folder: Folder) -> WantedSet:
         try:
             with blaming(path, PlacementInvalid):
                 wanted = read_wanted(cluster, path, _content(path, folder.files[path]))
-            wanted = replace(wanted, is_simulated=wanted.placement.pool in simulated)
+                wanted = replace(wanted, is_simulated=wanted.placement.pool in simulated)
+                name = wanted.name
         except PlacementInvalid as error:
             broken[path] = str(error)
             continue
-        if wanted.name in placements:
-            broken[path] = f"{path}: {wanted.name} is already in {placements[wanted.name].placement.path}"
+        if name in placements:
+            broken[path] = f"{path}: {name} is already in {placements[name].placement.path}"
         else:
-            placements[wanted.name] = wanted
+            placements[name] = wanted
     serving = _serving(folder, broken)
     return WantedSet(
         folder.commit,
