@@ -135,7 +135,7 @@ def _show(made: "Report") -> None:
     from rich.table import Table
 
     if not made.lines:
-        say("the ledger has no attempt that fits")
+        say("no attempt fits: the ledger gets a line when an attempt has ended")
         return
     screen = console(width=200)
     shown = _COLUMNS if screen.width >= _WIDE else [column for column in _COLUMNS if column[0] not in _ONLY_WIDE]
