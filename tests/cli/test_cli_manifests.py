@@ -46,6 +46,12 @@ def test_a_list_is_read_as_kubectl_writes_it():
     )
 
 
+@pytest.mark.parametrize("metadata", [{"namespace": "team-a"}, {}])
+def test_a_name_that_is_missing_is_told_in_words_and_not_as_a_rule(metadata):
+    found = run("validate", "-", stdin=json.dumps(job() | {"metadata": metadata}))
+    assert (found.exit_code, found.output) == (1, "<stdin>:1: metadata.name: is missing\n")
+
+
 def test_folders_are_read_without_what_is_hidden_or_of_others(tmp_path):
     (tmp_path / ".git").mkdir()
     for name in (".git/a.yaml", ".hidden.yaml", "values.txt"):

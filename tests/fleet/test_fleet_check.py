@@ -193,3 +193,36 @@ def test_policy_test_answers_where_and_why_not(checkout):
 
 def test_policy_test_ends_with_one_where_a_job_may_run_nowhere(checkout):
     assert run("test", "--data-class", "secret", "--namespace", "ml", checkout).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "note"),
+    [
+        (
+            "policies/eu-only.yaml",
+            "{jurisdictions: [EU, EEA]}",
+            "{clusters: [no-osl1]}",
+            "no cluster is called no-osl1; did you mean no-osl-1?",
+        ),
+        (
+            "clusters/us-oh-1/cluster.yaml",
+            "US-MIDA-PJM",
+            "US-MIDA",
+            "us-oh-1 declares zone US-MIDA; region us-east-2 usually draws from US-MIDA-PJM",
+        ),
+        (
+            "clusters/us-oh-1/cluster.yaml",
+            "gpuType: A100",
+            "gpuType: A1000",
+            "no hardware profile is of A1000; did you mean A100?",
+        ),
+    ],
+    ids=["cluster", "zone", "GPU type"],
+)
+def test_a_name_that_nothing_is_known_of_is_noted_and_no_mistake(tmp_path, file, old, new, note):
+    folder = tmp_path / "fleet"
+    shutil.copytree(SEED, folder)
+    before = run("check", folder).stderr.splitlines()
+    edit(folder / file, old, new)
+    found = run("check", folder)
+    assert (found.exit_code, set(found.stderr.splitlines()) - set(before)) == (0, {f"note: {file}:1: {note}"})

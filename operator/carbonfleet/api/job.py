@@ -260,7 +260,9 @@ class JobSpec(
         return self
 
 
-_NAME_MEANS: Final = f"must be at most {LONGEST_LABEL} lower-case letters, digits and dashes: files and RayJobs bear it"
+_NAME_MEANS: Final = (
+    f"must be at most {LONGEST_LABEL} lower-case letters, digits and dashes: files and RayJobs are named by it"
+)
 NAME_RULE: Final = (
     f"self.metadata.name.size() <= {LONGEST_LABEL} && self.metadata.name.matches('{LABEL_PATTERN}')",
     f"metadata.name {_NAME_MEANS}",

@@ -1,6 +1,6 @@
 """Structural schemas: pruning, defaults, validation, CEL rules, and the metadata that every object has."""
 
-from kubeapi.schema.cel import check_rules, evaluate_condition, find_rule_errors
+from kubeapi.schema.cel import NOT_EVALUATED, check_rules, evaluate_condition, find_rule_errors
 from kubeapi.schema.objectmeta import (
     META_NODE,
     OBJECT_META,
@@ -22,6 +22,7 @@ __all__ = [
     "META_NODE",
     "MISSING",
     "NOT_CHECKED",
+    "NOT_EVALUATED",
     "OBJECT_META",
     "Node",
     "apply_defaults",

@@ -37,6 +37,7 @@ _CORE: Final = frozenset([
 _NAMESPACES: Final = frozenset({"math", "sets", "lists", "strings", "base64"})
 """Those of the library's functions."""
 
+NOT_EVALUATED: Final = "could not be evaluated"
 _REASONS: Final = ("FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired", "FieldValueDuplicate")
 
 _UNITS: Final = {
@@ -156,7 +157,7 @@ def _broken(node: Node, rule: Rule, value: Json, old: Json, path: str) -> FieldE
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, KeyError):
             text = f"no such key: {error.args[0]}"
-        return FieldError("FieldValueInvalid", where, OMITTED, f"rule {rule.rule!r} could not be evaluated: {text}")
+        return FieldError("FieldValueInvalid", where, OMITTED, f"rule {rule.rule!r} {NOT_EVALUATED}: {text}")
 
 
 def _variables(node: Node, rule: Rule, value: Json, old: Json, uses_old: bool) -> dict[str, Any]:

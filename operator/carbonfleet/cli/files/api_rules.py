@@ -12,7 +12,7 @@ from carbonfleet.cli.files.findings import Finding, Severity
 from carbonfleet.yaml_reader import FileProblem, YamlDocument, empty_fields
 from kubeapi.errors import OMITTED, FieldError
 from kubeapi.registry import dry_run, resource_of
-from kubeapi.schema import NOT_CHECKED
+from kubeapi.schema import NOT_CHECKED, NOT_EVALUATED
 
 MODELS: Final[dict[str, type[BaseModel]]] = {resource.model.__name__: resource.model for resource in RESOURCES}
 """By kind: what of ours the API serves."""
@@ -49,6 +49,8 @@ def _mistakes(
     for error in refused:
         at, is_rule = _location(error), error.value is OMITTED and error.reason == "FieldValueInvalid"
         is_told = error.detail in messages if is_rule else _field(at) in fields
+        # A rule on a field that is missing or of another type says no more than what is told of that field.
+        is_told |= is_rule and bool(told) and NOT_EVALUATED in error.detail
         if error is not NOT_CHECKED and not is_told:
             yield at, _EMPTY if at in empty else error.detail if is_rule else error.body
 

@@ -18,8 +18,8 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.cli.console import fail
 from carbonfleet.cli.files.findings import Finding, Severity
 from carbonfleet.cli.files.manifests import JobManifest
-from carbonfleet.fleet.check import read_checkout, read_files
-from carbonfleet.fleet.manifests import CLUSTERS
+from carbonfleet.fleet.check import Checkout, read_checkout, read_files
+from carbonfleet.fleet.manifests import CLUSTERS, POLICIES, cluster_path
 from carbonfleet.forecast import Forecast
 from carbonfleet.hub.settings import HORIZON
 from carbonfleet.kube import APPLY_PATCH, Kube, KubeError, name_of, ours
@@ -28,7 +28,7 @@ from carbonfleet.placement.assumptions import DEFAULTS
 from carbonfleet.placement.decision import Outcome
 from carbonfleet.placement.hardware import PROFILES, UNKNOWN, canonical, profile
 from carbonfleet.placement.snapshot import HOUR, PolicySet, QueuedJob, Snapshot, Spoke
-from carbonfleet.signals import floor_hour, zones_without_spoke
+from carbonfleet.signals import floor_hour, zone_doubt, zones_without_spoke
 from carbonfleet.signals.regions import regions
 from carbonfleet.yaml_reader import FileProblem
 
@@ -191,6 +191,22 @@ def doubts_of(job: CarbonTrainingJob, fleet: Fleet) -> Iterator[tuple[Location, 
     )
     at = ("spec", "workload", "dataset", "region")
     yield from _unknown(at, [stored] if stored else [], known_regions, "grid is known of region")
+
+
+def doubts_of_fleet(checkout: Checkout) -> Iterator[FileProblem]:
+    """What people's files name that nothing is known of: likely mistyped, and never an error."""
+    for policy in checkout.policies.policies:
+        residency = policy.spec.residency
+        at: Location = ("spec", "residency", "clusters")
+        for _, why in _unknown(
+            at, residency.clusters if residency else (), set(checkout.clusters), "cluster is called"
+        ):
+            yield FileProblem(f"{POLICIES}/{policy.metadata.name}.yaml", 1, why)
+    for name, facts in checkout.clusters.items():
+        types = {pool.gpu_type for pool in facts.pools if profile(pool.gpu_type) is UNKNOWN}
+        unknown = (why for _, why in _unknown(("pools",), sorted(types), set(PROFILES), "hardware profile is of"))
+        for why in filter(None, (zone_doubt(facts), *unknown)):
+            yield FileProblem(cluster_path(name), 1, why)
 
 
 def _unknown(at: Location, named: Iterable[str], known: set[str], none: str) -> Iterator[tuple[Location, str]]:

@@ -39,11 +39,12 @@ def check(
 
     Exit code 1 where something is wrong.
     """
+    from carbonfleet.cli.files.fleet_rules import doubts_of_fleet
     from carbonfleet.fleet.check import about, changed_since, notes_on, read_checkout, read_files
 
     try:
         checkout = read_checkout(read_files(folder))
-        problems, notes = checkout.problems, notes_on(checkout)
+        problems, notes = checkout.problems, (*notes_on(checkout), *doubts_of_fleet(checkout))
         if since:
             changed = changed_since(folder, since)
             problems, notes = about(problems, changed), about(notes, changed)
