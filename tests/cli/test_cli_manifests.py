@@ -210,6 +210,16 @@ def test_explain_plans_the_jobs_of_a_folder_together():
     assert everything.stdout == ""
 
 
+def test_explain_says_how_to_give_it_a_grid_where_it_has_none(monkeypatch):
+    for name in ("ELECTRICITY_MAPS_TOKEN", "CARBONFLEET_SIGNALS"):
+        monkeypatch.delenv(name, raising=False)
+    told = run("explain", EXAMPLES / "minimal.yaml", "--fleet", FLEET)
+    warning = "warning: nothing is known of the grid: set ELECTRICITY_MAPS_TOKEN, or give --signals FILE or --demo\n"
+    assert (told.exit_code, told.stderr) == (0, warning)
+    assert "team-a/minimal: Wait (SignalLost)" in told.stdout
+    assert run("explain", EXAMPLES / "minimal.yaml", "--demo", "--fleet", FLEET).stderr == ""
+
+
 @pytest.mark.parametrize(
     "objective",
     [{"minimize": "carbon"}, {"minimize": "cost"}, {"minimize": "carbon", "costTolerancePercent": 10}],

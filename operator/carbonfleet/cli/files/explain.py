@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carbonfleet.cli.console import console, fail
+from carbonfleet.cli.console import console, fail, say
 from carbonfleet.cli.files.findings import Output, Severity, has, write_data, write_findings
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def _offline(paths: list[str], stdin: bytes, folder: Path, clock: "Clock", servi
     from carbonfleet.cli.files.manifests import read_manifests
     from carbonfleet.placement import explain, frontier, plan
     from carbonfleet.placement.record import record_of
+    from carbonfleet.signals import TOKEN_VARIABLE
 
     found = read_manifests(paths, stdin)
     if has(found.findings, Severity.ERROR):
@@ -115,6 +116,8 @@ def _offline(paths: list[str], stdin: bytes, folder: Path, clock: "Clock", servi
     doubts = [*found.findings, *fleet.findings, *judged(found.jobs, fleet, now)]
     write_findings([doubt for doubt in doubts if doubt.severity is Severity.WARNING], err=True)
     snapshot = _with_grid(fleet.snapshot(found.jobs, now), service, now)
+    if snapshot.spokes and not snapshot.forecasts:
+        say(f"warning: nothing is known of the grid: set {TOKEN_VARIABLE}, or give --signals FILE or --demo", err=True)
     planned = plan(snapshot, now)
     known = {
         decision.uid: (record_of(decision, explain(planned, decision), now), frontier(planned, decision))
