@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -96,16 +96,13 @@ def backtest(
     out: Out = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that share the replays; 0: one for each core.")] = 0,
 ) -> None:
-    """Replay a recorded grid and jobs through the planner.
-
-    Beside it stands what other policies would have done.
-    """
+    """Replay a recorded grid and jobs through the planner, beside what other policies would have done."""
     from carbonfleet.api.signal import SignalKind
-    from carbonfleet.simulator.request import Request, with_minimum_gain
+    from carbonfleet.simulator.request import Request
 
     if preset == "list":
-        return _list_presets()
-    try:
+        _list_presets()
+    with _reported(out):
         if preset:
             _refuse_beside_preset(context)
             cases = _preset(preset, _folder(data), _utc(start), _utc(end))
@@ -127,13 +124,18 @@ def backtest(
                 fill_gaps=fill_gaps,
             )
             cases = request.cases()
-        if minimum_gain is not None:
-            cases = tuple(with_minimum_gain(case, minimum_gain) for case in cases)
         if curve:
             _refuse_beside_curve(minimum_gain, out)
             _draw_curves(cases, as_json, workers)
         else:
-            _run(cases, as_json, out, workers)
+            _run(cases, minimum_gain, as_json, out, workers)
+
+
+@contextmanager
+def _reported(out: Path | None) -> Iterator[None]:
+    """What can't be replayed, and an interruption, as a sentence."""
+    try:
+        yield
     except (ValueError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
@@ -141,10 +143,11 @@ def backtest(
         raise typer.Exit(130) from None
 
 
-def _list_presets() -> None:
+def _list_presets() -> NoReturn:
     from carbonfleet.simulator.presets import DESCRIPTIONS
 
     say("\n".join(f"{name:14} {what}" for name, what in DESCRIPTIONS.items()))
+    raise typer.Exit
 
 
 def _preset(name: str, data: Path, start: datetime | None, end: datetime | None) -> "tuple[Case, ...]":
@@ -190,16 +193,18 @@ def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def _run(cases: "Sequence[Case]", as_json: bool, out: Path | None, workers: int) -> None:
+def _run(cases: "Sequence[Case]", minimum_gain: float | None, as_json: bool, out: Path | None, workers: int) -> None:
     from carbonfleet.simulator import report
     from carbonfleet.simulator.backtest import run_backtest
     from carbonfleet.simulator.grid import ReplayError
     from carbonfleet.simulator.replay.workers import cores
+    from carbonfleet.simulator.request import with_minimum_gain
 
     if out is not None:
         _make(out)
     results = []
-    for case in cases:
+    for asked in cases:
+        case = asked if minimum_gain is None else with_minimum_gain(asked, minimum_gain)
         with _progress(case) as progress:
             results.append((case, run_backtest(case.backtest, workers=workers or cores(), progress=progress)))
         if not as_json:

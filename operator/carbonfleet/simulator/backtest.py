@@ -1,7 +1,7 @@
 """A backtest: the same jobs under every policy on one trace, and what each of them reached."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -54,6 +54,8 @@ class Backtest:
     doubt_weight: float | None = None
     minimum_gain: float = MINIMUM_GAIN
     """Of the planner's tier: what a later start must save of the best start at once, in percent for each hour."""
+    equal_share: float | None = None
+    """Windows within this share of the least carbon count as equal; None: as the hub plans, or 0 without a gain."""
 
     @property
     def is_bounded(self) -> bool:
@@ -96,7 +98,11 @@ def run_curve(
     workers: int = 1,
     progress: Progress = lambda done, total: None,
 ) -> tuple[tuple[float, Score], ...]:
-    """What the planner reaches by `minimumGainPercentPerHour`: what a wait must gain, and the score with it."""
+    """What the planner reaches by `minimumGainPercentPerHour`: what a wait must gain, and the score with it.
+
+    No windows count as equal meanwhile, so that the curve tells of the gain alone.
+    """
+    backtest = replace(backtest, equal_share=0.0)
     first, last = _span(backtest)
     make = dict(backtest.feeds)[OURS]
     feed = make(backtest.grid, first, last, _hours_ahead(backtest))
@@ -139,6 +145,7 @@ def _fleet(backtest: Backtest, minimum_gain: float) -> ReplayFleet:
         backtest.slot_minutes,
         doubt_weight=backtest.doubt_weight,
         minimum_gain=minimum_gain,
+        equal_share=backtest.equal_share,
     )
 
 

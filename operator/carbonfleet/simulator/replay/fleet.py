@@ -162,16 +162,17 @@ def replay_fleet(
     *,
     doubt_weight: float | None = None,
     minimum_gain: float = 0.0,
+    equal_share: float | None = None,
 ) -> ReplayFleet:
     """The fleet for some pools. `doubt_weight` stands over the planner's own.
 
     `minimum_gain` is the tier's: what a later start must save of the best start at once, in percent for each hour.
-    With 0 jobs wait for the last gram: then no windows count as equal either.
+    With 0 jobs wait for the last gram: then no windows count as equal either, unless `equal_share` says so.
     """
     slot = slot_minutes * MINUTE
     assumptions = Assumptions(slot=slot, recheck=slot, embodied_share=0.0, maximum_signal_age=OLDEST_SIGNAL)
-    if not minimum_gain:
-        assumptions = replace(assumptions, equal_share=0.0)
+    if equal_share is not None or not minimum_gain:
+        assumptions = replace(assumptions, equal_share=equal_share or 0.0)
     if doubt_weight is not None:
         assumptions = replace(assumptions, doubt_weight=doubt_weight)
     return ReplayFleet(
