@@ -1,17 +1,24 @@
-"""Where data is saved is judged at the commit, in `policy check` and by the spoke; no address holds a credential."""
+"""Where data lies and is saved is judged at the commit, in `policy check` and by the spoke, and holds no credential."""
 
+import json
 import re
 import shutil
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from carbonfleet.api.workload import Workload
+from carbonfleet.api.job import ResidencyRequest
+from carbonfleet.api.workload import DataPlace, Workload
 from carbonfleet.cli import app
 from carbonfleet.fleet import Refused, parse, render
 from carbonfleet.fleet.check import notes_on, read_checkout, read_files
 from carbonfleet.fleet.git.declared import read_policies
+from carbonfleet.fleet.manifests import with_suspend
+from carbonfleet.placement.rules import residency_verdict
+from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.spoke.admission import refusal_of
 from carbonfleet.spoke.wanted import Folder, read_folder
 from fixtures.fleet_values import SEED, facts_of, job_spec, place
@@ -24,12 +31,16 @@ spec:
     - {name: lora-eu, uri: "s3://lora-eu/", region: eu-north-1, jurisdictions: [EU]}
     - {name: lora-us, uri: "s3://lora-us/", region: us-east-2, jurisdictions: [US]}
 """
+STORED = {path: data for path, data in read_files(SEED).items() if path.startswith("policies/")} | {
+    "policies/stores.yaml": STORES.encode()
+}
 SECRET = "hunter2"
 UID = "dd5a1a75-3b8a-5b8d-ac22-d258b5105521"
 
 
-def intent_to(uri: str, data_class: str = "personal"):
-    spec = job_spec(data_class, checkpoints={"uri": uri})
+def intent_to(uri: str, data_class: str = "personal", region: str | None = None):
+    dataset = {"name": "acme/instructions"} | ({"region": region} if region else {})
+    spec = job_spec(data_class, checkpoints={"uri": uri}, dataset=dataset)
     return place("llama", "no-osl-1", spec=spec)
 
 
@@ -37,31 +48,88 @@ def file_of(intent) -> bytes:
     return render(intent.decision, intent.spec, intent.record, facts_of("no-osl-1"))
 
 
+def spoke_s_refusal(files, path: str) -> str | None:
+    """Why the spoke does not begin the placement at a path, whoever wrote it."""
+    policies = read_policies({name: data for name, data in files.items() if name.startswith("policies/")})
+    folder = Folder("", facts_of("no-osl-1"), "", {path: files[path]}, policies=policies)
+    wanted = read_folder("no-osl-1", folder)
+    [one] = wanted.placements.values()
+    refusal = refusal_of(one.placement, wanted, None, {})
+    return refusal.reason if refusal else None
+
+
 @pytest.mark.parametrize(
-    ("uri", "data_class", "reason"),
+    ("uri", "region", "data_class", "reason"),
     [
-        ("s3://lora-eu/runs", "personal", None),
-        ("s3://lora-us/runs", "personal", "ResidencyPolicy"),
-        ("s3://unknown/runs", "personal", "StoreUndeclared"),
-        ("s3://unknown/runs", "public", None),
+        ("s3://lora-eu/runs", None, "personal", None),
+        ("s3://lora-us/runs", None, "personal", "ResidencyPolicy"),
+        ("s3://unknown/runs", None, "personal", "StoreUndeclared"),
+        ("s3://unknown/runs", None, "public", None),
+        ("s3://lora-eu/runs", facts_of("no-osl-1").region, "personal", None),
+        ("s3://lora-eu/runs", "eu-north-1", "personal", None),
+        ("s3://lora-eu/runs", "us-east-2", "personal", "ResidencyPolicy"),
+        ("s3://lora-eu/runs", "ap-south-1", "personal", "StoreUndeclared"),
+        ("s3://unknown/runs", "us-east-2", "public", None),
     ],
 )
-def test_commit_check_and_spoke_agree_on_where_data_is_saved(repository, person, uri, data_class, reason):
+def test_commit_check_and_spoke_agree_on_where_data_lies_and_is_saved(
+    repository, person, uri, region, data_class, reason
+):
     (person.pull() / "policies/stores.yaml").write_text(STORES)
     person.push("Declare stores")
     repository.fetch()
-    intent = intent_to(uri, data_class)
+    intent = intent_to(uri, data_class, region)
     result = repository.publish([intent]).results[intent.id]
     assert (result.reason if isinstance(result, Refused) else None) == reason
     files = read_files(SEED) | {"policies/stores.yaml": STORES.encode(), intent.path: file_of(intent)}
     assert [problem.path for problem in read_checkout(files).problems] == ([intent.path] if reason else [])
-    policies = read_policies({path: data for path, data in files.items() if path.startswith("policies/")})
-    wanted = read_folder(
-        "no-osl-1", Folder("", facts_of("no-osl-1"), "", {intent.path: file_of(intent)}, policies=policies)
-    )
-    [one] = wanted.placements.values()
-    refusal = refusal_of(one.placement, wanted, None, {})
-    assert (refusal.reason if refusal else None) == reason
+    assert spoke_s_refusal(files, intent.path) == reason
+
+
+addresses = st.sampled_from([None, "s3://lora-eu/runs", "s3://lora-us", "s3://unknown/x", "/mnt/data", "https://a.b/c"])
+regions = st.sampled_from([None, "norwayeast", "europe-north1", "eu-north-1", "us-east-2", "ap-south-1", "x", "1"])
+
+
+@given(addresses, st.one_of(addresses, st.just("acme/data"), st.just("data.jsonl")), regions)
+def test_a_placement_says_of_its_data_what_its_job_says(uri, dataset, region):
+    """So that whoever judges the one judges the other."""
+    given_of_dataset = {"name": dataset or "acme/data"} | ({"region": region} if region else {})
+    spec = job_spec("personal", checkpoints={"uri": uri} if uri else {}, dataset=given_of_dataset)
+    intent = place("llama", "no-osl-1", spec=spec)
+    placement = parse(intent.path, file_of(intent))
+    saved, read = spec.workload.data_places
+    assert placement.places == (saved._replace(uri=f"{uri or '/checkpoints'}/{UID}"), read)
+    policies = PolicySet(tuple(read_policies(STORED).policies))
+    request, facts = ResidencyRequest(data_class="personal"), facts_of("no-osl-1")
+    said = [
+        residency_verdict(policies, "personal", "ml", request, facts, places).reason
+        for places in (spec.workload.data_places, placement.places)
+    ]
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("region", ["Frankfurt", "us east", "$(id)", "\u202e", "-", "x" * 64])
+def test_a_region_that_is_none_is_named_and_never_begins(region):
+    intent = intent_to("s3://lora-eu/runs", region="us-east-2")
+    content = file_of(intent).decode().replace('dataset-region: "us-east-2"', f"dataset-region: {json.dumps(region)}")
+    placement = parse(intent.path, content.encode())
+    assert "must be a provider's region, or empty" in placement.differs.message
+
+
+def test_a_placement_of_the_former_template_is_read_and_paused_as_it_is():
+    """What ran when the hub was replaced goes on: its file says nothing of where the data lies."""
+    intent = intent_to("s3://lora-eu/runs")
+    documents = [
+        line
+        for line in file_of(intent).decode().splitlines(keepends=True)
+        if not line.strip().startswith("carbonfleet.dev/dataset-region:")
+    ]
+    former = "".join(documents).encode()
+    found = parse(intent.path, former)
+    assert (found.differs, found.places[1]) == (None, DataPlace("dataset"))
+    paused = with_suspend(intent.path, former, suspended=True)
+    assert b"dataset-region" not in paused
+    assert (parse(intent.path, paused).suspended, parse(intent.path, paused).edited) == (True, False)
 
 
 def noted(files) -> dict[str, str]:

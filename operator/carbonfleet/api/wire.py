@@ -46,6 +46,7 @@ class ANNOTATION(StrEnum):
     GENERATION = f"{GROUP}/generation"
     POOL = f"{GROUP}/pool"
     START = f"{GROUP}/start"
+    DATASET_REGION = f"{GROUP}/dataset-region"
     DURATION_SECONDS = f"{GROUP}/duration-seconds"
     DECISION_DIGEST = f"{GROUP}/decision-digest"
     EXPIRES_AT = f"{GROUP}/expires-at"

@@ -15,7 +15,14 @@ from carbonfleet.api.job import DecisionRecord, JobSpec
 from carbonfleet.api.wire import ANNOTATION, LABEL, format_time
 from carbonfleet.api.workload import DataPlace, address_of, check_reference
 from carbonfleet.fleet.manifests.fields import Fields
-from carbonfleet.fleet.manifests.layout import check_uid, object_name, placement_id, read_job_path, read_move_path
+from carbonfleet.fleet.manifests.layout import (
+    check_uid,
+    is_label,
+    object_name,
+    placement_id,
+    read_job_path,
+    read_move_path,
+)
 from carbonfleet.fleet.manifests.template import Block, Scalar, Template, digest_of, sealed
 from carbonfleet.fleet.manifests.workload import config_of, output_of
 from carbonfleet.placement.decision import Decision, Window
@@ -29,6 +36,7 @@ MOST_ATTEMPTS: Final = 1_000_000
 """As many as a report may count."""
 _WORKERS: Final = ("spec", "rayClusterSpec", "workerGroupSpecs", 0)
 _PLACES: Final = {"active_deadline_seconds": ("spec", "activeDeadlineSeconds"), "object": ("metadata", "name")}
+_REGION: Final = ANNOTATION.DATASET_REGION.value
 _LONGEST_SECONDS: Final = 1000 * 366 * 86_400
 """So that its end is always a time."""
 
@@ -114,6 +122,7 @@ def render(
         "config": config_of(spec.workload, window.gpus),
         "decision": json.dumps(record.to_wire(), indent=1),
         "decision_digest": record.digest,
+        "dataset_region": spec.workload.dataset.region or "",
         "output": output_of(spec.workload, decision.uid),
         "image": spec.workload.image,
         "suspend": False,
@@ -157,7 +166,7 @@ def _parsed(path: str, content: bytes) -> Placement:
         _config, ray_job = documents
         fields = Fields.of(ray_job)
         try:
-            values, differs = _values_in(path, documents), None
+            (_template, values), differs = _read(path, documents), None
             _check_derived(values, ray_job)
             places = _places(values, documents)
         except FileInvalid as error:
@@ -193,20 +202,21 @@ def decision_in(path: str, content: bytes) -> DecisionRecord | None:
 def with_suspend(path: str, content: bytes, suspended: bool) -> bytes:
     """A file as the hub wrote it, with `spec.suspend` set. Raises PlacementInvalid for one that differs."""
     with blaming(path, PlacementInvalid):
-        return _filled(_values_in(path, _documents(path, content)) | {"suspend": suspended})
+        template, values = _read(path, _documents(path, content))
+        return _filled(values | {"suspend": suspended}, template)
 
 
-def _filled(values: Mapping[str, Scalar]) -> bytes:
+def _filled(values: Mapping[str, Scalar], template: Template | None = None) -> bytes:
     blocks = {name: Block(str(values[name])) for name in ("config", "decision")}
-    return _templates()[0].fill(sealed({**values, **blocks})).encode()
+    return (template or _templates()[0]).fill(sealed({**values, **blocks})).encode()
 
 
-def _values_in(path: str, documents: Sequence[YamlDocument]) -> dict[str, Scalar]:
-    """What stands in the holes of a file that one of the templates makes. Raises FileInvalid."""
+def _read(path: str, documents: Sequence[YamlDocument]) -> tuple[Template, dict[str, Scalar]]:
+    """The template that makes such a file, and what stands in its holes. Raises FileInvalid."""
     refused: FileInvalid | None = None
     for template in _templates():
         try:
-            return template.values_in(path, documents)
+            return template, template.values_in(path, documents)
         except FileInvalid as error:
             refused = refused or error
     raise refused or AssertionError("there is always base.yaml")
@@ -225,7 +235,10 @@ def _places(values: Mapping[str, Scalar], documents: Sequence[YamlDocument]) -> 
     except (ValueError, KeyError, TypeError) as error:
         message = "config.json must be JSON, and its dataset's path an address without a query or credentials"
         raise FileInvalid(config.problem(message, "data", "config.json")) from error
-    return DataPlace("checkpoints", output), DataPlace("dataset", address_of(address))
+    region = values.get("dataset_region", "")
+    if region != "" and not is_label(str(region)):
+        raise FileInvalid(ray_job.problem("must be a provider's region, or empty", "metadata", "annotations", _REGION))
+    return DataPlace("checkpoints", output), DataPlace("dataset", address_of(address), str(region))
 
 
 @cache
