@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
 from carbonfleet.cli import app
 
@@ -41,6 +42,12 @@ def test_a_workflow_is_bounded_and_only_reads(path):
 def test_no_text_of_a_pull_request_reaches_a_shell(path):
     (job,) = yaml.safe_load(text_of(path))["jobs"].values()
     assert not [step for step in job["steps"] if "${{" in step.get("run", "")]
+
+
+def test_of_a_fresh_seed_the_check_has_nothing_to_say():
+    done = CliRunner().invoke(app, ["policy", "check", str(ROOT / "fleet")])
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.strip().endswith("3 clusters and 0 placements: nothing is wrong")
 
 
 def test_placements_have_no_owner_so_that_the_hub_may_commit_them():

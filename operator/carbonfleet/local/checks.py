@@ -58,8 +58,8 @@ def adapters(ran: Ran) -> str:
     """Each job left an adapter and a DONE marker"""
     wrong = []
     for name in TRAINED:
-        uid = ran.jobs[name].metadata.uid if name in ran.jobs else "?"
-        made = ran.store / uid
+        job = ran.jobs.get(name)
+        made = ran.store / str(job.status.cluster) / job.metadata.uid if job else ran.store / "?"
         if not (made / "adapter" / "adapter_model.safetensors").exists() or not (made / "DONE").exists():
             wrong.append(name)
     return ", ".join(wrong)

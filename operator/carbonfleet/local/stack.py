@@ -255,7 +255,7 @@ class Stack:
             "--workload": str(self.settings.project),
             "--hub-kubeconfig": str(self._account(f"spoke-{cluster}", "agent")),
             "--state": str(state),
-            "--store": str(self._state / "store"),  # shared, so that a job can go on elsewhere
+            "--store": str(self._state / "store" / cluster),  # its own, as its cluster file names no other
             "--poll-seconds": "0.5",
             "--sync-seconds": "1",
             "--progress-seconds": "2",
