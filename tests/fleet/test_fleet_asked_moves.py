@@ -166,7 +166,8 @@ def test_a_person_s_own_file_is_not_written_over(reviews, live, person):
     (person.path / FILE).write_text("mine: true\n")
     person.push("Keep this here")
     [proposal] = advance(reviews, move(live))
-    assert (proposal.stage, proposal.reason) == (ProposalStage.REFUSED, "EditedByHuman")
+    assert (proposal.stage, proposal.reason) == (ProposalStage.REFUSED, "MovesUnreadable")
+    assert f"until this file is mended or taken away: {FILE}:1: " in proposal.message
 
 
 def test_a_move_against_residency_is_named_by_the_check(reviews, repository, live, git_server):

@@ -210,6 +210,33 @@ def test_policy_and_cluster_are_asked_on_the_tip(repository, changes, says):
         publish_serving(repository, replace(SERVING, **changes), PAT)
 
 
+@pytest.mark.parametrize(
+    ("path", "held"),
+    [
+        ("serving/README.md", True),
+        ("Serving/no-osl-1/ml/other.yaml", True),
+        ("serving/no-osl-1/other.yaml", True),
+        ("serving/no-osl-1/ml/other.yml", True),
+        ("serving/no-osl-1/ml/other.yaml", True),
+        ("serving/us-oh-1/ml/other.yaml", False),
+        ("moves/README.md", False),
+        ("clusters/no-osl-1/jobs/README.md", False),
+    ],
+)
+def test_nothing_more_is_served_beside_what_nobody_can_read_until_it_is_taken_away(repository, person, path, held):
+    file = person.pull() / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("kind: Deployment\n")
+    person.push("Leave something")
+    assert [problem.path for problem in read_checkout(read_files(person.path)).problems] == [path]
+    if held:
+        with pytest.raises(ServingRefused, match=f"until this file is mended or taken away: {path}:1: "):
+            publish_serving(repository, SERVING, PAT)
+    file.unlink()
+    person.push("Take it away")
+    assert publish_serving(repository, SERVING, PAT).commit
+
+
 def test_a_policy_that_changed_meanwhile_counts(repository, person):
     check_allowed(SERVING, repository.fetch())
     person.edit("policies/default.yaml", "anywhere: true", "jurisdictions: [US]")

@@ -1,23 +1,33 @@
-"""Whatever lies where rules and placements lie is read, or is named; among the policies it denies."""
+"""Whatever lies where rules and placements lie is read, or is named and holds up what it might speak of."""
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import pygit2
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from carbonfleet.fleet import Repository
+from carbonfleet.fleet import Place, Refused, Repository, render
 from carbonfleet.fleet.check import read_checkout, read_files
-from carbonfleet.fleet.manifests import meant_root
+from carbonfleet.fleet.git import Tip, TipReader, changed_tree
+from carbonfleet.fleet.manifests import meant_root, parse, read_job_path
+from carbonfleet.fleet.publish.batch import prepare
+from carbonfleet.fleet.publish.history import PlacementHistory, Vanished
+from carbonfleet.spoke.admission import refusal_of
 from carbonfleet.spoke.wanted import folder_of, read_folder
-from fixtures.fleet_values import place
+from fixtures.fleet_values import NOON, facts_of, place
 from fixtures.odd_yaml import fleet_files
 
 FILES = fleet_files()
 POLICY = FILES["policies/eu-only.yaml"].decode()
 OTHER = "git@example.org:other.git"
+
+
+POLICIES_READ = read_checkout(FILES).policies
+CLUSTERS = {"ca-qc-1", "no-osl-1", "us-oh-1"}
 
 
 def denied(repository: Repository) -> set[str]:
@@ -96,36 +106,52 @@ def test_policies_as_a_whole_from_elsewhere_deny(repository, person):
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "holds_up"),
     [
-        "clusters/README.md",
-        "clusters/no-osl-1/Cluster.yaml",
-        "clusters/no-osl-1/cluster.yml",
-        "clusters/no-osl-1/notes/job.yaml",
-        "clusters/no-osl-1/jobs/notes.txt",
-        "clusters/no-osl-1/jobs/ml/llama.yml",
-        "clusters/no-osl-1/jobs/ml/llama.yaml.orig",
-        "moves/llama.yaml",
-        "moves/ml/llama.json",
-        "Clusters/no-osl-1/cluster.yaml",
-        "Moves/ml/llama.yaml",
-        "serving /no-osl-1/ml/ranks.yaml",
+        ("clusters/README.md", ("clusters", "")),
+        ("clusters/no-osl-1.yaml", ("clusters", "")),
+        ("clusters/no-osl-1/Cluster.yaml", ("clusters", "no-osl-1")),
+        ("clusters/no-osl-1/cluster.yml", ("clusters", "no-osl-1")),
+        ("clusters/no-osl-1/notes/job.yaml", ("clusters", "no-osl-1")),
+        ("clusters/no-osl-1/jobs/notes.txt", ("clusters", "no-osl-1")),
+        ("clusters/no-osl-1/jobs/ml/llama.yml", ("clusters", "no-osl-1")),
+        ("clusters/no-osl-1/jobs/ml/llama.yaml.orig", ("clusters", "no-osl-1")),
+        ("clusters/no-osl-1/jobs/ml/more/llama.yaml", ("clusters", "no-osl-1")),
+        ("clusters/other", ("clusters", "other")),
+        ("moves/llama.yaml", ("moves", "")),
+        ("moves/README.md", ("moves", "")),
+        ("moves/ml/llama.json", ("moves", "")),
+        ("moves/ml/llama.yaml", ("moves", "")),
+        ("Clusters/no-osl-1/cluster.yaml", ("clusters", "no-osl-1")),
+        ("Moves/ml/llama.yaml", ("moves", "")),
+        ("serving/README.md", ("serving", "")),
+        ("serving/no-osl-1/ranks.yaml", ("serving", "no-osl-1")),
+        ("serving/no-osl-1/ml/ranks.yml", ("serving", "no-osl-1")),
+        ("serving /no-osl-1/ml/ranks.yaml", ("serving", "no-osl-1")),
     ],
 )
-def test_what_nobody_reads_elsewhere_is_named_by_hub_and_check(repository, person, path):
+def test_what_nobody_reads_elsewhere_is_named_and_holds_up_its_own_place(repository, person, path, holds_up):
     file = person.pull() / path
     file.parent.mkdir(exist_ok=True, parents=True)
     file.write_text("hello\n")
     person.push("Leave something")
     tip = repository.fetch()
-    assert set(tip.problems) == {path}
-    assert tip.problems[path].startswith(f"{path}:1: ")
+    named = path if path in tip.problems else path.rpartition("/")[0]
+    assert set(tip.problems) == {named}
+    assert tip.problems[named].startswith(f"{named}:1: ")
+    assert set(tip.held) == {holds_up}
+    assert tip.held[holds_up].endswith(f" until this file is mended or taken away: {tip.problems[named]}")
+    if holds_up[0] == "clusters":
+        assert {name for name in CLUSTERS if folder_of(tip, name).unread} == (
+            {holds_up[1] or name for name in CLUSTERS} & CLUSTERS
+        )
     beside = path.startswith("clusters/no-osl-1/") and "/jobs/" not in path
     assert (tip.policies.problems, set(tip.cluster_problems)) == ((), {"no-osl-1"} if beside else set())
     assert ("no-osl-1" in tip.clusters, "us-oh-1" in tip.clusters) == (not beside, True)
     assert judged(person.path) == {path}
     file.unlink()
     person.push("Take it away")
+    assert repository.fetch().held == {}
     assert (repository.fetch().problems, set(repository.fetch().clusters)) == ({}, {"no-osl-1", "us-oh-1", "ca-qc-1"})
 
 
@@ -209,24 +235,77 @@ def test_a_commit_of_any_time_is_read(repository, person, seconds):
 
 
 names = st.one_of(
+    st.sampled_from(["no-osl-1", "NO-OSL-1", "us-oh-1.yaml", "ml", "new.yaml"]),
     st.sampled_from(["us", "us.yaml", "us.YML", "us.yml", "cluster.yaml", "jobs", ".yaml", "a b", "é.yaml", "x.json"]),
     st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=12),
 )
-paths = st.tuples(st.sampled_from(["policies", "Policies", "policies ", "clusters", "moves", "serving"]), names, names)
+paths = st.tuples(
+    st.sampled_from(["policies", "Policies", "policies ", "clusters", "Clusters", "moves", "serving"]), *[names] * 4
+)
 
 
-@given(path=paths, depth=st.integers(2, 3), text=st.sampled_from(["", "hello", POLICY]))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_any_further_file_is_read_or_named(tmp_path_factory, path, depth, text):
-    """Of a checkout that is in order, a further file of any name ends as a problem of its path, or as a policy."""
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A clone with the files in which nothing is wrong, and their tree."""
+    made = pygit2.init_repository(str(tmp_path_factory.mktemp("unread") / "fleet"), bare=True)
+    return made, changed_tree(made, None, FILES)
+
+
+def tip_with(clone, path: str, content: bytes) -> Tip:
+    """What the hub reads once a file was added."""
+    git, whole = clone
+    who = pygit2.Signature("Pat", "pat@example.org", int(NOON.timestamp()), 0)
+    tree = changed_tree(git, git[whole], {path: content})
+    return TipReader(git).read(git[git.create_commit(None, who, who, "Add", tree, [])])
+
+
+def begins(tip: Tip, cluster: str) -> bool:
+    """Whether that cluster's agent would begin a placement of public data."""
+    wanted = read_folder(cluster, folder_of(tip, cluster))
+    intent = place("new", cluster)
+    file = render(intent.decision, intent.spec, intent.record, facts_of(cluster))
+    return refusal_of(parse(intent.path, file), wanted, None, {}) is None
+
+
+def taken(tip: Tip, intent: Place) -> str:
+    """Why the hub would not write an intent on that tip; empty where it would."""
+    batch = prepare(
+        [intent], tip, PlacementHistory(""), allow_many_removals=False, vanished=lambda _path: Vanished(by_us=True)
+    )
+    found = batch.results.get(intent.id)
+    return found.reason if isinstance(found, Refused) else ""
+
+
+@given(path=paths, depth=st.integers(2, 5), text=st.sampled_from(["", "hello", POLICY]))
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_any_further_file_is_read_or_denies_alike_for_hub_spokes_and_check(clone, path, depth, text):
+    """Of a checkout that is in order, a further file of any name ends as a problem that denies, or as a policy."""
     assume(not {".", "..", ".git"} & {part.casefold() for part in path})
     added = "/".join(path[:depth])
-    assume(len(added.encode()) < 200)
-    files = FILES | {added: text.encode()}
-    assume(not any(name.startswith(f"{added}/") for name in files))
-    checkout = read_checkout(files)
-    read = added in checkout.placements or len(checkout.policies.policies) > 3 or added in FILES
-    assert read or any(problem.path in (added, f"clusters/{path[1]}/cluster.yaml") for problem in checkout.problems)
-    assert read or meant_root(path[0]) != "policies" or checkout.policies.problems
-    is_beside = added.startswith("clusters/") and added.count("/") > 1 and path[2] != "jobs"
-    assert read or not is_beside or path[1] not in checkout.clusters
+    assume(all(len(part.encode()) < 200 for part in path))
+    assume(not any(name.startswith(f"{added}/") or f"{added}/".startswith(f"{name}/") for name in FILES))
+    checkout = read_checkout(FILES | {added: text.encode()})
+    tip, root = tip_with(clone, added, text.encode()), meant_root(path[0])
+    if len(checkout.policies.policies) > len(POLICIES_READ.policies):
+        return
+    assert any(problem.path in (added, f"clusters/{path[1]}/cluster.yaml") for problem in checkout.problems)
+    assert set(tip.held) == set(checkout.held)
+    assert tip.policies.problems == checkout.policies.problems
+    if root == "policies":
+        assert checkout.policies.problems
+        assert not any(begins(tip, name) for name in CLUSTERS)
+    elif root == "moves":
+        assert tip.why_held("moves")
+        assert taken(tip, replace(place("new"), approved_in="f" * 40)) == "MovesUnreadable"
+    elif own := read_job_path(added):
+        intent = place(own.name, own.cluster, namespace=own.namespace)
+        assert tip.held == {} or own.cluster not in CLUSTERS
+        assert taken(tip, intent) in ("EditedByHuman", "ClusterInvalid")
+        assert added in read_folder(own.cluster, folder_of(tip, own.cluster)).broken
+    elif root == "clusters":
+        assert tip.held
+        held = {name for name in CLUSTERS if tip.why_held(root, name)}
+        assert {name for name in CLUSTERS if not begins(tip, name)} == held
+        assert {name for name in CLUSTERS if taken(tip, place("new", name))} == held
+    else:
+        assert tip.held or read_folder(path[1], folder_of(tip, path[1])).broken

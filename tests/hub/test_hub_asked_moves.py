@@ -113,6 +113,37 @@ def test_it_does_not_matter_how_a_move_is_merged(hub, how):
     assert hub.stack.git.git("ls-tree", "-r", "--name-only", "main", "moves") == ""
 
 
+@pytest.mark.parametrize("path", ["moves/README.md", "Moves/team-a/held.yaml", "moves/team-a/other.yaml"])
+def test_a_file_of_moves_that_nobody_can_read_holds_moves_until_it_is_taken_away(hub, path):
+    pull = ask(hub, "held")
+
+    def leave(work) -> None:
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).write_text("Don't\n")
+
+    hub.merge(pull)
+    hub.stack.change("Leave a word", leave)
+    hub.step(times=4)
+    assert starts(hub, "held") == [(1, "ca-qc-1")]
+    running = condition(hub.stack.job("held"), "Running")
+    assert (running.status, running.reason) == ("True", "MovesUnreadable")
+    assert f"No job is moved until this file is mended or taken away: {path}:1: " in running.message
+    hub.stack.remove("Take it away", path)
+    moved_once(hub, "held")
+
+
+def test_what_has_stopped_for_a_move_waits_while_a_file_of_moves_can_not_be_read(hub):
+    hub.merge(ask(hub, "stopped"))
+    while hub.stack.changes("stopped") != ["place 1", "move 2", "remove 1"]:
+        hub.step()
+    hub.stack.change("Leave a word", lambda work: (work / "moves/README.md").write_text("Don't\n"))
+    hub.step(times=3)
+    assert starts(hub, "stopped") == [(1, "ca-qc-1")]
+    assert condition(hub.stack.job("stopped"), "Committed").reason == "MovesUnreadable"
+    hub.stack.remove("Take it away", "moves/README.md")
+    moved_once(hub, "stopped")
+
+
 def test_a_word_on_another_namespaces_job_is_none(hub):
     pull = ask(hub, "theirs")
     said = hub.stack.git.git("show", f"{pull.branch}:moves/{hub.stack.namespace}/theirs.yaml")

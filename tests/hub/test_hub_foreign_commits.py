@@ -4,6 +4,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import yaml
 
 from carbonfleet.api.job_status import Phase
@@ -61,11 +62,16 @@ def revert(hub: ReviewedHub, *options: str) -> None:
     person.push_head()
 
 
-def test_names_that_are_not_utf_8_harm_nobody(hub):
+def notes(work: Path, folder: str) -> Path:
+    """A file there whose name is in no encoding."""
+    return Path(os.fsdecode(os.fsencode(work / folder) + b"/" + CAFE + b".md"))
+
+
+def test_names_that_are_not_utf_8_harm_their_own_place(hub):
     def act(work: Path) -> None:
-        for folder in ("clusters", "clusters/no-osl-1", "clusters/no-osl-1/jobs/team-a", "moves/team-a"):
+        for folder in ("clusters/no-osl-1", "clusters/no-osl-1/jobs/team-a", "moves/team-a"):
             (work / folder).mkdir(parents=True, exist_ok=True)
-            Path(os.fsdecode(os.fsencode(work / folder) + b"/" + CAFE + b".md")).write_text("hello\n")
+            notes(work, folder).write_text("hello\n")
 
     hub.stack.change("Notes", act)
     hub.stack.submit("after")
@@ -75,7 +81,59 @@ def test_names_that_are_not_utf_8_harm_nobody(hub):
     assert spoke_s_view(hub, "no-osl-1").is_there
 
 
-def test_a_submodule_among_the_clusters_is_named_and_harms_nobody(hub):
+def test_a_file_beside_the_clusters_holds_what_is_new_until_it_is_taken_away(hub):
+    hub.stack.submit("runs", behaviour="hold")
+    hub.step(times=3, minutes=1)
+    hub.stack.change("Notes", lambda work: notes(work, "clusters").write_text("hello\n"))
+    hub.stack.submit("after")
+    hub.step(times=3, minutes=1)
+    assert (hub.phase("runs"), hub.phase("after")) == (Phase.RUNNING, Phase.BLOCKED)
+    assert {each.reason for each in hub.stack.job("after").status.candidates} == {"FilesUnreadable"}
+    hub.stack.change("No notes", lambda work: notes(work, "clusters").unlink())
+    hub.step(times=3, minutes=1)
+    assert (hub.phase("runs"), hub.phase("after")) == (Phase.RUNNING, Phase.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("team-a/notes.yml", "kind: RayJob\n"),
+        ("notes.txt", "hello\n"),
+        ("team-a/other .yaml", "{ not: [yaml"),
+        ("team-a/deep/other.yaml", "kind: RayJob\n"),
+    ],
+)
+def test_a_file_among_placements_that_nobody_can_read_holds_its_spoke_until_it_is_taken_away(hub, name, content):
+    hub.stack.submit("runs", behaviour="hold")
+    hub.step(times=3, minutes=1)
+    cluster, path = hub.stack.job("runs").status.cluster, f"clusters/no-osl-1/jobs/{name}"
+
+    def write(work: Path) -> None:
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).write_text(content)
+
+    hub.stack.change("Leave something", write)
+    hub.stack.submit("after", behaviour="hold")
+    hub.step(times=3, minutes=1)
+    assert (cluster, hub.phase("runs")) == ("no-osl-1", Phase.RUNNING)
+    assert (hub.phase("after"), hub.stack.job("after").status.cluster == cluster) == (Phase.RUNNING, False)
+    ready = condition_of(hub.stack.kube.get(ours("spokeclusters", name=cluster)))
+    assert ready["reason"] == "FilesUnreadable"
+    assert ready["message"].startswith("Nothing new goes there, and what runs goes on, until this file is mended or")
+    assert "clusters/no-osl-1/jobs/" in ready["message"]
+    hub.stack.remove("Take it away", path)
+    hub.stack.submit("last", behaviour="hold")
+    hub.step(times=3, minutes=1)
+    assert (hub.phase("last"), hub.stack.job("last").status.cluster) == (Phase.RUNNING, cluster)
+    assert [start[:2] for start in hub.stack.spokes.starts] == [("runs", 1), ("after", 1), ("last", 1)]
+
+
+def condition_of(body) -> dict:
+    """Whether jobs are placed on a spoke, as its object says."""
+    return next(each for each in body["status"]["conditions"] if each["type"] == "Ready")
+
+
+def test_a_submodule_among_the_clusters_is_named_and_harms_its_own_place(hub):
     person = hub.stack.git.checkout()
     for path in ("clusters/shared", "clusters/no-osl-1/jobs/shared"):
         person.run("update-index", "--add", "--cacheinfo", f"160000,{person.run('rev-parse', 'HEAD')},{path}")
@@ -83,7 +141,7 @@ def test_a_submodule_among_the_clusters_is_named_and_harms_nobody(hub):
     person.push_head()
     hub.stack.submit("after")
     hub.step(times=3, minutes=1)
-    assert hub.phase("after") is Phase.SUCCEEDED
+    assert (hub.phase("after"), hub.stack.job("after").status.cluster == "no-osl-1") == (Phase.SUCCEEDED, False)
     tip = hub.cycle.tip
     assert set(tip.problems) | {f"clusters/{name}" for name in tip.cluster_problems} == {
         "clusters/no-osl-1/jobs/shared",

@@ -307,6 +307,28 @@ def test_a_broken_file_stops_nothing_and_is_a_problem(bare_stack, agent, runtime
     step(agent, stack, Phase.SUCCEEDED)
 
 
+def test_while_a_file_that_nobody_reads_lies_among_placements_nothing_begins_and_what_runs_goes_on(
+    bare_stack, agent, runtime
+):
+    stack, later = bare_stack, name_of("later")
+    stack.publish(intent(stack.job))
+    runtime.phase[stack.attempt] = Phase.RUNNING
+    step(agent, stack, Phase.RUNNING)
+    stack.publish(intent("later"))
+    person, stray = stack.git.checkout(), f"clusters/{SPOKE}/jobs/ml/later.yml"
+    (person.pull() / stray).write_text("suspend: true")
+    person.push("Hold it")
+    stack.cycle_until(agent, lambda: later in stack.reports(), 20)
+    waits = stack.reports()[later]
+    assert (waits.phase, waits.reason) == (Phase.PENDING, "FilesUnreadable")
+    assert f"until this file is mended or taken away: {stray}:1: " in waits.message
+    stack.cycle_until(agent, lambda: any(stray in problem for problem in stack.spoke().status.problems), 20)
+    assert (later in runtime.started, stack.phase(stack.attempt)) == (False, Phase.RUNNING)
+    (person.pull() / stray).unlink()
+    person.push("Let it go")
+    stack.cycle_until(agent, lambda: later in runtime.started, 20)
+
+
 def test_a_folder_that_is_gone_as_a_whole_prunes_nothing(bare_stack, agent, runtime):
     stack = bare_stack
     stack.publish(intent(stack.job))

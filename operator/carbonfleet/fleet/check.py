@@ -19,9 +19,11 @@ from carbonfleet.fleet.manifests import (
     MOVES,
     POLICIES,
     SERVING,
+    Held,
     Placement,
     PlacementInvalid,
     cluster_path,
+    held_by,
     is_policy_path,
     meant_root,
     parse,
@@ -47,6 +49,7 @@ class Checkout:
     placements: Mapping[str, Placement]
     problems: tuple[FileProblem, ...]
     """By file and line."""
+    held: Held
 
 
 def read_checkout(files: Files) -> Checkout:
@@ -65,10 +68,12 @@ def read_checkout(files: Files) -> Checkout:
     problems += _copies(placements.values())
     moves, move_problems = _read_moves(others)
     problems += move_problems
+    broken = unread + cluster_problems + placement_problems + move_problems
     for placement in (*placements.values(), *moves.values()):
         problems += _placement_problems(placement, policies, clusters)
     problems += _serving_problems(others, policies, clusters)
-    return Checkout(policies, clusters, placements, tuple(sorted(problems, key=lambda p: (p.path, p.line))))
+    said = tuple(sorted(problems, key=lambda p: (p.path, p.line)))
+    return Checkout(policies, clusters, placements, said, held_by({each.path: str(each) for each in broken}))
 
 
 def notes_on(checkout: Checkout) -> tuple[FileProblem, ...]:

@@ -23,9 +23,12 @@ from carbonfleet.fleet.manifests import (
     Scalar,
     Template,
     digest_of,
+    held_by,
     read_serving_path,
     sealed,
     serving_path,
+    why_held,
+    why_unread,
 )
 from carbonfleet.fleet.publish import Repository
 from carbonfleet.placement.rules import residency_verdict
@@ -120,8 +123,7 @@ def read_serving(path: str, content: bytes) -> Served:
     with blaming(path, ServingInvalid):
         place = read_serving_path(path)
         if place is None:
-            message = f"not readable as what is served: its path must be {SERVING}/<cluster>/<namespace>/<name>.yaml"
-            raise ServingInvalid(FileProblem(path, 1, message))
+            raise ServingInvalid(FileProblem(path, 1, why_unread(path)))
         cluster, namespace, _name = place
         documents = read_documents(path, content)
         deployment = _deployment(path, documents, namespace)
@@ -247,6 +249,8 @@ def check_allowed(serving: Serving, tip: Tip, *, replace: bool = False) -> None:
     if facts is None:
         why = tip.cluster_problems.get(serving.cluster, f"clusters/{serving.cluster}/cluster.yaml is not on the branch")
         raise ServingRefused(f"{serving.cluster} can't serve: {why}")
+    if why := _unread(serving, tip):
+        raise ServingRefused(why)
     residency, places = serving.residency, tuple(DataPlace("checkpoints", one.place) for one in serving.adapters)
     ruling = residency_verdict(tip.policies, residency.data_class, serving.namespace, residency, facts, places)
     if not ruling.allowed:
@@ -255,6 +259,18 @@ def check_allowed(serving: Serving, tip: Tip, *, replace: bool = False) -> None:
     present = tip.file(serving.path)
     if present is not None and _was_edited(serving.path, present) and not replace:
         raise ServingRefused(f"{serving.path} was changed by a person; --replace writes it all the same")
+
+
+def _unread(serving: Serving, tip: Tip) -> str:
+    """Why nothing more is served on a cluster: a file there can't be read, so what it takes and says is not known."""
+    unread: dict[str, str] = {}
+    for path, content in tip.serving(serving.cluster).items():
+        try:
+            if path != serving.path and content is not None:
+                read_serving(path, content)
+        except ServingInvalid as error:
+            unread[path] = str(error)
+    return tip.why_held(SERVING, serving.cluster) or why_held(held_by(unread), SERVING, serving.cluster)
 
 
 def _was_edited(path: str, content: bytes) -> bool:

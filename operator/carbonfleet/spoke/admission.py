@@ -8,7 +8,7 @@ from typing import Any, Final
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.report import AttemptPhase
-from carbonfleet.fleet.manifests import Placement
+from carbonfleet.fleet.manifests import FILES_UNREADABLE, Placement
 from carbonfleet.placement.rules import residency_verdict
 from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.spoke.attempt_state import AttemptStatus
@@ -66,6 +66,8 @@ def refusal_of(
     facts = wanted.facts
     if facts is None:
         return AdmissionRefusal("ClusterFileInvalid", "the cluster's own file can't be read", is_final=False)
+    if wanted.unread:
+        return AdmissionRefusal(FILES_UNREADABLE, wanted.unread, is_final=False)
     return (
         _by_allow_list(placement, allowed)
         or _by_policies(placement, facts, wanted.policies)

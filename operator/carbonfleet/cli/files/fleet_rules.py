@@ -1,7 +1,7 @@
 """What a checkout of the fleet repository says of jobs: what would block them, and what in them it does not know."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,7 +19,7 @@ from carbonfleet.cli.console import fail
 from carbonfleet.cli.files.findings import Finding, Severity
 from carbonfleet.cli.files.manifests import JobManifest
 from carbonfleet.fleet.check import Checkout, read_checkout, read_files
-from carbonfleet.fleet.manifests import CLUSTERS, POLICIES, cluster_path
+from carbonfleet.fleet.manifests import CLUSTERS, FILES_UNREADABLE, POLICIES, Held, cluster_path, why_held
 from carbonfleet.forecast import Forecast
 from carbonfleet.hub.settings import HORIZON
 from carbonfleet.kube import APPLY_PATCH, Kube, KubeError, name_of, ours
@@ -61,6 +61,7 @@ class Fleet:
     findings: tuple[Finding, ...]
     broken: Mapping[str, str]
     """By cluster: what is wrong with its file, so that nothing is placed there."""
+    held: Held = field(default_factory=dict)
 
     def snapshot(self, jobs: Sequence[JobManifest], now: datetime) -> Snapshot:
         """What the planner needs but for the grid: the jobs as submitted now, every spoke up and free."""
@@ -68,9 +69,13 @@ class Fleet:
             QueuedJob(f"{row:06}", found.job.metadata.namespace, found.job.metadata.name, found.job.spec, now)
             for row, found in enumerate(jobs)
         )
-        spokes = tuple(Spoke(facts) for _, facts in sorted(self.clusters.items()))
+        spokes = tuple(self._spoke(facts) for _, facts in sorted(self.clusters.items()))
         zones = zones_without_spoke((job.spec for job in queue), self.clusters.values())
         return Snapshot(jobs=queue, spokes=spokes, policies=self.policies, region_zones=zones)
+
+    def _spoke(self, facts: ClusterFacts) -> Spoke:
+        why = why_held(self.held, CLUSTERS, facts.name)
+        return Spoke(facts, False, FILES_UNREADABLE, why) if why else Spoke(facts)
 
     def with_broken(self, record: DecisionRecord) -> DecisionRecord:
         """A decision that shows the clusters whose files are broken beside those that were weighed."""
@@ -94,7 +99,7 @@ def read_fleet(folder: Path) -> Fleet:
         root, *names = problem.path.split("/")
         if root == CLUSTERS and names and names[0] not in checkout.clusters:
             broken.setdefault(names[0], str(problem))
-    return Fleet(checkout.policies, checkout.clusters, doubts, broken)
+    return Fleet(checkout.policies, checkout.clusters, doubts, broken, checkout.held)
 
 
 def read_hub(kube: Kube) -> Fleet:

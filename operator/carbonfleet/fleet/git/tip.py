@@ -18,15 +18,18 @@ from carbonfleet.fleet.manifests import (
     MOVES,
     NO_PLACEMENTS,
     SERVING,
+    Held,
     Placement,
     PlacementInvalid,
     Placements,
     cluster_path,
+    held_by,
     is_label,
     is_policy_path,
     meant_root,
     parse,
     parse_move,
+    why_held,
     why_unread,
 )
 from carbonfleet.placement.snapshot import PolicySet
@@ -49,6 +52,7 @@ class Tip:
     policies: PolicySet
     moves: Mapping[str, Placement] = field(default_factory=dict)
     """By job UID: the moves that people agreed to and that are not made yet, as the placements that they lead to."""
+    held: Held = field(default_factory=dict)
     _odb: pygit2.Odb = field(default_factory=pygit2.Odb, repr=False, compare=False)
     _tree: pygit2.Tree | None = field(default=None, repr=False, compare=False)
 
@@ -61,6 +65,10 @@ class Tip:
     def files(self) -> Mapping[str, Placement]:
         """All placements by path."""
         return self.index.by_path
+
+    def why_held(self, root: str, cluster: str = "") -> str:
+        """Why nothing new goes to a cluster, is served on it, or is moved; empty where all that says so can be read."""
+        return why_held(self.held, root, cluster)
 
     def folder(self, cluster: str) -> Files:
         """All of one cluster's folder by its path from the root; empty where there is none."""
@@ -184,15 +192,18 @@ def _tip(
 ) -> Tip:
     strays = dict(chain.from_iterable(cluster.strays.items() for cluster in clusters.values()))
     differing = {path: str(each.differs) for path, each in index.by_path.items() if each.differs}
+    problems = {name: found.problem for name, found in clusters.items() if found.problem}
+    broken = {**unread, **strays, **_unfit(moves)}
     return Tip(
         commit=str(commit.id),
         time=time_of(commit),
         index=index,
-        problems={**unread, **strays, **differing, **_unfit(moves)},
+        problems={**broken, **differing},
         clusters={name: found.facts for name, found in clusters.items() if found.facts is not None},
-        cluster_problems={name: found.problem for name, found in clusters.items() if found.problem},
+        cluster_problems=problems,
         policies=policies,
         moves={found.uid: found for _, found in sorted(moves.items(), reverse=True) if isinstance(found, Placement)},
+        held=held_by({**broken, **{cluster_path(name): problem for name, problem in problems.items()}}),
         _odb=odb,
         _tree=commit.tree,
     )

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 POLICIES: Final = "policies"
@@ -11,6 +12,10 @@ CLUSTER_FILE: Final = "cluster.yaml"
 JOBS: Final = "jobs"
 MOVES: Final = "moves"
 SERVING: Final = "serving"
+FILES_UNREADABLE: Final = "FilesUnreadable"
+"""A reason: nothing new goes to a cluster while a file among its placements can't be read."""
+MOVES_UNREADABLE: Final = "MovesUnreadable"
+"""A reason: no job is moved while a file under `moves/` can't be read."""
 ROOTS: Final = (POLICIES, CLUSTERS, MOVES, SERVING)
 """The folders at the root that mean something."""
 LONGEST_OBJECT_NAME: Final = 47
@@ -114,7 +119,39 @@ def why_unread(path: str, *, is_file: bool = True) -> str:
         return f"nobody reads it: a policy is a file {POLICIES}/<name>.yaml; rename it, or move it out of {POLICIES}/"
     if root == CLUSTERS and rest[1:] != [CLUSTER_FILE] and (rest[1:2] != [JOBS] or len(rest) < 3):
         return f"nobody reads it: of a cluster, {CLUSTER_FILE} and {JOBS}/ are read; rename it, or move it elsewhere"
+    if root == SERVING and read_serving_path(path) is None:
+        return f"not readable as what is served: its path must be {SERVING}/<cluster>/<namespace>/<name>.yaml"
     return ""
+
+
+_HELD: Final = {
+    CLUSTERS: "Nothing new goes there, and what runs goes on,",
+    MOVES: "No job is moved",
+    SERVING: "Nothing more is served there, and what is served stays,",
+}
+Held = Mapping[tuple[str, str], str]
+"""What files that nobody can read hold up, and why: by root and cluster, `""` where it is the whole root."""
+
+
+def held_by(unread: Mapping[str, str]) -> Held:
+    """What files hold up that nobody can read, given by path with what is wrong: each might say what must not be.
+
+    What lies in a cluster's folder, or in its place, holds up that cluster alone, and a file beside these folders all;
+    under `moves/`, all moves. A file in a job's own place is that job's matter: it is not placed there.
+    """
+    held: dict[tuple[str, str], str] = {}
+    for path, problem in sorted(unread.items()):
+        root, *rest = path.split("/")
+        if (meant := meant_root(root)) in _HELD and read_job_path(path) is None:
+            cluster = rest[0].strip().casefold() if rest and meant != MOVES else ""
+            cluster = cluster if len(rest) > 1 or is_label(cluster) else ""
+            held.setdefault((meant, cluster), f"{_HELD[meant]} until this file is mended or taken away: {problem}")
+    return held
+
+
+def why_held(held: Held, root: str, cluster: str = "") -> str:
+    """Why nothing new goes where a root has things of a cluster, or of none; empty where all there can be read."""
+    return held.get((root, cluster)) or held.get((root, ""), "")
 
 
 def cluster_path(cluster: str) -> str:

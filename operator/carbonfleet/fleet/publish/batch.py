@@ -9,7 +9,16 @@ import pygit2
 
 from carbonfleet.faults import only
 from carbonfleet.fleet.git import Tip
-from carbonfleet.fleet.manifests import Placement, check_uid, render, with_suspend
+from carbonfleet.fleet.manifests import (
+    CLUSTERS,
+    FILES_UNREADABLE,
+    MOVES,
+    MOVES_UNREADABLE,
+    Placement,
+    check_uid,
+    render,
+    with_suspend,
+)
 from carbonfleet.fleet.publish.history import PlacementHistory, Vanished
 from carbonfleet.fleet.publish.intents import (
     AlreadyThere,
@@ -153,7 +162,7 @@ def _ask(intent: ProposeMove, world: _World, batch: IntentBatch) -> None:
         batch.results[intent.id] = content
     elif present is not None and present.placement_id == intent.id:
         batch.results[intent.id] = AlreadyThere(world.tip.commit, present)
-    elif present is not None or intent.path in world.tip.problems:
+    elif present is not None:
         batch.results[intent.id] = _edited(intent.path)
     else:
         batch.changes[intent.path] = content
@@ -175,6 +184,9 @@ def _remove(intent: Remove, world: _World, batch: IntentBatch) -> None:
         batch.results[intent.id] = AlreadyThere(world.tip.commit)
         return
     word = world.tip.moves.get(present.uid)
+    if intent.agreed and (why := world.tip.why_held(MOVES)):
+        batch.results[intent.id] = Refused(MOVES_UNREADABLE, why)
+        return
     if intent.agreed and (word is None or word.placement_id != intent.agreed):
         batch.results[intent.id] = _withdrawn(f"{present.key} stays")
         return
@@ -215,6 +227,8 @@ def _cluster_takes_work(intent: Place, world: _World) -> Refused | None:
         return Refused(
             "ClusterMissing", f"clusters/{cluster}/cluster.yaml is not on the branch any more; the hub plans anew"
         )
+    if why := world.tip.why_held(CLUSTERS, cluster):
+        return Refused(FILES_UNREADABLE, why)
     if facts.maintenance:
         return Refused(
             "ClusterInMaintenance", f"{cluster} takes nothing new while its cluster file says maintenance: true"
@@ -282,6 +296,8 @@ def _is_still_agreed(intent: Place, world: _World) -> Refused | None:
     """What people agreed to stands on the tip, and is this very place."""
     if not intent.approved_in:
         return None
+    if why := world.tip.why_held(MOVES):
+        return Refused(MOVES_UNREADABLE, why)
     agreed, window = world.tip.moves.get(intent.decision.uid), intent.window
     wanted = (intent.id, window.cluster, window.pool)
     if agreed is not None and (agreed.placement_id, agreed.cluster, agreed.pool) == wanted:
@@ -291,6 +307,8 @@ def _is_still_agreed(intent: Place, world: _World) -> Refused | None:
 
 def _leaves_the_live_attempt(intent: Place, world: _World) -> Refused | None:
     """A move follows the attempt that is in Git, and no other."""
+    if why := world.tip.why_held(MOVES):
+        return Refused(MOVES_UNREADABLE, why)
     attempts = [placed.attempt for placed in world.tip.index.attempts.get(intent.decision.uid, ())]
     if attempts == [intent.decision.attempt - 1]:
         return None

@@ -12,7 +12,7 @@ from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import format_time
 from carbonfleet.fleet.errors import Failure, FleetError
 from carbonfleet.fleet.git import Tip, TransportFailure, blob, email_of, message_of, name_of
-from carbonfleet.fleet.manifests import MOVES, Placement, PlacementInvalid, decision_in, parse, parse_move
+from carbonfleet.fleet.manifests import CLUSTERS, MOVES, Placement, PlacementInvalid, decision_in, parse, parse_move
 from carbonfleet.fleet.publish import FROM, NO_CHANGES, Change, Refused, Repository, changes_in, compose
 from carbonfleet.fleet.review.pull_requests import Propose
 from carbonfleet.placement.rules import residency_verdict
@@ -107,6 +107,8 @@ def forbidden(branch: Branch, tip: Tip) -> str:
     facts = tip.clusters.get(placement.cluster)
     if facts is None:
         return f"{placement.cluster} can't be used: {tip.cluster_problems.get(placement.cluster, 'it is not declared')}"
+    if why := tip.why_held(CLUSTERS, placement.cluster):
+        return why
     request = ResidencyRequest.model_construct(data_class=placement.data_class)
     ruling = residency_verdict(
         tip.policies, placement.data_class, placement.namespace, request, facts, placement.places

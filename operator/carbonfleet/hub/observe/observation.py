@@ -13,6 +13,7 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job_status import DecisionRecord, Figures
 from carbonfleet.faults import only
 from carbonfleet.fleet import Placement, Tip
+from carbonfleet.fleet.manifests import MOVES
 from carbonfleet.hub.observe.heartbeats import Heard
 from carbonfleet.hub.observe.job_state import IN_GIT, JobStage, JobState
 from carbonfleet.hub.observe.run_state import RunningJob, has_same_spec
@@ -173,6 +174,8 @@ class Observation:
         """Why a job under way is never moved, only paused and taken up in its place; empty where it may be moved."""
         if state.job is None or not has_same_spec(state):
             return "Its spec was changed since it was placed, so it goes on in its place."
+        if self.tip is not None and (why := self.tip.why_held(MOVES)):
+            return why
         return self.refused_moves.get(state.uid, "")
 
     def has_stopped(self, state: JobState) -> bool:

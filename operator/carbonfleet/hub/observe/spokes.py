@@ -1,6 +1,7 @@
 """The declared clusters with what their agents last said of them."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from operator import attrgetter
@@ -12,6 +13,7 @@ from carbonfleet.api.cluster import ClusterFacts, ClusterRuntime
 from carbonfleet.api.problems import told
 from carbonfleet.faults import only
 from carbonfleet.fleet import Tip
+from carbonfleet.fleet.manifests import CLUSTERS, FILES_UNREADABLE
 from carbonfleet.hub.observe.heartbeats import Heard
 from carbonfleet.kube import Object, name_of
 from carbonfleet.placement.phrase import time
@@ -35,7 +37,7 @@ def spokes_of(
     for name, declared in tip.clusters.items():
         invalid = partial(_invalid, spokes, declared)
         with only(f"spoke {name}", invalid):
-            spokes.append(_spoke(declared, reported.get(name), heard.get(name), now, grace))
+            spokes.append(_held(tip, _spoke(declared, reported.get(name), heard.get(name), now, grace)))
     for name, problem in tip.cluster_problems.items():
         facts = last_known_facts(reported.get(name))
         if facts is not None:
@@ -55,6 +57,12 @@ def _spoke(facts: ClusterFacts, body: Object | None, heard: Heard | None, now: d
     healthy, reason, message = _health(facts, heard, status.runtime_problem, now, grace)
     free = {pool.name: pool.free_gpus for pool in status.pools} if status.pools else None
     return Spoke(facts, healthy, reason, message, free)
+
+
+def _held(tip: Tip, spoke: Spoke) -> Spoke:
+    """A spoke that is well takes nothing new all the same while a file among its placements can't be read."""
+    why = tip.why_held(CLUSTERS, spoke.name)
+    return replace(spoke, healthy=False, reason=FILES_UNREADABLE, message=why) if spoke.healthy and why else spoke
 
 
 def _runtime_away(facts: ClusterFacts, problem: str) -> str:

@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Final
 
 from carbonfleet.api.wire import format_time
-from carbonfleet.fleet import FleetError, Lapse, Place, Placement, Proposal, Propose, Repository
+from carbonfleet.fleet import FleetError, Lapse, Place, Placement, Proposal, Propose, Repository, Tip
+from carbonfleet.fleet.manifests import MOVES, MOVES_UNREADABLE
 from carbonfleet.fleet.review import ProposalStage
-from carbonfleet.hub.observe import AgreedMove, JobStage, JobState, Observation, has_same_spec
+from carbonfleet.hub.observe import AgreedMove, Blocker, JobStage, JobState, Observation, has_same_spec
 from carbonfleet.hub.planning import Planned
 from carbonfleet.placement.decision import Outcome
 from carbonfleet.placement.rules import residency_verdict
@@ -61,7 +62,14 @@ class Moves:
     """By job UID: the generation that people did not want to be moved, and what they said."""
 
     def load_approvals(self, observation: Observation) -> Observation:
-        """The observation with people's answers: moves agreed to on the branch, and refusals as far as known."""
+        """The observation with people's answers: moves agreed to on the branch, and refusals as far as known.
+
+        While a file under `moves/` can't be read nothing is moved, and what stopped for a move waits.
+        """
+        if observation.tip is not None and (why := observation.tip.why_held(MOVES)):
+            blocker, tip = Blocker(MOVES_UNREADABLE, why), observation.tip
+            waits = observation.which("whether it moves can't be told", lambda state: _is_between(state, tip))
+            observation = observation.holding(dict.fromkeys((state.uid for state in waits), blocker))
         if not self._refused and not (observation.tip and observation.tip.moves):
             return observation
         said = observation.each("what people said of its move can't be told", self._refusal)
@@ -152,8 +160,17 @@ def _is_next(state: JobState, move: Placement) -> bool:
     return same_spec and move.attempt == (state.placement.attempt if state.placement else state.last_attempt) + 1
 
 
+def _is_between(state: JobState, tip: Tip) -> bool:
+    """It has stopped, and people agreed, or may have, where it goes on."""
+    if state.stage is not JobStage.QUEUED or state.last_attempt == 0:
+        return False
+    return state.uid in tip.moves or f"{MOVES}/{state.key}.yaml" in tip.problems
+
+
 def _in_the_way(state: JobState, move: Placement, observation: Observation) -> bool:
-    """What keeps a move from being made now: its time is over, or its place takes nothing or is forbidden."""
+    """What keeps a move from being made now: its time is over, its place takes nothing or is forbidden, or all are."""
+    if observation.tip is not None and observation.tip.why_held(MOVES):
+        return True
     grace = STOP_GRACE if state.stage is JobStage.QUEUED else timedelta()
     if move.expires_at is not None and observation.now >= move.expires_at + grace:
         return True
@@ -205,4 +222,6 @@ def _is_about(asked: Propose, state: JobState | None) -> bool:
 def _why_over(observation: Observation, planned: Planned) -> Mapping[str, str]:
     over = {state.uid: why for state, why in observation.each("what is over of it can't be told", _over) if why}
     stays = (uid for uid, decision in planned.decisions.items() if decision.outcome in (Outcome.KEEP, Outcome.PAUSE))
-    return over | dict.fromkeys(stays, "moving gains too little by now")
+    return over | dict.fromkeys(
+        stays, (observation.tip.why_held(MOVES) if observation.tip else "") or "moving gains too little by now"
+    )

@@ -7,6 +7,7 @@ from datetime import datetime
 from carbonfleet.api.job_status import DecisionRecord, Figures
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.fleet import Proposal, Published
+from carbonfleet.fleet.manifests import MOVES
 from carbonfleet.hub.observe import Blocker, JobState, LastSpoke, Observation, may_be_replanned, reserved_until
 
 
@@ -34,6 +35,8 @@ class StatusInputs:
     """The cluster to which people agreed that it moves."""
     refused_move: str = ""
     """Why it is not moved, as people refused it."""
+    moves_held: str = ""
+    """Why no job is moved: a file under `moves/` can't be read."""
     replanned: DecisionRecord | None = None
     """This cycle's decision on a job under way: to go on, pause, or move."""
 
@@ -65,6 +68,7 @@ def inputs_of(state: JobState, observation: Observation, results: Results) -> St
         why_it_stays=observation.why_it_stays(state) if may_be_replanned(state) else "",
         agreed=agreed.move.cluster if agreed else "",
         refused_move=observation.refused_moves.get(uid, ""),
+        moves_held=observation.tip.why_held(MOVES) if observation.tip and uid in observation.tip.moves else "",
         replanned=decided if uid in observation.replanned else None,
     )
     return replace(inputs, is_overdue=True) if _is_overdue(inputs, observation.now) else inputs

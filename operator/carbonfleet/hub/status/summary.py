@@ -7,6 +7,7 @@ from carbonfleet.api.job_status import Figures, Phase
 from carbonfleet.api.report import ReportSpec, stints_of
 from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.fleet import object_name
+from carbonfleet.fleet.manifests import MOVES_UNREADABLE
 from carbonfleet.fleet.review import ProposalStage
 from carbonfleet.hub.observe import JobStage, JobState, LastSpoke, may_try_again
 from carbonfleet.hub.status.status_inputs import StatusInputs, expected_end
@@ -97,6 +98,8 @@ def asked_of(inputs: StatusInputs) -> tuple[str, str]:
     if placed is None:
         return "", ""
     goes_on = "stays paused" if placed.suspended else "runs on"
+    if inputs.moves_held:
+        return MOVES_UNREADABLE, f"{inputs.moves_held}; it {goes_on}."
     if inputs.agreed:
         return "MoveAgreed", f"Moves to {inputs.agreed}, as people agreed, once that can take it; {goes_on} until then."
     if inputs.refused_move:

@@ -71,6 +71,8 @@ class Folder:
     """`serving/<name>/**` by path: whoever applies that, its pods hold GPUs."""
     policies: PolicySet = NO_POLICIES
     """All of `policies/` at this commit."""
+    unread: str = ""
+    """Why nothing new begins: a file that nobody can read lies among the placements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class WantedSet:
     serving: Mapping[str, int] = field(default_factory=dict)
     """GPUs that serve, by pool."""
     policies: PolicySet = NO_POLICIES
+    unread: str = ""
 
     def leaves(self, path: str) -> bool:
         """Whether what the file at `path` asked for goes on: it or its folder can't be read, or all is gone."""
@@ -95,7 +98,8 @@ class WantedSet:
     @property
     def problems(self) -> tuple[str, ...]:
         """All that a person should repair."""
-        return (*((self.problem,) if self.problem else ()), *self.broken.values())
+        named = any(self.unread.endswith(problem) for problem in (self.problem, *self.broken.values()) if problem)
+        return tuple(each for each in (self.problem, *self.broken.values(), "" if named else self.unread) if each)
 
 
 def read_folder(cluster: str, folder: Folder) -> WantedSet:
@@ -126,6 +130,7 @@ def read_folder(cluster: str, folder: Folder) -> WantedSet:
         folder.is_there,
         serving,
         folder.policies,
+        folder.unread,
     )
 
 

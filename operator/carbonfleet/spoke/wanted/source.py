@@ -58,4 +58,5 @@ def folder_of(tip: Tip, cluster: str) -> Folder:
         is_there=cluster_path(cluster) in files,
         serving=tip.serving(cluster),
         policies=tip.policies,
+        unread=tip.why_held(CLUSTERS, cluster),
     )
