@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections import defaultdict
 from dataclasses import asdict
 from datetime import timedelta
@@ -200,6 +201,8 @@ def test_limits_reach_the_ledger(file):
     said = json.loads(RUN(app, ["report", "--ledger", str(file), "--by", "job", *limits, "--json"]).output)
 
     assert [line["group"] for line in said["lines"]] == ["ml/job-3"]
+    assert said["query"] == {"namespace": "ml", "since": "2026-02-01T00:00:00Z", "until": "2026-03-01T00:00:00Z"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", said["madeAt"])
 
 
 class Tags(HTMLParser):

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import IO, Any, Final
 
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.api.wire import format_time
 from carbonfleet.ledger.store import Ledger, Query
 from carbonfleet.ledger.store.sums import By, Sums, added
 
@@ -146,7 +147,7 @@ def as_json(made: Report) -> str:
         "lines": [line.values() for line in made.lines],
         "totals": [line.values() for line in made.totals],
     }
-    return json.dumps(body, indent=2, default=lambda moment: moment.isoformat())
+    return json.dumps(body, indent=2, default=format_time)
 
 
 def write_csv(made: Report, out: IO[str]) -> None:
