@@ -114,10 +114,11 @@ class Demand:
 
     def goal(self, job: int) -> Goal:
         """What the job's score weighs by now."""
-        terms = self.of(job)
-        if not terms.carbon_weight:
+        if self.carbon_alone[job]:
+            return Goal.CARBON
+        if not self.carbon_weight[job]:
             return Goal.COST
-        return Goal.COMPOSITE if terms.money_weight else Goal.CARBON
+        return Goal.COMPOSITE if self.money_weight[job] else Goal.CARBON
 
     def of(self, job: int) -> Terms:
         """The terms of one job on all options, shape (options,)."""
