@@ -41,7 +41,7 @@ def test_a_job_that_waits_says_what_it_saves_and_a_neighbour_what_it_would_add()
     )
     assert [candidate.message for candidate in found.candidates] == [
         "The least carbon of 2 spokes.",
-        "400 gCO2e more at the same price: the job minds carbon alone.",
+        "400 gCO2e more at the same price: only carbon counts for this job.",
     ]
 
 

@@ -162,7 +162,7 @@ def test_a_threshold_that_nothing_meets_does_not_wait_for_a_dirtier_grid():
         assert (decision.outcome, decision.window.cluster, decision.window.start) == (Outcome.START, "oslo", NOON)
         assert [c.message for c in decision.candidates] == [
             "The least carbon of 2 spokes.",
-            f"{566 - 34} gCO2e more and 1.00 USD less: the job minds carbon alone.",
+            f"{566 - 34} gCO2e more and 1.00 USD less: only carbon counts for this job.",
         ]
 
 

@@ -21,15 +21,14 @@ def fleet(prices=(3.0, 2.5, 2.0), grams=(20, 60, 400), **asked):
 
 def test_a_clean_choice_says_below_which_carbon_price_a_cheaper_place_would_be_taken():
     (found,) = plan(fleet(), NOON)
-    assert (
-        "Below 12,500 USD a tonne of carbon it would be paris/main, 2026-01-31 12:00 UTC: 60.0 gCO2e for 2.50 USD."
-        in (found.message)
-    )
+    said = "paris/main would cost 0.50 USD less and emit 40.0 gCO2e more: "
+    assert f"{said}the better choice below 12,500 USD a tonne of carbon." in found.message
 
 
 def test_the_cheapest_choice_says_above_which_carbon_price_a_cleaner_place_would_be_taken():
     (found,) = plan(fleet(objective={"minimize": "cost"}), NOON)
-    assert "Above 1,471 USD a tonne of carbon it would be paris/main" in found.message
+    said = "paris/main would emit 340 gCO2e less and cost 0.50 USD more: "
+    assert f"{said}the better choice above 1,471 USD a tonne of carbon." in found.message
 
 
 def test_a_choice_that_is_cheapest_and_cleanest_says_nothing_of_carbon_prices():
@@ -72,7 +71,7 @@ def tolerant(grams=(20, 60, 400)):
 def test_no_carbon_price_is_named_for_a_place_that_the_cost_tolerance_forbids():
     (found,) = plan(tolerant(), NOON)
     assert found.window.cluster == "paris"
-    assert "Below 1,471 USD a tonne of carbon it would be ohio/main" in found.message
+    assert "the better choice below 1,471 USD a tonne of carbon" in found.message
     (found,) = plan(tolerant(grams=(20, 500, 400)), NOON)
     assert found.window.cluster == "ohio"
     assert "a tonne of carbon" not in found.message

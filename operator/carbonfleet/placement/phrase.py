@@ -43,9 +43,9 @@ def difference(window: Window, chosen: Window) -> str:
 
 def _minded(goal: Goal, usd_per_tonne: float, worse_usd: float) -> str:
     if goal is Goal.CARBON:
-        return "the job minds carbon alone"
+        return "only carbon counts for this job"
     if goal is Goal.COST:
-        return "the job minds cost alone"
+        return "only cost counts for this job"
     return f"{max(worse_usd, 0.0):.2g} USD worse in all, carbon at {usd_per_tonne:g} USD/t"
 
 

@@ -31,8 +31,8 @@ def trade(context: JobContext, choice: Choice, window: Window) -> str:
     below = np.where(cheaper, price, -np.inf)
     above = np.where(cleaner, price, np.inf)
     if cheaper.any():
-        return _at(context, "Below", int(below.argmax()), float(below.max()))
-    return _at(context, "Above", int(above.argmin()), float(above.min())) if cleaner.any() else ""
+        return _at(context, window, "below", int(below.argmax()), float(below.max()))
+    return _at(context, window, "above", int(above.argmin()), float(above.min())) if cleaner.any() else ""
 
 
 def frontier(plan: Plan, decision: Decision) -> tuple[Window, ...]:
@@ -62,8 +62,12 @@ def _window(context: JobContext, window: int) -> Window:
     return window_at(context.inputs, context.job, option, piece(context, option, start))
 
 
-def _at(context: JobContext, side: str, window: int, usd_per_tonne: float) -> str:
+def _at(context: JobContext, chosen: Window, side: str, window: int, usd_per_tonne: float) -> str:
     other = _window(context, window)
-    what = f"{phrase.grams(other.grams_co2e)} for {other.cost_usd:,.2f} USD"
+    where = f"{other.cluster}/{other.pool}"
+    when = f", {phrase.time(other.start)}," if other.start != chosen.start else ""
+    usd, grams = other.cost_usd - chosen.cost_usd, other.grams_co2e - chosen.grams_co2e
+    less, more = f"{abs(usd):,.2f} USD", phrase.grams(abs(grams))
+    does = f"cost {less} less and emit {more} more" if usd < 0 else f"emit {more} less and cost {less} more"
     price = f"{phrase.number(usd_per_tonne)} USD a tonne of carbon"
-    return f"{side} {price} it would be {other.cluster}/{other.pool}, {phrase.time(other.start)}: {what}."
+    return f"{where}{when} would {does}: the better choice {side} {price}."
