@@ -65,9 +65,9 @@ def hub(make_kube_api):
 
 
 def test_the_hub_s_jobs_and_spokes_are_shown_with_what_is_wrong(hub):
-    def run(*arguments: str) -> str:
+    def run(*arguments: str, code: int = 0) -> str:
         done = CliRunner().invoke(app, [*arguments, "--kubeconfig", str(hub.kubeconfig)])
-        assert done.exit_code == 0, done.output
+        assert done.exit_code == code, done.output
         return " ".join(done.output.split())
 
     shown = run("status")
@@ -77,7 +77,7 @@ def test_the_hub_s_jobs_and_spokes_are_shown_with_what_is_wrong(hub):
     Kube.connect(hub.kubeconfig).patch(
         f"{ours('spokeclusters', name='no-osl-1')}/status", {"status": {"heartbeatTime": "9999-12-31T00:00:00Z"}}
     )
-    shown = run("status")
+    shown = run("status", code=1)
     assert "SpokeCluster no-osl-1 can't be read: status.heartbeatTime: must lie in the years 1970 to 2999" in shown
     assert "cli/train Running no-osl-1" in shown
     assert "Trains on no-osl-1 since noon. Decided: Starts now. Next best is ca-qc-1." in run("explain", "cli/train")

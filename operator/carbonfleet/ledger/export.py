@@ -27,7 +27,7 @@ def exported(lines: Iterable[str], *, with_evidence: bool = True) -> Iterator[tu
         if (not with_evidence and line.startswith(_EVIDENCE)) or not line.strip():
             continue
         try:
-            yield number, _one_of(json.loads(line))
+            yield number, _one_of(json.loads(line.encode("utf-8", "surrogateescape")))
         except UNREADABLE as error:
             raise unreadable(number, error) from error
 

@@ -1,7 +1,7 @@
 """`carbonfleet report`: what the training emitted, used and saved, from the ledger."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -11,7 +11,7 @@ import typer
 
 from carbonfleet.cli.console import console, fail, say
 from carbonfleet.cli.fleet.ledger_address import USUAL, Address, open_ledger
-from carbonfleet.cli.fleet.verify import verify
+from carbonfleet.cli.fleet.verify import MOST_TOLD, verify
 
 if TYPE_CHECKING:
     from carbonfleet.ledger.report import Line, Report
@@ -61,6 +61,7 @@ def report(
     opened = open_ledger(ledger)
     try:
         made = reports.report(opened, By(by), query, Clock.from_environment().now(), with_months=html is not None)
+        broken = list(opened.broken())
         if html is not None:
             html.write_text(page(made), encoding="utf-8")
             say(f"wrote {html}", err=True)
@@ -75,6 +76,7 @@ def report(
         say(lines.getvalue(), nl=False)
     elif html is None:
         _show(made)
+    _end_without(broken)
 
 
 @app.command()
@@ -84,19 +86,20 @@ def export(
     """Write every line of the ledger, settlements too, as JSON lines; nothing is lost."""
     from carbonfleet.ledger import LedgerError
 
-    opened = open_ledger(ledger)
+    opened, broken = open_ledger(ledger), list[str]()
     try:
         if file == "-":
-            count = opened.export(sys.stdout)
+            count = opened.export(sys.stdout, broken.append)
         else:
             with Path(file).open("w", encoding="utf-8") as out:
-                count = opened.export(out)
+                count = opened.export(out, broken.append)
         head = opened.head()
     except (LedgerError, OSError) as error:
         fail(error)
     finally:
         opened.close()
     say(f"{count} lines written; head: {head}", err=True)
+    _end_without(broken)
 
 
 @app.command(name="import")
@@ -115,9 +118,9 @@ def load(
         if file == "-":
             count = opened.load(sys.stdin)
         else:
-            with Path(file).open(encoding="utf-8") as lines:
+            with Path(file).open(encoding="utf-8", errors="surrogateescape") as lines:
                 count = opened.load(lines)
-    except (LedgerError, OSError, UnicodeDecodeError) as error:
+    except (LedgerError, OSError) as error:
         fail(error)
     finally:
         opened.close()
@@ -125,6 +128,16 @@ def load(
 
 
 app.command()(verify)
+
+
+def _end_without(broken: Sequence[str]) -> None:
+    """Name the lines that were left out, and end the command with 1 where there are any."""
+    for line in broken[:MOST_TOLD]:
+        say(f"left out: {line} is no line of a ledger; `carbonfleet report verify` says what was changed", err=True)
+    if len(broken) > MOST_TOLD:
+        say(f"and {len(broken) - MOST_TOLD} more", err=True)
+    if broken:
+        raise typer.Exit(1)
 
 
 def _utc(moment: datetime | None) -> datetime | None:

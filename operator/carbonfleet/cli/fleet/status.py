@@ -18,7 +18,10 @@ def status(
     kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="The hub's API.")] = None,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Jobs of one namespace only.")] = "",
 ) -> None:
-    """Show every spoke and every job, with what each waits for."""
+    """Show every spoke and every job, with what each waits for.
+
+    Exit code 1 when one of them can't be read: it is named, and the others are shown.
+    """
     from rich.table import Table
 
     from carbonfleet.api import CarbonTrainingJob, SpokeCluster
@@ -50,7 +53,8 @@ def status(
         table.add_row(job.key, job.status.phase.value, job.status.cluster or "-", said)
     screen.print(table)
     for line in (*unread, *unread_too):
-        say(line)
+        say(line, err=True)
+    raise typer.Exit(1 if unread or unread_too else 0)
 
 
 def _readable(model: type[Read], bodies: "Iterable[Object]") -> tuple[list[Read], list[str]]:
@@ -58,11 +62,19 @@ def _readable(model: type[Read], bodies: "Iterable[Object]") -> tuple[list[Read]
     from pydantic import ValidationError
 
     from carbonfleet.api.problems import told
+    from carbonfleet.faults import said
 
     found, unread = [], []
     for body in bodies:
         try:
             found.append(model.model_validate(body))
-        except ValidationError as error:
-            unread.append(f"{model.__name__} {body['metadata']['name']} can't be read: {told(error, model)}")
+        except Exception as error:  # noqa: BLE001 - one object may hold anything
+            why = told(error, model) if isinstance(error, ValidationError) else said(error)
+            unread.append(f"{model.__name__} {_name(body)} can't be read: {why}")
     return found, unread
+
+
+def _name(body: "Object") -> str:
+    """An object's name, whatever it is."""
+    metadata = body.get("metadata") if isinstance(body, dict) else None
+    return str(metadata.get("name", "without a name")) if isinstance(metadata, dict) else "without a name"

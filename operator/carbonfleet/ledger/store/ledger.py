@@ -1,7 +1,8 @@
 """The ledger's file or database: lines are added and never changed."""
 
+import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ from typing import IO, Any, Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from carbonfleet.faults import said
 from carbonfleet.ledger.chain import START, Anchor, ChainedRow, Link, link_after
 from carbonfleet.ledger.entry import EVIDENCE_FIELDS, FIELDS, Entry, EntryKind, LedgerError
 from carbonfleet.ledger.evidence import Document, digest_of
@@ -27,6 +29,7 @@ from carbonfleet.ledger.store.table import (
     first_of,
     head_of,
     insert_once,
+    is_sound,
     prepare,
     row_of,
     writes_alone,
@@ -36,6 +39,7 @@ from carbonfleet.sqlite_files import make_private
 
 _ROWS_AT_ONCE: Final = 500
 Item = TypeVar("Item")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +125,13 @@ class Ledger:
 
     def attempts(self, query: Query | None = None) -> list[Entry]:
         """One line for each attempt: its latest settlement, or else its first account."""
-        statement = _where(sa.select(ENTRIES).where(_is_latest()), query or Query())
+        statement = _where(sa.select(ENTRIES).where(self._is_latest()), query or Query())
         return list(self._read(statement.order_by(ENTRIES.c.end, ENTRIES.c.id)))
 
     def sums(self, by: By, query: Query | None = None) -> list[Sums]:
         """The figures of one line for each attempt, added up by group and signal, in their order."""
         grouped = sums_statement(by, self._engine.dialect.name)
-        statement = _where(grouped.where(_is_latest()), query or Query())
+        statement = _where(grouped.where(self._is_latest(), self._is_sound()), query or Query())
         with _told("the ledger can't be read"), self._engine.connect() as connection:
             found = [sums_of(row._asdict()) for row in connection.execute(statement)]
         # Here, since databases sort text each in their own way.
@@ -150,6 +154,12 @@ class Ledger:
         )
         return list(self._read(statement))
 
+    def broken(self) -> Iterator[str]:
+        """The ids of lines that hold what none can, and are left out of all others' figures."""
+        with _told("the ledger can't be read"), self._engine.connect() as connection:
+            unsound = sa.not_(sa.func.coalesce(self._is_sound(), sa.false()))
+            yield from map(str, connection.execute(sa.select(ENTRIES.c.id).where(unsound)).scalars())
+
     def head(self) -> Anchor | None:
         """The chain's last link, which vouches for every line until now; None while there is none."""
         with _told("the ledger can't be read"), self._engine.connect() as connection:
@@ -166,7 +176,7 @@ class Ledger:
         with _told("the ledger can't be read"), self._engine.connect() as connection:
             for number, digest, *values in connection.execute(both.order_by(LINKS.c.number)):
                 row = dict(zip(FIELDS, values, strict=True))
-                yield ChainedRow(Link(number, digest), row if row["id"] else None)
+                yield ChainedRow(Link(number, str(digest)), row if row["id"] else None)
             for found in connection.execute(loose).mappings():
                 yield ChainedRow(None, dict(found))
 
@@ -176,18 +186,22 @@ class Ledger:
         with _told("the ledger can't be read"), self._engine.connect() as connection:
             return {row.digest: row.body for row in connection.execute(statement)}
 
-    def export(self, out: IO[str]) -> int:
+    def export(self, out: IO[str], left_out: Callable[[str], object] = logger.warning) -> int:
         """Write every line as JSON with its link, one a line, and each piece of evidence before the first line that
-        names one; lossless. How many lines of the ledger there were.
+        names one; lossless, but for what is no JSON and is told to `left_out`. How many lines were written.
         """
         lines, told = 0, set[str]()
         for line in self.chained():
             row = line.row or {}
             named = {digest for name in EVIDENCE_FIELDS if (digest := row.get(name))} - told
-            for digest, text in sorted(self.documents(named).items()):
-                out.write(as_line(Document(digest, text)) + "\n")
+            try:
+                evidence = [as_line(Document(*each)) for each in sorted(self.documents(named).items())]
+                text = as_line(line)
+            except UNREADABLE as error:
+                left_out(f"{row.get('id')}: {said(error)}")
+                continue
+            out.writelines(f"{each}\n" for each in (*evidence, text))
             told |= named
-            out.write(as_line(line) + "\n")
             lines += 1
         return lines
 
@@ -235,8 +249,22 @@ class Ledger:
 
     def _read(self, statement: sa.Select[Any]) -> Iterator[Entry]:
         with _told("the ledger can't be read"), self._engine.connect() as connection:
-            for row in connection.execute(statement):
+            for row in connection.execute(statement.where(self._is_sound())):
                 yield entry_of(row._asdict())
+
+    def _is_sound(self, table: sa.FromClause = ENTRIES) -> sa.ColumnElement[bool]:
+        return is_sound(table, self._engine.dialect.name)
+
+    def _is_latest(self) -> sa.ColumnElement[bool]:
+        """No later settlement of the same attempt."""
+        later, columns = ENTRIES.alias("later"), ENTRIES.c
+        newer = sa.or_(
+            columns.kind == EntryKind.ATTEMPT.value,
+            later.c.recorded_at > columns.recorded_at,
+            sa.and_(later.c.recorded_at == columns.recorded_at, later.c.id > columns.id),
+        )
+        same = later.c.placement_id == columns.placement_id
+        return ~sa.exists().where(same, later.c.kind == EntryKind.SETTLEMENT.value, newer, self._is_sound(later))
 
     def _changed(self, added: int) -> None:
         with self._lock:
@@ -253,6 +281,8 @@ def _told(what: str) -> Iterator[None]:
         # Neither the statement with its values nor the URL with its password.
         cause = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
         raise LedgerError(f"{what}: {cause}") from error
+    except UNREADABLE as error:
+        raise LedgerError(f"{what}: {said(error)}") from error
 
 
 def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
@@ -265,19 +295,20 @@ def _as_entries(lines: Iterable[str]) -> Iterator[Entry | Document]:
     """What an export says. Raises LedgerError for a line that is none, or that does not follow from those before."""
     previous = START
     for number, line in exported(lines):
-        if isinstance(line, Document):
-            if digest_of(line.text) != line.digest:
-                raise LedgerError(f"line {number}: the evidence {line.digest} was altered")
-            yield line
-            continue
         try:
-            yield entry_of(line.row or {})
+            if isinstance(line, Document):
+                if digest_of(line.text) != line.digest:
+                    raise LedgerError(f"line {number}: the evidence {line.digest} was altered")
+                yield line
+                continue
+            read = entry_of(line.row or {})
+            follows = line.link is None or link_after(previous, line.link.number, line.row or {}) == line.link
         except UNREADABLE as error:
             raise unreadable(number, error) from error
-        if line.link is not None:
-            if line.row is None or link_after(previous, line.link.number, line.row) != line.link:
-                raise LedgerError(f"line {number} is not as it was exported: look with `carbonfleet report verify`")
-            previous = line.link.digest
+        yield read
+        if not follows:
+            raise LedgerError(f"line {number} is not as it was exported: look with `carbonfleet report verify`")
+        previous = line.link.digest if line.link is not None else previous
 
 
 def _refuse_other_attempts(connection: sa.Connection, entries: Sequence[Entry]) -> None:
@@ -303,18 +334,6 @@ def _refuse_other_figures(connection: sa.Connection, entries: Sequence[Entry]) -
     for entry in entries:
         if known[entry.id] != entry:
             raise LedgerError(f"entry {entry.id} is here with other figures; nothing was read")
-
-
-def _is_latest() -> sa.ColumnElement[bool]:
-    """No later settlement of the same attempt."""
-    later, columns = ENTRIES.alias("later"), ENTRIES.c
-    newer = sa.or_(
-        columns.kind == EntryKind.ATTEMPT.value,
-        later.c.recorded_at > columns.recorded_at,
-        sa.and_(later.c.recorded_at == columns.recorded_at, later.c.id > columns.id),
-    )
-    same = later.c.placement_id == columns.placement_id
-    return ~sa.exists().where(same, later.c.kind == EntryKind.SETTLEMENT.value, newer)
 
 
 def _where(statement: sa.Select[Any], query: Query) -> sa.Select[Any]:

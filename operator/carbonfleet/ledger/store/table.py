@@ -32,13 +32,24 @@ _NUMBERS: Final = (
     "baseline_pue",
     "best_static_pue",
 )
+_COUNTS: Final = ("attempt", "gpus")
+_OPTIONAL: Final = frozenset({"baseline_grams", "same_spoke_grams", "best_static_grams", "cost_usd"})
+_NEVER_NEGATIVE: Final = ("energy_kwh", "grams", "pue")
+_MOST_FIGURE: Final = 1e15
+"""Of grams, kWh and USD: more is a slip, and sums of it would be no numbers."""
+_MOST_COUNT: Final = 2**31 - 1
+_LAST_SECOND: Final = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 _TYPES: Final[Mapping[str, sa.types.TypeEngine[Any]]] = MappingProxyType(
     {
-        **dict.fromkeys(("attempt", "gpus"), sa.Integer()),
+        **dict.fromkeys(_COUNTS, sa.Integer()),
         **dict.fromkeys(("settled",), sa.Boolean()),
         **dict.fromkeys((*_TIMES, *_NUMBERS), sa.Float(53)),
     }
 )
+_STORED: Final[Mapping[type, tuple[str, ...]]] = MappingProxyType(
+    {sa.Integer: ("integer",), sa.Boolean: ("integer",), sa.Float: ("real", "integer")}
+)
+"""What SQLite calls the values of a type."""
 _METADATA: Final = sa.MetaData()
 _LOCK: Final = 0x1ED6E7
 """Any number that only ledgers take."""
@@ -132,7 +143,7 @@ def first_of(connection: sa.Connection) -> Link | None:
 
 def _link(connection: sa.Connection, order: sa.ColumnElement[int]) -> Link | None:
     found = connection.execute(sa.select(LINKS).order_by(order).limit(1)).first()
-    return None if found is None else Link(found.number, found.digest)
+    return None if found is None else Link(found.number, str(found.digest))
 
 
 def chain_rows(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -163,7 +174,8 @@ def _add_missing(connection: sa.Connection) -> None:
 
 
 def durable(connection: sqlite3.Connection, _record: object) -> None:
-    """What is acknowledged is on the disk; a writer waits for another rather than fail."""
+    """What is acknowledged is on the disk; a writer waits for another rather than fail; one bad byte ends no read."""
+    connection.text_factory = lambda text: str(text, "utf-8", "replace")
     share(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA mmap_size=268435456")  # A report reads in the order of ends, all over the file.
@@ -188,7 +200,48 @@ def row_of(entry: Entry) -> dict[str, Any]:
 def entry_of(row: Mapping[str, Any]) -> Entry:
     """The way back. Raises KeyError, TypeError, ValueError for what is no row of a ledger."""
     values = {name: row[name] if name not in DEFAULTS else row.get(name, DEFAULTS[name]) for name in FIELDS}
+    for name, value in values.items():
+        if not _is_sound(name, value):
+            raise ValueError(f"{name} is {value!r:.40}")
     values["kind"] = EntryKind(values["kind"])
     values["settled"] = bool(values["settled"])
     values |= {name: datetime.fromtimestamp(values[name], UTC) for name in _TIMES}
     return Entry(**values)
+
+
+def _is_sound(name: str, value: object) -> bool:
+    """Whether a row may hold this value there; the same for one value as `is_sound`."""
+    if value is None:
+        return name in _OPTIONAL
+    if name == "settled":
+        return value in (False, True)
+    if name not in _TYPES:
+        return isinstance(value, str) and "\0" not in value and value.encode("utf-8", "replace").decode() == value
+    if isinstance(value, bool) or not isinstance(value, int if name in _COUNTS else (int, float)):
+        return False
+    least, most = _range(name)
+    return least <= value <= most
+
+
+def _range(name: str) -> tuple[float, float]:
+    if name in _COUNTS:
+        return 0, _MOST_COUNT
+    if name in _TIMES:
+        return 0, _LAST_SECOND
+    return (0 if name in _NEVER_NEGATIVE else -_MOST_FIGURE), _MOST_FIGURE
+
+
+def is_sound(table: sa.FromClause, dialect: str) -> sa.ColumnElement[bool]:
+    """Which rows are lines of a ledger: SQLite keeps anything in any column, PostgreSQL numbers that are none."""
+    rules = [table.c.end >= table.c.start, table.c.kind.in_([kind.value for kind in EntryKind])]
+    for name in FIELDS:
+        column = table.c[name]
+        fits = [column.is_not(None)]
+        if dialect == "sqlite":
+            fits = [sa.func.typeof(column).in_(_STORED.get(type(column.type), ("text",)))]
+        if name in _TYPES and name != "settled":
+            fits.append(column.between(*_range(name)))
+        elif name == "settled" and dialect == "sqlite":
+            fits.append(sa.cast(column, sa.Integer).in_((0, 1)))
+        rules.append(sa.or_(column.is_(None), sa.and_(*fits)) if name in _OPTIONAL else sa.and_(*fits))
+    return sa.and_(*rules)
