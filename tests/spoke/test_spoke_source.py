@@ -109,19 +109,31 @@ def test_a_git_server_that_is_away_is_a_sync_error(git, tmp_path):
         folder(git, tmp_path).fetch()
 
 
-def test_a_placement_that_a_person_pushed_is_judged_by_the_policies_beside_it(git, tmp_path):
-    """As the hub would write it, for a spoke without a list of its own, where its data must not be."""
-    pushed = place("llama", "us-oh-1", spec=job_spec("personal"))
-    person = git.checkout()
+def refusal_of_pushed(git, tmp_path, pushed):
+    """What a spoke without a list of its own says of what a person pushed, as the hub would write it."""
+    cluster, person = pushed.window.cluster, git.checkout()
     file = person.pull() / pushed.path
     file.parent.mkdir(parents=True)
-    file.write_bytes(render(pushed.decision, pushed.spec, pushed.record, facts_of("us-oh-1")))
-    person.push("Train in Ohio")
-    found = FleetFolder("us-oh-1", quick_settings(git.url, tmp_path / "spoke"), Clock()).fetch()
-    wanted = read_folder("us-oh-1", found)
+    file.write_bytes(render(pushed.decision, pushed.spec, pushed.record, facts_of(cluster)))
+    person.push("Train there")
+    wanted = read_folder(cluster, FleetFolder(cluster, quick_settings(git.url, tmp_path / "spoke"), Clock()).fetch())
     [one] = wanted.placements.values()
-    refusal = refusal_of(one.placement, wanted, None, {})
-    assert refusal == AdmissionRefusal("ResidencyPolicy", "Policy eu-only allows EU, EEA; us-oh-1 is in US.")
+    return refusal_of(one.placement, wanted, None, {})
+
+
+def test_a_placement_that_a_person_pushed_is_judged_by_the_policies_beside_it(git, tmp_path):
+    pushed = place("llama", "us-oh-1", spec=job_spec("personal"))
+    assert refusal_of_pushed(git, tmp_path, pushed) == AdmissionRefusal(
+        "ResidencyPolicy", "Policy eu-only allows EU, EEA; us-oh-1 is in US."
+    )
+
+
+@pytest.mark.parametrize("region", ["us-east-2", "ap-south-1"])
+def test_a_placement_that_a_person_pushed_for_data_that_lies_elsewhere_does_not_begin(git, tmp_path, region):
+    spec = job_spec("personal", dataset={"name": "acme/instructions", "region": region})
+    refusal = refusal_of_pushed(git, tmp_path, place("llama", "no-osl-1", spec=spec))
+    assert (refusal.reason, refusal.is_final) == ("StoreUndeclared", True)
+    assert f"where region {region} lies, for the job's dataset" in refusal.message
 
 
 def test_a_missing_cluster_file_says_that_nothing_is_pruned(git, tmp_path):
