@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
+from carbonfleet.faults import only, said
 from carbonfleet.signals.reading import Kind
 from carbonfleet.signals.source import (
     Ask,
@@ -64,7 +65,12 @@ class Poller:
 
     def offering(self, zone: str, kind: Kind, feed: Feed) -> tuple[Source, ...]:
         """The sources that could answer, in their order."""
-        return tuple(source for source in self._sources if source.offers(zone, kind, feed))
+        found = []
+        for source in self._sources:
+            with only(f"{source.name}: whether it offers {zone} can't be told"):
+                if source.offers(zone, kind, feed):
+                    found.append(source)
+        return tuple(found)
 
     def send(self, query: ZoneQuery) -> Future[PollResult]:
         """The outcome to come; it is there at once when no remote source could be asked."""
@@ -99,8 +105,9 @@ class Poller:
             self._remember(key, refusal, now)
             raise
         except Exception as unforeseen:  # One source's fault must not stop the others.
-            _log.exception("source %s failed on %s", source.name, ask.zone)
-            raise UnavailableError(f"{source.name} failed: {type(unforeseen).__name__}") from unforeseen
+            fault = f"{source.name} failed on {ask.zone}: {said(unforeseen)}"
+            _log.exception("%s", fault)
+            raise UnavailableError(fault) from unforeseen
 
     def _remember(self, key: tuple[str, str, Kind, Feed], error: SourceError, now: datetime) -> None:
         spans = {RefusedError: _REFUSAL_REMEMBERED, BadKeyError: _KEY_REMEMBERED}

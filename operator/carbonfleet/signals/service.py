@@ -3,8 +3,10 @@
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +15,7 @@ import numpy as np
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.clock import Clock
+from carbonfleet.faults import only
 from carbonfleet.forecast import Forecast, History, Span
 from carbonfleet.signals.poller import Poller, ZoneQuery
 from carbonfleet.signals.prices import Market, build_market
@@ -100,21 +103,24 @@ class Signals:
         """
         with self._lock:
             span = _span(self._clock.now(), start, end)
-            tracked_zones = self._tracked(wanted, span.now)
+            faults: dict[ZoneKind, str] = {}
+            tracked_zones = self._tracked(wanted, span.now, faults)
             for tracked in tracked_zones:
-                tracked.collect(span.now)
-                tracked.ask_if_due(span)
+                with _only(tracked.key, faults):
+                    tracked.collect(span.now)
+                    tracked.ask_if_due(span)
             self._await_first_answers(tracked_zones)
             for tracked in tracked_zones:
-                tracked.collect(span.now)
+                with _only(tracked.key, faults):
+                    tracked.collect(span.now)
                 tracked.stop_waiting()
-            return _reading(tracked_zones, span)
+            return _reading(tracked_zones, span, faults)
 
     def refresh(self, wanted: Collection[ZoneKind], timeout_seconds: float = 60.0) -> None:
         """Ask for every feed of every zone now, and wait for the answers."""
         with self._lock:
             now = self._clock.now()
-            tracked_zones = self._tracked(wanted, now)
+            tracked_zones = self._tracked(wanted, now, {})
             for feed in (Feed.MEASURED, Feed.FORECAST):
                 for tracked in tracked_zones:
                     tracked.ask((feed,), _span(now, now, now + _USUAL_SPAN))
@@ -153,19 +159,26 @@ class Signals:
         end = now + timedelta(hours=hours)
         with self._lock:
             self.forecasts(wanted, now, end)
-            return tuple(_view(tracked, _span(now, now, end)) for tracked in self._tracked(wanted, now))
+            faults: dict[ZoneKind, str] = {}
+            views: dict[ZoneKind, ZoneView] = {}
+            for tracked in self._tracked(wanted, now, faults):
+                with _only(tracked.key, faults):
+                    views[tracked.key] = _view(tracked, _span(now, now, end))
+            views |= {key: ZoneView(*key, fault) for key, fault in faults.items()}
+            return tuple(views[key] for key in sorted(views))
 
     def check(self, zones: Collection[str]) -> tuple[Finding, ...]:
         """Keys, zones and licences of every source, tried now."""
         now = self._clock.now()
-        return tuple(finding for source in self._sources for finding in source.check(zones, now))
+        return tuple(finding for source in self._sources for finding in _findings(source, zones, now))
 
-    def _tracked(self, wanted: Collection[ZoneKind], now: datetime) -> list[TrackedZone]:
+    def _tracked(self, wanted: Collection[ZoneKind], now: datetime, faults: dict[ZoneKind, str]) -> list[TrackedZone]:
         for zone, kind in sorted(set(wanted) - self._tracked_zones.keys()):
-            history = remembered_history(zone, kind, self._archive, self._names, now)
-            history.static = self._static(zone, kind, now)
-            self._tracked_zones[zone, kind] = TrackedZone(history, self._poller, self._archive, self._settings)
-        return [self._tracked_zones[key] for key in sorted(set(wanted))]
+            with _only((zone, kind), faults):
+                history = remembered_history(zone, kind, self._archive, self._names, now)
+                history.static = self._static(zone, kind, now)
+                self._tracked_zones[zone, kind] = TrackedZone(history, self._poller, self._archive, self._settings)
+        return [self._tracked_zones[key] for key in sorted(set(wanted)) if key in self._tracked_zones]
 
     def _static(self, zone: str, kind: SignalKind, now: datetime) -> tuple[float, str] | None:
         ask = Ask(zone, kind, Feed.STATIC, now, now + HOUR)
@@ -202,19 +215,37 @@ def _span(now: datetime, start: datetime, end: datetime) -> Span:
     return Span(now, first, hours)
 
 
-def _reading(tracked_zones: Iterable[TrackedZone], span: Span) -> SignalReading:
+def _only(key: ZoneKind, faults: dict[ZoneKind, str]) -> AbstractContextManager[None]:
+    """Whatever goes wrong with one zone is that zone's fault alone."""
+    return only(f"what is known of {key[0]} can't be read", partial(faults.__setitem__, key))
+
+
+def _findings(source: Source, zones: Collection[str], now: datetime) -> Sequence[Finding]:
+    """What a source's check finds; where it fails, it is asked zone by zone, and is named with those over which it
+    does.
+    """
+    faults: list[str] = []
+    with only(f"{source.name} can't check {', '.join(zones)}", faults.append):
+        return tuple(source.check(zones, now))
+    if len(zones) > 1:
+        return [finding for zone in zones for finding in _findings(source, [zone], now)]
+    return [Finding(source.name, "".join(zones), ok=False, reason="Failed", message=fault) for fault in faults]
+
+
+def _reading(tracked_zones: Iterable[TrackedZone], span: Span, faults: dict[ZoneKind, str]) -> SignalReading:
     forecasts: dict[ZoneKind, Forecast] = {}
     problems: dict[str, str] = {}
     histories: dict[ZoneKind, History] = {}
     for tracked in tracked_zones:
-        key = (tracked.history.zone, tracked.history.signal)
-        result = tracked.forecast(span)
-        histories[key] = tracked.history.values()
-        if isinstance(result, Forecast):
-            forecasts[key] = result
-        else:
-            earlier = problems.get(tracked.history.zone)
-            problems[tracked.history.zone] = "; ".join(filter(None, (earlier, tracked.explain(result))))
+        with _only(tracked.key, faults):
+            result = tracked.forecast(span)
+            histories[tracked.key] = tracked.history.values()
+            if isinstance(result, Forecast):
+                forecasts[tracked.key] = result
+            else:
+                earlier = problems.get(tracked.history.zone)
+                problems[tracked.history.zone] = "; ".join(filter(None, (earlier, tracked.explain(result))))
+    problems |= {key[0]: fault for key, fault in faults.items() if key not in forecasts}
     return SignalReading(forecasts, problems, histories)
 
 

@@ -67,8 +67,8 @@ class ProfileForecaster:
 
     def _collect(self) -> None:
         if self._pending is not None and self._pending.done():
-            self._profile, self._version = self._pending.result(), self._pending_version
-            self._pending = None
+            done, self._pending = self._pending, None
+            self._profile, self._version = done.result(), self._pending_version
 
     def _learn(self, measured: Measured) -> Forecast | None:
         until = measured.newest_hour + HOUR
@@ -100,6 +100,11 @@ class TrackedZone:
         self._failures_in_row = 0
         self._problems: dict[tuple[str, Feed], str] = {}
         self._built: tuple[object, Forecast | str] | None = None
+
+    @property
+    def key(self) -> tuple[str, SignalKind]:
+        """Zone and kind."""
+        return self.history.zone, self.history.signal
 
     @property
     def awaited(self) -> Future[PollResult] | None:
@@ -151,7 +156,8 @@ class TrackedZone:
         """Take in what came back, if it did."""
         if self._pending is None or not self._pending.done():
             return
-        outcome, self._pending, self._heard = self._pending.result(), None, True
+        done, self._pending, self._heard = self._pending, None, True
+        outcome = done.result()
         for source, feed, error in outcome.failures:
             self._problems[source, feed] = error.message
             if feed is Feed.PAST and isinstance(error, UnavailableError | ThrottledError):
