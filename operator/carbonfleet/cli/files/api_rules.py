@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from carbonfleet.api.crd import RESOURCES, manifest
 from carbonfleet.api.problems import Location, name_of, problems_of
-from carbonfleet.cli.files.findings import Finding, Severity
+from carbonfleet.cli.files.findings import FileFinding, Severity
 from carbonfleet.yaml_reader import FileProblem, YamlDocument, empty_fields
 from kubeapi.errors import OMITTED, FieldError
 from kubeapi.registry import dry_run, resource_of
@@ -22,7 +22,7 @@ _MOST_NAMED: Final = 20
 """Mistakes of one object that are listed."""
 
 
-def read_object(document: YamlDocument, model: type[BaseModel]) -> tuple[BaseModel | None, list[Finding]]:
+def read_object(document: YamlDocument, model: type[BaseModel]) -> tuple[BaseModel | None, list[FileFinding]]:
     """An object as the API would store it and the hub then read it, with what is doubtful of it.
 
     None, with all that is wrong, where the API would refuse it.
@@ -76,9 +76,11 @@ def _field(location: Location) -> Location:
     return location
 
 
-def _findings(severity: Severity, document: YamlDocument, mistakes: Iterable[tuple[Location, str]]) -> list[Finding]:
+def _findings(
+    severity: Severity, document: YamlDocument, mistakes: Iterable[tuple[Location, str]]
+) -> list[FileFinding]:
     problems = [document.problem(f"{name_of(at)}: {why}" if at else why, *at) for at, why in mistakes]
     problems.sort(key=lambda problem: problem.line)
     more = len(problems) - _MOST_NAMED
     rest = [FileProblem(document.path, problems[_MOST_NAMED].line, f"and {more} more")] if more > 0 else []
-    return [Finding(severity, problem) for problem in (*problems[:_MOST_NAMED], *rest)]
+    return [FileFinding(severity, problem) for problem in (*problems[:_MOST_NAMED], *rest)]

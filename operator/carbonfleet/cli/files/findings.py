@@ -30,13 +30,13 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FileFinding:
     """Something about a file that a person should know."""
 
     severity: Severity
     problem: FileProblem
 
-    def under(self, folder: str | Path) -> "Finding":
+    def under(self, folder: str | Path) -> "FileFinding":
         """The same with a path that begins at a folder."""
         return replace(self, problem=replace(self.problem, path=str(Path(folder, self.problem.path))))
 
@@ -56,12 +56,12 @@ def problem_to_wire(problem: FileProblem) -> dict[str, Any]:
     return {key: value for key, value in where.items() if value is not None} | {"message": problem.message}
 
 
-def has(findings: Iterable[Finding], severity: Severity) -> bool:
+def has(findings: Iterable[FileFinding], severity: Severity) -> bool:
     """Whether any is that bad."""
     return any(finding.severity is severity for finding in findings)
 
 
-def write_findings(findings: Sequence[Finding], *, err: bool = False) -> None:
+def write_findings(findings: Sequence[FileFinding], *, err: bool = False) -> None:
     """A line for each."""
     for finding in findings:
         say(finding, err=err)

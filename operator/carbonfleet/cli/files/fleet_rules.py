@@ -16,7 +16,7 @@ from carbonfleet.api.job_status import CandidateStatus, DecisionRecord
 from carbonfleet.api.problems import Location, told
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.cli.console import fail
-from carbonfleet.cli.files.findings import Finding, Severity
+from carbonfleet.cli.files.findings import FileFinding, Severity
 from carbonfleet.cli.files.manifests import JobManifest
 from carbonfleet.fleet.check import Checkout, read_checkout, read_files
 from carbonfleet.fleet.manifests import CLUSTERS, FILES_UNREADABLE, POLICIES, Held, cluster_path, why_held
@@ -58,7 +58,7 @@ class Fleet:
 
     policies: PolicySet
     clusters: Mapping[str, ClusterFacts]
-    findings: tuple[Finding, ...]
+    findings: tuple[FileFinding, ...]
     broken: Mapping[str, str]
     """By cluster: what is wrong with its file, so that nothing is placed there."""
     held: Held = field(default_factory=dict)
@@ -93,7 +93,7 @@ def read_fleet(folder: Path) -> Fleet:
         checkout = read_checkout(read_files(folder))
     except (OSError, ValueError) as error:
         fail(f"{error} with --fleet")
-    doubts = tuple(Finding(Severity.WARNING, problem).under(folder) for problem in checkout.problems)
+    doubts = tuple(FileFinding(Severity.WARNING, problem).under(folder) for problem in checkout.problems)
     broken: dict[str, str] = {}
     for problem in checkout.problems:
         root, *names = problem.path.split("/")
@@ -111,11 +111,11 @@ def read_hub(kube: Kube) -> Fleet:
             clusters[name] = ClusterFacts.model_validate(body.get("spec"))
         except ValidationError as error:
             why = f"can't be read: {told(error, ClusterFacts)}"
-            findings.append(Finding(Severity.WARNING, FileProblem(f"spokecluster/{name}", 1, why)))
+            findings.append(FileFinding(Severity.WARNING, FileProblem(f"spokecluster/{name}", 1, why)))
     return Fleet(PolicySet(), clusters, tuple(findings), {})
 
 
-def asked_of_hub(jobs: Sequence[JobManifest], kube: Kube) -> Iterator[Finding]:
+def asked_of_hub(jobs: Sequence[JobManifest], kube: Kube) -> Iterator[FileFinding]:
     """What a hub's API, and whoever it asks, says of applying each job, which is not done; and what it does not know.
 
     Raises KubeError where the hub does not answer.
@@ -124,7 +124,7 @@ def asked_of_hub(jobs: Sequence[JobManifest], kube: Kube) -> Iterator[Finding]:
     yield from fleet.findings
     for found in jobs:
         for at, why in doubts_of(found.job, fleet):
-            yield Finding(Severity.WARNING, found.document.problem(why, *at))
+            yield FileFinding(Severity.WARNING, found.document.problem(why, *at))
         metadata = found.job.metadata
         body = {**found.document.data, "metadata": {"name": metadata.name, "namespace": metadata.namespace}}
         where = ours("carbontrainingjobs", metadata.namespace, metadata.name)
@@ -133,21 +133,21 @@ def asked_of_hub(jobs: Sequence[JobManifest], kube: Kube) -> Iterator[Finding]:
         except KubeError as error:
             if error.is_away:
                 raise
-            yield Finding(Severity.ERROR, found.document.problem(str(error)))
+            yield FileFinding(Severity.ERROR, found.document.problem(str(error)))
 
 
-def judged(jobs: Sequence[JobManifest], fleet: Fleet, now: datetime) -> list[Finding]:
+def judged(jobs: Sequence[JobManifest], fleet: Fleet, now: datetime) -> list[FileFinding]:
     """What the fleet does not know of jobs, and why they would be Blocked whatever the grid is like."""
     blocked = dict(_blocked(jobs, fleet, now))
     findings = []
     for row, found in enumerate(jobs):
         doubts = (found.document.problem(why, *at) for at, why in doubts_of(found.job, fleet))
-        findings += [Finding(Severity.WARNING, problem) for problem in doubts]
+        findings += [FileFinding(Severity.WARNING, problem) for problem in doubts]
         findings += [blocked[row]] if row in blocked else []
     return findings
 
 
-def _blocked(jobs: Sequence[JobManifest], fleet: Fleet, now: datetime) -> Iterator[tuple[int, Finding]]:
+def _blocked(jobs: Sequence[JobManifest], fleet: Fleet, now: datetime) -> Iterator[tuple[int, FileFinding]]:
     """The jobs, by their place, that the planner blocks on a grid that is the same everywhere and always."""
     snapshot = fleet.snapshot(jobs, now)
     keys = {(spoke.facts.zone, job.spec.signal) for spoke in snapshot.spokes for job in snapshot.jobs}
@@ -160,7 +160,7 @@ def _blocked(jobs: Sequence[JobManifest], fleet: Fleet, now: datetime) -> Iterat
             if _GRID.isdisjoint(reasons):
                 row = row_of[decision.uid]
                 at = next((_AT[reason] for reason in reasons if reason in _AT), ("spec",))
-                yield row, Finding(Severity.BLOCKED, jobs[row].document.problem(explanation.message, *at))
+                yield row, FileFinding(Severity.BLOCKED, jobs[row].document.problem(explanation.message, *at))
 
 
 def _flat(zone: str, signal: SignalKind, now: datetime) -> Forecast:

@@ -11,7 +11,7 @@ from carbonfleet.api import GROUP, CarbonTrainingJob
 from carbonfleet.api.problems import Location, name_of
 from carbonfleet.api.wire import API_VERSION, format_duration
 from carbonfleet.cli.files.api_rules import MODELS, read_object
-from carbonfleet.cli.files.findings import Finding, Severity
+from carbonfleet.cli.files.findings import FileFinding, Severity
 from carbonfleet.fleet.check import read_checkout, read_files
 from carbonfleet.fleet.git import CONFIG_MAP, read_cluster, read_policy_files
 from carbonfleet.yaml_reader import MOST_BYTES, FileInvalid, FileProblem, YamlDocument, read_documents
@@ -34,7 +34,7 @@ class Manifests:
     """What was read: the jobs that the API would take, and what is wrong with all the rest."""
 
     jobs: tuple[JobManifest, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[FileFinding, ...]
     files: int
     """That hold something of ours."""
     others: int
@@ -42,7 +42,7 @@ class Manifests:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class _ManifestFile:
     path: str
     content: bytes | FileProblem
     is_named: bool
@@ -61,7 +61,7 @@ def read_manifests(paths: Sequence[str], stdin: bytes = b"") -> Manifests:
     such. Raises nothing: a file that can't be read is a finding.
     """
     jobs: list[JobManifest] = []
-    findings: list[Finding] = []
+    findings: list[FileFinding] = []
     files = others = 0
     for path in paths:
         checkout = _checkout_of(path)
@@ -77,7 +77,7 @@ def read_manifests(paths: Sequence[str], stdin: bytes = b"") -> Manifests:
     return Manifests(tuple(jobs), tuple(findings), files, others)
 
 
-def _checkout_of(path: str) -> tuple[int, list[Finding]] | None:
+def _checkout_of(path: str) -> tuple[int, list[FileFinding]] | None:
     """How many files a checkout of the fleet repository has, and what is wrong with them; None for anything else."""
     if path == STDIN or not Path(path).is_dir():
         return None
@@ -86,18 +86,18 @@ def _checkout_of(path: str) -> tuple[int, list[Finding]] | None:
     except OSError:
         return None
     problems = read_checkout(files).problems
-    return len(files), [Finding(Severity.ERROR, problem).under(path) for problem in problems]
+    return len(files), [FileFinding(Severity.ERROR, problem).under(path) for problem in problems]
 
 
-def _files_at(path: str, stdin: bytes) -> Iterator[_File]:
+def _files_at(path: str, stdin: bytes) -> Iterator[_ManifestFile]:
     if path == STDIN:
-        yield _File("<stdin>", stdin, is_named=True)
+        yield _ManifestFile("<stdin>", stdin, is_named=True)
     elif not Path(path).is_dir():
-        yield _File(path, _content(Path(path)), is_named=True)
+        yield _ManifestFile(path, _content(Path(path)), is_named=True)
     else:
-        found = [_File(str(each), _content(each), is_named=False) for each in _manifests_in(Path(path))]
+        found = [_ManifestFile(str(each), _content(each), is_named=False) for each in _manifests_in(Path(path))]
         nothing = f"holds no {', '.join(_ENDINGS)} file, and is no checkout of the fleet repository"
-        yield from found or [_File(path, FileProblem(path, 1, nothing), is_named=True)]
+        yield from found or [_ManifestFile(path, FileProblem(path, 1, nothing), is_named=True)]
 
 
 def _manifests_in(folder: Path) -> Iterator[Path]:
@@ -118,19 +118,19 @@ def _content(path: Path) -> bytes | FileProblem:
         return FileProblem(str(path), 1, f"can't be read: {error.strerror}")
 
 
-def _read(file: _File) -> tuple[list[JobManifest], list[Finding]] | None:
+def _read(file: _ManifestFile) -> tuple[list[JobManifest], list[FileFinding]] | None:
     """The jobs of a file and what is wrong with it; None for a file of a folder that holds nothing of ours."""
     if isinstance(file.content, FileProblem):
-        return [], [Finding(Severity.ERROR, file.content)]
+        return [], [FileFinding(Severity.ERROR, file.content)]
     try:
         documents = [item for document in read_documents(file.path, file.content) for item in _items(document)]
     except FileInvalid as error:
         if not file.is_named and GROUP.encode() not in file.content:
             return None
-        return [], [Finding(Severity.ERROR, problem) for problem in error.problems]
+        return [], [FileFinding(Severity.ERROR, problem) for problem in error.problems]
     ours = [document for document in documents if _is_ours(document)]
     if not ours:
-        return ([], [Finding(Severity.ERROR, _nothing_in(file.path, documents))]) if file.is_named else None
+        return ([], [FileFinding(Severity.ERROR, _nothing_in(file.path, documents))]) if file.is_named else None
     judged = [_judged(document, file.content, len(documents)) for document in ours]
     return [job for jobs, _ in judged for job in jobs], [found for _, findings in judged for found in findings]
 
@@ -168,7 +168,7 @@ def _is_ours(document: YamlDocument) -> bool:
     return is_cluster or kind in (*MODELS, "FleetPolicy") or str(data.get("apiVersion")).startswith(f"{GROUP}/")
 
 
-def _judged(document: YamlDocument, content: bytes, of: int) -> tuple[list[JobManifest], list[Finding]]:
+def _judged(document: YamlDocument, content: bytes, of: int) -> tuple[list[JobManifest], list[FileFinding]]:
     model = MODELS.get(str(_kind_of(document)))
     if model is not None and document.data.get("apiVersion") == API_VERSION:
         found, findings = read_object(document, model)
@@ -177,16 +177,16 @@ def _judged(document: YamlDocument, content: bytes, of: int) -> tuple[list[JobMa
     try:
         _check(document, content, of)
     except FileInvalid as error:
-        return [], [Finding(Severity.ERROR, problem) for problem in error.problems]
+        return [], [FileFinding(Severity.ERROR, problem) for problem in error.problems]
     return [], []
 
 
-def _never_saved(manifest: JobManifest) -> Iterator[Finding]:
+def _never_saved(manifest: JobManifest) -> Iterator[FileFinding]:
     """A run that is over before its first checkpoint, where somebody wrote how often that is to be."""
     every, run, at = manifest.job.spec.workload.checkpoints, manifest.job.spec.resources.duration, _EVERY
     if at in manifest.document.lines and every.every_steps is None and every.every > run:
         why = f"a run of {format_duration(run)} ends before its first checkpoint, so that a stop loses all of it"
-        yield Finding(Severity.WARNING, manifest.document.problem(f"{name_of(at)}: {why}", *at))
+        yield FileFinding(Severity.WARNING, manifest.document.problem(f"{name_of(at)}: {why}", *at))
 
 
 def _check(document: YamlDocument, content: bytes, of: int) -> None:
