@@ -7,15 +7,19 @@ from pathlib import Path
 import pygit2
 import pytest
 from pygit2.enums import FileMode, ObjectType
+from typer.testing import CliRunner
 
+from carbonfleet.cli import app
 from carbonfleet.fleet.check import read_files
 from carbonfleet.fleet.git import changed_tree
+from carbonfleet.fleet.git.trees import MOST_ENTRIES
 from fixtures.fleet_values import NOON
 from fixtures.git_server import SEED
 
 READ = """
 import sys
 import pygit2
+from carbonfleet.fleet import RepositoryInvalid
 from carbonfleet.fleet.git import TipReader
 from carbonfleet.fleet.publish.history import PlacementHistory
 from carbonfleet.spoke.wanted import folder_of, read_folder
@@ -27,7 +31,11 @@ reader, history = TipReader(git), PlacementHistory("hub@example.org")
 before = reader.read(git.revparse_single("HEAD~1").peel(pygit2.Commit))
 history.advance(git, pygit2.Oid(hex=before.commit))
 start = peak_mebibytes()
-tip = reader.read(git.revparse_single("HEAD").peel(pygit2.Commit))
+try:
+    tip = reader.read(git.revparse_single("HEAD").peel(pygit2.Commit))
+except RepositoryInvalid as error:
+    print(peak_mebibytes() - start)
+    sys.exit(print(error))
 history.advance(git, pygit2.Oid(hex=tip.commit))
 said = [*tip.problems.values(), *tip.cluster_problems.values(), *tip.policies.problems]
 said += read_folder("us-oh-1", folder_of(tip, "us-oh-1")).problems
@@ -98,6 +106,26 @@ def test_folders_of_a_million_files_are_named_and_take_little(fleet, paths):
     place_at(fleet, paths, FileMode.TREE, tree_of(fleet, FileMode.BLOB, fleet.create_blob(b"x"), *names))
     most, named = mebibytes_and_named(fleet)
     assert (most < 512, set(paths) - set(named)) == (True, set()), most
+
+
+@pytest.mark.parametrize("mode", [FileMode.BLOB, FileMode.TREE], ids=str)
+def test_a_million_entries_beside_the_clusters_refuse_the_commit(fleet, mode):
+    file = fleet.create_blob(b"x")
+    oid = file if mode is FileMode.BLOB else tree_of(fleet, FileMode.BLOB, file, "cluster.yaml")
+    names = (f"f{number:07}" for number in range(1_000_000))
+    place_at(fleet, ("clusters",), FileMode.TREE, tree_of(fleet, mode, oid, *names))
+    most, said = mebibytes_and_named(fleet)
+    wanted = "clusters/ holds 1000000 entries, more than the 50000 that are read: take away what is no cluster's folder"
+    assert (most < 512, said) == (True, [f"{wanted}; until then all goes on as it was"]), most
+
+
+def test_a_check_refuses_a_folder_of_more_files_than_are_read(tmp_path):
+    (folder := tmp_path / "clusters").mkdir()
+    for number in range(MOST_ENTRIES + 1):
+        (folder / f"f{number}").touch()
+    done = CliRunner().invoke(app, ["policy", "check", str(tmp_path)])
+    wanted = f"error: {folder} holds more than the {MOST_ENTRIES} entries that are read\n"
+    assert (done.exit_code, done.output) == (2, wanted)
 
 
 def test_folders_within_folders_without_end_are_named(fleet):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pygit2
@@ -12,6 +13,7 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import LABEL
 from carbonfleet.fleet.git import Files, contents, digest_of, only_read, read_cluster, read_policy_files, subtree
+from carbonfleet.fleet.git.trees import MOST_ENTRIES
 from carbonfleet.fleet.manifests import (
     CLUSTER_FILE,
     CLUSTERS,
@@ -139,7 +141,7 @@ def policies_for(checkout: Checkout, data_class: str, namespace: str) -> tuple[s
 def read_files(folder: Path) -> dict[str, bytes | None]:
     """What of a checkout matters, by path from its root; None for links, submodules and whatever else is no file.
 
-    Raises FileNotFoundError where the folder is no checkout of a fleet repository.
+    Raises FileNotFoundError where the folder is no checkout of a fleet repository, or one that nobody could read.
     """
     if not any((folder / root).is_dir() for root in (POLICIES, CLUSTERS)):
         raise FileNotFoundError(f"{folder} has neither {POLICIES}/ nor {CLUSTERS}/: give the fleet repository")
@@ -155,7 +157,10 @@ def _leaves(path: Path) -> Iterator[Path]:
     if path.is_symlink() or not path.is_dir() or (path / ".git").exists():
         yield path
         return
-    for inside in sorted(path.iterdir()):
+    found = list(islice(path.iterdir(), MOST_ENTRIES + 1))
+    if len(found) > MOST_ENTRIES:
+        raise FileNotFoundError(f"{path} holds more than the {MOST_ENTRIES} entries that are read")
+    for inside in sorted(found):
         yield from _leaves(inside)
 
 

@@ -8,6 +8,7 @@ from itertools import chain
 import pygit2
 
 from carbonfleet.api.cluster import ClusterFacts
+from carbonfleet.fleet.errors import RepositoryInvalid
 from carbonfleet.fleet.git.commits import time_of
 from carbonfleet.fleet.git.declared import read_cluster, read_policies
 from carbonfleet.fleet.git.trees import MOST_ENTRIES, Files, blob, content_of, contents, is_file, leaves, subtree
@@ -114,13 +115,18 @@ class TipReader:
         self._last: Tip | None = None
 
     def read(self, commit: pygit2.Commit) -> Tip:
-        """The tip at `commit`."""
+        """The tip at `commit`. Raises RepositoryInvalid where nobody could read all of its clusters."""
         if self._last is not None and self._last.commit == str(commit.id):
             return self._last
-        before = self._clusters
+        before, clusters = self._clusters, subtree(commit.tree, CLUSTERS)
+        if clusters is not None and len(clusters) > MOST_ENTRIES:
+            raise RepositoryInvalid(
+                f"{CLUSTERS}/ holds {len(clusters)} entries, more than the {MOST_ENTRIES} that are read: take away "
+                "what is no cluster's folder; until then all goes on as it was"
+            )
         self._clusters = {
             str(entry.name): _read_cluster(self._odb, entry, before.get(str(entry.name), _NO_CLUSTER))
-            for entry in subtree(commit.tree, CLUSTERS) or ()
+            for entry in clusters or ()
             if isinstance(entry, pygit2.Tree)
         }
         index = self._last.index if self._last else NO_PLACEMENTS
