@@ -11,6 +11,7 @@ from spoke_stack import SPOKE, intent, name_of, opened
 
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.fleet import Remove
+from carbonfleet.kube import KubeError
 from fixtures.any_error import ANY_ERROR
 from fixtures.fault_injection import FaultInjector, Place
 from fixtures.fleet_values import uid_of
@@ -113,6 +114,20 @@ def test_an_attempt_of_which_nobody_can_tell_whether_it_runs_is_named(attempts, 
     place = next(each for each in attempts.places if each.caller.endswith(":SpokeObservation.held"))
     check(attempts, place, ZeroDivisionError("a slip"), caplog)
     assert any("so that its GPUs count as held: ZeroDivisionError: a slip" in text for text in caplog.messages)
+
+
+def test_a_report_that_the_hub_takes_not_now_holds_up_no_other_and_is_named(attempts, caplog):
+    place = next(each for each in attempts.places if each.called.endswith(":HubLink.write"))
+    one, other = attempts.submit()
+    too_many = KubeError(429, "TooManyRequests", "slow down")
+
+    def arm() -> AbstractContextManager[None]:
+        return attempts.injector.failing(place, too_many, *attempts.names(one))
+
+    attempts.live(one, other, arm)
+    eventually(lambda: f"report {name_of(one)}: slow down" in attempts.cycle(arm), 20)
+    eventually(lambda: attempts.cycle() == "" and attempts.stack.phase(name_of(one)) is AttemptPhase.SUCCEEDED, 20)
+    attempts.end()
 
 
 @settings(max_examples=8, phases=UNSHRUNK, suppress_health_check=CLEARED)
