@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from kubernetes import client
 
 from carbonfleet.hub.job_writes import MOST_FAILED_IN_ROW, JobWrites
 from carbonfleet.hub.observe import JobState, Mirror
+from carbonfleet.hub.publish import delete_spent_reports
 from carbonfleet.kube import Kube, KubeError
 from fixtures.http_server import HttpServer, QuietHandler
 
@@ -79,3 +81,20 @@ def test_an_api_that_knows_us_no_more_is_asked_once(api, writes):
     with pytest.raises(KubeError):
         write_all(writes, "no-1", "no-2")
     assert api.asked == ["no-1"]
+
+
+@pytest.mark.parametrize("refusal", [(429, b"{}"), (500, b"no JSON"), (422, b"[]")], ids=["limit", "fault", "list"])
+def test_one_spent_report_that_the_api_does_not_delete_holds_up_no_other(api, refusal):
+    class Deleting(api):
+        def respond(self) -> None:
+            name = self.path.split("/")[-1]
+            self.asked.append(name)
+            self.answer(*refusal if name.startswith("no") else (200, b"{}"))
+
+    with HttpServer(Deleting) as server:
+        configuration = client.Configuration()
+        configuration.host = server.url
+        spent = tuple(body(name) for name in ("a", "no-1", "b"))
+        observation = SimpleNamespace(tip="any", tip_is_fresh=True, spent_reports=spent)
+        delete_spent_reports(Kube(configuration), SimpleNamespace(synced=True), observation)
+    assert api.asked == ["a", "no-1", "b"]
