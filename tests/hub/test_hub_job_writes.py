@@ -4,12 +4,15 @@ import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+import hub_values
 import pytest
 from kubernetes import client
 
 from carbonfleet.hub.job_writes import MOST_FAILED_IN_ROW, JobWrites
 from carbonfleet.hub.observe import JobState, Mirror
 from carbonfleet.hub.publish import delete_spent_reports
+from carbonfleet.hub.status.events import EventRecorder
+from carbonfleet.hub.status.spoke_status import SpokeStatuses
 from carbonfleet.kube import Kube, KubeError
 from fixtures.http_server import HttpServer, QuietHandler
 
@@ -98,3 +101,29 @@ def test_one_spent_report_that_the_api_does_not_delete_holds_up_no_other(api, re
         observation = SimpleNamespace(tip="any", tip_is_fresh=True, spent_reports=spent)
         delete_spent_reports(Kube(configuration), SimpleNamespace(synced=True), observation)
     assert api.asked == ["a", "no-1", "b"]
+
+
+def test_one_status_of_a_spoke_that_the_api_does_not_take_holds_up_no_other(api, caplog):
+    class Writing(api):
+        def respond(self) -> None:
+            self.body()
+            name = self.path.split("/")[-2]
+            self.asked.append(name)
+            self.answer(*self.refusal if name.startswith("no") else (200, json.dumps(spoke(name)).encode()))
+
+    mirror = Mirror()
+    for name in ("a", "no-1", "b"):
+        mirror.put("spokeclusters", spoke(name))
+    with HttpServer(Writing) as server:
+        configuration = client.Configuration()
+        configuration.host = server.url
+        kube = Kube(configuration)
+        events = EventRecorder(kube)
+        SpokeStatuses(kube, mirror, events).update(hub_values.observation(tip=hub_values.tip()))
+        events.close()
+    assert [name for name in api.asked if name in {"a", "no-1", "b"}] == ["a", "no-1", "b"]
+    assert any("no-1" in text for text in caplog.messages)
+
+
+def spoke(name: str) -> dict:
+    return {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": "1"}, "spec": {}, "status": {}}
