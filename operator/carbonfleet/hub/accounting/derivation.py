@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from carbonfleet import faults
 from carbonfleet.fleet import AuditedClone
 from carbonfleet.hub.accounting.account import derived
 from carbonfleet.ledger import EVIDENCE_FIELDS, ChainedRow, ChainFault, Entry, EntryKind, EvidenceError
@@ -67,7 +68,7 @@ class Derivation:
             yield f"it does not derive: {error}"
             return
         except Exception as error:  # noqa: BLE001 - whatever a forged document raises is that line's fault
-            yield f"it does not derive: its evidence can't be read: {type(error).__name__}: {str(error)[:200]}"
+            yield f"it does not derive: its evidence can't be read: {faults.said(error)}"
             return
         self.derived += 1
         if line.kind is EntryKind.ATTEMPT and not line.commit:
