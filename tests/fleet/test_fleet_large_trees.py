@@ -125,7 +125,8 @@ def test_a_check_refuses_a_folder_of_more_files_than_are_read(tmp_path):
         (folder / f"f{number}").touch()
     done = CliRunner().invoke(app, ["policy", "check", str(tmp_path)])
     wanted = f"error: {folder} holds more than the {MOST_ENTRIES} entries that are read\n"
-    assert (done.exit_code, done.output) == (2, wanted)
+    # A server of another test may end meanwhile and say so on the same error stream.
+    assert (done.exit_code, done.output[-len(wanted) :]) == (2, wanted)
 
 
 def test_folders_within_folders_without_end_are_named(fleet):

@@ -64,7 +64,7 @@ def test_each_row_may_say_its_own_slack_duration_and_whether_it_may_be_cut(tmp_p
         ("0,60,,x,", "slack 'x' is neither"),
         ("0,60,,-1,", "slack '-1' is neither"),
         ("0,60,,,perhaps", "interruptible must be true or false"),
-        ("0,60,4 hours,,", "write a duration like"),
+        ("0,60,4 hours,,", "write 4h"),
         (",60,,,", "arrival_time must be a number"),
         ("0,,,,", "length must be a number"),
     ],
