@@ -82,7 +82,7 @@ class Tier(Wire):
 
 
 CARBON_PRICE_USD_PER_TONNE: Final = 50.0
-"""Where nobody sets one: about what a tonne cost in the EU's trading scheme in 2025."""
+"""Where nobody sets one: a round figure for a first try, of no market; a policy names its own."""
 
 
 class Goal(StrEnum):
