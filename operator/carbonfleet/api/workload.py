@@ -177,7 +177,7 @@ class Workload(
 ):
     """What runs."""
 
-    image: Image = "carbonfleet/lora:latest"
+    image: Image = "carbonfleet/lora:0.1.0"
     """The training image; by digest where it matters."""
     model: Reference
     """A causal language model by name or path."""

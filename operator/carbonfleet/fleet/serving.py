@@ -34,7 +34,7 @@ from carbonfleet.fleet.publish import Repository
 from carbonfleet.placement.rules import residency_verdict
 from carbonfleet.yaml_reader import FileInvalid, FileProblem, YamlDocument, blaming, read_documents
 
-VLLM_IMAGE: Final = "vllm/vllm-openai:v0.12.0"
+VLLM_IMAGE: Final = "vllm/vllm-openai:v0.12.0@sha256:6766ce0c459e24b76f3e9ba14ffc0442131ef4248c904efdcbf0d89e38be01fe"
 MOST_ADAPTERS: Final = 64
 _RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM's `--max-lora-rank` may be."""
