@@ -40,6 +40,26 @@ def test_gpus_that_others_use_are_not_counted_on():
     assert decision.candidates[0].reason == "NoCapacity"
 
 
+GIVEN_BACK = {
+    "standard": ("NoCapacity", "oslo had no 1 GPU free when the job's turn came, as it has now; it looks again."),
+    "urgent": ("NotInTime", "oslo has 1 GPU free only after the job's latest start."),
+}
+
+
+@pytest.mark.parametrize("tier", GIVEN_BACK)
+def test_a_job_that_found_no_gpus_waits_for_those_that_a_later_one_gives_back(tier):
+    runs = Incumbent("oslo", "main", NOON - HOUR, running=True, since=NOON - HOUR)
+    held = Reservation("uid-ml-runs", "ml", "oslo", "main", 1, NOON - HOUR, NOON + 3 * HOUR)
+    jobs = [
+        job("runs", hours=1, incumbent=runs, schedule={"tier": "flexible"}),
+        job("pressed", hours=1, schedule={"tier": tier, "deadline": NOON + 3 * HOUR}),
+    ]
+    snapshot = world(jobs, [spoke("oslo", gpus=1)], {"NO-NO1": DAY}, reservations=(held,))
+    pressed = next(decision for decision in plan(snapshot, NOON) if decision.name == "pressed")
+    assert (pressed.outcome, pressed.reason) == (Outcome.WAIT, "WaitingForCapacity")
+    assert [(one.reason, one.message) for one in pressed.candidates] == [GIVEN_BACK[tier]]
+
+
 @pytest.mark.parametrize("said", [{"main": 10**18}, {"main": 10**18, "bergen": 1}, {"other": 10**18}, {}])
 def test_a_spoke_that_says_that_it_has_more_free_than_its_file_declares_is_given_no_more(said):
     jobs = [job(f"job-{number}", hours=1) for number in range(4)]

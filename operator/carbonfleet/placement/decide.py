@@ -184,7 +184,7 @@ def without_window(inputs: PlanInputs, row: int) -> tuple[Outcome, str]:
         return Outcome.WAIT, "SignalLost"
     context = context_of(inputs, row, None)
     reasons = {refusal_on(context, options).reason for options in inputs.options.by_cluster.values()}
-    if "NoCapacity" in reasons:
+    if reasons & {"NoCapacity", "NotInTime"}:
         return Outcome.WAIT, "WaitingForCapacity"
     for reason in ("BudgetExhausted", *(limit.reason for limit in reversed(LIMITS) if limit.reason)):
         if reason in reasons:

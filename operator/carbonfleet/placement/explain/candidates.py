@@ -144,8 +144,8 @@ def _found(context: JobContext, options: list[int], best: Choice | None) -> _Fou
     cuts = [context.cuts[option] for option in options if option in context.cuts]
     if cuts:
         best = min(cuts, key=lambda c: (c.score, c.start, c.option))
-    if best is not None:
-        could_wait = choice is not None and best.score < _bare(context, choice) and not (choice.kept or choice.is_late)
+    if best is not None and choice is not None:
+        could_wait = best.score < _bare(context, choice) and not (choice.kept or choice.is_late)
         reason = "HigherScore"
         if could_wait:
             reason = COUNTS_AS_EQUAL if is_equal(context, choice, best.score) else NOT_WORTH

@@ -148,9 +148,9 @@ def _threshold(context: JobContext, option: int) -> Refusal | None:
 def _tolerance(context: JobContext, option: int) -> Refusal | None:
     """It is free here, and dearer than the job's cost tolerance allows."""
     usable = (context.windows.open & context.free)[option]
-    if not usable.any():
-        return None
     usd = float(context.windows.figures.usd[option].min(where=usable, initial=np.inf))
+    if not context.most_usd < usd < np.inf:
+        return None
     percent = context.inputs.jobs[context.job].spec.objective.cost_tolerance_percent
     message = f"It would cost {usd:,.2f} USD, over {percent:g} % more than the cheapest that is free for it."
     return Refusal("CostTolerance", message, usd)
@@ -159,7 +159,11 @@ def _tolerance(context: JobContext, option: int) -> Refusal | None:
 def _capacity(context: JobContext, option: int) -> Refusal:
     name, gpus = context.inputs.options.entries[option].cluster, int(context.inputs.demand.of(context.job).gpus[option])
     length = phrase.hours(float(context.inputs.demand.of(context.job).minutes[option]))
-    if ((context.windows.open | context.windows.above | context.windows.late) & context.free)[option].any():
+    if (context.windows.open & context.free)[option].any():
+        # A job that chose later gave them back.
+        message = f"{name} had no {phrase.gpus(gpus)} free when the job's turn came, as it has now; it looks again."
+        return Refusal("NoCapacity", message)
+    if ((context.windows.above | context.windows.late) & context.free)[option].any():
         return Refusal("NotInTime", f"{name} has {phrase.gpus(gpus)} free only after the job's latest start.")
     message = f"{name} never has {phrase.gpus(gpus)} free for {length} in the time that is weighed."
     return Refusal("NoCapacity", message)
