@@ -8,7 +8,7 @@ from carbon_servers import FakePrices, Fault
 
 from carbonfleet.api import ClusterFacts
 from carbonfleet.api.cluster import PriceHours
-from carbonfleet.placement.inputs import hourly_prices
+from carbonfleet.placement.inputs import full_load_kw, hourly_prices
 from carbonfleet.signals import Market, PriceKind, Quotes, Reason, TraceError, price_sources, repriced
 from carbonfleet.signals.prices.cluster_files import ClusterPrices
 from carbonfleet.signals.prices.price_file import PriceFile
@@ -148,26 +148,26 @@ def test_a_cluster_takes_the_markets_price_for_all_its_hours(market, listed, fac
     assert quotes.prices[NAME, ON_DEMAND].step <= timedelta(hours=1)
 
 
-def test_a_cycle_waits_for_the_first_answer_alone(listed, server, clock):
+def test_a_cycle_waits_for_the_first_answer_alone(listed, server, clock, facts):
     rates = Market([listed], clock, patience_seconds=0.2)
     server.fault = Fault.HANG
     began = time.monotonic()
     for _ in range(500):
-        assert rates.latest([POOL]) == Quotes()  # neither a price nor a failure
+        assert rates.latest([facts]) == Quotes()  # neither a price nor a failure
     assert time.monotonic() - began < 90  # each would have waited for 0.2 s
     server.fault = None
     server.release()
-    eventually(lambda: clock.forward(minutes=2) and rates.latest([POOL]).prices)
-    assert rates.latest([POOL]).prices[NAME, ON_DEMAND].value == 1.9
+    eventually(lambda: clock.forward(minutes=2) and rates.latest([facts]).prices)
+    assert rates.latest([facts]).prices[NAME, ON_DEMAND].value == 1.9
     rates.close()
 
 
-def test_prices_are_renewed_in_the_background(listed, server, clock):
+def test_prices_are_renewed_in_the_background(listed, server, clock, facts):
     rates = Market([listed], clock)
-    assert rates.latest([POOL]).prices[NAME, ON_DEMAND].value == 1.9
+    assert rates.latest([facts]).prices[NAME, ON_DEMAND].value == 1.9
     server.prices[0]["usdPerGpuHour"] = 2.1
     clock.forward(minutes=6)
-    eventually(lambda: rates.latest([POOL]).prices[NAME, ON_DEMAND].value == 2.1)
+    eventually(lambda: rates.latest([facts]).prices[NAME, ON_DEMAND].value == 2.1)
     assert len(server.seen) == 2
     rates.close()
 
@@ -175,3 +175,76 @@ def test_prices_are_renewed_in_the_background(listed, server, clock):
 def test_a_plan_is_told_whose_price_it_is(market, listed, facts):
     quotes = market(listed, ClusterPrices([facts])).quotes([POOL, ("oslo", "free")])
     assert price_sources(facts, quotes) == {("a100", False): "price-server"}
+
+
+@pytest.fixture
+def own(facts) -> ClusterFacts:
+    """GPUs that have no price of their own."""
+    (priced, free) = facts.pools
+    unpriced = free.model_copy(update={"usd_per_gpu_hour": None, "spot_usd_per_gpu_hour": None, "prices_by_hour": ()})
+    return facts.model_copy(update={"pools": (priced, unpriced), "electricity_usd_per_kwh": 0.3})
+
+
+@pytest.fixture
+def power(electricitymaps, clock, maps):
+    """The day-ahead market, whose price is ten euros a MWh more each hour of the UTC day."""
+    maps.curve = lambda zone, hour: 100.0 + 100 * hour.hour
+    market = Market([electricitymaps(tries=1)], clock, patience_seconds=60, usd_per_eur=1.5)
+    yield market
+    market.close()
+
+
+def at_night_and_noon(facts, quotes) -> tuple[float | None, float | None]:
+    """USD an hour of the GPU without a price, at 02:00 and 12:00 UTC, in shares of what 1 USD/kWh would cost."""
+    (pool,) = (pool for pool in repriced(facts, quotes).pools if pool.name == "free")
+    kw = full_load_kw(pool, facts)
+    prices = hourly_prices(pool, facts.electricity_usd_per_kwh and kw * facts.electricity_usd_per_kwh)
+    return tuple(None if price is None else round(price / kw, 9) for price in (prices[2], prices[12]))
+
+
+def test_gpus_of_ones_own_cost_their_power_at_the_day_ahead_price(power, own):
+    quotes = power.latest([own])
+    assert at_night_and_noon(own, quotes) == (0.02 * 1.5, 0.12 * 1.5)
+    assert price_sources(own, quotes) == {("free", False): "electricitymaps/v3, its power day ahead"}
+    assert repriced(own, quotes).pools[0] == own.pools[0]  # a declared price stands
+
+
+def test_hours_without_an_auction_yet_have_yesterdays_price(power, own, maps, clock):
+    power.latest([own])
+    maps.curve = lambda zone, hour: 100.0
+    maps.auctioned_hours = 24 - clock.now().hour
+    clock.forward(hours=2)
+    night, _ = at_night_and_noon(own, power.quotes([], [own.zone]))
+    assert (night, clock.now().hour) == (0.02 * 1.5, 14)
+
+
+def test_power_that_one_is_paid_to_take_is_free(power, own, maps):
+    maps.curve = lambda zone, hour: 20.0
+    assert at_night_and_noon(own, power.latest([own])) == (0.0, 0.0)
+
+
+def test_without_a_day_ahead_price_the_declared_one_holds(power, own, maps, clock):
+    maps.access[own.zone] = ["carbon-intensity/latest"]
+    assert at_night_and_noon(own, power.latest([own])) == (0.3, 0.3)
+    maps.access.clear()
+    clock.forward(minutes=11)
+    assert at_night_and_noon(own, power.quotes([], [own.zone])) == (0.3, 0.3)  # the list of zones is read once a day
+    clock.forward(hours=25)
+    assert at_night_and_noon(own, power.quotes([], [own.zone])) == (0.02 * 1.5, 0.12 * 1.5)
+    assert len(maps.seen) == 3
+
+
+def test_a_day_old_price_is_no_price(power, own, maps, clock):
+    power.latest([own])
+    maps.fault = Fault.ERROR
+    clock.forward(hours=12)
+    assert at_night_and_noon(own, power.quotes([], [own.zone])) == (0.02 * 1.5, 0.12 * 1.5)
+    clock.forward(hours=36)
+    assert at_night_and_noon(own, power.quotes([], [own.zone])) == (0.3, 0.3)
+
+
+def test_electricity_is_not_asked_for_where_nobody_says_what_a_euro_costs(electricitymaps, clock, maps, own):
+    market = Market([electricitymaps()], clock, patience_seconds=60)
+    assert market.latest([own]).electricity == {}
+    assert maps.seen == []
+    market.close()

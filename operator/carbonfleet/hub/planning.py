@@ -277,7 +277,7 @@ def _priced(market: Market | None, spokes: tuple[Spoke, ...]) -> tuple[Spoke, ..
     """The spokes at the market's present prices, where it names any."""
     if market is None:
         return spokes
-    quotes = market.latest([(spoke.name, pool.name) for spoke in spokes for pool in spoke.facts.pools])
+    quotes = market.latest([spoke.facts for spoke in spokes])
     return tuple(
         replace(spoke, facts=repriced(spoke.facts, quotes), price_sources=price_sources(spoke.facts, quotes))
         for spoke in spokes

@@ -285,7 +285,9 @@ def open_signals(settings: SignalSettings, clock: Clock) -> Signals:
 
 def open_market(settings: SignalSettings, clock: Clock, clusters: Iterable[ClusterFacts] = ()) -> Market:
     """GPU prices from the sources that `settings` name, then from the given clusters' files. Raises TraceError."""
-    return build_market(settings.prices, clock, clusters, settings.patience_seconds)
+    sources = [build_source(source, clock) for source in settings.sources] if settings.usd_per_eur else []
+    rate, patience = settings.usd_per_eur, settings.patience_seconds
+    return build_market(settings.prices, clock, clusters, patience, sources, rate)
 
 
 def open_signals_file(path: Path, clock: Clock) -> Signals:

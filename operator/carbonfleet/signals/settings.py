@@ -23,6 +23,9 @@ class SignalSettings(Wire):
         Field(max_length=8),
     ] = ()
     """GPU prices, in the order in which they are believed; the cluster files come last."""
+    usd_per_eur: Annotated[float, Field(gt=0, le=100)] | None = None
+    """What a euro costs. Where it is set, GPUs of your own without a price cost their power at the day-ahead price of
+    their zone, where a source has it (Electricity Maps); left out, at the cluster's `electricityUsdPerKwh`."""
     chain: Annotated[tuple[Link, ...], Field(min_length=1, max_length=5)] = (
         "forecast",
         "cached",

@@ -3,7 +3,7 @@
 from carbonfleet.placement.inputs.capacity import Capacity, CapacityRuns, Quota, Runs, capacity_of, runs, slots_of
 from carbonfleet.placement.inputs.demand import GRAMS_PER_TONNE, Demand, Terms, demand_of
 from carbonfleet.placement.inputs.limits import NEVER, Limits, limits_of
-from carbonfleet.placement.inputs.options import Option, Options, hourly_prices, options_of
+from carbonfleet.placement.inputs.options import Option, Options, full_load_kw, hourly_prices, options_of
 from carbonfleet.placement.inputs.prices import HourlyPrices, hourly_prices_of
 from carbonfleet.placement.inputs.timeline import (
     EPOCH,
@@ -46,6 +46,7 @@ __all__ = [
     "capacity_of",
     "carbon",
     "demand_of",
+    "full_load_kw",
     "hourly_prices",
     "hourly_prices_of",
     "limits_of",

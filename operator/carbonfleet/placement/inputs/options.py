@@ -130,10 +130,15 @@ def _covers_the_day(pool: GpuPool) -> bool:
 
 
 def on_demand_usd_per_gpu_hour(pool: GpuPool, facts: ClusterFacts) -> float | None:
-    """What is declared, or else the power of a GPU with its share of the machine and the building, at full load."""
+    """What is declared, or else the power of a GPU at full load."""
     if pool.usd_per_gpu_hour is not None or facts.electricity_usd_per_kwh is None:
         return pool.usd_per_gpu_hour
-    return power_kw(pool_profile(pool), 1, 1.0) * facts.pue * facts.electricity_usd_per_kwh
+    return full_load_kw(pool, facts) * facts.electricity_usd_per_kwh
+
+
+def full_load_kw(pool: GpuPool, facts: ClusterFacts) -> float:
+    """What a busy GPU draws, with its share of the machine and of the building."""
+    return power_kw(pool_profile(pool), 1, 1.0) * facts.pue
 
 
 def hourly_prices(pool: GpuPool, otherwise: float | None = None) -> tuple[float | None, ...]:

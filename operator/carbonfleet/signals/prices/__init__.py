@@ -17,14 +17,22 @@ PriceSettings = Annotated[PriceServerSettings | PriceFileSettings, Field(discrim
 
 
 def build_market(
-    prices: Iterable[PriceSettings], clock: Clock, clusters: Iterable[ClusterFacts], patience_seconds: float
+    prices: Iterable[PriceSettings],
+    clock: Clock,
+    clusters: Iterable[ClusterFacts],
+    patience_seconds: float,
+    electricity: Iterable[Source] = (),
+    usd_per_eur: float | None = None,
 ) -> Market:
-    """Prices from the sources that settings describe, then from the given clusters' files. Raises TraceError."""
+    """Prices from the sources that settings describe, then from the given clusters' files; day-ahead prices of
+    electricity from the first of `electricity` that has them. Raises TraceError.
+    """
     sources: list[Source] = [
         PriceServer(price, clock) if isinstance(price, PriceServerSettings) else PriceFile(price.path)
         for price in prices
     ]
-    return Market([*sources, ClusterPrices(clusters)], clock, patience_seconds=patience_seconds)
+    everyone = [*sources, ClusterPrices(clusters), *electricity]
+    return Market(everyone, clock, patience_seconds=patience_seconds, usd_per_eur=usd_per_eur)
 
 
 __all__ = ["Market", "PriceSettings", "Quotes", "build_market", "price_sources", "repriced"]
