@@ -43,15 +43,14 @@ def write(folder: Path, text: str, name="trace.csv") -> Path:
 
 def test_the_long_format_is_read_kind_by_kind(tmp_path):
     trace = read_trace(write(tmp_path, LONG))
-    assert trace.values["NO-NO1", LIFECYCLE] == {NOON: (33.5, True), NOON + HOUR: (34.5, False)}
-    assert trace.values["NO-NO1", DIRECT] == {NOON: (12.0, True)}
+    assert trace.series["NO-NO1", LIFECYCLE].values == {NOON: (33.5, True), NOON + HOUR: (34.5, False)}
+    assert trace.series["NO-NO1", DIRECT].values == {NOON: (12.0, True)}
 
 
 def test_bad_rows_are_refused_one_by_one(tmp_path):
     trace = read_trace(write(tmp_path, LONG))
     assert [rejection.reason for rejection in trace.rejected] == [
         Reason.NULL,
-        Reason.BAD_TIME,
         Reason.NOT_A_NUMBER,
         Reason.NEGATIVE,
         Reason.DUPLICATE,
@@ -62,8 +61,8 @@ def test_the_portals_format_is_read_and_may_be_packed(tmp_path):
     path = tmp_path / "portal.csv.gz"
     path.write_bytes(gzip.compress(PORTAL.encode()))
     trace = read_trace(path)
-    assert trace.values["NO-NO1", LIFECYCLE] == {NOON: (33.5, True), NOON + HOUR: (34.5, False)}
-    assert trace.at("NO-NO1", DIRECT, NOON) == 3.2
+    assert trace.series["NO-NO1", LIFECYCLE].values == {NOON: (33.5, True), NOON + HOUR: (34.5, False)}
+    assert trace.series["NO-NO1", DIRECT].values[NOON] == (3.2, True)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +88,39 @@ def test_a_trace_measures_the_past_and_forecasts_the_future(make_signals, read, 
     assert found.doubt_grams_per_kwh.tolist() == [0.0, 0.0]
     (held,) = source.fetch(Ask("NO-NO1", LIFECYCLE, Feed.MEASURED, NOON, NOON + 9 * HOUR), clock.now()).readings
     assert held.value == 33.5
+
+
+def five_minutes(folder: Path, *hours: dict[int, int]) -> TraceSource:
+    """A source of five-minute values: for each hour what holds at which minutes."""
+    rows = [
+        f"{NOON + HOUR * i + timedelta(minutes=minute):%Y-%m-%dT%H:%M:%SZ},DE,{value},average_lifecycle"
+        for i, hour in enumerate(hours)
+        for minute, value in hour.items()
+    ]
+    text = "\n".join(["datetime_utc,zone,gco2_per_kwh,signal", *rows])
+    return TraceSource.of("trace", read_trace(write(folder, text)))
+
+
+def test_finer_values_are_averaged_and_an_hour_that_is_mostly_unknown_is_none(tmp_path):
+    whole = {minute: 40 if minute == 0 else 400 for minute in range(0, 60, 5)}
+    half = {minute: value for minute, value in whole.items() if minute < 30}
+    source = five_minutes(tmp_path, whole, half, {0: 40, 5: 400}, whole)
+    batch = source.fetch(Ask("DE", LIFECYCLE, Feed.FORECAST, NOON, NOON + 4 * HOUR), NOON)
+    assert [(each.start, each.value) for each in batch.readings] == [
+        (NOON, 370.0),
+        (NOON + HOUR, 340.0),
+        (NOON + 3 * HOUR, 370.0),
+    ]
+
+
+def test_a_check_of_a_trace_counts_what_of_each_zone_was_refused_and_names_the_first(tmp_path):
+    rows = [f"2025-12-15T{hour:02}:00:00Z,DE,{300 + hour},average_lifecycle,False" for hour in range(24)]
+    rows += [f"2025-12-{day}T00:00:00Z,FR,50,average_lifecycle,False" for day in range(10, 20)]
+    text = "\n".join([*LONG.splitlines(), *rows]) + "\n"
+    found = TraceSource.of("trace", read_trace(write(tmp_path, text))).check(["DE", "FR", "IS", "NO-NO1"], NOON)
+    assert [(each.zone, each.ok) for each in found] == [("DE", True), ("FR", False), ("IS", False), ("NO-NO1", True)]
+    assert "1440 minutes apart; give a series in steps of" in found[1].message
+    assert found[3].message.startswith("in the trace; 1 rows are refused, the first: NO-NO1 2025-12-15T13:00:00Z: Dup")
 
 
 def test_a_trace_that_is_over_says_so(tmp_path):
@@ -141,5 +173,6 @@ def test_a_live_forecast_is_fetched_once_and_replayed(make_signals, read, clock,
 )
 def test_real_traces_are_read_whole(name, zones, hours):
     trace = read_trace(Path(os.environ["CARBONFLEET_DATA_DIR"]) / name)
-    assert len({zone for zone, _ in trace.values}) == zones
-    assert max(len(series) for series in trace.values.values()) == hours
+    assert {series.step for series in trace.series.values()} == {HOUR}
+    assert len({zone for zone, _ in trace.series}) == zones
+    assert max(len(series.values) for series in trace.series.values()) == hours

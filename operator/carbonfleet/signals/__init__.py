@@ -3,6 +3,7 @@
 from carbonfleet.signals.prices import Market, Quotes, price_sources, repriced
 from carbonfleet.signals.reading import PriceKind, Reading, Reason, RejectedValue, floor_hour
 from carbonfleet.signals.regions import zone_doubt, zone_of, zones_without_spoke
+from carbonfleet.signals.series import Series, Trace, TraceError, open_csv, read_time, read_trace
 from carbonfleet.signals.service import (
     SignalReading,
     Signals,
@@ -17,10 +18,7 @@ from carbonfleet.signals.sources import (
     TOKEN_VARIABLE,
     DemoGridSettings,
     ElectricityMapsSettings,
-    Trace,
-    TraceError,
     TraceSource,
-    read_trace,
 )
 from carbonfleet.signals.store import HistoryStore, StoreError
 
@@ -36,6 +34,7 @@ __all__ = [
     "Reading",
     "Reason",
     "RejectedValue",
+    "Series",
     "SettingsError",
     "SignalReading",
     "SignalSettings",
@@ -49,10 +48,12 @@ __all__ = [
     "ZoneView",
     "floor_hour",
     "load_settings",
+    "open_csv",
     "open_market",
     "open_signals",
     "open_signals_file",
     "price_sources",
+    "read_time",
     "read_trace",
     "repriced",
     "zone_doubt",

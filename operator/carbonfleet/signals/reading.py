@@ -9,6 +9,7 @@ from typing import Final
 from carbonfleet.api.signal import SignalKind
 
 HOUR: Final = timedelta(hours=1)
+MINUTE: Final = timedelta(minutes=1)
 
 
 class PriceKind(StrEnum):

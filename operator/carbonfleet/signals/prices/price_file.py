@@ -9,8 +9,8 @@ from typing import Literal
 
 from carbonfleet.api.wire import Wire
 from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, Reason, RejectedValue, subject, unit_of
+from carbonfleet.signals.series import TraceError
 from carbonfleet.signals.source import Ask, Batch, Feed, Finding, NoDataError
-from carbonfleet.signals.sources import TraceError
 from carbonfleet.signals.validation import number_problem, parse_time
 
 COLUMNS = ("datetime_utc", "cluster", "pool", "kind", "usd_per_gpu_hour")

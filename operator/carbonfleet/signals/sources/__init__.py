@@ -15,7 +15,7 @@ from carbonfleet.signals.sources.carbonawaresdk import CarbonAwareSdk, CarbonAwa
 from carbonfleet.signals.sources.demo import DemoGridSettings, demo_source
 from carbonfleet.signals.sources.electricitymaps import TOKEN_VARIABLE, ElectricityMaps, ElectricityMapsSettings
 from carbonfleet.signals.sources.static import StaticSettings, static_source
-from carbonfleet.signals.sources.trace import Trace, TraceError, TraceSettings, TraceSource, read_trace, trace_source
+from carbonfleet.signals.sources.trace import TraceSettings, TraceSource, trace_source
 from carbonfleet.signals.sources.ukcarbon import UkCarbon, UkCarbonSettings
 from carbonfleet.signals.sources.watttime import WattTime, WattTimeSettings
 
@@ -50,9 +50,6 @@ __all__ = [
     "DemoGridSettings",
     "ElectricityMapsSettings",
     "SourceSettings",
-    "Trace",
-    "TraceError",
     "TraceSource",
     "build_source",
-    "read_trace",
 ]

@@ -11,9 +11,11 @@ from pydantic import Field
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Wire, ZoneKey
 from carbonfleet.clock import Clock
+from carbonfleet.signals.reading import HOUR
+from carbonfleet.signals.series import Series, Trace
 from carbonfleet.signals.source import Ask, Feed, Source
 from carbonfleet.signals.sources.electricitymaps import ElectricityMaps, ElectricityMapsSettings
-from carbonfleet.signals.sources.trace import Trace, TraceSource
+from carbonfleet.signals.sources.trace import TraceSource
 
 SOURCE_NAME: Final = "demo-trace"
 
@@ -75,13 +77,14 @@ def replayed(source: Source, zones: Collection[str], now: datetime) -> TraceSour
     Raises SourceError when a zone can't be had.
     """
     kind = SignalKind.AVERAGE_LIFECYCLE
-    values: dict[tuple[str, SignalKind], dict[datetime, tuple[float, bool]]] = {}
+    series: dict[tuple[str, SignalKind], Series] = {}
     for zone in sorted(zones):
-        hours = values.setdefault((zone, kind), {})
+        hours: dict[datetime, tuple[float, bool]] = {}
         for feed in (Feed.FORECAST, Feed.MEASURED):
             ask = Ask(zone, kind, feed, now - timedelta(days=1), now + timedelta(days=3))
             hours |= {reading.start: (reading.value, reading.settled) for reading in source.fetch(ask, now).readings}
-    return TraceSource.of(f"{source.name} replayed", Trace(values))
+        series[zone, kind] = Series(HOUR, hours)
+    return TraceSource.of(f"{source.name} replayed", Trace(series))
 
 
 def demo_source(settings: DemoGridSettings, clock: Clock) -> Source:

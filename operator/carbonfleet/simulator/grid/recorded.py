@@ -1,11 +1,10 @@
 """Recorded forecasts with their real errors: one issue a day, some days ahead, beside what then happened."""
 
 import csv
-import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +13,7 @@ import numpy as np
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Forecast, combined, hindcast
 from carbonfleet.placement.snapshot import FloatArray
+from carbonfleet.signals import TraceError, open_csv, read_time
 from carbonfleet.simulator.grid.feeds import Forecasts
 from carbonfleet.simulator.grid.trace import HOUR, Grid, ReplayError
 
@@ -47,7 +47,7 @@ def open_recording(path: Path, zones: Sequence[str]) -> Recording:
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+        with open_csv(path) as lines:
             reader = csv.DictReader(lines)
             if not set(reader.fieldnames or ()) >= COLUMNS:
                 raise ReplayError(
@@ -60,12 +60,13 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _time(path: Path, row: dict[str, str], column: str) -> datetime:
-    """Times without a zone are UTC."""
     try:
-        moment = datetime.fromisoformat(row[column])
-    except (TypeError, ValueError):
-        raise ReplayError(f"{path}: {column} of a row of {row['zone']} is {row[column]!r}, not a time") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = read_time(column, row[column] or "")
+    except TraceError as error:
+        raise ReplayError(f"{path}: {error}") from error
+    if moment is None:
+        raise ReplayError(f"{path}: {column} of a row of {row['zone']} is {row[column]!r}, not a time")
+    return moment
 
 
 def _value(path: Path, row: dict[str, str], column: str) -> float:

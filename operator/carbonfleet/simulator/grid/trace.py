@@ -1,11 +1,9 @@
 """A recorded grid to replay: intensities of some zones by the hour or finer, whole, or refused with what is wrong."""
 
 import difflib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -13,12 +11,14 @@ import numpy as np
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.snapshot import FloatArray
-from carbonfleet.signals import Reason, Trace, read_trace
+from carbonfleet.signals import Reason, Series, Trace, read_trace
 
 HOUR: Final = timedelta(hours=1)
 MINUTE: Final = timedelta(minutes=1)
-STEPS: Final = (HOUR, 30 * MINUTE, 15 * MINUTE)
-"""How far apart the values of a trace may lie."""
+STEPS: Final = (15 * MINUTE, 30 * MINUTE, HOUR)
+"""How long slots may be; of values that lie closer the means over the shortest of these are taken."""
+MOST_FILLED: Final = 0.05
+"""The share of a zone's values that may be filled: beyond it the replay would be of a grid that nobody measured."""
 
 
 class ReplayError(ValueError):
@@ -100,22 +100,25 @@ def open_grid(
 ) -> Grid:
     """Read the zones' common span, cut to [start, end) where given.
 
-    Slots are as long as the finest zone's; a coarser zone's value holds for several. Raises ReplayError for unknown
-    zones and signals, rows that can't be believed, and missing values; with `fill` a missing or refused one takes
-    the value before it, and is counted. Which of two values of a time is right nobody knows: that is refused in
-    any case.
+    Slots are as long as the finest zone's; a coarser zone's value holds for several, and values closer than a quarter
+    of an hour are averaged. Raises ReplayError for unknown zones and signals, rows that can't be believed, and missing
+    values; with `fill` a missing or refused one takes the value before it, and is counted, up to a twentieth of them.
+    Which of two values of a time is right nobody knows: that is refused in any case.
     """
     if not zones:
         raise ReplayError("name at least one zone")
     if len(set(zones)) < len(zones):
         raise ReplayError(f"a zone is named twice: {', '.join(zones)}")
-    trace = read_trace(*paths, finest=STEPS[-1])
+    trace = read_trace(*paths)
     series = [_series(trace, zone, signal) for zone in zones]
     _refuse_bad_rows(trace, zones, fill)
-    steps = [_step(zone, known) for zone, known in zip(zones, series, strict=True)]
+    steps = [next(step for step in STEPS if not step % each.step) for each in series]
     longest, step = max(steps), min(steps)
-    first = _whole(max([min(known) for known in series] + ([start] if start else [])), longest, up=True)
-    ends = [max(known) + each for known, each in zip(series, steps, strict=True)]
+    held = [each.averaged(slot, 1.0) for each, slot in zip(series, steps, strict=True)]
+    if not all(held):
+        raise ReplayError(f"zone {zones[held.index({})]} has no slot of which all values can be believed")
+    first = _whole(max([min(known) for known in held] + ([start] if start else [])), longest, up=True)
+    ends = [max(known) + each for known, each in zip(held, steps, strict=True)]
     last = _whole(min(ends + ([end] if end else [])), longest, up=False)
     if last <= first:
         raise ReplayError(
@@ -123,26 +126,15 @@ def open_grid(
             "(--start and --end, less 90 days of history, cut them too)"
         )
     rows, filled = [], {}
-    for zone, known, apart in zip(zones, series, steps, strict=True):
+    for zone, known, apart, each in zip(zones, held, steps, series, strict=True):
         values, gaps = _values(known, first, last, apart)
         if gaps and not fill:
             raise ReplayError(_gap_words(zone, gaps))
+        if len(gaps) > MOST_FILLED * values.size:
+            raise ReplayError(_filled_words(trace, zone, each.column, len(gaps), values.size))
         rows.append(np.repeat(values, apart // step))
         filled[zone] = len(gaps)
     return Grid(tuple(zones), signal, first, np.array(rows), filled, step)
-
-
-def _step(zone: str, known: Mapping[datetime, object]) -> timedelta:
-    """How far apart a zone's values lie. Raises ReplayError for one that lies between."""
-    apart = Counter(after - before for before, after in pairwise(sorted(known)))
-    step = min(apart.most_common(1)[0][0], HOUR) if apart else HOUR
-    stray = next((moment for moment in sorted(known) if moment.timestamp() % step.total_seconds()), None)
-    if step not in STEPS or stray is not None:
-        where = "" if stray is None else f", but one begins at {stray}"
-        raise ReplayError(
-            f"values of zone {zone} lie {step // MINUTE} minutes apart{where}; give a trace of 60, 30 or 15 minutes"
-        )
-    return step
 
 
 def _whole(moment: datetime, step: timedelta, *, up: bool) -> datetime:
@@ -151,18 +143,18 @@ def _whole(moment: datetime, step: timedelta, *, up: bool) -> datetime:
     return moment - beyond + (step if up and beyond else timedelta())
 
 
-def _series(trace: Trace, zone: str, signal: SignalKind) -> Mapping[datetime, tuple[float, bool]]:
-    found = trace.values.get((zone, signal))
-    if found:
-        return found
-    kinds = sorted(kind.value for name, kind in trace.values if name == zone)
-    if signal.value in kinds:
+def _series(trace: Trace, zone: str, signal: SignalKind) -> Series:
+    key = (zone, signal)
+    if key in trace.series:
+        return trace.series[key]
+    kinds = sorted(kind.value for name, kind in trace.series if name == zone)
+    if key in trace.faults:
         rows = (row for row in trace.rejected if row.zone == zone)
-        why = next((f"; the first, at {row.at}: {row.message} ({row.value!r})" for row in rows), "")
-        raise ReplayError(f"no {signal.value} value of zone {zone} can be believed{why}")
+        why = next((f"; the first refused row, at {row.at}: {row.message} ({row.value!r})" for row in rows), "")
+        raise ReplayError(f"{trace.faults[key]}{why}")
     if kinds:
         raise ReplayError(f"zone {zone} has no {signal.value} values, only {', '.join(kinds)}; kinds never mix")
-    names = sorted({name for name, _ in trace.values})
+    names = sorted({name for name, _ in trace.series})
     near = difflib.get_close_matches(zone, names, 3) or names[:10]
     raise ReplayError(f"there is no zone {zone} in the trace; there is {', '.join(near)}")
 
@@ -173,7 +165,8 @@ def _refuse_bad_rows(trace: Trace, zones: Sequence[str], fill: bool) -> None:
         return
     row = bad[0]
     way = "" if row.reason is Reason.DUPLICATE else ", or fill such gaps from the value before (--fill-gaps)"
-    count = "one value" if len(bad) == 1 else f"{len(bad)} values"
+    total = sum(trace.refused[zone] for zone in {row.zone for row in bad})
+    count = "one value" if total == 1 else f"{total} values"
     raise ReplayError(
         f"{count} can't be believed, the first of {row.zone} at {row.at}: {row.message} ({row.value!r}). "
         f"Mend the trace{way}"
@@ -200,4 +193,13 @@ def _gap_words(zone: str, gaps: Sequence[datetime]) -> str:
     return (
         f"zone {zone} lacks {len(gaps)} value{'s' * (len(gaps) > 1)}, the first at {gaps[0]}. "
         "Cut the span (--start, --end), or fill such gaps from the value before (--fill-gaps)"
+    )
+
+
+def _filled_words(trace: Trace, zone: str, column: str, gaps: int, slots: int) -> str:
+    row = next((row for row in trace.rejected if row.zone == zone), None)
+    why = f"; the first refused row, at {row.at}: {row.message}" if row else ""
+    return (
+        f"{gaps:,} of {slots:,} values of zone {zone} are missing from column {column!r}, and at most "
+        f"{MOST_FILLED:.0%} are filled{why}. Mend the trace, or cut the span to what was measured (--start, --end)"
     )
