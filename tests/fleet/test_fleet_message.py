@@ -29,7 +29,7 @@ def test_one_placement_reads_like_this():
         "place: ml/llama -> no-osl-1\n"
         "\n"
         "no-osl-1 has the cleanest electricity of 3 spokes; waiting gains less than its doubt.\n"
-        "Starts 2026-01-31 12:00 UTC on 2 GPUs of a100: 60.0 gCO2e at 31.2 gCO2e/kWh, 10.00 USD; "
+        "Starts 2026-01-31 12:00 UTC on 2 GPUs of a100: 60.0 gCO2e (52.0–71.0) at 31.2 gCO2e/kWh, 10.00 USD; "
         "in us-east-2 it would be 840 gCO2e.\n"
         "\n"
         "CTJ-Change: place\n"

@@ -71,6 +71,8 @@ def test_a_proposal_becomes_one_request_that_explains_itself(start, forge_server
         ["carbon/placement"],
     )
     assert "| no-osl-1 | Chosen |" in pull.body
+    assert "Expected: **60 (52–71) gCO2e** at 31 gCO2e/kWh and 10.00 USD, " in pull.body
+    assert "promised to have finished by 2026-01-31T16:00:00Z" in pull.body.replace("\\", "")
     assert "```yaml carbon-placement" in pull.body
     assert str(pull.number) in proposal.url
     assert set(forge_server.statuses) == {

@@ -98,6 +98,41 @@ class PlacementStatus(Wire):
     """The commit that holds it."""
 
 
+class Quantiles(Wire):
+    """What is as likely to be undercut in one of ten cases, in five, in nine."""
+
+    p10: float
+    """Less in one of ten cases."""
+    p50: float
+    """Less as often as more."""
+    p90: float
+    """More in one of ten cases."""
+
+
+class TimeQuantiles(Wire):
+    """The same of a time."""
+
+    p10: Time
+    """Earlier in one of ten cases."""
+    p50: Time
+    """Earlier as often as later."""
+    p90: Time
+    """Later in one of ten cases."""
+
+
+class PromiseStatus(Wire):
+    """What is expected, with its doubt: from what plans like it got wrong so far, and what such runs took."""
+
+    start: TimeQuantiles
+    """When it starts; it may be planned again until then."""
+    finish: TimeQuantiles
+    """When it has finished: the 90th percentile is what is promised."""
+    grams_co2e: Quantiles
+    """Emissions."""
+    saved_grams_co2e: Quantiles | None = None
+    """Baseline less ours."""
+
+
 class Figures(Wire):
     """Energy, carbon and cost, expected or measured."""
 
@@ -121,10 +156,18 @@ class Figures(Wire):
     """The same in percent of the baseline."""
     cost_usd: float | None = None
     """Price of the GPUs and of moving data."""
+    promise: PromiseStatus | None = None
+    """Of what is expected: its 10th, 50th and 90th percentiles."""
     method: Annotated[str, Field(max_length=64)] = ""
     """How the energy was found: measured, or a profile's estimate."""
     attempts: Annotated[int, Field(ge=1)] | None = None
     """Of figures that were accounted: the attempts that they are the sum of."""
+
+    @property
+    def grams_spread(self) -> tuple[float, float, float] | None:
+        """P10, P50 and P90 of the emissions, where they are promised."""
+        promised = self.promise.grams_co2e if self.promise else None
+        return (promised.p10, promised.p50, promised.p90) if promised else None
 
 
 class Segment(Wire):

@@ -4,7 +4,8 @@ from carbonfleet.forecast.accuracy import Accuracy
 from carbonfleet.forecast.fallback import AgeLimits, Link, Measured, Span, ZoneData, forecast_of
 from carbonfleet.forecast.history import HISTORY, Hindcast, complete, hindcast, profile_forecast
 from carbonfleet.forecast.issued import combined, extend
-from carbonfleet.forecast.values import HOUR, RECENT, FloatArray, Forecast, History, IntArray, Issue
+from carbonfleet.forecast.outcomes import Outcomes, Shape, outcomes
+from carbonfleet.forecast.values import HOUR, RECENT, FloatArray, Forecast, History, IntArray, Issue, PastForecasts
 
 __all__ = [
     "HISTORY",
@@ -20,6 +21,9 @@ __all__ = [
     "Issue",
     "Link",
     "Measured",
+    "Outcomes",
+    "PastForecasts",
+    "Shape",
     "Span",
     "ZoneData",
     "combined",
@@ -27,5 +31,6 @@ __all__ = [
     "extend",
     "forecast_of",
     "hindcast",
+    "outcomes",
     "profile_forecast",
 ]

@@ -8,9 +8,18 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.forecast.regression import DAY, DIRECT_HOURS, FIRST_SAMPLE, WEEK, Departures, Ridge, faded_mean
+from carbonfleet.forecast.regression import (
+    DAY,
+    DIRECT_HOURS,
+    FIRST_SAMPLE,
+    WEEK,
+    Departures,
+    Ridge,
+    columns_of,
+    faded_mean,
+)
 from carbonfleet.forecast.seasonal import Seasonal
-from carbonfleet.forecast.values import HOUR, FloatArray, Forecast, IntArray
+from carbonfleet.forecast.values import HOUR, FloatArray, Forecast, IntArray, PastForecasts
 
 LEVEL_HOURS: Final = 12.0
 """How fast a departure from the profile fades, as an e-folding time."""
@@ -33,6 +42,8 @@ LEARNED_ISSUE: Final = FIRST_SAMPLE + 8 * DAY
 FEWEST_HOURS: Final = DAY
 MOST_GAPS: Final = 0.1
 ERROR_HALF_LIFE_DAYS: Final = 20.0
+KEPT_DAYS: Final = 60
+"""Of earlier forecasts: what older ones got wrong hardly counts any more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +57,13 @@ class Hindcast:
     grams_per_kwh: FloatArray
     doubt_grams_per_kwh: FloatArray
     """Root mean square error of earlier forecasts as far ahead, measured before the issue."""
+    periods: tuple[PastForecasts, ...] = ()
+    """All forecasts of each period, those before the first issue too; none where they are not kept."""
+
+    def past(self, issue: datetime) -> PastForecasts | None:
+        """The forecasts before an issue, as `profile_forecast` has them."""
+        period = next((period for period in self.periods if period.start < issue <= period.end), None)
+        return None if period is None else _before(period, (issue - period.start) // HOUR)
 
 
 def profile_forecast(
@@ -71,12 +89,15 @@ def profile_forecast(
     if skip < -1:
         raise ValueError(f"history of {zone} ends at {until}, later than now ({now})")
     hours = max(1, -(-horizon // HOUR)) + skip
-    cast = _hindcast(values, values.size, values.size, max(hours, 1))
-    ahead, doubt = cast.grams_per_kwh[0], cast.doubt_grams_per_kwh[0]
+    casts, doubts = _hindcast(values, values.size)
+    columns = columns_of(max(hours, 1))
+    ahead, doubt = casts[-1, columns], doubts[-1, columns]
+    past = _before(_period(values, casts, doubts, until - HOUR * values.size), values.size - DAY)
     if skip < 0:  # The current hour is measured already.
         ahead, doubt = np.concatenate([values[-1:], ahead]), np.concatenate([[0.0], doubt])
     first = max(skip, 0)
-    return Forecast(zone, signal, start, HOUR, ahead[first:], doubt[first:], source, "profile", until - HOUR)
+    shape = ahead[first:], doubt[first:]
+    return Forecast(zone, signal, start, HOUR, *shape, source, "profile", until - HOUR, past)
 
 
 def known_from(until: datetime) -> datetime:
@@ -115,37 +136,49 @@ def hindcast(values: FloatArray, start: datetime, first: int, last: int, hours: 
     """
     if not DAY <= first <= last <= values.size:
         raise ValueError(f"issues {first} to {last} do not lie within {values.size} hours, a day after their begin")
-    casts = []
+    grams, doubt, periods, columns = [], [], [], columns_of(hours)
     for begin, issues in groupby(
         range(first, last + 1), lambda t: max(0, (known_from(start + HOUR * t) - start) // HOUR)
     ):
         chosen = list(issues)
-        casts.append(_hindcast(values[begin : chosen[-1]], chosen[0] - begin, chosen[-1] - begin, hours))
-    return Hindcast(
-        first,
-        np.concatenate([cast.grams_per_kwh for cast in casts]),
-        np.concatenate([cast.doubt_grams_per_kwh for cast in casts]),
+        known = values[begin : chosen[-1]]
+        casts, doubts = _hindcast(known, known.size)
+        rows = slice(chosen[0] - begin - DAY, None)
+        grams.append(casts[rows, columns])
+        doubt.append(doubts[rows, columns])
+        periods.append(_period(known, casts, doubts, start + HOUR * begin))
+    return Hindcast(first, np.concatenate(grams), np.concatenate(doubt), tuple(periods))
+
+
+def _period(values: FloatArray, casts: FloatArray, doubts: FloatArray, start: datetime) -> PastForecasts:
+    """All forecasts whose hour was measured. `start` is when the first of `values` begins."""
+    kept = casts[:-1].astype(np.float32), doubts[:-1:DAY].astype(np.float32)
+    return PastForecasts(start + HOUR * DAY, *kept, values[DAY:])
+
+
+def _before(period: PastForecasts, issues: int) -> PastForecasts:
+    """The first so many forecasts of a period; of these the newest, in whole days from its start on."""
+    first = max(0, issues - KEPT_DAYS * DAY) // DAY * DAY
+    return PastForecasts(
+        period.start + HOUR * first,
+        period.grams_per_kwh[first:issues],
+        period.doubt_grams_per_kwh[first // DAY :],
+        period.measured[first:issues],
     )
 
 
-def _hindcast(values: FloatArray, first: int, last: int, hours: int) -> Hindcast:
-    """The same, all values known from the first one on; no issue depends on how many others are asked for."""
+def _hindcast(values: FloatArray, last: int) -> tuple[FloatArray, FloatArray]:
+    """Forecasts and doubts for all issues from DAY to `last`, all values known from the first one on.
+
+    No issue depends on how many others are asked for. Shape (issues, DIRECT_HOURS).
+    """
     issues = np.arange(DAY, last + 1)
     log = np.log(np.maximum(values, LOWEST))
     cast = _profile_cast(log, issues)
     _blend_learned(log, issues, cast)
     cast = np.exp(np.clip(cast, 0.0, 8.0))
     cast = np.maximum(_within_seen(values, issues, cast), _deepest_fall(values, issues))
-    doubt = _measured_error(values, issues, cast)
-    columns = _columns(hours)
-    return Hindcast(first, cast[first - DAY :][:, columns], doubt[first - DAY :][:, columns])
-
-
-def _columns(hours: int) -> IntArray:
-    """Hours beyond those that have their own forecast repeat the last day."""
-    ahead = np.arange(hours)
-    columns: IntArray = np.where(ahead < DIRECT_HOURS, ahead, DIRECT_HOURS - DAY + ahead % DAY)
-    return columns
+    return cast, _measured_error(values, issues, cast)
 
 
 def _profile_cast(log: FloatArray, issues: IntArray) -> FloatArray:

@@ -37,6 +37,7 @@ def extend(issued: Forecast, profile: Forecast) -> Forecast:
         grams_per_kwh=np.concatenate([issued.grams_per_kwh, values]),
         doubt_grams_per_kwh=np.concatenate([issued.doubt_grams_per_kwh, doubt]),
         link=f"{issued.link}+profile",
+        past=profile.past,
     )
 
 

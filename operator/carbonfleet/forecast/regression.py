@@ -76,6 +76,13 @@ class Departures:
         return np.stack(columns, axis=-1)
 
 
+def columns_of(hours: int) -> IntArray:
+    """Hours beyond those that have their own forecast repeat the last day."""
+    ahead = np.arange(hours)
+    columns: IntArray = np.where(ahead < DIRECT_HOURS, ahead, DIRECT_HOURS - DAY + ahead % DAY)
+    return columns
+
+
 class Ridge:
     """Coefficients for each hour ahead, learned day by day; old days fade."""
 

@@ -2,9 +2,9 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,29 @@ RECENT: Final = timedelta(days=28)
 """What percentiles go by, and what a value is held against."""
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PastForecasts:
+    """Earlier forecasts of one zone, one issued in each hour from the hours before it alone, and what was measured.
+
+    Row i was issued at `start` + i hours; its column h is the hour `start` + i + h.
+    """
+
+    start: datetime
+    grams_per_kwh: npt.NDArray[np.float32]
+    """Shape (issues, hours)."""
+    doubt_grams_per_kwh: npt.NDArray[np.float32]
+    """Measured anew each day: row i of the forecasts has row i // 24; shape (days, hours)."""
+    measured: FloatArray
+    """Of the hour in which each was issued, shape (issues,)."""
+    outcomes: dict[object, Any] = field(default_factory=dict, repr=False)
+    """What plans came to that were made on them, by what was asked: worked out once."""
+
+    @property
+    def end(self) -> datetime:
+        """The end of the last measured hour."""
+        return self.start + HOUR * self.measured.size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +63,8 @@ class Forecast:
     """Which link of the fallback chain it stands on: forecast, cached, profile, last, static."""
     observed_at: datetime
     """When the newest measured value in it was measured."""
+    past: PastForecasts | None = field(default=None, repr=False)
+    """Forecasts of the zone from its history before this one; None where there are none."""
 
     def __post_init__(self) -> None:
         values, doubt = self.grams_per_kwh, self.doubt_grams_per_kwh

@@ -16,6 +16,9 @@ class Assumptions:
     """Runs longer than this are refused: split them."""
     utilisation: float = 1.0
     """Share of the way from idle to peak power while training. 1 is on the safe side."""
+    duration_doubt: float = 0.2
+    """Relative standard error of a declared duration. Users' estimates of batch jobs are worse (Mu'alem and
+    Feitelson 2001), but those are made to bound a run, and a training's length is often known from the one before."""
     transfer_kwh_per_gib: float = 0.00107
     """Network energy: 0.001 kWh per GB (Cloud Carbon Footprint, methodology, networking), in GiB."""
     unknown_egress_usd_per_gib: float = 0.09

@@ -90,8 +90,24 @@ class Baseline:
 
     region: str
     cluster: str
+    zone: str
     grams_co2e: float
     grams_per_kwh: float
+
+
+Spread = tuple[float, float, float]
+"""P10, P50 and P90."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """P10, P50 and P90 of what comes of a window. A finish is promised by its P90."""
+
+    start: tuple[datetime, ...]
+    finish: tuple[datetime, ...]
+    grams: Spread
+    saved_grams: Spread | None = None
+    """Beside the baseline, where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +152,5 @@ class Explanation:
     Of those with a window, only the first MOST_SHOWN are put into words.
     """
     baseline: Baseline | None = None
+    promise: Promise | None = None
+    """Of its window, where it has one."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from math import floor, log10
 
 from carbonfleet.api.policy import Goal
-from carbonfleet.placement.decision import Window
+from carbonfleet.placement.decision import Spread, Window
 
 LONGEST_SUMMARY = 170
 """Characters of what is shown in one line."""
@@ -16,16 +16,26 @@ def describe(window: Window) -> str:
     return f"{span(window)} on {gpus(window.gpus)} of {window.pool}{spot(window)}: {figures(window)}."
 
 
-def figures(window: Window) -> str:
-    """Carbon, intensity and cost of a window."""
-    return f"{grams(window.grams_co2e)} at {intensity(window.grams_per_kwh)}, {window.cost_usd:,.2f} USD"
+def figures(window: Window, spread: Spread | None = None) -> str:
+    """Carbon, intensity and cost of a window; the carbon with its doubt where that is known."""
+    carbon = grams(window.grams_co2e) if spread is None else likely(window.grams_co2e, spread)
+    return f"{carbon} at {intensity(window.grams_per_kwh)}, {window.cost_usd:,.2f} USD"
 
 
 def doubted(window: Window) -> str:
-    """The same with the doubt in its carbon, where there is any."""
-    doubt = f" ± {grams(window.doubt_grams)}" if window.doubt_grams >= 0.0005 else ""
+    """The same of a window that nothing is promised of, by the doubt of its forecast alone."""
+    grams_co2e, doubt = window.grams_co2e, window.doubt_grams
     at = f"{intensity(window.grams_per_kwh)}, {window.cost_usd:,.2f} USD"
-    return f"{grams(window.grams_co2e)}{doubt} at {at}"
+    return f"{likely(grams_co2e, (grams_co2e - doubt, grams_co2e, grams_co2e + doubt))} at {at}"
+
+
+def likely(amount: float, spread: Spread) -> str:
+    """`412 gCO2e (350–505)`: what is expected, P10 and P90; P50 stands for what is not likely itself."""
+    low, middle, high = spread
+    shown = amount if low <= amount <= high else middle
+    unit = 1000 if abs(shown) >= 1000 else 1
+    ends = number(low / unit), number(high / unit)
+    return grams(shown) if ends[0] == ends[1] else f"{grams(shown)} ({ends[0]}–{ends[1]})"
 
 
 def beside(window: Window, chosen: Window, goal: Goal, usd_per_tonne: float) -> str:

@@ -4,8 +4,25 @@ from datetime import datetime, timedelta
 from math import floor, isfinite, log10
 from typing import Final
 
-from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, Figures, Segment
-from carbonfleet.placement.decision import MOST_SHOWN, Baseline, Candidate, Decision, Explanation, Window
+from carbonfleet.api.job_status import (
+    CandidateStatus,
+    DecisionRecord,
+    Figures,
+    PromiseStatus,
+    Quantiles,
+    Segment,
+    TimeQuantiles,
+)
+from carbonfleet.placement.decision import (
+    MOST_SHOWN,
+    Baseline,
+    Candidate,
+    Decision,
+    Explanation,
+    Promise,
+    Spread,
+    Window,
+)
 
 MOST_SEGMENTS: Final = 128
 
@@ -22,7 +39,7 @@ def record_of(decision: Decision, explanation: Explanation, now: datetime) -> De
         start=window.start if window else None,
         end=window.end if window else None,
         recheck_at=decision.recheck_at,
-        expected=figures_of(window, explanation.baseline) if window else None,
+        expected=figures_of(window, explanation.baseline, explanation.promise) if window else None,
         grams_per_kwh=rounded(window.grams_per_kwh, 3) if window else None,
         segments=_segments(window) if window else (),
         candidates=tuple(_candidate(candidate, now) for candidate in explanation.candidates[:MOST_SHOWN]),
@@ -39,7 +56,7 @@ def _segments(window: Window) -> tuple[Segment, ...]:
     return tuple(Segment(start=start, end=end) for start, end in parts[:MOST_SEGMENTS])
 
 
-def figures_of(window: Window, baseline: Baseline | None) -> Figures:
+def figures_of(window: Window, baseline: Baseline | None, promise: Promise | None) -> Figures:
     """The expected energy, carbon and cost of a window beside its baseline's."""
     base = baseline.grams_co2e if baseline else None
     saved = base - window.grams_co2e if base is not None else None
@@ -54,8 +71,24 @@ def figures_of(window: Window, baseline: Baseline | None) -> Figures:
         saved_grams_co2e=maybe_rounded(saved),
         saved_percent=round(100 * saved / base, 1) if saved is not None and base else None,
         cost_usd=round(window.cost_usd, 2),
+        promise=_promise(promise) if promise else None,
         method="expected",
     )
+
+
+def _promise(promise: Promise) -> PromiseStatus:
+    start, finish = (dict(zip(("p10", "p50", "p90"), times, strict=True)) for times in (promise.start, promise.finish))
+    return PromiseStatus(
+        start=TimeQuantiles(**start),
+        finish=TimeQuantiles(**finish),
+        grams_co2e=_quantiles(promise.grams),
+        saved_grams_co2e=_quantiles(promise.saved_grams) if promise.saved_grams else None,
+    )
+
+
+def _quantiles(spread: Spread) -> Quantiles:
+    p10, p50, p90 = (rounded(value, 3) for value in spread)
+    return Quantiles(p10=p10, p50=p50, p90=p90)
 
 
 def _candidate(candidate: Candidate, now: datetime) -> CandidateStatus:

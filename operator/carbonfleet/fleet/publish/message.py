@@ -112,7 +112,8 @@ def _from(placement: Placement) -> str:
 
 def _figures(intent: Place) -> str:
     window, expected = intent.window, intent.record.expected
-    text = f"Starts {time(window.start)} on {gpus(window.gpus)} of {window.pool}: {figures(window)}"
+    spread = expected.grams_spread if expected else None
+    text = f"Starts {time(window.start)} on {gpus(window.gpus)} of {window.pool}: {figures(window, spread)}"
     if expected is None or expected.baseline_grams_co2e is None:
         return f"{text}."
     return f"{text}; in {expected.baseline_region} it would be {grams(expected.baseline_grams_co2e)}."

@@ -51,7 +51,7 @@ def body_of(branch: Branch) -> str:
         "",
         f"Expected: **{_number(expected.get('gramsCo2e'))}{_doubt(expected)} gCO2e** at "
         f"{_number(expected.get('gramsPerKwh'))} gCO2e/kWh and {_number(expected.get('costUsd'), 2)} USD, "
-        f"start {plain(str(record.get('start', '')))}; the baseline would emit "
+        f"start {plain(str(record.get('start', '')))}{_finish(expected)}; the baseline would emit "
         f"{_number(expected.get('baselineGramsCo2e'))} gCO2e.",
         "",
         "| Cluster | Verdict | Start | gCO2e | gCO2e/kWh now | in its window | USD | Why |",
@@ -100,8 +100,22 @@ def _about_the_move(branch: Branch) -> list[str]:
 
 
 def _doubt(expected: Mapping[str, Any]) -> str:
-    doubt = expected.get("doubtGramsCo2e")
-    return f" ± {_number(doubt)}" if doubt else ""
+    """` (350–505)`: P10 and P90."""
+    grams = _promised(expected, "gramsCo2e")
+    low, high = _number(grams.get("p10")), _number(grams.get("p90"))
+    return "" if low == high else f" ({low}–{high})"
+
+
+def _finish(expected: Mapping[str, Any]) -> str:
+    finish = _promised(expected, "finish").get("p90")
+    return f", promised to have finished by {plain(str(finish))}" if finish else ""
+
+
+def _promised(expected: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    """The percentiles of a figure; empty where the record has none that can be read."""
+    promise = expected.get("promise")
+    found = promise.get(what) if isinstance(promise, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def decision_of(text: str) -> DecisionRecord | None:

@@ -11,7 +11,7 @@ from carbonfleet.fleet.manifests import MOVES_UNREADABLE
 from carbonfleet.fleet.review import ProposalStage
 from carbonfleet.hub.observe import JobStage, JobState, LastSpoke, may_try_again
 from carbonfleet.hub.status.status_inputs import StatusInputs, expected_end
-from carbonfleet.placement.phrase import LONGEST_SUMMARY, grams, number, saving, shortened, time, until
+from carbonfleet.placement.phrase import LONGEST_SUMMARY, grams, likely, number, saving, shortened, time, until
 
 LONGEST_BLOCKER: Final = 400
 """Characters: what a person must do comes last, and is not to be cut off."""
@@ -87,9 +87,15 @@ def _trains(inputs: StatusInputs, spoke: str, since: datetime) -> str:
     if end is None or figures is None:
         return f"{text}."
     if inputs.is_overdue:
-        return f"{text}, overdue since {until(since, end)}: {grams(figures.grams_co2e)} were expected."
+        return f"{text}, overdue since {until(since, end)}: {_expected(figures)} were expected."
     saved = f", saves {saved_text(figures, measured=False)}" if figures.saved_grams_co2e is not None else ""
-    return f"{text}, to end about {until(since, end)}: {grams(figures.grams_co2e)} expected{saved}."
+    return f"{text}, to end about {until(since, end)}: {_expected(figures)} expected{saved}."
+
+
+def _expected(figures: Figures) -> str:
+    """The expected emissions with their doubt, where it was written down."""
+    spread = figures.grams_spread
+    return likely(figures.grams_co2e, spread) if spread else grams(figures.grams_co2e)
 
 
 def asked_of(inputs: StatusInputs) -> tuple[str, str]:

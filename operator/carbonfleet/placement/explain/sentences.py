@@ -5,8 +5,9 @@ from typing import Final
 
 from carbonfleet.api.policy import Goal
 from carbonfleet.placement import phrase
-from carbonfleet.placement.decision import Candidate, Decision, Explanation, Outcome, Verdict, Window
+from carbonfleet.placement.decision import Candidate, Decision, Explanation, Outcome, Promise, Verdict, Window
 from carbonfleet.placement.explain.candidates import candidates_of, has_better_equals, is_equal, piece
+from carbonfleet.placement.explain.promise import promise_of
 from carbonfleet.placement.explain.trade import trade
 from carbonfleet.placement.inputs import MINUTE
 from carbonfleet.placement.plan import Plan
@@ -39,16 +40,17 @@ def explain(plan: Plan, decision: Decision) -> Explanation:
     if choice is None or decision.window is None:
         return Explanation(_without(context, decision, candidates), candidates)
     baseline = baseline_of(inputs, job, choice.option, decision.window)
+    promise = promise_of(context, choice, decision.window, baseline)
     said = (
         _signal_note(context),
         _why_change(context, choice, decision.window),
-        _what(context, choice, decision.outcome, decision.window),
+        _what(context, choice, decision.outcome, decision.window, promise),
         _why_then(context, choice, decision.window),
         _why_there(candidates),
         trade(context, choice, decision.window),
         decision.review_reason,
     )
-    return Explanation(" ".join(part for part in said if part), candidates, baseline)
+    return Explanation(" ".join(part for part in said if part), candidates, baseline, promise)
 
 
 def _refused(snapshot: Snapshot, decision: Decision, refusal: Refusal) -> Explanation:
@@ -64,22 +66,25 @@ def _refused(snapshot: Snapshot, decision: Decision, refusal: Refusal) -> Explan
     return Explanation(refusal.message, tuple(candidates))
 
 
-def _what(context: JobContext, choice: Choice, outcome: Outcome, window: Window) -> str:
+def _what(context: JobContext, choice: Choice, outcome: Outcome, window: Window, promise: Promise) -> str:
     here = f"{phrase.gpus(window.gpus)} of {window.cluster}/{window.pool}{phrase.spot(window)}"
     parts = f" in {len(window.segments)} parts" if len(window.segments) > 1 else ""
-    end = f"ends {phrase.until(window.start, window.end)}{parts}: {phrase.figures(window)}."
+    late = promise.finish[2]
+    by = f", promised by {phrase.until(window.end, late)}" if late - window.end >= MINUTE else ""
+    figures = f"{parts}{by}: {phrase.figures(window, promise.grams)}."
+    end = f"ends {phrase.until(window.start, window.end)}{figures}"
     incumbent = context.inputs.jobs[context.job].incumbent
     paused = incumbent is not None and incumbent.paused
     match outcome:
         case Outcome.KEEP:
             verb = "Goes on now" if paused else "Goes on"
-            return f"{verb} on {here}, ends {phrase.time(window.end)}{parts}: {phrase.figures(window)}."
+            return f"{verb} on {here}, ends {phrase.time(window.end)}{figures}"
         case Outcome.PAUSE:
             verb = "Stays paused" if paused else "Pauses at its next checkpoint"
             return f"{verb}; goes on {phrase.time(window.start)} on {here}, {end}"
         case Outcome.MOVE:
             when = "" if paused else " at its next checkpoint"
-            return f"Moves to {here}{when}, ends {phrase.time(window.end)}: {phrase.doubted(window)}."
+            return f"Moves to {here}{when}, ends {phrase.time(window.end)}{figures}"
     when = phrase.time(window.start)
     return f"Starts {f'now ({when})' if choice.start == 0 else when} on {here}, {end}"
 

@@ -142,7 +142,7 @@ def baseline_of(inputs: PlanInputs, job: int, option: int, window: Window) -> Ba
     if pue is None:
         pue = float(inputs.options.pue[option])
     grams = window.energy_kwh * pue * intensity + window.embodied_grams
-    return Baseline(region, cluster, grams, intensity)
+    return Baseline(region, cluster, zone, grams, intensity)
 
 
 def at_submission(inputs: PlanInputs, job: int, zone: str, minutes: int) -> float | None:
