@@ -68,7 +68,7 @@ class Fleet:
         """Plan; what is wrong with it."""
         snapshot = world(self.waiting, SPOKES, reading.forecasts.values(), (ANYWHERE,))
         snapshot = replace(snapshot, histories=reading.histories, signal_problems=reading.problems)
-        found, lost = [], not reading.forecasts
+        found, lost = [], not any(forecast.tells_hours for forecast in reading.forecasts.values())
         for queued, decision in zip(self.waiting, _in_order(plan(snapshot, now), self.waiting), strict=True):
             found += [
                 f"{queued.name}: {text}" for text in (*_too_old(decision, now), *_undeclared(queued, decision, lost))
@@ -88,7 +88,7 @@ def _too_old(decision: Decision, now: datetime) -> list[str]:
     """Each candidate says on which link it stands, and that it is not older than the link allows."""
     found = []
     for candidate in decision.candidates:
-        if candidate.link == "none":
+        if candidate.link in {"none", "annual"}:
             continue
         age = now - candidate.observed_at
         if age > OLDEST[candidate.link.partition("+")[0]] + HOUR:

@@ -81,7 +81,11 @@ def test_a_cycle_from_cache_takes_less_than_fifty_milliseconds(make_signals, clo
 def test_one_zones_failure_never_touches_the_others(make_signals, read, maps, electricitymaps):
     maps.faults["CA-QC"] = Fault.ERROR
     reading = read(make_signals(electricitymaps()))
-    assert sorted(zone for zone, _ in reading.forecasts) == ["NO-NO1", "US-MIDA-PJM"]
+    assert {zone: found.link for (zone, _), found in reading.forecasts.items()} == {
+        "NO-NO1": "forecast",
+        "CA-QC": "annual",
+        "US-MIDA-PJM": "forecast",
+    }
     assert "HTTP 500" in reading.problems["CA-QC"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -130,7 +131,10 @@ def test_the_table_is_whole_and_sane():
     assert len(regions()) == 94
     assert watttime_regions()["CA-QC"] == "HQ"
     lifecycle, marginal = annual_factors(SignalKind.AVERAGE_LIFECYCLE), annual_factors(SignalKind.MARGINAL)
-    assert lifecycle["CA-QC"] == (30.51, "annual mean 2024, GSF")
+    assert lifecycle["CA-QC"] == (28.5, "annual mean 2021, Electricity Maps")
+    assert lifecycle["SE"][1].endswith("GSF"), "a zone that the means leave out has the region table's"
+    assert len(lifecycle) == 129
+    assert lifecycle["NO-NO1"][0] < lifecycle["US-MIDA-PJM"][0] / 10
     assert marginal["CA-QC"][0] > 400, "a hydro exporter is dirty at the margin: kinds must not mix"
     assert not annual_factors(SignalKind.AVERAGE_DIRECT)
 
@@ -209,3 +213,9 @@ def test_a_mistake_in_the_settings_is_one_line(tmp_path):
     assert done.exit_code == 2
     assert done.output.startswith("error: ")
     assert len(done.output.splitlines()) == 1
+
+
+def test_the_annual_means_travel_with_their_notice():
+    notice = resources.files("carbonfleet.signals").joinpath("zone_means.LICENSE").read_text()
+    assert notice.startswith("Carbon intensity data © Electricity Maps\n")
+    assert "opendatacommons.org/licenses/odbl/1-0/" in notice

@@ -1,13 +1,16 @@
 """Weeks of trouble in simulated time: whatever sources do, no forecast stands on data older than allowed."""
 
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
-from carbon_servers import Fault, wave
+from carbon_servers import FakeElectricityMaps, Fault, wave
+from placement_world import ANYWHERE, explained_plan, job, spoke, world
 
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.signals.regions import annual_factors
 from carbonfleet.signals.settings import AgeLimits
 from carbonfleet.signals.sources.static import StaticFactors
 
@@ -21,6 +24,7 @@ OLDEST = {
     "profile": LIMITS.profile,
     "last": LIMITS.last,
     "static": timedelta(0),
+    "annual": timedelta(0),
 }
 QUICK_FAULTS = [fault for fault in Fault if fault not in {Fault.HANG, Fault.DRIP}]
 
@@ -61,7 +65,7 @@ def violations(reading, now: datetime) -> list[str]:
         truth = np.array([wave(zone, forecast.start + HOUR * i) for i in range(values.size)])
         if now - forecast.observed_at > OLDEST[forecast.link.partition("+")[0]] + HOUR:
             found.append(f"{zone}: {forecast.link} stands on {forecast.observed_at} at {now}")
-        if forecast.link != "static" and (values < truth.min() / 4.1).any():
+        if forecast.link not in {"static", "annual"} and (values < truth.min() / 4.1).any():
             found.append(f"{zone}: {values.min()} g in a zone of at least {truth.min()}")
         if not forecast.start <= now < forecast.end:
             found.append(f"{zone}: {forecast.link} does not cover {now}")
@@ -98,16 +102,78 @@ def test_four_weeks_of_every_trouble_leave_no_forecast_on_bad_data(
     simulate(make_signals, read, clock, maps, electricitymaps, days=28, seed=seed, static=bool(seed % 2))
 
 
-def test_a_source_dead_from_the_start_leaves_problems_and_no_forecast(make_signals, read, clock, maps, electricitymaps):
+def test_a_source_dead_from_the_start_leaves_annual_means_and_the_reason(
+    make_signals, read, clock, maps, electricitymaps
+):
     maps.fault = Fault.ERROR
     signals = make_signals(electricitymaps(tries=1))
     for _ in range(48):
         reading = read(signals)
         signals.await_answers()
-        assert not reading.forecasts
+        assert {zone: found.link for (zone, _), found in reading.forecasts.items()} == dict.fromkeys(ZONES, "annual")
         assert set(reading.problems) == set(ZONES)
         clock.forward(hours=1)
+    assert "HTTP 500" in reading.problems["CA-QC"] or "left alone" in reading.problems["CA-QC"]
     assert len(maps.seen) < 48 * len(ZONES), "a dead server is not hammered"
+
+
+def test_without_the_annual_link_a_dead_source_leaves_no_forecast(make_signals, read, maps, electricitymaps):
+    maps.fault = Fault.ERROR
+    reading = read(make_signals(electricitymaps(tries=1), chain=["forecast", "profile", "last", "static"]))
+    assert (reading.forecasts, set(reading.problems)) == ({}, set(ZONES))
+
+
+MEANS = annual_factors(LIFECYCLE)
+SPOKES = [spoke(zone.lower(), zone, gpus=8) for zone in ZONES]
+
+
+def decided(reading, now: datetime, **schedule):
+    queued = job("job", hours=1.0, submitted=now, schedule={"max_delay": timedelta(hours=24), **schedule})
+    snapshot = world([queued], SPOKES, reading.forecasts.values(), (ANYWHERE,))
+    (decision,) = explained_plan(replace(snapshot, signal_problems=reading.problems), now)
+    return decision
+
+
+def inverted(forecasts) -> list[str]:
+    """Pairs of places whose order by what is known contradicts that of their annual means."""
+    level = {zone: float(found.grams_per_kwh[:24].mean()) for (zone, _), found in forecasts.items()}
+    pairs = [(clean, dirty) for clean in level for dirty in level if 2 * MEANS[clean][0] < MEANS[dirty][0]]
+    return [
+        f"{clean} {level[clean]:.0f}, {dirty} {level[dirty]:.0f}"
+        for clean, dirty in pairs
+        if level[clean] >= level[dirty]
+    ]
+
+
+def test_sources_down_for_a_week_one_after_the_other_never_invert_the_order_of_places(
+    make_signals, read, clock, maps, electricitymaps
+):
+    with FakeElectricityMaps(ZONES, clock.now) as second:
+        signals = make_signals(electricitymaps(tries=1), electricitymaps("v4", url=second.url, tries=1))
+        links, weeks = set(), ([maps], [second], [maps, second], [])
+        for down in weeks:
+            for server in (maps, second):
+                server.fault = Fault.ERROR if server in down else None
+            for _ in range(7 * 4):
+                reading = read(signals, hours=48)
+                signals.await_answers()
+                assert inverted(reading.forecasts) == []
+                decision = decided(reading, clock.now())
+                named = {candidate.cluster: candidate.link for candidate in decision.candidates}
+                assert named == {zone.lower(): found.link for (zone, _), found in reading.forecasts.items()}
+                assert len(named) == len(ZONES)
+                assert decision.window.cluster != "us-mida-pjm"
+                links |= set(named.values())
+                clock.forward(hours=6)
+    assert links >= {"forecast", "cached", "profile", "annual"}
+
+
+def test_the_fixed_local_hour_chooses_when_and_the_annual_mean_where(make_signals, read, clock, maps, electricitymaps):
+    maps.fault = Fault.ERROR
+    reading = read(make_signals(electricitymaps(tries=1)))
+    decision = decided(reading, clock.now(), on_signal_loss={"action": "local-hour"})
+    assert (decision.window.cluster, decision.window.start.hour) == ("ca-qc", 2)
+    assert "the job's own rule (local-hour) holds, and zones are compared by their annual means" in decision.message
 
 
 def test_a_source_that_comes_back_is_used_again_within_the_hour(make_signals, read, clock, maps, electricitymaps):

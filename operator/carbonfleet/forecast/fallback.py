@@ -19,7 +19,7 @@ _STATIC_DOUBT: Final = 0.3
 """Hours of one zone scatter by about this share of the annual mean in fossil grids, by more in windy ones."""
 
 
-Link = Literal["forecast", "cached", "profile", "last", "static"]
+Link = Literal["forecast", "cached", "profile", "last", "static", "annual"]
 
 
 class AgeLimits(Wire):
@@ -76,6 +76,8 @@ class ZoneData:
     measured: Measured | None = None
     static: tuple[float, str] | None = None
     """A factor in g/kWh and its origin."""
+    annual: tuple[float, str] | None = None
+    """The mean of a year in g/kWh and its origin."""
     errors: Mapping[str, FloatArray] | None = None
     """By source: the measured standard error for each hour ahead."""
     profile: Callable[[], Forecast | None] = lambda: None
@@ -209,13 +211,20 @@ def last(known: ZoneData, span: Span, limits: AgeLimits) -> Forecast | str:
 
 def static(known: ZoneData, span: Span, limits: AgeLimits) -> Forecast | str:
     """The factor that people declared for the zone."""
-    if known.static is None:
-        return "no static factor is declared"
-    value, origin = known.static
+    return _level(known, span, known.static, "static") or "no static factor is declared"
+
+
+def annual(known: ZoneData, span: Span, limits: AgeLimits) -> Forecast | str:
+    """The zone's mean of a year: by it places are compared, and nothing is said of any hour."""
+    return _level(known, span, known.annual, "annual") or "its annual mean is not known"
+
+
+def _level(known: ZoneData, span: Span, factor: tuple[float, str] | None, link: Link) -> Forecast | None:
+    if factor is None:
+        return None
+    value, origin = factor
     values = np.full(span.hours, value)
-    return Forecast(
-        known.zone, known.signal, span.start, HOUR, values, values * _STATIC_DOUBT, origin, "static", span.now
-    )
+    return Forecast(known.zone, known.signal, span.start, HOUR, values, values * _STATIC_DOUBT, origin, link, span.now)
 
 
 LINKS: Final[Mapping[str, LinkRule]] = {
@@ -224,16 +233,19 @@ LINKS: Final[Mapping[str, LinkRule]] = {
     "profile": profile,
     "last": last,
     "static": static,
+    "annual": annual,
 }
 
 
 def forecast_of(known: ZoneData, span: Span, chain: tuple[str, ...], limits: AgeLimits) -> Forecast | str:
-    """What the first link that holds gives; if none does, why each one does not."""
-    reasons = []
+    """What the first link that holds gives; if none does, why each one does not. An annual mean notes why the others
+    do not.
+    """
+    reasons: list[str] = []
     for name in chain:
         result = LINKS[name](known, span, limits)
         if isinstance(result, Forecast):
-            return result
+            return result if result.tells_hours else replace(result, note="; ".join(reasons))
         reasons.append(f"{name}: {result}")
     return "; ".join(reasons)
 

@@ -60,11 +60,13 @@ class Forecast:
     source: str
     """Where it comes from, such as `electricitymaps/v3`."""
     link: str
-    """Which link of the fallback chain it stands on: forecast, cached, profile, last, static."""
+    """Which link of the fallback chain it stands on: forecast, cached, profile, last, static, annual."""
     observed_at: datetime
     """When the newest measured value in it was measured."""
     past: PastForecasts | None = field(default=None, repr=False)
     """Forecasts of the zone from its history before this one; None where there are none."""
+    note: str = ""
+    """What of the zone's data is in doubt or missing, in words."""
 
     def __post_init__(self) -> None:
         values, doubt = self.grams_per_kwh, self.doubt_grams_per_kwh
@@ -82,6 +84,11 @@ class Forecast:
     def is_issued(self) -> bool:
         """Whether somebody issued it, though it may be carried on from history."""
         return self.link.startswith(("forecast", "cached"))
+
+    @property
+    def tells_hours(self) -> bool:
+        """Whether it says more of the grid than which place is clean: an annual mean says nothing of any hour."""
+        return self.link != "annual"
 
     def at(self, moment: datetime) -> float | None:
         """The value of the slot that holds `moment`; None outside the forecast."""

@@ -253,7 +253,8 @@ def _expecting(
         if decision.outcome is not Outcome.START or job is None or window is None or facts is None:
             continue
         with observation.only(uid, "what it expects of the grid can't be told"):
-            if (forecast := forecasts.get((facts.zone, job.spec.signal))) is not None:
+            forecast = forecasts.get((facts.zone, job.spec.signal))
+            if forecast is not None and forecast.tells_hours:
                 course = _course(forecast, window.start)
                 found[uid] = planned.records[uid].model_copy(update={"course": course})
     return found

@@ -29,7 +29,7 @@ class Assumptions:
     """Over which the making of a GPU is spread (Cloud Carbon Footprint: four years)."""
     signal_loss_grams_per_kwh: float = 480.0
     """Stands in where no source knows the grid: the world's mean in 2023 (Ember, 2024)."""
-    maximum_signal_age: timedelta = timedelta(hours=24)
+    maximum_signal_age: timedelta = timedelta(hours=72)
     """A last defence behind the sources' own, tighter limits."""
     doubt_weight: float = 0.1
     """How many standard errors of an issued forecast a later or farther start must gain on top: with recorded

@@ -75,7 +75,7 @@ class PlanInputs:
     known: Mapping[SignalKind, BoolArray]
     """Shape (options,): the grid there is known."""
     lost: BoolArray
-    """Shape (jobs,): the grid is known on none of the options that the rules leave."""
+    """Shape (jobs,): of none of the options that the rules leave more is known than the grid's annual mean."""
     prices: HourlyPrices
     capacity: Capacity
     remaining_budgets: tuple[RemainingBudget, ...]
@@ -107,7 +107,7 @@ class PlanInputs:
         return NEVER if deadline is None else self.line.minute(deadline)
 
     def is_signal_lost(self, job: int) -> bool:
-        """Whether the grid is known on none of the options that the rules leave."""
+        """Whether the rules leave no option of which more is known than the grid's annual mean."""
         return bool(self.lost[job])
 
     def gives_up_threshold(self, job: int) -> bool:
@@ -156,7 +156,7 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
         admission=admission,
         admitted=admitted,
         known=known,
-        lost=_lost(jobs, admitted, known),
+        lost=_lost(jobs, admitted, {signal: _known(carbons[signal], options, hours=True) for signal in signals}),
         prices=hourly_prices_of(options, line),
         capacity=capacity_of(snapshot, options, line, quotas),
         remaining_budgets=remaining_budgets,
@@ -181,8 +181,10 @@ def _taken(
     return [jobs[row] for row in rows], [limits[row] for row in rows], demand.taken(rows)
 
 
-def _known(grid: Carbon, options: Options) -> BoolArray:
-    by_zone = np.array([forecast is not None for forecast in grid.forecasts], dtype=np.bool_)
+def _known(grid: Carbon, options: Options, *, hours: bool = False) -> BoolArray:
+    """Where a forecast says something of the grid, or with `hours` something of its hours."""
+    found = [forecast is not None and (forecast.tells_hours or not hours) for forecast in grid.forecasts]
+    by_zone = np.array(found, dtype=np.bool_)
     return by_zone[options.zone]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import HISTORY, RECENT, Accuracy, Forecast, History, Issue, Measured, ZoneData
 from carbonfleet.signals.reading import HOUR, Reading, hourly_means
+from carbonfleet.signals.regions import annual_factors
 from carbonfleet.signals.source import Batch, Feed
 from carbonfleet.signals.store import family
 
@@ -107,6 +108,7 @@ class ZoneHistory:
             tuple(issues),
             measured,
             self.static,
+            annual_factors(self.signal).get(self.zone),
             self.accuracy.errors(),
             lambda: newest_profile(measured, self.measured_version),
         )

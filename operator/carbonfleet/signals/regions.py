@@ -1,4 +1,4 @@
-"""Which electricity zone a cloud region draws from, by the Green Software Foundation's table."""
+"""Which electricity zone a cloud region draws from, and the annual mean of each zone."""
 
 import csv
 from collections.abc import Iterable, Mapping
@@ -76,13 +76,27 @@ def watttime_regions() -> Mapping[str, str]:
 
 @cache
 def annual_factors(kind: SignalKind) -> Mapping[str, tuple[float, str]]:
-    """For each zone of the table the newest annual mean of the grid in g/kWh, and its origin in words."""
+    """For each zone the newest annual mean of its grid in g/kWh, and its origin in words.
+
+    Lifecycle means are Electricity Maps' of one year, so that zones can be compared. The region table stands in for
+    other zones alone: for many its figures are lower by half or more, as direct emissions are.
+    """
+    found: dict[str, tuple[float, str]] = {}
     newest: dict[str, tuple[float, int]] = {}
     for region in regions().values():
         factor = region.annual_grams_per_kwh.get(kind)
         if factor and factor[1] > newest.get(region.zone, (0.0, 0))[1]:
             newest[region.zone] = factor
-    return {zone: (value, f"annual mean {year}, GSF") for zone, (value, year) in newest.items()}
+            found[region.zone] = factor[0], f"annual mean {factor[1]}, GSF"
+    return found | (_zone_means() if kind is SignalKind.AVERAGE_LIFECYCLE else {})
+
+
+def _zone_means() -> dict[str, tuple[float, str]]:
+    """Of `zone_means.csv`: carbon intensity data © Electricity Maps, ODbL 1.0."""
+    text = resources.files(__package__).joinpath("zone_means.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines())
+    means = {row["zone"]: float(row["average_lifecycle_g_per_kwh_2021"]) for row in rows}
+    return {zone: (grams, "annual mean 2021, Electricity Maps") for zone, grams in means.items()}
 
 
 def _region(row: Mapping[str, str]) -> Region:

@@ -33,11 +33,13 @@ _USUAL_SPAN: Final = timedelta(hours=96)
 
 @dataclass(frozen=True, slots=True)
 class SignalReading:
-    """What a planning cycle takes of the grid. A zone is in `forecasts`, or has its problem in words."""
+    """What a planning cycle takes of the grid. A zone is in `forecasts`, or has its problem in words, or both where all
+    that is known of it is its annual mean.
+    """
 
     forecasts: Mapping[ZoneKind, Forecast]
     problems: Mapping[str, str]
-    """By zone: why it has no forecast."""
+    """By zone: why it has no forecast of its hours."""
     histories: Mapping[ZoneKind, History]
 
 
@@ -242,9 +244,10 @@ def _reading(tracked_zones: Iterable[TrackedZone], span: Span, faults: dict[Zone
             histories[tracked.key] = tracked.history.values()
             if isinstance(result, Forecast):
                 forecasts[tracked.key] = result
-            else:
+            why = result.note if isinstance(result, Forecast) else result
+            if not isinstance(result, Forecast) or not result.tells_hours:
                 earlier = problems.get(tracked.history.zone)
-                problems[tracked.history.zone] = "; ".join(filter(None, (earlier, tracked.explain(result))))
+                problems[tracked.history.zone] = "; ".join(filter(None, (earlier, tracked.explain(why))))
     problems |= {key[0]: fault for key, fault in faults.items() if key not in forecasts}
     return SignalReading(forecasts, problems, histories)
 

@@ -26,12 +26,13 @@ class SignalSettings(Wire):
     usd_per_eur: Annotated[float, Field(gt=0, le=100)] | None = None
     """What a euro costs. Where it is set, GPUs of your own without a price cost their power at the day-ahead price of
     their zone, where a source has it (Electricity Maps); left out, at the cluster's `electricityUsdPerKwh`."""
-    chain: Annotated[tuple[Link, ...], Field(min_length=1, max_length=5)] = (
+    chain: Annotated[tuple[Link, ...], Field(min_length=1, max_length=6)] = (
         "forecast",
         "cached",
         "profile",
         "last",
         "static",
+        "annual",
     )
     limits: AgeLimits = AgeLimits()
     refresh: Duration = Field(default="15m", validate_default=True)

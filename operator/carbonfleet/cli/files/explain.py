@@ -116,7 +116,7 @@ def _offline(paths: list[str], stdin: bytes, folder: Path, clock: "Clock", servi
     doubts = [*found.findings, *fleet.findings, *judged(found.jobs, fleet, now)]
     write_findings([doubt for doubt in doubts if doubt.severity is Severity.WARNING], err=True)
     snapshot = _with_grid(fleet.snapshot(found.jobs, now), service, now)
-    if snapshot.spokes and not snapshot.forecasts:
+    if snapshot.spokes and not any(forecast.tells_hours for forecast in snapshot.forecasts.values()):
         say(f"warning: nothing is known of the grid: set {TOKEN_VARIABLE}, or give --signals FILE or --demo", err=True)
     planned = plan(snapshot, now)
     known = {

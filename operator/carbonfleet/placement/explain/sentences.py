@@ -123,10 +123,13 @@ def _signal_note(context: JobContext) -> str:
     if not inputs.is_signal_lost(job):
         return ""
     action = inputs.jobs[job].spec.schedule.on_signal_loss.action.value
-    stand_in = inputs.snapshot.assumptions.signal_loss_grams_per_kwh
+    stand_in = f"{inputs.snapshot.assumptions.signal_loss_grams_per_kwh:.0f} gCO2e/kWh stand in"
+    known = inputs.known[inputs.jobs[job].spec.signal][inputs.admitted[job]]
+    if known.any():
+        rest = "" if known.all() else f", and where none is known {stand_in}"
+        stand_in = f"zones are compared by their annual means{rest}"
     return (
-        f"No source knows the grid of any spoke that is allowed: the job's own rule ({action}) holds, and "
-        f"{stand_in:.0f} gCO2e/kWh stand in."
+        f"No source knows the grid of any spoke that is allowed: the job's own rule ({action}) holds, and {stand_in}."
     )
 
 

@@ -195,7 +195,7 @@ def usable(forecast: Forecast | None, line: Timeline, assumptions: Assumptions) 
     """A forecast that covers now and stands on data that is not too old; None otherwise."""
     if forecast is None:
         return None
-    fresh = forecast.link == "static" or line.now - forecast.observed_at <= assumptions.maximum_signal_age
+    fresh = forecast.link in {"static", "annual"} or line.now - forecast.observed_at <= assumptions.maximum_signal_age
     return forecast if fresh and forecast.start <= line.now + MINUTE < forecast.end + MINUTE else None
 
 
