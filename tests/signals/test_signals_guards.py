@@ -47,6 +47,9 @@ WRONG_TIME = f"{TRAPS}::test_a_time_that_cannot_be_is_refused"
 FAILURE = f"{EM}::test_each_failure_has_its_own_error"
 ORDER = f"{TRAPS}::test_values_out_of_order_and_hours_twice_are_refused"
 
+GENERATION, GEN = "signals/sources/generation", "test_signals_generation"
+KEY_HIDDEN = f"{GEN}::test_a_key_in_the_query_stands_in_no_message_and_no_log"
+
 GUARDS = {
     # 1: what the plan includes, and how far it reaches
     "forecast cut to 24 h": Guard(
@@ -114,8 +117,8 @@ GUARDS = {
     "500 with text": Guard(WEB, "if response.status_code not in _READABLE:", "if False:", FAILURE),
     "200 with HTML": Guard(
         WEB,
-        '        if response.status_code == 200 and (method == "GET" or raw):\n            raise',
-        "        if False:\n            raise",
+        '            if status == 200 and (method == "GET" or raw):',
+        "            if False:",
         FAILURE,
     ),
     "200 with {}": Guard(
@@ -325,7 +328,7 @@ GUARDS = {
         "signals/sources/ukcarbon.py",
         "kind is SignalKind.AVERAGE_DIRECT and",
         "",
-        "test_signals_ukcarbon::test_only_direct_values_of_great_britain_are_offered",
+        "test_signals_ukcarbon::test_great_britain_is_offered_direct_and_measured_with_its_lifecycle",
     ),
     # 8: the clock
     "offset dropped": Guard(
@@ -343,6 +346,57 @@ GUARDS = {
         "if False:",
         "test_signals_carbonawaresdk::test_times_of_update_are_not_taken_for_times_of_value",
     ),
+    # 9: generation by fuel
+    "a mix without its coal": Guard(
+        f"{GENERATION}/mix.py",
+        "whole = known[matters].all(axis=0) & (total > 0)",
+        "whole = total > 0",
+        "test_signals_mix::test_an_hour_without_a_fuel_that_matters_is_unknown_rather_than_clean",
+    ),
+    "zeros for reports to come": Guard(
+        f"{GENERATION}/mix.py",
+        "whole &= total >= LEAST_OUTPUT * np.median(total[whole])",
+        "pass",
+        "test_signals_mix::test_an_hour_far_below_the_usual_output_lacks_plants",
+    ),
+    "fuel late for days": Guard(
+        f"{GENERATION}/provider.py",
+        "min(ask.start, end - CONTEXT)",
+        "ask.start",
+        f"{GEN}::test_a_fuel_that_is_days_late_is_missed_though_the_asked_day_never_shows_it",
+    ),
+    "hour named by its end": Guard(
+        f"{GENERATION}/eia930.py",
+        ".replace(tzinfo=UTC) - HOUR",
+        ".replace(tzinfo=UTC)",
+        f"{GEN}::test_every_slot_has_the_intensity_of_its_own_mix",
+    ),
+    "pumping counted as generation": Guard(
+        f"{GENERATION}/energycharts.py",
+        '"Hydro pumped storage": None',
+        '"Hydro pumped storage": Fuel.HYDRO',
+        f"{GEN}::test_every_slot_has_the_intensity_of_its_own_mix",
+    ),
+    "repeated points left out": Guard(
+        f"{GENERATION}/entsoe.py",
+        "held if repeats else None",
+        "None",
+        f"{GEN}::test_every_slot_has_the_intensity_of_its_own_mix",
+    ),
+    "entities in a document": Guard(
+        f"{GENERATION}/entsoe.py",
+        'raise ValueError("a document type is declared")',
+        "return",
+        f"{GEN}::test_entsoe_documents_that_declare_entities_or_are_none_are_not_read",
+    ),
+    "key in the query quoted back": Guard(
+        WEB,
+        "hidden = [*secrets, *quoted,",
+        "hidden = [*quoted,",
+        KEY_HIDDEN,
+    ),
+    "key in the cause's address": Guard(WEB, "from (None if secrets else error)", "from error", KEY_HIDDEN),
+    "key in a library's log": Guard(WEB, ".setLevel(logging.INFO)", "", KEY_HIDDEN),
 }
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from importlib import resources
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from carbon_servers import Fault
@@ -25,6 +26,7 @@ from carbonfleet.signals import (
     zone_of,
 )
 from carbonfleet.signals.regions import annual_factors, regions, watttime_regions
+from carbonfleet.signals.sources import SourceSettings
 
 FULL = """
 sources:
@@ -41,6 +43,11 @@ sources:
     endpoint: {{url: "http://127.0.0.1:9/"}}
     kind: marginal
     locations: {{SE: swedencentral}}
+  - {{type: energy-charts, endpoint: {{url: "http://127.0.0.1:9/"}}}}
+  - {{type: energinet, endpoint: {{url: "http://127.0.0.1:9/"}}}}
+  - {{type: eia-930, endpoint: {{url: "http://127.0.0.1:9/"}}}}
+  - {{type: entsoe, endpoint: {{url: "http://127.0.0.1:9/"}}}}
+  - {{type: hydro-quebec, endpoint: {{url: "http://127.0.0.1:9/"}}}}
   - {{type: trace, path: {trace}}}
   - {{type: demo}}
   - type: static
@@ -61,7 +68,8 @@ def test_the_settings_that_the_page_shows_are_accepted(tmp_path):
     (tmp_path / "signals.yaml").write_text(example)
     settings = load_settings(tmp_path / "signals.yaml")
     shown = {source.type for source in settings.sources}
-    assert shown == {"electricitymaps", "watttime", "uk-carbon-intensity", "carbon-aware-sdk", "static"}
+    known = {form.model_fields["type"].default for form in get_args(get_args(SourceSettings)[0])}
+    assert shown == known - {"trace", "demo"}
     assert settings.limits == SignalSettings().limits
     for field in Endpoint.model_fields:
         assert f"`{to_camel(field)}`" in page
@@ -80,7 +88,16 @@ def test_every_kind_of_source_can_be_declared(settings_file, clock):
     signals = open_signals_file(settings_file, clock)
     findings = signals.check(["NO-NO1"])
     signals.close()
-    assert {finding.source for finding in findings} >= {"electricitymaps/v4", "watttime/v3", "trace", "static"}
+    assert {finding.source for finding in findings} >= {
+        "electricitymaps/v4",
+        "watttime/v3",
+        "energy-charts",
+        "eia-930",
+        "entsoe",
+        "hydro-quebec",
+        "trace",
+        "static",
+    }
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from carbonfleet.signals import Reason
 from carbonfleet.signals.source import Ask, Feed, NoDataError, UnavailableError
 from carbonfleet.signals.sources.ukcarbon import UkCarbon, UkCarbonSettings
 
-DIRECT = SignalKind.AVERAGE_DIRECT
+DIRECT, LIFECYCLE = SignalKind.AVERAGE_DIRECT, SignalKind.AVERAGE_LIFECYCLE
 HALF_HOUR = timedelta(minutes=30)
 
 
@@ -57,9 +57,22 @@ def test_a_month_is_asked_for_in_what_they_allow(source, clock):
     assert len(readings) > 13 * 48
 
 
-def test_only_direct_values_of_great_britain_are_offered(source):
+def test_lifecycle_values_follow_from_the_mix_without_imports(source, clock):
+    ask = Ask("GB", LIFECYCLE, Feed.MEASURED, clock.now() - timedelta(hours=6), clock.now())
+    readings = source.fetch(ask, clock.now()).readings
+    assert readings[-1].start == clock.now().replace(minute=0) - timedelta(hours=1)
+    for reading in readings:
+        gas = 20 + reading.start.hour
+        grams = 490 * gas + 12 * 20 + 11 * (45 - reading.start.hour) + 655 * 0.5
+        assert reading.value == pytest.approx(grams / 85.5)
+        assert reading.kind is LIFECYCLE
+
+
+def test_great_britain_is_offered_direct_and_measured_with_its_lifecycle(source):
     assert source.offers("GB", DIRECT, Feed.FORECAST)
-    assert not source.offers("GB", SignalKind.AVERAGE_LIFECYCLE, Feed.FORECAST)
+    assert source.offers("GB", LIFECYCLE, Feed.PAST)
+    assert not source.offers("GB", LIFECYCLE, Feed.FORECAST)
+    assert not source.offers("GB", SignalKind.MARGINAL, Feed.MEASURED)
     assert not source.offers("FR", DIRECT, Feed.FORECAST)
 
 

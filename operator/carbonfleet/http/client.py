@@ -1,6 +1,7 @@
 """GET and POST of JSON from a provider: time-outs, bounded bodies, ETags, retries, clear failures."""
 
 import json
+import logging
 import random
 import re
 import threading
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 import requests
 import urllib3
+from pydantic import SecretStr
 from requests.auth import AuthBase
 
 from carbonfleet.clock import Clock
@@ -29,11 +32,15 @@ _MOVED: Final = frozenset({301, 302, 307, 308})
 
 
 Failure = Callable[[str, datetime | None], Exception]
+# At DEBUG it writes whole URLs, and some providers take the key there.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """An HTTP answer that was read whole. `body` is the JSON value, None where it was not JSON."""
+    """An HTTP answer that was read whole. `body` is the JSON value (or what the client's `read` makes), None where it
+    was not JSON.
+    """
 
     status: int
     body: Any
@@ -64,6 +71,12 @@ class Headers(AuthBase):
         return "Headers(***)"
 
 
+def read_json(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """The value of a body. Raises ValueError, RecursionError."""
+    # NaN and Infinity are no JSON, but some servers write them: they stay text and are refused later.
+    return json.loads(raw, parse_constant=str)
+
+
 class JsonClient:
     """One provider's server. Safe to use from several threads."""
 
@@ -73,9 +86,13 @@ class JsonClient:
         clock: Clock,
         unavailable: Failure = HttpUnavailable,
         throttled: Failure = HttpThrottled,
+        read: Callable[[bytes], Any] = read_json,
     ) -> None:
-        """`unavailable` and `throttled` make the caller's own errors, from a message and a time to try again."""
-        self._unavailable, self._throttled = unavailable, throttled
+        """`unavailable` and `throttled` make the caller's own errors, from a message and a time to try again.
+
+        `read` makes a body's value, for servers that don't speak JSON, and raises ValueError.
+        """
+        self._unavailable, self._throttled, self._read_body = unavailable, throttled, read
         self._endpoint = endpoint
         self._clock = clock
         self._limiter = RateLimiter(endpoint, clock)
@@ -84,7 +101,10 @@ class JsonClient:
         self._lock = threading.Lock()
 
     def get(self, path: str, query: Mapping[str, Any], headers: Mapping[str, str]) -> HttpAnswer:
-        """The answer, whatever its status below 500 save 429. Raises what `unavailable` or `throttled` make."""
+        """The answer, whatever its status below 500 save 429. Raises what `unavailable` or `throttled` make.
+
+        A SecretStr in `query` is sent as it is, and stands in no message.
+        """
         return self._in_their_words("GET", path, query, headers, None)
 
     def post(self, path: str, body: object, headers: Mapping[str, str]) -> HttpAnswer:
@@ -139,11 +159,12 @@ class JsonClient:
     ) -> HttpAnswer:
         url = f"{self._endpoint.url.rstrip('/')}/{path.lstrip('/')}"
         key = f"{url}?{sorted(query.items())}"
+        secrets = [value.get_secret_value() for value in query.values() if isinstance(value, SecretStr)]
         try:
             with self._session().request(
                 method,
                 url,
-                params=dict(query),
+                params={name: _plain(value) for name, value in query.items()},
                 json=body,
                 auth=Headers({**headers, **self._conditions(method, key)}),
                 timeout=(self._endpoint.connect_seconds, self._endpoint.read_seconds),
@@ -151,10 +172,13 @@ class JsonClient:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return self._read(response, method, key, list(headers.values()))
+                # A refusal may quote a header's key, `Bearer KEY` or its last word, and its text goes into messages.
+                quoted = [] if response.status_code == 200 else [*headers.values()]
+                hidden = [*secrets, *quoted, *(word for each in quoted for word in each.split()[-1:])]
+                return self._read(response, method, key, hidden)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            # Not str(error): it may quote the URL, and some providers take the key there.
-            raise HttpUnavailable(f"{self._endpoint.host}: {_failure(error)}") from error
+            # Not str(error), nor the error itself: it may quote the URL, and some providers take the key there.
+            raise HttpUnavailable(f"{self._endpoint.host}: {_failure(error)}") from (None if secrets else error)
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -180,12 +204,22 @@ class JsonClient:
             raise HttpMoved(f"{self._endpoint.host} says that it has moved to {place}: set its address to that")
         if response.status_code not in _READABLE:
             raise HttpUnavailable(f"{self._endpoint.host}: HTTP {response.status_code}")
-        answer = _answer(response, method, self._endpoint, secrets)
+        answer = self._answer(response.status_code, method, _without(_body(response, self._endpoint), secrets))
         if _is_limit(response, answer):
             until = self._limiter.throttled(_kind(method), _wanted_wait_seconds(response))
             wait = self._clock.real_seconds(until - self._clock.now())
             raise HttpThrottled(f"{self._endpoint.host} asks us to wait {wait:.0f} s (HTTP {answer.status})", until)
         return self._remember(response, key, answer)
+
+    def _answer(self, status: int, method: str, raw: bytes) -> HttpAnswer:
+        try:
+            body = self._read_body(raw)
+        except (ValueError, RecursionError):
+            body = None
+            if status == 200 and (method == "GET" or raw):
+                what = "JSON" if self._read_body is read_json else "a document that can be read"
+                raise HttpUnavailable(f"{self._endpoint.host}: HTTP 200 without {what} in it") from None
+        return HttpAnswer(status, body, raw[:500].decode("utf-8", "replace"))
 
     def _remember(self, response: requests.Response, key: str, answer: HttpAnswer) -> HttpAnswer:
         etag = response.headers.get("ETag")
@@ -213,21 +247,15 @@ def _is_spent(response: requests.Response) -> bool:
     return headers.get("X-RateLimit-Remaining", headers.get("RateLimit-Remaining")) == "0"
 
 
-def _answer(response: requests.Response, method: str, endpoint: Endpoint, secrets: Sequence[str]) -> HttpAnswer:
-    raw = _body(response, endpoint)
-    if response.status_code != 200:
-        for secret in {
-            part for each in secrets for part in (each, *each.split()[-1:]) if part
-        }:  # A refusal may quote the key, and its text goes into messages.
-            raw = raw.replace(secret.encode(), b"***")
-    try:
-        # NaN and Infinity are no JSON, but some servers write them: they stay text and are refused later.
-        body = json.loads(raw, parse_constant=str)
-    except (ValueError, RecursionError):
-        body = None
-        if response.status_code == 200 and (method == "GET" or raw):
-            raise HttpUnavailable(f"{endpoint.host}: HTTP 200 without JSON in it") from None
-    return HttpAnswer(response.status_code, body, raw[:500].decode("utf-8", "replace"))
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever requests takes
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _without(raw: bytes, secrets: Sequence[str]) -> bytes:
+    """The body with no secret in it, as it is or as a URL writes it."""
+    for secret in {part for each in secrets for part in (each, quote(each, safe="")) if part}:
+        raw = raw.replace(secret.encode(), b"***")
+    return raw
 
 
 def _body(response: requests.Response, endpoint: Endpoint) -> bytes:

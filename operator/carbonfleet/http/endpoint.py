@@ -26,6 +26,10 @@ class Endpoint(Wire):
     up to a half more as jitter.
     """
     requests_per_minute: Annotated[float, Field(gt=0, le=6000)] = 120.0
+    burst: Annotated[int | None, Field(ge=1, le=6000)] = None
+    """How many requests may go at once, where the server allows them beside `requests_per_minute`; otherwise half of
+    those go at once, and half as time goes by.
+    """
     longest_cooling_seconds: Annotated[float, Field(ge=1, le=3600)] = 600.0
     """For how long a server that keeps failing is left alone at most."""
 

@@ -22,8 +22,8 @@ class RateLimiter:
         self._endpoint, self._host = endpoint, endpoint.host
         self._clock = clock
         # Half at once and half as refill: no minute ever holds more than the limit.
-        self._per_second = endpoint.requests_per_minute / 120
-        self._burst = max(1.0, endpoint.requests_per_minute / 2)
+        self._per_second = endpoint.requests_per_minute / (60 if endpoint.burst else 120)
+        self._burst = endpoint.burst or max(1.0, endpoint.requests_per_minute / 2)
         self._tokens = self._burst
         self._counted_at = clock.now()
         self._held_until: datetime | None = None

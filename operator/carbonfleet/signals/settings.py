@@ -9,15 +9,18 @@ from pydantic import Field, field_validator
 from carbonfleet.api.wire import Duration, Wire
 from carbonfleet.forecast import AgeLimits, Link
 from carbonfleet.signals.prices import PriceSettings
-from carbonfleet.signals.sources import ElectricityMapsSettings, SourceSettings
+from carbonfleet.signals.sources import FREE_SOURCES, ElectricityMapsSettings, SourceSettings
 from carbonfleet.yaml_reader import FileInvalid, read_document, read_documents
 
 
 class SignalSettings(Wire):
     """Sources of carbon intensities and prices, and how they are used."""
 
-    sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1, max_length=16)] = (ElectricityMapsSettings(),)
-    """In the order in which they are believed."""
+    sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1, max_length=16)] = (
+        ElectricityMapsSettings(),
+        *FREE_SOURCES,
+    )
+    """In the order in which they are believed. What costs nothing serves zones that are not in the plan, or all."""
     prices: Annotated[
         tuple[PriceSettings, ...],
         Field(max_length=8),

@@ -1,17 +1,17 @@
 """What every source of signals can do, what it is asked, and how it fails."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from pydantic import Field
 
 from carbonfleet.clock import Clock
 from carbonfleet.forecast import Issue
-from carbonfleet.http import Endpoint, JsonClient
+from carbonfleet.http import Endpoint, JsonClient, read_json
 from carbonfleet.signals.reading import HOUR, Kind, Reading, RejectedValue, hourly_means
 
 PlaceName = Annotated[str, Field(min_length=1, max_length=128)]
@@ -157,6 +157,6 @@ class MistrustedError(SourceError):
     reason = "Mistrusted"
 
 
-def provider_client(endpoint: Endpoint, clock: Clock) -> JsonClient:
+def provider_client(endpoint: Endpoint, clock: Clock, read: Callable[[bytes], Any] = read_json) -> JsonClient:
     """A client for a provider's server, which fails with UnavailableError and ThrottledError."""
-    return JsonClient(endpoint, clock, UnavailableError, ThrottledError)
+    return JsonClient(endpoint, clock, UnavailableError, ThrottledError, read)

@@ -14,6 +14,17 @@ from carbonfleet.signals.source import Source
 from carbonfleet.signals.sources.carbonawaresdk import CarbonAwareSdk, CarbonAwareSdkSettings
 from carbonfleet.signals.sources.demo import DemoGridSettings, demo_source
 from carbonfleet.signals.sources.electricitymaps import TOKEN_VARIABLE, ElectricityMaps, ElectricityMapsSettings
+from carbonfleet.signals.sources.energinet import Energinet, EnerginetSettings
+from carbonfleet.signals.sources.generation import (
+    Eia930Settings,
+    EnergyChartsSettings,
+    EntsoeSettings,
+    HydroQuebecSettings,
+    eia930_source,
+    energycharts_source,
+    entsoe_source,
+    hydroquebec_source,
+)
 from carbonfleet.signals.sources.static import StaticSettings, static_source
 from carbonfleet.signals.sources.trace import TraceSettings, TraceSource, trace_source
 from carbonfleet.signals.sources.ukcarbon import UkCarbon, UkCarbonSettings
@@ -23,6 +34,11 @@ SourceSettings = Annotated[
     ElectricityMapsSettings
     | WattTimeSettings
     | UkCarbonSettings
+    | EnergyChartsSettings
+    | EnerginetSettings
+    | Eia930Settings
+    | EntsoeSettings
+    | HydroQuebecSettings
     | CarbonAwareSdkSettings
     | TraceSettings
     | DemoGridSettings
@@ -33,11 +49,26 @@ _BUILDERS: Final[dict[type, Callable[[Any, Clock], Source]]] = {
     ElectricityMapsSettings: ElectricityMaps,
     WattTimeSettings: WattTime,
     UkCarbonSettings: UkCarbon,
+    EnergyChartsSettings: energycharts_source,
+    EnerginetSettings: Energinet,
+    Eia930Settings: eia930_source,
+    EntsoeSettings: entsoe_source,
+    HydroQuebecSettings: hydroquebec_source,
     CarbonAwareSdkSettings: CarbonAwareSdk,
     TraceSettings: trace_source,
     DemoGridSettings: demo_source,
     StaticSettings: static_source,
 }
+
+
+FREE_SOURCES: Final[tuple[SourceSettings, ...]] = (
+    UkCarbonSettings(),
+    EnergyChartsSettings(),
+    EnerginetSettings(),
+    Eia930Settings(),
+    EntsoeSettings(),
+)
+"""What costs nothing, also in commercial use; the last two want a key, which is free too."""
 
 
 def build_source(settings: SourceSettings, clock: Clock) -> Source:
@@ -46,9 +77,11 @@ def build_source(settings: SourceSettings, clock: Clock) -> Source:
 
 
 __all__ = [
+    "FREE_SOURCES",
     "TOKEN_VARIABLE",
     "DemoGridSettings",
     "ElectricityMapsSettings",
+    "HydroQuebecSettings",
     "SourceSettings",
     "TraceSource",
     "build_source",

@@ -1,8 +1,12 @@
-"""The Carbon Intensity API of Great Britain (NESO): half hours, direct emissions, no key."""
+"""The Carbon Intensity API of Great Britain (NESO): half hours, no key; direct emissions, and the mix they come from.
 
-from collections.abc import Collection, Iterable
+https://carbon-intensity.github.io/api-definitions/: `intensity` is direct; `generation` gives each fuel's share in
+percent, imports among them, of which a lifecycle intensity of what is made in the country follows. CC BY 4.0, NESO.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -22,11 +26,25 @@ from carbonfleet.signals.source import (
     UnavailableError,
     provider_client,
 )
+from carbonfleet.signals.sources.generation import Fuel, FuelSamples, mix_batch
 from carbonfleet.signals.validation import Frame, Point, parse_time, validate
 
 ZONE: Final = "GB"
 _STEP: Final = timedelta(minutes=30)
 _LONGEST_RANGE: Final = timedelta(days=14)
+FUELS: Final[Mapping[str, Fuel | None]] = {
+    "biomass": Fuel.BIOMASS,
+    "coal": Fuel.COAL,
+    "gas": Fuel.GAS,
+    "hydro": Fuel.HYDRO,
+    "nuclear": Fuel.NUCLEAR,
+    "oil": Fuel.OIL,
+    "other": Fuel.OTHER,
+    "solar": Fuel.SOLAR,
+    "wind": Fuel.WIND_ONSHORE,
+    "imports": None,
+    "storage": None,
+}
 
 
 class _Intensity(Foreign):
@@ -43,6 +61,23 @@ class _Series(Foreign):
     data: tuple[_Slot, ...]
 
 
+class _Share(Foreign):
+    fuel: str = ""
+    percent: object = Field(default=None, alias="perc")
+
+
+class _Mix(Foreign):
+    starts: object = Field(default=None, alias="from")
+    shares: tuple[_Share, ...] = Field(default=(), alias="generationmix")
+
+
+class _Mixes(Foreign):
+    data: tuple[_Mix, ...]
+
+
+_Form = TypeVar("_Form", bound=Foreign)
+
+
 class UkCarbonSettings(Wire):
     """The Carbon Intensity API of Great Britain."""
 
@@ -51,7 +86,7 @@ class UkCarbonSettings(Wire):
 
 
 class UkCarbon:
-    """National values: what the plants emit, without lifecycle and imports' share of it."""
+    """National values: what the plants emit, as the API says it; with the lifecycle, by the mix, without imports."""
 
     name = "uk-carbon-intensity"
     remote = True
@@ -60,19 +95,26 @@ class UkCarbon:
         self._client = provider_client(settings.endpoint, clock)
 
     def offers(self, zone: str, kind: Kind, feed: Feed) -> bool:
-        """Great Britain as a whole, direct; it is never mixed with lifecycle values."""
+        """Great Britain as a whole: direct, measured and forecast; lifecycle, measured."""
+        if kind is SignalKind.AVERAGE_LIFECYCLE:
+            return zone == ZONE and feed in (Feed.MEASURED, Feed.PAST)
         return zone == ZONE and kind is SignalKind.AVERAGE_DIRECT and feed is not Feed.STATIC
 
     def fetch(self, ask: Ask, now: datetime) -> Batch:
         """One request. Raises SourceError."""
-        answer = self._client.get(_path(ask, now), {}, {})
+        if ask.kind is SignalKind.AVERAGE_LIFECYCLE:
+            mixes = self._answer("generation", ask, now, _Mixes).data
+            return mix_batch(self.name, _samples(mixes), ask, now)
+        return self._batch(ask, self._answer("intensity", ask, now, _Series).data, now)
+
+    def _answer(self, what: str, ask: Ask, now: datetime, form: type[_Form]) -> _Form:
+        answer = self._client.get(f"{what}/{_span(ask, now)}", {}, {})
         if answer.status != 200:
             raise UnavailableError(f"the UK Carbon Intensity API answered HTTP {answer.status}: {_said(answer)}")
         try:
-            slots = _Series.model_validate(answer.body).data
+            return form.model_validate(answer.body)
         except ValidationError as error:
             raise MistrustedError("the UK Carbon Intensity API answered in an unknown form") from error
-        return self._batch(ask, slots, now)
 
     def _batch(self, ask: Ask, slots: Iterable[_Slot], now: datetime) -> Batch:
         frame = Frame(ask, self.name, _STEP, now)
@@ -91,13 +133,27 @@ class UkCarbon:
         return tuple(Finding(self.name, zone, True, "Ready", "") for zone in zones if zone == ZONE)
 
 
-def _path(ask: Ask, now: datetime) -> str:
+def _samples(mixes: Iterable[_Mix]) -> FuelSamples:
+    """Percent of each fuel in each half hour."""
+    samples = FuelSamples(_STEP)
+    for mix in mixes:
+        start = parse_time(mix.starts)
+        if start is None or start.timestamp() % _STEP.total_seconds():
+            continue
+        for share in mix.shares:
+            fuel = FUELS.get(share.fuel, Fuel.OTHER)
+            if fuel is not None:
+                samples.add(fuel, start, share.percent)
+    return samples
+
+
+def _span(ask: Ask, now: datetime) -> str:
     if ask.feed is Feed.FORECAST:
-        return f"intensity/{_minute(now)}/fw48h"
+        return f"{_minute(now)}/fw48h"
     # They refuse more than 14 days at once.
     start = max(ask.start, ask.end - _LONGEST_RANGE) if ask.feed is Feed.MEASURED else ask.start
     end = min(ask.end, start + _LONGEST_RANGE)
-    return f"intensity/{_minute(start)}/{_minute(end)}"
+    return f"{_minute(start)}/{_minute(end)}"
 
 
 def _minute(moment: datetime) -> str:

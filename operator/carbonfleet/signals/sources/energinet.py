@@ -1,0 +1,122 @@
+"""Energinet's Energi Data Service: direct emissions of what Denmark's two zones use, measured and forecast, no key.
+
+Shape and quirks: https://www.energidataservice.dk/guides/api-guides, datasets CO2Emis and CO2EmisProg: five minutes,
+g/kWh with imports; times without an offset, in UTC in the column Minutes5UTC; `start` and `end` are Danish time unless
+`timezone=UTC`; newest first unless sorted; a hundred rows unless `limit=0`; 40 requests in ten seconds, then five
+minutes of 429. CC BY 4.0, "Source: Energinet (www.energidataservice.dk)".
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from pydantic import Field, ValidationError
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.api.wire import Foreign, Wire
+from carbonfleet.clock import Clock
+from carbonfleet.http import Endpoint
+from carbonfleet.signals.reading import HOUR, Kind, Reason
+from carbonfleet.signals.source import (
+    Ask,
+    Batch,
+    Feed,
+    Finding,
+    MistrustedError,
+    NoDataError,
+    SourceError,
+    UnavailableError,
+    UnknownZoneError,
+    provider_client,
+)
+from carbonfleet.signals.validation import Frame, Point, validate
+
+AREAS: Final[Mapping[str, str]] = {"DK-DK1": "DK1", "DK-DK2": "DK2"}
+_STEP: Final = timedelta(minutes=5)
+_LONGEST_RANGE: Final = timedelta(days=31)
+
+
+class _Record(Foreign):
+    at: object = Field(default=None, alias="Minutes5UTC")
+    area: object = Field(default=None, alias="PriceArea")
+    grams_per_kwh: object = Field(default=None, alias="CO2Emission")
+
+
+class _Records(Foreign):
+    records: tuple[_Record, ...]
+
+
+class EnerginetSettings(Wire):
+    """Energinet's Energi Data Service: Denmark, direct emissions, without a key."""
+
+    type: Literal["energinet"] = "energinet"
+    endpoint: Endpoint = Endpoint(
+        url="https://api.energidataservice.dk", read_seconds=30, requests_per_minute=60, throttle_seconds=300
+    )
+
+
+class Energinet:
+    """What Denmark uses: plants, and imports by the neighbours' emissions."""
+
+    name = "energinet"
+    remote = True
+
+    def __init__(self, settings: EnerginetSettings, clock: Clock) -> None:
+        self._client = provider_client(settings.endpoint, clock)
+
+    def offers(self, zone: str, kind: Kind, feed: Feed) -> bool:
+        """Denmark's two zones, direct; never mixed with lifecycle values."""
+        return zone in AREAS and kind is SignalKind.AVERAGE_DIRECT and feed is not Feed.STATIC
+
+    def fetch(self, ask: Ask, now: datetime) -> Batch:
+        """One request. Raises SourceError."""
+        area = AREAS.get(ask.zone)
+        if area is None:
+            raise UnknownZoneError(f"{self.name} knows {', '.join(AREAS)}, and no {ask.zone}")
+        start, end = ask.start, ask.end if ask.feed is Feed.FORECAST else min(ask.end, now)
+        query = {
+            "start": _minute(max(start, end - _LONGEST_RANGE)),
+            "end": _minute(end + _STEP),
+            "timezone": "UTC",
+            "filter": json.dumps({"PriceArea": [area]}),
+            "columns": "Minutes5UTC,PriceArea,CO2Emission",
+            "sort": "Minutes5UTC",
+            "limit": 0,
+        }
+        answer = self._client.get(f"dataset/CO2Emis{'Prog' * (ask.feed is Feed.FORECAST)}", query, {})
+        if answer.status != 200:
+            raise UnavailableError(f"{self.name} answered HTTP {answer.status}: {answer.text[:200]}")
+        try:
+            records = _Records.model_validate(answer.body).records
+        except ValidationError as error:
+            raise MistrustedError(f"{self.name} answered in a form that is not documented") from error
+        return self._batch(ask, (_point(record, area) for record in records), now)
+
+    def _batch(self, ask: Ask, points: Iterable[Point], now: datetime) -> Batch:
+        readings, rejected = validate(points, Frame(ask, self.name, _STEP, now))
+        if not readings:
+            why = f"; the first: {rejected[0]}" if rejected else ""
+            raise NoDataError(f"{self.name} gave no usable value of {ask.zone}{why}")
+        return Batch(ask, self.name, now, now, readings, rejected)
+
+    def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
+        """Whether it answers for its zones; it needs no key."""
+        return tuple(self._finding(zone, now) for zone in sorted(zones) if zone in AREAS)
+
+    def _finding(self, zone: str, now: datetime) -> Finding:
+        try:
+            self.fetch(Ask(zone, SignalKind.AVERAGE_DIRECT, Feed.MEASURED, now - 24 * HOUR, now), now)
+        except SourceError as error:
+            return Finding(self.name, zone, False, error.reason, error.message)
+        return Finding(self.name, zone, True, "Ready", "direct emissions")
+
+
+def _minute(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M")
+
+
+def _point(record: _Record, area: str) -> Point:
+    refused = None if record.area == area else (Reason.WRONG_ZONE, f"of area {str(record.area)[:32]}")
+    at = f"{record.at}+00:00" if isinstance(record.at, str) else record.at
+    return Point(at, record.grams_per_kwh, refused=refused)
