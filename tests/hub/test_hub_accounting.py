@@ -99,6 +99,15 @@ def test_work_that_simulated_gpus_did_not_finish_counts_as_far_as_it_was_planned
     assert simulated("Failed", hours).energy_kwh == pytest.approx(counted * whole.energy_kwh)
 
 
+def test_a_whole_run_takes_as_much_more_than_declared_as_this_attempt_took_more_than_planned():
+    """It declares two hours; what was left was planned for one, and took two."""
+    planned = record(start=NOON, end=NOON + timedelta(hours=1))
+    ended = entry_of(record=planned)
+    assert (ended.profile, ended.run_hours) == ("acme/base, all samples of acme/data, 3 epochs", pytest.approx(4))
+    assert entry_of(record=planned, phase="Failed").run_hours == 0
+    assert entry_of().run_hours == 0  # nobody knows what was planned
+
+
 def test_without_a_baseline_region_nothing_is_claimed_to_be_saved():
     figures = figures_of([entry_of(region="")])
     assert (figures.baseline_grams_co2e, figures.saved_grams_co2e, figures.saved_percent) == (None, None, None)

@@ -24,6 +24,7 @@ from fixtures.fleet_values import decide, facts_of, job_spec, quick_settings
 from fixtures.git_server import GitServer
 from fixtures.hand_clock import HandClock
 from fixtures.hub_process import seed_with_tiers
+from fixtures.ledger_values import entry
 
 HOUR = timedelta(hours=1)
 CLUSTERS = ("ca-qc-1", "no-osl-1", "us-oh-1")
@@ -178,6 +179,18 @@ def test_decide_places_a_queued_job_where_it_is_cleanest_and_signs_for_its_hub(r
     decision, kept = planned.decisions[UID], planned.records[UID]
     assert (after, decision.outcome, decision.window.cluster) == (seen, Outcome.START, "no-osl-1")
     assert (kept.cluster, kept.hub, kept.course[0]) == ("no-osl-1", "hub-1", 30.0)
+
+
+def test_decide_says_what_three_runs_like_it_took_once_they_stand_in_the_ledger(repository, ledger, signals, tmp_path):
+    queued, hub = state(), planner(ledger, signals, tmp_path)
+    seen = observation(queued, tip=repository.fetch(), spokes=spokes(), facts=facts())
+    profile, gpus = queued.job.spec.workload.profile, hub.decide(seen)[1].decisions[UID].window.gpus
+    for number in range(3):
+        assert "such runs took" not in hub.decide(seen)[1].records[UID].message
+        ledger.record(entry(number, profile=profile, gpus=gpus, run_hours=3.0, start=NOON, end=NOON, recorded_at=NOON))
+    kept = hub.decide(seen)[1].records[UID]
+    assert "3 such runs took 3 h on 1 GPU of this type, 50 % longer than the 2 h declared" in kept.message
+    assert kept.expected.promise.run_length.to_wire() == {"declaredHours": 2.0, "measuredHours": 3.0, "runs": 3}
 
 
 def test_decide_decides_nothing_without_a_repository_to_plan_for(ledger, signals, tmp_path):

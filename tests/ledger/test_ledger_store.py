@@ -10,9 +10,9 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
-from ledger_values import NOON, entry, settled
+from ledger_values import HOUR, NOON, entry, settled
 
-from carbonfleet.ledger import LedgerError
+from carbonfleet.ledger import EntryKind, LedgerError
 from carbonfleet.ledger.store import Ledger, Query
 
 
@@ -78,6 +78,16 @@ def test_a_query_limits_by_namespace_job_and_end(ledger):
     assert [e.job for e in ledger.entries(Query(until=NOON + timedelta(days=1)))] == ["job-1", "job-2"]
 
 
+def test_the_lengths_of_the_newest_whole_runs_are_told_oldest_first(ledger):
+    ended = {"profile": "llama", "gpu_type": "H100"}
+    for number, hours in enumerate((3.0, 0.0, 4.0, 5.0, 6.0)):
+        ledger.record(entry(number, end=NOON + number * HOUR, start=NOON, run_hours=hours, **ended))
+    ledger.record(entry(4, id="settlement:4:1", kind=EntryKind.SETTLEMENT, end=NOON + 4 * HOUR, run_hours=6.0, **ended))
+    said = [("llama", "H100", 2, hours) for hours in (4.0, 5.0, 6.0)]
+    assert ledger.run_lengths(NOON + HOUR, 10) == said
+    assert ledger.run_lengths(NOON + HOUR, 2) == said[1:]
+
+
 def test_export_and_import_lose_nothing(ledger, tmp_path):
     odd = timedelta(microseconds=123_457)
     first = entry(1, grams=0.1 + 0.2, end=NOON + odd, energy_curve="[[0.0, 0.0], [60.0, 0.1]]")
@@ -131,7 +141,15 @@ def test_a_broken_line_is_named_and_nothing_is_read(ledger, line):
 
 
 def test_a_ledger_of_an_older_version_is_read_on(tmp_path):
-    newer = ("energy_curve", "baseline_zone", "baseline_pue", "best_static_zone", "best_static_pue")
+    newer = (
+        "profile",
+        "run_hours",
+        "energy_curve",
+        "baseline_zone",
+        "baseline_pue",
+        "best_static_zone",
+        "best_static_pue",
+    )
     file = tmp_path / "ledger.sqlite"
     made = Ledger.at(file)
     made.record(entry(baseline_zone="", best_static_zone=""))

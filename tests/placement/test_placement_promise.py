@@ -71,6 +71,61 @@ def test_a_declared_duration_is_in_doubt_and_so_are_finish_and_grams():
     assert ": 200 gCO2e (1" in found.message
 
 
+PROFILE = job().spec.workload.profile, "A100", 1
+
+
+def with_runs(*hours, key=PROFILE, **more):
+    """One job that declares an hour, and how long runs took."""
+    return world([job(**more)], [spoke("oslo", "NO-NO1")], {"NO-NO1": [200] * 72}, run_lengths={key: hours})
+
+
+def test_from_three_runs_on_their_lengths_count_beside_the_declared_one():
+    (two,) = plan(with_runs(1.5, 1.5), NOON)
+    assert two.promise.finish == (NOON + HOUR,) * 3
+    assert two.promise.length.measured_hours is None
+    (three,) = plan(with_runs(1.5, 1.6, 1.4), NOON)
+    minutes = [(each - NOON) / timedelta(minutes=1) for each in three.promise.finish]
+    assert minutes == pytest.approx([60, 70, 96], abs=6)
+    (many,) = plan(with_runs(*[1.5] * 97), NOON)
+    assert [(each - NOON) / timedelta(minutes=1) for each in many.promise.finish] == pytest.approx([90] * 3, abs=1)
+
+
+def test_a_decision_says_by_how_much_a_declared_duration_is_off():
+    (found,) = plan(with_runs(1.5, 1.6, 1.4), NOON)
+    said = (
+        "3 such runs took 1 h 30 min on 1 GPU of this type, 50 % longer than the 1 h declared: correct spec.resources."
+    )
+    assert said in found.message
+    figures = record_of(found.decision, found.explanation, NOON).expected
+    assert figures.promise.run_length.to_wire() == {"declaredHours": 1.0, "measuredHours": 1.5, "runs": 3}
+    (shorter,) = plan(with_runs(0.5, 0.5, 0.5), NOON)
+    assert "3 such runs took 30 min on 1 GPU of this type, 50 % shorter than the 1 h declared" in shorter.message
+    (right,) = plan(with_runs(1.05, 0.97, 1.02), NOON)
+    assert "such runs" not in right.message
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("acme/other, all samples of acme/data, 3 epochs", "A100", 1),
+        (PROFILE[0].replace("all", "200"), "A100", 1),
+        (PROFILE[0], "H100", 1),
+        (PROFILE[0], "A100", 2),
+    ],
+    ids=["model", "samples", "GPU type", "GPUs"],
+)
+def test_runs_of_another_kind_say_nothing(other):
+    (found,) = plan(with_runs(2, 2, 2, key=other), NOON)
+    assert found.promise.finish == (NOON + HOUR,) * 3
+
+
+def test_what_is_declared_for_a_gpu_type_is_compared_with_runs_on_it():
+    option = {"gpu_type": "a100", "gpus": 1, "duration": timedelta(hours=3)}
+    (found,) = plan(with_runs(3, 3, 3, resources={"options": [option]}), NOON)
+    assert "such runs" not in found.message
+    assert found.promise.length.declared_hours == 3
+
+
 def test_the_record_holds_what_is_promised():
     found = promised(error=10.0)
     figures = record_of(found.decision, found.explanation, NOON).expected
@@ -79,6 +134,7 @@ def test_the_record_holds_what_is_promised():
         "finish": dict.fromkeys(("p10", "p50", "p90"), "2026-01-31T13:00:00Z"),
         "gramsCo2e": dict.fromkeys(("p10", "p50", "p90"), 210.0),
         "savedGramsCo2e": dict.fromkeys(("p10", "p50", "p90"), 0.0),
+        "runLength": {"declaredHours": 1.0, "runs": 0},
     }
     assert ": 210 gCO2e at" in found.message
 

@@ -120,6 +120,17 @@ class TimeQuantiles(Wire):
     """Later in one of ten cases."""
 
 
+class RunLengthStatus(Wire):
+    """How long a whole run takes on the chosen GPUs, without start-up and pauses."""
+
+    declared_hours: float
+    """As the job declares it."""
+    measured_hours: float | None = None
+    """As runs of the same model, samples and length took on the same GPUs: their median, of three runs or more."""
+    runs: Annotated[int, Field(ge=0)] = 0
+    """How many were looked at."""
+
+
 class PromiseStatus(Wire):
     """What is expected, with its doubt: from what plans like it got wrong so far, and what such runs took."""
 
@@ -131,6 +142,8 @@ class PromiseStatus(Wire):
     """Emissions."""
     saved_grams_co2e: Quantiles | None = None
     """Baseline less ours."""
+    run_length: RunLengthStatus | None = None
+    """The whole run's length, as declared and as measured."""
 
 
 class Figures(Wire):

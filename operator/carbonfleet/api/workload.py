@@ -193,6 +193,15 @@ class Workload(
     """How often, and where, the run saves itself."""
 
     @property
+    def profile(self) -> str:
+        """What decides how long it takes on given GPUs: equal for runs that differ in seed or learning rate alone."""
+        training, data = self.training, self.dataset
+        length = f"{training.epochs or 3:g} epochs"
+        if training.steps is not None:
+            length = f"{training.steps} steps of {training.batch_size * training.gradient_accumulation}"
+        return f"{self.model}, {data.samples or 'all'} samples of {data.name}, {length}"
+
+    @property
     def data_places(self) -> tuple[DataPlace, ...]:
         """Where its checkpoints and adapter go, and where its data lies as far as the job says."""
         dataset = self.dataset

@@ -11,14 +11,14 @@ from carbonfleet.api.job_status import MOST_HOURS, DecisionRecord
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.faults import only, said
 from carbonfleet.forecast import Forecast
-from carbonfleet.hub.accounting import usage
+from carbonfleet.hub.accounting import run_lengths, usage
 from carbonfleet.hub.observe import Blocker, Observation, snapshot_of
 from carbonfleet.hub.settings import HubSettings
 from carbonfleet.ledger.store import Ledger
 from carbonfleet.placement import Plan, explain, plan
 from carbonfleet.placement.decision import Decision, Outcome
 from carbonfleet.placement.record import record_of
-from carbonfleet.placement.snapshot import QueuedJob, Snapshot, Spoke, is_same, without_queue
+from carbonfleet.placement.snapshot import QueuedJob, RunProfile, Snapshot, Spoke, is_same, without_queue
 from carbonfleet.signals import Market, Signals, floor_hour, price_sources, repriced
 
 _log = logging.getLogger(__name__)
@@ -202,6 +202,7 @@ class CyclePlanner:
     settings: HubSettings
     _quarantine: Quarantine = field(default_factory=Quarantine)
     _last: LastPlan = field(default_factory=LastPlan)
+    _lengths: tuple[object, Mapping[RunProfile, tuple[float, ...]]] | None = None
 
     def decide(self, observation: Observation) -> tuple[Observation, Planned]:
         """A decision for each queued job; none without a fleet repository to plan for. Records are signed by the hub.
@@ -217,6 +218,13 @@ class CyclePlanner:
             return replace(observation, blocker=_PLANNER_FAILS), Planned()
         return observation.holding(dict.fromkeys(planned.faults, _JOB_FAILS_PLANNER)), planned
 
+    def _run_lengths(self, now: datetime) -> Mapping[RunProfile, tuple[float, ...]]:
+        """How long runs took, read again when the ledger has new lines or the day another date."""
+        state = self.ledger.version, now.date()
+        if self._lengths is None or self._lengths[0] != state:
+            self._lengths = state, run_lengths(self.ledger, now)
+        return self._lengths[1]
+
     def _plan(self, observation: Observation) -> Planned:
         snapshot = snapshot_of(observation, self.settings.baseline_region)
         kinds = {job.spec.signal for job in snapshot.jobs}
@@ -231,6 +239,7 @@ class CyclePlanner:
             assumptions=replace(snapshot.assumptions, surprise_share=self.settings.surprise_share),
             signal_problems=reading.problems,
             usage=usage(self.ledger, _has_budgets(snapshot), observation.now),
+            run_lengths=self._run_lengths(observation.now),
         )
         if (known := self._last.recall(complete, observation.now)) is not None:
             return known

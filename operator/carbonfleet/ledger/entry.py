@@ -88,6 +88,10 @@ class Entry:
     """Of the rest that the line is derived from: what was asked and decided, the hardware, the assumptions."""
     places_digest: str = ""
     """Of the places that it is compared with."""
+    profile: str = ""
+    """What was trained: runs of one profile take equally long on the same GPUs; empty in lines from before."""
+    run_hours: float = 0.0
+    """How long the whole run takes by this attempt, pauses and start-up apart; 0 where that can't be told."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for what must never stand in a ledger."""

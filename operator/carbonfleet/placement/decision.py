@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
+from statistics import median
 from typing import Final
 
 MOST_SHOWN: Final = 20
@@ -100,6 +101,20 @@ Spread = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
+class RunLength:
+    """How long a whole run takes on its GPUs, without start-up and pauses."""
+
+    declared_hours: float
+    took_hours: tuple[float, ...] = ()
+    """Of runs of the same profile on the same GPUs, oldest first; empty where there are too few to go by."""
+
+    @property
+    def measured_hours(self) -> float | None:
+        """The middle of what runs took."""
+        return median(self.took_hours) if self.took_hours else None
+
+
+@dataclass(frozen=True, slots=True)
 class Promise:
     """P10, P50 and P90 of what comes of a window. A finish is promised by its P90."""
 
@@ -108,6 +123,7 @@ class Promise:
     grams: Spread
     saved_grams: Spread | None = None
     """Beside the baseline, where there is one."""
+    length: RunLength | None = None
 
 
 @dataclass(frozen=True, slots=True)

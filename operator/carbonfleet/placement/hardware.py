@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from types import MappingProxyType
 
 from carbonfleet.api.cluster import GpuPool
+from carbonfleet.api.job import Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,15 @@ def pool_profile(pool: GpuPool) -> HardwareProfile:
         uncertainty=base.uncertainty,
         source=base.source,
     )
+
+
+def declared_hours(resources: Resources, pool: GpuPool) -> float:
+    """How long a whole run takes in a pool, without start-up: as declared for its GPU type, or by relative speed."""
+    for asked in resources.options:
+        if canonical(asked.gpu_type) == canonical(pool.gpu_type):
+            return asked.duration / timedelta(hours=1)
+    speed = profile(resources.reference_gpu).relative_speed / pool_profile(pool).relative_speed
+    return resources.duration / timedelta(hours=1) * speed
 
 
 def power_kw(hardware: HardwareProfile, gpus: float, utilisation: float) -> float:

@@ -10,6 +10,7 @@ from carbonfleet.api.job_status import (
     Figures,
     PromiseStatus,
     Quantiles,
+    RunLengthStatus,
     Segment,
     TimeQuantiles,
 )
@@ -20,6 +21,7 @@ from carbonfleet.placement.decision import (
     Decision,
     Explanation,
     Promise,
+    RunLength,
     Spread,
     Window,
 )
@@ -83,6 +85,15 @@ def _promise(promise: Promise) -> PromiseStatus:
         finish=TimeQuantiles(**finish),
         grams_co2e=_quantiles(promise.grams),
         saved_grams_co2e=_quantiles(promise.saved_grams) if promise.saved_grams else None,
+        run_length=_length(promise.length) if promise.length else None,
+    )
+
+
+def _length(length: RunLength) -> RunLengthStatus:
+    return RunLengthStatus(
+        declared_hours=rounded(length.declared_hours, 3),
+        measured_hours=maybe_rounded(length.measured_hours, 3),
+        runs=len(length.took_hours),
     )
 
 

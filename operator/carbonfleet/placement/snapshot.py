@@ -116,6 +116,10 @@ class Usage:
     running_gpus: int = 0
 
 
+RunProfile = tuple[str, str, int]
+"""What is trained, on which GPU type (canonical), on how many."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicySet:
     """All policies of the fleet repository at one commit. With a inputs in any of them, all is denied."""
@@ -140,6 +144,8 @@ class Snapshot:
     reservations: tuple[Reservation, ...] = ()
     usage: Mapping[str, Usage] = field(default_factory=dict)
     """By namespace."""
+    run_lengths: Mapping[RunProfile, tuple[float, ...]] = field(default_factory=dict)
+    """Hours that whole runs took, oldest first."""
     signal_problems: Mapping[str, str] = field(default_factory=dict)
     """By zone: why it has no forecast."""
     default_baseline_region: str = ""

@@ -116,6 +116,8 @@ def _entry(attempt: Attempt, grid: Grid, now: datetime) -> Entry | None:
         **elsewhere.fields(),
         cost_usd=_cost(attempt),
         recorded_at=now,
+        profile=inputs.profile,
+        run_hours=attempt.run_hours,
     )
 
 

@@ -16,7 +16,7 @@ from carbonfleet.hub.accounting.counterfactual import Location, baseline_of
 from carbonfleet.hub.energy import stints_until
 from carbonfleet.ledger import Document
 from carbonfleet.placement.assumptions import Assumptions
-from carbonfleet.placement.hardware import HardwareProfile, pool_profile
+from carbonfleet.placement.hardware import HardwareProfile, declared_hours, pool_profile
 
 ARITHMETIC: Final = 1
 """Of the ledger's lines: raised when the same inputs come to give other figures."""
@@ -64,6 +64,9 @@ class AttemptInputs(Wire):
     utilisation: float
     embodied_share: float
     hardware_life_hours: float
+    profile: str = ""
+    declared_hours: float = 0.0
+    """Of the whole run on these GPUs; 0 in evidence from before it was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,17 @@ class Attempt:
         stints = stints_until(self.report, self.end)
         return sum((end - start).total_seconds() for start, end in stints) / 3600
 
+    @property
+    def run_hours(self) -> float:
+        """How long the whole run takes, by how long this attempt took beside its plan; 0 where that can't be told.
+
+        An attempt that went on from a checkpoint was planned for what was left.
+        """
+        planned = self.inputs.planned
+        if self.report.phase is not AttemptPhase.SUCCEEDED or planned is None or planned.hours <= 0:
+            return 0.0
+        return self.inputs.declared_hours * self.hours / planned.hours
+
 
 def attempt_of(
     job: CarbonTrainingJob,
@@ -152,6 +166,8 @@ def attempt_of(
         utilisation=assumptions.utilisation,
         embodied_share=assumptions.embodied_share,
         hardware_life_hours=assumptions.hardware_life / timedelta(hours=1),
+        profile=job.spec.workload.profile,
+        declared_hours=declared_hours(job.spec.resources, pool),
     )
     return Attempt(report, inputs, tuple(places), commit)
 

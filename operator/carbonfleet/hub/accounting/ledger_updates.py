@@ -4,12 +4,14 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from carbonfleet.api.job_status import Figures, Phase
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.faults import said
 from carbonfleet.fleet import Stood
+from carbonfleet.forecast import HISTORY
 from carbonfleet.hub.accounting.account import account, figures_of
 from carbonfleet.hub.accounting.attempt import attempt_of
 from carbonfleet.hub.accounting.grid_history import KnownPast
@@ -17,7 +19,8 @@ from carbonfleet.hub.observe import NOT_ACCOUNTED, Blocker, JobStage, JobState, 
 from carbonfleet.ledger.emissions import Intensities
 from carbonfleet.ledger.store import By, Ledger, Query
 from carbonfleet.placement.assumptions import Assumptions
-from carbonfleet.placement.snapshot import Usage
+from carbonfleet.placement.hardware import canonical
+from carbonfleet.placement.snapshot import RunProfile, Usage
 from carbonfleet.signals import Signals
 
 _log = logging.getLogger(__name__)
@@ -118,6 +121,20 @@ class _Recent:
         if found is None:
             return None
         return Intensities(zone, found.start, found.step, found.grams_per_kwh, f"{found.source} ({found.link})")
+
+
+_MOST_LENGTHS: Final = 20_000
+"""Of runs that are looked at to learn how long they take."""
+_KEPT_LENGTHS: Final = 50
+"""Of one profile and GPU type, the newest."""
+
+
+def run_lengths(ledger: Ledger, now: datetime) -> Mapping[RunProfile, tuple[float, ...]]:
+    """How long the runs of the last 90 days took, by what was trained on what, oldest first."""
+    found: dict[RunProfile, list[float]] = {}
+    for profile, gpu_type, gpus, hours in ledger.run_lengths(now - HISTORY, _MOST_LENGTHS):
+        found.setdefault((profile, canonical(gpu_type), gpus), []).append(hours)
+    return {key: tuple(lengths[-_KEPT_LENGTHS:]) for key, lengths in found.items()}
 
 
 def usage(ledger: Ledger, has_budgets: bool, now: datetime) -> Mapping[str, Usage]:

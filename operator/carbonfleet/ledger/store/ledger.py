@@ -154,6 +154,23 @@ class Ledger:
         )
         return list(self._read(statement))
 
+    def run_lengths(self, since: datetime, limit: int) -> list[tuple[str, str, int, float]]:
+        """Of runs that were trained to their end, at or after `since`: profile, GPU type, GPUs and hours.
+
+        The newest `limit`, oldest first.
+        """
+        columns = ENTRIES.c
+        wanted = columns.profile, columns.gpu_type, columns.gpus, columns.run_hours
+        statement = (
+            sa.select(*wanted)
+            .where(columns.kind == EntryKind.ATTEMPT.value, columns.end >= since.timestamp(), columns.run_hours > 0)
+            .where(self._is_sound())
+            .order_by(columns.end.desc(), columns.id.desc())
+            .limit(limit)
+        )
+        with _told("the ledger can't be read"), self._engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(statement)][::-1]
+
     def broken(self) -> Iterator[str]:
         """The ids of lines that hold what none can, and are left out of all others' figures."""
         with _told("the ledger can't be read"), self._engine.connect() as connection:

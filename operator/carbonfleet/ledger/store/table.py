@@ -31,6 +31,7 @@ _NUMBERS: Final = (
     "cost_usd",
     "baseline_pue",
     "best_static_pue",
+    "run_hours",
 )
 _COUNTS: Final = ("attempt", "gpus")
 _OPTIONAL: Final = frozenset({"baseline_grams", "same_spoke_grams", "best_static_grams", "cost_usd"})

@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.forecast import Forecast, Outcomes, PastForecasts, Shape, outcomes
-from carbonfleet.placement.decision import Baseline, Promise, Spread, Window
+from carbonfleet.placement.decision import Baseline, Promise, RunLength, Spread, Window
+from carbonfleet.placement.hardware import canonical, declared_hours
 from carbonfleet.placement.inputs import MINUTE
 from carbonfleet.placement.search import Choice, JobContext, options_left, prefers_among_equals
 from carbonfleet.placement.snapshot import HOUR, FloatArray
@@ -17,7 +18,7 @@ SLACK_HOURS: Final = np.array([0, 1, 2, 4, 6, 8, 12, 16, 20, 24, 36, 48])
 """Of the jobs that this one is compared with: the nearest, so that many jobs share one comparison."""
 NODES: Final = 20
 """Lengths of run that stand for all that it may take."""
-PRIOR_RUNS: Final = 3.0
+PRIOR_RUNS: Final = 3
 """Of so many runs the declared length counts as much as what runs took; from as many on these are looked at."""
 TAIL: Final = 0.09
 """Where P10 is read, and P90 as far from the other end. Of days as few and alike as those of two months, quantiles lie
@@ -32,7 +33,8 @@ def promise_of(context: JobContext, choice: Choice, window: Window, baseline: Ba
     Each of some errors that plans like this one had, with each of some lengths that such runs took: what then came of
     it, sorted. The grid's errors and the lengths are taken to be independent.
     """
-    past, ratio = _errors(context, choice, window, baseline), _length_ratios(context, choice.option)
+    length = run_length(context, window, choice.option)
+    past, ratio = _errors(context, choice, window, baseline), _length_ratios(context, length)
     shift, error, home_error = (values[:, None] for values in (past.shift_hours, past.error, past.home_error))
     operational = np.maximum(window.operational_grams + error * window.doubt_grams, 0.0)
     grams = (operational + window.embodied_grams) * ratio + window.transfer_grams
@@ -49,6 +51,7 @@ def promise_of(context: JobContext, choice: Choice, window: Window, baseline: Ba
         tuple(window.start + minute * MINUTE for minute in map(round, ends)),
         _spread(grams),
         saved,
+        length,
     )
 
 
@@ -126,11 +129,28 @@ def _bell() -> FloatArray:
     return np.array([NormalDist().inv_cdf((node + 0.5) / NODES) for node in range(NODES)])
 
 
-def _length_ratios(context: JobContext, option: int) -> FloatArray:
-    """NODES lengths that such a run may take, each as likely, beside the declared one; shape (NODES,)."""
-    doubt = context.inputs.snapshot.assumptions.duration_doubt
-    ratios: FloatArray = np.exp(np.log1p(doubt) * _bell())
-    return ratios
+def run_length(context: JobContext, window: Window, option: int) -> RunLength:
+    """How long the whole run takes: as declared, and as runs of the same profile on the same GPUs took."""
+    spec, pool = context.inputs.jobs[context.job].spec, context.inputs.options.entries[option].pool
+    key = spec.workload.profile, canonical(pool.gpu_type), window.gpus
+    took = context.inputs.snapshot.run_lengths.get(key, ())
+    return RunLength(declared_hours(spec.resources, pool), took if len(took) >= PRIOR_RUNS else ())
+
+
+def _length_ratios(context: JobContext, length: RunLength) -> FloatArray:
+    """NODES lengths that such a run may take, each as likely, beside the declared one; shape (NODES,).
+
+    Of what runs took, with the doubt in what people declare as if it were PRIOR_RUNS runs more.
+    """
+    declared: FloatArray = np.exp(np.log1p(context.inputs.snapshot.assumptions.duration_doubt) * _bell())
+    if not length.took_hours:
+        return declared
+    ratios = np.concatenate([np.array(length.took_hours) / length.declared_hours, declared])
+    weight = np.repeat([1.0, PRIOR_RUNS / NODES], [len(length.took_hours), NODES])
+    order = np.argsort(ratios, kind="stable")
+    at = (np.cumsum(weight[order]) - weight[order] / 2) / weight.sum()
+    likely: FloatArray = np.interp((np.arange(NODES) + 0.5) / NODES, at, ratios[order])
+    return likely
 
 
 def _home_share_ahead(context: JobContext, window: Window) -> float:

@@ -5,7 +5,16 @@ from typing import Final
 
 from carbonfleet.api.policy import Goal
 from carbonfleet.placement import phrase
-from carbonfleet.placement.decision import Candidate, Decision, Explanation, Outcome, Promise, Verdict, Window
+from carbonfleet.placement.decision import (
+    Candidate,
+    Decision,
+    Explanation,
+    Outcome,
+    Promise,
+    RunLength,
+    Verdict,
+    Window,
+)
 from carbonfleet.placement.explain.candidates import candidates_of, has_better_equals, is_equal, piece
 from carbonfleet.placement.explain.promise import promise_of
 from carbonfleet.placement.explain.trade import trade
@@ -45,6 +54,7 @@ def explain(plan: Plan, decision: Decision) -> Explanation:
         _signal_note(context),
         _why_change(context, choice, decision.window),
         _what(context, choice, decision.outcome, decision.window, promise),
+        _misdeclared(decision.window, promise.length),
         _why_then(context, choice, decision.window),
         _why_there(candidates),
         trade(context, choice, decision.window),
@@ -87,6 +97,24 @@ def _what(context: JobContext, choice: Choice, outcome: Outcome, window: Window,
             return f"Moves to {here}{when}, ends {phrase.time(window.end)}{figures}"
     when = phrase.time(window.start)
     return f"Starts {f'now ({when})' if choice.start == 0 else when} on {here}, {end}"
+
+
+OFF_SHARE: Final = 0.1
+"""From so much on a declared duration is said to be off."""
+
+
+def _misdeclared(window: Window, length: RunLength | None) -> str:
+    """By how much runs like it were shorter or longer than this one is declared to be."""
+    if length is None or length.measured_hours is None:
+        return ""
+    off = length.measured_hours / length.declared_hours - 1
+    if abs(off) < OFF_SHARE:
+        return ""
+    took, declared = (phrase.hours(60 * hours) for hours in (length.measured_hours, length.declared_hours))
+    return (
+        f"{len(length.took_hours)} such runs took {took} on {phrase.gpus(window.gpus)} of this type, {abs(off):.0%} "
+        f"{'longer' if off > 0 else 'shorter'} than the {declared} declared: correct spec.resources.".replace("%", " %")
+    )
 
 
 def _why_change(context: JobContext, choice: Choice, window: Window) -> str:
