@@ -45,7 +45,7 @@ SERVICE, WT = "test_signals_service", "test_signals_watttime"
 REFUSED = f"{TRAPS}::test_a_value_that_no_grid_has_is_refused_with_its_reason"
 WRONG_TIME = f"{TRAPS}::test_a_time_that_cannot_be_is_refused"
 FAILURE = f"{EM}::test_each_failure_has_its_own_error"
-ORDER = f"{TRAPS}::test_values_out_of_order_and_hours_twice_are_refused"
+ORDER = f"{TRAPS}::test_values_are_put_in_order_and_of_an_hour_twice_the_higher_counts"
 
 GENERATION, GEN = "signals/sources/generation", "test_signals_generation"
 KEY_HIDDEN = f"{GEN}::test_a_key_in_the_query_stands_in_no_message_and_no_log"
@@ -153,8 +153,8 @@ GUARDS = {
     "null": Guard(SCREEN, "    if value is None:\n        return", "    if False:\n        return", REFUSED),
     "null as zero": Guard(
         MAPS,
-        "return Point(item.datetime, item.carbon_intensity, not",
-        "return Point(item.datetime, item.carbon_intensity or 0, not",
+        "return Point(item.datetime, item.carbon_intensity, item",
+        "return Point(item.datetime, item.carbon_intensity or 0, item",
         f"{TRAPS}::test_a_null_is_missing_and_never_zero",
     ),
     "long gap bridged": Guard(
@@ -163,8 +163,14 @@ GUARDS = {
         "pass",
         f"{TRAPS}::test_a_null_in_a_forecast_is_bridged_and_a_long_gap_ends_it",
     ),
-    "hour twice": Guard(SCREEN, "if kept and start == kept[-1].start:", "if False:", ORDER),
-    "hours out of order": Guard(SCREEN, "if kept and start < kept[-1].start:", "if False:", ORDER),
+    "hour twice": Guard(SCREEN, "if known is None or reading.value > known.value:", "if True:", ORDER),
+    "hours out of order": Guard(SCREEN, "for start in sorted(kept))", "for start in kept)", ORDER),
+    "a time of another age": Guard(
+        SCREEN,
+        "if start < min(frame.ask.start, frame.fetched_at) - FARTHEST_BACK:",
+        "if False:",
+        f"{TRAPS}::test_times_of_another_age_are_refused_alone_in_every_feed",
+    ),
     "0 g and 2 g": Guard(
         SCREEN,
         "if kind is SignalKind.AVERAGE_LIFECYCLE and value < LOWEST_LIFECYCLE_GRAMS_PER_KWH:",
@@ -220,7 +226,7 @@ GUARDS = {
         f"{SERVICE}::test_without_enough_history_the_last_value_holds_with_growing_doubt",
     ),
     "estimate taken for settled": Guard(
-        MAPS, "not item.is_estimated", "True", f"{EM}::test_estimates_are_marked_and_settled_values_too"
+        MAPS, "item.is_estimated in (None, False)", "True", f"{EM}::test_estimates_are_marked_and_settled_values_too"
     ),
     "estimate over the settled value": Guard(
         "signals/store.py",
@@ -242,7 +248,7 @@ GUARDS = {
     ),
     "direct beside lifecycle": Guard(
         MAPS,
-        "if item.emission_factor_type not in {None, _FACTOR_TYPES[ask.kind]}:",
+        "if item.emission_factor_type not in (None, _FACTOR_TYPES[ask.kind]):",
         "if False:",
         f"{EM}::test_direct_factors_are_asked_for_and_lifecycle_ones_refused",
     ),
@@ -254,8 +260,8 @@ GUARDS = {
     ),
     "SDK's -1 for null": Guard(
         "signals/sources/carbonawaresdk.py",
-        "return None if value == _NULL else value",
-        "return abs(value * 50)",
+        "None if value == _NULL else value,",
+        "abs(value * 50),",
         "test_signals_carbonawaresdk::test_minus_one_stands_for_null_and_is_refused",
     ),
     # 5: how often

@@ -71,9 +71,35 @@ def test_a_time_of_another_zone_is_the_same_moment():
     assert screened(("2025-12-15T11:00:00+02:00", 100), ("2025-12-15T10:00:00Z", 101))[0] == [100.0, 101.0]
 
 
-def test_values_out_of_order_and_hours_twice_are_refused():
-    points = [(f"2025-12-15T{hour:02}:00:00Z", 100 + hour) for hour in (8, 9, 9, 7, 10)]
-    assert screened(*points) == ([108.0, 109.0, 110.0], [Reason.DUPLICATE, Reason.OUT_OF_ORDER])
+@pytest.mark.parametrize("order", [[8, 9, 9, 7, 10], [10, 9, 9, 8, 7], [9, 10, 7, 9, 8]])
+def test_values_are_put_in_order_and_of_an_hour_twice_the_higher_counts(order):
+    points = [(f"2025-12-15T{hour:02}:00:00Z", 100 + hour + place) for place, hour in enumerate(order)]
+    twice = max(value for at, value in points if at.startswith("2025-12-15T09"))
+    kept, refused = screened(*points)
+    assert (len(kept), kept[2], refused) == (4, twice, [Reason.DUPLICATE])
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"), [(10**400, Reason.ABSURD), (1e300, Reason.ABSURD), (-(10**400), Reason.ABSURD)]
+)
+def test_numbers_beyond_all_measure_are_refused_alone(value, reason):
+    assert screened(("2025-12-15T09:00:00Z", 50), ("2025-12-15T10:00:00Z", value)) == ([50.0], [reason])
+
+
+@pytest.mark.parametrize("feed", list(Feed)[:3])
+@pytest.mark.parametrize(
+    ("at", "reason"),
+    [
+        ("0001-01-01T00:00:00Z", Reason.STALE),
+        ("0001-01-01T00:00:00+14:00", Reason.BAD_TIME),
+        ("9999-12-31T23:00:00-14:00", Reason.BAD_TIME),
+        ("9999-12-31T23:00:00Z", Reason.FUTURE),
+        ("1970-01-01T00:00:00Z", Reason.STALE),
+        ("2026-06-15T10:00:00Z", Reason.FUTURE),
+    ],
+)
+def test_times_of_another_age_are_refused_alone_in_every_feed(at, reason, feed):
+    assert screened(("2025-12-15T09:00:00Z", 50), (at, 50), feed=feed) == ([50.0], [reason])
 
 
 def test_zero_is_a_value_where_it_can_be_one():

@@ -24,8 +24,9 @@ from carbonfleet.http.errors import HttpMoved, HttpThrottled, HttpUnavailable
 from carbonfleet.http.rate_limit import LONGEST_WAIT_SECONDS, RateLimiter
 
 _BODY_LIMIT_BYTES: Final = 16 * 2**20
-_LIMITED: Final = re.compile(r"rate limit|abuse detection|too many requests", re.IGNORECASE)
+_LIMITED: Final = re.compile(r"rate.?limit|abuse detection|too many requests|quota|limit exceeded", re.IGNORECASE)
 _REMEMBERED_ANSWERS: Final = 1000
+_MOST_DIGITS: Final = 300
 _READABLE: Final = frozenset({200, 201, 202, 204, *range(400, 500), 501})
 """Of the others, 3xx is not followed and 5xx may pass; 501 is a lasting "can't"."""
 _MOVED: Final = frozenset({301, 302, 307, 308})
@@ -74,7 +75,7 @@ class Headers(AuthBase):
 def read_json(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """The value of a body. Raises ValueError, RecursionError."""
     # NaN and Infinity are no JSON, but some servers write them: they stay text and are refused later.
-    return json.loads(raw, parse_constant=str)
+    return json.loads(raw, parse_constant=str, parse_int=_whole)
 
 
 class JsonClient:
@@ -98,6 +99,8 @@ class JsonClient:
         self._limiter = RateLimiter(endpoint, clock)
         self._local = threading.local()
         self._remembered: dict[str, tuple[str, HttpAnswer]] = {}
+        self.remaining_requests: int | None = None
+        """How many requests the server said were left, in its newest answer that said so."""
         self._lock = threading.Lock()
 
     def get(self, path: str, query: Mapping[str, Any], headers: Mapping[str, str]) -> HttpAnswer:
@@ -205,6 +208,8 @@ class JsonClient:
         if response.status_code not in _READABLE:
             raise HttpUnavailable(f"{self._endpoint.host}: HTTP {response.status_code}")
         answer = self._answer(response.status_code, method, _without(_body(response, self._endpoint), secrets))
+        left = _remaining(response)
+        self.remaining_requests = int(left) if left.isascii() and left.isdigit() and len(left) < 19 else None
         if _is_limit(response, answer):
             until = self._limiter.throttled(_kind(method), _wanted_wait_seconds(response))
             wait = self._clock.real_seconds(until - self._clock.now())
@@ -237,14 +242,20 @@ def _kind(method: str) -> str:
 
 
 def _is_limit(response: requests.Response, answer: HttpAnswer) -> bool:
-    """GitHub's secondary limits are a 403 that only its text tells from a denial."""
+    """Limits come as 429; some as a 401 or 403 that only its text or its headers tell from a denial."""
     said = _is_spent(response) or "Retry-After" in response.headers or _LIMITED.search(answer.text) is not None
-    return answer.status == 429 or (answer.status == 403 and said)
+    return answer.status == 429 or (answer.status in {401, 403} and said)
 
 
 def _is_spent(response: requests.Response) -> bool:
+    return _remaining(response) == "0"
+
+
+def _remaining(response: requests.Response) -> str:
+    """How many requests are left, as the server writes it; empty where it does not."""
     headers = response.headers
-    return headers.get("X-RateLimit-Remaining", headers.get("RateLimit-Remaining")) == "0"
+    found: str = headers.get("X-RateLimit-Remaining", headers.get("RateLimit-Remaining", ""))
+    return found
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever requests takes
@@ -256,6 +267,13 @@ def _without(raw: bytes, secrets: Sequence[str]) -> bytes:
     for secret in {part for each in secrets for part in (each, quote(each, safe="")) if part}:
         raw = raw.replace(secret.encode(), b"***")
     return raw
+
+
+def _whole(digits: str) -> float:
+    """A whole number; one beyond all floats is infinite, as 1e999 is: thousands of digits would have the whole answer
+    refused.
+    """
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _body(response: requests.Response, endpoint: Endpoint) -> bytes:

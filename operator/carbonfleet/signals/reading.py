@@ -61,7 +61,6 @@ class Reason(StrEnum):
     UNLIKE_ZONE = "UnlikeZone"
     STALE = "Stale"
     FUTURE = "Future"
-    OUT_OF_ORDER = "OutOfOrder"
     DUPLICATE = "Duplicate"
     BAD_TIME = "BadTime"
     WRONG_KIND = "WrongKind"

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import RECENT, Measured
@@ -19,6 +20,8 @@ HIGHEST_GRAMS_PER_KWH: Final = 2000.0
 LOWEST_LIFECYCLE_GRAMS_PER_KWH: Final = 5.0
 """No mix is cleaner than its cleanest part: nuclear, 5.1-6.4 g/kWh lifecycle (the same report)."""
 HIGHEST_USD_PER_GPU_HOUR: Final = 1000.0
+FARTHEST_AHEAD: Final = timedelta(days=20)
+FARTHEST_BACK: Final = timedelta(days=10)
 FUTURE_TOLERANCE: Final = HOUR
 """A current hour may be dated by its end, so up to one hour ahead of now."""
 
@@ -27,6 +30,7 @@ _FACTOR: Final = 4.0
 """Below a quarter of the lowest, or above four times the highest, of the last 28 days."""
 _ENOUGH_HOURS: Final = 48
 _MANY: Final = 6
+Item = TypeVar("Item", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +62,59 @@ def parse_time(text: object) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return moment.astimezone(UTC) if moment.tzinfo else None
+
+
+def read_items(raw: object, model: type[Item]) -> list[Item]:
+    """The items of an answer's list, which may hold anything: one that can't be read has nothing in it, so that it is
+    refused and counted by itself.
+    """
+    return [_item(each, model) for each in raw] if isinstance(raw, list) else []
+
+
+def _item(raw: object, model: type[Item]) -> Item:
+    try:
+        return model.model_validate(raw)
+    except ValidationError:
+        return model()
+
+
+def shown(value: object) -> str:
+    """The first characters of whatever stands in an answer."""
+    try:
+        return str(value)[:40]
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def validate(points: Iterable[Point], frame: Frame) -> tuple[tuple[Reading, ...], tuple[RejectedValue, ...]]:
-    """The readings in ascending order, and what was refused."""
-    kept: list[Reading] = []
+    """The readings in ascending order, in whichever they came, and what was refused.
+
+    Of two values of one time nobody knows which is right: the higher one is kept.
+    """
+    kept: dict[datetime, Reading] = {}
     refused: list[RejectedValue] = []
     for point in points:
-        problem = point.refused or _time_problem(point, kept, frame) or _value_problem(point.value, frame)
+        problem = point.refused or _time_problem(point, frame) or _value_problem(point.value, frame)
+        if problem is None:
+            reading = _reading(point, frame)
+            known = kept.get(reading.start)
+            if known is None or reading.value > known.value:
+                kept[reading.start] = reading
+            if known is not None:
+                problem = Reason.DUPLICATE, "its time has a value already"
         if problem:
-            refused.append(RejectedValue(frame.ask.zone, str(point.at)[:40], str(point.value)[:40], *problem))
-        else:
-            kept.append(_reading(point, frame))
-    return tuple(kept), tuple(refused)
+            refused.append(RejectedValue(frame.ask.zone, shown(point.at), shown(point.value), *problem))
+    return tuple(kept[start] for start in sorted(kept)), tuple(refused)
+
+
+def issued_at(said: object, readings: Sequence[Reading], now: datetime) -> datetime:
+    """When a forecast was made: as it says, or where it does not, or can't be right, when its first hour began."""
+    first = min((reading.start for reading in readings), default=now)
+    moment = parse_time(said)
+    return min(now, moment if moment is not None and moment > first - FARTHEST_BACK else first)
 
 
 def _reading(point: Point, frame: Frame) -> Reading:
@@ -88,7 +129,7 @@ def _reading(point: Point, frame: Frame) -> Reading:
     )
 
 
-def _time_problem(point: Point, kept: Sequence[Reading], frame: Frame) -> tuple[Reason, str] | None:
+def _time_problem(point: Point, frame: Frame) -> tuple[Reason, str] | None:
     start = parse_time(point.at)
     if start is None:
         return Reason.BAD_TIME, "not an ISO-8601 time with a zone"
@@ -96,10 +137,10 @@ def _time_problem(point: Point, kept: Sequence[Reading], frame: Frame) -> tuple[
         return Reason.BAD_TIME, f"not at a whole step of {frame.step}"
     if frame.ask.feed is not Feed.FORECAST and start > frame.fetched_at + FUTURE_TOLERANCE:
         return Reason.FUTURE, "a measured value of a time to come"
-    if kept and start == kept[-1].start:
-        return Reason.DUPLICATE, "its time has a value already"
-    if kept and start < kept[-1].start:
-        return Reason.OUT_OF_ORDER, "it follows a later one"
+    if start > frame.fetched_at + FARTHEST_AHEAD:
+        return Reason.FUTURE, f"more than {FARTHEST_AHEAD.days} days ahead"
+    if start < min(frame.ask.start, frame.fetched_at) - FARTHEST_BACK:
+        return Reason.STALE, f"more than {FARTHEST_BACK.days} days before what was asked for"
     return None
 
 
@@ -108,7 +149,10 @@ def _value_problem(value: object, frame: Frame) -> tuple[Reason, str] | None:
         return Reason.NULL, "no value; it is not 0 g"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return Reason.NOT_A_NUMBER, "not a number"
-    return number_problem(value * frame.factor, frame.ask.kind)
+    try:
+        return number_problem(float(value) * frame.factor, frame.ask.kind)
+    except OverflowError:
+        return Reason.ABSURD, "beyond all numbers"
 
 
 def number_problem(value: float, kind: Kind) -> tuple[Reason, str] | None:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from carbonfleet.api.wire import Duration, Foreign, Wire
 from carbonfleet.clock import Clock
@@ -22,21 +22,23 @@ from carbonfleet.signals.source import (
     SourceError,
     provider_client,
 )
-from carbonfleet.signals.validation import Frame, Point, parse_time, validate
+from carbonfleet.signals.validation import Frame, Point, parse_time, read_items, validate
 
 _STEP: Final = timedelta(seconds=1)
 
 
 class _Price(Foreign):
-    cluster: str
-    pool: str
-    kind: str
+    cluster: object = None
+    pool: object = None
+    kind: object = None
     usd_per_gpu_hour: object = None
     valid_from: object = None
 
-
-class _Prices(Foreign):
-    prices: tuple[_Price, ...]
+    @property
+    def subject(self) -> str:
+        """What it is the price of."""
+        named = isinstance(self.cluster, str) and isinstance(self.pool, str)
+        return subject(str(self.cluster), str(self.pool)) if named else ""
 
 
 class PriceServerSettings(Wire):
@@ -69,11 +71,7 @@ class PriceServer:
 
     def fetch(self, ask: Ask, now: datetime) -> Batch:
         """The pool's price on the newest list. Raises SourceError."""
-        found = [
-            price
-            for price in self._prices(now)
-            if subject(price.cluster, price.pool) == ask.zone and price.kind == ask.kind.value
-        ]
+        found = [price for price in self._prices(now) if price.subject == ask.zone and price.kind == ask.kind.value]
         points = [_point(price, now) for price in found]
         readings, rejected = validate(points, Frame(ask, self.name, _STEP, now))
         if not readings:
@@ -84,7 +82,7 @@ class PriceServer:
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
         """Whether the list can be read, and names the pools."""
         try:
-            listed = {subject(price.cluster, price.pool) for price in self._prices(now)}
+            listed = {price.subject for price in self._prices(now)}
         except SourceError as error:
             return (Finding(self.name, "", False, error.reason, error.message),)
         return tuple(Finding(self.name, pool, True, "Ready", "listed") for pool in sorted(listed & set(zones)))
@@ -103,10 +101,10 @@ class PriceServer:
             raise BadKeyError(f"the price server refuses us (HTTP {answer.status})")
         if answer.status != 200:
             raise NoDataError(f"the price server answered HTTP {answer.status}")
-        try:
-            return _Prices.model_validate(answer.body).prices
-        except ValidationError as error:
-            raise MistrustedError("the price server's list is not as documented") from error
+        found = answer.body.get("prices") if isinstance(answer.body, dict) else None
+        if not isinstance(found, list):
+            raise MistrustedError("the price server's list is not as documented")
+        return tuple(read_items(found, _Price))
 
 
 def _point(price: _Price, now: datetime) -> Point:

@@ -1,10 +1,11 @@
 """A Carbon Aware SDK web API that somebody hosts: one interface to whatever source stands behind it."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Foreign, Wire, ZoneKey, format_time
@@ -24,33 +25,35 @@ from carbonfleet.signals.source import (
     UnknownZoneError,
     provider_client,
 )
-from carbonfleet.signals.validation import Frame, Point, parse_time, validate
+from carbonfleet.signals.validation import Frame, Item, Point, issued_at, read_items, shown, validate
 
 _NULL: Final = -1
 """What the SDK writes where its own source gave null."""
+_LONGEST_MINUTES: Final = 24 * 60
 
 
 class _Emission(Foreign):
-    location: str
+    location: object = None
     time: object = None
     rating: object = None
-    duration: str = ""
+    duration: object = None
 
 
 class _Predicted(Foreign):
-    location: str
+    location: object = None
     timestamp: object = None
     value: object = None
-    duration: float = 0
+    duration: object = None
 
 
 class _Prediction(Foreign):
-    location: str
+    location: object = None
     generated_at: object = None
-    forecast_data: tuple[_Predicted, ...] = ()
+    forecast_data: object = None
 
 
-_Item = TypeVar("_Item", bound=Foreign)
+_Timed = tuple[_Emission | _Predicted, object, object, timedelta | None]
+"""A value with its time, itself, and how long it holds."""
 
 
 class CarbonAwareSdkSettings(Wire):
@@ -108,11 +111,9 @@ class CarbonAwareSdk:
         found = [item for item in _parsed(answer, _Prediction) if item.location == location]
         if not found:
             raise MistrustedError(f"{self.name} was asked for {location} and answered for another location")
-        items = found[0].forecast_data
-        points = [Point(item.timestamp, _null(item.value), refused=_other(item, location)) for item in items]
-        step = _one_step({timedelta(minutes=item.duration) for item in items})
-        issued = parse_time(found[0].generated_at)
-        return self._batch(ask, points, step, now, min(issued or now, now))
+        items = read_items(found[0].forecast_data, _Predicted)
+        values = [(item, item.timestamp, item.value, _minutes(item.duration)) for item in items]
+        return self._batch(ask, values, now, found[0].generated_at)
 
     def _measured(self, ask: Ask, now: datetime) -> Batch:
         location = self._locations[ask.zone]
@@ -122,47 +123,59 @@ class CarbonAwareSdk:
         items = _parsed(answer, _Emission)
         # With Electricity Maps behind it, `time` is when the value was updated: not the start of a step,
         # so it is refused as such.
-        points = [Point(item.time, _null(item.rating), refused=_other(item, location)) for item in items]
-        return self._batch(ask, points, _one_step({_duration(item.duration) for item in items}), now, now)
+        return self._batch(ask, [(item, item.time, item.rating, _duration(item.duration)) for item in items], now)
 
-    def _batch(self, ask: Ask, points: Iterable[Point], step: timedelta, now: datetime, issued: datetime) -> Batch:
+    def _batch(self, ask: Ask, values: Sequence[_Timed], now: datetime, issued: object = None) -> Batch:
+        location, step = self._locations[ask.zone], _usual_step(values)
+        points = [
+            Point(at, None if value == _NULL else value, refused=_other(item, location) or _odd(each, step))
+            for item, at, value, each in values
+        ]
         readings, rejected = validate(points, Frame(ask, self.name, step, now))
         if not readings:
             why = f"; the first: {rejected[0]}" if rejected else ""
             raise (MistrustedError if rejected else NoDataError)(f"{self.name} gave no usable value{why}")
-        return Batch(ask, self.name, now, issued, readings, rejected)
+        made = issued_at(issued, readings, now) if ask.feed is Feed.FORECAST else now
+        return Batch(ask, self.name, now, made, readings, rejected)
 
 
 def _other(item: _Emission | _Predicted, location: str) -> tuple[Reason, str] | None:
-    return None if item.location == location else (Reason.WRONG_ZONE, f"of location {item.location[:32]}")
+    return None if item.location == location else (Reason.WRONG_ZONE, f"of location {shown(item.location)}")
 
 
-def _null(value: object) -> object:
-    return None if value == _NULL else value
+def _odd(step: timedelta | None, usual: timedelta) -> tuple[Reason, str] | None:
+    return None if step == usual else (Reason.BAD_TIME, "it holds for another time than the others")
 
 
-def _one_step(steps: set[timedelta]) -> timedelta:
-    if not steps:
+def _usual_step(values: Sequence[_Timed]) -> timedelta:
+    """How long most values hold."""
+    if not values:
         raise NoDataError("the Carbon Aware SDK answered with an empty list")
-    if len(steps) > 1 or min(steps) < timedelta(minutes=1):
+    steps = Counter(step for *_, step in values if step is not None).most_common(2)
+    if not steps or 2 * steps[0][1] <= len(values):
         raise MistrustedError("the Carbon Aware SDK answered with steps of different, or no, length")
-    return steps.pop()
+    return steps[0][0]
 
 
-def _duration(text: str) -> timedelta:
+def _minutes(number: object) -> timedelta | None:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 1 <= number <= _LONGEST_MINUTES:
+        return None
+    return timedelta(minutes=number)
+
+
+def _duration(text: object) -> timedelta | None:
     """`00:30:00`."""
-    parts = text.split(":")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
-        return timedelta(0)
+    parts = text.split(":") if isinstance(text, str) else ()
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) <= 2 for part in parts):
+        return None
     hours, minutes, seconds = map(int, parts)
-    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    return _minutes(60 * hours + minutes + seconds / 60)
 
 
-def _parsed(answer: HttpAnswer, model: type[_Item]) -> Sequence[_Item]:
-    try:
-        return [model.model_validate(item) for item in answer.body]
-    except (TypeError, ValidationError) as error:
-        raise MistrustedError("the Carbon Aware SDK answered in an unknown form") from error
+def _parsed(answer: HttpAnswer, model: type[Item]) -> Sequence[Item]:
+    if not isinstance(answer.body, list):
+        raise MistrustedError("the Carbon Aware SDK answered in an unknown form")
+    return read_items(answer.body, model)
 
 
 def _raise_for(answer: HttpAnswer, location: str) -> None:

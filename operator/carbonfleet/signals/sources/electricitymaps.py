@@ -28,7 +28,7 @@ from carbonfleet.signals.source import (
     UnknownZoneError,
     provider_client,
 )
-from carbonfleet.signals.validation import Frame, Point, parse_time, validate
+from carbonfleet.signals.validation import Frame, Point, issued_at, read_items, shown, validate
 
 _ENDPOINTS: Final = {
     Feed.FORECAST: ("forecast",),
@@ -49,37 +49,40 @@ _CATALOGUE_AGE: Final = timedelta(hours=24)
 class _Item(Foreign):
     """One value of an answer; nothing in it is believed before it is validated."""
 
-    zone: str | None = None
+    zone: object = None
     carbon_intensity: object = None
     value: object = None
-    unit: str | None = None
+    unit: object = None
     datetime: object = None
-    emission_factor_type: str | None = None
-    is_estimated: bool | None = None
+    emission_factor_type: object = None
+    is_estimated: object = None
 
 
 class _Series(_Item):
     """An answer: a list, which v3 and v4 name differently, or for `latest` one flat value."""
 
     zone: str
-    history: tuple[_Item, ...] | None = None
-    forecast: tuple[_Item, ...] | None = None
-    data: tuple[_Item, ...] | None = None
+    history: object = None
+    forecast: object = None
+    data: object = None
     updated_at: object = None
-    temporal_granularity: str = "hourly"
+    temporal_granularity: object = "hourly"
 
     @property
-    def items(self) -> tuple[_Item, ...]:
+    def items(self) -> Sequence[_Item]:
         """The list, under whichever name it came; a flat value as a list of one."""
         lists = (self.history, self.forecast, self.data)
-        return next((found for found in lists if found is not None), (self,) if self.datetime else ())
+        found = next((found for found in lists if isinstance(found, list)), None)
+        if found is None:
+            return (self,) if self.datetime else ()
+        return read_items(found, _Item)
 
 
 class _Zone(Foreign):
     """An entry of the list of zones."""
 
-    zone_name: str = ""
-    access: tuple[str, ...] | None = Field(default=None)
+    zone_name: object = ""
+    access: tuple[object, ...] | None = Field(default=None)
 
 
 TOKEN_VARIABLE: Final = "ELECTRICITY_MAPS_TOKEN"  # noqa: S105 - the variable's name
@@ -180,14 +183,14 @@ class ElectricityMaps:
         if series.zone != ask.zone:
             raise MistrustedError(f"{self.name} was asked for {ask.zone} and answered for {series.zone[:32]!r}")
         if series.temporal_granularity != "hourly":
-            raise MistrustedError(f"{self.name} answered {series.temporal_granularity[:32]!r} values, not hourly")
+            raise MistrustedError(f"{self.name} answered {shown(series.temporal_granularity)!r} values, not hourly")
         frame = Frame(ask, self.name, HOUR, now)
         readings, rejected = validate((_point(item, ask) for item in series.items), frame)
         if not readings:
             why = f"; the first: {rejected[0]}" if rejected else ""
             raise (MistrustedError if rejected else NoDataError)(f"{self.name} gave no usable value of {ask.zone}{why}")
-        issued = parse_time(series.updated_at) if ask.feed is Feed.FORECAST else None
-        return Batch(ask, self.name, now, min(issued or now, now), readings, rejected)
+        issued = issued_at(series.updated_at, readings, now) if ask.feed is Feed.FORECAST else now
+        return Batch(ask, self.name, now, issued, readings, rejected)
 
     def _admitted(self, ask: Ask, token: Mapping[str, str], now: datetime) -> str:
         """The endpoint to ask. Raises RefusedError where the list of zones rules the question out."""
@@ -212,8 +215,8 @@ class ElectricityMaps:
         answer = self._client.get(f"{self._settings.version}/zones", {}, token)
         _raise_for(answer, "")
         try:
-            zones = {key: _Zone.model_validate(zone) for key, zone in dict(answer.body).items()}
-        except (TypeError, ValueError) as error:
+            zones = dict(zip(answer.body, read_items([*answer.body.values()], _Zone), strict=True))
+        except (AttributeError, TypeError) as error:
             raise MistrustedError(f"{self.name}: the list of zones is not as documented") from error
         if not zones:
             raise NoDataError(f"{self.name}: the list of zones is empty")
@@ -238,14 +241,14 @@ def _admit(zone: str, paths: Sequence[str], catalogue: Mapping[str, _Zone]) -> s
 def _point(item: _Item, ask: Ask) -> Point:
     refused = None
     if item.zone is not None and item.zone != ask.zone:
-        refused = (Reason.WRONG_ZONE, f"of zone {item.zone[:32]}")
+        refused = (Reason.WRONG_ZONE, f"of zone {shown(item.zone)}")
     if isinstance(ask.kind, PriceKind):
         if item.unit != "EUR/MWh":
-            refused = (Reason.WRONG_KIND, f"in {str(item.unit)[:32]}, not EUR/MWh")
+            refused = (Reason.WRONG_KIND, f"in {shown(item.unit)}, not EUR/MWh")
         return Point(item.datetime, item.value, refused=refused)
-    if item.emission_factor_type not in {None, _FACTOR_TYPES[ask.kind]}:
-        refused = (Reason.WRONG_KIND, f"{str(item.emission_factor_type)[:32]} factors")
-    return Point(item.datetime, item.carbon_intensity, not item.is_estimated, refused)
+    if item.emission_factor_type not in (None, _FACTOR_TYPES[ask.kind]):
+        refused = (Reason.WRONG_KIND, f"{shown(item.emission_factor_type)} factors")
+    return Point(item.datetime, item.carbon_intensity, item.is_estimated in (None, False), refused)
 
 
 def _parsed(answer: HttpAnswer) -> _Series:
@@ -260,6 +263,8 @@ def _raise_for(answer: HttpAnswer, zone: str) -> None:
     if answer.status == 200:
         return
     said = _message(answer)
+    if answer.status in {401, 403} and answer.body is None:
+        raise UnavailableError(f"something before Electricity Maps answers HTTP {answer.status}: {said}")
     about_zone = any(words in said.lower() for words in ("unauthorized for zone", "endpoint not available"))
     if answer.status == 403 or (answer.status == 401 and about_zone):
         raise RefusedError(f"Electricity Maps refuses {zone or 'the list of zones'}: {said}")

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Foreign, Wire
@@ -30,7 +30,7 @@ from carbonfleet.signals.source import (
     UnknownZoneError,
     provider_client,
 )
-from carbonfleet.signals.validation import Frame, Point, validate
+from carbonfleet.signals.validation import Frame, Point, issued_at, read_items, shown, validate
 
 AREAS: Final[Mapping[str, str]] = {"DK-DK1": "DK1", "DK-DK2": "DK2"}
 _STEP: Final = timedelta(minutes=5)
@@ -41,10 +41,6 @@ class _Record(Foreign):
     at: object = Field(default=None, alias="Minutes5UTC")
     area: object = Field(default=None, alias="PriceArea")
     grams_per_kwh: object = Field(default=None, alias="CO2Emission")
-
-
-class _Records(Foreign):
-    records: tuple[_Record, ...]
 
 
 class EnerginetSettings(Wire):
@@ -87,18 +83,18 @@ class Energinet:
         answer = self._client.get(f"dataset/CO2Emis{'Prog' * (ask.feed is Feed.FORECAST)}", query, {})
         if answer.status != 200:
             raise UnavailableError(f"{self.name} answered HTTP {answer.status}: {answer.text[:200]}")
-        try:
-            records = _Records.model_validate(answer.body).records
-        except ValidationError as error:
-            raise MistrustedError(f"{self.name} answered in a form that is not documented") from error
-        return self._batch(ask, (_point(record, area) for record in records), now)
+        records = answer.body.get("records") if isinstance(answer.body, dict) else None
+        if not isinstance(records, list):
+            raise MistrustedError(f"{self.name} answered in a form that is not documented")
+        return self._batch(ask, (_point(record, area) for record in read_items(records, _Record)), now)
 
     def _batch(self, ask: Ask, points: Iterable[Point], now: datetime) -> Batch:
         readings, rejected = validate(points, Frame(ask, self.name, _STEP, now))
         if not readings:
             why = f"; the first: {rejected[0]}" if rejected else ""
             raise NoDataError(f"{self.name} gave no usable value of {ask.zone}{why}")
-        return Batch(ask, self.name, now, now, readings, rejected)
+        issued = issued_at(None, readings, now) if ask.feed is Feed.FORECAST else now
+        return Batch(ask, self.name, now, issued, readings, rejected)
 
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
         """Whether it answers for its zones; it needs no key."""
@@ -117,6 +113,6 @@ def _minute(moment: datetime) -> str:
 
 
 def _point(record: _Record, area: str) -> Point:
-    refused = None if record.area == area else (Reason.WRONG_ZONE, f"of area {str(record.area)[:32]}")
+    refused = None if record.area == area else (Reason.WRONG_ZONE, f"of area {shown(record.area)}")
     at = f"{record.at}+00:00" if isinstance(record.at, str) else record.at
     return Point(at, record.grams_per_kwh, refused=refused)

@@ -6,9 +6,9 @@ percent, imports among them, of which a lifecycle intensity of what is made in t
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Foreign, Wire
@@ -27,7 +27,7 @@ from carbonfleet.signals.source import (
     provider_client,
 )
 from carbonfleet.signals.sources.generation import Fuel, FuelSamples, mix_batch
-from carbonfleet.signals.validation import Frame, Point, parse_time, validate
+from carbonfleet.signals.validation import Frame, Item, Point, issued_at, parse_time, read_items, validate
 
 ZONE: Final = "GB"
 _STEP: Final = timedelta(minutes=30)
@@ -54,28 +54,17 @@ class _Intensity(Foreign):
 
 class _Slot(Foreign):
     starts: object = Field(default=None, alias="from")
-    intensity: _Intensity = _Intensity()
-
-
-class _Series(Foreign):
-    data: tuple[_Slot, ...]
+    intensity: object = None
 
 
 class _Share(Foreign):
-    fuel: str = ""
+    fuel: object = None
     percent: object = Field(default=None, alias="perc")
 
 
 class _Mix(Foreign):
     starts: object = Field(default=None, alias="from")
-    shares: tuple[_Share, ...] = Field(default=(), alias="generationmix")
-
-
-class _Mixes(Foreign):
-    data: tuple[_Mix, ...]
-
-
-_Form = TypeVar("_Form", bound=Foreign)
+    shares: object = Field(default=None, alias="generationmix")
 
 
 class UkCarbonSettings(Wire):
@@ -103,18 +92,17 @@ class UkCarbon:
     def fetch(self, ask: Ask, now: datetime) -> Batch:
         """One request. Raises SourceError."""
         if ask.kind is SignalKind.AVERAGE_LIFECYCLE:
-            mixes = self._answer("generation", ask, now, _Mixes).data
-            return mix_batch(self.name, _samples(mixes), ask, now)
-        return self._batch(ask, self._answer("intensity", ask, now, _Series).data, now)
+            return mix_batch(self.name, _samples(self._answer("generation", ask, now, _Mix)), ask, now)
+        return self._batch(ask, self._answer("intensity", ask, now, _Slot), now)
 
-    def _answer(self, what: str, ask: Ask, now: datetime, form: type[_Form]) -> _Form:
+    def _answer(self, what: str, ask: Ask, now: datetime, form: type[Item]) -> list[Item]:
         answer = self._client.get(f"{what}/{_span(ask, now)}", {}, {})
         if answer.status != 200:
             raise UnavailableError(f"the UK Carbon Intensity API answered HTTP {answer.status}: {_said(answer)}")
-        try:
-            return form.model_validate(answer.body)
-        except ValidationError as error:
-            raise MistrustedError("the UK Carbon Intensity API answered in an unknown form") from error
+        found = answer.body.get("data") if isinstance(answer.body, dict) else None
+        if not isinstance(found, list):
+            raise MistrustedError("the UK Carbon Intensity API answered in an unknown form")
+        return read_items(found, form)
 
     def _batch(self, ask: Ask, slots: Iterable[_Slot], now: datetime) -> Batch:
         frame = Frame(ask, self.name, _STEP, now)
@@ -122,7 +110,8 @@ class UkCarbon:
         if not readings:
             why = f"; the first: {rejected[0]}" if rejected else ""
             raise NoDataError(f"{self.name} gave no usable value{why}")
-        return Batch(ask, self.name, now, now, readings, rejected)
+        issued = issued_at(None, readings, now) if ask.feed is Feed.FORECAST else now
+        return Batch(ask, self.name, now, issued, readings, rejected)
 
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
         """Whether it answers; it needs no key."""
@@ -140,8 +129,8 @@ def _samples(mixes: Iterable[_Mix]) -> FuelSamples:
         start = parse_time(mix.starts)
         if start is None or start.timestamp() % _STEP.total_seconds():
             continue
-        for share in mix.shares:
-            fuel = FUELS.get(share.fuel, Fuel.OTHER)
+        for share in read_items(mix.shares, _Share):
+            fuel = FUELS.get(share.fuel, Fuel.OTHER) if isinstance(share.fuel, str) else Fuel.OTHER
             if fuel is not None:
                 samples.add(fuel, start, share.percent)
     return samples
@@ -171,7 +160,7 @@ def _asked(slots: Iterable[_Slot], ask: Ask, now: datetime) -> Iterable[_Slot]:
 
 
 def _point(slot: _Slot, ask: Ask) -> Point:
-    values = slot.intensity
+    (values,) = read_items([slot.intensity], _Intensity)
     return Point(slot.starts, values.forecast if ask.feed is Feed.FORECAST else values.actual)
 
 

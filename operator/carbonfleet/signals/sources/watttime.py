@@ -29,7 +29,7 @@ from carbonfleet.signals.source import (
     UnknownZoneError,
     provider_client,
 )
-from carbonfleet.signals.validation import Frame, Point, parse_time, validate
+from carbonfleet.signals.validation import Frame, Point, issued_at, read_items, validate
 
 GRAMS_PER_KWH: Final = 0.45359237
 """Of one pound per MWh: a pound is exactly 453.59237 g, and 1 lb/MWh is 1 lb per 1,000 kWh."""
@@ -60,7 +60,7 @@ class _Meta(_Foreign):
 
 
 class _Series(_Foreign):
-    data: tuple[_Value, ...]
+    data: list[object]
     meta: _Meta
 
 
@@ -170,12 +170,14 @@ def _batch(ask: Ask, region: str, series: _Series, now: datetime) -> Batch:
     if found != wanted:
         raise MistrustedError(f"WattTime was asked for {wanted} and answered {found}"[:300])
     frame = Frame(ask, WattTime.name, timedelta(seconds=_STEP_SECONDS), now, GRAMS_PER_KWH)
-    readings, rejected = validate((Point(item.point_time, item.value) for item in series.data), frame)
+    readings, rejected = validate(
+        (Point(item.point_time, item.value) for item in read_items(series.data, _Value)), frame
+    )
     if not readings:
         why = f"; the first: {rejected[0]}" if rejected else ""
         raise (MistrustedError if rejected else NoDataError)(f"WattTime gave no value of {region}{why}")
-    issued = parse_time(meta.generated_at) if ask.feed is Feed.FORECAST else None
-    return Batch(ask, WattTime.name, now, min(issued or now, now), readings, rejected)
+    issued = issued_at(meta.generated_at, readings, now) if ask.feed is Feed.FORECAST else now
+    return Batch(ask, WattTime.name, now, issued, readings, rejected)
 
 
 def _parsed(answer: HttpAnswer) -> _Series:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from carbonfleet.api.wire import Foreign, Wire, ZoneKey
 from carbonfleet.clock import Clock
@@ -28,6 +28,7 @@ from carbonfleet.signals.source import (
 )
 from carbonfleet.signals.sources.generation.mix import Fuel
 from carbonfleet.signals.sources.generation.provider import FuelSamples, MixSource
+from carbonfleet.signals.validation import read_items, shown
 
 KEY_VARIABLE: Final = "EIA_API_KEY"
 KEY_PAGE: Final = "https://www.eia.gov/opendata/register.php"
@@ -62,14 +63,6 @@ class _Row(Foreign):
     fueltype: object = None
     value: object = None
     units: object = Field(default=None, alias="value-units")
-
-
-class _Page(Foreign):
-    data: tuple[_Row, ...]
-
-
-class _Answer(Foreign):
-    response: _Page
 
 
 class Eia930Settings(Wire):
@@ -107,7 +100,7 @@ class Eia930:
                 return _samples(place, rows)
         raise MistrustedError(f"{self.name} gave no end of rows for {place}")
 
-    def _page(self, place: str, start: datetime, end: datetime, offset: int) -> tuple[_Row, ...]:
+    def _page(self, place: str, start: datetime, end: datetime, offset: int) -> list[_Row]:
         key = self._settings.key.read()
         if not key.get_secret_value():
             raise BadKeyError(f"no EIA key is set: {KEY_VARIABLE} takes one, free of charge from {KEY_PAGE}")
@@ -126,10 +119,11 @@ class Eia930:
         }
         answer = self._client.get("v2/electricity/rto/fuel-type-data/data/", query, {})
         _raise_for(answer)
-        try:
-            return _Answer.model_validate(answer.body).response.data
-        except ValidationError as error:
-            raise MistrustedError(f"{self.name} answered in a form that is not documented") from error
+        response = answer.body.get("response") if isinstance(answer.body, dict) else None
+        rows = response.get("data") if isinstance(response, dict) else None
+        if not isinstance(rows, list):
+            raise MistrustedError(f"{self.name} answered in a form that is not documented")
+        return read_items(rows, _Row)
 
 
 def _period(moment: datetime) -> str:
@@ -142,7 +136,7 @@ def _samples(place: str, rows: Iterable[_Row]) -> FuelSamples:
     if not rows:
         raise NoDataError(f"eia-930 has no generation by fuel of {place}")
     if any(row.units not in (None, "megawatthours") for row in rows):
-        raise MistrustedError(f"eia-930 was asked for megawatthours of {place} and gave {rows[0].units!s:.40}")
+        raise MistrustedError(f"eia-930 was asked for megawatthours of {place} and gave {shown(rows[0].units)}")
     for row in rows:
         start = _start(row.period)
         fuel = FUELS.get(str(row.fueltype), Fuel.OTHER)
@@ -154,7 +148,7 @@ def _samples(place: str, rows: Iterable[_Row]) -> FuelSamples:
 
 def _start(period: object) -> datetime | None:
     try:
-        return datetime.strptime(str(period), "%Y-%m-%dT%H").replace(tzinfo=UTC) - HOUR
+        return datetime.strptime(shown(period), "%Y-%m-%dT%H").replace(tzinfo=UTC) - HOUR
     except (ValueError, OverflowError):
         return None
 

@@ -26,6 +26,7 @@ from carbonfleet.signals.source import (
 )
 from carbonfleet.signals.sources.generation.mix import Fuel
 from carbonfleet.signals.sources.generation.provider import FuelSamples, MixSource, one_step
+from carbonfleet.signals.validation import read_items
 
 COUNTRIES: Final = re.compile(
     "AT|BA|BE|BG|CH|CY|CZ|DE|DK|EE|ES|FI|FR|GE|GR|HR|HU|IE|IT|LT|LU|LV|MD|ME|MK|NL|NO|PL|PT|RO|RS|SE|SI|SK|XK"
@@ -66,16 +67,18 @@ _NEVER_FUEL: Final = ("load", "share", "trading", "storage", "battery", "import"
 """Words of names to come that are no fuel either."""
 _LONGEST_RANGE: Final = timedelta(days=31)
 _MOST_SERIES: Final = 100
+_NO_TIME: Final = 2**33
+"""Seconds since 1970, some centuries on: milliseconds, perhaps."""
 
 
 class _Series(Foreign):
-    name: str
-    data: tuple[object, ...]
+    name: str = ""
+    data: tuple[object, ...] = ()
 
 
 class _Power(Foreign):
-    unix_seconds: tuple[int, ...]
-    production_types: Annotated[tuple[_Series, ...], Field(max_length=_MOST_SERIES)]
+    unix_seconds: list[object]
+    production_types: Annotated[list[object], Field(max_length=_MOST_SERIES)]
 
 
 class EnergyChartsSettings(Wire):
@@ -108,27 +111,33 @@ class EnergyCharts:
         _raise_for(answer, place)
         try:
             power = _Power.model_validate(answer.body)
-            starts = [datetime.fromtimestamp(second, UTC) for second in power.unix_seconds]
-        except (ValidationError, ValueError, OverflowError, OSError) as error:
+        except ValidationError as error:
             raise MistrustedError(f"{self.name} answered in a form that is not documented") from error
-        return _samples(place, starts, power.production_types)
+        starts = [_moment(second) for second in power.unix_seconds]
+        return _samples(place, starts, read_items(power.production_types, _Series))
+
+
+def _moment(second: object) -> datetime | None:
+    """None where it can't be told which time is meant."""
+    return datetime.fromtimestamp(second, UTC) if isinstance(second, int) and 0 < second < _NO_TIME else None
 
 
 def _minute(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
-def _samples(place: str, starts: list[datetime], series: tuple[_Series, ...]) -> FuelSamples:
-    if not starts or not series:
+def _samples(place: str, starts: list[datetime | None], series: list[_Series]) -> FuelSamples:
+    if not any(starts) or not series:
         raise NoDataError(f"energy-charts has no generation of {place}")
     if any(len(each.data) != len(starts) for each in series):
         raise MistrustedError(f"energy-charts gave series of {place} that are not as long as its times")
-    samples = FuelSamples(one_step(starts, "energy-charts"))
+    samples = FuelSamples(one_step([start for start in starts if start is not None], "energy-charts"))
     for each in series:
         fuel = FUELS.get(each.name, None if _is_no_fuel(each.name) else Fuel.OTHER)
         if fuel is not None:
             for start, value in zip(starts, each.data, strict=True):
-                samples.add(fuel, start, value)
+                if start is not None:
+                    samples.add(fuel, start, value)
     return samples
 
 

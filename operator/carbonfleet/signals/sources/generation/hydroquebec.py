@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
-
-from carbonfleet.api.wire import Foreign, Wire
+from carbonfleet.api.wire import Wire
 from carbonfleet.clock import Clock
 from carbonfleet.http import Endpoint
 from carbonfleet.signals.source import MistrustedError, NoDataError, UnavailableError, provider_client
@@ -28,10 +26,6 @@ FUELS: Final[Mapping[str, Fuel]] = {
     "valeurs_autres": Fuel.BIOMASS,
 }
 _KEPT: Final = timedelta(days=3)
-
-
-class _Records(Foreign):
-    results: tuple[dict[str, Any], ...]
 
 
 class HydroQuebecSettings(Wire):
@@ -63,10 +57,10 @@ class HydroQuebec:
         answer = self._client.get(f"api/explore/v2.1/catalog/datasets/{place}/records", query, {})
         if answer.status != 200:
             raise UnavailableError(f"{self.name} answered HTTP {answer.status}: {answer.message[:200]}")
-        try:
-            records = _Records.model_validate(answer.body).results
-        except ValidationError as error:
-            raise MistrustedError(f"{self.name} answered in a form that is not documented") from error
+        found = answer.body.get("results") if isinstance(answer.body, dict) else None
+        if not isinstance(found, list):
+            raise MistrustedError(f"{self.name} answered in a form that is not documented")
+        records: list[dict[str, Any]] = [record for record in found if isinstance(record, dict)]
         dated = [(at, record) for record in records if (at := parse_time(record.get("date"))) is not None and at < now]
         samples = FuelSamples(one_step([at for at, _ in dated], self.name))
         for at, record in dated:
