@@ -14,7 +14,7 @@ from carbonfleet.fleet import Repository
 from carbonfleet.ledger.store import Ledger
 from carbonfleet.local import fleet_server
 from carbonfleet.local.child import Child
-from carbonfleet.local.demo import write_signals
+from carbonfleet.local.grid_settings import write_signals
 from carbonfleet.private_files import make_folder, replace_file
 from carbonfleet.signals.store import HistoryStore
 from carbonfleet.spoke.memory import Memory
@@ -60,7 +60,7 @@ def keep_memory(state: Path) -> None:
 
 def keep_signals(state: Path) -> None:
     make_folder(state)
-    write_signals(state, live=False)
+    write_signals(state, "demo")
 
 
 def keep_fleet(state: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from carbonfleet.cli import app
 from carbonfleet.clock import Clock
-from carbonfleet.local.demo import write_signals
+from carbonfleet.local.grid_settings import write_signals
 from carbonfleet.local.ray_head import RayHead
 from carbonfleet.local.stack import Stack, StackSettings
 from fixtures.kubeapi_server import eventually
@@ -41,7 +41,7 @@ BROKEN = {
 def stack(tmp_path_factory):
     """Everything on this machine, in real time."""
     state = tmp_path_factory.mktemp("stack")
-    made = Stack(StackSettings(state, ROOT, Clock(), write_signals(state, live=False)))
+    made = Stack(StackSettings(state, ROOT, Clock(), write_signals(state, "demo")))
     try:
         made.up()
         yield made

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import yaml
 from pydantic import ValidationError
 from rich.markup import escape
 
@@ -23,10 +22,11 @@ from carbonfleet.local import fleet_server
 from carbonfleet.local.checks import CHECKS, Ran
 from carbonfleet.local.child import ChildError
 from carbonfleet.local.footprint import Footprint
+from carbonfleet.local.grid_settings import write_signals
 from carbonfleet.local.ray_head import RayHeadError
 from carbonfleet.local.screen import Screen
 from carbonfleet.local.stack import Stack, StackSettings
-from carbonfleet.private_files import make_folder, replace_file
+from carbonfleet.private_files import make_folder
 from carbonfleet.signals import TOKEN_VARIABLE
 from carbonfleet.signals.sources.demo import SOURCE_NAME
 
@@ -56,7 +56,7 @@ def run(settings: DemoSettings, screen: Screen) -> int:
     _empty(settings.state)
     live = bool(os.environ.get(TOKEN_VARIABLE))
     clock = Clock.starting_at(datetime.now(UTC) if live else START, settings.speed)
-    signals = write_signals(settings.state, live=live)
+    signals = write_signals(settings.state, "live" if live else "demo")
     stack = Stack(
         StackSettings(settings.state, settings.project, clock, signals),
         lambda text: screen.line("stack", text),
@@ -120,14 +120,6 @@ def _story(settings: DemoSettings, stack: Stack, screen: Screen, began: float) -
         screen.line("demo", "everything goes on until Ctrl-C")
         stack.wait()
     return 0 if ok and complete else 1
-
-
-def write_signals(state: Path, *, live: bool) -> Path:
-    """The hub's signal settings: the made trace, or live forecasts that are fetched once and replayed."""
-    source = {"type": "demo"} | ({"replay": {"type": "electricitymaps"}} if live else {})
-    settings = state / "signals.yaml"
-    replace_file(settings, yaml.safe_dump({"sources": [source], "store": f"sqlite:///{state}/signals.sqlite"}))
-    return settings
 
 
 def is_settled(job: CarbonTrainingJob) -> bool:

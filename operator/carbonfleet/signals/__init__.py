@@ -15,6 +15,7 @@ from carbonfleet.signals.service import (
 from carbonfleet.signals.settings import SettingsError, SignalSettings, load_settings
 from carbonfleet.signals.source import Finding, Source, SourceError
 from carbonfleet.signals.sources import (
+    FREE_SOURCES,
     TOKEN_VARIABLE,
     DemoGridSettings,
     ElectricityMapsSettings,
@@ -23,6 +24,7 @@ from carbonfleet.signals.sources import (
 from carbonfleet.signals.store import HistoryStore, StoreError
 
 __all__ = [
+    "FREE_SOURCES",
     "TOKEN_VARIABLE",
     "DemoGridSettings",
     "ElectricityMapsSettings",

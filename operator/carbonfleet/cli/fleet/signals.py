@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 Settings = Annotated[
     Path | None,
-    typer.Option("--settings", envvar="CARBONFLEET_SIGNALS", help="Signal settings; Electricity Maps without."),
+    typer.Option(
+        "--settings",
+        envvar="CARBONFLEET_SIGNALS",
+        help="Signal settings; without, Electricity Maps, and what costs nothing.",
+    ),
 ]
 Zones = Annotated[list[str] | None, typer.Option("--zone", help="A zone, such as NO-NO1; may be repeated.")]
 Fleet = Annotated[Path, typer.Option("--fleet", help="A checkout of the fleet repository: the zones of its clusters.")]

@@ -1,7 +1,7 @@
 """`carbonfleet up`: the embedded stack, for trying things by hand."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,9 +10,13 @@ def up(
     state: Annotated[Path, typer.Option(help="The stack's folder; kept over restarts.")] = Path(".carbonfleet/stack"),
     project: Annotated[Path, typer.Option(help="The checkout of carbonfleet.")] = Path(),
     speed: Annotated[float, typer.Option(help="How fast the stack's clock runs; 1 is real time.")] = 1.0,
-    signals: Annotated[
-        Path | None,
-        typer.Option(help="Signal settings; if left out, live data when a token is set, else the demo's grid."),
+    signals: Annotated[Path | None, typer.Option(help="Signal settings of your own, in place of --grid.")] = None,
+    grid: Annotated[
+        Literal["demo", "live", "free"] | None,
+        typer.Option(
+            help="demo: a made grid; live: Electricity Maps' forecasts, replayed; free: live data that cost nothing. "
+            "Without it, live when a token is set, else demo."
+        ),
     ] = None,
 ) -> None:
     """Run the whole stack on this machine until Ctrl-C."""
@@ -23,7 +27,7 @@ def up(
     from carbonfleet.cli.console import console, fail
     from carbonfleet.clock import Clock
     from carbonfleet.local.child import ChildError
-    from carbonfleet.local.demo import write_signals
+    from carbonfleet.local.grid_settings import write_signals
     from carbonfleet.local.ray_head import RayHeadError
     from carbonfleet.local.screen import Screen
     from carbonfleet.local.stack import Stack, StackSettings
@@ -32,12 +36,17 @@ def up(
 
     if not (project / "fleet" / "clusters").is_dir():
         fail(f"{project.resolve()} is no checkout of carbonfleet: it has no fleet/clusters; see --project")
+    if signals is not None and grid is not None:
+        fail("--signals says which grid: leave --grid away")
+    if grid == "free" and speed != 1.0:
+        fail("live data go by real time: leave --speed away, or take --grid live, which replays forecasts")
     screen = Screen(console(markup=True))
     keep_private()
     state = state.resolve()
     make_folder(state)
     clock = Clock() if speed == 1.0 else Clock.starting_at(datetime.now(UTC), speed)
-    chosen = signals or write_signals(state, live=bool(os.environ.get(TOKEN_VARIABLE)))
+    usual: Literal["demo", "live"] = "live" if os.environ.get(TOKEN_VARIABLE) else "demo"
+    chosen = signals or write_signals(state, grid or usual)
     stack = Stack(StackSettings(state, project.resolve(), clock, chosen), lambda text: screen.line("stack", text))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
