@@ -288,10 +288,13 @@ def _priced(market: Market | None, spokes: tuple[Spoke, ...]) -> tuple[Spoke, ..
     if market is None:
         return spokes
     quotes = market.latest([spoke.facts for spoke in spokes])
-    return tuple(
-        replace(spoke, facts=repriced(spoke.facts, quotes), price_sources=price_sources(spoke.facts, quotes))
-        for spoke in spokes
-    )
+
+    def priced(spoke: Spoke) -> Spoke:
+        with only(f"{spoke.name} keeps its declared prices"):
+            return replace(spoke, facts=repriced(spoke.facts, quotes), price_sources=price_sources(spoke.facts, quotes))
+        return spoke
+
+    return tuple(map(priced, spokes))
 
 
 def _has_budgets(snapshot: Snapshot) -> bool:

@@ -1,9 +1,9 @@
 """Forecasts for the planner, and for the ledger what really held."""
 
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,7 +23,7 @@ from carbonfleet.signals.reading import HOUR, Reading, RejectedValue, floor_hour
 from carbonfleet.signals.settings import SignalSettings, load_settings
 from carbonfleet.signals.source import Ask, Feed, Finding, Source, SourceError
 from carbonfleet.signals.sources import build_source
-from carbonfleet.signals.store import Archive, HistoryStore
+from carbonfleet.signals.store import Archive, HistoryStore, StoreError
 from carbonfleet.signals.zone import TrackedZone, remembered_history
 
 ZoneKind = tuple[str, SignalKind]
@@ -107,14 +107,11 @@ class Signals:
             span = _span(self._clock.now(), start, end)
             faults: dict[ZoneKind, str] = {}
             tracked_zones = self._tracked(wanted, span.now, faults)
-            for tracked in tracked_zones:
-                with _only(tracked.key, faults):
-                    tracked.collect(span.now)
-                    tracked.ask_if_due(span)
+            _each(tracked_zones, lambda tracked: tracked.collect(span.now), faults)
+            _each(tracked_zones, lambda tracked: tracked.ask_if_due(span), faults)
             self._await_first_answers(tracked_zones)
+            _each(tracked_zones, lambda tracked: tracked.collect(span.now), faults)
             for tracked in tracked_zones:
-                with _only(tracked.key, faults):
-                    tracked.collect(span.now)
                 tracked.stop_waiting()
             return _reading(tracked_zones, span, faults)
 
@@ -122,13 +119,11 @@ class Signals:
         """Ask for every feed of every zone now, and wait for the answers."""
         with self._lock:
             now = self._clock.now()
-            tracked_zones = self._tracked(wanted, now, {})
+            tracked_zones, span = self._tracked(wanted, now, {}), _span(now, now, now + _USUAL_SPAN)
             for feed in (Feed.MEASURED, Feed.FORECAST):
-                for tracked in tracked_zones:
-                    tracked.ask((feed,), _span(now, now, now + _USUAL_SPAN))
+                _each(tracked_zones, lambda tracked, feed=feed: tracked.ask((feed,), span))
                 wait([each for tracked in tracked_zones for each in tracked.pending], timeout_seconds)
-                for tracked in tracked_zones:
-                    tracked.collect(now)
+                _each(tracked_zones, lambda tracked: tracked.collect(now))
 
     def await_answers(self, timeout_seconds: float = 60.0) -> None:
         """Wait for what is under way, at most so many real seconds, and take it in."""
@@ -136,24 +131,23 @@ class Signals:
             tracked_zones = list(self._tracked_zones.values())
             for _ in range(2):  # An answer may set a profile off.
                 wait([each for tracked in tracked_zones for each in tracked.pending], timeout_seconds)
-                for tracked in tracked_zones:
-                    tracked.collect(self._clock.now())
+                _each(tracked_zones, lambda tracked: tracked.collect(self._clock.now()))
 
     def intensities(self, zone: str, kind: SignalKind, start: datetime, end: datetime) -> tuple[Reading, ...]:
         """What held in [start, end), oldest first: for each time the best reading, settled or not.
 
         Times that nobody measured are left out. Readings at the edges may reach over them. All have one
-        step: where sources of different steps took turns, hours.
+        step: where sources of different steps took turns, hours. Raises StoreError.
         """
-        self._read_past(zone, kind, start, end, [source for source in self._sources if not source.remote])
-        with self._lock:
-            found = self._archive.best(zone, kind, floor_hour(start), end)
-        return tuple(reading for reading in in_one_step(found) if reading.end > start)
+        with _only((zone, kind), {}, but=StoreError):
+            return self._past(zone, kind, start, end, [source for source in self._sources if not source.remote])
+        return ()
 
     def settle(self, zone: str, kind: SignalKind, start: datetime, end: datetime) -> tuple[Reading, ...]:
         """Ask the sources for [start, end) again, then answer as `intensities` does. May take long."""
-        self._read_past(zone, kind, start, end, self._sources)
-        return self.intensities(zone, kind, start, end)
+        with _only((zone, kind), {}, but=StoreError):
+            return self._past(zone, kind, start, end, self._sources)
+        return ()
 
     def overview(self, wanted: Collection[ZoneKind], hours: int = 24) -> tuple[ZoneView, ...]:
         """Each zone at a glance, in the order of zones. Asks for what is due, like `forecasts`."""
@@ -192,21 +186,22 @@ class Signals:
         if awaited:
             wait(awaited, self._settings.patience_seconds)
 
-    def _read_past(
+    def _past(
         self, zone: str, kind: SignalKind, start: datetime, end: datetime, sources: Iterable[Source]
-    ) -> None:
-        """Into the archive, from the first source that has it."""
+    ) -> tuple[Reading, ...]:
+        """What the archive knows, with what the first source that has it says."""
         now = self._clock.now()
         ask = Ask(zone, kind, Feed.PAST, floor_hour(start), min(end, now))
-        for source in sources:
-            if ask.start < ask.end and source.offers(zone, kind, Feed.PAST):
-                try:
+        for source in sources if ask.start < ask.end else ():
+            with _only((zone, kind), {}, but=StoreError), suppress(SourceError):
+                if source.offers(zone, kind, Feed.PAST):
                     batch = self._poller.fetch(source, ask, now)
-                except SourceError:
-                    continue
-                with self._lock:
-                    self._archive.keep(batch)
-                return
+                    with self._lock:
+                        self._archive.keep(batch)
+                    break
+        with self._lock:
+            found = self._archive.best(zone, kind, floor_hour(start), end)
+        return tuple(reading for reading in in_one_step(found) if reading.end > start)
 
 
 def _span(now: datetime, start: datetime, end: datetime) -> Span:
@@ -217,9 +212,19 @@ def _span(now: datetime, start: datetime, end: datetime) -> Span:
     return Span(now, first, hours)
 
 
-def _only(key: ZoneKind, faults: dict[ZoneKind, str]) -> AbstractContextManager[None]:
+def _only(
+    key: ZoneKind, faults: dict[ZoneKind, str], but: tuple[type[Exception], ...] | type[Exception] = ()
+) -> AbstractContextManager[None]:
     """Whatever goes wrong with one zone is that zone's fault alone."""
-    return only(f"what is known of {key[0]} can't be read", partial(faults.__setitem__, key))
+    return only(f"what is known of {key[0]} can't be read", partial(faults.__setitem__, key), but=but)
+
+
+def _each(
+    zones: Iterable[TrackedZone], step: Callable[[TrackedZone], None], faults: dict[ZoneKind, str] | None = None
+) -> None:
+    for tracked in zones:
+        with _only(tracked.key, {} if faults is None else faults):
+            step(tracked)
 
 
 def _findings(source: Source, zones: Collection[str], now: datetime) -> Sequence[Finding]:

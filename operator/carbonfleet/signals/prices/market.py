@@ -4,10 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from carbonfleet.api.cluster import ClusterFacts, GpuPool, PriceHours
 from carbonfleet.clock import Clock
+from carbonfleet.faults import only
 from carbonfleet.placement.inputs import full_load_kw
 from carbonfleet.signals.poller import Poller, ZoneQuery
 from carbonfleet.signals.reading import HOUR, PriceKind, Reading, floor_hour, hourly_means, subject
@@ -102,12 +104,17 @@ class Market:
         for pool in sorted(set(pools)):
             for kind in _GPU_PRICES:
                 key = (subject(*pool), kind)
-                price, why = self._price(key, now)
-                if price is not None:
-                    prices[key] = price
-                elif why:
-                    problems[key] = why
-        electricity = {zone: found for zone in zones if (found := self._electricity(zone, now)) is not None}
+                with only(f"what {key[0]} costs can't be told", partial(problems.__setitem__, key)):
+                    price, why = self._price(key, now)
+                    if price is not None:
+                        prices[key] = price
+                    elif why:
+                        problems[key] = why
+        electricity: dict[str, DayAhead] = {}
+        for zone in zones:
+            with only(f"what electricity costs in {zone} can't be told"):
+                if (ahead := self._electricity(zone, now)) is not None:
+                    electricity[zone] = ahead
         return Quotes(prices, problems, electricity)
 
     def _electricity(self, zone: str, now: datetime) -> DayAhead | None:
