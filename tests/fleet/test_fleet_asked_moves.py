@@ -93,7 +93,7 @@ def test_an_attempt_is_not_stopped_on_a_word_that_was_taken_back(reviews, reposi
     person.pull()
     (person.path / FILE).unlink()
     person.push("Not now")
-    stop = Remove(live, "it moves", finished=True, agreed=move(live).place.id)
+    stop = Remove(live, "it moves", finished=True, to=replace(move(live).place, approved_in="a" * 40))
     assert repository.publish([stop]).results[stop.id].reason == "ApprovalWithdrawn"
     assert repository.fetch().placements == {live.uid: live}
 

@@ -7,9 +7,11 @@ import pytest
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job_status import Phase
 from carbonfleet.fleet.review import Branches
+from carbonfleet.kube import ours
 from fixtures.asked_moves import SHARED
+from fixtures.git_server import Checkout
 from fixtures.hub_process import GRAMS, START, condition
-from fixtures.in_process_hub import HOUR, InProcessHub, open_in_process_hub
+from fixtures.in_process_hub import HOUR, NAMESPACE, InProcessHub, open_in_process_hub
 
 PATIENT = {"maxDelay": "24h", "interruptible": {"minimumRun": "1h", "overhead": "10m", "maxPauses": 4}}
 IN_OSLO = {"dataClass": "public", "allowedRegions": ["europe-north1"]}
@@ -85,6 +87,39 @@ def test_half_the_carbon_elsewhere_moves_a_running_job_once(stack, forgets):
     assert first.end == began + HOUR
     assert job.status.actual.energy_kwh == pytest.approx(first.energy_kwh + second.energy_kwh, abs=1e-4)
     assert job.status.actual.grams_co2e == pytest.approx(first.grams + second.grams, abs=0.1)
+
+
+STRAY = """
+while read old new ref; do
+  git show --no-patch --format=%s $new | grep -q '^remove' && [ ! -e {person}/pushed ] || continue
+  touch {person}/pushed
+  env -i PATH="$PATH" HOME=/nonexistent sh -e -c 'cd {person}/clone
+    git pull --quiet; mkdir -p moves/moves; echo no > moves/moves/held.yml; git add moves
+    git -c user.name=Pat -c user.email=pat@example.org commit --quiet -m No; git push --quiet origin HEAD:main'
+done
+"""
+"""While the hub pushes the first half of a move, a person pushes a file that holds all moves."""
+
+
+def test_a_move_is_not_begun_on_top_of_a_file_that_holds_moves_and_came_meanwhile(stack, tmp_path):
+    name = "raced"
+    began = begin(stack, name, duration="9h")
+    stack.git.git("clone", "--quiet", stack.git.url, str(tmp_path / "clone"))
+    stack.git.hook("pre-receive", STRAY.format(person=tmp_path))
+    stack.grid.becomes(QUEBEC, began, GRAMS[OSLO] / 2)
+    for _ in range(3):
+        stack.forward()
+    stack.git.unhook("pre-receive")
+    assert (tmp_path / "pushed").exists()
+    assert stack.changes(name) == ["place 1"]
+    assert stack.job(name).status.phase is Phase.RUNNING
+    assert "moves/moves/held.yml" in str(stack.kube.get(ours("carbontrainingjobs", NAMESPACE, name))["status"])
+    person = Checkout(tmp_path / "another", stack.git.url)
+    (person.path / "moves/moves/held.yml").unlink()
+    person.push("Let jobs move again")
+    job = end(stack, name)
+    assert stack.changes(name) == ["place 1", "remove 1", "place 2", "remove 2"]
+    assert (job.status.cluster, job.status.attempt) == ("ca-qc-1", 2)
 
 
 def agree(stack: InProcessHub, name: str) -> str:

@@ -89,7 +89,7 @@ class Cycle:
         # 4. Publish, on jobs that the finalizer keeps; meanwhile few new decisions are shown already.
         intents = claim(self._writes, seen, [*intents_of(seen, planned.decisions, planned.records), *lapses(seen)])
         begun = self._statuses.begin(seen, planned.records, intents)
-        published, failure = publish(repository, intents)
+        published, failure = publish(repository, intents, seen.tip)
         failure = failure or seen.blocker
         after = self._observer.after_publishing(self._statuses.finish(seen, begun), intents, published)
         # 5. Ask people, and record their answers.

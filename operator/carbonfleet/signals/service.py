@@ -121,7 +121,7 @@ class Signals:
             now = self._clock.now()
             tracked_zones, span = self._tracked(wanted, now, {}), _span(now, now, now + _USUAL_SPAN)
             for feed in (Feed.MEASURED, Feed.FORECAST):
-                _each(tracked_zones, lambda tracked, feed=feed: tracked.ask((feed,), span))
+                _each(tracked_zones, partial(TrackedZone.ask, feeds=(feed,), span=span))
                 wait([each for tracked in tracked_zones for each in tracked.pending], timeout_seconds)
                 _each(tracked_zones, lambda tracked: tracked.collect(now))
 

@@ -1,11 +1,9 @@
 """What a batch of intents changes on a tip: a function of values that refuses what must not be."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
-
-import pygit2
 
 from carbonfleet.faults import only
 from carbonfleet.fleet.git import Tip
@@ -47,34 +45,44 @@ class IntentBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class _World:
+class World:
+    """What intents are judged by."""
+
     tip: Tip
-    by_id: Mapping[str, Placement]
-    leaving: frozenset[str]
+    planned_on: Tip
+    """The tip as it was when they were decided on."""
     history: PlacementHistory
     vanished: Callable[[str], Vanished]
+    leaving: frozenset[str] = frozenset()
+    """The placements that intents of the same batch remove."""
+
+    @property
+    def by_id(self) -> Mapping[str, Placement]:
+        """The placements on the tip."""
+        return self.tip.index.by_id
 
 
-Rule = Callable[[Place, _World], Refused | None]
+Rule = Callable[[Place, World], Refused | None]
 
 
 def prepare(
     intents: Sequence[Intent],
-    tip: Tip,
-    history: PlacementHistory,
+    world: World,
     allow_many_removals: bool,
-    vanished: Callable[[str], Vanished],
+    clone_faults: tuple[type[Exception], ...] = (),
 ) -> IntentBatch:
-    """Decide each intent on this tip: already there, refused, or a change. Removals go first."""
+    """Decide each intent on the tip: already there, refused, or a change. Removals go first.
+
+    Raises `clone_faults`; any other error is that of its intent, which is refused.
+    """
     latest = {intent.id: intent for intent in intents}
     batch = IntentBatch()
     if not allow_many_removals:
-        batch.results |= deletion_guard(latest.values(), tip)
+        batch.results |= deletion_guard(latest.values(), world.tip)
     todo = [intent for intent in latest.values() if intent.id not in batch.results]
-    leaving = frozenset(intent.id for intent in todo if isinstance(intent, Remove))
-    world = _World(tip, tip.index.by_id, leaving, history, vanished)
+    world = replace(world, leaving=frozenset(intent.id for intent in todo if isinstance(intent, Remove)))
     for intent in sorted(todo, key=_order):
-        with only(f"{intent.id} can't be written", partial(_fail, batch, intent), but=pygit2.GitError):
+        with only(f"{intent.id} can't be written", partial(_fail, batch, intent), but=clone_faults):
             _decide(intent, world, batch)
     return batch
 
@@ -112,7 +120,7 @@ def _order(intent: Intent) -> tuple[int, str]:
     return _RANKS[type(intent)], intent.decision.key if isinstance(intent, Place) else intent.placement.path
 
 
-def _decide(intent: Intent, world: _World, batch: IntentBatch) -> None:
+def _decide(intent: Intent, world: World, batch: IntentBatch) -> None:
     match intent:
         case Place():
             _place(intent, world, batch)
@@ -126,7 +134,7 @@ def _decide(intent: Intent, world: _World, batch: IntentBatch) -> None:
             _lapse(intent, world, batch)
 
 
-def _place(intent: Place, world: _World, batch: IntentBatch) -> None:
+def _place(intent: Place, world: World, batch: IntentBatch) -> None:
     present = world.by_id.get(intent.id)
     if present is not None and not (intent.replace and present.edited):
         batch.results[intent.id] = AlreadyThere(world.tip.commit, present)
@@ -143,11 +151,14 @@ def _place(intent: Place, world: _World, batch: IntentBatch) -> None:
     batch.accepted.append(intent)
 
 
-def _rendered(place: Place, rules: Iterable[Rule], world: _World) -> bytes | Refused:
+def _refusal(place: Place, rules: Iterable[Rule], world: World) -> Refused | None:
+    return next((refusal for rule in rules if (refusal := rule(place, world)) is not None), None)
+
+
+def _rendered(place: Place, rules: Iterable[Rule], world: World) -> bytes | Refused:
     """A placement's file, if no rule is against it."""
-    for rule in rules:
-        if (refusal := rule(place, world)) is not None:
-            return refusal
+    if (refusal := _refusal(place, rules, world)) is not None:
+        return refusal
     facts = world.tip.clusters[place.window.cluster]
     try:
         return render(place.decision, place.spec, place.record, facts, place.expires_at, place.approved_in)
@@ -155,7 +166,7 @@ def _rendered(place: Place, rules: Iterable[Rule], world: _World) -> bytes | Ref
         return Refused("NotRenderable", str(error))
 
 
-def _ask(intent: ProposeMove, world: _World, batch: IntentBatch) -> None:
+def _ask(intent: ProposeMove, world: World, batch: IntentBatch) -> None:
     content = _rendered(intent.place, _ASK_RULES, world)
     present = world.tip.moves.get(intent.placement.uid)
     if isinstance(content, Refused):
@@ -169,7 +180,7 @@ def _ask(intent: ProposeMove, world: _World, batch: IntentBatch) -> None:
         batch.accepted.append(intent)
 
 
-def _lapse(intent: Lapse, world: _World, batch: IntentBatch) -> None:
+def _lapse(intent: Lapse, world: World, batch: IntentBatch) -> None:
     present = world.tip.moves.get(intent.placement.uid)
     if present is None or present.placement_id != intent.placement.placement_id:
         batch.results[intent.id] = AlreadyThere(world.tip.commit)
@@ -178,23 +189,19 @@ def _lapse(intent: Lapse, world: _World, batch: IntentBatch) -> None:
     batch.accepted.append(intent)
 
 
-def _remove(intent: Remove, world: _World, batch: IntentBatch) -> None:
+def _remove(intent: Remove, world: World, batch: IntentBatch) -> None:
     present = world.by_id.get(intent.id)
     if present is None:
         batch.results[intent.id] = AlreadyThere(world.tip.commit)
         return
-    word = world.tip.moves.get(present.uid)
-    if intent.agreed and (why := world.tip.why_held(MOVES)):
-        batch.results[intent.id] = Refused(MOVES_UNREADABLE, why)
-        return
-    if intent.agreed and (word is None or word.placement_id != intent.agreed):
-        batch.results[intent.id] = _withdrawn(f"{present.key} stays")
+    if intent.to is not None and (refusal := _refusal(intent.to, _MOVE_RULES, world)) is not None:
+        batch.results[intent.id] = refusal
         return
     batch.changes[present.path] = None
     batch.accepted.append(intent)
 
 
-def _suspend(intent: Suspend, world: _World, batch: IntentBatch) -> None:
+def _suspend(intent: Suspend, world: World, batch: IntentBatch) -> None:
     present = world.by_id.get(intent.id)
     content = world.tip.file(present.path) if present is not None else None
     if present is None or content is None:
@@ -205,12 +212,14 @@ def _suspend(intent: Suspend, world: _World, batch: IntentBatch) -> None:
         batch.results[intent.id] = _edited(present.path)
     elif present.suspended == intent.suspended:
         batch.results[intent.id] = AlreadyThere(world.tip.commit, present)
+    elif not intent.suspended and (refusal := _changed_since(world, present.cluster, present.uid)) is not None:
+        batch.results[intent.id] = refusal
     else:
         batch.changes[present.path] = with_suspend(present.path, content, intent.suspended)
         batch.accepted.append(intent)
 
 
-def _is_well_formed(intent: Place, world: _World) -> Refused | None:
+def _is_well_formed(intent: Place, world: World) -> Refused | None:
     try:
         _path, _uid = intent.path, check_uid(intent.decision.uid)
     except ValueError as error:
@@ -218,7 +227,7 @@ def _is_well_formed(intent: Place, world: _World) -> Refused | None:
     return None
 
 
-def _cluster_takes_work(intent: Place, world: _World) -> Refused | None:
+def _cluster_takes_work(intent: Place, world: World) -> Refused | None:
     cluster = intent.window.cluster
     if cluster in world.tip.cluster_problems:
         return Refused("ClusterInvalid", world.tip.cluster_problems[cluster])
@@ -236,7 +245,7 @@ def _cluster_takes_work(intent: Place, world: _World) -> Refused | None:
     return None
 
 
-def _policy_allows(intent: Place, world: _World) -> Refused | None:
+def _policy_allows(intent: Place, world: World) -> Refused | None:
     facts = world.tip.clusters[intent.window.cluster]
     policies, residency, namespace = world.tip.policies, intent.spec.residency, intent.decision.namespace
     ruling = residency_verdict(
@@ -247,7 +256,7 @@ def _policy_allows(intent: Place, world: _World) -> Refused | None:
     return None if ruling.allowed else Refused(ruling.reason, ruling.message)
 
 
-def _nobody_took_it_away(intent: Place, world: _World) -> Refused | None:
+def _nobody_took_it_away(intent: Place, world: World) -> Refused | None:
     """A person's revert holds for the generation; the hub's own removal for the attempt."""
     if intent.replace:
         return None
@@ -266,7 +275,7 @@ def _nobody_took_it_away(intent: Place, world: _World) -> Refused | None:
     return None
 
 
-def _no_other_attempt(intent: Place, world: _World) -> Refused | None:
+def _no_other_attempt(intent: Place, world: World) -> Refused | None:
     for placement in world.tip.index.attempts.get(intent.decision.uid, ()):
         if placement.placement_id not in world.leaving | {intent.id}:
             return Refused(
@@ -276,7 +285,7 @@ def _no_other_attempt(intent: Place, world: _World) -> Refused | None:
     return None
 
 
-def _path_is_free(intent: Place, world: _World) -> Refused | None:
+def _path_is_free(intent: Place, world: World) -> Refused | None:
     """What lies there already must be on its way out, and must not be a person's work."""
     present = world.tip.files.get(intent.path)
     if present is not None and present.edited and not intent.replace and present.placement_id not in world.leaving:
@@ -292,7 +301,7 @@ def _path_is_free(intent: Place, world: _World) -> Refused | None:
     return None
 
 
-def _is_still_agreed(intent: Place, world: _World) -> Refused | None:
+def _is_still_agreed(intent: Place, world: World) -> Refused | None:
     """What people agreed to stands on the tip, and is this very place."""
     if not intent.approved_in:
         return None
@@ -305,7 +314,7 @@ def _is_still_agreed(intent: Place, world: _World) -> Refused | None:
     return _withdrawn(f"nothing is placed on {window.cluster}")
 
 
-def _leaves_the_live_attempt(intent: Place, world: _World) -> Refused | None:
+def _leaves_the_live_attempt(intent: Place, world: World) -> Refused | None:
     """A move follows the attempt that is in Git, and no other."""
     if why := world.tip.why_held(MOVES):
         return Refused(MOVES_UNREADABLE, why)
@@ -315,6 +324,22 @@ def _leaves_the_live_attempt(intent: Place, world: _World) -> Refused | None:
     return Refused(
         "NotInGit",
         f"attempt {intent.decision.attempt - 1} is not on the branch, or not alone there; the hub looks again",
+    )
+
+
+def _is_as_planned(intent: Place, world: World) -> Refused | None:
+    """What others pushed since may want a review, or something else, that the plan knew nothing of."""
+    return _changed_since(world, intent.window.cluster, intent.decision.uid)
+
+
+def _changed_since(world: World, cluster: str, uid: str) -> Refused | None:
+    def bearing(tip: Tip) -> object:
+        return tip.policies, tip.clusters.get(cluster), tip.held, tip.moves.get(uid)
+
+    if world.planned_on.commit == world.tip.commit or bearing(world.planned_on) == bearing(world.tip):
+        return None
+    return Refused(
+        "BranchMoved", f"what is said of {cluster}, policies or moves was changed; it is looked at in the next cycle"
     )
 
 
@@ -340,5 +365,8 @@ _RULES: tuple[Rule, ...] = (
     _nobody_took_it_away,
     _no_other_attempt,
     _path_is_free,
+    _is_as_planned,
 )
 _ASK_RULES: tuple[Rule, ...] = (_is_well_formed, _cluster_takes_work, _policy_allows, _leaves_the_live_attempt)
+_MOVE_RULES: tuple[Rule, ...] = (*_ASK_RULES, _is_still_agreed, _is_as_planned)
+"""Before the live attempt is stopped for the next."""

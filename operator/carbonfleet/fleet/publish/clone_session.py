@@ -14,6 +14,7 @@ from typing import Final
 import pygit2
 
 from carbonfleet.clock import Clock
+from carbonfleet.faults import said
 from carbonfleet.fleet.errors import (
     AccessDenied,
     Failure,
@@ -40,13 +41,15 @@ from carbonfleet.fleet.git import (
     transport_for,
 )
 from carbonfleet.fleet.manifests import Placement, parse
-from carbonfleet.fleet.publish.batch import IntentBatch, prepare
+from carbonfleet.fleet.publish.batch import IntentBatch, World, prepare
 from carbonfleet.fleet.publish.history import PlacementHistory, Vanished, arrival, last_removal
 from carbonfleet.fleet.publish.intents import Intent
 from carbonfleet.fleet.settings import RepositorySettings
 
 logger = logging.getLogger(__name__)
 RENEWAL_REST_SECONDS: Final = 600.0
+CLONE_FAULTS: Final = (pygit2.GitError, OSError, KeyError)
+"""What libgit2 raises over its own files."""
 _NO_ROOM: Final = re.compile(
     "|".join(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)), re.IGNORECASE
 )
@@ -77,6 +80,11 @@ class CloneSession:
         begins_anywhere = signers == self.settings.signing_key
         self._trust = Trust(self.git, signers, hub, begins_anywhere) if signers is not None else None
 
+    @property
+    def clone_faults(self) -> tuple[type[Exception], ...]:
+        """Errors that say that the clone can't be read, and are no item's; none where it was made anew just now."""
+        return () if time.monotonic() < self._renewable_at else CLONE_FAULTS
+
     def renew(self, error: Exception) -> bool:
         """Make the clone anew where it can't be read: an object that a crash lost shows only where it is needed.
 
@@ -85,7 +93,7 @@ class CloneSession:
         if time.monotonic() < self._renewable_at or _NO_ROOM.search(str(error)):
             return False
         self._renewable_at = time.monotonic() + RENEWAL_REST_SECONDS
-        logger.warning("%s can't be read (%s); it is made anew", self.settings.directory, str(error))
+        logger.warning("%s can't be read (%s); it is made anew", self.settings.directory, said(error))
         shutil.rmtree(self.settings.directory, ignore_errors=True)
         self.settings.directory.mkdir(exist_ok=True)
         self.history = PlacementHistory(self.settings.author_email)
@@ -139,9 +147,12 @@ class CloneSession:
                 self.git.references.delete(ref)
             self._transport.fetch(list(refspecs))
 
-    def prepare(self, intents: Sequence[Intent], *, allow_many_removals: bool = False) -> IntentBatch:
+    def prepare(
+        self, intents: Sequence[Intent], *, allow_many_removals: bool = False, planned_on: Tip | None = None
+    ) -> IntentBatch:
         """What intents change on the tip, and which are refused or there already."""
-        return prepare(intents, self.tip, self.history, allow_many_removals, self.last_removal)
+        world = World(self.tip, planned_on or self.tip, self.history, self.last_removal)
+        return prepare(intents, world, allow_many_removals, self.clone_faults)
 
     def last_removal(self, path: str) -> Vanished:
         """Who removed a file last."""
@@ -201,7 +212,7 @@ class CloneSession:
 
     def _moved_to(self, commit: pygit2.Oid) -> None:
         self.git.references.create(self._ref, commit, force=True)
-        self.history.advance(self.git, commit)
+        self.history.advance(self.git, commit, self.clone_faults)
         self._head = self.git[commit].peel(pygit2.Commit)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 import pygit2
 from pygit2.enums import SortMode
 
+from carbonfleet.faults import only
 from carbonfleet.fleet.git import blob, email_of, measured, message_of, name_of, subtree, time_of
 from carbonfleet.fleet.manifests import CLUSTERS, Placement, PlacementInvalid, parse
 from carbonfleet.fleet.publish.message import Change, changes_in
@@ -64,15 +65,21 @@ class PlacementHistory:
         self._attempts: dict[str, dict[tuple[str, str], Stood]] = {}
         self._head: pygit2.Oid | None = None
 
-    def advance(self, repository: pygit2.Repository, tip: pygit2.Oid) -> None:
-        """Read the commits that are new since the last call; each is read once."""
+    def advance(
+        self, repository: pygit2.Repository, tip: pygit2.Oid, clone_faults: tuple[type[Exception], ...] = ()
+    ) -> None:
+        """Read the commits that are new since the last call; each is read once. Raises `clone_faults`.
+
+        Whatever else goes wrong over one commit ends there: nothing is known of what it did.
+        """
         if tip == self._head:
             return
         walk = repository.walk(tip, SortMode.TOPOLOGICAL | SortMode.REVERSE)
         if self._head is not None and self._head in repository:
             walk.hide(self._head)
         for commit in walk:
-            self._read(repository.odb, commit)
+            with only(f"what the commit {commit.id} did with placements can't be read", but=clone_faults):
+                self._read(repository.odb, commit)
         self._head = tip
 
     def placed_in(self, placement_id: str) -> str | None:

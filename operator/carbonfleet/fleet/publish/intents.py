@@ -56,8 +56,8 @@ class Remove:
     finished: bool = False
     """Its terminal report is stored, a person confirmed its removal, it moves or was merged too late: no work for the
     deletion guard."""
-    agreed: str = ""
-    """Of a move that people agreed to: the id of the placement that it leads to; without their word it stays."""
+    to: Place | None = None
+    """Of a move: the next attempt; where the tip does not allow that, this one stays."""
     orphaned: bool = False
     """Its job is no more. The deletion guard counts these apart: nobody asked for them, and no job can confirm them."""
 

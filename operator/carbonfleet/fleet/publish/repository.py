@@ -8,13 +8,22 @@ from datetime import datetime
 from functools import partial
 from typing import Final, TypeVar
 
-import pygit2
-
 from carbonfleet.clock import Clock
-from carbonfleet.fleet.errors import Failure, PushForbidden, StateNotWritable
+from carbonfleet.faults import said
+from carbonfleet.fleet.errors import (
+    AccessDenied,
+    Failure,
+    FleetError,
+    HistoryUntrusted,
+    PushContended,
+    RepositoryInvalid,
+    RepositoryUnreachable,
+    StateNotWritable,
+)
 from carbonfleet.fleet.git import Tip, TransportFailure, time_of
 from carbonfleet.fleet.manifests import Placement
-from carbonfleet.fleet.publish.clone_session import CloneSession, in_our_words
+from carbonfleet.fleet.publish.batch import IntentBatch
+from carbonfleet.fleet.publish.clone_session import CLONE_FAULTS, CloneSession, in_our_words
 from carbonfleet.fleet.publish.history import Stood, Vanished
 from carbonfleet.fleet.publish.intents import AlreadyThere, Committed, Intent, Place, Published, Refused, Result
 from carbonfleet.fleet.publish.message import compose
@@ -22,7 +31,10 @@ from carbonfleet.fleet.settings import RepositorySettings
 
 logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
-_CLONE_FAULTS: Final = (pygit2.GitError, OSError, KeyError)
+Prepare = Callable[..., IntentBatch]
+"""What a batch of intents comes to on the tip."""
+_OF_ALL: Final = (PushContended, RepositoryUnreachable, AccessDenied, RepositoryInvalid, HistoryUntrusted)
+"""What is wrong with the repository, and no intent's fault."""
 MOST_PUSHES: Final = 64
 """In the search for what a server refuses; what is left waits for the next time."""
 
@@ -64,12 +76,12 @@ class Repository:
         """
         try:
             return work()
-        except _CLONE_FAULTS as error:
+        except CLONE_FAULTS as error:
             if not self._session.renew(error):
                 raise self._not_writable(error) from error
         try:
             return work()
-        except _CLONE_FAULTS as error:
+        except CLONE_FAULTS as error:
             raise self._not_writable(error) from error
 
     def _not_writable(self, error: Exception) -> StateNotWritable:
@@ -86,52 +98,60 @@ class Repository:
             except TransportFailure as failure:
                 raise in_our_words(failure, self._settings) from failure
 
-    def publish(self, intents: Sequence[Intent], *, allow_many_removals: bool = False) -> Published:
+    def publish(
+        self, intents: Sequence[Intent], *, allow_many_removals: bool = False, planned_on: Tip | None = None
+    ) -> Published:
         """Bring all intents to the branch in one commit, or as many as the branch's present state allows.
 
-        Nothing is written where nothing changes. Where the server refuses a commit (a hook looks at what is in it), the
-        intents are halved until those that it refuses are found: they are Refused, and the others go in. Raises
-        PushContended, RepositoryUnreachable, AccessDenied, RepositoryInvalid, or PushForbidden where the server takes
-        nothing; then nothing is known to be written, and the same intents can be published again: what did arrive is
-        found by its id.
+        Nothing is written where nothing changes. Where the server refuses a commit (a hook looks at what is in it), or
+        one can't be made, the intents are halved until those to blame are found: they are Refused, and the others go
+        in. Raises PushContended, RepositoryUnreachable, AccessDenied, RepositoryInvalid, or PushForbidden where the
+        server takes nothing; then nothing is known to be written, and the same intents can be published again: what
+        did arrive is found by its id. Where what bears on a placement is no more what it was in `planned_on`, it waits.
         """
+        prepare = partial(self._session.prepare, allow_many_removals=allow_many_removals, planned_on=planned_on)
         try:
-            return self._together(intents, allow_many_removals)
-        except PushForbidden as refusal:
+            return self._together(intents, prepare)
+        except _OF_ALL:
+            raise
+        except Exception as refusal:  # one intent's fault, whatever it is, must not stop the others
             if len(intents) < 2:
                 raise
-            return self._halved(intents, allow_many_removals, refusal)
+            logger.warning("%d changes can't be published together: %s", len(intents), said(refusal))
+            return self._halved(intents, prepare, refusal)
 
-    def _together(self, intents: Sequence[Intent], allow_many_removals: bool) -> Published:
-        return self.retrying(lambda attempt: self._try(intents, allow_many_removals, attempt, fetch_first=attempt > 1))
+    def _together(self, intents: Sequence[Intent], prepare: Prepare) -> Published:
+        return self.retrying(lambda attempt: self._try(intents, prepare, attempt, fetch_first=attempt > 1))
 
-    def _halved(self, intents: Sequence[Intent], allow_many_removals: bool, refusal: PushForbidden) -> Published:
-        """What comes of intents that were refused together: binary search for those that the server will not have.
+    def _halved(self, intents: Sequence[Intent], prepare: Prepare, refusal: Exception) -> Published:
+        """What comes of intents that were refused together: binary search for those to blame.
 
-        One of n costs 2 log2 n pushes. A server that has refused every batch down to a single intent takes nothing.
+        One of n costs 2 log2 n pushes. Where every batch down to a single intent was refused, nothing is taken.
         """
         with self._session.lock:
-            prepared = self._session.prepare(intents, allow_many_removals=allow_many_removals)
+            prepared = prepare(intents)
         results, todo, commit = dict(prepared.results), _halves(prepared.accepted), ""
         for tries in range(MOST_PUSHES):
             if not todo:
                 break
             batch = todo.pop()
             try:
-                done = self._together(batch, allow_many_removals=True)  # the guard has looked at all of them
-            except PushForbidden as error:
+                done = self._together(batch, partial(prepare, allow_many_removals=True))  # the guard has looked at all
+            except _OF_ALL:
+                raise
+            except Exception as error:
                 if not commit and tries > len(intents).bit_length():
                     raise
                 if len(batch) > 1:
                     todo += _halves(batch)
                 else:
-                    results[batch[0].id] = Refused(error.reason, str(error))
+                    results[batch[0].id] = _refused(error)
             else:
                 commit, results = done.commit, {**results, **done.results}
         if not commit:
             raise refusal
         left = {intent.id for batch in todo for intent in batch}
-        return Published(commit, results | dict.fromkeys(left, Refused(refusal.reason, str(refusal))))
+        return Published(commit, results | dict.fromkeys(left, _refused(refusal)))
 
     def vanished(self, placement_id: str, path: str) -> Vanished | None:
         """Why a placement is not on the tip any more; None if history knows nothing of it."""
@@ -205,14 +225,12 @@ class Repository:
                         self._session.renew(error)
         raise in_our_words(failure, self._settings) from failure
 
-    def _try(
-        self, intents: Sequence[Intent], allow_many_removals: bool, attempt: int, *, fetch_first: bool
-    ) -> Published:
+    def _try(self, intents: Sequence[Intent], prepare: Prepare, attempt: int, *, fetch_first: bool) -> Published:
         """One try on the last known tip: the push's lease proves that it still is the tip."""
         if fetch_first:
             self._session.fetch()
         tip, head = self._session.tip, self._session.head
-        batch = self._session.prepare(intents, allow_many_removals=allow_many_removals)
+        batch = prepare(intents)
         commit = None
         if batch.accepted:
             message = compose(batch.accepted, tip.policies.digest, self._ledger_head())
@@ -220,7 +238,7 @@ class Repository:
         if commit is None:
             if not fetch_first:
                 # Nothing to write on the tip as we know it: see that it is still the tip.
-                return self._try(intents, allow_many_removals, attempt, fetch_first=True)
+                return self._try(intents, prepare, attempt, fetch_first=True)
             same = {i.id: AlreadyThere(tip.commit, tip.placements.get(_uid(i))) for i in batch.accepted}
             return Published(tip.commit, {**batch.results, **same}, attempt)
         self._session.push(commit)
@@ -231,6 +249,12 @@ class Repository:
         seconds = self._settings.backoff.seconds(failures, random.random())  # noqa: S311  spreads writers
         logger.info("Push to %s failed (%s); trying again in %.1f s", self._settings.url, failure, seconds)
         self._sleep(seconds)
+
+
+def _refused(error: Exception) -> Refused:
+    if isinstance(error, FleetError):
+        return Refused(error.reason, str(error))
+    return Refused("NotRenderable", f"it can't be written ({said(error)}); no other job is held up: please report it")
 
 
 def _halves(intents: Sequence[Intent]) -> list[list[Intent]]:

@@ -1,15 +1,18 @@
 """Proposals as branches of the fleet repository: the truth of review, with or without a forge."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import pygit2
 
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import format_time
+from carbonfleet.faults import only
 from carbonfleet.fleet.errors import Failure, FleetError
 from carbonfleet.fleet.git import Tip, TransportFailure, blob, email_of, message_of, name_of
 from carbonfleet.fleet.manifests import CLUSTERS, MOVES, Placement, PlacementInvalid, decision_in, parse, parse_move
@@ -22,6 +25,7 @@ REJECTED = "carbon-rejected"
 MOVE = "move"
 """What the trailer of a proposal's commit calls a move."""
 LONGEST_JOB = 70
+Value = TypeVar("Value")
 MOST_UPDATES = 100
 """Commits on top of the hub's, such as merges of the main branch, that are looked through."""
 
@@ -85,16 +89,22 @@ class Proposals:
     tip: Tip
     branches: Mapping[str, Branch]
     rejections: tuple[Rejection, ...]
+    unread: Mapping[str, str]
+    """By job, as branches name it: what went wrong over one of its branches. It is left as it is."""
 
     def rejected(self, uid: str, generation: int, action: str) -> Rejection | None:
         """Who refused a job's placement, or its move, of a generation; None where nobody did."""
         return next((each for each in self.rejections if each.of == (uid, generation, action)), None)
 
 
+def job_of(wanted: Propose) -> str:
+    """A job as the names of its branches have it."""
+    return f"{wanted.place.decision.namespace}.{wanted.place.decision.name}"[:LONGEST_JOB].rstrip(".-")
+
+
 def branch_of(wanted: Propose) -> str:
     """The branch on which a placement or a move is proposed; it is the proposal's identity."""
-    place = wanted.place
-    job = f"{place.decision.namespace}.{place.decision.name}"[:LONGEST_JOB].rstrip(".-")
+    place, job = wanted.place, job_of(wanted)
     again = f"-{wanted.lapses + 1}" if wanted.lapses else ""
     return f"{OPEN}/{job}/{place.id[:8]}{f'-{MOVE}{again}' if wanted.leaves else ''}"
 
@@ -138,14 +148,29 @@ class Branches:
 
         def work(_attempt: int) -> Proposals:
             self._session.fetch((OPEN, REJECTED))
-            branches = {name: self._branch(name, commit) for name, commit in self._refs(OPEN)}
-            self._forget_all_but(branches)
-            aside = {(name, str(commit.id)): commit for name, commit in self._refs(REJECTED)}
+            unread: dict[str, str] = {}
+            branches = dict(self._each(OPEN, self._branch, unread))
+            self._forget_all_but({name for name, _ in self._refs(OPEN)})
             known = self._rejections
-            self._rejections = {at: known[at] if at in known else self._rejection(*at) for at in aside}
-            return Proposals(self._session.tip, branches, tuple(filter(None, self._rejections.values())))
+
+            def rejection(name: str, commit: pygit2.Commit) -> Rejection | None:
+                at = name, str(commit.id)
+                return known[at] if at in known else self._rejection(*at)
+
+            found = [each for _, each in self._each(REJECTED, rejection, unread) if each is not None]
+            self._rejections = {(each.name, each.head): each for each in found}
+            return Proposals(self._session.tip, branches, tuple(found), unread)
 
         return self._repository.retrying(work)
+
+    def _each(
+        self, prefix: str, read: Callable[[str, pygit2.Commit], Value], unread: dict[str, str]
+    ) -> Iterator[tuple[str, Value]]:
+        """What each branch holds, by name; whatever goes wrong over one is told in `unread`."""
+        for name, commit in self._refs(prefix):
+            blame = partial(unread.__setitem__, name.partition("/")[2].rpartition("/")[0])
+            with only(f"the branch {name} can't be read", blame, but=self._session.clone_faults):
+                yield name, read(name, commit)
 
     def _forget_all_but(self, branches: Collection[str]) -> None:
         """Of branches that are gone, what the hub wrote there."""
@@ -226,9 +251,10 @@ class Branches:
 
     def _fit_to_merge(self, name: str, head: str, now: datetime) -> tuple[Branch, Placement]:
         self._session.fetch((OPEN, REJECTED))
-        branch = {n: self._branch(n, commit) for n, commit in self._refs(OPEN)}.get(name)
-        if branch is None or branch.head != head:
+        commit = dict(self._refs(OPEN)).get(name)
+        if commit is None or str(commit.id) != head:
             raise ReviewRefused(f"{name} is not at {head[:10]} any more: look at it again")
+        branch = self._branch(name, commit)
         placement, tip = branch.placement, self._session.tip
         if (why := forbidden(branch, tip)) or placement is None:
             raise ReviewRefused(f"{branch.name}: {why}")

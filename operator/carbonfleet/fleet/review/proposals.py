@@ -10,11 +10,12 @@ from types import MappingProxyType
 from typing import Final
 
 from carbonfleet.api.wire import format_time
+from carbonfleet.faults import said
 from carbonfleet.fleet.errors import AccessDenied, FleetError, RepositoryInvalid, RepositoryUnreachable
 from carbonfleet.fleet.git import Tip
 from carbonfleet.fleet.manifests import spec_digest
 from carbonfleet.fleet.publish import PLACE, Place, Refused, Repository
-from carbonfleet.fleet.review.branches import MOVE, Branch, Branches, Proposals, Rejection, branch_of, forbidden
+from carbonfleet.fleet.review.branches import MOVE, Branch, Branches, Proposals, Rejection, branch_of, forbidden, job_of
 from carbonfleet.fleet.review.proposal_text import body_of, in_body, in_title, title_of
 from carbonfleet.fleet.review.pull_requests import (
     FRESH_CHECK,
@@ -84,7 +85,7 @@ class Reviews:
         """
         self._listen(hint, now)
         found = self._branches.read()
-        names = {branch_of(propose) for propose in wanted} | _moves_of(undecided, found)
+        names = set(map(branch_of, wanted)) | _moves_of(undecided, found)
         mine = {name: each for name, each in found.branches.items() if name in names or each.hub == hub}
         found = replace(found, branches=mine)
         all_gone = self._take_back_unwanted(names, found, over, now)
@@ -101,22 +102,19 @@ class Reviews:
 
     def _one(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
         """What Git says of it; and where that leaves something to do, what the forge says."""
-        settled = _settled(wanted, found)
-        if settled is not None:
-            return settled
         try:
-            return self._advanced(wanted, found, now)
+            return _settled(wanted, found) or self._advanced(wanted, found, now)
         except (RepositoryUnreachable, RepositoryInvalid, AccessDenied):
             raise
         except FleetError as error:
             return _held(wanted, error.reason, f"{error}; the proposal stays as it is")
-        except Exception:  # one proposal's fault, whatever it is, must not stop the others
-            logger.exception("the proposal of %s could not be advanced", wanted.place.decision.key)
-            return _held(
-                wanted, "ProposalFailed", "it is tried again each cycle; the hub's log has the fault: please report it"
-            )
+        except Exception as error:  # one proposal's fault, whatever it is, must not stop the others
+            logger.exception("the proposal of %s could not be advanced: %s", wanted.place.decision.key, said(error))
+            return _held(wanted, "ProposalFailed", TRIED_AGAIN)
 
     def _advanced(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
+        if job_of(wanted) in found.unread:
+            return _held(wanted, "ProposalFailed", TRIED_AGAIN)
         branch = found.branches.get(branch_of(wanted))
         if branch is None:
             return self._missing(wanted, found, now)
@@ -137,11 +135,12 @@ class Reviews:
 
     def _take_back_unwanted(self, wanted: set[str], found: Proposals, over: Mapping[str, str], now: datetime) -> bool:
         """Whether all went; what did not is still a branch, which a later call takes back."""
+
+        def take_back(branch: Branch) -> None:
+            self._take_back(branch, _why_unwanted(branch, found, over), now)
+
         unwanted = [branch for name, branch in found.branches.items() if name not in wanted and branch.ours]
-        went = [
-            self._done(branch.name, partial(self._take_back, branch, _why_unwanted(branch, found, over), now))
-            for branch in unwanted
-        ]
+        went = [self._done(branch.name, partial(take_back, branch)) for branch in unwanted]
         return all(went)
 
     def _forget_rejections(self, mine: Iterable[Rejection], jobs: Mapping[str, int] | None) -> None:
@@ -181,8 +180,8 @@ class Reviews:
         except FleetError as error:
             logger.warning("%s could not be looked after: %s", name, error)
             return False
-        except Exception:  # one proposal's fault, whatever it is, must not stop the others
-            logger.exception("%s could not be looked after", name)
+        except Exception as error:  # one proposal's fault, whatever it is, must not stop the others
+            logger.exception("%s could not be looked after: %s", name, said(error))
             return False
         return True
 
@@ -327,6 +326,7 @@ LAST_PAUSE = timedelta(minutes=5)
 HINT_PAUSE = timedelta(seconds=2)
 
 
+TRIED_AGAIN: Final = "it is tried again each cycle; the hub's log has the fault: please report it"
 ALLOWED: Final = "Policy allows it."
 UNSIGNED: Final = "The hub did not sign this: merged, it holds up the whole branch. Close it."
 CLOSED: Final = "it was closed on the forge"

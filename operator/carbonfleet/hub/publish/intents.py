@@ -48,7 +48,7 @@ def _intent(
     if placed is not None and state.stage is JobStage.ENDED and is_stored(state) and state.report:
         return Remove(placed, f"attempt {placed.attempt} ended: {state.report.phase}", finished=True)
     if placed is not None and state.stage is JobStage.LIVE and decision is not None:
-        return _turn(state, placed, decision, records[state.uid].message, observation)
+        return _turn(state, placed, decision, records[state.uid], observation)
     if decision is not None and decision.outcome is Outcome.START and state.job is not None:
         if decision.review_required:
             return None
@@ -75,7 +75,9 @@ def _late(state: JobState, observation: Observation) -> Remove | None:
     return Remove(placed, observation.holds[state.uid].message, finished=True) if is_noted else None
 
 
-def _turn(state: JobState, placed: Placement, decision: Decision, why: str, observation: Observation) -> Intent | None:
+def _turn(
+    state: JobState, placed: Placement, decision: Decision, record: DecisionRecord, observation: Observation
+) -> Intent | None:
     """What a decision on a job under way changes in Git.
 
     A move begins with the removal, once the status says that it is one, so that nobody takes it for a person's
@@ -83,12 +85,12 @@ def _turn(state: JobState, placed: Placement, decision: Decision, why: str, obse
     """
     match decision.outcome:
         case Outcome.PAUSE if not placed.suspended:
-            return Suspend(placed, suspended=True, why=why)
+            return Suspend(placed, suspended=True, why=record.message)
         case Outcome.KEEP if placed.suspended:
-            return Suspend(placed, suspended=False, why=why)
-        case Outcome.MOVE if state.status.phase is Phase.MOVING:
-            agreed = observation.agreed.get(state.uid)
-            return Remove(placed, why, finished=True, agreed=agreed.move.placement_id if agreed else "")
+            return Suspend(placed, suspended=False, why=record.message)
+        case Outcome.MOVE if state.status.phase is Phase.MOVING and state.job is not None:
+            to = Place(decision, state.job.spec, record, approved_in=_approved_in(observation, decision))
+            return Remove(placed, record.message, finished=True, to=to)
     return None
 
 
@@ -120,12 +122,14 @@ def _overtaken(state: JobState, tip: Tip) -> list[Remove]:
     return [Remove(placed, "a later attempt stands elsewhere") for placed in others]
 
 
-def publish(repository: Repository, intents: Sequence[Intent]) -> tuple[Published | None, Blocker | None]:
+def publish(
+    repository: Repository, intents: Sequence[Intent], planned_on: Tip | None = None
+) -> tuple[Published | None, Blocker | None]:
     """Write all intents to Git together; a failure blocks them until a later cycle tries again."""
     if not intents:
         return None, None
     try:
-        return repository.publish(intents), None
+        return repository.publish(intents, planned_on=planned_on), None
     except FleetError as error:
         _log.warning("the fleet repository was not written: %s", error)
         return None, Blocker(error.reason, str(error))

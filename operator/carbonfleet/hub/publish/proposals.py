@@ -8,6 +8,7 @@ from threading import Event
 
 from carbonfleet.api.job_status import Phase
 from carbonfleet.api.wire import format_time
+from carbonfleet.faults import said
 from carbonfleet.fleet import FleetError, Place, Placement, Proposal, Propose, Repository, Reviews
 from carbonfleet.hub.observe import MERGED_LATE, Blocker, JobStage, JobState, Mirror, Observation, asks_to_replace
 from carbonfleet.hub.planning import Planned
@@ -83,12 +84,13 @@ class ProposalReviews:
     def advance(self, observation: Observation, wanted: Sequence[Propose], asking: Asking) -> Mapping[str, Proposal]:
         """Bring all proposals, of placements and moves, a step further; where each stands, by job UID."""
         jobs = observation.generations()
-        due = wanted or self.has_open or self.reviews.has_outlived(jobs)
-        if observation.tip is None or not observation.tip_is_fresh or not due:
+        if observation.tip is None or not observation.tip_is_fresh:
             return {}
-        hint = self.hinted.is_set()
-        self.hinted.clear()
         try:
+            if not (wanted or self.has_open or self.reviews.has_outlived(jobs)):
+                return {}
+            hint = self.hinted.is_set()
+            self.hinted.clear()
             found = self.reviews.advance(
                 wanted,
                 observation.now,
@@ -101,8 +103,8 @@ class ProposalReviews:
         except FleetError as error:
             _log.warning("proposals were not looked after: %s", error)
             return {}
-        except Exception:  # noqa: BLE001 - what is proposed stays as it is, and all else goes on
-            _log.exception("proposals were not looked after")
+        except Exception as error:  # noqa: BLE001 - what is proposed stays as it is, and all else goes on
+            _log.exception("proposals were not looked after: %s", said(error))
             return {}
         return {one.place.decision.uid: found[one.place.id] for one in wanted if one.place.id in found}
 
