@@ -229,3 +229,35 @@ def test_a_start_with_less_history_than_four_weeks_is_taken_as_said(trace):
     (first, *_) = json.loads(result.stdout)[0]["scores"]
     # From 12:30 to 19:30: the last one waits until 20:00 of the next day, and ends with the trace.
     assert first["jobs"] == 8
+
+
+def test_promises_are_counted_in_place_of_policies(trace):
+    options = ("--trace", trace, "--zones", "ZA,ZB", "--hours", 2, "--slack", 6, "--start", "2024-02-01")
+    (case,) = json.loads(run(*options, "--promises", "--json").stdout)
+    kept = case["promises"]
+    assert kept["jobs"] > 20
+    assert all(0 <= kept[name] <= 100 for name in ("start", "finish", "grams", "saved", "late", "waiting"))
+    table = run(*options, "--promises").output
+    assert "grams %" in table
+    assert f"{kept['grams']:.1f}" in table
+
+
+def test_durations_that_are_off_change_what_is_used_and_not_what_is_planned(trace):
+    options = ("--trace", trace, "--zones", "ZA", "--hours", 2, "--slack", 6, "--start", "2024-02-01", "--json")
+    told, off = (json.loads(run(*options, *more).stdout)[0]["scores"] for more in ((), ("--duration-error", 50)))
+    ours, theirs = (next(s for s in scores if s["policy"] == "carbonfleet") for scores in (told, off))
+    assert theirs["energy_kwh"] != ours["energy_kwh"]
+    assert theirs["energy_kwh"] / theirs["jobs"] == pytest.approx(ours["energy_kwh"] / ours["jobs"], rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--promises", "--curve"), "one at a time"),
+        (("--promises", "--out", "x"), "--promises writes no files"),
+        (("--duration-error", "50", "--interruptible"), "leave --interruptible away"),
+    ],
+)
+def test_what_does_not_go_together_is_said(trace, options, said):
+    result = run("--trace", trace, "--zones", "ZA", "--hours", 2, "--slack", 6, *options)
+    assert (result.exit_code, said in " ".join(result.output.split())) == (2, True)

@@ -67,6 +67,17 @@ MinimumGain = Annotated[
         help="What a later start must save of the best start at once, in percent for each hour; a tier's by default.",
     ),
 ]
+TimeZone = Annotated[str, typer.Option(help="Whose workdays and mornings --slack goes by.")]
+DurationError = Annotated[
+    float,
+    typer.Option(min=0, max=95, help="Each job runs so many percent longer or shorter than the planner is told."),
+]
+Promises = Annotated[
+    bool,
+    typer.Option(
+        "--promises", help="How many outcomes lie from P10 to P90 of what was promised, in place of other policies."
+    ),
+]
 FillGaps = Annotated[bool, typer.Option("--fill-gaps", help="Take the hour before for a missing or bad one.")]
 Out = Annotated[Path | None, typer.Option(help="Write scores.csv, runs.csv and backtest.png into this folder.")]
 
@@ -79,7 +90,7 @@ def backtest(
     hours: Annotated[float, typer.Option(min=0.1, max=720, help="Length of each job.")] = 4,
     slack: Slack = "24",
     jobs: Jobs = None,
-    time_zone: Annotated[str, typer.Option(help="Whose workdays and mornings --slack goes by.")] = "UTC",
+    time_zone: TimeZone = "UTC",
     interruptible: Interruptible = False,
     pause_minutes: PauseMinutes = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="GPUs in each zone; without it as many as wanted.")] = None,
@@ -90,7 +101,9 @@ def backtest(
     preset: Annotated[str, typer.Option(help="A backtest by name; --preset list names them.")] = "",
     data: Data = None,
     minimum_gain: MinimumGain = None,
+    duration_error: DurationError = 0,
     curve: Curve = False,
+    promises: Promises = False,
     fill_gaps: FillGaps = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
     out: Out = None,
@@ -98,7 +111,7 @@ def backtest(
 ) -> None:
     """Replay a recorded grid and jobs through the planner, beside what other policies would have done."""
     from carbonfleet.api.signal import SignalKind
-    from carbonfleet.simulator.request import Request
+    from carbonfleet.simulator.request import Request, with_settings
 
     if preset == "list":
         _list_presets()
@@ -124,11 +137,11 @@ def backtest(
                 fill_gaps=fill_gaps,
             )
             cases = request.cases()
-        if curve:
-            _refuse_beside_curve(minimum_gain, out)
-            _draw_curves(cases, as_json, workers)
-        else:
-            _run(cases, minimum_gain, as_json, out, workers)
+        cases = tuple(with_settings(case, minimum_gain, duration_error) for case in cases)
+        if not (curve or promises):
+            return _run(cases, as_json, out, workers)
+        _refuse_in_place_of_tables(curve, promises, minimum_gain, out)
+        return _draw_curves(cases, as_json, workers) if curve else _count_promises(cases, as_json)
 
 
 @contextmanager
@@ -168,9 +181,13 @@ def _refuse_beside_preset(context: typer.Context) -> None:
             )
 
 
-def _refuse_beside_curve(minimum_gain: float | None, out: Path | None) -> None:
-    if minimum_gain is not None or out is not None:
+def _refuse_in_place_of_tables(curve: bool, promises: bool, minimum_gain: float | None, out: Path | None) -> None:
+    if curve and promises:
+        raise ValueError("give --curve or --promises, one at a time")
+    if curve and (minimum_gain is not None or out is not None):
         raise ValueError("--curve goes over minimum gains and writes no files: leave --minimum-gain and --out away")
+    if out is not None:
+        raise ValueError("--promises writes no files: leave --out away")
 
 
 def _make(out: Path) -> None:
@@ -193,18 +210,16 @@ def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def _run(cases: "Sequence[Case]", minimum_gain: float | None, as_json: bool, out: Path | None, workers: int) -> None:
+def _run(cases: "Sequence[Case]", as_json: bool, out: Path | None, workers: int) -> None:
     from carbonfleet.simulator import report
     from carbonfleet.simulator.backtest import run_backtest
     from carbonfleet.simulator.grid import ReplayError
     from carbonfleet.simulator.replay.workers import cores
-    from carbonfleet.simulator.request import with_minimum_gain
 
     if out is not None:
         _make(out)
     results = []
-    for asked in cases:
-        case = asked if minimum_gain is None else with_minimum_gain(asked, minimum_gain)
+    for case in cases:
         with _progress(case) as progress:
             results.append((case, run_backtest(case.backtest, workers=workers or cores(), progress=progress)))
         if not as_json:
@@ -254,6 +269,16 @@ def _draw_curves(cases: "Sequence[Case]", as_json: bool, workers: int) -> None:
         if not as_json:
             _print_rows(report.title(case), report.CURVE_HEADINGS, report.curve_rows(curves[-1][1]))
     say(report.curves_as_json(curves) if as_json else report.CURVE_LEGEND)
+
+
+def _count_promises(cases: "Sequence[Case]", as_json: bool) -> None:
+    from carbonfleet.simulator import report
+    from carbonfleet.simulator.promises import kept_promises
+
+    kept = [(case, kept_promises(case.backtest)) for case in cases]
+    if not as_json:
+        _print_rows("Outcomes within what was promised", report.PROMISE_HEADINGS, report.promise_rows(kept))
+    say(report.promises_as_json(kept) if as_json else report.PROMISE_LEGEND)
 
 
 def _print_table(case: "Case", result: "Result") -> None:

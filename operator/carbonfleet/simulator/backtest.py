@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from carbonfleet.api.policy import Tier
 from carbonfleet.simulator.grid import HOUR, ForecastFeed, FromHistory, Grid, Perfect, ReplayError
@@ -35,6 +35,7 @@ GAINS: Final = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Of a curve, in percent for each hour."""
 FORESEEN_HOURS: Final = 16 * 24
 
+AnyPlanner = TypeVar("AnyPlanner", bound=Planner)
 FeedMaker = Callable[[Grid, int, int, int], ForecastFeed]
 """Grid, first and last slot of issue, and hours ahead."""
 
@@ -129,6 +130,13 @@ def _rows(backtest: Backtest, only_ours: bool) -> dict[str, Row]:
     policies: list[Policy] = [*(others[:1] if only_ours else others)]
     policies += [Planner(name, fleet, grid, make(grid, first, last, ahead)) for name, make in backtest.feeds]
     return _with_foresight(backtest, policies)
+
+
+def our_planner(backtest: Backtest, kind: type[AnyPlanner]) -> AnyPlanner:
+    """The planner of a backtest's own row."""
+    first, last = _span(backtest)
+    feed = dict(backtest.feeds)[OURS](backtest.grid, first, last, _hours_ahead(backtest))
+    return kind(OURS, _fleet(backtest, backtest.minimum_gain), backtest.grid, feed)
 
 
 def _with_foresight(backtest: Backtest, policies: Sequence[Policy]) -> dict[str, Row]:

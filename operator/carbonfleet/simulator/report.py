@@ -10,6 +10,7 @@ from typing import Final
 from carbonfleet.simulator.backtest import MINIMUM_GAIN, Result
 from carbonfleet.simulator.grid import MINUTE, Grid, ReplayError
 from carbonfleet.simulator.presets import Case
+from carbonfleet.simulator.promises import KeptPromises
 from carbonfleet.simulator.replay import ReplayedRun, Score
 
 HEADINGS: Final = (
@@ -29,6 +30,20 @@ forced: starts because the wait was over. worse: jobs that emitted more than at 
 CURVE_LEGEND: Final = """\
 minimum gain: what each hour of delay must save of a start at once, in percent. lost points: of the share,
 beside the best of the curve. share %, delay h, 95th h, saved %: as in the other table."""
+
+PROMISE_HEADINGS: Final = (
+    "Jobs",
+    "promised",
+    "start %",
+    "finish %",
+    "grams %",
+    "saved %",
+    "late %",
+    "start of waits %",
+)
+PROMISE_LEGEND: Final = """\
+start, finish, grams, saved %: outcomes from P10 to P90 of what was promised when the job came; 80 is right.
+late %: ended after the P90 of the finish; 10 is right. start of waits %: of jobs that were planned to wait."""
 
 
 def title(case: Case) -> str:
@@ -105,6 +120,23 @@ def curves_as_json(curves: Sequence[tuple[Case, Curve]]) -> str:
         ],
         indent=2,
     )
+
+
+def promise_rows(kept: Sequence[tuple[Case, KeptPromises]]) -> Sequence[tuple[str, ...]]:
+    """Lines of the table of promises, under PROMISE_HEADINGS."""
+    return [
+        (
+            case.title,
+            f"{each.jobs:,}",
+            *(f"{part:.1f}" for part in (each.start, each.finish, each.grams, each.saved, each.late, each.waiting)),
+        )
+        for case, each in kept
+    ]
+
+
+def promises_as_json(kept: Sequence[tuple[Case, KeptPromises]]) -> str:
+    """What became of all promises."""
+    return json.dumps([{**_described(case), "promises": asdict(each)} for case, each in kept], indent=2)
 
 
 def _described(case: Case) -> dict[str, object]:

@@ -7,6 +7,8 @@ from math import gcd
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from carbonfleet.api.job import Interruptible
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import HISTORY
@@ -139,9 +141,32 @@ def _words(which: str) -> str:
     return f"{hours:g} h of run, {slack} {'h of ' if slack[0].isdigit() else ''}slack"
 
 
-def with_minimum_gain(case: Case, minimum_gain: float) -> Case:
-    """A case whose planner waits only for so much, in percent of the best start at once for each hour."""
-    return replace(case, backtest=replace(case.backtest, minimum_gain=minimum_gain))
+def with_settings(case: Case, minimum_gain: float | None, duration_error: float) -> Case:
+    """A case whose planner waits only for so much, in percent of the best start at once for each hour, and whose jobs
+    run so many percent longer or shorter than declared. Raises ReplayError.
+    """
+    if minimum_gain is not None:
+        case = replace(case, backtest=replace(case.backtest, minimum_gain=minimum_gain))
+    return with_duration_error(case, duration_error) if duration_error else case
+
+
+def with_duration_error(case: Case, percent: float) -> Case:
+    """A case whose jobs run so much longer or shorter than is declared, by chance; those that would end after the trace
+    are left out. Raises ReplayError for jobs that are cut.
+    """
+    backtest, share = case.backtest, percent / 100
+    rng = np.random.default_rng(1)
+    scenarios = []
+    for jobs in backtest.scenarios:
+        if any(job.interruptible is not None for job in jobs):
+            raise ReplayError("--duration-error is for jobs in one piece: leave --interruptible away")
+        signs = rng.choice((-share, share), len(jobs)).tolist()
+        off = (replace(job, length_ratio=1 + sign) for job, sign in zip(jobs, signs, strict=True))
+        slowest = min(pool.speed for pool in backtest.pools)
+        scenarios.append(
+            tuple(job for job in off if job.latest + MINUTE * (job.actual_minutes / slowest + 1) <= backtest.grid.end)
+        )
+    return replace(case, backtest=replace(backtest, scenarios=tuple(filter(None, scenarios))))
 
 
 def _slot(jobs: tuple[ReplayJob, ...], step_minutes: int) -> int:

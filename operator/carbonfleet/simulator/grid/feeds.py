@@ -1,6 +1,7 @@
 """What the planner is told of the grid at a moment of the replay: nothing, everything, or recorded forecasts."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, Protocol
 
 import numpy as np
@@ -74,7 +75,9 @@ class FromHistory:
                 at = slice(issue * len(casts) + part - slot, None, len(casts))
                 row = issue - cast.first
                 values[at], doubt[at] = cast.grams_per_kwh[row], cast.doubt_grams_per_kwh[row]
-            found[zone, self._grid.signal] = _forecast(self._grid, zone, slot, values, doubt, "profile")
+            forecast = _forecast(self._grid, zone, slot, values, doubt, "profile")
+            past = casts[0].past(self._grid.moment(slot)) if len(casts) == 1 else None
+            found[zone, self._grid.signal] = replace(forecast, past=past)
         return found
 
 

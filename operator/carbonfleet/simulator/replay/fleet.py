@@ -15,6 +15,7 @@ from carbonfleet.api.job import (
     ResidencyRequest,
     Resources,
     Schedule,
+    Training,
     Workload,
 )
 from carbonfleet.api.policy import FleetPolicy, Goal, PolicyMetadata, PolicySpec, Residency, Tier
@@ -46,12 +47,19 @@ class Pool:
         return self.gpus >= ENDLESS
 
     def minutes(self, job: ReplayJob) -> int:
-        """How long a job runs here; the planner rounds in the same way."""
-        return max(1, int(-(-(job.minutes / self.speed - 1e-6) // 1)))
+        """How long a job is declared to run here; the planner rounds in the same way."""
+        return self._rounded(job.minutes)
+
+    def actual_minutes(self, job: ReplayJob) -> int:
+        """How long it runs here."""
+        return self._rounded(job.actual_minutes)
+
+    def _rounded(self, minutes: int) -> int:
+        return max(1, int(-(-(minutes / self.speed - 1e-6) // 1)))
 
     def kwh(self, job: ReplayJob) -> float:
         """What a job uses here in one piece."""
-        return self.minutes(job) / 60 * job.gpus * self.kw_per_gpu
+        return self.actual_minutes(job) / 60 * job.gpus * self.kw_per_gpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class ReplayedRun:
     @property
     def minutes(self) -> int:
         """How long it runs, without the pieces before."""
-        return self.piece_minutes or self.pool.minutes(self.job)
+        return self.piece_minutes or self.pool.actual_minutes(self.job)
 
     @property
     def end(self) -> datetime:
@@ -224,7 +232,8 @@ def _spec(
     region: str = "",
 ) -> JobSpec:
     return JobSpec(
-        workload=Workload(model="replay", dataset=Dataset(name="replay")),
+        # Of one profile are jobs of one length.
+        workload=Workload(model="replay", dataset=Dataset(name="replay"), training=Training(steps=minutes)),
         resources=Resources(gpus=gpus, duration=minutes * MINUTE, reference_gpu="A100"),
         residency=ResidencyRequest(data_class="replay", allowed_regions=(region,) if region else ()),
         schedule=Schedule(tier="replay", max_delay=delay, interruptible=interruptible, earliest_start=earliest),
@@ -241,4 +250,5 @@ def queued(job: ReplayJob, signal: SignalKind, *, ahead: bool = False) -> Queued
 
 
 def _reservation(run: ReplayedRun) -> Reservation:
-    return Reservation(run.job.name, NAMESPACE, run.pool.name, "gpus", run.job.gpus, run.begin, run.end)
+    until = run.begin + MINUTE * (run.piece_minutes or run.pool.minutes(run.job))
+    return Reservation(run.job.name, NAMESPACE, run.pool.name, "gpus", run.job.gpus, run.begin, until)

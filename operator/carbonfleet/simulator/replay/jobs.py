@@ -39,11 +39,18 @@ class ReplayJob:
     """How it may be cut; None: it runs in one piece."""
     begun_in: str = ""
     """The zone that the rest of a cut job goes on in; empty: any."""
+    length_ratio: float = 1.0
+    """How long it really runs, beside `minutes`, which every policy is told. Of a job in one piece."""
 
     @property
     def latest(self) -> datetime:
         """The last start of its own will."""
         return self.submitted + self.delay
+
+    @property
+    def actual_minutes(self) -> int:
+        """How long it runs on a GPU of speed 1."""
+        return max(1, round(self.minutes * self.length_ratio))
 
 
 def every_hour(
@@ -158,4 +165,4 @@ def span(jobs: Iterable[ReplayJob]) -> tuple[datetime, datetime]:
     listed = list(jobs)
     if not listed:
         raise ReplayError("there are no jobs to replay")
-    return min(job.submitted for job in listed), max(job.latest + MINUTE * job.minutes for job in listed)
+    return min(job.submitted for job in listed), max(job.latest + MINUTE * job.actual_minutes for job in listed)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from carbonfleet.placement import Outcome, QueuedJob, plan
+from carbonfleet.placement import Outcome, Plan, QueuedJob, Snapshot, plan
 from carbonfleet.placement.decision import Window
 from carbonfleet.simulator.grid import MINUTE, ForecastFeed, Forecasts, Grid
 from carbonfleet.simulator.replay.fleet import Pool, ReplayedRun, ReplayFleet, queued
@@ -27,12 +27,9 @@ class Planner:
 
     def starts(self, moment: Moment) -> Sequence[ReplayedRun]:
         """What the plan says is to start now; of a job that is to be cut, the first piece."""
-        if self._slot != moment.slot:
-            self._slot, self._forecasts = moment.slot, self._feed.at(moment.slot)
         jobs = {job.name: job for job in moment.waiting}
-        snapshot = self._fleet.snapshot(map(self._as_queued, moment.waiting), self._forecasts, moment.running)
         found = []
-        for decision in plan(snapshot, moment.now):
+        for decision in self.plan(moment):
             if decision.outcome is Outcome.START and decision.window is not None:
                 window = decision.window
                 run = moment.start(jobs[decision.name], self._pools[window.cluster], _first_piece(window))
@@ -40,6 +37,16 @@ class Planner:
             elif decision.window is not None:
                 moment.wake_at(decision.window.start)
         return found
+
+    def plan(self, moment: Moment) -> Plan:
+        """The plan for all that waits."""
+        return plan(self.snapshot(moment), moment.now)
+
+    def snapshot(self, moment: Moment) -> Snapshot:
+        """What is known at that moment."""
+        if self._slot != moment.slot:
+            self._slot, self._forecasts = moment.slot, self._feed.at(moment.slot)
+        return self._fleet.snapshot(map(self._as_queued, moment.waiting), self._forecasts, moment.running)
 
     def _as_queued(self, job: ReplayJob) -> QueuedJob:
         known = self._queued.get(job)
@@ -104,7 +111,7 @@ def best_run(pools: Sequence[Pool], grid: Grid, job: ReplayJob) -> ReplayedRun:
     first, last = (job.submitted - grid.start) / MINUTE, (job.latest - grid.start) / MINUTE
     found: list[tuple[float, float, Pool]] = []
     for pool in pools:
-        minutes = pool.minutes(job)
+        minutes = pool.actual_minutes(job)
         begins = np.arange(-(-first // step), last // step + 1) * step
         ends = np.arange(-(-(first + minutes) // step), (last + minutes) // step + 1) * step - minutes
         starts = np.unique(np.concatenate([[first, last], begins, ends]))

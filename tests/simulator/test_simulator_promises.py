@@ -1,0 +1,112 @@
+"""Promises made in a replay, and what came of them."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from carbonfleet.simulator.backtest import OURS, Backtest, our_planner, run_backtest
+from carbonfleet.simulator.presets import ZONE_SETS, Case, preset
+from carbonfleet.simulator.promises import Witness, kept_promises, off_lengths
+from carbonfleet.simulator.replay import every_hour, pools_of, replay
+from carbonfleet.simulator.replay.workers import cores
+from carbonfleet.simulator.request import with_duration_error, within
+from fixtures.made_grids import made_grid
+
+BEGIN = datetime(2022, 1, 29, tzinfo=UTC)
+DAYS = 73
+"""The first half of the half-year, on which all was chosen."""
+
+
+def made(days=6, hours=4, slack=24):
+    """A job an hour in two zones, when two months are known."""
+    grid = made_grid(zones=2, days=62 + days + 4)
+    jobs = every_hour(grid.moment(62 * 24), days * 24, hours, slack)
+    return Backtest(grid, (jobs,), pools_of(grid.zones, None), grid.zones[0])
+
+
+def test_most_outcomes_lie_within_what_was_promised():
+    kept = kept_promises(made(), every=2)
+    assert kept.jobs == 72
+    assert 65 <= kept.grams <= 95
+    assert 65 <= kept.saved <= 95
+    assert kept.start >= 70
+    assert kept.late <= 15
+
+
+def test_a_promise_knows_nothing_of_what_comes_after_it():
+    """The grid is turned upside down from the hour of a job on: it is promised the same as before."""
+    backtest = made(days=2)
+    first = backtest.scenarios[0][0]
+    turned = backtest.grid.grams_per_kwh.copy()
+    turned[:, 62 * 24 :] = turned[::-1, 62 * 24 :] * 3
+    upside_down = replace(backtest, grid=replace(backtest.grid, grams_per_kwh=turned))
+    alone = [replace(each, scenarios=((first,),)) for each in (backtest, upside_down)]
+    assert promise_to(alone[0]) == promise_to(alone[1])
+
+
+def promise_to(backtest):
+    """What the only job of a backtest is promised."""
+    witness = our_planner(backtest, Witness)
+    (job,) = backtest.scenarios[0]
+    witness.watch(frozenset({job.name}))
+    replay(backtest.grid, (job,), witness, backtest.pools)
+    return witness.promised[job.name]
+
+
+def test_lengths_are_learned_as_runs_end():
+    """All runs take half as long again as declared: late at first, and then promised as they are."""
+    backtest = made(days=8, hours=2, slack=0)
+    jobs = tuple(replace(job, length_ratio=1.5) for job in backtest.scenarios[0])
+    late = kept_promises(replace(backtest, scenarios=(jobs,)), every=3)
+    assert late.late <= 12
+    first = kept_promises(replace(backtest, scenarios=(jobs[:3],)))
+    assert first.late == 100
+
+
+def test_jobs_that_run_longer_than_declared_are_planned_as_declared_and_run_longer():
+    backtest = made(days=1)
+    longer = replace(backtest, scenarios=(tuple(replace(job, length_ratio=1.5) for job in backtest.scenarios[0]),))
+    told, really = (run_backtest(each, only_ours=True).scenarios[OURS][0].runs for each in (backtest, longer))
+    assert [run.begin for run in told] == [run.begin for run in really]
+    assert [run.minutes for run in really] == [round(1.5 * run.minutes) for run in told]
+
+
+def test_a_duration_error_makes_half_the_jobs_longer_and_half_shorter():
+    case = with_duration_error(Case("made", made(days=6)), 50)
+    ratios = np.array([job.length_ratio for job in case.backtest.scenarios[0]])
+    assert set(ratios) == {0.5, 1.5}
+    assert 0.35 < (ratios > 1).mean() < 0.65
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("doubt", [0.0, 0.2], ids=["as declared", "20 % off"])
+def test_four_of_five_outcomes_lie_within_what_was_promised_on_recorded_grids(data_folder, doubt):
+    found = {}
+    for name in ZONE_SETS:
+        for shape in range(3):
+            backtest = within(preset(name, data_folder)[shape], BEGIN, BEGIN + timedelta(days=DAYS)).backtest
+            scenarios = tuple(off_lengths(jobs, doubt) for jobs in backtest.scenarios)
+            found[name, shape] = kept_promises(replace(backtest, scenarios=scenarios), every=4)
+            print(name, shape, found[name, shape])
+    jobs = np.array([kept.jobs for kept in found.values()])
+    for figure in ("grams", "saved", *(("finish",) if doubt else ())):
+        parts = np.array([getattr(kept, figure) for kept in found.values()])
+        assert parts @ jobs / jobs.sum() == pytest.approx(80, abs=3)
+        assert parts == pytest.approx(80, abs=6)
+    if doubt:
+        assert np.array([kept.late for kept in found.values()]) @ jobs / jobs.sum() == pytest.approx(10, abs=3)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ZONE_SETS)
+def test_durations_that_are_off_by_half_lose_at_most_two_points(data_folder, name):
+    for case in preset(name, data_folder):
+        short = within(case, BEGIN, BEGIN + timedelta(days=DAYS))
+        right, off = (
+            run_backtest(each.backtest, only_ours=True, workers=cores()).of(OURS).share_percent
+            for each in (short, with_duration_error(short, 50))
+        )
+        print(case.title, right, off)
+        assert off >= right - 2
