@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from hub_values import NOON, UID, observation, placement, record, report, state
 
-from carbonfleet.api.job_status import CandidateStatus, JobStatus, Phase
+from carbonfleet.api.job_status import CandidateStatus, JobStatus, Phase, PromiseStatus, Quantiles, TimeQuantiles
 from carbonfleet.fleet import Proposal, ProposalStage
 from carbonfleet.hub.observe import Blocker, LastSpoke
 from carbonfleet.hub.status import Results, StatusInputs, needs_update, status_of
@@ -138,6 +138,15 @@ def test_a_run_says_where_it_is_and_what_it_is_to_save():
     assert status_of(known, NOON).summary == (
         "Trains on no-osl-1 since 2026-01-31 12:00 UTC, to end about 14:00: 40.0 gCO2e expected, saves ~460 g (92 %)."
     )
+
+
+def test_what_a_run_is_expected_to_emit_is_said_with_its_doubt():
+    times = TimeQuantiles(p10=NOON, p50=NOON, p90=NOON)
+    doubt = PromiseStatus(start=times, finish=times, grams_co2e=Quantiles(p10=33.2, p50=41.0, p90=52.0))
+    expected = record().expected.model_copy(update={"promise": doubt})
+    decided = record(end=NOON + timedelta(hours=2), expected=expected)
+    known = StatusInputs(state(placed=placement(), said=report()), decided)
+    assert "to end about 14:00: 40.0 gCO2e (33.2–52.0) expected" in status_of(known, NOON).summary
 
 
 def test_a_run_that_outlives_its_expected_end_says_so():

@@ -34,6 +34,9 @@ def test_the_hub_and_a_replay_forecast_the_same_to_the_last_bit(days):
         assert told[key].start == forecast.start
         assert told[key].grams_per_kwh.tolist() == forecast.grams_per_kwh.tolist()
         assert told[key].doubt_grams_per_kwh.tolist() == forecast.doubt_grams_per_kwh.tolist()
+        ours, theirs = told[key].past, forecast.past
+        assert (ours.start, ours.grams_per_kwh.tobytes()) == (theirs.start, theirs.grams_per_kwh.tobytes())
+        assert ours.measured.tobytes() == theirs.measured.tobytes()
 
 
 def test_a_forecast_knows_nothing_of_what_is_older_than_the_hub_keeps():

@@ -56,10 +56,15 @@ def promise_of(context: JobContext, choice: Choice, window: Window, baseline: Ba
 
 
 def _spread(values: FloatArray) -> Spread:
-    """P10, P50 and P90 (Hazen's plotting positions)."""
-    ordered = np.sort(values, axis=None)
-    at = np.array([TAIL, 0.5, 1 - TAIL]) * ordered.size - 0.5
-    low, middle, high = np.interp(at, np.arange(ordered.size), ordered).tolist()
+    """P10, P50 and P90 (Hazen's plotting positions), by selection: values are not sorted."""
+    last = values.size - 1
+    at = [min(max(share * values.size - 0.5, 0.0), last) for share in (TAIL, 0.5, 1 - TAIL)]
+    below = [int(rank) for rank in at]
+    ordered = np.partition(values, [*below, *(min(rank + 1, last) for rank in below)], axis=None)
+    low, middle, high = (
+        float(ordered[rank] + (place - rank) * (ordered[min(rank + 1, last)] - ordered[rank]))
+        for rank, place in zip(below, at, strict=True)
+    )
     return low, middle, high
 
 
