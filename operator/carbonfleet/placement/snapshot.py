@@ -160,7 +160,7 @@ _name = attrgetter("name")
 def without_queue(snapshot: Snapshot) -> Snapshot:
     """The snapshot without what changes as jobs come and go, in whatever order the spokes are given."""
     spokes = tuple(replace(spoke, free_gpus=None) for spoke in sorted(snapshot.spokes, key=_name))
-    return replace(snapshot, jobs=(), reservations=(), spokes=spokes)
+    return replace(snapshot, jobs=(), reservations=(), spokes=spokes, run_lengths={})
 
 
 def is_same(old: Snapshot, new: Snapshot) -> bool:
