@@ -3,15 +3,17 @@
 import copy
 import json
 import os
+from datetime import UTC, datetime
 
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from workloads.lora.data import IGNORED, Example, batch, load_data
-from workloads.lora.data.chats import ROLES
+from workloads.lora.data import IGNORED, Data, Example, batch
+from workloads.lora.data import load_data as load_data_at
+from workloads.lora.data.chats import TINY_SAMPLES
+from workloads.lora.data.messages import ROLES
 from workloads.lora.data.order import indexes_of_step
-from workloads.lora.data.rows import TINY_SAMPLES
 from workloads.lora.failure import Failure
 from workloads.lora.model.tiny import tiny_tokenizer
 from workloads.lora.settings import Settings, parse
@@ -20,6 +22,10 @@ from workloads.lora.settings import Settings, parse
 @pytest.fixture(scope="module")
 def tokenizer():
     return tiny_tokenizer()
+
+
+def load_data(settings: Settings, tokenizer) -> Data:
+    return load_data_at(settings, tokenizer, datetime(2026, 1, 31, tzinfo=UTC))
 
 
 def settings(dataset: dict, **training) -> Settings:
@@ -51,7 +57,8 @@ def test_a_fifth_is_held_back_and_the_seed_decides_which(tokenizer):
 def test_responses_to_one_prompt_stay_on_one_side(tokenizer, tmp_path):
     found = [{"prompt": f"p{i // 2}", "response": f"r{i}"} for i in range(100)]
     data = load_data(settings(rows(tmp_path, *found)), tokenizer)
-    prompts = [{tokenizer.decode(e.ids[: e.prompt_tokens]) for e in part} for part in (data.train, data.validation)]
+    parts = (data.train, data.validation)
+    prompts = [{tokenizer.decode(e.ids[: -e.response_tokens]) for e in part} for part in parts]
     assert not prompts[0] & prompts[1]
     assert (len(data.train), len(data.validation)) == (80, 20)
 
@@ -66,7 +73,7 @@ def test_only_so_many_samples_are_drawn_by_seed(tokenizer, tmp_path):
 def test_loss_is_on_the_response_alone(tokenizer, tmp_path):
     found = [{"prompt": "Say yes.", "response": "Yes."}, {"prompt": "Say no.", "response": "No."}] * 5
     example = load_data(settings(rows(tmp_path, *found)), tokenizer).train[0]
-    labels = batch([example, Example([1] * 40, 1)], 0, torch.device("cpu"))["labels"][0]
+    labels = batch([example, Example([1] * 40, [IGNORED] + [1] * 39)], 0, torch.device("cpu"))["labels"][0]
     assert tokenizer.decode(labels[labels != IGNORED]) in ("Yes.<|im_end|>\n", "No.<|im_end|>\n")
 
 
@@ -143,7 +150,7 @@ def may_train(path: tuple, value: object) -> bool:
     if path[-1] in ("input", "system"):
         return value is None or (isinstance(value, str) and is_unicode(value))
     if path[-1] == "role":
-        return value in (["assistant"] if path[1] == 2 else ROLES)
+        return value in [("system", "user", "tool"), ROLES, ("assistant",)][path[1]]
     return path[-1] != "messages" and not isinstance(path[-1], int) and isinstance(value, str) and is_unicode(value)
 
 
@@ -158,8 +165,9 @@ def as_trained(path: tuple, value: str) -> str:
 @example((SHAPES[0], ("response",)), None)
 @example((SHAPES[0], ("response",)), "")
 @example((SHAPES[0], ("response",)), {"role": "assistant", "content": "a"})
-@example((SHAPES[3], ("completion",)), [{"role": "assistant", "content": "a"}])
-@example((SHAPES[4], ("messages", 2, "content")), [{"type": "text", "text": "a"}])
+@example((SHAPES[3], ("completion",)), [{"role": "user", "content": "a"}])
+@example((SHAPES[4], ("messages", 2, "content")), [{"type": "image_url", "image_url": {"url": "https://a/b"}}])
+@example((SHAPES[4], ("messages", 0, "role")), "assistant")
 @example((SHAPES[4], ("messages", 2, "role")), "user")
 @example((SHAPES[0], ("prompt",)), "half of \ud83d")
 @example((SHAPES[0], ("response",)), float("nan"))
@@ -172,6 +180,7 @@ def test_any_value_in_any_field_is_trained_as_it_stands_or_refused_with_its_line
         inner = inner[step]
     inner[path[-1]] = value
     dataset = rows(folder, *({"prompt": f"p{i}", "response": "r"} for i in range(9)), row)
+    dataset["max_dropped_percent"] = 10
     if not may_train(path, value):
         with pytest.raises(Failure, match=r"UnknownDataset: '.*data.jsonl', line 10: .*Correct the row or remove it"):
             load_data(settings(dataset), tokenizer)
@@ -181,7 +190,7 @@ def test_any_value_in_any_field_is_trained_as_it_stands_or_refused_with_its_line
         answers = path[-1] != "content" or path[1] == 2
         if answers and not value.strip():
             [left_out] = data.left_out
-            assert left_out.endswith(f"their response is empty: the first is {dataset['path']!r}, line 10")
+            assert left_out.endswith(f"whose response is empty: the first is {dataset['path']!r}, line 10")
             return
     assert data.left_out == ()
     assert len(both(data)) == 10
@@ -214,7 +223,7 @@ def test_a_line_that_is_no_object_is_refused_with_its_number(tokenizer, folder, 
         (
             b'{"messages": [{"role": "user", "content": "a"}, '
             b'{"role": "assistant", "content": "", "tool_calls": [1]}]}',
-            "'tool_calls': only role and content",
+            "messages.1..tool_calls.0. is a number, not an object that names a function",
         ),
         (
             b'{"system": "a", "messages": [{"role": "system", "content": "a"}, {"role": "assistant", "content": "b"}]}',
@@ -270,11 +279,16 @@ def test_a_helpfulness_that_is_no_number_is_refused_where_it_counts(value, token
 
 def test_a_response_cut_off_whole_is_left_out_and_counted(tokenizer, tmp_path):
     found = [{"prompt": f"p{i} " + "long " * 50 * (i % 2), "response": "r"} for i in range(20)]
-    data = load_data(settings(rows(tmp_path, *found), sequence_length=40), tokenizer)
+    dataset = rows(tmp_path, *found)
+    data = load_data(settings({**dataset, "max_dropped_percent": 50}, sequence_length=40), tokenizer)
     assert len(both(data)) == 10
-    assert data.left_out[0].startswith("left out 10 of 20 rows, for sequence_length 40 cuts off their response whole")
-    with pytest.raises(Failure, match="left out 20 of 20 rows, for sequence_length 8 cuts off"):
-        load_data(settings(rows(tmp_path, *found), sequence_length=8), tokenizer)
+    said = "dropped 10 of 20 rows, whose response sequence_length 40 cuts off whole: the first is "
+    assert data.left_out[0].startswith(said)
+    assert data.counts.rows_dropped == {"ResponseCutOff": 10}
+    with pytest.raises(Failure, match=f"50.0 % of the rows are not learned whole, and 49.9 % may be; {said}"):
+        load_data(settings({**dataset, "max_dropped_percent": 49.9}, sequence_length=40), tokenizer)
+    with pytest.raises(Failure, match="leaves 0 samples to train on and 0 to validate with, of 20; dropped 20 of 20"):
+        load_data(settings({**dataset, "max_dropped_percent": 100}, sequence_length=8), tokenizer)
 
 
 def test_each_epoch_shows_every_sample_once_in_another_order():

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from workloads.lora.data.rows import read_table
+from workloads.lora.data.chats import read_table
 from workloads.lora.failure import Failure, explain
 from workloads.lora.model.base import load_base
 from workloads.lora.settings import TINY_MODEL, Dataset

@@ -8,11 +8,20 @@ import lora_runs as runs
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GemmaConfig, GPT2Config, GPTNeoXConfig, Qwen2Config
+from transformers import (
+    AutoModelForCausalLM,
+    GemmaConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    MixtralConfig,
+    OPTConfig,
+    Phi3Config,
+    Qwen2Config,
+)
 from workloads.lora.failure import Failure
-from workloads.lora.model import load_base, with_adapter
+from workloads.lora.model import adapted_modules, load_base, with_adapter
 from workloads.lora.model.tiny import tiny_model, tiny_tokenizer
-from workloads.lora.settings import ALL_PROJECTIONS, parse
+from workloads.lora.settings import parse
 
 
 @pytest.fixture(scope="module")
@@ -141,22 +150,25 @@ def test_stored_weights_that_are_not_whole_are_not_evaluated(part, finished, tmp
     assert "layers.2" in run.text
 
 
+def lora(**asked):
+    return parse(json.dumps({"model": "m", "dataset": {"name": "d"}, "lora": {"rank": 2, **asked}}))
+
+
 def adapted(*modules):
     """The paths that an adapter was put on."""
-    settings = parse(json.dumps({"model": "m", "dataset": {"name": "d"}, "lora": {"target_modules": modules}}))
-    model = with_adapter(tiny_model(0), settings, torch.device("cpu"))
+    model = with_adapter(tiny_model(0), lora(target_modules=modules), torch.device("cpu"))
     return {
         name.removesuffix(".lora_A") for name, _ in model.base_model.model.named_modules() if name.endswith("lora_A")
     }
 
 
-@pytest.mark.parametrize("modules", [["q_proj"], ["self_attn.q_proj", "layers.2.mlp.up_proj"], ALL_PROJECTIONS])
+@pytest.mark.parametrize("modules", [["q_proj"], ["self_attn.q_proj", "layers.2.mlp.up_proj"], ["down_proj", "v_proj"]])
 def test_every_module_that_a_name_ends_gets_an_adapter(modules):
     paths = [path for path, _ in tiny_model(0).named_modules()]
     assert adapted(*modules) == {path for path in paths if any(path.endswith(f".{each}") for each in modules)}
 
 
-@pytest.mark.parametrize("unknown", ["v_porj", "proj", "roj", "layers.9.self_attn.q_proj", "*"])
+@pytest.mark.parametrize("unknown", ["v_porj", "proj", "roj", "layers.9.self_attn.q_proj", "."])
 def test_any_target_module_that_the_model_lacks_is_refused_by_name(unknown):
     with pytest.raises(Failure) as found:
         adapted("q_proj", unknown)
@@ -164,3 +176,70 @@ def test_any_target_module_that_the_model_lacks_is_refused_by_name(unknown):
         f"BadConfig: lora.target_modules: the model has no {unknown}; "
         "it has down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
     )
+
+
+SMALL = {"vocab_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 32}
+TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+PROJECTIONS = ("k_proj", "o_proj", "q_proj", "v_proj")
+
+
+@pytest.mark.parametrize(
+    ("config", "modules"),
+    [
+        (Phi3Config(**SMALL, **TOKENS), ("down_proj", "gate_up_proj", "o_proj", "qkv_proj")),
+        (GPTNeoXConfig(**SMALL), ("dense", "dense_4h_to_h", "dense_h_to_4h", "query_key_value")),
+        (
+            MixtralConfig(**SMALL, num_key_value_heads=2, num_local_experts=2),
+            ("experts.down_proj", "experts.gate_up_proj", "gate.weight", *PROJECTIONS),
+        ),
+        (
+            OPTConfig(**{**SMALL, "ffn_dim": 32}, word_embed_proj_dim=8),  # with linear layers outside its blocks
+            ("fc1", "fc2", "k_proj", "out_proj", "q_proj", "v_proj"),
+        ),
+        (GPT2Config(n_layer=2, n_head=2, n_embd=16, vocab_size=64, **TOKENS), ("c_attn", "c_fc", "c_proj")),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_by_default_every_linear_layer_of_the_blocks_gets_an_adapter(config, modules):
+    base = AutoModelForCausalLM.from_config(config)
+    model = with_adapter(base, lora(dropout=0), torch.device("cpu"))
+    expected = dict.fromkeys(modules, 2)
+    if "c_proj" in expected:
+        expected["c_proj"] = 4  # of attention and of the perceptron
+    told = adapted_modules(model)
+    assert told["modules"] == expected
+    trained = [(name, p.numel()) for name, p in model.named_parameters() if p.requires_grad]
+    assert told["parameters"] == sum(count for _, count in trained)
+    assert all(re.search(r"\.[01]\.", name) for name, _ in trained)
+
+
+def test_experts_that_cannot_have_dropout_are_refused_with_what_to_do():
+    base = AutoModelForCausalLM.from_config(MixtralConfig(**SMALL, num_key_value_heads=2, num_local_experts=2))
+    with pytest.raises(Failure, match=r"BadConfig: lora.dropout: .* lora_dropout != 0. Set it to 0, or name"):
+        with_adapter(base, lora(dropout=0.1), torch.device("cpu"))
+
+
+def gpt2(folder, vocabulary=512, positions=64):
+    """A small GPT-2 with the tokenizer of 512 tokens."""
+    config = GPT2Config(n_layer=1, n_head=2, n_embd=16, vocab_size=vocabulary, n_positions=positions, **TOKENS)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return {**runs.tiny(steps=2), "model": str(folder)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"positions": 32}, "training.sequence_length 64 is more than the 32 positions of the model: lower it to 32"),
+        ({"vocabulary": 300}, "and the vocabulary of the model ends at 299"),
+    ],
+)
+def test_tokens_that_the_model_cannot_take_are_refused_before_the_first_step(asked, words, tmp_path):
+    run = runs.train(gpt2(tmp_path / "model", **asked), tmp_path / "job")
+    assert (run.process.exitcode, run.failure["reason"]) == (2, "BadConfig")
+    assert words in run.failure["message"]
+    assert run.progress == []
+
+
+def test_a_model_trains_at_its_last_position(tmp_path):
+    assert runs.train(gpt2(tmp_path / "model"), tmp_path / "job").process.exitcode == 0

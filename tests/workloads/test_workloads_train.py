@@ -54,7 +54,21 @@ def test_metrics_say_what_was_run_and_what_came_out(finished):
     assert (metrics["energy_kwh"] is None) == (metrics["energy_source"] is None)
     assert metrics["settings"]["training"]["learning_rate"] == 2e-3
     done = json.loads((finished[0] / "DONE").read_text())
-    assert done == {name: metrics[name] for name in ("attempt", "config_digest", "step", "validation_loss")}
+    assert done == {
+        name: metrics[name] for name in ("attempt", "config_digest", "data_digest", "step", "validation_loss")
+    }
+
+
+def test_metrics_say_what_was_learned_from_and_what_was_adapted(finished):
+    metrics = runs.metrics(finished[0])
+    counts = metrics["data"]
+    assert (counts["rows_read"], counts["rows_chosen"]) == (400, 400)
+    assert (counts["rows_dropped"], counts["rows_cut"], counts["ignored_columns"]) == ({}, 0, [])
+    assert counts["train_examples"] + counts["validation_examples"] == 400
+    epochs = 60 * 8 / counts["train_examples"]
+    assert metrics["response_tokens"] == pytest.approx(epochs * counts["train_response_tokens"], rel=0.05)
+    names = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
+    assert metrics["adapter"]["modules"] == dict.fromkeys(names, 4)
 
 
 def test_progress_is_told_on_stdout_and_in_the_store(finished):

@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 
-from .failure import EXIT_CODES, explain
+from .failure import EXIT_CODES, Failure, explain
 from .finished import Finished, load_adapters, open_finished
 
 TOLERANCE = 1e-4
@@ -38,8 +38,11 @@ def evaluate(output: Finished) -> float:
 
     world, settings = World.alone(), output.settings
     torch.set_num_threads(1)
-    model, tokenizer = load_adapters({"default": output}, world.device)
-    return validation_loss(model, load_data(settings, tokenizer), settings.training, world)
+    loaded = load_adapters({"default": output}, world.device)
+    data = load_data(settings, loaded.tokenizer, output.template_time)
+    if data.digest != output.metrics["data_digest"]:
+        raise Failure("UnknownDataset", "the data are not those that the adapter was trained on: its loss says nothing")
+    return validation_loss(loaded.model, data, settings.training, world)
 
 
 if __name__ == "__main__":

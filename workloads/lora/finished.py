@@ -5,6 +5,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,6 +30,11 @@ class Finished:
     def settings(self) -> Settings:
         """What was trained."""
         return Settings.model_validate(self.metrics["settings"])
+
+    @property
+    def template_time(self) -> datetime:
+        """The time that a chat template wrote in training."""
+        return datetime.fromisoformat(self.metrics["template_time"])
 
     def copy(self, name: str, folder: Path) -> Path:
         """Copy one of its folders into a local one; the copy's path."""
@@ -56,8 +62,17 @@ def open_finished(place: str) -> Finished:
         raise Failure("StoreUnavailable", f"cannot read {place}: {explain(error).message}") from error
 
 
-def load_adapters(outputs: Mapping[str, Finished], device: Any) -> tuple[Any, Any]:  # noqa: ANN401
-    """The base with every adapter on it by name, and the tokenizer; the first adapter is the active one.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A base with adapters on it by name, its tokenizer, and the tokens that end each adapter's answers."""
+
+    model: Any
+    tokenizer: Any
+    end_tokens: Mapping[str, list[int]]
+
+
+def load_adapters(outputs: Mapping[str, Finished], device: Any) -> Loaded:  # noqa: ANN401
+    """The base with every adapter on it; the first adapter is the active one.
 
     Raises `UnknownModel` where the weights of the base or of an adapter are not whole.
     """
@@ -78,7 +93,8 @@ def load_adapters(outputs: Mapping[str, Finished], device: Any) -> tuple[Any, An
             found = model.load_adapter(str(folder), adapter_name=name)
             expect_same_keys(f"adapter {outputs[name].place}", found.missing_keys, found.unexpected_keys)
         model.set_adapter(first)
-        return model.eval(), AutoTokenizer.from_pretrained(folders[first])
+        ends = {name: _end_tokens(folder) for name, folder in folders.items()}
+        return Loaded(model.eval(), AutoTokenizer.from_pretrained(folders[first]), ends)
 
 
 def expect_one_base(outputs: Mapping[str, Finished]) -> None:
@@ -92,6 +108,14 @@ def expect_one_base(outputs: Mapping[str, Finished]) -> None:
             )
         if one.settings.model == TINY_MODEL and _weights(one) != _weights(other):
             raise Failure("BadConfig", f"{other.place} and {one.place} made different bases: give them one seed")
+
+
+def _end_tokens(folder: Path) -> list[int]:
+    """As the training stored them, in the form that other servers read too."""
+    from transformers import GenerationConfig
+
+    tokens = GenerationConfig.from_pretrained(folder).eos_token_id
+    return tokens if isinstance(tokens, list) else [tokens]
 
 
 def _named(settings: Settings) -> str:

@@ -13,11 +13,15 @@ from .failure import Failure
 
 TINY_MODEL = "carbonfleet/tiny-qwen2"
 TINY_DATASET = "carbonfleet/tiny-instructions"
-ALL_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
 Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=128)]
 """A commit, tag or branch of a repository of models or datasets."""
+Subset = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$", max_length=128)]
+"""One of several configurations of a dataset by name."""
+Split = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+:%\[\]-]*$", max_length=128)]
+"""A part of a dataset by name, in the library's notation: `train`, `train[:10%]`, `train+validation`."""
+Module = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=64)]
 
 
 class Strict(BaseModel):
@@ -27,21 +31,26 @@ class Strict(BaseModel):
 
 
 class Dataset(Strict):
-    """Instruction data: a Hugging Face name, or the path or URL of a JSONL file."""
+    """Instruction data: a Hugging Face name, or the path or URL of a file."""
 
     name: Text | None = None
     path: Text | None = None
+    config: Subset | None = None
     revision: Revision | None = None
-    split: Text = "train"
+    split: Split | None = None
+    """None takes `train`."""
     samples: int | None = Field(None, ge=2, le=100_000_000)
     minimum_helpfulness: float | None = Field(None, ge=0, le=4)
+    max_dropped_percent: float = Field(5.0, ge=0, le=100)
+    """The largest part of the rows that may be dropped or cut."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.name is None) == (self.path is None):
             raise ValueError("give exactly one of name and path")
-        if self.revision is not None and self.path is not None:
-            raise ValueError("a revision is of a dataset by name; a path has none")
+        for field in ("config", "revision", "split"):
+            if self.path is not None and getattr(self, field) is not None:
+                raise ValueError(f"a {field} is of a dataset by name; a path has none")
         return self
 
 
@@ -51,7 +60,8 @@ class Lora(Strict):
     rank: int = Field(16, ge=1, le=1024)
     alpha: float = Field(32.0, gt=0, le=4096)
     dropout: float = Field(0.1, ge=0, lt=1)
-    target_modules: tuple[Text, ...] = Field(ALL_PROJECTIONS, min_length=1, max_length=64)
+    target_modules: tuple[Module, ...] | None = Field(None, min_length=1, max_length=32)
+    """None takes every linear layer of the blocks, whatever the model calls them."""
 
 
 class Training(Strict):
@@ -87,7 +97,7 @@ class Checkpoint(Strict):
     """How often the run is saved, and how many saves are kept."""
 
     every_minutes: float | None = Field(None, gt=0)
-    every_steps: int | None = Field(None, ge=1)
+    every_steps: int | None = Field(None, ge=1, le=1_000_000)
     keep: int = Field(2, ge=1, le=100)
 
     @model_validator(mode="after")
@@ -111,10 +121,9 @@ class Settings(Strict):
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides the result; how often it is saved does not."""
-        said = self.model_dump(mode="json", exclude={"checkpoint"})
-        for part, name in ((said, "model_revision"), (said["dataset"], "revision")):
-            if part[name] is None:  # as it was before there were any
-                del part[name]
+        said = self.model_dump(
+            mode="json", exclude={"checkpoint": True, "dataset": {"max_dropped_percent"}}, exclude_none=True
+        )
         text = json.dumps(said, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -48,12 +48,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def is_finished(store: Store, job: Job) -> bool:
-    """Whether this output is complete already; raise `BadConfig` if it is another configuration's."""
+    """Whether this output is complete already; raise `BadConfig` if it is another configuration's, or of other data."""
     found = store.load(DONE)
     if found is None:
         return False
-    if json.loads(found[0]).get("config_digest") != job.settings.digest:
+    done, settings = json.loads(found[0]), job.settings
+    if done.get("config_digest") != settings.digest:
         raise Failure("BadConfig", "this output holds another configuration's result; give each its own")
+    from .data import data_digest
+
+    try:
+        same = data_digest(settings.dataset, settings.training.seed) == done.get("data_digest")
+    except Failure as failure:
+        print(f"finished already; whether its data are still the same cannot be seen: {failure.message}", flush=True)
+        return True
+    if not same:
+        raise Failure("BadConfig", "this output holds the result of other data than are there now; give each its own")
     print("finished already", flush=True)
     return True
 

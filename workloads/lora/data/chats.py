@@ -1,38 +1,73 @@
 """A row as a chat: of a known shape with a text wherever one belongs, or refused by the name of the field."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..failure import Failure, brief, explain
+from ..host_limits import DATASETS, allowed_name
 from ..settings import TINY_DATASET, Dataset
+from .files import read_file
+from .messages import Message, conversation, expect_answer, tools_of
 from .order import shuffled
-from .rows import BadRow, Table, at, kind, rating, read_table, text
+from .rows import BadRow, Table, at, rating, text
+from .tiny import tiny_instructions
 
+TINY_SAMPLES = 1000
+CONVERSATIONS = ("messages", "conversations")
 COLUMNS = (
     ("prompt", "response"),
     ("instruction", "output"),
+    ("instruction", "response"),
     ("question", "answer"),
+    ("question", "response"),
     ("prompt", "completion"),
 )
-ROLES = ("system", "user", "assistant")
+SYSTEM, INPUT = ("system", "system_prompt"), ("input", "context")
+"""Columns beside a shape that count, by either name."""
 _TURN = re.compile(r"\n*<extra_id_1>(User|Assistant)\n")  # how HelpSteer2 separates the turns of a prompt
-
-Message = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """The messages before a response, the response, and where the row stands, for people."""
+    """The turns, of which those are learned that say `trained`; the functions that they may call; where it stands."""
 
-    prompt: list[Message]
-    response: str
+    messages: list[Message]
+    tools: list[dict[str, Any]] | None
     place: str
 
+    @property
+    def question(self) -> str:
+        """What stands before the last answer; chats with the same one stay together."""
+        return json.dumps([self.tools, *(turn | {"trained": None} for turn in self.messages[:-1])])
 
-def read_chats(dataset: Dataset, seed: int) -> list[Chat]:
-    """The samples that the settings ask for, in a shuffled order; raises `UnknownDataset` with the reason."""
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is something to learn in each turn that is learned, and one at least."""
+        turns = [turn for turn in self.messages if turn["role"] == "assistant" and turn["trained"]]
+        return bool(turns) and all(turn["content"].strip() or turn.get("tool_calls") for turn in turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Chats:
+    """The chats that the settings ask for, in a shuffled order; how many rows there were, and what was ignored."""
+
+    chats: list[Chat]
+    rows: int
+    ignored_columns: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is learned from, however it is stored."""
+        said = (json.dumps([chat.tools, chat.messages]) for chat in self.chats)
+        return hashlib.sha256("\n".join(said).encode()).hexdigest()
+
+
+def read_chats(dataset: Dataset, seed: int) -> Chats:
+    """The samples that the settings ask for; raises `UnknownDataset` with the reason."""
     try:
         return _draw(dataset, seed)
     except Failure:
@@ -43,72 +78,94 @@ def read_chats(dataset: Dataset, seed: int) -> list[Chat]:
         raise Failure("UnknownDataset", f"cannot read {source(dataset)}: {brief(error)}") from error
 
 
+def data_digest(dataset: Dataset, seed: int) -> str:
+    """The digest of what the settings' data are now; raises `UnknownDataset`."""
+    return read_chats(dataset, seed).digest
+
+
 def source(dataset: Dataset) -> str:
     """What to call the dataset in a sentence."""
     return f"dataset {(dataset.path or dataset.name or '')[:200]!r}"
 
 
-def chat_of(row: Mapping[str, Any], place: str) -> Chat:
-    """The chat in a row. Null is as good as absent for a shape as a whole, for `input` and for `system`.
+def read_table(dataset: Dataset, seed: int) -> Table:
+    """Every row of the dataset; raises `UnknownDataset` for a line that is none, and whatever its library raises."""
+    if dataset.path:
+        return read_file(dataset.path)
 
-    Raises BadRow naming the field that holds something else than a text.
+    def place(index: int) -> str:
+        return f"dataset {dataset.name!r}, row {index} from 0"
+
+    if dataset.name == TINY_DATASET:
+        return Table(tiny_instructions(dataset.samples or TINY_SAMPLES, seed), place)
+    import datasets  # slow to import, and only needed here
+
+    name, split = allowed_name(dataset.name or "", DATASETS), dataset.split or "train"
+    rows = datasets.load_dataset(name, dataset.config, split=split, revision=dataset.revision)
+    return Table(rows, place, from_arrow=True)
+
+
+def chat_of(row: Mapping[str, Any], place: str) -> Chat:
+    """The chat in a row. Null is as good as absent for a shape as a whole, and for what may stand beside it.
+
+    Raises BadRow naming the field that holds something else than what belongs there.
     """
-    if row.get("messages") is not None:
-        *prompt, last = _messages(row["messages"])
-        system = _system(row)
-        if system and prompt[0]["role"] == "system":
-            raise BadRow("system and messages[0] both hold a system message")
-        return Chat([*system, *prompt], last["content"], place)
+    tools = tools_of(row.get("tools"))
+    name = next((name for name in CONVERSATIONS if row.get(name) is not None), None)
+    if name is not None:
+        turns = conversation(row[name], name)
+        expect_answer(turns, name)
+        return Chat(_after_system(row, turns, name), tools, place)
     for ask, answer in COLUMNS:
         if ask in row and answer in row and (row[ask], row[answer]) != (None, None):
-            prompt = [*_system(row), *_turns(text(row[ask], ask) + _input(row))]
-            return Chat(prompt, text(row[answer], answer), place)
+            question = [turn | {"trained": False} for turn in _question(row, ask)]
+            turns = [*question, *_answer(row[answer], answer)]
+            expect_answer(turns, answer)
+            return Chat(_after_system(row, turns, ask), tools, place)
     raise BadRow(f"columns {[name[:50] for name in sorted(row)][:20]}: expected prompt and response, or messages")
 
 
-def _draw(dataset: Dataset, seed: int) -> list[Chat]:
+def understood(names: set[str]) -> set[str]:
+    """Those of a row's columns that count."""
+    columns = {name for pair in COLUMNS for name in pair}
+    return columns.union(CONVERSATIONS, SYSTEM, INPUT, {"tools"}).intersection(names)
+
+
+def _draw(dataset: Dataset, seed: int) -> Chats:
     table, least = read_table(dataset, seed), dataset.minimum_helpfulness
     kept: Sequence[int] = range(len(table.rows))
     if least is not None:
         kept = [index for index in kept if _rating(table, index) >= least]
     if dataset.name != TINY_DATASET:  # which the seed made so many of, in its own order
         kept = [kept[i] for i in shuffled(len(kept), seed, 0)[: dataset.samples]]
-    return [_chat(table, index) for index in kept]
+    names: set[str] = set()
+    chats = []
+    for index in kept:
+        row, place = table.row(index), table.place(index)
+        names.update(row)
+        with at(place):
+            chats.append(chat_of(row, place))
+    return Chats(chats, len(table.rows), tuple(sorted(names - understood(names))))
 
 
 def _rating(table: Table, index: int) -> float:
     with at(table.place(index)):
-        return rating(table.rows[index])
+        return rating(table.row(index))
 
 
-def _chat(table: Table, index: int) -> Chat:
-    place = table.place(index)
-    with at(place):
-        return chat_of(table.rows[index], place)
-
-
-def _messages(value: object) -> list[Message]:
-    """The turns of a conversation, of which the last is the assistant's and not the first."""
+def _question(row: Mapping[str, Any], name: str) -> list[Message]:
+    value, more = row[name], _beside(row, INPUT)
     if not isinstance(value, list):
-        raise BadRow(f"messages is {kind(value)}, not a list")
-    messages = [_message(each, f"messages[{number}]") for number, each in enumerate(value)]
-    if len(messages) < 2:
-        raise BadRow(f"messages has {len(messages)} turns: expected a question and its answer")
-    if messages[-1]["role"] != "assistant":
-        raise BadRow(f"messages ends with the {messages[-1]['role']}'s turn, not the assistant's")
-    return messages
+        return _turns(text(value, name) + (f"\n\n{more}" if more else ""))
+    if more:
+        raise BadRow(f"{name} is a list of turns, and {' or '.join(INPUT)} can only be added to a text")
+    return conversation(value, name)
 
 
-def _message(value: object, name: str) -> Message:
-    if not isinstance(value, dict):
-        raise BadRow(f"{name} is {kind(value)}, not an object with role and content")
-    for key in value:
-        if key not in ("role", "content") and value[key] is not None:
-            raise BadRow(f"{name} has {str(key)[:100]!r}: only role and content are understood")
-    role = text(value.get("role"), f"{name}.role")
-    if role not in ROLES:
-        raise BadRow(f"{name}.role is {role[:100]!r}, none of {', '.join(ROLES)}")
-    return {"role": role, "content": text(value.get("content"), f"{name}.content")}
+def _answer(value: object, name: str) -> list[Message]:
+    if isinstance(value, list):
+        return conversation(value, name)
+    return [{"role": "assistant", "trained": True, "content": text(value, name)}]
 
 
 def _turns(prompt: str) -> list[Message]:
@@ -120,11 +177,19 @@ def _turns(prompt: str) -> list[Message]:
     ]
 
 
-def _input(row: Mapping[str, Any]) -> str:
-    found = row.get("input")
-    return f"\n\n{text(found, 'input')}" if found not in (None, "") else ""
+def _after_system(row: Mapping[str, Any], turns: list[Message], name: str) -> list[Message]:
+    """The turns after the system message that stands in a column of its own, if one does."""
+    said = _beside(row, SYSTEM)
+    if not said:
+        return turns
+    if turns[0]["role"] == "system":
+        raise BadRow(f"system and {name}[0] both hold a system message")
+    return [{"role": "system", "trained": False, "content": said}, *turns]
 
 
-def _system(row: Mapping[str, Any]) -> list[Message]:
-    found = row.get("system")
-    return [{"role": "system", "content": text(found, "system")}] if found not in (None, "") else []
+def _beside(row: Mapping[str, Any], names: tuple[str, str]) -> str:
+    """The text of the one of two columns that holds one; empty where neither does."""
+    found = [text(row[name], name) for name in names if row.get(name) not in (None, "")]
+    if len(found) > 1:
+        raise BadRow(f"{' and '.join(names)} both hold a text")
+    return found[0] if found else ""

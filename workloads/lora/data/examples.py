@@ -1,16 +1,19 @@
 """Chats as tokens: in the model's template, split by prompt into training and validation, padded into batches."""
 
-import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import torch
 
-from ..failure import Failure, brief
-from ..settings import Settings
-from .chats import Chat, read_chats, source
+from ..failure import Failure
+from ..settings import Dataset, Settings
+from .chats import Chat, Chats, read_chats, source
 from .order import indexes_of_step, shuffled
+from .rows import at
+from .template import Stretch, Template
 
 IGNORED = -100
 VALIDATION_SHARE = 0.2
@@ -18,15 +21,33 @@ VALIDATION_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One chat as token ids; the first `prompt_tokens` of them carry no loss."""
+    """One text as token ids, and as many labels: the ids of those that are learned, `IGNORED` for the others."""
 
     ids: list[int]
-    prompt_tokens: int
+    labels: list[int]
 
     @property
     def response_tokens(self) -> int:
         """How many tokens carry loss."""
-        return len(self.ids) - self.prompt_tokens
+        return sum(label != IGNORED for label in self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the rows, and how much there is to learn."""
+
+    rows_read: int
+    rows_chosen: int
+    """Those that `samples` and `minimum_helpfulness` leave; the others that follow are of these."""
+    rows_dropped: dict[str, int]
+    """By why, in CamelCase."""
+    rows_cut: int
+    """Of which a part is learned, without its end."""
+    train_examples: int
+    validation_examples: int
+    train_response_tokens: int
+    """In one epoch."""
+    ignored_columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +57,9 @@ class Data:
     train: list[Example]
     validation: list[Example]
     pad: int
+    digest: str
+    """SHA-256 of the chats that were read, however they are stored."""
+    counts: Counts
     left_out: tuple[str, ...] = ()
 
     def of_step(self, step: int, size: int, seed: int) -> list[Example]:
@@ -43,58 +67,120 @@ class Data:
         return [self.train[i] for i in indexes_of_step(step, size, len(self.train), seed)]
 
 
-def load_data(settings: Settings, tokenizer: Any) -> Data:  # noqa: ANN401
-    """Examples, 80 to 20 by prompt; raise `UnknownDataset` if there is nothing to train on."""
+def load_data(settings: Settings, tokenizer: Any, now: datetime) -> Data:  # noqa: ANN401
+    """Examples, 80 to 20 by prompt, in the tokenizer's template as it is at `now`.
+
+    Raises `UnknownDataset` for a row that can't be learned as it stands, for too many that are dropped or cut, and if
+    there is nothing to train on or to validate with.
+    """
     training = settings.training
-    chats = read_chats(settings.dataset, training.seed)
-    held_back = _held_back([json.dumps(chat.prompt) for chat in chats], training.seed)
+    found = read_chats(settings.dataset, training.seed)
+    held_back = _held_back([chat.question for chat in found.chats], training.seed)
+    sorting = _Sorting(Template(tokenizer, now), training.sequence_length)
     train: list[Example] = []
     validation: list[Example] = []
-    empty: list[Chat] = []
-    cut: list[Chat] = []
-    for chat in chats:
-        example = encode(tokenizer, chat, training.sequence_length) if chat.response.strip() else None
-        if example is not None:
-            (validation if json.dumps(chat.prompt) in held_back else train).append(example)
-        else:
-            (cut if chat.response.strip() else empty).append(chat)
-    left_out = [
-        *_left_out(empty, len(chats), "their response is empty"),
-        *_left_out(cut, len(chats), f"sequence_length {training.sequence_length} cuts off their response whole"),
-    ]
+    for chat in found.chats:
+        (validation if chat.question in held_back else train).extend(sorting.examples(chat))
+    left_out = sorting.left_out(len(found.chats))
+    _expect_enough(settings.dataset, found, sorting, left_out)
     if not train or not validation:
         few = f"leaves {len(train)} samples to train on and {len(validation)} to validate with"
         why = left_out or ["too few rows with prompts of their own"]
-        raise Failure("UnknownDataset", "; ".join([f"{source(settings.dataset)} {few}, of {len(chats)}", *why]))
-    return Data(train, validation, tokenizer.pad_token_id, tuple(left_out))
+        raise Failure("UnknownDataset", "; ".join([f"{source(settings.dataset)} {few}, of {len(found.chats)}", *why]))
+    counts = Counts(
+        rows_read=found.rows,
+        rows_chosen=len(found.chats),
+        rows_dropped=dict(Counter(why for why, _ in sorting.dropped)),
+        rows_cut=len(sorting.cut),
+        train_examples=len(train),
+        validation_examples=len(validation),
+        train_response_tokens=sum(example.response_tokens for example in train),
+        ignored_columns=found.ignored_columns,
+    )
+    return Data(train, validation, tokenizer.pad_token_id, found.digest, counts, tuple(left_out))
+
+
+def expect_same_data(digests: Sequence[str]) -> None:
+    """Raise `UnknownDataset` unless all workers have read the same, by the digests of what each has."""
+    if len(set(digests)) > 1:
+        what_to_do = "Give all nodes the same files, or name a revision of the dataset"
+        raise Failure("UnknownDataset", f"the workers read {len(set(digests))} different datasets. {what_to_do}")
 
 
 def batch(examples: Sequence[Example], pad: int, device: torch.device) -> dict[str, torch.Tensor]:
     """`input_ids`, `attention_mask` and `labels`, each (samples, longest), padded on the right."""
     longest = max(len(e.ids) for e in examples)
-    rows = [(e.ids, longest - len(e.ids), e.prompt_tokens) for e in examples]
+    rows = [(e, longest - len(e.ids)) for e in examples]
     columns = {
-        "input_ids": [ids + [pad] * gap for ids, gap, _ in rows],
-        "attention_mask": [[1] * len(ids) + [0] * gap for ids, gap, _ in rows],
-        "labels": [[IGNORED] * prompt + ids[prompt:] + [IGNORED] * gap for ids, gap, prompt in rows],
+        "input_ids": [e.ids + [pad] * gap for e, gap in rows],
+        "attention_mask": [[1] * len(e.ids) + [0] * gap for e, gap in rows],
+        "labels": [e.labels + [IGNORED] * gap for e, gap in rows],
     }
     return {name: torch.tensor(values).to(device) for name, values in columns.items()}
 
 
-def encode(tokenizer: Any, chat: Chat, limit: int) -> Example | None:  # noqa: ANN401
-    """The chat in the tokenizer's template, cut at `limit` tokens; None if no response is left."""
-    prompt, response = chat.prompt, chat.response
-    try:
-        before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": response}], tokenize=False)
-    except Exception as error:  # templates refuse what they do not know, each in its own way
-        what = f"{chat.place}: the model's chat template refuses it: {brief(error)}"
-        raise Failure("UnknownDataset", what) from error
-    after = whole[len(before) :] if whole.startswith(before) else response + (tokenizer.eos_token or "")
-    head = tokenizer(before, add_special_tokens=False)["input_ids"]
-    tail = tokenizer(after, add_special_tokens=False)["input_ids"]
-    ids = (head + tail)[:limit]
-    return Example(ids, len(head)) if len(ids) > len(head) else None
+def encode(tokenizer: Any, stretches: Sequence[Stretch]) -> Example:  # noqa: ANN401
+    """A text as tokens.
+
+    The tokens of the whole are taken where they begin with those of what came before; elsewhere each stretch is
+    encoded alone, so that a prompt has the tokens that it has when the model is used.
+    """
+    text, ids, labels = "", list[int](), list[int]()
+    for part, learned in stretches:
+        text += part
+        whole = tokenizer(text, add_special_tokens=False)["input_ids"]
+        goes_on = whole[: len(ids)] == ids
+        more = whole[len(ids) :] if goes_on else tokenizer(part, add_special_tokens=False)["input_ids"]
+        ids += more
+        labels += more if learned else [IGNORED] * len(more)
+    return Example(ids, [IGNORED, *labels[1:]])  # nothing comes before the first
+
+
+@dataclass(slots=True)
+class _Sorting:
+    """Makes examples of chats, and keeps those that it has to drop or cut."""
+
+    template: Template
+    limit: int
+    dropped: list[tuple[str, Chat]] = field(default_factory=list)
+    cut: list[Chat] = field(default_factory=list)
+
+    def examples(self, chat: Chat) -> list[Example]:
+        """What can be learned of the chat within the limit of tokens."""
+        if not chat.is_answered:
+            self.dropped.append(("EmptyResponse", chat))
+            return []
+        with at(chat.place):
+            whole = [encode(self.template.tokenizer, stretches) for stretches in self.template.stretches(chat)]
+        found = [Example(each.ids[: self.limit], each.labels[: self.limit]) for each in whole]
+        kept = [each for each in found if each.response_tokens]
+        if not kept:
+            self.dropped.append(("ResponseCutOff", chat))
+        elif any(len(each.ids) > self.limit for each in whole):
+            self.cut.append(chat)
+        return kept
+
+    def left_out(self, total: int) -> list[str]:
+        """What was dropped and cut, in sentences."""
+        why = {
+            "EmptyResponse": "dropped {} of {} rows, whose response is empty",
+            "ResponseCutOff": f"dropped {{}} of {{}} rows, whose response sequence_length {self.limit} cuts off whole",
+        }
+        cut = f"cut {{}} of {{}} rows at sequence_length {self.limit}, so that their end is not learned"
+        groups = [(said, [chat for name, chat in self.dropped if name == key]) for key, said in why.items()]
+        return [
+            f"{said.format(len(chats), total)}: the first is {chats[0].place}"
+            for said, chats in [*groups, (cut, self.cut)]
+            if chats
+        ]
+
+
+def _expect_enough(dataset: Dataset, found: Chats, sorting: _Sorting, left_out: list[str]) -> None:
+    lost, total, most = len(sorting.dropped) + len(sorting.cut), len(found.chats), dataset.max_dropped_percent
+    if lost * 100 > most * total:
+        percent = f"{100 * lost / total:.1f} % of the rows are not learned whole, and {most:g} % may be"
+        what_to_do = "Raise training.sequence_length, or mend the rows; dataset.max_dropped_percent allows more"
+        raise Failure("UnknownDataset", "; ".join([f"{source(dataset)}: {percent}", *left_out]) + f". {what_to_do}")
 
 
 def _held_back(prompts: Iterable[str], seed: int) -> set[str]:
@@ -102,7 +188,3 @@ def _held_back(prompts: Iterable[str], seed: int) -> set[str]:
     distinct = sorted(set(prompts))
     count = max(1, round(len(distinct) * VALIDATION_SHARE))
     return {distinct[i] for i in shuffled(len(distinct), seed, 1)[:count]}
-
-
-def _left_out(chats: Sequence[Chat], total: int, why: str) -> list[str]:
-    return [f"left out {len(chats)} of {total} rows, for {why}: the first is {chats[0].place}"] if chats else []

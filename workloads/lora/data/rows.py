@@ -1,23 +1,12 @@
 """Rows of a dataset as they were read, and where each of them stands."""
 
-import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
-
 from ..failure import Failure
-from ..host_limits import DATASETS, allowed_file, allowed_name, http_client
-from ..settings import TINY_DATASET, Dataset
-from .tiny import tiny_instructions
-
-TINY_SAMPLES = 1000
-ELSEWHERE = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf"})
-"""Schemes of addresses that lead to no file of this host."""
 
 Row = dict[str, Any]
 
@@ -32,6 +21,13 @@ class Table:
 
     rows: Sequence[Row]
     place: Callable[[int], str]
+    from_arrow: bool = False
+    """Whether objects in a row have the fields of all rows' objects, and null where their own row has none."""
+
+    def row(self, index: int) -> Row:
+        """Row number `index` from 0."""
+        row = self.rows[index]
+        return {name: _without_nulls(value) for name, value in row.items()} if self.from_arrow else row
 
 
 @contextmanager
@@ -41,20 +37,6 @@ def at(place: str) -> Iterator[None]:
         yield
     except BadRow as error:
         raise Failure("UnknownDataset", f"{place}: {error}. Correct the row or remove it") from error
-
-
-def read_table(dataset: Dataset, seed: int) -> Table:
-    """Every row of the dataset; raises `UnknownDataset` for a line that is none, and whatever its library raises."""
-    if dataset.name == TINY_DATASET:
-        rows: Sequence[Row] = tiny_instructions(dataset.samples or TINY_SAMPLES, seed)
-    elif dataset.path:
-        return _jsonl(dataset.path)
-    else:
-        import datasets  # slow to import, and only needed here
-
-        name = allowed_name(dataset.name or "", DATASETS)
-        rows = datasets.load_dataset(name, split=dataset.split, revision=dataset.revision)
-    return Table(rows, lambda index: f"dataset {dataset.name!r}, row {index} from 0")
 
 
 def rating(row: Row) -> float:
@@ -87,65 +69,7 @@ def kind(value: object) -> str:
     return names.get(type(value), f"of type {type(value).__name__}")
 
 
-def _reading(path: str) -> tuple[str, dict[str, Any]]:
-    """What to open, and how; raises `UnknownDataset` for a file, an address or a scheme that is not allowed."""
-    scheme, separator, _ = path.partition("://")
-    if scheme not in ELSEWHERE or "::" in path:
-        file = allowed_file(path, DATASETS)
-        if "::" in file or (separator and scheme != "file"):
-            schemes = ", ".join(sorted(ELSEWHERE))
-            raise Failure(
-                "UnknownDataset", f"{path[:200]!r} is no address that is read: name a file, or one of {schemes}"
-            )
-        return file, {}
-    if scheme in {"http", "https"}:
-        return path, {"get_client": http_client, "skip_instance_cache": True}
-    return path, {}
-
-
-def _jsonl(path: str) -> Table:
-    path, options = _reading(path)
-    rows: list[Row] = []
-    numbers: list[int] = []
-    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - it may be an address as well
-        what = "is a folder or a device, not a file of JSON lines"
-        raise Failure("UnknownDataset", f"{path[:200]!r} {what}. Name a file in dataset.path")
-
-    def place(number: int) -> str:
-        return f"{path[:200]!r}, line {number}"
-
-    # Bytes that are not UTF-8 become lone surrogates, so that the line that holds them can be named.
-    text = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": "\n"}
-    with fsspec.open(path, "rt", **text, **options) as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                with at(place(number)):
-                    rows.append(_object(line))
-                numbers.append(number)
-    return Table(rows, lambda index: place(numbers[index]))
-
-
-def _object(line: str) -> Row:
-    try:
-        line.encode()
-        row = json.loads(line, parse_constant=_no_constant, object_pairs_hook=_distinct)
-    except UnicodeEncodeError as error:
-        raise BadRow("not UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        raise BadRow(f"not a JSON object ({error})") from error
-    if not isinstance(row, dict):
-        raise BadRow(f"not a JSON object but {kind(row)}")
-    return row
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> Row:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice[:100]!r} stands there twice")
-    return row
+def _without_nulls(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+    if isinstance(value, dict):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value

@@ -1,6 +1,15 @@
 """What is trained: the base model with its tokenizer, and the adapter on it."""
 
-from .adapter import with_adapter
+from .adapter import adapted_modules, with_adapter
 from .base import expect_same_keys, load_base, load_weights
+from .tokens import end_tokens, expect_tokens_fit
 
-__all__ = ["expect_same_keys", "load_base", "load_weights", "with_adapter"]
+__all__ = [
+    "adapted_modules",
+    "end_tokens",
+    "expect_same_keys",
+    "expect_tokens_fit",
+    "load_base",
+    "load_weights",
+    "with_adapter",
+]

@@ -1,5 +1,7 @@
 """The adapter that is trained, put onto the base model."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,25 +11,38 @@ from transformers.pytorch_utils import Conv1D
 from ..failure import Failure, brief
 from ..settings import Settings
 
+_IN_BLOCK = re.compile(r"\.\d+\.")
+"""Blocks are numbered in a module's path: `model.layers.3.mlp.up_proj`."""
+
 
 def with_adapter(base: Any, settings: Settings, device: torch.device) -> Any:  # noqa: ANN401
-    """The base with a new LoRA adapter; raise `BadConfig` if it lacks any of the target modules."""
+    """The base with a new LoRA adapter on the target modules, or on every linear layer of its blocks.
+
+    Raises `BadConfig` if it lacks any of the target modules, or can't have an adapter there.
+    """
     from peft import LoraConfig, TaskType, get_peft_model
 
     lora = settings.lora
-    _expect_modules(base, lora.target_modules)
+    if lora.target_modules is not None:
+        _expect_modules(base, lora.target_modules)
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=lora.rank,
         lora_alpha=int(lora.alpha) if lora.alpha.is_integer() else lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=list(lora.target_modules),
+        # PEFT's "all-linear" knows the experts too that a model holds in one parameter; it leaves out the head.
+        target_modules="all-linear" if lora.target_modules is None else list(lora.target_modules),
+        exclude_modules=[path for path in _linear(base) if not _IN_BLOCK.search(path)]
+        if lora.target_modules is None
+        else None,
     )
     torch.manual_seed(settings.training.seed)
     try:
         model = get_peft_model(base, config)
     except ValueError as error:
-        raise Failure("BadConfig", f"lora.target_modules: {brief(error)}") from error
+        where = "dropout" if "dropout" in str(error) else "target_modules"
+        what_to_do = "Set it to 0, or name lora.target_modules without experts" if where == "dropout" else "Name others"
+        raise Failure("BadConfig", f"lora.{where}: {brief(error).rstrip('.')}. {what_to_do}") from error
     model.peft_config["default"].base_model_name_or_path = settings.model
     model.peft_config["default"].revision = settings.model_revision
     if device.type == "cuda":
@@ -35,12 +50,31 @@ def with_adapter(base: Any, settings: Settings, device: torch.device) -> Any:  #
     return model
 
 
+def adapted_modules(model: Any) -> dict[str, Any]:  # noqa: ANN401
+    """How many modules of each name have an adapter, and how many parameters are trained."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    names: Counter[str] = Counter()
+    for path, module in model.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            name = path.replace(".base_layer", "").rpartition(".")[2]
+            parameter = getattr(module, "parameter_name", None)  # of experts that are one parameter
+            names[f"{name}.{parameter}" if parameter else name] += 1
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return {"modules": dict(sorted(names.items())), "parameters": trained}
+
+
 def _expect_modules(base: Any, targets: Iterable[str]) -> None:  # noqa: ANN401
     """PEFT is content if one name matches, and passes over the others; names match at the end of a module's path."""
     paths = [f".{path}" for path, _ in base.named_modules()]
     unknown = [target for target in targets if not any(path.endswith(f".{target}") for path in paths)]
     if unknown:
-        kinds, head = torch.nn.Linear | Conv1D, base.get_output_embeddings()
-        linear = (path for path, module in base.named_modules() if isinstance(module, kinds) and module is not head)
-        known = ", ".join(sorted({path.rpartition(".")[2] for path in linear}))
+        known = ", ".join(sorted({path.rpartition(".")[2] for path in _linear(base)}))
         raise Failure("BadConfig", f"lora.target_modules: the model has no {', '.join(unknown)[:500]}; it has {known}")
+
+
+def _linear(base: Any) -> list[str]:  # noqa: ANN401
+    """The paths of its linear layers but for the head."""
+    head = base.get_output_embeddings()
+    kinds = torch.nn.Linear | Conv1D
+    return [path for path, module in base.named_modules() if isinstance(module, kinds) and module is not head]

@@ -79,8 +79,11 @@ class Model:
         """Load them. Raises `Failure`."""
         torch.set_num_threads(int(os.environ.get("LORA_THREADS") or torch.get_num_threads()))
         self._device = World.alone().device
-        self._model, self._tokenizer = load_adapters(outputs, self._device)
+        loaded = load_adapters(outputs, self._device)
+        self._model, self._tokenizer = loaded.model, loaded.tokenizer
         self.base = next(iter(outputs.values())).settings.model
+        every = sorted({token for tokens in loaded.end_tokens.values() for token in tokens})
+        self._end_tokens = {self.base: every, **loaded.end_tokens}
         self.adapters = tuple(outputs)
         self._turn = threading.Lock()
 
@@ -145,13 +148,13 @@ class Model:
                     attention_mask=torch.ones_like(ids),
                     max_new_tokens=tokens,
                     pad_token_id=self._tokenizer.pad_token_id,
-                    eos_token_id=self._tokenizer.eos_token_id,
+                    eos_token_id=self._end_tokens[request.model],
                     streamer=_TextQueue(self._tokenizer, pieces),
                     stopping_criteria=StoppingCriteriaList([_Abandoned(answer.abandoned)]),
                     **(drawn if request.temperature > 0 else {"do_sample": False}),
                 )
             answer.completion_tokens = out.shape[1] - ids.shape[1]
-            if int(out[0, -1]) == self._tokenizer.eos_token_id:
+            if int(out[0, -1]) in self._end_tokens[request.model]:
                 answer.finish_reason = "stop"
             pieces.put(None)
         except BaseException as error:  # noqa: BLE001  # it belongs to whoever waits for the answer

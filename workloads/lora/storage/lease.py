@@ -9,9 +9,10 @@ import random
 import secrets
 import socket
 import time
+from datetime import UTC, datetime
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from ..failure import Failure
 from .store import Conflict, Store
@@ -28,6 +29,8 @@ class SavedCheckpoint(BaseModel):
     attempt: int
     sha256: str
     size_bytes: int
+    data_digest: str = ""
+    """Of the data that it learned from."""
 
     @property
     def file(self) -> str:
@@ -42,6 +45,8 @@ class LeaseRecord(BaseModel):
     attempt: int
     holder: str
     config_digest: str
+    started_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    """When the first attempt began: the time that a chat template writes, in all attempts."""
     checkpoints: tuple[SavedCheckpoint, ...] = ()
     earlier: dict[str, tuple[SavedCheckpoint, ...]] = {}
     """What attempts with other settings saved, by their digest: settings that come back find it again."""

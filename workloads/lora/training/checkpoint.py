@@ -19,7 +19,10 @@ class Run:
     optimiser: torch.optim.Optimizer
     scheduler: Any
     rng: list[torch.Tensor]
+    data_digest: str
     step: int = 0
+    response_tokens: int = 0
+    """How many were learned in these steps."""
     train_losses: list[float] = field(default_factory=list)
     validation_losses: dict[int, float] = field(default_factory=dict)
 
@@ -43,28 +46,39 @@ def save(run: Run, rngs: list[list[torch.Tensor]], store: Store, lease: Lease, k
         "optimiser": run.optimiser.state_dict(),
         "scheduler": run.scheduler.state_dict(),
         "rngs": rngs,
+        "response_tokens": run.response_tokens,
         "train_losses": run.train_losses,
         "validation_losses": run.validation_losses,
     }
     torch.save(state, buffer)
     data = buffer.getvalue()
     digest = hashlib.sha256(data).hexdigest()
-    saved = SavedCheckpoint(step=run.step, attempt=lease.record.attempt, sha256=digest, size_bytes=len(data))
+    saved = SavedCheckpoint(
+        step=run.step,
+        attempt=lease.record.attempt,
+        sha256=digest,
+        size_bytes=len(data),
+        data_digest=run.data_digest,
+    )
     store.write(saved.file, data)
     for dropped in lease.commit(saved, keep):
         store.remove(dropped.file)
     return saved
 
 
-def newest_intact(store: Store, lease: Lease) -> tuple[SavedCheckpoint | None, list[str]]:
-    """The newest checkpoint whose bytes are what was written, and why it is not the newest of all.
+def newest_intact(store: Store, lease: Lease, data_digest: str) -> tuple[SavedCheckpoint | None, list[str]]:
+    """The newest checkpoint of these data whose bytes are what was written, and why it is not the newest of all.
 
-    Raises `CorruptCheckpoint` if there were some and none is good: starting over is for a person to say.
+    Other data would put rows that were trained on into the validation part. Raises `CorruptCheckpoint` if there were
+    some and none is good: starting over is for a person to say.
     """
     skipped: list[str] = []
     if not lease.record.checkpoints and lease.record.earlier:
         return None, ["begins anew, for its settings are not those of the attempts before; what they saved is kept"]
-    for saved in lease.record.checkpoints:
+    same = [saved for saved in lease.record.checkpoints if saved.data_digest == data_digest]
+    if lease.record.checkpoints and not same:
+        return None, ["begins anew, for its data are not those of the attempts before"]
+    for saved in same:
         fault = _fault(store, saved)
         if fault is None:
             return saved, skipped
@@ -86,6 +100,7 @@ def restore(run: Run, store: Store, saved: SavedCheckpoint, rank: int) -> None:
     run.optimiser.load_state_dict(state["optimiser"])
     run.scheduler.load_state_dict(state["scheduler"])
     run.step, run.rng = state["step"], state["rngs"][rank]
+    run.response_tokens = state["response_tokens"]
     run.train_losses, run.validation_losses = state["train_losses"], state["validation_losses"]
     torch.set_rng_state(run.rng[0])
     if torch.cuda.is_available() and len(run.rng) > 1:

@@ -43,6 +43,7 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
         run.step += 1
         run.rng = rng_state()
         run.train_losses.append(loss)
+        run.response_tokens += sum(e.response_tokens for e in examples)
         tokens = sum(len(e.ids) for e in examples)
         report.count(tokens, time.monotonic() - began, time.process_time() - cpu_began)
         asked, due, energy_kwh = world.sum([stop.asked, world.leads and output.due(), output.meter.kwh() or 0.0])

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from transformers import GenerationConfig
+
 from ..energy import Meter
+from ..model import end_tokens
 from ..protocol import DONE, METRICS, PROGRESS, encode, print_line
 from ..settings import TINY_MODEL, Checkpoint
 from ..storage import Lease, Store
@@ -70,16 +73,19 @@ class Output:
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(f"{folder}/adapter", save_embedding_layers=False)
             tokenizer.save_pretrained(f"{folder}/adapter")
+            GenerationConfig(eos_token_id=end_tokens(model, tokenizer)).save_pretrained(f"{folder}/adapter")
             if settings.model == TINY_MODEL:  # nobody else has it
                 model.unload().save_pretrained(f"{folder}/base")
             for path in sorted(Path(folder).rglob("*.*")):
                 self.store.write(str(path.relative_to(folder)), path.read_bytes())
         numbers = self.report.numbers()
-        self.store.write(METRICS, encode({**numbers, "settings": settings.model_dump(mode="json")}))
+        template_time = self.lease.record.started_at.isoformat()
+        said = {"template_time": template_time, "settings": settings.model_dump(mode="json")}
+        self.store.write(METRICS, encode({**numbers, **said}))
         self.store.write("loss.csv", loss_table(self.report.run).encode())
         image = loss_plot(self.report.run)
         if image is not None:
             self.store.write("loss.png", image)
         self.lease.hold()
-        done = {name: numbers[name] for name in ("attempt", "config_digest", "step", "validation_loss")}
+        done = {name: numbers[name] for name in ("attempt", "config_digest", "data_digest", "step", "validation_loss")}
         self.store.write(DONE, encode(done))

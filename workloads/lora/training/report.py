@@ -24,6 +24,10 @@ class Report:
     run: Run
     total_steps: int
     started: float
+    data: dict[str, Any]
+    """What became of the rows."""
+    adapter: dict[str, Any]
+    """Which modules it is on."""
     energy_source: str | None
     energy_kwh: float | None = None
     energy_before_kwh: float = 0.0
@@ -53,6 +57,10 @@ class Report:
             "config_digest": self.job.settings.digest,
             "step": self.run.step,
             "total_steps": self.total_steps,
+            "data_digest": self.run.data_digest,
+            "data": self.data,
+            "adapter": self.adapter,
+            "response_tokens": self.run.response_tokens,
             "initial_train_loss": losses[0] if losses else None,
             "train_loss": _recent(losses),
             "initial_validation_loss": validation.get(0),

@@ -3,14 +3,15 @@
 import math
 import os
 import warnings
+from dataclasses import asdict
 
 import torch
 from transformers import get_scheduler
 
-from ..data import load_data
+from ..data import expect_same_data, load_data
 from ..energy import open_meter
 from ..failure import Failure
-from ..model import load_base, with_adapter
+from ..model import adapted_modules, expect_tokens_fit, load_base, with_adapter
 from ..protocol import FAILURE, PROGRESS
 from ..settings import Job
 from ..stop import stop
@@ -36,7 +37,9 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
 
     # The model, and the data as its tokens.
     base, tokenizer = load_base(settings.model, plan.seed, world.device, settings.model_revision)
-    data = load_data(settings, tokenizer)
+    data = load_data(settings, tokenizer, world.lead(lease.record.started_at if lease else None))
+    expect_same_data(world.gather(data.digest))
+    expect_tokens_fit(base, data, plan.sequence_length)
     model = with_adapter(base, settings, world.device)
 
     # What learns, and how fast.
@@ -45,11 +48,11 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
     optimiser = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=0.0)
     scheduler = get_scheduler(plan.schedule, optimiser, round(plan.warmup_ratio * total), total)
     torch.manual_seed(plan.seed + world.rank)  # each worker drops out other weights
-    run = Run(model, optimiser, scheduler, rng_state())
+    run = Run(model, optimiser, scheduler, rng_state(), data.digest)
 
     # Where an earlier attempt left it.
-    report = Report(job, run, total, started, meter.source)
-    saved, skipped = world.lead(newest_intact(store, lease) if lease else None)
+    report = Report(job, run, total, started, asdict(data.counts), adapted_modules(model), meter.source)
+    saved, skipped = world.lead(newest_intact(store, lease, data.digest) if lease else None)
     report.warnings = [*skipped, *data.left_out]
     if saved is not None:
         restore(run, store, saved, world.rank)
