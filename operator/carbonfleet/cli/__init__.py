@@ -8,7 +8,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from carbonfleet.cli import backtest
+from carbonfleet.cli import assess, backtest
 from carbonfleet.cli.files import crds, explain, policy, validate
 from carbonfleet.cli.fleet import report, review, signals, status
 from carbonfleet.cli.stack import demo, up
@@ -70,6 +70,7 @@ app.add_typer(signals.app, name="signals")
 app.add_typer(report.app, name="report")
 app.add_typer(sweep.app, name="sweep")
 for command in (
+    assess.assess,
     backtest.backtest,
     chat.chat,
     serve.serve,

@@ -1,7 +1,7 @@
 """Carbon and price signals: sources behind one protocol, with cache and fallback."""
 
 from carbonfleet.signals.prices import Market, Quotes, price_sources, repriced
-from carbonfleet.signals.reading import PriceKind, Reading, Reason, RejectedValue, floor_hour
+from carbonfleet.signals.reading import PriceKind, Reading, Reason, RejectedValue, floor_hour, hourly_means
 from carbonfleet.signals.regions import zone_doubt, zone_of, zones_without_spoke
 from carbonfleet.signals.series import Series, Trace, TraceError, open_csv, read_time, read_trace
 from carbonfleet.signals.service import (
@@ -49,6 +49,7 @@ __all__ = [
     "TraceSource",
     "ZoneView",
     "floor_hour",
+    "hourly_means",
     "load_settings",
     "open_csv",
     "open_market",

@@ -29,6 +29,8 @@ from carbonfleet.signals.zone import TrackedZone, remembered_history
 ZoneKind = tuple[str, SignalKind]
 _LONGEST_SPAN: Final = timedelta(days=14)
 _USUAL_SPAN: Final = timedelta(hours=96)
+_PAST_PIECE: Final = timedelta(days=10)
+"""Some sources answer no more at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,31 @@ class Signals:
         with _only((zone, kind), {}, but=StoreError):
             return self._past(zone, kind, start, end, self._sources)
         return ()
+
+    def learn_past(self, zone: str, kind: SignalKind, start: datetime, end: datetime) -> tuple[SourceError, ...]:
+        """Ask for [start, end), in pieces and without what is known, for `intensities` to know.
+
+        The first source that has all of it is the last one asked; the errors are of those that have not.
+        """
+        errors: list[SourceError] = []
+        for source in self._poller.offering(zone, kind, Feed.PAST):
+            longest = getattr(source, "longest_past", _PAST_PIECE)
+            starts = [start + longest * i for i in range(-((start - end) // longest))]
+            missing = [each for each in starts if not self._knows(zone, kind, each, min(end, each + longest))]
+            try:
+                for each in missing:
+                    ask = Ask(zone, kind, Feed.PAST, floor_hour(each), min(end, each + longest))
+                    batch = self._poller.fetch(source, ask, self._clock.now())
+                    with self._lock:
+                        self._archive.keep(batch)
+                break
+            except SourceError as error:
+                errors.append(error)
+        return tuple(errors)
+
+    def _knows(self, zone: str, kind: SignalKind, start: datetime, end: datetime) -> bool:
+        with self._lock:
+            return bool(self._archive.best(zone, kind, start, end))
 
     def overview(self, wanted: Collection[ZoneKind], hours: int = 24) -> tuple[ZoneView, ...]:
         """Each zone at a glance, in the order of zones. Asks for what is due, like `forecasts`."""

@@ -65,7 +65,8 @@ FUELS: Final[Mapping[str, Fuel | None]] = {
 }
 _NEVER_FUEL: Final = ("load", "share", "trading", "storage", "battery", "import", "export", "price", "forecast")
 """Words of names to come that are no fuel either."""
-_LONGEST_RANGE: Final = timedelta(days=31)
+_LONGEST_RANGE: Final = timedelta(days=62)
+"""They end requests for a quarter of a year before these are answered."""
 _MOST_SERIES: Final = 100
 _NO_TIME: Final = 2**33
 """Seconds since 1970, some centuries on: milliseconds, perhaps."""
@@ -104,7 +105,7 @@ class EnergyCharts:
         return self._settings.countries.get(zone) or (zone.lower() if COUNTRIES.fullmatch(zone) else None)
 
     def samples(self, place: str, start: datetime, end: datetime) -> FuelSamples:
-        """At most 31 days, in one request."""
+        """At most 62 days, in one request."""
         start = max(start, end - _LONGEST_RANGE)
         query = {"country": place, "start": _minute(start), "end": _minute(end)}
         answer = self._client.get("public_power", query, {})

@@ -36,8 +36,8 @@ from carbonfleet.signals.validation import parse_time
 TOKEN_VARIABLE: Final = "ENTSOE_TOKEN"  # noqa: S105 - the variable's name
 REGISTRATION: Final = "https://transparency.entsoe.eu (register, then ask transparency@entsoe.eu for API access)"
 MOST_ELEMENTS: Final = 1_000_000
-"""A month of quarter hours of twenty types has about 250,000."""
-_LONGEST_RANGE: Final = timedelta(days=31)
+"""Two months of quarter hours of twenty types have about 500,000."""
+_LONGEST_RANGE: Final = timedelta(days=62)
 _STEPS: Final = {
     "PT15M": timedelta(minutes=15),
     "PT30M": timedelta(minutes=30),
@@ -190,7 +190,7 @@ class Entsoe:
         return self._settings.areas.get(zone) or AREAS.get(zone)
 
     def samples(self, place: str, start: datetime, end: datetime) -> FuelSamples:
-        """At most 31 days, in one request."""
+        """At most 62 days, in one request."""
         token = self._settings.token.read()
         if not token.get_secret_value():
             raise BadKeyError(

@@ -75,6 +75,8 @@ class MixSource:
     """Measured and past intensities from a provider's mixes; forecasts of them are our own."""
 
     remote = True
+    longest_past = timedelta(days=62)
+    """All of them answer so much at once, and some allow few requests."""
 
     def __init__(self, provider: MixProvider) -> None:
         self.name = provider.name
