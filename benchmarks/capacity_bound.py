@@ -27,7 +27,7 @@ from carbonfleet.api.policy import FleetPolicy
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Forecast
 from carbonfleet.placement import Assumptions, PolicySet, QueuedJob, Snapshot, Spoke, plan
-from carbonfleet.placement.assign import assign
+from carbonfleet.placement.assign import assign, index_of
 from carbonfleet.placement.inputs import CapacityRuns
 from carbonfleet.placement.plan_inputs import PlanInputs, plan_inputs
 from carbonfleet.placement.repair.contention import contention_of, windows_taken
@@ -145,7 +145,7 @@ def measure(seed: int, asking: str = "nothing") -> Measured | None:
     if bound is None:
         return None
     inputs = _inputs(replace(inputs.snapshot, assumptions=replace(HOURLY, improvement_cells=0)))
-    choices, seconds = _timed(lambda: assign(inputs))
+    choices, seconds = _timed(lambda: assign(inputs, index_of(inputs)))
     if any(choice is None or choice.is_late for choice in choices):
         return None
     scores, times = {"in turn, by slack": _score(choices)}, {"in turn, by slack": seconds}

@@ -6,6 +6,8 @@ def shown(text: str) -> str:
 
     Those of ASCII become their pictures (U+2400 and on), the others, marks of writing direction too, U+FFFD.
     """
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() or char in "\n\t" else _picture(char) for char in text)
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any, Final, LiteralString, get_args, get_origin
 
 from pydantic import (
@@ -95,9 +96,8 @@ class Wire(BaseModel):
         true.
         """
         given = data if isinstance(data, Mapping) else {}
-        types = {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
-        wrong = {name: why for name, type_ in types.items() if name in given and (why := _unmeant(given[name], type_))}
-        if wrong:
+        kinds = _kinds(cls)
+        if wrong := {name: why for name in kinds if name in given and (why := _unmeant(given[name], kinds[name]))}:
             errors = [
                 InitErrorDetails(type=PydanticCustomError("unmeant_type", why), loc=(name,), input=given[name])
                 for name, why in wrong.items()
@@ -113,16 +113,23 @@ class Wire(BaseModel):
 _NOT_A_NUMBER: Final = "must be a number, not true or false (YAML 1.1 reads yes, no, on and off so, too)"
 
 
-def _unmeant(given: object, type_: object) -> LiteralString:
+@cache
+def _kinds(model: type[Wire]) -> dict[str, type]:
+    """The fields, by their names outside, that hold numbers alone (as `float`) or truth values alone (as `bool`)."""
+    types = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+    numbers: dict[str, type] = {name: float for name, type_ in types.items() if _holds_only(type_, (int, float))}
+    return numbers | {name: bool for name, type_ in types.items() if _holds_only(type_, (bool,))}
+
+
+def _unmeant(given: object, kind: type) -> LiteralString:
     """What is wrong where a number or a truth value belongs and another scalar stands."""
-    if _holds_only(type_, (int, float)):
-        scalars = list(_scalars(given))
-        if any(isinstance(each, bool) for each in scalars):
-            return _NOT_A_NUMBER
-        return "must be a number, not text" if any(isinstance(e, str) for e in scalars) else ""
-    if _holds_only(type_, (bool,)) and not all(isinstance(each, bool) for each in _scalars(given)):
-        return "must be true or false, without quotes"
-    return ""
+    if kind is bool:
+        is_meant = all(isinstance(each, bool) for each in _scalars(given))
+        return "" if is_meant else "must be true or false, without quotes"
+    scalars = list(_scalars(given))
+    if any(isinstance(each, bool) for each in scalars):
+        return _NOT_A_NUMBER
+    return "must be a number, not text" if any(isinstance(e, str) for e in scalars) else ""
 
 
 def _scalars(given: object) -> Iterable[object]:

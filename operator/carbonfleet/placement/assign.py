@@ -15,7 +15,6 @@ from carbonfleet.placement.search import (
     WindowIndex,
     best_choice,
     hold,
-    plain_jobs,
     prefers_among_equals,
     take,
 )
@@ -24,16 +23,20 @@ CONTENDED: Final = 0.3
 """Where more than this share of a block found its windows taken, the next is not sought together."""
 
 
-def assign(inputs: PlanInputs) -> list[Choice | None]:
+def index_of(inputs: PlanInputs) -> WindowIndex:
+    """What searches share, for the inputs as their capacity changes."""
+    biggest = int(inputs.options.gpus.max(initial=0))
+    return WindowIndex(inputs, CapacityRuns(inputs.capacity, inputs.demand.gpus_by_kind, biggest))
+
+
+def assign(inputs: PlanInputs, index: WindowIndex) -> list[Choice | None]:
     """A choice for each job in the order of the inputs; None where nothing is open and free.
 
     Tier after tier: a lower one takes what the higher ones leave.
     """
     if not inputs.jobs or not len(inputs.options):
         return [None] * len(inputs.jobs)
-    capacity = CapacityRuns(inputs.capacity, inputs.demand.gpus_by_kind, int(inputs.options.gpus.max()))
-    index = WindowIndex(inputs, capacity)
-    plain = plain_jobs(inputs)
+    capacity, plain = index.capacity, index.plain
     choices: list[Choice | None] = []
     for jobs in tiers_of(inputs):
         choices += in_turn(inputs, index, capacity, jobs, plain)

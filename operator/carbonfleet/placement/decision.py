@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from statistics import median
@@ -152,7 +152,10 @@ class Decision:
     @property
     def digest(self) -> str:
         """sha256 of the decision as JSON with sorted keys and times in ISO 8601: equal inputs give equal bytes."""
-        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), default=datetime.isoformat)
+        said = {field: getattr(self, field) for field in self.__slots__}
+        if self.window is not None:
+            said["window"] = {field: getattr(self.window, field) for field in Window.__slots__}
+        canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), default=datetime.isoformat)
         return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
@@ -163,10 +166,11 @@ class Explanation:
     message: str
     """One or two sentences for people: why there, why then."""
     candidates: tuple[Candidate, ...]
-    """Every spoke: the chosen first, then by score, then the filtered by name.
-
-    Of those with a window, only the first MOST_SHOWN are put into words.
-    """
+    """The first MOST_SHOWN spokes: the chosen first, then by score, then the filtered by name."""
+    total: int
+    """How many spokes there are."""
+    reasons: tuple[str, ...] = ()
+    """Of a job without a window, what keeps it from any spoke, each once."""
     baseline: Baseline | None = None
     promise: Promise | None = None
     """Of its window, where it has one."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 
-from carbonfleet.placement.assign import assign
+from carbonfleet.placement.assign import assign, index_of
 from carbonfleet.placement.decide import decisions_on, denied, refusals
 from carbonfleet.placement.decision import Decision
-from carbonfleet.placement.plan_inputs import PlanInputs, plan_inputs
+from carbonfleet.placement.plan_inputs import plan_inputs
 from carbonfleet.placement.rules import Refusal, tiers, with_objectives
-from carbonfleet.placement.search import Choice
+from carbonfleet.placement.search import Choice, WindowIndex
 from carbonfleet.placement.snapshot import Snapshot
 
 _key = attrgetter("namespace", "name", "uid")
@@ -22,7 +22,7 @@ class Plan:
 
     decisions: tuple[Decision, ...]
     now: datetime
-    inputs: PlanInputs | None = field(default=None, compare=False, repr=False)
+    index: WindowIndex | None = field(default=None, compare=False, repr=False)
     """What was planned with; its capacity is what all jobs leave."""
     choices: Mapping[str, tuple[int, Choice | None]] = field(default_factory=dict, compare=False, repr=False)
     """By UID: the job's row in the inputs, and what was chosen for it."""
@@ -47,11 +47,12 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     inputs = plan_inputs(snapshot, jobs, tiers(snapshot.policies), now)
     refused |= inputs.refused
     # 3. A window for each job, tier after tier; a contended tier is bettered as a whole.
-    choices = assign(inputs)
+    index = index_of(inputs)
+    choices = assign(inputs, index)
     # 4. What to do with each job now.
     decisions = [
         *decisions_on(inputs, choices),
         *(denied(job, refused[job.uid], snapshot, now) for job in snapshot.jobs if job.uid in refused),
     ]
     by_uid = {job.uid: (row, choice) for row, (job, choice) in enumerate(zip(inputs.jobs, choices, strict=True))}
-    return Plan(tuple(sorted(decisions, key=_key)), now, inputs, by_uid, refused)
+    return Plan(tuple(sorted(decisions, key=_key)), now, index, by_uid, refused)

@@ -72,6 +72,8 @@ class PlanInputs:
     admission: Admission
     admitted: BoolArray
     """Shape (jobs, options): no rule objects."""
+    weighs: Mapping[SignalKind, BoolArray]
+    """Shape (jobs,): those that weigh this signal."""
     known: Mapping[SignalKind, BoolArray]
     """Shape (options,): the grid there is known."""
     lost: BoolArray
@@ -143,6 +145,8 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
     remaining_budgets, budgets_of = _remaining_budgets(snapshot, jobs, int(options.capacity_row.max(initial=-1)) + 1)
     quotas = [quota for remaining_budget in remaining_budgets if (quota := remaining_budget.quota()) is not None]
     admitted = admission.table(jobs)
+    of_jobs = [job.spec.signal for job in jobs]
+    weighs = {signal: np.array([each is signal for each in of_jobs], dtype=np.bool_) for signal in signals}
     known = {signal: _known(carbons[signal], options) for signal in signals}
     return PlanInputs(
         snapshot=snapshot,
@@ -155,8 +159,9 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
         demand=demand,
         admission=admission,
         admitted=admitted,
+        weighs=weighs,
         known=known,
-        lost=_lost(jobs, admitted, {signal: _known(carbons[signal], options, hours=True) for signal in signals}),
+        lost=_lost(weighs, admitted, {signal: _known(carbons[signal], options, hours=True) for signal in signals}),
         prices=hourly_prices_of(options, line),
         capacity=capacity_of(snapshot, options, line, quotas),
         remaining_budgets=remaining_budgets,
@@ -213,11 +218,12 @@ def _percentiles(
     return found
 
 
-def _lost(jobs: list[QueuedJob], admitted: BoolArray, known: Mapping[SignalKind, BoolArray]) -> BoolArray:
-    signals = np.array([job.spec.signal for job in jobs])
-    lost = np.zeros(len(jobs), dtype=np.bool_)
+def _lost(
+    weighs: Mapping[SignalKind, BoolArray], admitted: BoolArray, known: Mapping[SignalKind, BoolArray]
+) -> BoolArray:
+    lost = np.zeros(len(admitted), dtype=np.bool_)
     for signal, options in known.items():
-        rows = np.flatnonzero(signals == signal)
+        rows = np.flatnonzero(weighs[signal])
         lost[rows] = admitted[rows].any(axis=1) & ~(admitted[rows] & options).any(axis=1)
     return lost
 

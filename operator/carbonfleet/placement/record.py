@@ -15,7 +15,6 @@ from carbonfleet.api.job_status import (
     TimeQuantiles,
 )
 from carbonfleet.placement.decision import (
-    MOST_SHOWN,
     Baseline,
     Candidate,
     Decision,
@@ -44,8 +43,8 @@ def record_of(decision: Decision, explanation: Explanation, now: datetime) -> De
         expected=figures_of(window, explanation.baseline, explanation.promise) if window else None,
         grams_per_kwh=rounded(window.grams_per_kwh, 3) if window else None,
         segments=_segments(window) if window else (),
-        candidates=tuple(_candidate(candidate, now) for candidate in explanation.candidates[:MOST_SHOWN]),
-        candidates_total=len(explanation.candidates),
+        candidates=tuple(_candidate(candidate, now) for candidate in explanation.candidates),
+        candidates_total=explanation.total,
         policy_digest=decision.policy_digest,
         digest=decision.digest,
         decided_at=now,

@@ -156,7 +156,7 @@ def _blocked(jobs: Sequence[JobManifest], fleet: Fleet, now: datetime) -> Iterat
     for decision in planned:
         if decision.outcome is Outcome.BLOCKED:
             explanation = explain(planned, decision)
-            reasons = [decision.reason, *(candidate.reason for candidate in explanation.candidates)]
+            reasons = [decision.reason, *explanation.reasons]
             if _GRID.isdisjoint(reasons):
                 row = row_of[decision.uid]
                 at = next((_AT[reason] for reason in reasons if reason in _AT), ("spec",))

@@ -6,6 +6,7 @@ from typing import Final
 from carbonfleet.api.policy import Goal
 from carbonfleet.placement import phrase
 from carbonfleet.placement.decision import (
+    MOST_SHOWN,
     Candidate,
     Decision,
     Explanation,
@@ -15,7 +16,7 @@ from carbonfleet.placement.decision import (
     Verdict,
     Window,
 )
-from carbonfleet.placement.explain.candidates import candidates_of, has_better_equals, is_equal, piece
+from carbonfleet.placement.explain.candidates import Spokes, has_better_equals, is_equal, piece, spokes_of
 from carbonfleet.placement.explain.promise import promise_of
 from carbonfleet.placement.explain.trade import trade
 from carbonfleet.placement.inputs import MINUTE
@@ -26,10 +27,9 @@ from carbonfleet.placement.search import (
     JobContext,
     at_submission,
     baseline_of,
-    context_of,
     gate_of,
-    least,
     own_cost,
+    shortlist,
     unbroken,
     window_at,
 )
@@ -38,17 +38,18 @@ from carbonfleet.placement.snapshot import Snapshot
 
 def explain(plan: Plan, decision: Decision) -> Explanation:
     """The message, the candidates and the baseline of a decision of a plan, with all other jobs in their places."""
-    inputs = plan.inputs
-    if inputs is None:
+    index = plan.index
+    if index is None:
         raise ValueError(f"{decision.key}: the plan holds nothing to explain it by")
     if decision.uid in plan.refused:
-        return _refused(inputs.snapshot, decision, plan.refused[decision.uid])
+        return _refused(index.inputs.snapshot, decision, plan.refused[decision.uid])
     job, choice = plan.choices[decision.uid]
-    context = context_of(inputs, job, choice)
-    candidates = candidates_of(context)
+    listed = shortlist(index, job, choice, MOST_SHOWN - 1)
+    context, spokes = listed.context, spokes_of(listed)
     if choice is None or decision.window is None:
-        return Explanation(_without(context, decision, candidates), candidates)
-    baseline = baseline_of(inputs, job, choice.option, decision.window)
+        reasons = tuple(dict.fromkeys(refusal.reason for _, refusal in spokes.filtered))
+        return Explanation(_without(context, decision, spokes.filtered), spokes.shown, spokes.total, reasons)
+    baseline = baseline_of(context.inputs, job, choice.option, decision.window)
     promise = promise_of(context, choice, decision.window, baseline)
     said = (
         _signal_note(context),
@@ -56,24 +57,24 @@ def explain(plan: Plan, decision: Decision) -> Explanation:
         _what(context, choice, decision.outcome, decision.window, promise),
         _misdeclared(decision.window, promise.length),
         _why_then(context, choice, decision.window),
-        _why_there(candidates),
-        trade(context, choice, decision.window),
+        _why_there(spokes),
+        trade(index, context, choice, decision.window),
         decision.review_reason,
     )
-    return Explanation(" ".join(part for part in said if part), candidates, baseline, promise)
+    return Explanation(" ".join(part for part in said if part), spokes.shown, spokes.total, (), baseline, promise)
 
 
 def _refused(snapshot: Snapshot, decision: Decision, refusal: Refusal) -> Explanation:
     """Of a job that no policy covers or whose tier does not exist; each spoke that residency forbids says so."""
     job = next(job for job in snapshot.jobs if job.uid == decision.uid)
-    candidates = []
+    said: list[tuple[str, Refusal]] = []
     for spoke in sorted(snapshot.spokes, key=lambda spoke: spoke.name):
         request = job.spec.residency
         places = job.spec.workload.data_places
         ruling = residency_verdict(snapshot.policies, request.data_class, job.namespace, request, spoke.facts, places)
-        said = refusal if ruling.allowed else Refusal(ruling.reason, ruling.message)
-        candidates.append(Candidate(spoke.name, Verdict.FILTERED, said.reason, said.message))
-    return Explanation(refusal.message, tuple(candidates))
+        said.append((spoke.name, refusal if ruling.allowed else Refusal(ruling.reason, ruling.message)))
+    shown = tuple(Candidate(name, Verdict.FILTERED, why.reason, why.message) for name, why in said[:MOST_SHOWN])
+    return Explanation(refusal.message, shown, len(said), tuple(dict.fromkeys(why.reason for _, why in said)))
 
 
 def _what(context: JobContext, choice: Choice, outcome: Outcome, window: Window, promise: Promise) -> str:
@@ -183,7 +184,7 @@ def _why_later(context: JobContext, choice: Choice, window: Window) -> str:
         return told
     now = window_at(inputs, job, choice.option, piece(context, choice.option, first))
     when = "At once" if first == 0 else f"At {phrase.time(now.start)}"
-    taken = "" if context.free[choice.option, first] else ", had it GPUs there then"
+    taken = "" if context.free[context.windows.row(choice.option), first] else ", had it GPUs there then"
     gain = _gain(now.grams_co2e, window.grams_co2e, now.cost_usd - window.cost_usd)
     return f"{when}: {phrase.grams(now.grams_co2e)}{taken}; {gain}."
 
@@ -192,10 +193,11 @@ def _not_worth(context: JobContext, choice: Choice, window: Window) -> str:
     """What the best start would save that the job does not wait for, where there is one."""
     inputs, job = context.inputs, context.job
     windows = context.windows
-    found, own = least(windows.bare, context.eligible), float(windows.bare[choice.option, choice.start])
+    found, own = context.cleanest, float(windows.bare[windows.row(choice.option), choice.start])
     if found is None or choice.segments or choice.kept or found[0] >= own or found[1] <= choice.start:
         return ""
-    later = window_at(inputs, job, found[2], piece(context, found[2], found[1]))
+    option = int(windows.options[found[2]])
+    later = window_at(inputs, job, option, piece(context, option, found[1]))
     where = "" if later.cluster == window.cluster else f" on {later.cluster}"
     least_gain = inputs.limits[job].gain_percent_per_hour
     saved = _saved(inputs.demand.goal(job), window, later)
@@ -252,8 +254,7 @@ def _why_not_later(context: JobContext, choice: Choice, window: Window) -> str:
         return f"It may not wait: {'maxDelay is 0' if schedule.max_delay is not None else f'tier {schedule.tier}'}."
     if not_worth := _not_worth(context, choice, window):
         return not_worth
-    later = (context.windows.open & context.free)[choice.option, 1:]
-    if not later.any():
+    if not context.usable[context.windows.row(choice.option), 1:].any():
         return "No later start is open to it here."
     return f"No later start until {context.until(choice.option)} is better."
 
@@ -270,20 +271,21 @@ def _gate_note(context: JobContext, choice: Choice) -> str:
     return f" It runs only at {gate} or less here."
 
 
-def _why_there(candidates: tuple[Candidate, ...]) -> str:
-    other = next((c for c in candidates[1:] if c.window is not None), None)
-    if other is None or other.window is None:
-        return f"Not elsewhere: {_out(candidates[1:])}." if len(candidates) > 1 else ""
-    window = other.window
+def _why_there(spokes: Spokes) -> str:
+    chosen, *others = spokes.shown
+    if not others:
+        return ""
+    window = others[0].window
+    if window is None:
+        return f"Not elsewhere: {_out(spokes.filtered)}."
     carbon, cost = phrase.grams(window.grams_co2e), f"{window.cost_usd:,.2f} USD"
-    chosen = candidates[0].window
-    when = f", {phrase.time(window.start)}" if chosen is None or window.start != chosen.start else ""
-    return f"Next best is {other.cluster}{when}: {carbon}, {cost}."
+    when = f", {phrase.time(window.start)}" if chosen.window is None or window.start != chosen.window.start else ""
+    return f"Next best is {window.cluster}{when}: {carbon}, {cost}."
 
 
-def _without(context: JobContext, decision: Decision, candidates: tuple[Candidate, ...]) -> str:
+def _without(context: JobContext, decision: Decision, out: Sequence[tuple[str, Refusal]]) -> str:
     """Why there is no window: which spokes fell to which rule, one of them in full, and what a person can do."""
-    if not candidates:
+    if not out:
         return "The fleet has no spoke. Join one with `carbonfleet spoke join`."
     head = "No spoke can take the job"
     if decision.reason == "WaitingForCapacity" and decision.outcome is Outcome.PAUSE:
@@ -294,43 +296,41 @@ def _without(context: JobContext, decision: Decision, candidates: tuple[Candidat
         head = "Waits: the carbon intensity is known nowhere that it may go, and the job asked to wait then"
     elif decision.outcome is Outcome.WAIT:
         head = "Waits: no GPUs are free where it may go"
-    reasons = dict.fromkeys(candidate.reason for candidate in candidates)
+    reasons = dict.fromkeys(refusal.reason for _, refusal in out)
     advice = _way_out(reasons) if decision.outcome is Outcome.BLOCKED else ""
     if len(reasons) == 1:
-        return f"{head}: {_none_of(candidates)}. {_together(candidates)}{advice}"
+        return f"{head}: {_none_of(out)}. {_together([refusal for _, refusal in out])}{advice}"
     # Of a spoke that came further than policy there is more to say.
-    other = min(candidates, key=lambda candidate: candidate.reason in POLICY_REASONS)
-    said = other.message if other.message.startswith(other.cluster) else f"{other.cluster}: {other.message}"
-    return f"{head}: {_out(candidates)}. {said}{advice}"
+    name, refusal = min(out, key=lambda named: named[1].reason in POLICY_REASONS)
+    said = refusal.message if refusal.message.startswith(name) else f"{name}: {refusal.message}"
+    return f"{head}: {_out(out)}. {said}{advice}"
 
 
-def _none_of(candidates: Sequence[Candidate]) -> str:
-    count, first = len(candidates), candidates[0]
+def _none_of(out: Sequence[tuple[str, Refusal]]) -> str:
+    count, (name, first) = len(out), out[0]
     if first.reason == "ResidencyPolicy":
-        return (
-            f"policy allows none of {count} spokes" if count > 1 else f"policy forbids {first.cluster}, the only spoke"
-        )
+        return f"policy allows none of {count} spokes" if count > 1 else f"policy forbids {name}, the only spoke"
     why = OUT.get(first.reason, first.reason)
-    return f"all {count} spokes are {why}" if count > 1 else f"{first.cluster}, the only spoke, is {why}"
+    return f"all {count} spokes are {why}" if count > 1 else f"{name}, the only spoke, is {why}"
 
 
-def _out(candidates: Sequence[Candidate]) -> str:
+def _out(out: Sequence[tuple[str, Refusal]]) -> str:
     """The spokes that are out, by what keeps them out."""
     by_reason: dict[str, list[str]] = {}
-    for candidate in candidates:
-        by_reason.setdefault(OUT.get(candidate.reason, candidate.reason), []).append(candidate.cluster)
+    for name, refusal in out:
+        by_reason.setdefault(OUT.get(refusal.reason, refusal.reason), []).append(name)
     ordered = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
     return "; ".join(f"{phrase.listed(names)} {'is' if len(names) == 1 else 'are'} {why}" for why, names in ordered)
 
 
-def _together(candidates: Sequence[Candidate]) -> str:
+def _together(refusals: Sequence[Refusal]) -> str:
     """What is said of each of them; what they share is said once."""
-    shared = {candidate.message.partition("; ")[0] for candidate in candidates}
-    own = [tail for candidate in candidates[:MOST_NAMED] if (tail := candidate.message.partition("; ")[2])]
-    is_one = len({candidate.message for candidate in candidates}) == 1
-    if is_one or len(shared) > 1 or len(own) < min(len(candidates), MOST_NAMED):
-        return candidates[0].message
-    more = f"; and {len(candidates) - MOST_NAMED} more" if len(candidates) > MOST_NAMED else ""
+    shared = {refusal.message.partition("; ")[0] for refusal in refusals}
+    own = [tail for refusal in refusals[:MOST_NAMED] if (tail := refusal.message.partition("; ")[2])]
+    is_one = len({refusal.message for refusal in refusals}) == 1
+    if is_one or len(shared) > 1 or len(own) < min(len(refusals), MOST_NAMED):
+        return refusals[0].message
+    more = f"; and {len(refusals) - MOST_NAMED} more" if len(refusals) > MOST_NAMED else ""
     return "; ".join((shared.pop(), *(tail.rstrip(".") for tail in own))) + f"{more}."
 
 

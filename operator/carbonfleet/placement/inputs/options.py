@@ -78,6 +78,22 @@ class Options:
         return len(self.entries)
 
     @cached_property
+    def spoke(self) -> IntArray:
+        """The place of each option's spoke in the order of names, shape (options,)."""
+        places = {name: place for place, name in enumerate(self.by_cluster)}
+        return _ints(places[option.cluster] for option in self.entries)
+
+    @cached_property
+    def first_of_spoke(self) -> IntArray:
+        """The first option of each spoke, shape (spokes,): those of a spoke lie side by side."""
+        return _ints(rows[0] for rows in self.by_cluster.values())
+
+    @property
+    def spokes(self) -> int:
+        """How many spokes have options."""
+        return len(self.by_cluster)
+
+    @cached_property
     def by_cluster(self) -> dict[str, list[int]]:
         """The rows of each spoke's options."""
         found: dict[str, list[int]] = {}

@@ -35,9 +35,9 @@ class HourlyPrices:
     def _windows(self) -> WindowTotals:
         return WindowTotals(self.total, self.line)
 
-    def over(self, minutes: IntArray) -> FloatArray:
-        """USD per GPU for windows of so many minutes, shape (options,), from each slot's begin; (options, starts)."""
-        return self._windows.over(self.row, minutes) * _UNIT_USD
+    def over(self, options: IntArray, minutes: IntArray) -> FloatArray:
+        """USD per GPU for windows of so many minutes, shape as `options`, from each slot's begin; (options, starts)."""
+        return self._windows.over(self.row[options], minutes) * _UNIT_USD
 
     def between(self, option: IntArray | int, begin: IntArray | int, end: IntArray | int) -> FloatArray:
         """USD per GPU from one minute to another."""

@@ -145,6 +145,13 @@ class Carbon:
     line: Timeline
 
     @cached_property
+    def now(self) -> list[float]:
+        """The intensity of each zone in the present minute, in g/kWh."""
+        minute = self.line.now_minute
+        grams: list[float] = ((self.total[:, minute + 1] - self.total[:, minute]) * RESOLUTION).tolist()
+        return grams
+
+    @cached_property
     def windows(self) -> WindowTotals:
         """Of what is expected."""
         return WindowTotals(self.total, self.line)

@@ -147,22 +147,19 @@ def minds_cost(job: QueuedJob) -> bool:
 
 
 class Admission:
-    """Which options the rules leave to a job; equal questions are answered once."""
+    """Which options the rules leave to a job, and why not the others; equal questions are answered once."""
 
     def __init__(self, options: Options, policies: PolicySet) -> None:
         self._options, self._policies = options, policies
-        self._by_rule: dict[tuple[int, Hashable], BoolArray] = {}
+        self._by_rule: dict[tuple[int, Hashable], tuple[BoolArray, list[Refusal | None]]] = {}
         self._by_keys: dict[tuple[Hashable, ...], BoolArray] = {}
 
     def admitted(self, job: QueuedJob) -> BoolArray:
         """Shape (options,): True where no rule objects."""
         keys = tuple([key(job) for _, key in RULES])
-        known = self._by_keys.get(keys)
-        if known is None:
-            known = np.ones(len(self._options), dtype=np.bool_)
-            for index, key in enumerate(keys):
-                known = known & self._mask(index, key, job)
-            self._by_keys[keys] = known
+        if (known := self._by_keys.get(keys)) is None:
+            masks = [self._answers(index, key, job)[0] for index, key in enumerate(keys)]
+            known = self._by_keys[keys] = np.logical_and.reduce(masks)
         return known
 
     def table(self, jobs: Sequence[QueuedJob]) -> BoolArray:
@@ -175,14 +172,16 @@ class Admission:
         table = np.array([mask for _, mask in masks.values()], dtype=np.bool_).reshape(len(masks), len(self._options))
         return table[np.array(rows, dtype=np.int64)]
 
-    def refusals(self, job: QueuedJob, option: Option) -> Iterator[Refusal]:
+    def refusals(self, job: QueuedJob, option: int) -> Iterator[Refusal]:
         """What the rules object to on an option, in their order."""
-        return (r for rule, _ in RULES if (r := rule(job, option, self._policies)) is not None)
+        answers = (self._answers(index, key(job), job)[1][option] for index, (_, key) in enumerate(RULES))
+        return filter(None, answers)
 
-    def _mask(self, index: int, key: Hashable, job: QueuedJob) -> BoolArray:
-        known = self._by_rule.get((index, key))
-        if known is None:
+    def _answers(self, index: int, key: Hashable, job: QueuedJob) -> tuple[BoolArray, list[Refusal | None]]:
+        """Of one rule for all options: whether it leaves them, and what it objects to."""
+        if (known := self._by_rule.get((index, key))) is None:
             rule = RULES[index][0]
-            answers = (rule(job, option, self._policies) is None for option in self._options.entries)
-            known = self._by_rule[index, key] = np.fromiter(answers, np.bool_, len(self._options))
+            refusals = [rule(job, option, self._policies) for option in self._options.entries]
+            mask = np.array([refusal is None for refusal in refusals], dtype=np.bool_)
+            known = self._by_rule[index, key] = mask, refusals
         return known

@@ -2,13 +2,14 @@
 
 from carbonfleet.placement.search.best_choice import best_choice, fits_budgets, hold, prefers_among_equals
 from carbonfleet.placement.search.choice import Choice, segments_of, take
-from carbonfleet.placement.search.fast_windows import BLOCK, NOWHERE, WindowIndex, WindowSearch, plain_jobs
+from carbonfleet.placement.search.fast_windows import BLOCK, NOWHERE, WindowIndex, WindowSearch
 from carbonfleet.placement.search.figures import at_submission, baseline_of, review_of, window_at, windows_at
 from carbonfleet.placement.search.greedy import GreedyBlock
-from carbonfleet.placement.search.limits import LIMITS, gate_of
+from carbonfleet.placement.search.limits import LIMITS, WindowFigures, gate_of
 from carbonfleet.placement.search.lower_bounds import Int32Array
 from carbonfleet.placement.search.refusals import JobContext, context_of, refusal_on
 from carbonfleet.placement.search.running_jobs import own_cost, unbroken
+from carbonfleet.placement.search.shortlist import Shortlist, shortlist
 from carbonfleet.placement.search.windows import CENT, Windows, cost_ceiling, least, options_left, windows_of
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "GreedyBlock",
     "Int32Array",
     "JobContext",
+    "Shortlist",
+    "WindowFigures",
     "WindowIndex",
     "WindowSearch",
     "Windows",
@@ -34,11 +37,11 @@ __all__ = [
     "least",
     "options_left",
     "own_cost",
-    "plain_jobs",
     "prefers_among_equals",
     "refusal_on",
     "review_of",
     "segments_of",
+    "shortlist",
     "take",
     "unbroken",
     "window_at",

@@ -10,6 +10,7 @@ from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.search.choice import Choice, quota_rows, segments_of, slots_of, spend, take
 from carbonfleet.placement.search.figures import window_at
 from carbonfleet.placement.search.interruptible import segmented
+from carbonfleet.placement.search.limits import EVERY
 from carbonfleet.placement.search.running_jobs import as_paused, choice_for_paused, choice_for_running, promised
 from carbonfleet.placement.search.windows import Windows, cost_ceiling, first_usable, least, windows_of
 
@@ -61,7 +62,7 @@ def cut_is_worth(inputs: PlanInputs, job: int, cut: Choice, windows: Windows, us
     best = least(windows.scores, usable)
     end = inputs.line.begin(windows.first) + int(inputs.demand.of(job).minutes[cut.option])
     later = max(0, cut.segments[-1][1] - end) / inputs.line.slot_minutes
-    return best is None or cut.score + float(windows.delay.per_start[cut.option]) * later <= best[0]
+    return best is None or cut.score + float(windows.delay.per_start[windows.row(cut.option)]) * later <= best[0]
 
 
 def hold(inputs: PlanInputs, job: int, choice: Choice, capacity: CapacityRuns, sign: int = 1) -> None:
@@ -89,7 +90,8 @@ def in_one_piece(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> Choice
     windows = windows_of(inputs, job)
     free = free_windows(inputs, job, windows, capacity.runs_of)
     usable = windows.open & free
-    usable &= windows.figures.usd <= cost_ceiling(inputs, job, windows.figures.usd, usable)
+    if (most_usd := cost_ceiling(inputs, job, windows.figures.usd, usable)) < np.inf:
+        usable &= windows.figures.usd <= most_usd
 
     def planned(option: int, start: int) -> Choice | None:
         fit = start < inputs.line.starts and usable[option, start]
@@ -138,20 +140,20 @@ def free_windows(inputs: PlanInputs, job: int, windows: Windows, runs_of: RunsOf
 
 def has_capacity(inputs: PlanInputs, job: int, windows: Windows, runs_of: RunsOf) -> BoolArray:
     """Where enough GPUs are free all along, and no quota is overdrawn; shape (options, starts)."""
-    gpus, starts = inputs.demand.of(job).gpus, inputs.line.starts
-    fits: BoolArray = runs_of(inputs.options.capacity_row, gpus)[:, :starts] >= windows.span
+    options, gpus = windows.options, inputs.demand.of(job).gpus[windows.options]
+    fits = windows.fit(runs_of(inputs.options.capacity_row[options], gpus))
     for row in quota_rows(inputs, job):
-        rows = np.full(len(inputs.options), row)
-        fits &= runs_of(rows, gpus)[:, :starts] >= windows.span
+        fits &= windows.fit(runs_of(np.full(options.size, row), gpus))
     return fits
 
 
 def within_budgets(inputs: PlanInputs, job: int, windows: Windows) -> BoolArray:
-    """Where the monthly budgets of the job's policies still have room; shape (options, starts)."""
-    within = np.ones(windows.scores.shape, dtype=np.bool_)
-    hours = inputs.demand.of(job).gpus * inputs.demand.of(job).minutes / 60.0
+    """Where the monthly budgets of the job's policies still have room; shape (options, starts), or broadcasts to it."""
+    within = EVERY
+    terms, options = inputs.demand.of(job), windows.options
     for index in inputs.budget_rows(job):
         remaining_budget = inputs.remaining_budgets[index]
-        within &= windows.figures.grams <= remaining_budget.carbon_kg * 1000
+        hours = terms.gpus[options] * terms.minutes[options] / 60.0
+        within = within & (windows.figures.grams <= remaining_budget.carbon_kg * 1000)
         within &= (hours <= remaining_budget.gpu_hours)[:, None]
     return within

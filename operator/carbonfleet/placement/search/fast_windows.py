@@ -1,11 +1,11 @@
 """The fast evaluator for plain jobs: their best windows on some options, with what is free now.
 
-A plain job has a range of starts and nothing that depends on the hour but carbon: no threshold, no
-segments, no budget, no hourly price. Its score on an option is `fixed + slope * carbon total`, so the best
-window is the one with the least carbon.
+A plain job has a range of starts and nothing that depends on the hour but carbon (`plain_jobs`). Its score on an option
+is `fixed + slope * carbon total`, so the best window is the one with the least carbon.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -14,8 +14,16 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.inputs import MINUTE, MOST, NEVER, BoolArray, CapacityRuns, IntArray
 from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.search.choice import Choice
-from carbonfleet.placement.search.limits import LIMITS
-from carbonfleet.placement.search.lower_bounds import CLOSED, Bounds, Compact, Frontier, Int32Array, bounds_of
+from carbonfleet.placement.search.limits import plain_jobs
+from carbonfleet.placement.search.lower_bounds import (
+    CLOSED,
+    Bounds,
+    Compact,
+    Frontier,
+    Int32Array,
+    bounds_of,
+    minute_share,
+)
 from carbonfleet.placement.search.windows import Delay, delay_of
 from carbonfleet.placement.snapshot import FloatArray
 
@@ -23,26 +31,10 @@ FIRST_LOOK: Final = 4
 """Options that are looked at first."""
 BLOCK: Final = 256
 """Jobs whose windows are sought together: more would find more windows taken when their turn comes."""
+NEIGHBOURS: Final = 32
+"""Jobs whose bounds are found together where each is looked at alone."""
 NOWHERE: Final = float("inf")
 TINY: Final = 1e-12
-
-
-def plain_jobs(inputs: PlanInputs) -> BoolArray:
-    """Shape (jobs,): whether a quick look says all that there is to say of a job's windows."""
-    plain: BoolArray = ~inputs.lost
-    plain &= ~(inputs.admitted & inputs.prices.has_hours).any(axis=1)
-    remaining_budgets = {key for key, rows in inputs.budgets_of.items() if rows}
-    for row, job in enumerate(inputs.jobs):
-        spec = job.spec
-        if (
-            any(limit.is_hourly(inputs, row) for limit in LIMITS)
-            or spec.objective.cost_tolerance_percent is not None
-            or spec.schedule.interruptible is not None
-            or (job.incumbent is not None and job.incumbent.is_under_way)
-            or (remaining_budgets and (spec.residency.data_class, job.namespace) in remaining_budgets)
-        ):
-            plain[row] = False
-    return plain
 
 
 class WindowIndex:
@@ -51,11 +43,13 @@ class WindowIndex:
     def __init__(self, inputs: PlanInputs, capacity: CapacityRuns) -> None:
         self.inputs, self.capacity = inputs, capacity
         line = inputs.line
-        self.compact = {kind: Compact.of(grid, inputs.options.zone, line) for kind, grid in inputs.carbon.items()}
-        self._bounds: dict[tuple[SignalKind, float], Bounds] = {}
+        self._compact: dict[SignalKind, Compact] = {}
+        self._bounds: dict[tuple[SignalKind, float | None], Bounds] = {}
         self.longest = inputs.snapshot.assumptions.longest_run // MINUTE
         self._frontiers: dict[tuple[SignalKind, float], Frontier] = {}
         self.options = np.arange(len(inputs.options))
+        self.plain = plain_jobs(inputs)
+        self._near: dict[int, WindowSearch] = {}
         rows = range(len(inputs.jobs))
         self.first = np.array([inputs.earliest_start(job) for job in rows], dtype=np.int64)
         latest = np.array([inputs.latest_start(job) for job in rows], dtype=np.int64)
@@ -66,12 +60,22 @@ class WindowIndex:
         limits = [job.spec.objective.max_cost_usd for job in inputs.jobs]
         self.most_usd = np.array([NOWHERE if usd is None else usd for usd in limits])
 
-    def bounds(self, signal: SignalKind, gain: float) -> Bounds:
-        """How clean windows are, were all options empty, for runs up to the longest."""
-        key, line = (signal, gain), self.inputs.line
+    def compact(self, signal: SignalKind) -> Compact:
+        """The grid in 32 bits."""
+        if signal not in self._compact:
+            self._compact[signal] = Compact.of(self.inputs.carbon[signal], self.inputs.options.zone, self.inputs.line)
+        return self._compact[signal]
+
+    def bounds(self, signal: SignalKind, gain: float | None) -> Bounds:
+        """How clean windows are, were all options empty, for runs up to the longest.
+
+        Without a gain as they are expected to be: nothing is added for doubt, and nothing for a delay.
+        """
+        key, line, grid = (signal, gain), self.inputs.line, self.inputs.carbon[signal]
         if key not in self._bounds:
             longest = min(int(self.inputs.demand.minutes_by_kind.max(initial=1)), self.longest)
-            self._bounds[key] = bounds_of(self.inputs.carbon[signal], line, longest, gain)
+            totals, share = (grid.total, 0.0) if gain is None else (grid.weighed, minute_share(grid, line))
+            self._bounds[key] = bounds_of(totals, line, longest, gain or 0.0, share)
         return self._bounds[key]
 
     def frontier(self, signal: SignalKind, gain: float) -> Frontier:
@@ -89,12 +93,21 @@ class WindowIndex:
         """The search for some jobs, which all weigh one signal."""
         return WindowSearch(self, jobs)
 
+    def near(self, job: int) -> tuple["WindowSearch", int]:
+        """The search for a plain job and some that follow it, which is faster for them together; and its row there."""
+        if job not in self._near:
+            signal = self.inputs.jobs[job].spec.signal
+            rows = range(job, min(job + NEIGHBOURS, len(self.inputs.jobs)))
+            jobs = [row for row in rows if self.plain[row] and self.inputs.jobs[row].spec.signal == signal]
+            self._near |= dict.fromkeys(jobs, self.at(np.array(jobs)))
+        search = self._near[job]
+        return search, search.jobs.index(job)
+
     def unhindered(self, jobs: IntArray) -> FloatArray:
         """Lower bounds of scores were all options empty, shape (jobs, options); infinite where a job can't go."""
         bounds = np.empty((jobs.size, len(self.inputs.options)))
-        signals = np.array([self.inputs.jobs[job].spec.signal for job in jobs.tolist()])
-        for signal in self.inputs.carbon:
-            rows = np.flatnonzero(signals == signal)
+        for weighing in self.inputs.weighs.values():
+            rows = np.flatnonzero(weighing[jobs])
             if rows.size:
                 bounds[rows] = self.at(jobs[rows]).unhindered
         return bounds
@@ -108,7 +121,7 @@ class WindowSearch:
         self._index, self._capacity, self._options = index, index.capacity, index.options
         self.signal = inputs.jobs[self.jobs[0]].spec.signal
         grid = inputs.carbon[self.signal]
-        self._compact, self._weighed = index.compact[self.signal], grid.weighed
+        self._compact, self._weighed = index.compact(self.signal), grid.weighed
         self._zone, self._capacity_row = inputs.options.zone, inputs.options.capacity_row
         self._capacity_rows: list[int] = self._capacity_row.tolist()
         terms = inputs.demand.at(jobs[:, None], self._options)
@@ -133,9 +146,17 @@ class WindowSearch:
         self._is_short_delay = int(self._delay.units.max(initial=0)) * self._line.starts <= MOST
         self._open: BoolArray = within & inputs.known[self.signal] & inputs.admitted[jobs] & (self._last >= 0)
         self._common_gain = index.common_gain(jobs)
-        bounds = index.bounds(self.signal, self._common_gain)
-        self.unhindered = self._scores(bounds.until(self._zone, self._whole, self._part, np.maximum(self._last, 0)))
+        self.unhindered = self._unhindered(self._common_gain)
         """Lower bounds of the scores were all options empty; infinite where a job can't go."""
+
+    def _unhindered(self, gain: float) -> FloatArray:
+        bounds = self._index.bounds(self.signal, gain)
+        return self._scores(bounds.until(self._zone, self._whole, self._part, np.maximum(self._last, 0)))
+
+    @cached_property
+    def bare(self) -> FloatArray:
+        """The same without what a delay must gain."""
+        return self._unhindered(0.0)
 
     def _delays(self, gain: FloatArray) -> Delay:
         """What delays must gain, shape (jobs, options)."""
@@ -185,6 +206,22 @@ class WindowSearch:
             score[closed] = NOWHERE
             bounds[rows, option] = np.maximum(bounds[rows, option], score)
 
+    def has_window(self, row: int, options: IntArray) -> BoolArray:
+        """Whether any window of a job is open and free, on some options; shape as these."""
+        first = int(self._first[row])
+        level, span = self._level[row, options], (self._span if first else self._span_now)[row, options]
+        found: BoolArray = self._capacity.runs(level, self._capacity_row[options], first, first + 1)[:, 0] >= span
+        found &= first <= self._last[row, options]
+        if (rest := np.flatnonzero(~found)).size:
+            found[rest] = self.open_windows(row, options[rest]).any(axis=1)
+        found &= self._open[row, options]
+        return found
+
+    def open_windows(self, row: int, options: IntArray) -> BoolArray:
+        """Which windows of a job are open and free, on some options; shape (options, starts)."""
+        free: BoolArray = self._closed(row, options, 0, self._line.starts - 1) == 0
+        return free & self._open[row, options, None]
+
     def best(self, rows: IntArray | int, options: IntArray) -> tuple[FloatArray, IntArray]:
         """For pairs of row and option: the least score among the windows that are free, and its start.
 
@@ -192,8 +229,7 @@ class WindowSearch:
         """
         first, last = self._first[rows], self._last[rows, options]
         most = self._line.starts - 1  # a job may have to begin after all that is looked at
-        begin = min(int(first.min()), most)
-        until = min(max(int(last.max()), int(first.max())), most)
+        begin, until = min(int(first.min()), most), min(max(int(last.max()), int(first.max())), most)
         carbon = self._carbon(rows, options, begin, until)
         carbon |= self._closed(rows, options, begin, until)
         start = carbon.argmin(axis=1)

@@ -79,9 +79,8 @@ def _totals(
     """Carbon totals and their doubt, each job by its own signal."""
     total, doubt = np.empty(job.size), np.empty(job.size)
     zone = inputs.options.zone[option]
-    signals = np.array([inputs.jobs[row].spec.signal for row in job])
     for signal, grid in inputs.carbon.items():
-        rows = np.flatnonzero(signals == signal)
+        rows = inputs.weighs[signal][job].nonzero()[0]
         z, b, e = zone[rows], begin[rows], end[rows]
         total[rows] = grid.total[z, e] - grid.total[z, b]
         doubt[rows] = grid.doubt[z, e] - grid.doubt[z, b]

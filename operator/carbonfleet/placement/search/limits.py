@@ -8,6 +8,7 @@ rules for when the grid is not known (`_without_signal` of `windows.py`).
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Final
 
 import numpy as np
@@ -20,16 +21,93 @@ from carbonfleet.placement.rules import Refusal
 from carbonfleet.placement.snapshot import FloatArray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class WindowFigures:
-    """What limits judge all windows of one job by. Arrays of shape (options, starts)."""
+    """What limits judge the windows of one job on some options by. Arrays of shape (options, starts)."""
 
-    ends: IntArray
-    """The minute of the timeline in which a window ends."""
-    usd: FloatArray
-    grams: FloatArray
-    grams_per_kwh: FloatArray
-    """The mean over a window."""
+    inputs: PlanInputs
+    job: int
+    options: IntArray
+    minutes: IntArray
+    """How long a window is, as far as it is weighed; shape (options,)."""
+
+    @classmethod
+    def of(cls, inputs: PlanInputs, job: int, options: IntArray) -> "WindowFigures":
+        """Of all starts on some options."""
+        line = inputs.line
+        longest = line.minutes - (line.starts - 1) * line.slot_minutes
+        return cls(inputs, job, options, np.minimum(inputs.demand.of(job).minutes[options], longest))
+
+    @cached_property
+    def usd_from_slots(self) -> FloatArray:
+        """What windows cost from the begin of each slot, by the hour where prices depend on it."""
+        inputs, options = self.inputs, self.options
+        terms, prices = inputs.demand.of(self.job), inputs.prices
+        usd = np.broadcast_to(terms.usd[options, None], (options.size, inputs.line.starts))
+        if prices.any:
+            dear = prices.over(options, self.minutes) * terms.gpus[options, None]
+            usd = np.where(prices.has_hours[options, None], usd - self._flat_usd[:, None] + dear, usd)
+        return usd
+
+    @cached_property
+    def usd(self) -> FloatArray:
+        """The same, but a start now in its true minutes."""
+        inputs, options = self.inputs, self.options
+        if not inputs.prices.any:
+            return self.usd_from_slots
+        terms = inputs.demand.of(self.job)
+        per_gpu = inputs.prices.between(options, inputs.line.now_minute, self.end_at_once)
+        dear = terms.usd[options] - self._flat_usd + per_gpu * terms.gpus[options]
+        usd = self.usd_from_slots.copy()
+        usd[:, 0] = np.where(inputs.prices.has_hours[options], dear, terms.usd[options])
+        return usd
+
+    @cached_property
+    def _flat_usd(self) -> FloatArray:
+        """The part of the cost that hourly prices stand in for."""
+        terms, options = self.inputs.demand.of(self.job), self.options
+        per_hour = self.inputs.options.usd_per_gpu_hour[options]
+        usd: FloatArray = terms.gpus[options] * (terms.minutes[options] / 60.0) * per_hour
+        return usd
+
+    @cached_property
+    def end_at_once(self) -> IntArray:
+        """The minute of the timeline in which a run ends that begins now, shape (options,)."""
+        line = self.inputs.line
+        return np.minimum(line.now_minute + self.minutes, line.minutes)
+
+    @cached_property
+    def ends(self) -> IntArray:
+        """The minute of the timeline in which a window ends."""
+        line = self.inputs.line
+        ends = line.start_minutes[None, :] + self.inputs.demand.of(self.job).minutes[self.options, None]
+        ends[:, 0] += line.next_minute - line.now_minute
+        return ends
+
+    @cached_property
+    def _totals(self) -> FloatArray:
+        grid = self.inputs.carbon[self.inputs.jobs[self.job].spec.signal]
+        zone, now = self.inputs.options.zone[self.options], self.inputs.line.now_minute
+        totals = grid.windows.over(zone, self.minutes)
+        totals[:, 0] = grid.total[zone, self.end_at_once] - grid.total[zone, now]
+        return totals
+
+    @cached_property
+    def grams(self) -> FloatArray:
+        """What a run emits."""
+        terms = self.inputs.demand.of(self.job)
+        grams: FloatArray = self._totals * (terms.operational + terms.transfer)[self.options, None]
+        grams += (terms.transfer_fixed + terms.embodied)[self.options, None]
+        return grams
+
+    @cached_property
+    def grams_per_kwh(self) -> FloatArray:
+        """The mean over a window."""
+        return self._totals * (RESOLUTION / self.minutes[:, None])
+
+
+EVERY: Final = np.ones((1, 1), dtype=np.bool_)
+"""The mask of a limit that leaves every window."""
 
 
 class Limit(ABC):
@@ -54,8 +132,8 @@ class Limit(ABC):
         """Whether a run in pieces, whose slots it left, is within the limit as a whole."""
         return True
 
-    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, option: int) -> Refusal | None:
-        """Why it leaves nothing on an option; None where it leaves something."""
+    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, row: int) -> Refusal | None:
+        """Why it leaves nothing on the option of a row; None where it leaves something."""
         return None
 
 
@@ -78,12 +156,13 @@ class Deadline(Limit):
 
     def mask(self, inputs: PlanInputs, job: int, figures: WindowFigures) -> BoolArray:
         """Windows that end in time."""
-        in_time: BoolArray = figures.ends <= inputs.deadline_minute(job)
-        return in_time
+        if inputs.limits[job].deadline is None:
+            return EVERY
+        return np.asarray(figures.ends <= inputs.deadline_minute(job))
 
-    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, option: int) -> Refusal | None:
+    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, row: int) -> Refusal | None:
         """When a run would end at the earliest."""
-        minutes, deadline = int(inputs.demand.of(job).minutes[option]), inputs.limits[job].deadline
+        minutes, deadline = int(inputs.demand.of(job).minutes[figures.options[row]]), inputs.limits[job].deadline
         earliest = int(inputs.line.start_minutes[min(inputs.earliest_start(job), inputs.line.starts - 1)])
         if deadline is None or earliest + minutes <= inputs.deadline_minute(job):
             return None
@@ -102,15 +181,17 @@ class CostLimit(Limit):
 
     def mask(self, inputs: PlanInputs, job: int, figures: WindowFigures) -> BoolArray:
         """Windows that cost no more."""
+        if inputs.jobs[job].spec.objective.max_cost_usd is None:
+            return EVERY
         return np.asarray(figures.usd <= self._most(inputs, job))
 
     def allows(self, inputs: PlanInputs, job: int, window: Window) -> bool:
         """Whether all pieces together cost no more."""
         return window.cost_usd <= self._most(inputs, job)
 
-    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, option: int) -> Refusal | None:
+    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, row: int) -> Refusal | None:
         """What it costs at least."""
-        least, most = float(figures.usd[option].min()), self._most(inputs, job)
+        least, most = float(figures.usd[row].min()), self._most(inputs, job)
         if least <= most:
             return None
         return Refusal(
@@ -133,15 +214,19 @@ class CarbonBudget(Limit):
 
     def mask(self, inputs: PlanInputs, job: int, figures: WindowFigures) -> BoolArray:
         """Windows that emit no more."""
+        if not self.is_hourly(inputs, job):
+            return EVERY
         return np.asarray(figures.grams <= self._most_kg(inputs, job) * 1000)
 
     def allows(self, inputs: PlanInputs, job: int, window: Window) -> bool:
         """Whether all pieces together emit no more."""
         return window.grams_co2e <= self._most_kg(inputs, job) * 1000
 
-    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, option: int) -> Refusal | None:
+    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, row: int) -> Refusal | None:
         """What it emits at least."""
-        least, most = float(figures.grams[option].min()), self._most_kg(inputs, job)
+        if not self.is_hourly(inputs, job):
+            return None
+        least, most = float(figures.grams[row].min()), self._most_kg(inputs, job)
         if least <= most * 1000:
             return None
         return Refusal(
@@ -166,8 +251,8 @@ class MaximumIntensity(Limit):
     def mask(self, inputs: PlanInputs, job: int, figures: WindowFigures) -> BoolArray:
         """Windows whose mean is no higher."""
         if not self._holds(inputs, job):
-            return np.ones((1, 1), dtype=np.bool_)
-        return np.asarray(figures.grams_per_kwh <= gate_of(inputs, job)[:, None])
+            return EVERY
+        return np.asarray(figures.grams_per_kwh <= gate_of(inputs, job)[figures.options, None])
 
     def slots(self, inputs: PlanInputs, job: int, slots: IntArray) -> BoolArray:
         """Slots that are no higher, so that no piece is."""
@@ -197,3 +282,21 @@ def gate_of(inputs: PlanInputs, job: int) -> FloatArray:
 THRESHOLD: Final = MaximumIntensity()
 LIMITS: Final[tuple[Limit, ...]] = (EarliestStart(), Deadline(), CostLimit(), CarbonBudget(), THRESHOLD)
 """In the order in which they are named to people."""
+
+
+def plain_jobs(inputs: PlanInputs) -> BoolArray:
+    """Shape (jobs,): those whose windows the hour changes by carbon alone, which `fast_windows.py` can weigh."""
+    plain: BoolArray = ~inputs.lost
+    plain &= ~(inputs.admitted & inputs.prices.has_hours).any(axis=1)
+    remaining_budgets = {key for key, rows in inputs.budgets_of.items() if rows}
+    for row, job in enumerate(inputs.jobs):
+        spec = job.spec
+        if (
+            any(limit.is_hourly(inputs, row) for limit in LIMITS)
+            or spec.objective.cost_tolerance_percent is not None
+            or spec.schedule.interruptible is not None
+            or (job.incumbent is not None and job.incumbent.is_under_way)
+            or (remaining_budgets and (spec.residency.data_class, job.namespace) in remaining_budgets)
+        ):
+            plain[row] = False
+    return plain

@@ -53,9 +53,11 @@ def minute_share(grid: Carbon, line: Timeline) -> float:
     return 1 / line.slot_minutes if grid.is_steady else 0.0
 
 
-def bounds_of(grid: Carbon, line: Timeline, longest_minutes: int, gain: float) -> Bounds:
-    """The table for all zones, for runs up to the longest, whose delay must gain such a share for each start."""
-    totals = grid.weighed[:, :: line.slot_minutes]
+def bounds_of(totals: FloatArray, line: Timeline, longest_minutes: int, gain: float, per_minute: float) -> Bounds:
+    """The table for running totals by zone and minute, for runs up to the longest, whose delay must gain such a share
+    for each start.
+    """
+    totals = totals[:, :: line.slot_minutes]
     lengths = _lengths(min(longest_minutes // line.slot_minutes + 2, line.slots - line.starts + 1))
     edges = np.arange(0, line.starts, BLOCK)
     least = np.empty((totals.shape[0], lengths.size, edges.size), dtype=np.float32)
@@ -68,7 +70,7 @@ def bounds_of(grid: Carbon, line: Timeline, longest_minutes: int, gain: float) -
             least[row, begin : begin + EACH] = np.minimum.reduceat(windows, edges, axis=1)
     least *= SAFETY
     row_of = np.searchsorted(lengths, np.arange(lengths[-1] + 1), side="right") - 1
-    return Bounds(np.minimum.accumulate(least, axis=2), row_of, minute_share(grid, line))
+    return Bounds(np.minimum.accumulate(least, axis=2), row_of, per_minute)
 
 
 def add_delay(windows: FloatArray, gain: float) -> None:

@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from carbonfleet.placement import phrase
-from carbonfleet.placement.inputs import MINUTE, BoolArray, Capacity
+from carbonfleet.placement.inputs import MINUTE, BoolArray, Capacity, IntArray
 from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.rules import Refusal
 from carbonfleet.placement.search.best_choice import cut_is_worth, has_capacity, within_budgets
@@ -15,12 +16,12 @@ from carbonfleet.placement.search.choice import Choice, rows_of, segments_of, sl
 from carbonfleet.placement.search.figures import window_at
 from carbonfleet.placement.search.interruptible import on_options, slots_for
 from carbonfleet.placement.search.limits import LIMITS, gate_of
-from carbonfleet.placement.search.windows import Windows, cost_ceiling, fits_horizon, windows_of
+from carbonfleet.placement.search.windows import Windows, cost_ceiling, fits_horizon, least, windows_of
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class JobContext:
-    """One job in the finished plan, with all other jobs in their places."""
+    """One job in the finished plan, with all other jobs in their places: its windows on some options."""
 
     inputs: PlanInputs
     job: int
@@ -29,16 +30,39 @@ class JobContext:
     free: BoolArray
     """There is room in capacity and budgets, shape (options, starts)."""
     affordable: BoolArray
-    """Within the monthly budgets, shape (options, starts)."""
+    """Within the monthly budgets, shape (options, starts) or (1, 1)."""
     most_usd: float
     """What the job's cost tolerance allows beside the cheapest free window."""
     cuts: dict[int, Choice]
     """For a job that may be interrupted: its best cut on each option, where that is worth its pauses."""
 
-    @property
+    @cached_property
+    def usable(self) -> BoolArray:
+        """Open and free, shape (options, starts)."""
+        return self.windows.open & self.free
+
+    @cached_property
     def eligible(self) -> BoolArray:
         """Open, free and within the job's cost tolerance, shape (options, starts)."""
-        return self.windows.open & self.free & (self.windows.figures.usd <= self.most_usd)
+        return self.usable & (self.windows.figures.usd <= self.most_usd) if self.most_usd < np.inf else self.usable
+
+    @cached_property
+    def best(self) -> tuple[float, int, int] | None:
+        """Score, start and row of the best eligible window."""
+        return least(self.windows.scores, self.eligible)
+
+    @cached_property
+    def cleanest(self) -> tuple[float, int, int] | None:
+        """The same, whatever a delay must gain."""
+        return least(self.windows.bare, self.eligible)
+
+    @cached_property
+    def own_bare(self) -> float:
+        """The choice's score without what its delay must gain; infinite without a choice."""
+        choice, windows = self.choice, self.windows
+        if choice is None or choice.segments:
+            return np.inf if choice is None else choice.score
+        return float(windows.bare[windows.row(choice.option), choice.start])
 
     def until(self, option: int) -> str:
         """How far starts on an option are weighed: to the job's latest, the deadline or the end of the horizon."""
@@ -49,10 +73,10 @@ class JobContext:
         return phrase.time(min(ends))
 
 
-def context_of(inputs: PlanInputs, job: int, choice: Choice | None) -> JobContext:
-    """The plan as a job finds it: its own GPUs count as free to it."""
+def context_of(inputs: PlanInputs, job: int, choice: Choice | None, options: IntArray | None = None) -> JobContext:
+    """The plan as a job finds it, on some options or all: its own GPUs count as free to it."""
     inputs = _without(inputs, job, choice)
-    windows = windows_of(inputs, job)
+    windows = windows_of(inputs, job, options)
     affordable = within_budgets(inputs, job, windows)
     free = has_capacity(inputs, job, windows, inputs.capacity.runs) & affordable
     most_usd = cost_ceiling(inputs, job, windows.figures.usd, windows.open & free)
@@ -79,8 +103,8 @@ def _without(inputs: PlanInputs, job: int, choice: Choice | None) -> PlanInputs:
 
 def _is_worth_here(inputs: PlanInputs, job: int, cut: Choice, windows: Windows, free: BoolArray) -> bool:
     """Whether a cut is worth its pauses, were there that option alone."""
-    usable = np.zeros_like(free)
-    usable[cut.option] = windows.open[cut.option] & free[cut.option]
+    usable, row = np.zeros_like(free), windows.row(cut.option)
+    usable[row] = windows.open[row] & free[row]
     return cut_is_worth(inputs, job, cut, windows, usable)
 
 
@@ -106,7 +130,7 @@ def _least_general(refusal: Refusal) -> int:
 def refusal_of(context: JobContext, option: int) -> Refusal:
     """Why an option has no window for a job: the first rule that leaves none."""
     inputs, job = context.inputs, context.job
-    for refusal in inputs.admission.refusals(inputs.jobs[job], inputs.options.entries[option]):
+    for refusal in inputs.admission.refusals(inputs.jobs[job], option):
         return refusal
     zone, signal = inputs.options.entries[option].spoke.facts.zone, inputs.jobs[job].spec.signal
     if not inputs.known[signal][option]:
@@ -115,40 +139,34 @@ def refusal_of(context: JobContext, option: int) -> Refusal:
     if not fits_horizon(inputs, job)[option]:
         days = inputs.snapshot.assumptions.longest_run.days
         return Refusal("RunTooLong", f"The run would take more than {days} days here; use faster GPUs or split it.")
+    row = context.windows.row(option)
     for limit in LIMITS:
-        if (found := limit.why(inputs, job, context.windows.figures, option)) is not None:
+        if (found := limit.why(inputs, job, context.windows.figures, row)) is not None:
             return found
-    return (
-        _budget(context, option)
-        or _threshold(context, option)
-        or _tolerance(context, option)
-        or _capacity(context, option)
-    )
+    return _budget(context, row) or _threshold(context, row) or _tolerance(context, row) or _capacity(context, row)
 
 
-def _budget(context: JobContext, option: int) -> Refusal | None:
-    if context.affordable[option].any():
+def _budget(context: JobContext, row: int) -> Refusal | None:
+    names = [context.inputs.remaining_budgets[i].policy.metadata.name for i in context.inputs.budget_rows(context.job)]
+    if not names or context.affordable[row].any():
         return None
-    names = ", ".join(
-        context.inputs.remaining_budgets[i].policy.metadata.name for i in context.inputs.budget_rows(context.job)
-    )
-    return Refusal("BudgetExhausted", f"This month's budget of policy {names} has no room for the job.")
+    return Refusal("BudgetExhausted", f"This month's budget of policy {', '.join(names)} has no room for the job.")
 
 
-def _threshold(context: JobContext, option: int) -> Refusal | None:
+def _threshold(context: JobContext, row: int) -> Refusal | None:
     """The job starts below its threshold elsewhere, and here the grid stays above it."""
     windows = context.windows
-    if windows.open[option].any() or not (windows.above & context.free)[option].any():
+    if windows.open[row].any() or not (windows.above[row] & context.free[row]).any():
         return None
+    option = int(windows.options[row])
     gate = gate_of(context.inputs, context.job)[option]
-    least, until = phrase.intensity(float(gate)), context.until(option)
-    return Refusal("AboveThreshold", f"No run that starts by {until} is forecast at {least} or less here.")
+    most, until = phrase.intensity(float(gate)), context.until(option)
+    return Refusal("AboveThreshold", f"No run that starts by {until} is forecast at {most} or less here.")
 
 
-def _tolerance(context: JobContext, option: int) -> Refusal | None:
+def _tolerance(context: JobContext, row: int) -> Refusal | None:
     """It is free here, and dearer than the job's cost tolerance allows."""
-    usable = (context.windows.open & context.free)[option]
-    usd = float(context.windows.figures.usd[option].min(where=usable, initial=np.inf))
+    usd = float(context.windows.figures.usd[row].min(where=context.usable[row], initial=np.inf))
     if not context.most_usd < usd < np.inf:
         return None
     percent = context.inputs.jobs[context.job].spec.objective.cost_tolerance_percent
@@ -156,17 +174,17 @@ def _tolerance(context: JobContext, option: int) -> Refusal | None:
     return Refusal("CostTolerance", message, usd)
 
 
-def _capacity(context: JobContext, option: int) -> Refusal:
-    name, gpus = context.inputs.options.entries[option].cluster, int(context.inputs.demand.of(context.job).gpus[option])
-    length = phrase.hours(float(context.inputs.demand.of(context.job).minutes[option]))
-    if (context.windows.open & context.free)[option].any():
+def _capacity(context: JobContext, row: int) -> Refusal:
+    terms, option = context.inputs.demand.of(context.job), int(context.windows.options[row])
+    name, gpus = context.inputs.options.entries[option].cluster, phrase.gpus(int(terms.gpus[option]))
+    if context.usable[row].any():
         # A job that chose later gave them back.
-        message = f"{name} had no {phrase.gpus(gpus)} free when the job's turn came, as it has now; it looks again."
+        message = f"{name} had no {gpus} free when the job's turn came, as it has now; it looks again."
         return Refusal("NoCapacity", message)
-    if ((context.windows.above | context.windows.late) & context.free)[option].any():
-        return Refusal("NotInTime", f"{name} has {phrase.gpus(gpus)} free only after the job's latest start.")
-    message = f"{name} never has {phrase.gpus(gpus)} free for {length} in the time that is weighed."
-    return Refusal("NoCapacity", message)
+    if ((context.windows.above[row] | context.windows.late[row]) & context.free[row]).any():
+        return Refusal("NotInTime", f"{name} has {gpus} free only after the job's latest start.")
+    length = phrase.hours(float(terms.minutes[option]))
+    return Refusal("NoCapacity", f"{name} never has {gpus} free for {length} in the time that is weighed.")
 
 
 def refusal_on(context: JobContext, options: Iterable[int]) -> Refusal:

@@ -244,7 +244,7 @@ def unbroken(inputs: PlanInputs, job: int) -> Window | None:
 
 
 def _is_forbidden(inputs: PlanInputs, job: int, home: int) -> bool:
-    refusals = inputs.admission.refusals(inputs.jobs[job], inputs.options.entries[home])
+    refusals = inputs.admission.refusals(inputs.jobs[job], home)
     return any(refusal.reason in {"ResidencyPolicy", "ResidencyRequest"} for refusal in refusals)
 
 

@@ -3,16 +3,17 @@
 The limits that a job sets itself stand in `limits.py`. Repair and explanations take their windows from here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from carbonfleet.api.job import SignalLossAction
-from carbonfleet.placement.inputs import MOST, RESOLUTION, BoolArray, IntArray, Terms, Timeline
+from carbonfleet.placement.inputs import MOST, BoolArray, IntArray, Runs, Timeline
 from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.search.limits import LIMITS, THRESHOLD, WindowFigures
 from carbonfleet.placement.snapshot import FloatArray
@@ -21,10 +22,12 @@ CENT: Final = 0.01
 """USD: the least difference in cost that counts."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Windows:
-    """All windows of one job. Arrays of shape (options, starts) unless said otherwise."""
+    """The windows of one job on some options. Arrays of shape (options, starts) unless said otherwise."""
 
+    options: IntArray
+    """Ascending, shape (options,): what the rows stand for."""
     scores: FloatArray
     """USD, whether open or not, with what the delay must gain."""
     bare: FloatArray
@@ -40,59 +43,69 @@ class Windows:
     """The same but for the threshold: none once the job has given that up, for then these are open."""
     late: BoolArray
     """The same beyond the latest start, for when nothing was free before it."""
-    span: IntArray
-    """How many slots a window touches."""
+    spans: IntArray
+    """How many slots a window touches that begins at once, and later; shape (2, options)."""
+
+    @cached_property
+    def span(self) -> IntArray:
+        """How many slots each window touches."""
+        span = np.repeat(self.spans[1][:, None], self.scores.shape[1], axis=1)
+        span[:, 0] = self.spans[0]
+        return span
+
+    def fit(self, runs: Runs) -> BoolArray:
+        """Those for which so many slots are free from each slot on; `runs` has shape (options, slots)."""
+        fit: BoolArray = runs[:, : self.scores.shape[1]] >= self.spans[1][:, None]
+        fit[:, 0] = runs[:, 0] >= self.spans[0]
+        return fit
+
+    def row(self, option: int) -> int:
+        """The row of an option that is among them."""
+        return int(self.options.searchsorted(option))
 
 
-def windows_of(inputs: PlanInputs, job: int) -> Windows:
-    """Weigh all windows of a job."""
-    line, terms, options = inputs.line, inputs.demand.of(job), inputs.options
+def windows_of(inputs: PlanInputs, job: int, options: IntArray | None = None) -> Windows:
+    """Weigh the windows of a job on some options, in ascending order; on all, if none are given."""
+    options = np.arange(len(inputs.options)) if options is None else options
+    line, terms, zone = inputs.line, inputs.demand.of(job), inputs.options.zone[options]
     grid = inputs.carbon[inputs.jobs[job].spec.signal]
-    minutes = np.minimum(terms.minutes, line.minutes - (line.starts - 1) * line.slot_minutes)
+    figures, slope = WindowFigures.of(inputs, job, options), terms.slope[options, None]
+    minutes = figures.minutes
     # A start at once is weighed from the begin of its slot, so that choices hold for the whole slot.
-    usd = _usd(inputs, job, minutes)
-    totals, dear = grid.weighed_windows.over(options.zone, minutes), terms.money_weight * (usd - terms.usd[:, None])
+    parts = [terms.fixed[options, None]]
+    if inputs.prices.any:
+        parts.append(terms.money_weight * (figures.usd_from_slots - terms.usd[options, None]))
+    totals = grid.weighed_windows.over(zone, minutes)
     first = min(inputs.earliest_start(job), line.starts - 1)
-    bare = _scores(terms, totals, dear)
-    delay = delay_of(bare[:, first], terms.slope, grid.unit[options.zone], inputs.gain_per_start(job))
-    later = np.maximum(np.arange(line.starts) - first, 0)
+    bare = _scores(slope, totals, parts)
+    delay = delay_of(bare[:, first], slope[:, 0], grid.unit[zone], inputs.gain_per_start(job))
     scores = bare
     if delay.per_start.any():
+        later = np.maximum(np.arange(line.starts) - first, 0)
         totals += delay.units_at(later)
-        scores = _scores(terms, totals, dear)
-        scores += delay.usd_at(later)
-    # Limits bind what really comes of a start now.
-    end_at_once = np.minimum(line.now_minute + minutes, line.minutes)
-    grams = grid.windows.over(options.zone, minutes)
-    grams[:, 0] = grid.total[options.zone, end_at_once] - grid.total[options.zone, line.now_minute]
-    mean = grams * (RESOLUTION / minutes[:, None])
-    grams *= (terms.operational + terms.transfer)[:, None]
-    grams += (terms.transfer_fixed + terms.embodied)[:, None]
-    _price_at_once(inputs, job, end_at_once, usd)
-    ends = line.start_minutes[None, :] + terms.minutes[:, None]
-    ends[:, 0] += line.next_minute - line.now_minute
-    figures = WindowFigures(ends, usd, grams, mean)
-    allowed: BoolArray = np.repeat(options_left(inputs, job)[:, None], line.starts, axis=1)
+        scores = _scores(slope, totals, parts)
+        if delay.usd.any():
+            scores += delay.usd_at(later)
+    allowed: BoolArray = options_left(inputs, job)[options, None]
     for limit in LIMITS:
         if limit is not THRESHOLD:
-            allowed &= limit.mask(inputs, job, figures)
+            allowed = allowed & limit.mask(inputs, job, figures)
+    timely = allowed & _on_time(inputs, job, options)
     below = THRESHOLD.mask(inputs, job, figures)
-    on_time = _on_time(inputs, job)
     starts = np.arange(line.starts)
-    late = (starts > inputs.latest_start(job)) & (starts <= inputs.last_look(job))
+    late = (starts > inputs.latest_start(job)) & (starts <= inputs.last_look(job)) & allowed
     if _waits_for_signal(inputs, job):
         late[:] = False
-    span = np.repeat(-(-minutes // line.slot_minutes)[:, None], line.starts, axis=1)
-    span[:, 0] = -(-(end_at_once + line.next_minute - line.now_minute) // line.slot_minutes)
-    timely = allowed & on_time
-    return Windows(scores, bare, delay, first, figures, timely & below, timely & ~below, allowed & late, span)
+    at_once = -(-(figures.end_at_once + line.next_minute - line.now_minute) // line.slot_minutes)
+    spans = np.array([at_once, -(-minutes // line.slot_minutes)])
+    return Windows(options, scores, bare, delay, first, figures, timely & below, timely & ~below, late, spans)
 
 
-def _scores(terms: Terms, totals: FloatArray, dear: FloatArray) -> FloatArray:
-    """Scores from carbon totals, and from what prices by the hour add; shape (options, starts)."""
-    scores: FloatArray = terms.slope[:, None] * totals
-    scores += terms.fixed[:, None]
-    scores += dear
+def _scores(slope: FloatArray, totals: FloatArray, parts: Iterable[FloatArray]) -> FloatArray:
+    """Scores from carbon totals, shape (options, starts), and the other parts: what is fixed, what hours add."""
+    scores: FloatArray = slope * totals
+    for part in parts:
+        scores += part
     return scores
 
 
@@ -131,32 +144,6 @@ def delay_of(at_once: FloatArray, slope: FloatArray, unit: FloatArray, gain: Flo
     return Delay(units.astype(np.int64), np.broadcast_to(unit, usd.shape), alone, units * per_unit + alone)
 
 
-def _usd(inputs: PlanInputs, job: int, minutes: IntArray) -> FloatArray:
-    """What windows cost, by the hour where prices depend on it; shape (options, starts)."""
-    terms = inputs.demand.of(job)
-    usd = np.repeat(terms.usd[:, None], inputs.line.starts, axis=1)
-    if inputs.prices.any:
-        dear = inputs.prices.over(minutes) * terms.gpus[:, None]
-        usd = np.where(inputs.prices.has_hours[:, None], usd - _flat_usd(inputs, job)[:, None] + dear, usd)
-    return usd
-
-
-def _price_at_once(inputs: PlanInputs, job: int, end: IntArray, usd: FloatArray) -> None:
-    """Set what a start now costs in its true minutes; `end` has shape (options,)."""
-    if inputs.prices.any:
-        terms = inputs.demand.of(job)
-        per_gpu = inputs.prices.between(np.arange(end.size), inputs.line.now_minute, end)
-        dear = terms.usd - _flat_usd(inputs, job) + per_gpu * terms.gpus
-        usd[:, 0] = np.where(inputs.prices.has_hours, dear, terms.usd)
-
-
-def _flat_usd(inputs: PlanInputs, job: int) -> FloatArray:
-    """The part of the cost that hourly prices stand in for."""
-    hours = inputs.demand.of(job).minutes / 60.0
-    usd: FloatArray = inputs.demand.of(job).gpus * hours * inputs.options.usd_per_gpu_hour
-    return usd
-
-
 def options_left(inputs: PlanInputs, job: int) -> BoolArray:
     """Shape (options,): within the rules, the grid known (or nowhere known), and not too long a run."""
     admitted: BoolArray = inputs.admitted[job] & fits_horizon(inputs, job)
@@ -171,14 +158,14 @@ def fits_horizon(inputs: PlanInputs, job: int) -> BoolArray:
     return short
 
 
-def _on_time(inputs: PlanInputs, job: int) -> BoolArray:
+def _on_time(inputs: PlanInputs, job: int, options: IntArray) -> BoolArray:
     """Starts within the job's delay; shape (options or 1, starts)."""
     starts = np.arange(inputs.line.starts)
     last = min(max(inputs.latest_start(job), inputs.earliest_start(job)), inputs.line.starts - 1)
     if inputs.is_signal_lost(job):
-        return _without_signal(inputs, job, last)
+        return _without_signal(inputs, job, last)[options]
     if inputs.gives_up_threshold(job) and inputs.limits[job].waits_for_threshold:
-        return np.asarray(starts == _last_start(inputs, job, last)[:, None])
+        return np.asarray(starts == _last_start(inputs, job, last)[options, None])
     return (starts <= last)[None, :]
 
 
