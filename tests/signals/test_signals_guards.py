@@ -179,14 +179,14 @@ GUARDS = {
     ),
     "clean in a fossil zone": Guard(
         "signals/zone.py",
-        "batch = like_its_zone(batch, self.history.measured())",
-        "pass",
+        "batch, is_doubted = self._screened(batch, now)",
+        "is_doubted = False",
         f"{TRAPS}::test_a_direct_zero_in_a_fossil_zone_is_not_clean",
     ),
     "forecast unlike its zone": Guard(
         "signals/validation.py",
-        "if 2 * len(unlike) > len(batch.readings):",
-        "if False:",
+        "mostly = 2 * len(low) > len(batch.readings)",
+        "mostly = False",
         f"{TRAPS}::test_an_answer_that_is_mostly_unlike_its_zone_is_left_alone",
     ),
     "9e6": Guard(SCREEN, "if value > highest:", "if False:", REFUSED),

@@ -245,7 +245,7 @@ def forecast_of(known: ZoneData, span: Span, chain: tuple[str, ...], limits: Age
     for name in chain:
         result = LINKS[name](known, span, limits)
         if isinstance(result, Forecast):
-            return result if result.tells_hours else replace(result, note="; ".join(reasons))
+            return result if result.tells_hours else replace(result, missing="; ".join(reasons))
         reasons.append(f"{name}: {result}")
     return "; ".join(reasons)
 

@@ -65,8 +65,10 @@ class Forecast:
     """When the newest measured value in it was measured."""
     past: PastForecasts | None = field(default=None, repr=False)
     """Forecasts of the zone from its history before this one; None where there are none."""
-    note: str = ""
-    """What of the zone's data is in doubt or missing, in words."""
+    missing: str = ""
+    """Of an annual mean: why nothing better is known, in words."""
+    doubted: str = ""
+    """Which newer value is left out, being in doubt, in words."""
 
     def __post_init__(self) -> None:
         values, doubt = self.grams_per_kwh, self.doubt_grams_per_kwh

@@ -8,10 +8,9 @@ import numpy as np
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import HISTORY, RECENT, Accuracy, Forecast, History, Issue, Measured, ZoneData
-from carbonfleet.signals.reading import HOUR, Reading, hourly_means
+from carbonfleet.signals.reading import HOUR, Reading, family, hourly_means
 from carbonfleet.signals.regions import annual_factors
 from carbonfleet.signals.source import Batch, Feed
-from carbonfleet.signals.store import family
 
 
 @dataclass(frozen=True, slots=True)

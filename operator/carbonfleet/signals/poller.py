@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from carbonfleet.faults import only, said
-from carbonfleet.signals.reading import Kind
+from carbonfleet.signals.reading import Kind, family
 from carbonfleet.signals.source import (
     Ask,
     BadKeyError,
@@ -34,6 +34,8 @@ class ZoneQuery:
 
     asks: tuple[Ask, ...]
     now: datetime
+    besides: str = ""
+    """A family of sources that is not asked: it has answered, and another is to confirm it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,12 @@ class Poller:
                     found.append(source)
         return tuple(found)
 
+    def _asked(self, query: ZoneQuery, ask: Ask) -> tuple[Source, ...]:
+        return tuple(each for each in self.offering(ask.zone, ask.kind, ask.feed) if family(each.name) != query.besides)
+
     def send(self, query: ZoneQuery) -> Future[PollResult]:
         """The outcome to come; it is there at once when no remote source could be asked."""
-        if any(source.remote for ask in query.asks for source in self.offering(ask.zone, ask.kind, ask.feed)):
+        if any(source.remote for ask in query.asks for source in self._asked(query, ask)):
             return self._pool.submit(self.run, query)
         done: Future[PollResult] = Future()
         done.set_result(self.run(query))
@@ -84,7 +89,7 @@ class Poller:
         """Ask until somebody answers. Never raises."""
         failures: list[tuple[str, Feed, SourceError]] = []
         for ask in query.asks:
-            for source in self.offering(ask.zone, ask.kind, ask.feed):
+            for source in self._asked(query, ask):
                 try:
                     return PollResult(query, self.fetch(source, ask, query.now), tuple(failures))
                 except SourceError as error:

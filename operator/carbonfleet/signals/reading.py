@@ -104,6 +104,11 @@ class RejectedValue:
         return f"{self.zone} {self.at}: {self.reason.value}: {self.message}"
 
 
+def family(source: str) -> str:
+    """`electricitymaps/v3` and `/v4` are one family: their values mean the same."""
+    return source.partition("/")[0]
+
+
 def floor_hour(moment: datetime) -> datetime:
     """The start of the UTC hour that holds `moment`."""
     moment = moment.astimezone(UTC)

@@ -276,7 +276,7 @@ def _reading(tracked_zones: Iterable[TrackedZone], span: Span, faults: dict[Zone
             histories[tracked.key] = tracked.history.values()
             if isinstance(result, Forecast):
                 forecasts[tracked.key] = result
-            why = result.note if isinstance(result, Forecast) else result
+            why = result.missing if isinstance(result, Forecast) else result
             if not isinstance(result, Forecast) or not result.tells_hours:
                 earlier = problems.get(tracked.history.zone)
                 problems[tracked.history.zone] = "; ".join(filter(None, (earlier, tracked.explain(why))))
@@ -288,6 +288,7 @@ def _view(tracked: TrackedZone, span: Span) -> ZoneView:
     """A zone's view over the hours of `span`."""
     zone, kind, found = tracked.history.zone, tracked.history.signal, tracked.forecast(span)
     troubles = tuple(f"{source} ({feed.value}): {text}" for (source, feed), text in sorted(tracked.problems.items()))
+    troubles += (tracked.doubt,) if tracked.doubt else ()
     if not isinstance(found, Forecast):
         return ZoneView(zone, kind, tracked.explain(found), rejected=tracked.rejected, troubles=troubles)
     values, family = found.grams_per_kwh, found.source.partition(",")[0]

@@ -32,7 +32,7 @@ from sqlalchemy.pool import StaticPool
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Issue
-from carbonfleet.signals.reading import Kind, Reading, unit_of
+from carbonfleet.signals.reading import Kind, Reading, family, unit_of
 from carbonfleet.signals.source import Batch, Feed
 from carbonfleet.sqlite_files import make_private, share
 
@@ -238,11 +238,6 @@ def _issue(row: Mapping[str, Any]) -> Issue:
         values=json.loads(row["hourly_values"]),
         exact=row["exact"],
     )
-
-
-def family(source: str) -> str:
-    """`electricitymaps/v3` and `/v4` are one family: their values mean the same."""
-    return source.partition("/")[0]
 
 
 class Archive:

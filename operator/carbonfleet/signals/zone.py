@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -10,16 +11,19 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import HISTORY, RECENT, Forecast, Measured, Span, forecast_of, profile_forecast
 from carbonfleet.signals.history import ZoneHistory
 from carbonfleet.signals.poller import Poller, PollResult, ZoneQuery, jittered
-from carbonfleet.signals.reading import HOUR, RejectedValue, floor_hour
+from carbonfleet.signals.reading import HOUR, Reading, RejectedValue, family, floor_hour
+from carbonfleet.signals.regions import annual_factors
 from carbonfleet.signals.settings import SignalSettings
 from carbonfleet.signals.source import Ask, Batch, Feed, ThrottledError, UnavailableError
 from carbonfleet.signals.store import Archive
-from carbonfleet.signals.validation import like_its_zone
+from carbonfleet.signals.validation import Known, beside_zone
 
 _SEEN_AGAIN: Final = timedelta(hours=26)
 """How far back measured values are asked for again: estimates of the last day are still revised."""
 _PAST_PIECE: Final = timedelta(days=10)
 """Electricity Maps gives no more hours at once."""
+_DOUBT_KEPT: Final = timedelta(hours=6)
+"""How long a value is remembered that was seen once."""
 _LOGGED: Final = 3
 _FEEDS: Final = (Feed.FORECAST, Feed.MEASURED)
 _log = logging.getLogger(__name__)
@@ -46,6 +50,11 @@ class ProfileForecaster:
     def pending(self) -> "Future[Forecast | None] | None":
         """The profile that is being made."""
         return self._pending
+
+    @property
+    def ready_version(self) -> int | None:
+        """Of the measured values that the newest finished profile was made from."""
+        return self._pending_version if self._pending is not None and self._pending.done() else self._version
 
     def newest(self, measured: Measured | None, version: int) -> Forecast | None:
         """The profile of the measured values of `version`, or while that is being made, of those before.
@@ -99,6 +108,8 @@ class TrackedZone:
         self._heard = False
         self._failures_in_row = 0
         self._problems: dict[tuple[str, Feed], str] = {}
+        self._doubted: dict[tuple[str, datetime], Reading] = {}
+        """By source and time: values that are not believed before they are seen twice."""
         self._built: tuple[object, Forecast | str] | None = None
 
     @property
@@ -163,37 +174,81 @@ class TrackedZone:
             if feed is Feed.PAST and isinstance(error, UnavailableError | ThrottledError):
                 self._older(now).append((outcome.query.asks[0].start, outcome.query.asks[0].end))
                 break
-        if outcome.batch is None:
+        if outcome.batch is not None:
+            if self.take(outcome.batch, now) and not outcome.query.besides:
+                self._ask_another(outcome.batch, now)
+        elif not outcome.query.besides:
             self._come_back_later(outcome, now)
-        else:
-            self.take(outcome.batch)
 
-    def take(self, batch: Batch) -> None:
-        """A good answer: remember it, and let the other feed have the next turn."""
+    def _ask_another(self, batch: Batch, now: datetime) -> None:
+        """Whether another source says the same."""
+        ask = batch.ask
+        if any(
+            family(source.name) != family(batch.source)
+            for source in self._poller.offering(ask.zone, ask.kind, ask.feed)
+        ):
+            self._pending = self._poller.send(ZoneQuery((ask,), now, besides=family(batch.source)))
+
+    def take(self, batch: Batch, now: datetime) -> bool:
+        """A good answer: remember what of it is believed, and let the other feed have the next turn.
+
+        Returns whether it has values that are newly in doubt.
+        """
         feed = batch.ask.feed
         self._failures_in_row = 0
         self._answers += 1
         self._problems.pop((batch.source, feed), None)
         self._turns.sort(key=lambda turn: turn is feed)
-        batch = like_its_zone(batch, self.history.measured())
+        batch, is_doubted = self._screened(batch, now)
         self.rejected = batch.rejected
         for rejection in batch.rejected[:_LOGGED]:
             _log.info("%s: %s", batch.source, rejection)
         if not batch.readings:
             self._problems[batch.source, feed] = f"no plausible value; the first: {batch.rejected[0]}"
-            return
+            return is_doubted
         self.history.absorb(batch)
         self._archive.keep(batch)
         if feed is not Feed.FORECAST:
             self._profiles.renew(self.history.measured(), self.history.measured_version)
+        return is_doubted
+
+    def _screened(self, batch: Batch, now: datetime) -> tuple[Batch, bool]:
+        """What of an answer is believed beside the zone's history, and whether some of it is newly in doubt."""
+        annual = annual_factors(self.history.signal).get(self.history.zone)
+        known = Known(
+            self.history.measured(),
+            annual[0] if annual else None,
+            tuple(each for each in self._doubted.values() if each.start > now - _DOUBT_KEPT),
+            self.history.accuracy.errors(),
+        )
+        believed, doubted = beside_zone(batch, known)
+        if batch.ask.feed is Feed.FORECAST:
+            return believed, False
+        settled = {each.start for each in believed.readings}
+        before = self._doubted
+        found = {(each.source, each.start): each for each in (*known.doubted, *doubted) if each.start not in settled}
+        self._doubted = {key: each for key, each in found.items() if each.start > now - _DOUBT_KEPT}
+        return believed, bool(self._doubted.keys() - before.keys())
+
+    @property
+    def doubt(self) -> str:
+        """Which value is in doubt, in words; empty where none is."""
+        if not self._doubted:
+            return ""
+        newest = max(self._doubted.values(), key=lambda each: each.start)
+        what = f"{newest.value:.0f} gCO2e/kWh in {newest.zone} at {newest.start:%H:%M} UTC, by {newest.source},"
+        return f"{what} is in doubt until it is seen twice, and left out"
 
     def forecast(self, span: Span) -> Forecast | str:
         """The zone's forecast, computed anew only when its data, the hour or the minute changed."""
-        profile_is_ready = self._profiles.pending is not None and self._profiles.pending.done()
-        state = (self.history.version, span.start, span.hours, int(span.now.timestamp() // 60), profile_is_ready)
+        minute = int(span.now.timestamp() // 60)
+        state = (self.history.version, span.start, span.hours, minute, self._profiles.ready_version, self.doubt)
         if self._built is None or self._built[0] != state:
             chain, limits = self._settings.chain, self._settings.limits
-            self._built = (state, forecast_of(self.history.data(self._profiles.newest), span, chain, limits))
+            found = forecast_of(self.history.data(self._profiles.newest), span, chain, limits)
+            if self.doubt and isinstance(found, Forecast):
+                found = replace(found, doubted=self.doubt)
+            self._built = (state, found)
         return self._built[1]
 
     def explain(self, why_no_link: str) -> str:

@@ -35,6 +35,8 @@ from carbonfleet.placement.search import (
 )
 from carbonfleet.placement.snapshot import Snapshot
 
+_MOST_DOUBTED: Final = 3
+
 
 def explain(plan: Plan, decision: Decision) -> Explanation:
     """The message, the candidates and the baseline of a decision of a plan, with all other jobs in their places."""
@@ -53,6 +55,7 @@ def explain(plan: Plan, decision: Decision) -> Explanation:
     promise = promise_of(context, choice, decision.window, baseline)
     said = (
         _signal_note(context),
+        _doubted(context),
         _why_change(context, choice, decision.window),
         _what(context, choice, decision.outcome, decision.window, promise),
         _misdeclared(decision.window, promise.length),
@@ -160,6 +163,15 @@ def _signal_note(context: JobContext) -> str:
     return (
         f"No source knows the grid of any spoke that is allowed: the job's own rule ({action}) holds, and {stand_in}."
     )
+
+
+def _doubted(context: JobContext) -> str:
+    """Which values of the grid where the job may go are left out."""
+    inputs, job = context.inputs, context.job
+    grid = inputs.carbon[inputs.jobs[job].spec.signal]
+    rows = dict.fromkeys(inputs.options.zone[inputs.admitted[job]].tolist())
+    said = [forecast.doubted for row in rows if (forecast := grid.forecasts[row]) is not None and forecast.doubted]
+    return " ".join(f"{text}." for text in said[:_MOST_DOUBTED])
 
 
 def _why_then(context: JobContext, choice: Choice, window: Window) -> str:

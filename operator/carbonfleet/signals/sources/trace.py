@@ -63,8 +63,9 @@ class TraceSource:
         return cls(name, hourly, curve, with_forecast=with_forecast, troubles=_troubles(trace))
 
     def offers(self, zone: str, kind: Kind, feed: Feed) -> bool:
-        """What the curve covers."""
-        return (zone, kind) in self._covered and (self._with_forecast or feed is not Feed.FORECAST)
+        """What the curve covers; a value of one hour is no factor for all."""
+        feeds = {Feed.MEASURED, Feed.PAST} | ({Feed.FORECAST} if self._with_forecast else set())
+        return (zone, kind) in self._covered and feed in feeds
 
     def fetch(self, ask: Ask, now: datetime) -> Batch:
         """Hourly values of the asked range, measured ones up to the current hour. Raises NoDataError."""
