@@ -1,6 +1,7 @@
 """Folders and files that are for their own user alone from the first moment, whatever the umask."""
 
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 UMASK: Final = 0o077
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
+_PROBE_BYTES: Final = 65_536
 
 
 def keep_private() -> None:
@@ -25,6 +27,16 @@ def make_file(file: Path) -> None:
     """Make an empty file where there is none, so that what opens it later widens nothing. Raises OSError."""
     with suppress(FileExistsError):
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE))
+
+
+def why_not_writable(folder: Path) -> str:
+    """Why nothing can be written in a folder, in the system's words; empty where it can be."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+    except OSError as error:
+        return str(error.strerror or error)
+    return ""
 
 
 def replace_file(file: Path, text: str) -> None:

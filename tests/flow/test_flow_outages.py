@@ -2,14 +2,17 @@
 
 import re
 import signal
+import subprocess
 import time
 from datetime import timedelta
 
 import psutil
 import pytest
+import requests
 
 from carbonfleet.api.job_status import Phase
 from carbonfleet.kube import ours, path
+from carbonfleet.local.ports import free_port
 from fixtures.hub_process import begin, clock_of, condition, open_hub_stack
 from fixtures.kubeapi_server import eventually
 from fixtures.tcp_proxy import TcpProxy
@@ -45,6 +48,57 @@ def test_the_git_server_is_down_for_a_while_and_everything_is_delivered_after(st
     stack.wait_gone("running")
     assert stack.changes("running") == ["place 1", "remove 1"]
     assert condition(stack.job("meanwhile"), "Committed").reason == "Pushed"
+
+
+@pytest.fixture
+def frozen():
+    """Takes away the right to write to a folder, all that is open there too; root is not spared."""
+    folders = []
+
+    def freeze(folder):
+        done = subprocess.run(["chattr", "-R", "+i", str(folder)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"makes files immutable: {done.stderr}")
+        folders.append(folder)
+
+    def thaw():
+        for folder in folders:
+            subprocess.run(["chattr", "-R", "-i", str(folder)], check=True)
+        folders.clear()
+
+    freeze.thaw = thaw
+    yield freeze
+    thaw()
+
+
+def test_a_hub_whose_state_folder_can_not_be_written_says_so_and_goes_on_by_itself(stack, frozen):
+    url = f"http://127.0.0.1:{free_port()}/healthz"
+    hub = stack.add_hub("hub", "--liveness", url)
+    begin(stack)
+    stack.submit("running", "hold")
+    stack.wait("running", Phase.RUNNING)
+    pid = hub.pid
+    frozen(stack.state)
+    stack.submit("meanwhile")
+    job = stack.wait_reason("meanwhile", "Committed", "StateNotWritable")
+    assert "Operation not permitted. See that its disk has room and is ours" in condition(job, "Committed").message
+    assert job.status.candidates
+    stack.spokes.finish("running")
+    assert (
+        "see that the ledger can be written"
+        in condition(stack.wait_reason("running", "Committed", "NotAccounted"), "Committed").message
+    )
+    eventually(lambda: "Leading: as hub; StateNotWritable: the clone in" in requests.get(url, timeout=60).text)
+    assert requests.get(url, timeout=60).status_code == 200
+    assert "StateNotWritable: the clone in" in stack.log()
+    frozen.thaw()
+    stack.wait("meanwhile", Phase.SUCCEEDED)
+    stack.wait("running", Phase.SUCCEEDED)
+    assert hub.pid == pid
+    for name in ("meanwhile", "running"):
+        stack.assert_run_once(name)
+        assert len(stack.accounts(name)) == 1
+    eventually(lambda: "StateNotWritable" not in requests.get(url, timeout=60).text)
 
 
 def test_the_api_server_is_killed_and_comes_back(own_stack, own_api):

@@ -17,6 +17,7 @@ import kopf
 
 from carbonfleet.api.wire import GROUP, VERSION
 from carbonfleet.clock import Clock
+from carbonfleet.faults import said
 from carbonfleet.hub import admission
 from carbonfleet.hub.accounting import Settling
 from carbonfleet.hub.checking import Checking
@@ -130,22 +131,31 @@ class Liveness:
     def __init__(self, election: Election) -> None:
         self._election = election
         self._last = time.monotonic()
+        self._trouble = ""
         self.loop: asyncio.AbstractEventLoop | None = None
         """Kopf's, once it runs."""
 
-    def note_progress(self) -> None:
-        """A cycle has ended, or a try to be elected."""
+    def note_progress(self, trouble: str = "") -> None:
+        """A cycle has ended, or a try to be elected; `trouble` is what kept the cycle from all that it should do."""
         self._last = time.monotonic()
+        if trouble != self._trouble:
+            _log.warning("%s", trouble or "cycles do all that they should again")
+        self._trouble = trouble
 
     def probe(self) -> ProbeResult:
-        """Unhealthy when the planning thread or Kopf is stuck or gone, or when the Lease can't be had."""
+        """Unhealthy when the planning thread or Kopf is stuck or gone, or when the Lease can't be had.
+
+        What another hub would suffer as well (a full disk, a repository that is away) is named, and no reason to
+        begin anew.
+        """
         silent_seconds = time.monotonic() - self._last
         if silent_seconds > STUCK_AFTER:
             return ProbeResult(False, f"Stuck: no cycle has ended for {silent_seconds:.0f} s")
         if not self._loop_answers():
             return ProbeResult(False, f"Stuck: watches have not been served for {LOOP_ANSWERS_WITHIN:.0f} s")
         state = self._election.state
-        return ProbeResult(state.is_healthy, f"{state.reason}: {state.message}")
+        told = (f"{state.reason}: {state.message}", self._trouble)
+        return ProbeResult(state.is_healthy, "; ".join(filter(None, told)))
 
     def _loop_answers(self) -> bool:
         """Whether Kopf's event loop takes a call, where it has begun."""
@@ -227,20 +237,20 @@ class Leading:
             mirror.changed.clear()
             mirror.asked.clear()
             began = time.monotonic()
-            result = None
+            result, trouble = None, ""
             try:
                 if began - read_at > self.connections.settings.resync.total_seconds() or not read_at:
                     mirror.resync(self.connections.kube)
                     read_at = began
                 result = self.cycle.run()
                 failures = failures + 1 if result.blocker else 0
+                trouble = f"{result.blocker.reason}: {result.blocker.message}" if result.blocker else ""
             except KubeError as error:
-                failures, read_at = failures + 1, 0.0
-                _log.warning("the Kubernetes API failed, trying again: %s", error)
-            except Exception:  # noqa: BLE001 - a fault in one cycle must not end the hub
-                failures += 1
+                failures, read_at, trouble = failures + 1, 0.0, f"the Kubernetes API failed, trying again: {error}"
+            except Exception as error:  # noqa: BLE001 - a fault in one cycle must not end the hub
+                failures, trouble = failures + 1, f"a planning cycle failed, trying again: {said(error)}"
                 _log.exception("a planning cycle failed, trying again")
-            self.liveness.note_progress()
+            self.liveness.note_progress(without(trouble, self.connections.kube.token))
             self.metrics.cycle_ended(time.monotonic() - began, result)
             settling.begin()
             checking.begin(self.cycle.tip.clusters.values() if self.cycle.tip else ())

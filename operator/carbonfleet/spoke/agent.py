@@ -89,6 +89,7 @@ class Agent:
         silent_seconds = time.monotonic() - self._passed_at
         lease = self._queue.lease
         told = lease.problem if lease.is_refused else f"last pass {silent_seconds:.0f} s ago"
+        told = "; ".join(filter(None, (told, self._memory.problem)))
         return ProbeResult(silent_seconds < _MOST_SILENT_SECONDS, told)
 
     def cycle(self) -> None:

@@ -1,6 +1,5 @@
 """The clone, the server and what is known of the branch: what publishing and review both work on."""
 
-import errno
 import logging
 import os
 import re
@@ -23,6 +22,7 @@ from carbonfleet.fleet.errors import (
     PushForbidden,
     RepositoryInvalid,
     RepositoryUnreachable,
+    StateNotWritable,
 )
 from carbonfleet.fleet.git import (
     Changes,
@@ -45,15 +45,12 @@ from carbonfleet.fleet.publish.batch import IntentBatch, World, prepare
 from carbonfleet.fleet.publish.history import PlacementHistory, Vanished, arrival, last_removal
 from carbonfleet.fleet.publish.intents import Intent
 from carbonfleet.fleet.settings import RepositorySettings
+from carbonfleet.private_files import why_not_writable
 
 logger = logging.getLogger(__name__)
 RENEWAL_REST_SECONDS: Final = 600.0
 CLONE_FAULTS: Final = (pygit2.GitError, OSError, KeyError)
 """What libgit2 raises over its own files."""
-_NO_ROOM: Final = re.compile(
-    "|".join(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)), re.IGNORECASE
-)
-"""What the disk says when another clone would end as this one."""
 _CLASH = re.compile(r"directory|cannot lock ref", re.IGNORECASE)
 """In what libgit2 or git say of a ref whose name is a folder of another's."""
 
@@ -90,7 +87,7 @@ class CloneSession:
 
         Whether that was done: not for want of room or rights, and once in a while only, since it may be the server's.
         """
-        if time.monotonic() < self._renewable_at or _NO_ROOM.search(str(error)):
+        if time.monotonic() < self._renewable_at or why_not_writable(self.settings.directory):
             return False
         self._renewable_at = time.monotonic() + RENEWAL_REST_SECONDS
         logger.warning("%s can't be read (%s); it is made anew", self.settings.directory, said(error))
@@ -220,9 +217,19 @@ NO_CHANGES: Changes = {}
 """For a commit that records something in its message alone."""
 
 
+def not_writable(settings: RepositorySettings, why: object) -> StateNotWritable:
+    """The clone's folder takes nothing."""
+    return StateNotWritable(
+        f"the clone in {settings.directory} can't be read or written: {why}. See that its disk has room and is ours to "
+        "write; nothing is placed until then"
+    )
+
+
 def in_our_words(failure: TransportFailure | None, settings: RepositorySettings) -> FleetError:
     """What went wrong, with what a person can do."""
     where = f"{settings.url}, branch {settings.branch}"
+    if why := why_not_writable(settings.directory):
+        return not_writable(settings, why)
     match failure.failure if failure else None:
         case Failure.INVALID:
             return RepositoryInvalid(

@@ -23,11 +23,12 @@ from carbonfleet.fleet.errors import (
 from carbonfleet.fleet.git import Tip, TransportFailure, time_of
 from carbonfleet.fleet.manifests import Placement
 from carbonfleet.fleet.publish.batch import IntentBatch
-from carbonfleet.fleet.publish.clone_session import CLONE_FAULTS, CloneSession, in_our_words
+from carbonfleet.fleet.publish.clone_session import CLONE_FAULTS, CloneSession, in_our_words, not_writable
 from carbonfleet.fleet.publish.history import Stood, Vanished
 from carbonfleet.fleet.publish.intents import AlreadyThere, Committed, Intent, Place, Published, Refused, Result
 from carbonfleet.fleet.publish.message import compose
 from carbonfleet.fleet.settings import RepositorySettings
+from carbonfleet.private_files import why_not_writable
 
 logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -85,10 +86,7 @@ class Repository:
             raise self._not_writable(error) from error
 
     def _not_writable(self, error: Exception) -> StateNotWritable:
-        return StateNotWritable(
-            f"the clone in {self._settings.directory} can't be read or written: {error}. See that its disk has "
-            "room and is ours to write; nothing is placed until then"
-        )
+        return not_writable(self._settings, why_not_writable(self._settings.directory) or error)
 
     def known(self) -> Tip:
         """The branch as it was when last fetched or pushed to; asks the server only the first time."""
