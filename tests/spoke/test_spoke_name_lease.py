@@ -1,7 +1,9 @@
 """A spoke's name is one agent's: another waits and does nothing, and a restarted one goes on at once."""
 
 import gc
+import re
 import shutil
+import subprocess
 import threading
 import time
 from types import SimpleNamespace
@@ -149,18 +151,59 @@ def test_an_agent_that_lost_the_name_starts_and_reports_nothing(quick):
     cycle_until(quick, second, lambda: first.cycle() or "wants the name" in " ".join(quick.spoke().status.problems))
 
 
-def test_of_a_folder_and_its_copy_the_agent_that_started_last_holds_the_name(quick):
+COPIES = {
+    "copied": lambda source, to: shutil.copytree(source, to, ignore=shutil.ignore_patterns("lock", "fleet.git*")),
+    "archived": lambda source, to: subprocess.run(["cp", "--archive", str(source), str(to)], check=True),
+}
+
+
+@pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
+def test_a_copy_of_a_state_folder_holds_no_name_until_a_person_gives_it_on(quick, copy):
     first = agent_of(quick, "state")
     cycle_until(quick, first, lambda: holder(quick))
-    shutil.copytree(quick.root / "state", quick.root / "copy", ignore=shutil.ignore_patterns("lock", "fleet.git*"))
-    copied = agent_of(quick, "copy")
     before = holder(quick)
-    copied.cycle()
+    copy(quick.root / "state", quick.root / "copy")
+    for said in (" on a copy of its state folder", ""):  # a second start of the copy may no more than the first
+        copied = agent_of(quick, "copy")
+        quick.publish(intent(quick.job))
+        cycle_until(quick, first, lambda copied=copied: copied.cycle() or quick.attempt in first.started)
+        assert f"{said} does nothing: stop one of the two" in copied.agent.probe().message
+        assert (holder(quick), list(copied.started)) == (before, [])
+        copied.agent.close()
+        quick.agents.remove(copied.agent)
+        del copied
+        gc.collect()
+    assert take_over(quick).exit_code == 0
+    later = agent_of(quick, "copy")
+    quick.publish(intent(f"{quick.job}-b", gpus=1))
+    cycle_until(quick, later, lambda: later.started)
     assert holder(quick) != before
-    cycle_until(quick, first, lambda: "holds the name" in first.agent.probe().message)
-    quick.publish(intent(quick.job))
-    cycle_until(quick, copied, lambda: first.cycle() or copied.started)
-    assert (list(first.started), list(copied.started)) == ([], [quick.attempt])
+
+
+def restarted_machine(state):
+    """As it is when the machine, or another with the same disk, has started since the agent did."""
+    file = state / "identity"
+    file.write_text(re.sub("boot:[0-9a-f-]+", "boot:00000000-0000-0000-0000-000000000000", file.read_text()))
+
+
+def test_a_clone_of_a_whole_disk_is_refused_while_the_first_is_heard(quick):
+    first = agent_of(quick, "state")
+    cycle_until(quick, first, lambda: holder(quick))
+    before = holder(quick)
+    identity = quick.root / "state" / "identity"
+    restarted_machine(quick.root / "state")
+    clone = NameLease(HubLink(Kube.connect(quick.hub_kubeconfig), SPOKE), Identity(identity), 1)
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        first.cycle()
+        assert not clone.claim(quick.clock.now())
+        time.sleep(0.05)  # between two looks
+    assert (holder(quick), clone.is_refused) == (before, True)
+    assert f"{before} ran from this state folder before the machine was started again" in clone.problem
+    eventually(lambda: clone.claim(quick.clock.now()), 60)
+    assert holder(quick) == clone.identity.current
+    again = Identity(identity)
+    assert (again.rebooted, again.owns(clone.identity.current)) == (False, True)
 
 
 def test_a_holder_that_the_hub_has_not_answered_for_most_of_its_lease_starts_nothing(quick):
@@ -195,4 +238,4 @@ def test_a_state_folder_that_holds_nonsense_is_another_agent_s(bare_stack, tmp_p
     identity = Identity(file)
     assert not identity.owns("")
     identity.confirm()
-    assert file.read_text() == identity.current
+    assert re.fullmatch(rf"{identity.current}\nplace:[0-9a-f.]+\nboot:[0-9a-f-]+", file.read_text())

@@ -7,9 +7,12 @@ makes another the holder: what a machine runs goes on when only the hub is out o
 it has ended gives the name up in its place.
 """
 
+import fcntl
 import logging
+import os
 import re
 import socket
+import struct
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -19,8 +22,8 @@ from typing import Final
 
 from carbonfleet.api.spoke import SpokeStatus
 from carbonfleet.kube import KubeError
-from carbonfleet.private_files import replace_file
-from carbonfleet.spoke.report.hub_link import HubLink
+from carbonfleet.private_files import make_file, replace_file
+from carbonfleet.spoke.report.hub_link import HubLink, Standing
 
 logger = logging.getLogger(__name__)
 
@@ -31,24 +34,39 @@ _LOOKS: Final = 10
 _TRIES: Final = 3
 """Of one renewal: the hub writes to the same object."""
 _MOST_KEPT: Final = 8
+_PLACE: Final = "place:"
+_BOOT: Final = "boot:"
+_GET_GENERATION: Final = 0x80087601
+"""FS_IOC_GETVERSION of Linux."""
 
 
 @dataclass(slots=True)
 class Identity:
-    """Who an agent is: what its state folder holds, and another at each start.
+    """Who an agent is: another at each start, and what its state folder holds of those before.
 
-    So a restarted agent is known at once, and of a folder and its copy the one that has held the name last.
+    What it holds counts in that very folder alone, which one process can lock: a copy has other inodes.
     """
 
     file: Path
     current: str = field(init=False)
+    is_copy: bool = field(init=False)
+    """The folder was copied from another's."""
+    rebooted: bool = field(init=False)
+    """The machine was started again since the agent was, or is another one, which the same disk was given to."""
+    _place: str = field(init=False)
     _own: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
         known = self.file.read_text(errors="replace").split() if self.file.exists() else []
+        self._place = f"{_PLACE}{_inode_of(self.file.with_name('lock'))}"
+        boot = f"{_BOOT}{_boot_id()}"
+        places = [each for each in known if each.startswith(_PLACE)]
+        self.is_copy = bool(places) and self._place not in places
+        self.rebooted = bool(places) and boot not in known
+        names = [each for each in known if not each.startswith((_PLACE, _BOOT))]
         self.current = f"{re.sub('[^A-Za-z0-9.-]', '-', socket.gethostname())[:64]}_{uuid.uuid4().hex[:16]}"
-        self._own = [*known[-_MOST_KEPT:], self.current]
-        self._save(self._own)
+        self._own = [*(() if self.is_copy else names[-_MOST_KEPT:]), self.current]
+        self._save()
 
     def owns(self, holder: str) -> bool:
         """Whether a holder is this agent, or was before it was started again."""
@@ -56,14 +74,40 @@ class Identity:
 
     def confirm(self) -> None:
         """The current one stands on the hub: earlier ones are nobody's any more."""
-        self._own = [self.current]
-        self._save(self._own)
+        self._own, self.is_copy, self.rebooted = [self.current], False, False
+        self._save()
 
-    def _save(self, known: list[str]) -> None:
+    def _save(self) -> None:
+        """The boot is noted once the name is held: until then, a restart asks as this one does."""
+        boot = () if self.rebooted else (f"{_BOOT}{_boot_id()}",)
         try:
-            replace_file(self.file, "\n".join(known))
+            replace_file(self.file, "\n".join((*self._own, self._place, *boot)))
         except OSError as error:
             logger.warning("cannot write %s, so that a restart may have to wait for the lease: %s", self.file, error)
+
+
+def _inode_of(file: Path) -> str:
+    """What tells a file from all copies of it: its inode's number, and the generation that it was made in.
+
+    File systems that don't tell a generation are told apart by their own id.
+    """
+    try:
+        make_file(file)
+        with file.open("rb") as opened:
+            number = os.fstat(opened.fileno()).st_ino
+            try:
+                made = struct.unpack("l", fcntl.ioctl(opened, _GET_GENERATION, bytes(8)))[0]
+            except OSError:
+                made = os.fstatvfs(opened.fileno()).f_fsid
+    except OSError:
+        return "unknown"
+    return f"{number:x}.{made:x}"
+
+
+def _boot_id() -> str:
+    """Of the running kernel, which containers share; empty where it tells none."""
+    file = Path("/proc/sys/kernel/random/boot_id")
+    return file.read_text().strip() if file.exists() else ""
 
 
 def release(hub: HubLink) -> bool:
@@ -96,6 +140,8 @@ class NameLease:
     _look_at: float = 0.0
     _rival: tuple[str, str] = ("", "")
     _rival_until: float = 0.0
+    _watched: tuple[tuple[str, str], float] = (("", ""), 0.0)
+    """A holder and when it was heard, and since when that has not changed."""
 
     @property
     def is_refused(self) -> bool:
@@ -111,10 +157,16 @@ class NameLease:
     def problem(self) -> str:
         """Why this agent may start nothing; empty while it is sure of the name."""
         if self.is_refused:
+            if self.identity.owns(self.holder):
+                return (
+                    f"{self.holder} ran from this state folder before the machine was started again, and may run on "
+                    "elsewhere: the name is taken once the hub has not heard it for the length of its lease"
+                )
+            copy = " on a copy of its state folder" if self.identity.is_copy else ""
             return (
-                f"another agent, {self.holder}, holds the name {self.hub.spoke}, so that {self.identity.current} does "
-                "nothing: stop one of the two. If the first is gone for good, with all that it ran, give the name on: "
-                f"carbonfleet spoke take-over {self.hub.spoke}"
+                f"another agent, {self.holder}, holds the name {self.hub.spoke}, so that {self.identity.current}{copy} "
+                "does nothing: stop one of the two. If the first is gone for good, with all that it ran, give the name "
+                f"on: carbonfleet spoke take-over {self.hub.spoke}"
             )
         if self._renewed_at is None or time.monotonic() - self._renewed_at > self.seconds * _HOLDING_SHARE:
             return (
@@ -133,7 +185,7 @@ class NameLease:
         """Ask for the name; whether it is this agent's now. Raises KubeError when the hub is away."""
         asked_at, stands = time.monotonic(), self.hub.standing()
         try:
-            if stands.holder and not self.identity.owns(stands.holder):
+            if stands.holder and not (self.identity.owns(stands.holder) and self._is_over(stands)):
                 self._refuse(stands.holder)
                 self.hub.ask(self.identity.current, now, self.problem, stands)
                 return False
@@ -147,6 +199,20 @@ class NameLease:
         self.holder, self._renewed_at = "", asked_at
         self.identity.confirm()
         return True
+
+    def _is_over(self, stands: Standing) -> bool:
+        """Whether this agent's own last process, which holds the name, has ended.
+
+        On the same machine the folder's lock says so. After a reboot it is enough that nobody was heard for a lease: a
+        disk may have been cloned with all that is on it.
+        """
+        if not self.identity.rebooted or stands.holder == self.identity.current:
+            return True
+        seen, since = self._watched
+        if seen != (stands.holder, stands.heard):
+            self._watched = (stands.holder, stands.heard), time.monotonic()
+            return False
+        return time.monotonic() - since > stands.lease_seconds
 
     def renew(self, status: SpokeStatus) -> bool:
         """Write the holder's status; False where another holds the name by now. Raises KubeError."""
