@@ -314,3 +314,52 @@ def test_rows_that_are_all_cut_before_their_end_are_refused(tokenizer, tmp_path)
     rows = ({"prompt": f"p{i}", "response": "word " * 30} for i in range(20))
     with pytest.raises(Failure, match=r"100.0 % of the rows are not learned whole, and 5 % may be; cut 20 of 20"):
         load(tokenizer, written(tmp_path / "data.jsonl", *rows), sequence_length=40)
+
+
+@pytest.fixture
+def named(tmp_path):
+    """A dataset by name with two configurations of two splits, as its card lays them out."""
+    folder = tmp_path / "named"
+    folder.mkdir()
+    configs = []
+    for config in ("plain", "polite"):
+        files = []
+        for split in ("train", "held_out"):
+            rows = [{"prompt": f"{config} {split} {i}", "response": f"answer {i}"} for i in range(10)]
+            written(folder / f"{config}-{split}.jsonl", *rows)
+            files.append({"split": split, "path": f"{config}-{split}.jsonl"})
+        configs.append({"config_name": config, "data_files": files})
+    (folder / "README.md").write_text(f"---\n{json.dumps({'configs': configs})}\n---\n")
+    return str(folder)
+
+
+def prompts_of(tokenizer, **dataset):
+    data = load_data(parse(json.dumps({"model": "m", "dataset": dataset})), tokenizer, NOW)
+    texts = [tokenizer.decode(example.ids) for example in [*data.train, *data.validation]]
+    return sorted(text.partition("user\n")[2].partition("<|im_end|>")[0] for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"config": "plain"}, [("plain", "train", range(10))]),
+        ({"config": "polite", "split": "held_out"}, [("polite", "held_out", range(10))]),
+        ({"config": "polite", "split": "train[:50%]"}, [("polite", "train", range(5))]),
+        (
+            {"config": "plain", "split": "train+held_out"},
+            [("plain", "held_out", range(10)), ("plain", "train", range(10))],
+        ),
+    ],
+)
+def test_the_config_and_split_that_are_named_are_read(tokenizer, named, asked, expected):
+    found = [f"{config} {split} {i}" for config, split, numbers in expected for i in numbers]
+    assert prompts_of(tokenizer, name=named, **asked) == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [({}, "plain"), ({"config": "rude"}, "polite"), ({"config": "plain", "split": "test"}, "held_out")],
+)
+def test_a_config_or_split_that_is_not_there_is_refused_with_those_that_are(tokenizer, named, asked, words):
+    with pytest.raises(Failure, match=rf"^UnknownDataset: cannot read dataset .*{words}"):
+        prompts_of(tokenizer, name=named, **asked)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from workloads.lora.failure import EXIT_CODES
+from pydantic.alias_generators import to_camel
+from workloads.lora.failure import EXIT_CODES, Failure
 from workloads.lora.settings import Settings, parse
 
 from carbonfleet.api import CarbonTrainingJob
-from carbonfleet.fleet.manifests.workload import config_of
-from fixtures.mutated_jobs import of_the_spec
+from carbonfleet.api.workload import Dataset, Workload
+from carbonfleet.fleet.manifests.workload import MOST_WORKERS, config_of
+from fixtures.mutated_jobs import of_the_spec, schema
 
 FOLDER = Path(__file__).parents[2] / "workloads/lora"
 README = (FOLDER / "README.md").read_text()
@@ -58,3 +60,108 @@ def test_the_training_takes_every_workload_that_the_api_takes():
         for gpus in (1, 4096):
             assert parse(config_of(workload, gpus)).model == workload.model
     assert taken > 100
+
+
+BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "pattern", "maxLength", "maxItems", "enum")
+OF_THE_JOB_ALONE = {"dataset.sizeGib", "dataset.region", "checkpoints.every", "checkpoints.uri", "checkpoints.sizeGib"}
+OF_THE_SCRIPT_ALONE = {
+    "dataset.path",  # in a job it is the name
+    "dataset.minimumHelpfulness",
+    "training.validations",
+    "training.workers",  # in a job they are its GPUs
+    "checkpoint.everyMinutes",
+    "checkpoint.keep",
+}
+WIDER = {
+    "dataset.name",  # the script also trains on what somebody's own machine has under any path
+    "training.batchSize",  # of all workers together
+}
+
+
+def bounds_of(node: dict, defs: dict) -> dict:
+    """What limits a value, however the schema writes it."""
+    if "$ref" in node:
+        node = defs[node["$ref"].rpartition("/")[2]]
+    for each in node.get("anyOf", ()):
+        if each.get("type") != "null":
+            node = {**node, **each}
+    found = {name: node[name] for name in BOUNDS if name in node}
+    for name, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if found.get(name) is True:  # as CRDs write it
+            found[name] = found.pop(limit)
+    if "items" in node:
+        found["items"] = bounds_of(node["items"], defs)
+    return found
+
+
+def bounds_of_the_job() -> dict[str, dict]:
+    sections = schema()["properties"]["spec"]["properties"]["workload"]["properties"]
+    return {
+        f"{section}.{name}": bounds_of(field, {})
+        for section in ("dataset", "lora", "training", "checkpoints")
+        for name, field in sections[section]["properties"].items()
+    }
+
+
+def bounds_of_the_script() -> dict[str, dict]:
+    whole = Settings.model_json_schema()
+    return {
+        f"{section}.{to_camel(name)}": bounds_of(field, whole["$defs"])
+        for section, model in (
+            ("dataset", "Dataset"),
+            ("lora", "Lora"),
+            ("training", "Training"),
+            ("checkpoint", "Checkpoint"),
+        )
+        for name, field in whole["$defs"][model]["properties"].items()
+    }
+
+
+def test_jobs_and_settings_have_one_set_of_bounds():
+    job = {
+        name.replace("checkpoints.", "checkpoint."): found
+        for name, found in bounds_of_the_job().items()
+        if name not in OF_THE_JOB_ALONE
+    }
+    script = {name: found for name, found in bounds_of_the_script().items() if name not in OF_THE_SCRIPT_ALONE}
+    assert set(job) == set(script)
+    assert {name: found for name, found in job.items() if name not in WIDER} == {
+        name: found for name, found in script.items() if name not in WIDER
+    }
+    assert script["training.batchSize"] == {**job["training.batchSize"], "maximum": 65_536 * MOST_WORKERS}
+
+
+def test_models_and_revisions_have_one_set_of_bounds():
+    workload, whole = (
+        schema()["properties"]["spec"]["properties"]["workload"]["properties"],
+        Settings.model_json_schema(),
+    )
+    ours, theirs = bounds_of(workload["modelRevision"], {}), bounds_of(whole["properties"]["model_revision"], {})
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("field", ["config", "split", "revision"])
+def test_a_part_of_a_dataset_is_not_of_a_file(field):
+    for name in ("/data", "s3://data/train", "x.jsonl", "x.json.gz", "x.ndjson", "x.csv", "x.parquet"):
+        with pytest.raises(ValidationError, match="is of a dataset by name, not of a file"):
+            Dataset.model_validate({"name": name, field: "x"})
+        with pytest.raises(Failure, match=f"BadConfig: dataset: .*a {field} is of a dataset by name"):
+            parse(json.dumps({"model": "m", "dataset": {"path": name, field: "x"}}))
+
+
+def test_config_split_and_share_of_a_job_reach_the_training():
+    asked = {"name": "acme/data", "config": "main", "split": "train[:10%]+validation", "maxDroppedPercent": 12.5}
+    workload = Workload.model_validate({"model": "acme/base", "dataset": asked})
+    settings = parse(config_of(workload, 1))
+    dataset = settings.dataset
+    assert (dataset.config, dataset.split, dataset.max_dropped_percent) == ("main", "train[:10%]+validation", 12.5)
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\udc00x"])
+def test_half_of_a_surrogate_pair_in_settings_is_refused(half):
+    for text in (
+        f'{{"model": "{half}", "dataset": {{"name": "d"}}}}',
+        f'{{"model": "m", "dataset": {{"path": "{half}"}}}}',
+    ):
+        with pytest.raises(Failure, match=r"^BadConfig: "):
+            parse(text)

@@ -71,8 +71,8 @@ def explain(error: BaseException) -> Failure:
 
 
 def brief(error: BaseException) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
-    return _first_line(error)[:300] or type(error).__name__
+    """What an error says, in one line and shortened, or its kind where it says nothing."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def is_full_disk(error: BaseException) -> bool:

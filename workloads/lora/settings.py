@@ -76,7 +76,7 @@ class Training(Strict):
     gradient_accumulation: int = Field(1, ge=1, le=4096)
     sequence_length: int = Field(1024, ge=8, le=1_048_576)
     validations: int = Field(3, ge=1, le=1000)
-    seed: int = Field(42, ge=0, lt=2**31)
+    seed: int = Field(42, ge=0, le=2**31 - 1)
     workers: int = Field(1, ge=1, le=1024)
 
     @property

@@ -63,24 +63,33 @@ Revision = Annotated[
 Image = Annotated[str, Field(max_length=512, pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]*$")]
 
 
+_FILE_PATTERN: Final = r"^/|://|[.](jsonl?|ndjson|csv|parquet)([.]gz)?$"
+_ONLY_OF_NAMES: Final = "a config, revision or split is of a dataset by name, not of a file"
+
+
 class Dataset(
     Wire,
     json_schema_extra=cel(
         (
-            "!has(self.revision) || !(self.name.startsWith('/') || self.name.contains('://')"
-            " || self.name.endsWith('.jsonl') || self.name.endsWith('.jsonl.gz'))",
-            "a revision is of a dataset by name, not of a file",
+            f"!(has(self.revision) || has(self.config) || has(self.split)) || !self.name.matches('{_FILE_PATTERN}')",
+            _ONLY_OF_NAMES,
         )
     ),
 ):
     """The instruction data: how large it is and where it lives decide what moving it costs."""
 
     name: Reference
-    """A dataset's name, or the path or URL of a JSONL file."""
+    """A dataset's name, or the path or URL of a file: .jsonl, .ndjson, .json, .csv or .parquet, also with .gz."""
+    config: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$")] | None = None
+    """Of a dataset by name: which of its configurations; left out, its only one."""
+    split: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+:%\[\]-]*$")] | None = None
+    """Of a dataset by name: the part to take, such as train[:10%]; left out, train."""
     revision: Revision | None = None
     """Of a dataset by name: the commit, tag or branch to take; a commit pins it. Left out, the newest."""
     samples: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
-    """Use the first so many; left out, all. One to train on and one to validate with are the least."""
+    """Use so many, drawn by the seed; left out, all. One to train on and one to validate with are the least."""
+    max_dropped_percent: Annotated[float, Field(ge=0, le=100)] | None = None
+    """How much of the rows may be dropped, as empty, or cut at the sequence length; more is refused. Left out, 5."""
     size_gib: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
     """Its size in GiB, for what moving it costs."""
     region: RegionName | None = None
@@ -89,12 +98,12 @@ class Dataset(
     @property
     def is_file(self) -> bool:
         """A path or URL, rather than a name."""
-        return self.name.startswith("/") or "://" in self.name or self.name.endswith((".jsonl", ".jsonl.gz"))
+        return re.search(_FILE_PATTERN, self.name) is not None
 
     @model_validator(mode="after")
-    def _only_names_have_revisions(self) -> "Dataset":
-        if self.revision is not None and self.is_file:
-            raise ValueError("a revision is of a dataset by name, not of a file")
+    def _only_names_have_parts(self) -> "Dataset":
+        if self.is_file and (self.revision, self.config, self.split) != (None, None, None):
+            raise ValueError(_ONLY_OF_NAMES)
         return self
 
 
@@ -111,7 +120,7 @@ class Lora(Wire):
         tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=64)], ...],
         Field(max_length=32, json_schema_extra=SET),
     ] = ()
-    """The layers that get an adapter; left empty, all linear projections."""
+    """The modules that get an adapter, each a name that the model has; left empty, every linear layer of its blocks."""
 
 
 class LearningRateSchedule(StrEnum):

@@ -28,7 +28,8 @@ def output_of(workload: Workload, uid: str) -> str:
 
 def _dataset(dataset: Dataset) -> dict[str, Any]:
     source = "path" if dataset.is_file else "name"
-    return _present({source: dataset.name, "revision": dataset.revision, "samples": dataset.samples})
+    parts = ("config", "revision", "split", "samples", "max_dropped_percent")
+    return _present({source: dataset.name, **{part: getattr(dataset, part) for part in parts}})
 
 
 def _lora(lora: Lora) -> dict[str, Any]:
