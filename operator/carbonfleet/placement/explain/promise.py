@@ -19,7 +19,8 @@ SLACK_HOURS: Final = np.array([0, 1, 2, 4, 6, 8, 12, 16, 20, 24, 36, 48])
 NODES: Final = 20
 """Lengths of run that stand for all that it may take."""
 PRIOR_RUNS: Final = 3
-"""Of so many runs the declared length counts as much as what runs took; from as many on these are looked at."""
+"""From so many runs on what they took is looked at. Of so many, the doubt in the declared length counts as much as they
+do; it counts less and less the more there are, for what runs take scatters by itself."""
 TAIL: Final = 0.09
 """Where P10 is read, and P90 as far from the other end. Of days as few and alike as those of two months, quantiles lie
 a little too close together: the usual correction of n + 1 for some 25 independent days (Vovk et al. 2005)."""
@@ -145,13 +146,14 @@ def run_length(context: JobContext, window: Window, option: int) -> RunLength:
 def _length_ratios(context: JobContext, length: RunLength) -> FloatArray:
     """NODES lengths that such a run may take, each as likely, beside the declared one; shape (NODES,).
 
-    Of what runs took, with the doubt in what people declare as if it were PRIOR_RUNS runs more.
+    Of what runs took and, while these are few, of what people declare.
     """
     declared: FloatArray = np.exp(np.log1p(context.inputs.snapshot.assumptions.duration_doubt) * _bell())
     if not length.took_hours:
         return declared
     ratios = np.concatenate([np.array(length.took_hours) / length.declared_hours, declared])
-    weight = np.repeat([1.0, PRIOR_RUNS / NODES], [len(length.took_hours), NODES])
+    runs = len(length.took_hours)
+    weight = np.repeat([1.0, PRIOR_RUNS**2 / runs / NODES], [runs, NODES])
     order = np.argsort(ratios, kind="stable")
     at = (np.cumsum(weight[order]) - weight[order] / 2) / weight.sum()
     likely: FloatArray = np.interp((np.arange(NODES) + 0.5) / NODES, at, ratios[order])
