@@ -8,12 +8,14 @@ from typing import get_args
 
 import pytest
 from carbon_servers import Fault
+from pydantic import TypeAdapter
 from pydantic.alias_generators import to_camel
 from typer.testing import CliRunner
 
 import carbonfleet.signals
 from carbonfleet.api import ClusterFacts
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.api.wire import ZoneKey
 from carbonfleet.cli.fleet.signals import app
 from carbonfleet.http import Endpoint
 from carbonfleet.signals import (
@@ -25,7 +27,14 @@ from carbonfleet.signals import (
     zone_doubt,
     zone_of,
 )
-from carbonfleet.signals.regions import annual_factors, regions, watttime_regions
+from carbonfleet.signals.regions import (
+    annual_factors,
+    nearest_place,
+    place_named,
+    places,
+    regions,
+    watttime_regions,
+)
 from carbonfleet.signals.sources import SourceSettings
 
 FULL = """
@@ -154,6 +163,20 @@ def test_the_table_is_whole_and_sane():
     assert lifecycle["NO-NO1"][0] < lifecycle["US-MIDA-PJM"][0] / 10
     assert marginal["CA-QC"][0] > 400, "a hydro exporter is dirty at the margin: kinds must not mix"
     assert not annual_factors(SignalKind.AVERAGE_DIRECT)
+
+
+def test_every_city_lies_where_it_is_nearest_to_itself_in_a_zone_that_is_a_key():
+    for place in places():
+        assert nearest_place(place.latitude, place.longitude) == (place, 0.0)
+        assert place_named(place.name) == place
+        assert TypeAdapter(ZoneKey).validate_python(place.zone) == place.zone
+
+
+def test_distances_are_great_circles():
+    oslo, sydney = place_named("Oslo"), place_named("Sydney")
+    assert oslo.kilometres(59.33, 18.07) == pytest.approx(417, abs=3)
+    assert sydney.kilometres(59.91, 10.75) == pytest.approx(15_960, rel=0.01)
+    assert nearest_place(0.0, -179.9)[1] == pytest.approx(nearest_place(0.0, 180.0)[1], rel=0.01)
 
 
 def test_a_spokes_own_zone_stands_over_the_table_and_is_pointed_out():

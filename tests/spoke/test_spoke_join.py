@@ -111,3 +111,46 @@ def test_bad_settings_end_the_agent_with_one_clear_line(tmp_path):
     refused = carbonfleet("spoke", "run", "--spoke", "a", "--fleet-url", "file:///x", "--state", str(tmp_path))
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: url: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "zone", "pue", "hint"),
+    [
+        (["--region", "eu-central-1"], "DE", 1.35, "region eu-central-1 draws from DE"),
+        (["--city", "oslo"], "NO-NO1", 1.2, "Oslo draws from NO-NO1"),
+        (["--city", "SAO PAULO"], "BR-CS", 1.2, "São Paulo draws from BR-CS"),
+        (["--at", "50.45,12.4"], "DE", 1.2, "Falkenstein, 4 km away, draws from DE"),
+        (["--at=-33.9,151.2"], "AU-NSW", 1.2, "Sydney, 3 km away, draws from AU-NSW"),
+    ],
+)
+def test_a_place_suggests_the_zone_which_a_person_confirms(options, zone, pue, hint):
+    printed = carbonfleet("spoke", "join", "here-1", "--runtime", "ray", *options).stdout
+    assert hint in printed
+    lines = [line.removeprefix("#      ") for line in printed.splitlines()]
+    first = lines.index("apiVersion: v1")
+    text = "\n".join(lines[first : lines.index("#", first)]) + "\n"
+    with pytest.raises(ValueError, match="zone"):
+        read_cluster("clusters/here-1/cluster.yaml", text.replace("<8>", "8").replace("<80>", "80").encode())
+    filled = text.replace("<", "").replace(">", "")
+    facts = read_cluster("clusters/here-1/cluster.yaml", filled.encode())
+    assert (facts.zone, facts.pue) == (zone, pue)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--region", "europe-west33"], "'europe-west33' is not in the table; there is europe-west"),
+        (["--city", "Ohslo"], "'Ohslo' is not in the table; there is Oslo"),
+        (["--city", "\x1b[31m"], "is not in the table"),
+        (["--at", "0,0"], "too far to tell the zone: look it up at https://app.electricitymaps.com/map"),
+        (["--at", "91,0"], "'91,0' is no place"),
+        (["--at", "nan,nan"], "is no place"),
+        (["--at", "north"], "is no place"),
+        (["--city", "Oslo", "--at", "1,1"], "give one of --region, --city and --at"),
+    ],
+)
+def test_a_place_that_tells_no_zone_gets_a_sentence(options, words):
+    done = carbonfleet("spoke", "join", "here-1", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "\x1b" not in done.stderr

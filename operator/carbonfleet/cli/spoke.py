@@ -50,14 +50,24 @@ command(app, "run", AgentSettings, run)
 def join(
     name: Annotated[str, typer.Argument(help="The new cluster's name.")],
     runtime: Annotated[RuntimeKind, typer.Option(help="How attempts will run there.")] = RuntimeKind.KUBERAY,
+    region: Annotated[str, typer.Option(help="Its provider's region, which tells the electricity zone and PUE.")] = "",
+    city: Annotated[str, typer.Option(help="Of a rented host: its city, which suggests the zone.")] = "",
+    at: Annotated[str, typer.Option(help="LATITUDE,LONGITUDE: the nearest city that is known suggests the zone.")] = "",
 ) -> None:
     """Print what a new spoke needs.
 
     That is its file in the fleet repository, its rights on the hub, and how its agent is started.
     """
-    from carbonfleet.spoke.join import join_text
+    from carbonfleet.spoke.join import join_text, site_at, site_of_city, site_of_region
 
-    say(join_text(_checked(name), runtime.value), nl=False)
+    given = [(make, value) for make, value in ((site_of_region, region), (site_of_city, city), (site_at, at)) if value]
+    if len(given) > 1:
+        fail("give one of --region, --city and --at")
+    try:
+        site = given[0][0](given[0][1]) if given else None
+    except ValueError as error:
+        fail(error)
+    say(join_text(_checked(name), runtime.value, site), nl=False)
 
 
 @app.command("take-over")

@@ -1,14 +1,19 @@
-"""Which electricity zone a cloud region draws from, and the annual mean of each zone."""
+"""Which electricity zone a cloud region or a city draws from, and the annual mean of each zone."""
 
 import csv
+import math
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Final
 
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import JobSpec
 from carbonfleet.api.signal import SignalKind
+
+_EARTH_KILOMETRES: Final = 6371.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,47 @@ def zone_of(region: str) -> str | None:
     """The zone of a provider's region; None where the table does not know it."""
     found = regions().get(region)
     return found.zone if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A city where GPUs are rented, and the zone of its grid; our own table, which a person confirms."""
+
+    name: str
+    latitude: float
+    longitude: float
+    zone: str
+
+    def kilometres(self, latitude: float, longitude: float) -> float:
+        """The great-circle distance, by the haversine formula."""
+        here, there = math.radians(self.latitude), math.radians(latitude)
+        east = math.radians(longitude - self.longitude)
+        chord = math.sin((there - here) / 2) ** 2 + math.cos(here) * math.cos(there) * math.sin(east / 2) ** 2
+        return 2 * _EARTH_KILOMETRES * math.asin(math.sqrt(min(1.0, chord)))
+
+
+@cache
+def places() -> tuple[Place, ...]:
+    """All cities of the table."""
+    text = resources.files(__package__).joinpath("places.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines())
+    return tuple(Place(r["place"], float(r["latitude"]), float(r["longitude"]), r["zone"]) for r in rows)
+
+
+def place_named(city: str) -> Place | None:
+    """The city of that name, however its letters and accents are written."""
+    return next((place for place in places() if _plain(place.name) == _plain(city)), None)
+
+
+def nearest_place(latitude: float, longitude: float) -> tuple[Place, float]:
+    """The nearest city of the table, and how many kilometres it is away."""
+    found = min(places(), key=lambda place: place.kilometres(latitude, longitude))
+    return found, found.kilometres(latitude, longitude)
+
+
+def _plain(name: str) -> str:
+    letters = unicodedata.normalize("NFKD", name.replace("ø", "o").replace("Ø", "O"))
+    return "".join(letter for letter in letters if letter.isalnum()).casefold()
 
 
 def zones_without_spoke(

@@ -1,11 +1,21 @@
 """What a new spoke needs: its file in the fleet repository, its few rights on the hub, its agent."""
 
+import math
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
 from string import Template
 from typing import Annotated, Final
 
 from pydantic import Field, TypeAdapter
 
 from carbonfleet.api.wire import Name
+from carbonfleet.signals.regions import nearest_place, place_named, places, regions
+
+MAP: Final = "https://app.electricitymaps.com/map"
+NEAR_KILOMETRES: Final = 100.0
+"""Beyond it the nearest city says too little: zones of Norway and of America are not much wider."""
 
 _NAME: Final = TypeAdapter(Annotated[Name, Field(max_length=57)])
 """Its namespace on the hub is `spoke-<name>`, a label of at most 63 characters."""
@@ -84,10 +94,10 @@ data:
   facts: |
     name: $name
     # The provider's region, and the electricity zone by Electricity Maps' key: keep the quotes.
-    region: <europe-north1>
-    zone: "<NO-NO1>"
+$hint    region: <$region>
+    zone: "<$zone>"
     jurisdictions: [<EEA>]
-    pue: 1.2
+    pue: $pue
     # ray: one machine's Ray, without Kubernetes. kuberay: a cluster with KubeRay.
     runtime: $runtime
     pools:
@@ -151,15 +161,74 @@ def hub_rights(name: str) -> str:
     return _RIGHTS.substitute(name=checked_name(name))
 
 
-def cluster_file(name: str, runtime: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a spoke stands, as far as it can be told; a person confirms it by taking the brackets off."""
+
+    region: str = "europe-north1"
+    zone: str = "NO-NO1"
+    pue: float = 1.2
+    hint: str = ""
+    """Where the zone comes from."""
+
+
+def site_of_region(name: str) -> Site:
+    """The table's zone and PUE of a provider's region. Raises ValueError."""
+    region = regions().get(name)
+    if region is None:
+        raise _unknown(f"region {name[:60]!r}", get_close_matches(name, regions(), 3), "--city or --at")
+    hint = f"region {name} draws from {region.zone}, by the Green Software Foundation's table"
+    return Site(name, region.zone, region.pue or Site().pue, hint)
+
+
+def site_of_city(name: str) -> Site:
+    """The zone of a city where GPUs are rented. Raises ValueError."""
+    place = place_named(name)
+    if place is None:
+        near = get_close_matches(name.title(), [each.name for each in places()], 3)
+        raise _unknown(f"the city {name[:60]!r}", near, "--at LATITUDE,LONGITUDE")
+    return Site(_region_name(place.name), place.zone, hint=f"{place.name} draws from {place.zone}")
+
+
+def _unknown(what: str, near: Iterable[str], other: str) -> ValueError:
+    there = "; there is " * bool(near) + ", ".join(near)
+    return ValueError(f"{what} is not in the table{there}: give {other}")
+
+
+def site_at(text: str) -> Site:
+    """The zone of the nearest city that is known, where that is near. Raises ValueError."""
+    try:
+        latitude, longitude = map(float, text.split(","))
+    except ValueError:
+        latitude = longitude = math.nan
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+        raise ValueError(f"{text[:60]!r} is no place: give --at LATITUDE,LONGITUDE in degrees, such as 59.91,10.75")
+    place, away = nearest_place(latitude, longitude)
+    if away > NEAR_KILOMETRES:
+        raise ValueError(
+            f"the nearest city that is known is {place.name} ({place.zone}), {away:.0f} km away, too far to tell the "
+            f"zone: look it up at {MAP}"
+        )
+    return Site(_region_name(place.name), place.zone, hint=f"{place.name}, {away:.0f} km away, draws from {place.zone}")
+
+
+def _region_name(place: str) -> str:
+    """A name for what no provider has named."""
+    return "-".join(unicodedata.normalize("NFKD", place).encode("ascii", "ignore").decode().lower().split())
+
+
+def cluster_file(name: str, runtime: str, site: Site | None = None) -> str:
     """A skeleton of the spoke's file in the fleet repository."""
-    return _CLUSTER_FILE.substitute(name=checked_name(name), runtime=runtime)
+    site = site or Site()
+    hint = f"    # {site.hint}. If that is so ({MAP}), take the brackets off.\n" if site.hint else ""
+    words = {"region": site.region, "zone": site.zone, "pue": f"{site.pue:g}", "hint": hint}
+    return _CLUSTER_FILE.substitute(name=checked_name(name), runtime=runtime, **words)
 
 
-def join_text(name: str, runtime: str) -> str:
+def join_text(name: str, runtime: str, site: Site | None = None) -> str:
     """All that a new spoke needs, as YAML that the hub can be given, with the steps as comments."""
     install = Template(_INSTALL[runtime]).substitute(name=checked_name(name))
-    commented = "".join(f"#      {line}".rstrip() + "\n" for line in cluster_file(name, runtime).splitlines())
+    commented = "".join(f"#      {line}".rstrip() + "\n" for line in cluster_file(name, runtime, site).splitlines())
     option = "" if runtime == "kuberay" else f" --runtime {runtime}"
     words = {"option": option, "cluster_file": commented, "install": install, "renewal": _RENEWAL[runtime]}
     return _STEPS.substitute(name=name, **words) + hub_rights(name)
