@@ -34,7 +34,7 @@ def test_forecasts_that_come_true_leave_starts_and_intensities_as_planned():
 def test_an_error_is_that_of_the_planned_window_in_units_of_its_doubt():
     found = outcomes([past(came=NIGHT + 25)], past(came=NIGHT - 10), NOW_OR_NIGHT)
     assert found.error == pytest.approx(0.5)
-    assert found.home_error == pytest.approx(-10)
+    assert found.home_error == pytest.approx(-0.2)
 
 
 def test_a_choice_among_zones_is_followed_to_where_it_ran():

@@ -106,6 +106,7 @@ def test_a_whole_run_takes_as_much_more_than_declared_as_this_attempt_took_more_
     assert (ended.profile, ended.run_hours) == ("acme/base, all samples of acme/data, 3 epochs", pytest.approx(4))
     assert entry_of(record=planned, phase="Failed").run_hours == 0
     assert entry_of().run_hours == 0  # nobody knows what was planned
+    assert entry_of(record=record(start=NOON, end=NOON + timedelta(minutes=59))).run_hours == 0  # too little of it
 
 
 def test_without_a_baseline_region_nothing_is_claimed_to_be_saved():

@@ -90,6 +90,12 @@ def test_from_three_runs_on_their_lengths_count_beside_the_declared_one():
     assert [(each - NOON) / timedelta(minutes=1) for each in many.promise.finish] == pytest.approx([90] * 3, abs=1)
 
 
+@pytest.mark.parametrize("hours", [1e-9, 1e15])
+def test_lengths_that_can_not_be_true_move_a_promise_by_no_more_than_they_may(hours):
+    (found,) = plan(with_runs(*[hours] * 5), NOON)
+    assert NOON + HOUR / 20 <= found.promise.finish[0] <= found.promise.finish[2] <= NOON + 20 * HOUR
+
+
 def test_a_decision_says_by_how_much_a_declared_duration_is_off():
     (found,) = plan(with_runs(1.5, 1.6, 1.4), NOON)
     said = (

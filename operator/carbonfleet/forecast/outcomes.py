@@ -44,7 +44,7 @@ class Outcomes:
     error: FloatArray
     """Actual mean intensity less that of the first plan, over the mean doubt of the hours of that plan."""
     home_error: FloatArray
-    """The same of a start at once at home, in g/kWh; 0 without a home."""
+    """The same of a start at once at home; 0 without a home."""
     weight: FloatArray
     """Recent jobs count more."""
 
@@ -89,8 +89,8 @@ def outcomes(zones: Sequence[PastForecasts], home: PastForecasts | None, shape: 
     error = (actual[ran, rows + began] - promised) / np.maximum(doubt, LEAST_DOUBT)
     home_error = np.zeros(jobs)
     if home is not None:
-        plan, _, came = _window_means(home, start, shape, hours)
-        home_error = came[:jobs] - plan[:jobs, 0]
+        plan, home_doubt, came = _window_means(home, start, shape, hours)
+        home_error = (came[:jobs] - plan[:jobs, 0]) / np.maximum(home_doubt[:jobs, 0], LEAST_DOUBT)
     age_days = (jobs - 1 - rows) / DAY
     return Outcomes(
         wait.astype(np.float64), (began - wait).astype(np.float64), error, home_error,

@@ -94,6 +94,8 @@ class Baseline:
     zone: str
     grams_co2e: float
     grams_per_kwh: float
+    doubt_grams: float
+    """Standard error of `grams_co2e`, of a start at once."""
 
 
 Spread = tuple[float, float, float]

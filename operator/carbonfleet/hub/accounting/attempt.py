@@ -123,12 +123,13 @@ class Attempt:
     def run_hours(self) -> float:
         """How long the whole run takes, by how long this attempt took beside its plan; 0 where that can't be told.
 
-        An attempt that went on from a checkpoint was planned for what was left.
+        An attempt that went on from a checkpoint was planned for what was left; one with less than half to do says
+        more of starting than of training.
         """
-        planned = self.inputs.planned
-        if self.report.phase is not AttemptPhase.SUCCEEDED or planned is None or planned.hours <= 0:
+        planned, declared = self.inputs.planned, self.inputs.declared_hours
+        if self.report.phase is not AttemptPhase.SUCCEEDED or planned is None or planned.hours < declared / 2:
             return 0.0
-        return self.inputs.declared_hours * self.hours / planned.hours
+        return declared * self.hours / planned.hours if declared else 0.0
 
 
 def attempt_of(

@@ -21,6 +21,8 @@ NODES: Final = 20
 PRIOR_RUNS: Final = 3
 """From so many runs on what they took is looked at. Of so many, the doubt in the declared length counts as much as they
 do; it counts less and less the more there are, for what runs take scatters by itself."""
+MOST_OFF: Final = 20.0
+"""A run that took so many times as long, or short, was another one."""
 TAIL: Final = 0.09
 """Where P10 is read, and P90 as far from the other end. Of days as few and alike as those of two months, quantiles lie
 a little too close together: the usual correction of n + 1 for some 25 independent days (Vovk et al. 2005)."""
@@ -44,8 +46,7 @@ def promise_of(context: JobContext, choice: Choice, window: Window, baseline: Ba
     saved = None
     if baseline is not None:
         ahead = _home_share_ahead(context, window)
-        energy = (baseline.grams_co2e - window.embodied_grams) / (baseline.grams_per_kwh or 1.0)
-        saved = _spread((baseline.grams_co2e + energy * home_error * ahead) * ratio - grams)
+        saved = _spread((baseline.grams_co2e + home_error * baseline.doubt_grams * ahead) * ratio - grams)
     starts, ends = _spread(start), _spread(start + minutes * ratio)
     return Promise(
         tuple(window.start + minute * MINUTE for minute in map(round, starts)),
@@ -151,7 +152,8 @@ def _length_ratios(context: JobContext, length: RunLength) -> FloatArray:
     declared: FloatArray = np.exp(np.log1p(context.inputs.snapshot.assumptions.duration_doubt) * _bell())
     if not length.took_hours:
         return declared
-    ratios = np.concatenate([np.array(length.took_hours) / length.declared_hours, declared])
+    took = np.clip(np.array(length.took_hours) / length.declared_hours, 1 / MOST_OFF, MOST_OFF)
+    ratios = np.concatenate([took, declared])
     runs = len(length.took_hours)
     weight = np.repeat([1.0, PRIOR_RUNS**2 / runs / NODES], [runs, NODES])
     order = np.argsort(ratios, kind="stable")

@@ -134,14 +134,15 @@ def baseline_of(inputs: PlanInputs, job: int, option: int, window: Window) -> Ba
     if row is None or grid.forecasts[row] is None:
         return None
     minutes = round(sum((end - start).total_seconds() for start, end in window.segments) / 60)
+    at_once = ((inputs.line.now_minute, inputs.line.now_minute + minutes),)
     intensity = at_submission(inputs, job, zone, minutes)
     if intensity is None:
-        begin = inputs.line.now_minute
-        intensity = _total(grid.total[row], ((begin, begin + minutes),)) / minutes * RESOLUTION
+        intensity = _total(grid.total[row], at_once) / minutes * RESOLUTION
     if pue is None:
         pue = float(inputs.options.pue[option])
     grams = window.energy_kwh * pue * intensity + window.embodied_grams
-    return Baseline(region, cluster, zone, grams, intensity)
+    doubt = window.energy_kwh * pue * _total(grid.doubt[row], at_once) / minutes * RESOLUTION
+    return Baseline(region, cluster, zone, grams, intensity, doubt)
 
 
 def at_submission(inputs: PlanInputs, job: int, zone: str, minutes: int) -> float | None:
