@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 
 import pytest
-from carbon_servers import TOKEN, FakeElectricityMaps, Fault, wave
+from carbon_servers import TOKEN, FakeElectricityMaps, Fault, Reply, wave
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.signals import PriceKind, Reason, SourceError
@@ -256,11 +256,59 @@ def test_a_zone_can_be_asked_for_by_place_or_cloud_region(electricitymaps, ask, 
         source.fetch(ask(), clock.now())
 
 
-def test_a_check_names_each_zone_and_what_is_wrong_with_it(electricitymaps, clock, maps):
+def test_a_check_asks_for_each_zone_and_feed_and_names_what_is_wrong(electricitymaps, clock, maps):
     maps.access["CA-QC"] = ["carbon-intensity/history"]
     findings = electricitymaps().check(["CA-QC", "NO-NO1", "NO-N01"], clock.now())
-    assert [(finding.zone, finding.ok, finding.reason) for finding in findings] == [
-        ("CA-QC", False, "NotLicensed"),
-        ("NO-N01", False, "UnknownZone"),
-        ("NO-NO1", True, "Ready"),
+    assert [(finding.zone, finding.feed, finding.ok, finding.reason) for finding in findings] == [
+        ("CA-QC", "measured", True, "Ready"),
+        ("CA-QC", "forecast", False, "NotLicensed"),
+        ("NO-N01", "measured", False, "UnknownZone"),
+        ("NO-N01", "forecast", False, "UnknownZone"),
+        ("NO-NO1", "measured", True, "Ready"),
+        ("NO-NO1", "forecast", True, "Ready"),
     ]
+    measured = findings[4]
+    assert (measured.grams_per_kwh, measured.age_seconds) == (wave("NO-NO1", clock.now()), 0)
+    assert measured.licence == "© Electricity Maps, by your plan's terms"
+    assert len(maps.asked("history")) == 2
+
+
+def test_a_check_is_not_ready_where_the_data_routes_refuse_the_key_though_the_list_of_zones_is_open(
+    electricitymaps, clock, maps
+):
+    maps.faults |= dict.fromkeys(("NO-NO1", "CA-QC"), Fault.UNAUTHORIZED)
+    (finding,) = electricitymaps().check(["NO-NO1", "CA-QC"], clock.now())
+    assert (finding.zone, finding.ok, finding.reason) == ("", False, "BadKey")
+    maps.faults.pop("CA-QC")
+    found = electricitymaps().check(["NO-NO1", "CA-QC"], clock.now())
+    assert [(each.zone, each.ok) for each in found] == [*[("CA-QC", True)] * 2, *[("NO-NO1", False)] * 2]
+
+
+@pytest.mark.parametrize("header", ["X-RateLimit-Remaining", "RateLimit-Remaining"])
+def test_a_check_tells_how_many_requests_are_left(electricitymaps, clock, maps, header):
+    maps.headers = {header: "41"}
+    measured, _ = electricitymaps().check(["NO-NO1"], clock.now())
+    assert measured.remaining_requests == 41
+    assert "41 requests left" in measured.message
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({"error": "Rate limit exceeded"}, ThrottledError),
+        ({"message": "Too many requests, slow down"}, ThrottledError),
+        ({"error": "Monthly quota used up"}, ThrottledError),
+        ("<html><body>429 Too Many Requests</body></html>", ThrottledError),
+        ("<!DOCTYPE html><title>Attention Required!</title>", UnavailableError),
+        ("  <html><h1>Forbidden</h1>", UnavailableError),
+    ],
+)
+def test_a_rate_limit_or_a_gateway_does_not_read_as_a_refused_key(
+    electricitymaps, ask, clock, maps, version, status, body, error
+):
+    maps.replies["NO-NO1"] = Reply(status, body.encode() if isinstance(body, str) else body)
+    with pytest.raises(SourceError) as caught:
+        electricitymaps(version, tries=1).fetch(ask(), clock.now())
+    assert type(caught.value) is error

@@ -67,7 +67,7 @@ def test_however_it_fails_it_is_an_error_of_ours(source, clock, server, fault):
     server.fault = fault
     with pytest.raises(SourceError):
         source.fetch(ask(clock), clock.now())
-    assert [finding.ok for finding in source.check(["DK-DK1", "DE"], clock.now())] == [False]
+    assert [finding.ok for finding in source.check(["DK-DK1", "DE"], clock.now())] == [False, False]
 
 
 def test_records_in_another_form_are_not_believed(source, clock, server):
@@ -77,4 +77,7 @@ def test_records_in_another_form_are_not_believed(source, clock, server):
 
 
 def test_a_check_tries_each_of_its_zones(source, clock):
-    assert [(finding.zone, finding.ok) for finding in source.check(["DE", "DK-DK1"], clock.now())] == [("DK-DK1", True)]
+    assert [(each.zone, each.feed, each.ok) for each in source.check(["DE", "DK-DK1"], clock.now())] == [
+        ("DK-DK1", "measured", True),
+        ("DK-DK1", "forecast", True),
+    ]

@@ -167,7 +167,8 @@ def test_however_it_fails_it_is_an_error_of_ours(stand, fault):
 def test_a_check_shows_the_newest_value_and_that_imports_are_left_out(stand):
     ready, unknown = stand.source.check([stand.zone, "ZA"], stand.clock.now())
     assert (ready.ok, ready.zone) == (True, stand.zone)
-    assert "g/kWh at 2025-12-15T" in ready.message
+    assert f"average-lifecycle, measured: {ready.grams_per_kwh:.0f} g/kWh, " in ready.message
+    assert 0 < ready.age_seconds <= 3 * 3600
     assert "without imports" in ready.message
     assert (unknown.ok, unknown.reason) == (False, "UnknownZone")
 

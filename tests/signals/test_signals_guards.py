@@ -66,8 +66,8 @@ GUARDS = {
     ),
     "refusal for good, asked again": Guard(
         "signals/poller.py",
-        "{RefusedError: _REFUSAL_REMEMBERED, BadKeyError",
-        "{BadKeyError",
+        "self._refusals[key] = (now + span, refusal)",
+        "pass",
         f"{SERVICE}::test_a_refusal_is_remembered_for_a_day",
     ),
     # 2: the wrong zone

@@ -168,6 +168,35 @@ def test_a_refusal_is_remembered_for_a_day(make_signals, read, clock, maps, elec
     assert link(read(signals, "NO-NO1")) == "forecast"
 
 
+def test_what_was_answered_before_is_asked_again_after_one_refusal_and_the_zone_goes_on(
+    make_signals, read, clock, maps, electricitymaps
+):
+    signals = make_signals(electricitymaps())
+    settle_down(signals, read, clock, "NO-NO1")
+    for fault in (Fault.UNAUTHORIZED, Fault.FORBIDDEN):
+        maps.faults["NO-NO1"] = fault
+        settle_down(signals, read, clock, "NO-NO1", rounds=1)
+        (view,) = signals.overview([("NO-NO1", LIFECYCLE)])
+        assert all("it answered this before, and is asked again" in each for each in view.troubles)
+        maps.faults.clear()
+        settle_down(signals, read, clock, "NO-NO1", rounds=3)
+        assert signals.overview([("NO-NO1", LIFECYCLE)])[0].troubles == ()
+
+
+def test_a_refused_key_of_one_zone_is_no_wrong_key_while_others_are_answered(
+    make_signals, read, clock, maps, electricitymaps
+):
+    signals = make_signals(electricitymaps())
+    read(signals, "CA-QC")
+    maps.faults["NO-NO1"] = Fault.UNAUTHORIZED
+    for _ in range(8):
+        reading = read(signals, "CA-QC", "NO-NO1")
+        signals.await_answers()
+        clock.forward(minutes=17)
+    assert "it answers for others, so that the key is good" in reading.problems["NO-NO1"]
+    assert link(reading, "CA-QC") == "forecast"
+
+
 def test_a_stale_forecast_counts_as_cached_and_an_old_one_not_at_all(make_signals, read, clock, maps, electricitymaps):
     maps.access = {zone: ["carbon-intensity/forecast"] for zone in maps.zones}
     maps.issued_age = timedelta(hours=6)

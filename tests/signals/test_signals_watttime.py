@@ -114,10 +114,12 @@ def test_a_server_that_fails_is_an_error_of_ours(source, clock, server):
 
 def test_a_check_names_the_regions_outside_the_plan(source, clock):
     findings = source.check([ZONE, "CA-QC", "XX"], clock.now())
-    assert [(finding.zone, finding.reason) for finding in findings] == [
-        ("CA-QC", "NotLicensed"),
-        (ZONE, "Ready"),
-        ("XX", "UnknownZone"),
+    assert [(finding.zone, finding.feed, finding.reason) for finding in findings] == [
+        ("CA-QC", "measured", "NotLicensed"),
+        ("CA-QC", "forecast", "NotLicensed"),
+        (ZONE, "measured", "Ready"),
+        (ZONE, "forecast", "Ready"),
+        ("XX", "", "UnknownZone"),
     ]
 
 

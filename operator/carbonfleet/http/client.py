@@ -25,6 +25,7 @@ from carbonfleet.http.rate_limit import LONGEST_WAIT_SECONDS, RateLimiter
 
 _BODY_LIMIT_BYTES: Final = 16 * 2**20
 _LIMITED: Final = re.compile(r"rate.?limit|abuse detection|too many requests|quota|limit exceeded", re.IGNORECASE)
+_PAGE: Final = re.compile(r"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)", re.IGNORECASE | re.DOTALL)
 _REMEMBERED_ANSWERS: Final = 1000
 _MOST_DIGITS: Final = 300
 _READABLE: Final = frozenset({200, 201, 202, 204, *range(400, 500), 501})
@@ -214,6 +215,10 @@ class JsonClient:
             until = self._limiter.throttled(_kind(method), _wanted_wait_seconds(response))
             wait = self._clock.real_seconds(until - self._clock.now())
             raise HttpThrottled(f"{self._endpoint.host} asks us to wait {wait:.0f} s (HTTP {answer.status})", until)
+        if answer.status in {401, 403} and _PAGE.match(answer.text):
+            raise HttpUnavailable(
+                f"{self._endpoint.host}: HTTP {answer.status} with a web page: something before the server refuses us"
+            )
         return self._remember(response, key, answer)
 
     def _answer(self, status: int, method: str, raw: bytes) -> HttpAnswer:

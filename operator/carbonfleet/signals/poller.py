@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ from carbonfleet.signals.source import (
 
 _REFUSAL_REMEMBERED: Final = timedelta(hours=24)
 _KEY_REMEMBERED: Final = timedelta(minutes=5)
+_KEY_GOOD: Final = timedelta(hours=1)
+_REFUSALS_BELIEVED: Final = 3
+_Question = tuple[str, str, Kind, Feed]
+"""Source, zone, kind and feed."""
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
@@ -53,7 +58,11 @@ class Poller:
 
     def __init__(self, sources: Sequence[Source], workers: int) -> None:
         self._sources = tuple(sources)
-        self._refusals: dict[tuple[str, str, Kind, Feed], tuple[datetime, SourceError]] = {}
+        self._refusals: dict[_Question, tuple[datetime, SourceError]] = {}
+        self._refused: Counter[_Question] = Counter()
+        """How often in a row."""
+        self._answered: dict[_Question | str, datetime] = {}
+        """When last, by question and by source."""
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="signals")
 
@@ -105,21 +114,38 @@ class Poller:
         if error is not None and now < until:
             raise error
         try:
-            return source.fetch(ask, now)
-        except SourceError as refusal:
-            self._remember(key, refusal, now)
+            batch = source.fetch(ask, now)
+        except (RefusedError, BadKeyError) as refusal:
+            if (weighed := self._weighed(key, refusal, now)) is not refusal:
+                raise weighed from refusal
+            raise
+        except SourceError:
             raise
         except Exception as unforeseen:  # One source's fault must not stop the others.
             fault = f"{source.name} failed on {ask.zone}: {said(unforeseen)}"
             _log.exception("%s", fault)
             raise UnavailableError(fault) from unforeseen
+        with self._lock:
+            self._answered[key] = self._answered[source.name] = now
+            self._refused.pop(key, None)
+        return batch
 
-    def _remember(self, key: tuple[str, str, Kind, Feed], error: SourceError, now: datetime) -> None:
-        spans = {RefusedError: _REFUSAL_REMEMBERED, BadKeyError: _KEY_REMEMBERED}
-        span = next((span for kind, span in spans.items() if isinstance(error, kind)), None)
-        if span is not None:
-            with self._lock:
-                self._refusals[key] = (now + span, error)
+    def _weighed(self, key: _Question, refusal: SourceError, now: datetime) -> SourceError:
+        """A refusal beside what the source answered before.
+
+        What was answered before is asked again, unless it is refused a third time in a row; a key with which other
+        questions were answered within the hour is no wrong key. Other refusals are remembered.
+        """
+        span = _KEY_REMEMBERED if isinstance(refusal, BadKeyError) else _REFUSAL_REMEMBERED
+        with self._lock:
+            self._refused[key] += 1
+            if key in self._answered and self._refused[key] < _REFUSALS_BELIEVED:
+                return UnavailableError(f"{refusal.message}; it answered this before, and is asked again")
+            elsewhere = self._answered.get(key[0])
+            if isinstance(refusal, BadKeyError) and elsewhere is not None and now - elsewhere <= _KEY_GOOD:
+                refusal = RefusedError(f"{refusal.message}; it answers for others, so that the key is good")
+            self._refusals[key] = (now + span, refusal)
+            return refusal
 
 
 def jittered(span: timedelta) -> timedelta:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Protocol
 
 import numpy as np
 from pydantic import Field
 
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.api.wire import format_duration
 from carbonfleet.clock import Clock
 from carbonfleet.forecast import Issue
 from carbonfleet.http import Endpoint, JsonClient, read_json
@@ -78,6 +80,15 @@ class Finding:
     ok: bool
     reason: str
     message: str
+    feed: str = ""
+    """What was asked for; empty where it was nothing."""
+    grams_per_kwh: float | None = None
+    """Now, by that feed."""
+    age_seconds: float | None = None
+    """Since the value was measured, or the forecast made."""
+    licence: str = ""
+    remaining_requests: int | None = None
+    """As the provider tells it."""
 
 
 class Source(Protocol):
@@ -102,7 +113,9 @@ class Source(Protocol):
         ...
 
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
-        """Key, zones and licences, tried before anything depends on them. Never raises."""
+        """Key, zones and licences, tried before anything depends on them: a server with one real request for each zone
+        and feed. Never raises.
+        """
         ...
 
 
@@ -160,3 +173,57 @@ class MistrustedError(SourceError):
 def provider_client(endpoint: Endpoint, clock: Clock, read: Callable[[bytes], Any] = read_json) -> JsonClient:
     """A client for a provider's server, which fails with UnavailableError and ThrottledError."""
     return JsonClient(endpoint, clock, UnavailableError, ThrottledError, read)
+
+
+def tried(
+    source: Source, zones: Collection[str], now: datetime, client: JsonClient, licence: str, unknown: str = ""
+) -> tuple[Finding, ...]:
+    """What a remote source answers for each zone and feed, asked now. What is wrong with all alike is said once.
+
+    `unknown`: what to say of a zone that it does not offer; nothing is said where that is empty.
+    """
+    found = []
+    for zone in sorted(zones):
+        asks = _asks(source, zone, now)
+        if not asks and unknown:
+            found.append(Finding(source.name, zone, False, "UnknownZone", unknown))
+        found += [_tried(source, ask, now, client, licence) for ask in asks]
+    alike = {(each.ok, each.reason, each.message) for each in found}
+    if len(alike) == 1 and found[0].reason == BadKeyError.reason:
+        return (Finding(source.name, "", False, found[0].reason, found[0].message),)
+    return tuple(found)
+
+
+def _asks(source: Source, zone: str, now: datetime) -> list[Ask]:
+    """Of the first kind that it offers."""
+    spans = {Feed.MEASURED: (now - 24 * HOUR, now), Feed.FORECAST: (now, now + 24 * HOUR)}
+    kinds = (kind for kind in SignalKind if any(source.offers(zone, kind, feed) for feed in spans))
+    kind = next(kinds, None)
+    if kind is None:
+        return []
+    return [Ask(zone, kind, feed, *span) for feed, span in spans.items() if source.offers(zone, kind, feed)]
+
+
+def _tried(source: Source, ask: Ask, now: datetime, client: JsonClient, licence: str) -> Finding:
+    try:
+        batch = source.fetch(ask, now)
+    except SourceError as error:
+        return Finding(source.name, ask.zone, False, error.reason, error.message, ask.feed.value)
+    if ask.feed is Feed.FORECAST:
+        value, age = batch.readings[0].value, now - batch.issued_at
+        what = f"{len(batch.readings)} values from {value:.0f} g/kWh on, made {_age(age)} ago"
+    else:
+        value, age = batch.readings[-1].value, now - batch.readings[-1].start
+        what = f"{value:.0f} g/kWh, {_age(age)} old"
+    refused = f"{len(batch.rejected)} values refused, the first: {batch.rejected[0]}" if batch.rejected else ""
+    left = client.remaining_requests
+    quota = "" if left is None else f"{left} requests left"
+    said = "; ".join(filter(None, (f"{ask.kind.value}, {ask.feed.value}: {what}", refused, quota, licence)))
+    return Finding(
+        source.name, ask.zone, True, "Ready", said, ask.feed.value, value, max(0.0, age.total_seconds()), licence, left
+    )
+
+
+def _age(age: timedelta) -> str:
+    """To the minute."""
+    return format_duration(timedelta(minutes=max(0, age // timedelta(minutes=1))))

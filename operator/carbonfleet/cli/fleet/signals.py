@@ -63,7 +63,7 @@ def signals(
 
 @app.command()
 def check(settings: Settings = None, zone: Zones = None, fleet: Fleet = Path("fleet"), as_json: AsJson = False) -> None:
-    """Try keys, zones and licences of every source.
+    """Ask every source for each zone and feed: value, age, licence, and how many requests are left.
 
     Exit code 1 when a zone has none that works.
     """

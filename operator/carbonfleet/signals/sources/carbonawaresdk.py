@@ -21,9 +21,9 @@ from carbonfleet.signals.source import (
     NoDataError,
     PlaceName,
     RefusedError,
-    SourceError,
     UnknownZoneError,
     provider_client,
+    tried,
 )
 from carbonfleet.signals.validation import Frame, Item, Point, issued_at, read_items, shown, validate
 
@@ -89,20 +89,8 @@ class CarbonAwareSdk:
         return self._measured(ask, now)
 
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
-        """Whether it answers, and knows the location of each zone."""
-        try:
-            answer = self._client.get("locations", {}, {})
-            _raise_for(answer, "the list of locations")
-        except SourceError as error:
-            return (Finding(self.name, "", False, error.reason, error.message),)
-        known = answer.body if isinstance(answer.body, dict) else {}
-        return tuple(
-            Finding(self.name, zone, True, "Ready", f"location {self._locations[zone]}")
-            if self._locations[zone] in known
-            else Finding(self.name, zone, False, "UnknownZone", f"no location {self._locations[zone]}")
-            for zone in sorted(zones)
-            if zone in self._locations
-        )
+        """Each zone for which a location is set."""
+        return tried(self, zones, now, self._client, "by the terms of the source behind it")
 
     def _forecast(self, ask: Ask, now: datetime) -> Batch:
         location = self._locations[ask.zone]

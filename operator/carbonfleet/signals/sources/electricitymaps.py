@@ -24,9 +24,9 @@ from carbonfleet.signals.source import (
     PlaceName,
     RefusedError,
     SourceError,
-    UnavailableError,
     UnknownZoneError,
     provider_client,
+    tried,
 )
 from carbonfleet.signals.validation import Frame, Point, issued_at, read_items, shown, validate
 
@@ -132,21 +132,8 @@ class ElectricityMaps:
         return self._batch(ask, _parsed(answer), now)
 
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
-        """The key, then for each zone whether it exists and what the plan allows there."""
-        try:
-            token = self._token()
-            catalogue = self._load_catalogue(token, now)
-        except SourceError as error:
-            return (Finding(self.name, "", False, error.reason, error.message),)
-        return tuple(self._finding(zone, catalogue) for zone in sorted(zones))
-
-    def _finding(self, zone: str, catalogue: Mapping[str, _Zone]) -> Finding:
-        try:
-            for feed in (Feed.MEASURED, Feed.FORECAST):
-                _admit(zone, [f"carbon-intensity/{endpoint}" for endpoint in _ENDPOINTS[feed]], catalogue)
-        except RefusedError as error:
-            return Finding(self.name, zone, False, error.reason, error.message)
-        return Finding(self.name, zone, True, "Ready", f"{catalogue[zone].zone_name}: measured values and forecast")
+        """Each zone, asked for its measured values and its forecast."""
+        return tried(self, zones, now, self._client, "© Electricity Maps, by your plan's terms")
 
     def _token(self) -> dict[str, str]:
         token = self._settings.token.read().get_secret_value()
@@ -199,7 +186,7 @@ class ElectricityMaps:
             return paths[0]
         try:
             catalogue = self._load_catalogue(token, now)
-        except (UnavailableError, MistrustedError, NoDataError):
+        except SourceError:
             return paths[0]  # Not knowing the list is no reason not to ask.
         return _admit(ask.zone, paths, catalogue)
 
@@ -263,8 +250,6 @@ def _raise_for(answer: HttpAnswer, zone: str) -> None:
     if answer.status == 200:
         return
     said = _message(answer)
-    if answer.status in {401, 403} and answer.body is None:
-        raise UnavailableError(f"something before Electricity Maps answers HTTP {answer.status}: {said}")
     about_zone = any(words in said.lower() for words in ("unauthorized for zone", "endpoint not available"))
     if answer.status == 403 or (answer.status == 401 and about_zone):
         raise RefusedError(f"Electricity Maps refuses {zone or 'the list of zones'}: {said}")

@@ -22,9 +22,9 @@ from carbonfleet.signals.source import (
     Finding,
     MistrustedError,
     NoDataError,
-    SourceError,
     UnavailableError,
     provider_client,
+    tried,
 )
 from carbonfleet.signals.sources.generation import Fuel, FuelSamples, mix_batch
 from carbonfleet.signals.validation import Frame, Item, Point, issued_at, parse_time, read_items, validate
@@ -114,12 +114,8 @@ class UkCarbon:
         return Batch(ask, self.name, now, issued, readings, rejected)
 
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
-        """Whether it answers; it needs no key."""
-        try:
-            self.fetch(Ask(ZONE, SignalKind.AVERAGE_DIRECT, Feed.FORECAST, now, now + _STEP), now)
-        except SourceError as error:
-            return (Finding(self.name, "", False, error.reason, error.message),)
-        return tuple(Finding(self.name, zone, True, "Ready", "") for zone in zones if zone == ZONE)
+        """Great Britain; it needs no key."""
+        return tried(self, zones, now, self._client, "CC BY 4.0, NESO")
 
 
 def _samples(mixes: Iterable[_Mix]) -> FuelSamples:

@@ -25,9 +25,9 @@ from carbonfleet.signals.source import (
     NoDataError,
     PlaceName,
     RefusedError,
-    SourceError,
     UnknownZoneError,
     provider_client,
+    tried,
 )
 from carbonfleet.signals.validation import Frame, Point, issued_at, read_items, validate
 
@@ -102,22 +102,10 @@ class WattTime:
         return _batch(ask, region, _parsed(answer), now)
 
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
-        """The login, then for each zone whether the plan includes its region."""
-        try:
-            answer = self._get("v3/my-access", {})
-            _raise_for(answer, "the list of regions")
-        except SourceError as error:
-            return (Finding(self.name, "", False, error.reason, error.message),)
-        licensed = _licensed(answer.body)
-        return tuple(self._finding(zone, licensed) for zone in sorted(zones))
-
-    def _finding(self, zone: str, licensed: Collection[str]) -> Finding:
-        region = self._region(zone)
-        if region is None:
-            return Finding(self.name, zone, False, "UnknownZone", "no WattTime region is known for it")
-        if region not in licensed:
-            return Finding(self.name, zone, False, "NotLicensed", f"the plan has no forecast of {region}")
-        return Finding(self.name, zone, True, "Ready", f"region {region}")
+        """The login, then each zone's region."""
+        return tried(
+            self, zones, now, self._client, "by your WattTime plan's terms", "no WattTime region is known for it"
+        )
 
     def _region(self, zone: str) -> str | None:
         return self._settings.regions.get(zone) or watttime_regions().get(zone)
@@ -197,15 +185,3 @@ def _raise_for(answer: HttpAnswer, region: str) -> None:
     if answer.status == 404:
         raise NoDataError(f"WattTime has no data for {region}")
     raise UnknownZoneError(f"WattTime can't answer for {region} (HTTP {answer.status}): {answer.text}")
-
-
-def _licensed(body: object) -> frozenset[str]:
-    """The regions with a forecast of marginal emissions, out of my-access."""
-    signals = body.get("signal_types", []) if isinstance(body, dict) else []
-    return frozenset(
-        region.get("region", "")
-        for signal in signals
-        if signal.get("signal_type") == _SIGNALS[SignalKind.MARGINAL]
-        for region in signal.get("regions", [])
-        if any(endpoint.get("endpoint") == "v3/forecast" for endpoint in region.get("endpoints", []))
-    )

@@ -79,10 +79,11 @@ class Eia930:
     """Net generation of one balancing authority at a time."""
 
     name = "eia-930"
+    licence = "public domain, EIA"
 
     def __init__(self, settings: Eia930Settings, clock: Clock) -> None:
         self._settings = settings
-        self._client = provider_client(settings.endpoint, clock)
+        self.client = provider_client(settings.endpoint, clock)
 
     def place(self, zone: str) -> str | None:
         """The respondent's code."""
@@ -117,7 +118,7 @@ class Eia930:
             "offset": offset,
             "length": _ROWS,
         }
-        answer = self._client.get("v2/electricity/rto/fuel-type-data/data/", query, {})
+        answer = self.client.get("v2/electricity/rto/fuel-type-data/data/", query, {})
         _raise_for(answer)
         response = answer.body.get("response") if isinstance(answer.body, dict) else None
         rows = response.get("data") if isinstance(response, dict) else None

@@ -95,10 +95,11 @@ class EnergyCharts:
     """Public net generation of one country at a time."""
 
     name = "energy-charts"
+    licence = "CC BY 4.0, energy-charts.info"
 
     def __init__(self, settings: EnergyChartsSettings, clock: Clock) -> None:
         self._settings = settings
-        self._client = provider_client(settings.endpoint, clock)
+        self.client = provider_client(settings.endpoint, clock)
 
     def place(self, zone: str) -> str | None:
         """The country's code."""
@@ -108,7 +109,7 @@ class EnergyCharts:
         """At most 62 days, in one request."""
         start = max(start, end - _LONGEST_RANGE)
         query = {"country": place, "start": _minute(start), "end": _minute(end)}
-        answer = self._client.get("public_power", query, {})
+        answer = self.client.get("public_power", query, {})
         _raise_for(answer, place)
         try:
             power = _Power.model_validate(answer.body)

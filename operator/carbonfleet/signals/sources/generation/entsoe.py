@@ -180,10 +180,11 @@ class Entsoe:
     """Actual generation of one area at a time."""
 
     name = "entsoe"
+    licence = "CC BY 4.0, ENTSO-E Transparency Platform"
 
     def __init__(self, settings: EntsoeSettings, clock: Clock) -> None:
         self._settings = settings
-        self._client = provider_client(settings.endpoint, clock, read_document)
+        self.client = provider_client(settings.endpoint, clock, read_document)
 
     def place(self, zone: str) -> str | None:
         """The area's identification code."""
@@ -204,7 +205,7 @@ class Entsoe:
             "periodStart": _minute(max(start, end - _LONGEST_RANGE)),
             "periodEnd": _minute(end),
         }
-        answer = self._client.get("api", query, {})
+        answer = self.client.get("api", query, {})
         return _samples(_document(answer, place), place)
 
 

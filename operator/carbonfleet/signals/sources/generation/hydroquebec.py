@@ -39,10 +39,11 @@ class HydroQuebec:
     """Québec alone."""
 
     name = "hydro-quebec"
+    licence = "CC BY-NC 4.0, Hydro-Québec"
 
     def __init__(self, settings: HydroQuebecSettings, clock: Clock) -> None:
         self._clock = clock
-        self._client = provider_client(settings.endpoint, clock)
+        self.client = provider_client(settings.endpoint, clock)
 
     def place(self, zone: str) -> str | None:
         """The data set."""
@@ -54,7 +55,7 @@ class HydroQuebec:
         if end < now - _KEPT:
             raise NoDataError(f"{self.name} keeps the last two days, and {end} is before them")
         query = {"limit": 100, "order_by": "date", "timezone": "UTC"}
-        answer = self._client.get(f"api/explore/v2.1/catalog/datasets/{place}/records", query, {})
+        answer = self.client.get(f"api/explore/v2.1/catalog/datasets/{place}/records", query, {})
         if answer.status != 200:
             raise UnavailableError(f"{self.name} answered HTTP {answer.status}: {answer.message[:200]}")
         found = answer.body.get("results") if isinstance(answer.body, dict) else None

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.api.wire import format_time
+from carbonfleet.http import JsonClient
 from carbonfleet.signals.reading import HOUR, Kind
 from carbonfleet.signals.source import (
     Ask,
@@ -18,8 +18,8 @@ from carbonfleet.signals.source import (
     Finding,
     MistrustedError,
     NoDataError,
-    SourceError,
     UnknownZoneError,
+    tried,
 )
 from carbonfleet.signals.sources.generation.mix import KINDS, Fuel, mix_intensity
 from carbonfleet.signals.validation import Frame, Point, validate
@@ -61,6 +61,8 @@ class MixProvider(Protocol):
     """One provider's server: what it calls a zone, and what was made there."""
 
     name: str
+    licence: str
+    client: JsonClient
 
     def place(self, zone: str) -> str | None:
         """Its own name of the zone; None where it has none."""
@@ -96,20 +98,9 @@ class MixSource:
         return mix_batch(self.name, samples, ask, now)
 
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
-        """Each zone's last day, tried now."""
-        return tuple(self._finding(zone, now) for zone in sorted(zones))
-
-    def _finding(self, zone: str, now: datetime) -> Finding:
-        if self._provider.place(zone) is None:
-            return Finding(self.name, zone, False, "UnknownZone", f"{self.name} names no such zone")
-        ask = Ask(zone, SignalKind.AVERAGE_LIFECYCLE, Feed.MEASURED, now - 24 * HOUR, now)
-        try:
-            newest = self.fetch(ask, now).readings[-1]
-        except SourceError as error:
-            return Finding(self.name, zone, False, error.reason, error.message)
-        return Finding(
-            self.name, zone, True, "Ready", f"{newest.value:.0f} g/kWh at {format_time(newest.start)}, without imports"
-        )
+        """Each zone's last day."""
+        unknown = f"{self.name} names no such zone"
+        return tried(self, zones, now, self._provider.client, f"without imports; {self._provider.licence}", unknown)
 
 
 def mix_batch(name: str, samples: FuelSamples, ask: Ask, now: datetime) -> Batch:
