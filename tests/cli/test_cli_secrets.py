@@ -41,7 +41,7 @@ PLAIN = {
         *("spoke", "fleet_url", "fleet_branch", "fleet_known_hosts", "ca_file", "allowed_signers", "runtime", "apply"),
         *("ray_address", "workload", "training_python", "state", "store", "datasets", "models", "private_networks"),
         *("allow_list", "poll_seconds", "sync_seconds", "progress_seconds", "liveness", "heartbeat_seconds"),
-        *("lease_seconds", "heartbeat_least_seconds", "resync_seconds", "unknown_after_seconds"),
+        *("lease_seconds", "heartbeat_least_seconds", "resync_seconds", "unknown_after_seconds", "output_folders"),
     },
 }
 """Those that don't: a new setting is put into one of both, and into the tests below where it is secret."""

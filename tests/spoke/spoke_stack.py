@@ -107,6 +107,7 @@ class SpokeStack:
             store=self.store,
             datasets=self.root / "datasets",
             models=self.root / "models",
+            output_folders=(self.root / "shared",),
             private_networks="10.1.0.0/16",
         )
         return RayJobs(SPOKE, settings, self.clock)

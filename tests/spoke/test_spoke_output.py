@@ -130,9 +130,48 @@ def test_the_last_failure_in_a_log_counts():
     assert failure_in('LORA_FAILURE {"reason": "not camel case!"}') is None
 
 
-def test_a_local_output_is_the_jobs_folder_and_a_url_is_kept(tmp_path):
-    assert output_place(tmp_path, "/checkpoints/uid-1", "uid-1") == str(tmp_path / "uid-1")
-    assert output_place(tmp_path, "s3://bucket/uid-1", "uid-1") == "s3://bucket/uid-1"
+def test_a_place_to_save_in_is_the_store_s3_or_within_a_folder_that_is_allowed(tmp_path):
+    store, shared = tmp_path / "store", tmp_path / "shared"
+    (tmp_path / "link").symlink_to(shared)
+    expected = {
+        "": store / "uid-1",
+        "/checkpoints/uid-1": store / "uid-1",
+        "s3://bucket/uid-1": "s3://bucket/uid-1",
+        f"{shared}/team/uid-1": shared / "team/uid-1",
+        f"file://{shared}/uid-1": shared / "uid-1",
+        f"{tmp_path}/link/uid-1": shared / "uid-1",
+        f"{store}/uid-1": store / "uid-1",
+    }
+    assert {uri: output_place(store, [shared], uri, "uid-1") for uri in expected} == {
+        uri: str(place) for uri, place in expected.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file:///etc/uid-1",
+        "/mnt/uid-1",
+        "mnt/uid-1",
+        "{root}/sharedx/uid-1",
+        "{root}/shared/out/uid-1",
+        "{root}/shared/../store-of-others/uid-1",
+        "http://127.0.0.1:1/uid-1",
+        "gs://bucket/uid-1",
+        "memory://uid-1",
+        "s3://bucket::file:///etc/uid-1",
+        "file://{root}/shared::/etc/uid-1",
+        "S3://bucket/uid-1",
+    ],
+)
+def test_any_other_place_is_refused_with_what_to_do(tmp_path, uri):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "out").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(
+        ValueError, match=r"let the spoke's admin name one that holds it \(the agent's --output-folders"
+    ):
+        output_place(tmp_path / "store", [shared], uri.format(root=tmp_path), "uid-1")
 
 
 @pytest.fixture

@@ -110,6 +110,24 @@ def test_an_attempt_whose_store_the_agent_cant_see_is_followed_in_its_log(stack,
     assert (progress.step, progress.total_steps) == (8, 8)
 
 
+def test_a_place_to_save_in_that_the_host_does_not_allow_is_refused_and_not_touched(stack):
+    outside = stack.root / "outside"
+    stack.publish(intent(stack.job, steps=8, checkpoints={"uri": f"file://{outside}"}))
+    agent = stack.agent()
+    stack.cycle_until(agent, lambda: stack.phase(stack.attempt) is Phase.REFUSED)
+    report = stack.reports()[stack.attempt]
+    assert (report.reason, outside.exists(), stack.starts()) == ("StoreNotAllowed", False, [])
+    assert "(the agent's --output-folders), or leave checkpoints.uri out" in report.message
+
+
+def test_an_attempt_saves_in_a_folder_that_the_host_allows(stack):
+    stack.publish(intent(stack.job, steps=8, checkpoints={"uri": f"file://{stack.root}/shared/team"}))
+    stack.cycle_until(stack.agent(), lambda: stack.phase(stack.attempt) is Phase.SUCCEEDED)
+    place = stack.root / "shared" / "team" / uid_of(stack.job)
+    assert stack.reports()[stack.attempt].checkpoint.uri == str(place)
+    assert (place / "DONE").exists()
+
+
 def test_a_removed_placement_saves_itself_and_stops(stack):
     stack.publish(intent(stack.job, steps=600))
     agent = stack.agent()

@@ -143,5 +143,8 @@ def _ray(settings: AgentSettings) -> "RaySettings":
         store=settings.store.resolve(),
         datasets=settings.datasets.resolve(),
         models=settings.models.resolve(),
+        output_folders=tuple(
+            Path(each.strip()).resolve() for each in settings.output_folders.split(",") if each.strip()
+        ),
         private_networks=settings.private_networks,
     )

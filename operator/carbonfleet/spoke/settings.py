@@ -79,6 +79,8 @@ class AgentSettings(Settings):
     """The only folder whose files may be jobs' datasets, for ray; links out of it are refused."""
     models: Path = Path(".carbonfleet/models")
     """The same for models that are named by a path."""
+    output_folders: str = ""
+    """Folders, divided by commas, that jobs may save in by checkpoints.uri, beside the store and s3://, for ray."""
     private_networks: Networks = ""
     """Networks with private addresses that jobs may fetch datasets from, for ray: 10.1.0.0/16,192.168.1.7/32."""
     allow_list: Path | None = None

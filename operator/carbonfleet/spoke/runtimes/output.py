@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, PowerSample, Progress
+from carbonfleet.api.workload import SPOKE_STORE
 from carbonfleet.clock import Clock
 from carbonfleet.spoke.runtimes.energy import thinned
 
@@ -126,12 +127,25 @@ def _settle(future: "Future[Findings]", work: Callable[[], Findings]) -> None:
         future.set_exception(error)
 
 
-def output_place(store: Path, uri: str, uid: str) -> str:
-    """Where an attempt saves: its own URL where the placement names one, else the job's folder in `store`.
+def output_place(store: Path, folders: Iterable[Path], uri: str, uid: str) -> str:
+    """Where an attempt saves: in S3, in one of `folders` (links followed), or the job's folder in `store`.
 
-    `uid` is a checked job UID, so it is safe as a folder's name.
+    `uid` is a checked job UID, so it is safe as a folder's name. Raises ValueError for any other place, which is not
+    looked at but for where its links lead.
     """
-    return uri if "://" in uri else str(store / uid)
+    path = uri.removeprefix("file://")
+    if not uri or path.startswith(f"{SPOKE_STORE}/"):
+        return str(store / uid)
+    if "::" not in uri and uri.startswith("s3://"):  # `::` chains addresses, which the library would follow
+        return uri
+    if path.startswith("/") and "::" not in path:
+        place = Path(path).resolve()
+        if any(place.is_relative_to(each.resolve()) for each in (store, *folders)):
+            return str(place)
+    raise ValueError(
+        f"{uri} is neither in an object store (s3://) nor within a folder of this host that jobs may save in: let the "
+        "spoke's admin name one that holds it (the agent's --output-folders), or leave checkpoints.uri out"
+    )
 
 
 def reader_of(place: str) -> Read:

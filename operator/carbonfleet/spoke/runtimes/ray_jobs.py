@@ -47,6 +47,8 @@ _LOST: Final = frozenset(
         "JOB_SUPERVISOR_ACTOR_DIED",
     }
 )
+NOWHERE: Final = "none://"
+"""The place of an attempt that saves where it may not, which nobody reads."""
 _FENCED: Final = 42
 """The training's exit code when a higher attempt has taken its place."""
 
@@ -73,6 +75,8 @@ class RaySettings(BaseModel):
     """The only folder of the host whose files may be datasets."""
     models: Path
     """The same for models."""
+    output_folders: tuple[Path, ...] = ()
+    """Folders of the host, beside the store, that attempts may name to save in."""
     private_networks: str = ""
     """Networks, divided by commas, with private addresses that datasets may be fetched from."""
 
@@ -171,12 +175,22 @@ class RayJobs:
         return Observed(runs)
 
     def place(self, wanted: Wanted) -> str:
-        """See `Runtime`: the placement's own URL, or the job's folder in this machine's store."""
-        uri = wanted.environment.get("LORA_OUTPUT", "")
-        return output_place(self.settings.store, uri, wanted.placement.uid)
+        """See `Runtime`: the placement's own place, or the job's folder in this machine's store."""
+        try:
+            return self._place(wanted)
+        except ValueError:
+            return NOWHERE
+
+    def _place(self, wanted: Wanted) -> str:
+        settings, uri = self.settings, wanted.environment.get("LORA_OUTPUT", "")
+        return output_place(settings.store, settings.output_folders, uri, wanted.placement.uid)
 
     def start(self, wanted: Wanted) -> None:
-        """See `Runtime`."""
+        """See `Runtime`. Refuses a place to save in that this host does not allow."""
+        try:
+            self._place(wanted)
+        except ValueError as error:
+            raise RuntimeRefusedError("StoreNotAllowed", str(error), is_final=True) from error
         before = [one for one in self._submissions() if one.submission.object == wanted.name]
         if any(one.is_live for one in before):
             return
