@@ -235,6 +235,23 @@ def test_cost_against_carbon_marks_the_window_that_was_chosen(objective):
     assert marked[3:] == [f"{told['cluster']}/{told['pool']}", *start]
 
 
+def test_what_is_promised_stands_below_the_decision_with_its_doubt():
+    text = json.dumps(job(resources={"duration": "3h"}))
+    (told,) = json.loads(run("explain", "-", "--demo", "--fleet", FLEET, "-o", "json", stdin=text).stdout)
+    promise = told["expected"]["promise"]
+    low, middle, high = (promise["gramsCo2e"][name] for name in ("p10", "p50", "p90"))
+    assert low < middle < high
+    assert promise["runLength"] == {"declaredHours": 3.0, "runs": 0}
+    shown = run("explain", "-", "--demo", "--fleet", FLEET, stdin=text).stdout
+    assert f"gCO2e ({low:.3g}–{high:.3g})" in " ".join(shown.split())
+    assert [line.split() for line in shown.splitlines() if line.startswith(" gCO2e")] == [
+        ["gCO2e", *(f"{value:.3g}" for value in (low, middle, high))]
+    ]
+    assert "The whole run: 3 h declared, not measured yet." in shown
+    finish = promise["finish"]["p90"].removesuffix(":00Z").replace("T", " ")
+    assert finish[5:] in shown
+
+
 @pytest.mark.parametrize("text", ["", "apples", "a: 1", "# A proposal\n\nwithout its decision\n"])
 def test_what_is_neither_a_manifest_nor_a_proposal_ends_with_what_to_give(text):
     told = run("explain", "-", "--demo", "--fleet", FLEET, stdin=text)

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from carbonfleet.api import CarbonTrainingJob
-from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, JobStatus, Phase
+from carbonfleet.api.job_status import CandidateStatus, DecisionRecord, JobStatus, Phase, PromiseStatus, RunLengthStatus
 from carbonfleet.placement import Window
-from carbonfleet.placement.phrase import number
+from carbonfleet.placement.phrase import hours, number
 
 _COLOURS = {"Succeeded": "green", "Running": "cyan", "Blocked": "yellow", "Failed": "red", "Waiting": "blue"}
 
@@ -104,6 +104,27 @@ def frontier_table(windows: Sequence[Window], record: DecisionRecord) -> Table:
         mark = Text(">", "green") if is_chosen else Text(" ")
         table.add_row(mark, f"{usd:,.2f}", _number(grams), f"{cluster}/{pool}", f"{at:%Y-%m-%d %H:%M}")
     return table
+
+
+def promise_table(promise: PromiseStatus) -> Table:
+    """What is expected, with its doubt, and how long the whole run takes."""
+    table = Table(box=None, pad_edge=True, padding=(0, 1), header_style="dim")
+    for name in ("", "P10", "P50", "P90"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for name, times in (("starts", promise.start), ("has finished", promise.finish)):
+        table.add_row(name, *(f"{moment:%m-%d %H:%M}" for moment in (times.p10, times.p50, times.p90)))
+    for name, grams in (("gCO2e", promise.grams_co2e), ("saved gCO2e", promise.saved_grams_co2e)):
+        if grams is not None:
+            table.add_row(name, *(number(value) for value in (grams.p10, grams.p50, grams.p90)))
+    return table
+
+
+def length_line(length: RunLengthStatus) -> str:
+    """The declared length of a whole run beside the measured one."""
+    declared = f"The whole run: {hours(60 * length.declared_hours)} declared"
+    if length.measured_hours is None:
+        return f"{declared}, not measured yet."
+    return f"{declared}, {hours(60 * length.measured_hours)} measured ({length.runs} runs)."
 
 
 def result_table(jobs: Sequence[CarbonTrainingJob]) -> Table:

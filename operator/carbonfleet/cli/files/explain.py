@@ -68,7 +68,7 @@ def explain(
 def _show(known: "list[Answer]") -> None:
     from rich.text import Text
 
-    from carbonfleet.local.screen import candidate_table, frontier_table
+    from carbonfleet.local.screen import candidate_table, frontier_table, length_line, promise_table
 
     screen = console()
     for place, (key, record, traded) in enumerate(known):
@@ -77,6 +77,10 @@ def _show(known: "list[Answer]") -> None:
         screen.print(Text.assemble((key, "bold"), f": {record.outcome} ({record.reason})"))
         screen.print(record.message, highlight=False)
         screen.print(candidate_table(record.candidates))
+        if (promise := record.expected.promise if record.expected else None) is not None:
+            screen.print(promise_table(promise))
+            if promise.run_length is not None:
+                screen.print(length_line(promise.run_length), highlight=False)
         if len(traded) > 1:
             screen.print("Cost against carbon, of the free windows:")
             screen.print(frontier_table(traded, record))
