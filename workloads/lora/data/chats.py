@@ -58,6 +58,7 @@ class Chats:
     chats: list[Chat]
     rows: int
     ignored_columns: tuple[str, ...]
+    """Twenty at most."""
 
     @property
     def digest(self) -> str:
@@ -125,12 +126,6 @@ def chat_of(row: Mapping[str, Any], place: str) -> Chat:
     raise BadRow(f"columns {[name[:50] for name in sorted(row)][:20]}: expected prompt and response, or messages")
 
 
-def understood(names: set[str]) -> set[str]:
-    """Those of a row's columns that count."""
-    columns = {name for pair in COLUMNS for name in pair}
-    return columns.union(CONVERSATIONS, SYSTEM, INPUT, {"tools"}).intersection(names)
-
-
 def _draw(dataset: Dataset, seed: int) -> Chats:
     table, least = read_table(dataset, seed), dataset.minimum_helpfulness
     kept: Sequence[int] = range(len(table.rows))
@@ -145,7 +140,14 @@ def _draw(dataset: Dataset, seed: int) -> Chats:
         names.update(row)
         with at(place):
             chats.append(chat_of(row, place))
-    return Chats(chats, len(table.rows), tuple(sorted(names - understood(names))))
+    ignored = (name.encode(errors="replace").decode()[:100] for name in sorted(names - _understood(names))[:20])
+    return Chats(chats, len(table.rows), tuple(ignored))
+
+
+def _understood(names: set[str]) -> set[str]:
+    """Those of a row's columns that count."""
+    columns = {name for pair in COLUMNS for name in pair}
+    return columns.union(CONVERSATIONS, SYSTEM, INPUT, {"tools"}).intersection(names)
 
 
 def _rating(table: Table, index: int) -> float:
