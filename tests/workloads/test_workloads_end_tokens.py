@@ -7,8 +7,11 @@ import threading
 import lora_runs as runs
 import pytest
 import requests
-from transformers import GenerationConfig
-from workloads.lora.model import end_tokens
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import GenerationConfig, PreTrainedTokenizerFast
+from workloads.lora.failure import Failure
+from workloads.lora.model import end_tokens, expect_answers_end, load_base
 from workloads.lora.model.tiny import tiny_model, tiny_tokenizer
 
 
@@ -62,3 +65,34 @@ def test_a_templates_end_of_turn_counts_where_it_is_a_special_token(template, en
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = template
     assert end_tokens(tiny_model(0), tokenizer) == ends
+
+
+def test_a_template_that_ends_no_answer_is_refused(tmp_path):
+    """What it teaches would never stop."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "model")
+    tiny_model(0).save_pretrained(tmp_path / "model")
+    run = runs.train({**runs.tiny(), "model": str(tmp_path / "model")}, tmp_path / "job")
+    assert (run.process.exitcode, run.failure["reason"]) == (10, "UnknownModel")
+    assert (
+        "ends an answer with no token to stop at. Let its chat template write the eos_token" in run.failure["message"]
+    )
+
+
+def test_a_model_without_a_template_ends_turns_with_its_own_end(tmp_path):
+    """Where ChatML's token is no token of its, but text."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trained.train_from_iterator([], trainers.BpeTrainer(special_tokens=["</s>"], initial_alphabet=alphabet))
+    PreTrainedTokenizerFast(tokenizer_object=trained, eos_token="</s>").save_pretrained(tmp_path)
+    tiny_model(0).save_pretrained(tmp_path)
+    model, tokenizer = load_base(str(tmp_path), 0, torch.device("cpu"))
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    text = "<|im_start|>user\na</s>\n<|im_start|>assistant\nb</s>\n"
+    assert tokenizer.apply_chat_template(said, tokenize=False) == text
+    expect_answers_end(model, tokenizer)
+    tokenizer.chat_template = tokenizer.chat_template.replace("{{ eos_token }}", "<|im_end|>")
+    with pytest.raises(Failure, match="no token to stop at"):
+        expect_answers_end(model, tokenizer)

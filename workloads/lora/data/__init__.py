@@ -2,7 +2,7 @@
 
 from .chats import data_digest
 from .examples import IGNORED, Data, Example, batch, expect_same_data, load_data
-from .template import Template, end_of_turn
+from .template import Template, end_of_answer
 from .tiny import tiny_instructions
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "Template",
     "batch",
     "data_digest",
-    "end_of_turn",
+    "end_of_answer",
     "expect_same_data",
     "load_data",
     "tiny_instructions",

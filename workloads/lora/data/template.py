@@ -84,19 +84,16 @@ class Template:
                 raise BadRow(f"the model's chat template leaves out the tool calls of turn {number}")
 
 
-def end_of_turn(template: Template) -> int | None:
-    """The special token that the template ends an answer with, if it does with one."""
+def end_of_answer(template: Template) -> list[int] | None:
+    """The tokens that the template writes after an answer; None where it does not write so short a chat."""
     answer = "carbonfleet"
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
     try:
         text = template.render(turns, None, ask=False)
     except BadRow:
         return None
-    tokenizer = template.tokenizer
     rest = text.rpartition(answer)[2].lstrip()
-    ids = tokenizer(rest, add_special_tokens=False)["input_ids"]
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    return ids[0] if ids and ids[0] in special else None
+    return list(template.tokenizer(rest, add_special_tokens=False)["input_ids"])
 
 
 @lru_cache

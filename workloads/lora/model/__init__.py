@@ -2,11 +2,12 @@
 
 from .adapter import adapted_modules, with_adapter
 from .base import expect_same_keys, load_base, load_weights
-from .tokens import end_tokens, expect_tokens_fit
+from .tokens import end_tokens, expect_answers_end, expect_tokens_fit
 
 __all__ = [
     "adapted_modules",
     "end_tokens",
+    "expect_answers_end",
     "expect_same_keys",
     "expect_tokens_fit",
     "load_base",

@@ -39,7 +39,7 @@ def load_base(name: str, seed: int, device: torch.device, revision: str | None =
             raise
         raise Failure("UnknownModel", f"cannot load model {name[:200]!r}: {brief(error)}") from error
     tokenizer.pad_token_id = next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
-    tokenizer.chat_template = tokenizer.chat_template or CHATML
+    tokenizer.chat_template = tokenizer.chat_template or _chatml(tokenizer)
     return model, tokenizer
 
 
@@ -82,6 +82,12 @@ def _pretrained(name: str, device: torch.device, revision: str | None) -> tuple[
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main")
     _expect_vocabulary(name, tokenizer)
     return load_weights(name, torch.bfloat16 if bf16 else torch.float32, revision).to(device), tokenizer
+
+
+def _chatml(tokenizer: Any) -> str:  # noqa: ANN401
+    """ChatML for a model without a template; turns end with the tokenizer's end where it lacks ChatML's own token."""
+    ends = "<|im_end|>" in tokenizer.get_vocab() or tokenizer.eos_token is None
+    return CHATML if ends else CHATML.replace("<|im_end|>", "{{ eos_token }}")
 
 
 def _expect_vocabulary(name: str, tokenizer: Any) -> None:  # noqa: ANN401  # transformers is not typed

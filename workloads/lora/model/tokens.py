@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from ..data import Data, Template, end_of_turn
+from ..data import Data, Template, end_of_answer
 from ..failure import Failure
 
 
@@ -24,5 +24,20 @@ def end_tokens(model: Any, tokenizer: Any) -> list[int]:  # noqa: ANN401
     """Where an answer ends: the tokenizer's end, those of the generation config, the template's end of turn."""
     declared = model.generation_config.eos_token_id
     several = declared if isinstance(declared, list) else [declared]
-    found = {tokenizer.eos_token_id, end_of_turn(Template(tokenizer, datetime.now(UTC))), *several}
-    return sorted(token for token in found if token is not None)
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    end_of_turn = [token for token in (_after_answer(tokenizer) or [])[:1] if token in special]
+    return sorted({token for token in (tokenizer.eos_token_id, *several, *end_of_turn) if token is not None})
+
+
+def expect_answers_end(base: Any, tokenizer: Any) -> None:  # noqa: ANN401
+    """Raise `UnknownModel` where the template writes none of the end tokens after an answer: none would ever end."""
+    written = _after_answer(tokenizer)
+    if written is not None and not set(written) & set(end_tokens(base, tokenizer)):
+        what_to_do = "Let its chat template write the eos_token, or another special token, there"
+        raise Failure(
+            "UnknownModel", f"the model's chat template ends an answer with no token to stop at. {what_to_do}"
+        )
+
+
+def _after_answer(tokenizer: Any) -> list[int] | None:  # noqa: ANN401
+    return end_of_answer(Template(tokenizer, datetime.now(UTC)))

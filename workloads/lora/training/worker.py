@@ -11,7 +11,7 @@ from transformers import get_scheduler
 from ..data import expect_same_data, load_data
 from ..energy import open_meter
 from ..failure import Failure
-from ..model import adapted_modules, expect_tokens_fit, load_base, with_adapter
+from ..model import adapted_modules, expect_answers_end, expect_tokens_fit, load_base, with_adapter
 from ..protocol import FAILURE, PROGRESS
 from ..settings import Job
 from ..stop import stop
@@ -40,6 +40,7 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
     data = load_data(settings, tokenizer, world.lead(lease.record.started_at if lease else None))
     expect_same_data(world.gather(data.digest))
     expect_tokens_fit(base, data, plan.sequence_length)
+    expect_answers_end(base, tokenizer)
     model = with_adapter(base, settings, world.device)
 
     # What learns, and how fast.
