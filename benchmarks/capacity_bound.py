@@ -28,12 +28,11 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Forecast
 from carbonfleet.placement import Assumptions, PolicySet, QueuedJob, Snapshot, Spoke, plan
 from carbonfleet.placement.assign import assign, index_of
-from carbonfleet.placement.inputs import CapacityRuns
 from carbonfleet.placement.plan_inputs import PlanInputs, plan_inputs
 from carbonfleet.placement.repair.contention import contention_of, windows_taken
 from carbonfleet.placement.repair.local_search import effort_for, local_search
 from carbonfleet.placement.rules import tiers
-from carbonfleet.placement.search import Choice, WindowIndex, windows_of
+from carbonfleet.placement.search import Choice, unhindered, windows_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -145,16 +144,13 @@ def measure(seed: int, asking: str = "nothing") -> Measured | None:
     if bound is None:
         return None
     inputs = _inputs(replace(inputs.snapshot, assumptions=replace(HOURLY, improvement_cells=0)))
-    choices, seconds = _timed(lambda: assign(inputs, index_of(inputs)))
+    index = index_of(inputs)
+    choices, seconds = _timed(lambda: assign(inputs, index))
     if any(choice is None or choice.is_late for choice in choices):
         return None
     scores, times = {"in turn, by slack": _score(choices)}, {"in turn, by slack": seconds}
     jobs = np.arange(len(choices))
-    index = WindowIndex(
-        inputs,
-        CapacityRuns(inputs.capacity, inputs.demand.gpus_by_kind, int(inputs.options.gpus.max())),
-    )
-    contention = contention_of(inputs, jobs.tolist(), choices, index.unhindered(jobs))
+    contention = contention_of(inputs, jobs.tolist(), choices, unhindered(index, jobs))
     effort = effort_for(contention, HOURLY.improvement_cells)
     taken = windows_taken(contention, choices)
     for name, rounds in (("rebuilt by price", 0), ("and in parts", effort.rounds)):

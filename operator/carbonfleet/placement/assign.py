@@ -13,6 +13,7 @@ from carbonfleet.placement.search import (
     Choice,
     GreedyBlock,
     WindowIndex,
+    WindowSearch,
     best_choice,
     hold,
     prefers_among_equals,
@@ -70,7 +71,7 @@ def prefer_among_equals(
         choice = choices[job]
         if choice is not None and not choice.is_late and prefers_among_equals(inputs, job):
             take(inputs, job, choice, capacity, sign=-1)
-            (preferred,) = index.at(np.array([job])).preferred(np.array([0]), [choice])
+            (preferred,) = WindowSearch(index, np.array([job])).preferred(np.array([0]), [choice])
             choices[job] = preferred
             take(inputs, job, preferred, capacity)
 
@@ -89,7 +90,7 @@ def in_turn(
     contended = False
     for neighbours, quick in blocks(inputs, jobs, plain):
         if quick:
-            block = GreedyBlock(inputs, index.at(neighbours), capacity, contended)
+            block = GreedyBlock(inputs, WindowSearch(index, neighbours), capacity, contended)
             choices += block.choices()
             contended = block.repeated > CONTENDED * neighbours.size
         else:

@@ -9,7 +9,16 @@ from carbonfleet.placement.decision import Decision, Window
 from carbonfleet.placement.explain.candidates import piece
 from carbonfleet.placement.inputs import GRAMS_PER_TONNE, BoolArray, IntArray
 from carbonfleet.placement.plan import Plan
-from carbonfleet.placement.search import CENT, Choice, JobContext, WindowFigures, WindowIndex, context_of, window_at
+from carbonfleet.placement.search import (
+    CENT,
+    Choice,
+    JobContext,
+    WindowFigures,
+    WindowIndex,
+    context_of,
+    near,
+    window_at,
+)
 from carbonfleet.placement.snapshot import FloatArray
 
 MOST_ROWS: Final = 6
@@ -47,7 +56,7 @@ def _first_turn(index: WindowIndex, context: JobContext, window: Window, side: i
     best = _turn(figures, context.eligible, window, side)
     if figures.options.size == len(context.inputs.options):
         return best
-    search, row = index.near(context.job)
+    search, row = near(index, context.job)
     options, most = _at_best(index, context, window, side)
     begin, end = 0, CHUNK
     while begin < options.size and (best is None or most[begin] >= side * best[0]):
@@ -79,7 +88,7 @@ def _turn(figures: WindowFigures, eligible: BoolArray, window: Window, side: int
 def _at_best(index: WindowIndex, context: JobContext, window: Window, side: int) -> tuple[IntArray, FloatArray]:
     """The options that were not weighed and on which a turn may be, best first, and their turns at best, by `side`."""
     usd = context.inputs.demand.of(context.job).usd
-    search, row = index.near(context.job)
+    search, row = near(index, context.job)
     left = np.isfinite(search.unhindered[row]) & (
         usd < window.cost_usd - CENT if side > 0 else usd > window.cost_usd + CENT
     )

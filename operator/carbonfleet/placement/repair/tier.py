@@ -24,6 +24,7 @@ from carbonfleet.placement.search import (
     fits_budgets,
     hold,
     take,
+    unhindered,
 )
 
 FEWEST_STEPS: Final = 60
@@ -56,7 +57,7 @@ def repair_tier(
     starts = 1 + max(min(inputs.last_look(job), inputs.line.starts - 1) for job in jobs.tolist())
     if jobs.size * considered * starts * FEWEST_STEPS > work:
         return none
-    bounds = index.unhindered(jobs)
+    bounds = unhindered(index, jobs)
     is_open = np.isfinite(bounds).any(axis=1)
     jobs, bounds = jobs[is_open], bounds[is_open]
     before = [choices[job] for job in jobs.tolist()]
@@ -141,7 +142,7 @@ def settle(
     plain: BoolArray,
 ) -> None:
     """Let each job in turn take a better window that is free, until none finds one."""
-    searches = {job: index.at(np.array([job])) for job in jobs.tolist() if plain[job]}
+    searches = {job: WindowSearch(index, np.array([job])) for job in jobs.tolist() if plain[job]}
     for _ in range(SETTLING):
         moved = False
         for job in jobs.tolist():

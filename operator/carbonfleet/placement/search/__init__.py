@@ -2,15 +2,15 @@
 
 from carbonfleet.placement.search.best_choice import best_choice, fits_budgets, hold, prefers_among_equals
 from carbonfleet.placement.search.choice import Choice, segments_of, take
-from carbonfleet.placement.search.fast_windows import BLOCK, NOWHERE, WindowIndex, WindowSearch
+from carbonfleet.placement.search.fast_windows import BLOCK, NOWHERE, WindowSearch, unhindered
 from carbonfleet.placement.search.figures import at_submission, baseline_of, review_of, window_at, windows_at
 from carbonfleet.placement.search.greedy import GreedyBlock
+from carbonfleet.placement.search.job_context import JobContext, Shortlist, context_of, near, refusal_on, shortlist
 from carbonfleet.placement.search.limits import LIMITS, WindowFigures, gate_of
 from carbonfleet.placement.search.lower_bounds import Int32Array
-from carbonfleet.placement.search.refusals import JobContext, context_of, refusal_on
 from carbonfleet.placement.search.running_jobs import own_cost, unbroken
-from carbonfleet.placement.search.shortlist import Shortlist, shortlist
-from carbonfleet.placement.search.windows import CENT, Windows, cost_ceiling, least, options_left, windows_of
+from carbonfleet.placement.search.window_index import WindowIndex
+from carbonfleet.placement.search.windows import CENT, Windows, cost_ceiling, options_left, windows_of
 
 __all__ = [
     "BLOCK",
@@ -34,7 +34,7 @@ __all__ = [
     "fits_budgets",
     "gate_of",
     "hold",
-    "least",
+    "near",
     "options_left",
     "own_cost",
     "prefers_among_equals",
@@ -44,6 +44,7 @@ __all__ = [
     "shortlist",
     "take",
     "unbroken",
+    "unhindered",
     "window_at",
     "windows_at",
     "windows_of",

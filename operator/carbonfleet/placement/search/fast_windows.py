@@ -10,20 +10,13 @@ from typing import Final
 
 import numpy as np
 
-from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement.inputs import MINUTE, MOST, NEVER, BoolArray, CapacityRuns, IntArray
-from carbonfleet.placement.plan_inputs import PlanInputs
+from carbonfleet.placement.inputs import MOST, NEVER, BoolArray, IntArray
 from carbonfleet.placement.search.choice import Choice
-from carbonfleet.placement.search.limits import plain_jobs
 from carbonfleet.placement.search.lower_bounds import (
     CLOSED,
-    Bounds,
-    Compact,
-    Frontier,
     Int32Array,
-    bounds_of,
-    minute_share,
 )
+from carbonfleet.placement.search.window_index import WindowIndex
 from carbonfleet.placement.search.windows import Delay, delay_of
 from carbonfleet.placement.snapshot import FloatArray
 
@@ -31,90 +24,22 @@ FIRST_LOOK: Final = 4
 """Options that are looked at first."""
 BLOCK: Final = 256
 """Jobs whose windows are sought together: more would find more windows taken when their turn comes."""
-NEIGHBOURS: Final = 32
-"""Jobs whose bounds are found together where each is looked at alone."""
 NOWHERE: Final = float("inf")
 TINY: Final = 1e-12
 
 
-class WindowIndex:
-    """What quick searches of plain jobs share: the grid in handy forms, and what is free at the moment."""
-
-    def __init__(self, inputs: PlanInputs, capacity: CapacityRuns) -> None:
-        self.inputs, self.capacity = inputs, capacity
-        line = inputs.line
-        self._compact: dict[SignalKind, Compact] = {}
-        self._bounds: dict[tuple[SignalKind, float | None], Bounds] = {}
-        self.longest = inputs.snapshot.assumptions.longest_run // MINUTE
-        self._frontiers: dict[tuple[SignalKind, float], Frontier] = {}
-        self.options = np.arange(len(inputs.options))
-        self.plain = plain_jobs(inputs)
-        self._near: dict[int, WindowSearch] = {}
-        rows = range(len(inputs.jobs))
-        self.first = np.array([inputs.earliest_start(job) for job in rows], dtype=np.int64)
-        latest = np.array([inputs.latest_start(job) for job in rows], dtype=np.int64)
-        self.latest = np.minimum(np.maximum(latest, self.first), line.starts - 1)
-        self.due = np.array([inputs.deadline_minute(job) for job in rows], dtype=np.int64)
-        self.gain = np.array([inputs.gain_per_start(job) for job in rows])
-        self.equal = 1 + inputs.snapshot.assumptions.equal_share
-        limits = [job.spec.objective.max_cost_usd for job in inputs.jobs]
-        self.most_usd = np.array([NOWHERE if usd is None else usd for usd in limits])
-
-    def compact(self, signal: SignalKind) -> Compact:
-        """The grid in 32 bits."""
-        if signal not in self._compact:
-            self._compact[signal] = Compact.of(self.inputs.carbon[signal], self.inputs.options.zone, self.inputs.line)
-        return self._compact[signal]
-
-    def bounds(self, signal: SignalKind, gain: float | None) -> Bounds:
-        """How clean windows are, were all options empty, for runs up to the longest.
-
-        Without a gain as they are expected to be: nothing is added for doubt, and nothing for a delay.
-        """
-        key, line, grid = (signal, gain), self.inputs.line, self.inputs.carbon[signal]
-        if key not in self._bounds:
-            longest = min(int(self.inputs.demand.minutes_by_kind.max(initial=1)), self.longest)
-            totals, share = (grid.total, 0.0) if gain is None else (grid.weighed, minute_share(grid, line))
-            self._bounds[key] = bounds_of(totals, line, longest, gain or 0.0, share)
-        return self._bounds[key]
-
-    def frontier(self, signal: SignalKind, gain: float) -> Frontier:
-        """How clean free windows still are."""
-        key = signal, gain
-        if key not in self._frontiers:
-            self._frontiers[key] = Frontier(self.inputs, self.inputs.carbon[signal], self.capacity, gain)
-        return self._frontiers[key]
-
-    def common_gain(self, jobs: IntArray) -> float:
-        """What a delay from start 0 must gain at least for each of some jobs: nothing if one may begin only later."""
-        return 0.0 if self.first[jobs].any() else float(self.gain[jobs].min())
-
-    def at(self, jobs: IntArray) -> "WindowSearch":
-        """The search for some jobs, which all weigh one signal."""
-        return WindowSearch(self, jobs)
-
-    def near(self, job: int) -> tuple["WindowSearch", int]:
-        """The search for a plain job and some that follow it, which is faster for them together; and its row there."""
-        if job not in self._near:
-            signal = self.inputs.jobs[job].spec.signal
-            rows = range(job, min(job + NEIGHBOURS, len(self.inputs.jobs)))
-            jobs = [row for row in rows if self.plain[row] and self.inputs.jobs[row].spec.signal == signal]
-            self._near |= dict.fromkeys(jobs, self.at(np.array(jobs)))
-        search = self._near[job]
-        return search, search.jobs.index(job)
-
-    def unhindered(self, jobs: IntArray) -> FloatArray:
-        """Lower bounds of scores were all options empty, shape (jobs, options); infinite where a job can't go."""
-        bounds = np.empty((jobs.size, len(self.inputs.options)))
-        for weighing in self.inputs.weighs.values():
-            rows = np.flatnonzero(weighing[jobs])
-            if rows.size:
-                bounds[rows] = self.at(jobs[rows]).unhindered
-        return bounds
+def unhindered(index: WindowIndex, jobs: IntArray) -> FloatArray:
+    """Lower bounds of scores were all options empty, shape (jobs, options); infinite where a job can't go."""
+    bounds = np.empty((jobs.size, len(index.inputs.options)))
+    for weighing in index.inputs.weighs.values():
+        rows = np.flatnonzero(weighing[jobs])
+        if rows.size:
+            bounds[rows] = WindowSearch(index, jobs[rows]).unhindered
+    return bounds
 
 
 class WindowSearch:
-    """Bounds and best windows of some jobs. Its arrays have shape (jobs, options); a row is one of the jobs."""
+    """Bounds and best windows of some jobs of one signal. Arrays have shape (jobs, options); a row is a job's."""
 
     def __init__(self, index: WindowIndex, jobs: IntArray) -> None:
         inputs, self.jobs, self._line = index.inputs, jobs.tolist(), index.inputs.line
@@ -143,7 +68,10 @@ class WindowSearch:
         within = (terms.usd <= index.most_usd[jobs, None]) & (terms.minutes <= index.longest)
         self._delay = self._delays(index.gain[jobs])
         self._has_delay = bool(index.gain[jobs].any())
+        self._starts = np.arange(self._line.starts, dtype=np.int32)
         self._is_short_delay = int(self._delay.units.max(initial=0)) * self._line.starts <= MOST
+        # Where no product leaves 32 bits, it is made in them.
+        self._delay_units = self._delay.units.astype(np.int32 if self._is_short_delay else np.int64)
         self._open: BoolArray = within & inputs.known[self.signal] & inputs.admitted[jobs] & (self._last >= 0)
         self._common_gain = index.common_gain(jobs)
         self.unhindered = self._unhindered(self._common_gain)
@@ -247,18 +175,16 @@ class WindowSearch:
         if heedless.any():
             carbon[heedless] = 0
         if self._has_delay:
-            first = np.reshape(self._first[rows], (-1, 1))
-            carbon += self._delay_units(rows, options, np.arange(begin, until + 1) - first)
+            later = self._starts[begin : until + 1]
+            if not self._is_simple:
+                later = np.maximum(later - np.reshape(self._first[rows], (-1, 1)), 0, dtype=np.int32)
+            self._add_delay(carbon, self._delay_units[rows, options][:, None], later)
         return carbon
 
-    def _delay_units(self, rows: IntArray | int, options: IntArray, later: IntArray) -> Int32Array:
-        """What delays of so many starts must gain, in compact carbon; `later` has shape (pairs or 1, starts)."""
-        units = self._delay.units[rows, options][:, None]
-        if self._is_short_delay:  # no product leaves 32 bits
-            product: Int32Array = units.astype(np.int32) * np.maximum(later, 0).astype(np.int32)
-            return product
-        many: Int32Array = np.minimum(units * np.maximum(later, 0), MOST).astype(np.int32)
-        return many
+    def _add_delay(self, carbon: Int32Array, units: IntArray, later: Int32Array) -> None:
+        """Add what delays of so many starts must gain, at so many units for each."""
+        delay = units * later
+        carbon += delay if self._is_short_delay else np.minimum(delay, MOST).astype(np.int32)
 
     def _closed(self, rows: IntArray | int, options: IntArray, begin: int, until: int) -> Int32Array:
         """CLOSED where too few slots are free or the start is out of range, 0 elsewhere; (pairs, starts)."""
@@ -322,7 +248,7 @@ class WindowSearch:
         if self._heedless[row]:
             carbon[:] = 0
         if self._has_delay:
-            carbon += self._delay_units(row, np.array([option]), np.arange(carbon.size)[None, :])[0]
+            self._add_delay(carbon, self._delay_units[row, option], self._starts[: carbon.size])
         if first == 0 and self._line.next_minute:
             spare[0] += span - self._span_now[row, option]
         spare >>= 31
@@ -339,10 +265,10 @@ class WindowSearch:
     def preferred(self, rows: IntArray, choices: Sequence[Choice]) -> list[Choice]:
         """Of the free windows that count as equal to each row's choice the cheaper, then the earlier."""
         most = np.array([choice.score for choice in choices]) * self._index.equal
-        row, options = np.nonzero(self.unhindered[rows] <= most[:, None])
+        row, options, until = self._preferable(rows, choices, most)
         job = rows[row]
-        carbon = self._carbon(job, options, 0, self._line.starts - 1)
-        carbon |= self._closed(job, options, 0, self._line.starts - 1)
+        carbon = self._carbon(job, options, 0, until)
+        carbon |= self._closed(job, options, 0, until)
         per_unit, over = self._slope[job, options] * self._units[options], most[row] - self._fixed[job, options]
         # A hair more, so that a window whose score was worked out exactly is within its own.
         units = np.divide(over, per_unit, out=np.full(over.shape, float(MOST)), where=per_unit > 0) * (1 + TINY)
@@ -363,6 +289,25 @@ class WindowSearch:
             if (option, begin) != (found[at].option, found[at].start):
                 found[at] = Choice(option, begin, score)
         return found
+
+    def _preferable(
+        self, rows: IntArray, choices: Sequence[Choice], most: FloatArray
+    ) -> tuple[IntArray, IntArray, int]:
+        """Pairs of row and option that may have a window which is preferred to a row's choice, and until which start.
+
+        It scores at most so much and is cheaper; or it costs as much, and begins no later.
+        """
+        row, options = np.nonzero(self.unhindered[rows] <= most[:, None])
+        own, start = np.array([(choice.option, choice.start) for choice in choices]).T
+        usd = np.round(self._usd[rows], 2)
+        saved = usd[np.arange(rows.size), own][row] - usd[row, options]
+        job, last = rows[row], np.where(saved > 0, self._line.starts - 1, start[row])
+        last = np.minimum(last, self._last[job, options])
+        bounds = self._index.bounds(self.signal, self._common_gain)
+        least = bounds.until(self._zone[options], self._whole[job, options], self._part[job, options], last)
+        least = self._fixed[job, options] + self._slope[job, options] * least
+        pairs = np.flatnonzero((saved >= 0) & (least <= most[row]))
+        return row[pairs], options[pairs], int(last[pairs].max(initial=0))
 
     def waiting(self, row: int, choice: Choice) -> float:
         """The part of a choice's score that its delay must gain."""

@@ -31,6 +31,8 @@ class GreedyBlock:
         self._inputs, self._search, self._capacity, self._jobs = inputs, search, capacity, search.jobs
         self._capacity_rows = inputs.options.capacity_row.tolist()
         self._bounds = search.bounds()
+        self._versions = list(capacity.version)
+        """Of the capacity in which the block's windows were found."""
         # In a contended fleet repair weighs to the last gram, and only then is one of equals preferred to another.
         self._prefers = [not contended and prefers_among_equals(inputs, job) for job in search.jobs]
         self._first = [None] * len(search.jobs) if contended else self._first_look()
@@ -40,15 +42,27 @@ class GreedyBlock:
 
     def _first_look(self) -> list[Choice | None]:
         """The best window of each job on its most promising options; None where that does not settle it."""
-        bounds = self._bounds
-        count, options = bounds.shape
+        order = np.argsort(self._bounds, axis=1, kind="stable")
+        rows = np.arange(len(order))
+        scores, starts = self._search.best(rows, order[:, 0])
+        second = self._bounds[rows, order[:, 1]] if order.shape[1] > 1 else np.full(rows.size, NOWHERE)
+        found = zip(order[:, 0].tolist(), starts.tolist(), scores.tolist(), strict=True)
+        is_best = scores < second
+        first = [Choice(*values) if best else None for values, best in zip(found, is_best.tolist(), strict=True)]
+        left = np.flatnonzero(~is_best)
+        for row, choice in zip(left.tolist(), self._among_first(left, order[left]), strict=True):
+            first[row] = choice
+        return first
+
+    def _among_first(self, rows: IntArray, order: IntArray) -> list[Choice | None]:
+        """The same for the rows of which the most promising option alone does not settle it."""
+        count, options = order.shape
+        if not count:
+            return []
         few = min(FIRST_LOOK, options)
-        order = np.argsort(bounds, axis=1, kind="stable")
         pairs = order[:, :few].ravel()
-        scores, starts = self._search.best(np.repeat(np.arange(count), few), pairs)
-        rest = np.full(count, NOWHERE)
-        if few < options:
-            rest = np.take_along_axis(bounds, order[:, few : few + 1], axis=1)[:, 0]
+        scores, starts = self._search.best(np.repeat(rows, few), pairs)
+        rest = self._bounds[rows, order[:, few]] if few < options else np.full(count, NOWHERE)
         shape = count, few
         return _settled(scores.reshape(shape), starts.reshape(shape), pairs.reshape(shape), rest)
 
@@ -69,13 +83,13 @@ class GreedyBlock:
 
     def _choice(self, row: int, job: int) -> Choice | None:
         choice, preferred = self._first[row], self._preferred[row]
-        if choice is None or not self._is_free(row, choice):
+        if choice is None or not self._is_still_free(row, choice):
             self.repeated += 1
             choice = self._again(row)
             if choice is not None and not choice.is_late and self._prefers[row]:
                 (choice,) = self._search.preferred(np.array([row]), [choice])
         elif preferred is not None and preferred is not choice:
-            is_free = self._is_free(row, preferred)
+            is_free = self._is_still_free(row, preferred)
             choice = preferred if is_free else self._search.preferred(np.array([row]), [choice])[0]
         if self._inputs.jobs[job].incumbent is not None:
             waiting = partial(self._search.waiting, row)
@@ -92,6 +106,10 @@ class GreedyBlock:
             return None
         choice = Choice(option, start, self._search.score(row, option, start))
         return choice if self._is_free(row, choice) else None
+
+    def _is_still_free(self, row: int, choice: Choice) -> bool:
+        place = self._capacity_rows[choice.option]
+        return self._capacity.version[place] == self._versions[place] or self._is_free(row, choice)
 
     def _is_free(self, row: int, choice: Choice) -> bool:
         first, end = self._search.slots(row, choice.option, choice.start)
