@@ -52,6 +52,16 @@ def test_what_forecasts_got_wrong_so_far_is_what_this_one_may_get_wrong():
     assert (low, middle, high) == pytest.approx((200 - 1.34 * 20, 200, 200 + 1.34 * 20), abs=5)
 
 
+def test_a_zone_that_is_new_takes_nothing_from_what_others_know():
+    known = replace(forecast("NO-NO1", [200] * 72, doubt=20.0), past=past(error=10.0))
+    few = past()
+    few = PastForecasts(NOON - 48 * HOUR, few.grams_per_kwh[:48], few.doubt_grams_per_kwh[:2], few.measured[:48])
+    new = replace(forecast("FR", [400] * 72, doubt=20.0), past=few)
+    spokes = [spoke("oslo", "NO-NO1"), spoke("paris", "FR")]
+    (found,) = plan(world([job()], spokes, [known, new]), NOON)
+    assert found.promise.grams == pytest.approx((210, 210, 210))
+
+
 def test_a_saving_beside_the_same_place_and_hour_has_no_doubt():
     assert promised(scatter=20.0).promise.saved_grams == pytest.approx((0, 0, 0))
 

@@ -32,6 +32,11 @@ class Shape:
     equal_share: float
     """Windows within this share of the least count as equal, and the earliest of them is taken."""
 
+    @property
+    def fewest_hours(self) -> int:
+        """How long a zone must be known for."""
+        return FEWEST_JOBS + self.slack_hours + self.run_hours - 1
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
@@ -77,9 +82,9 @@ def outcomes(zones: Sequence[PastForecasts], home: PastForecasts | None, shape: 
     every = (*zones, *((home,) if home is not None else ()))
     start = max(past.start for past in every)
     hours = (min(past.end for past in every) - start) // HOUR
-    jobs = hours - shape.slack_hours - shape.run_hours + 1
-    if jobs < FEWEST_JOBS:
+    if hours < shape.fewest_hours:
         return None
+    jobs = hours - shape.slack_hours - shape.run_hours + 1
     means = [_window_means(past, start, shape, hours) for past in zones]
     plans, doubts = np.stack([each[0] for each in means], 1), np.stack([each[1] for each in means], 1)
     actual = np.stack([each[2] for each in means])

@@ -95,14 +95,7 @@ def _past_outcomes(
 ) -> Outcomes | None:
     """What became of jobs like it in the zones that are open to it. Kept with the forecasts that it stands on."""
     inputs, job = context.inputs, context.job
-    grid, rows = inputs.carbon[inputs.jobs[job].spec.signal], {int(inputs.options.zone[choice.option])}
     is_free = choice.running is None
-    if is_free:
-        rows |= set(inputs.options.zone[options_left(inputs, job)].tolist())
-    pasts = [past for row in sorted(rows) if (past := _past(grid.forecasts[row])) is not None]
-    if not pasts:
-        return None
-    home = _past(grid.forecasts[grid.zones[baseline.zone]]) if baseline is not None else None
     slack = max((inputs.limits[job].latest - inputs.now) / HOUR, 0.0) if is_free else 0.0
     run = sum((end - start for start, end in window.segments), timedelta()) / HOUR
     shape = Shape(
@@ -111,6 +104,13 @@ def _past_outcomes(
         gain=inputs.limits[job].gain_percent_per_hour / 100,
         equal_share=inputs.snapshot.assumptions.equal_share if prefers_among_equals(inputs, job) else 0.0,
     )
+    grid, chosen = inputs.carbon[inputs.jobs[job].spec.signal], int(inputs.options.zone[choice.option])
+    rows = {chosen, *(inputs.options.zone[options_left(inputs, job)].tolist() if is_free else ())}
+    known = {row: past for row in sorted(rows) if (past := _past(grid.forecasts[row], shape)) is not None}
+    if chosen not in known:
+        return None
+    pasts = list(known.values())
+    home = _past(grid.forecasts[grid.zones[baseline.zone]], shape) if baseline is not None else None
     kept = pasts[0].outcomes
     key = tuple(pasts[1:]), None if home is pasts[0] else home, home is None, shape
     if key not in kept:
@@ -123,8 +123,10 @@ def _past_outcomes(
     return like
 
 
-def _past(forecast: Forecast | None) -> PastForecasts | None:
-    return forecast.past if forecast is not None else None
+def _past(forecast: Forecast | None, shape: Shape) -> PastForecasts | None:
+    """A zone's earlier forecasts; one that is known for too few days is left out, and says nothing of the others."""
+    past = forecast.past if forecast is not None else None
+    return past if past is not None and past.measured.size >= shape.fewest_hours else None
 
 
 def _nearest(among: FloatArray, value: float) -> int:
