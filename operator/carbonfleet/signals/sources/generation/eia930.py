@@ -155,10 +155,11 @@ def _start(period: object) -> datetime | None:
 
 
 def _number(value: object) -> object:
+    """Values come as text or as numbers."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
-        return None
+        return value
 
 
 def _raise_for(answer: HttpAnswer) -> None:

@@ -9,6 +9,7 @@ UTC; "no matching data" is an acknowledgement document with HTTP 200 or 400; 400
 ElementTree reads it, with its own bounds: `entsoe-py` would bring pandas and Beautiful Soup for one document.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -266,19 +267,19 @@ def _values(series: "ElementTree.Element", fuel: Fuel) -> Iterator[_Value]:
         if start is None or end is None or step is None or not start < end <= start + 2 * _LONGEST_RANGE:
             raise MistrustedError("ENTSO-E gave a period without times, or in steps that are not known")
         points = dict(map(_point, period.iter("Point")))
+        sure = None not in points  # with a point of no position it isn't, where in the period any value stands
         held = None
         for position in range(1, (end - start) // step + 1):
-            held = points.get(position, held if repeats else None)
+            held = points.get(position, held if repeats else None) if sure else math.nan
             if held is not None:
                 yield _Value(fuel, start + step * (position - 1), step, held)
 
 
-def _point(point: "ElementTree.Element") -> tuple[int, float | None]:
-    """Position and quantity; None for one that is no number, which then holds for no slot either."""
+def _point(point: "ElementTree.Element") -> tuple[int | None, float]:
+    """Position, None where there is none, and quantity, NaN for what is no number: it spoils its slot."""
     position, quantity = point.findtext("position") or "", point.findtext("quantity") or ""
-    if not re.fullmatch(r"[0-9]{1,6}", position):
-        raise MistrustedError("ENTSO-E gave a point without a position")
-    return int(position), float(quantity) if re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,20})?", quantity) else None
+    number = float(quantity) if re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,20})?", quantity) else math.nan
+    return int(position) if re.fullmatch(r"[0-9]{1,6}", position) else None, number
 
 
 def entsoe_source(settings: EntsoeSettings, clock: Clock) -> MixSource:

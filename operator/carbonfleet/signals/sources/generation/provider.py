@@ -39,22 +39,30 @@ class FuelSamples:
 
     step: timedelta
     values: dict[Fuel, dict[datetime, float]] = field(default_factory=dict)
+    spoilt: set[datetime] = field(default_factory=set)
+    """Slots of which a value could not be read: what it was nobody knows, so nothing is known of their mix."""
 
     def add(self, fuel: Fuel, start: datetime, value: object) -> None:
-        """One value, in the provider's unit; what is not a number stays unknown."""
+        """One value, in the provider's unit; None is one that is still to come."""
+        if value is None:
+            return
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= HIGHEST_MEGAWATTS:
+            self.spoilt.add(start)
             return
         series = self.values.setdefault(fuel, {})
         series[start] = series.get(start, 0.0) + float(value)
 
     def intensities(self, kind: SignalKind) -> tuple[tuple[datetime, float | None], ...]:
         """By slot, ascending: g/kWh, or None where the mix is not known well enough."""
-        starts = sorted({start for series in self.values.values() for start in series})
+        starts = sorted({start for series in self.values.values() for start in series} | self.spoilt)
         energy = {
             fuel: np.array([series.get(start, np.nan) for start in starts]) for fuel, series in self.values.items()
         }
-        grams = mix_intensity(energy, kind)
-        return tuple((start, float(g) if np.isfinite(g) else None) for start, g in zip(starts, grams, strict=True))
+        grams = mix_intensity(energy, kind) if energy else np.full(len(starts), np.nan)
+        return tuple(
+            (start, float(value) if np.isfinite(value) and start not in self.spoilt else None)
+            for start, value in zip(starts, grams, strict=True)
+        )
 
 
 class MixProvider(Protocol):

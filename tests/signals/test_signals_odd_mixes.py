@@ -1,0 +1,153 @@
+"""Answers of providers of generation that are spoilt in some places: only what is spoilt is lost, or all is refused."""
+
+import json
+import random
+import re
+from datetime import timedelta
+
+import pytest
+from fake_generation import (
+    KEY,
+    FakeEia,
+    FakeEnergyCharts,
+    FakeEntsoe,
+    FakeHydroQuebec,
+)
+from fake_http import Reply
+
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.http import Key
+from carbonfleet.signals.source import Ask, Feed, SourceError
+from carbonfleet.signals.sources import HydroQuebecSettings, build_source
+from carbonfleet.signals.sources.generation import Eia930Settings, EnergyChartsSettings, EntsoeSettings
+
+NUMBER = (
+    r"(?<=: )\"?[\d.]+\"?(?=, \"value-units)|(?<=[\[ ])[\d.]+(?=[,\]])|(?<=<quantity>)[\d.]+|(?<=hydraulique\": )[\d.]+"
+)
+DIRTIEST = [
+    r'"fueltype": "COL"[^}]*',
+    r'"name": "Fossil hard coal", "data": \[[^\]]*\]',
+    r"B05</psrType>.*?</TimeSeries>",
+    r'"valeurs_hydraulique": [\d.]+',
+]
+"""Where each provider gives its coal, or in Québec most of all."""
+LIFECYCLE = SignalKind.AVERAGE_LIFECYCLE
+DAY = timedelta(days=1)
+ODD = [
+    None,
+    "",
+    "x",
+    "NaN",
+    [],
+    {},
+    [None],
+    True,
+    -1,
+    0,
+    1.5,
+    1e300,
+    -1e300,
+    10**400,
+    "9" * 400,
+    "0001-01-01T00",
+    "é\x00",
+]
+PROVIDERS = {
+    "eia": (FakeEia, Eia930Settings, "US-MIDA-PJM", "key"),
+    "entsoe": (FakeEntsoe, EntsoeSettings, "FR", "token"),
+    "energy-charts": (FakeEnergyCharts, EnergyChartsSettings, "FR", ""),
+    "hydro-quebec": (FakeHydroQuebec, HydroQuebecSettings, "CA-QC", ""),
+}
+
+
+@pytest.fixture(params=PROVIDERS)
+def stand(request, clock, endpoint, tmp_path):
+    """A server, and a function that asks our source before it for the last day."""
+    fake, settings, zone, key = PROVIDERS[request.param]
+    (tmp_path / "key").write_text(KEY)
+    keys = {key: Key(file=tmp_path / "key")} if key else {}
+    with fake(clock.now) as server:
+        source = build_source(settings(endpoint=endpoint(server.url, tries=1), **keys), clock)
+        yield (
+            server,
+            lambda: source.fetch(Ask(zone, LIFECYCLE, Feed.MEASURED, clock.now() - DAY, clock.now()), clock.now()),
+        )
+
+
+def leaves(node, path=()):
+    """The paths to everything in a JSON value."""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, child in children:
+        yield (*path, name)
+        yield from leaves(child, (*path, name))
+
+
+def mutated(reply: Reply, dice: random.Random) -> Reply:
+    """The same answer, wrong in one to three places."""
+    if isinstance(reply.body, bytes):
+        text = reply.body.decode()
+        for _ in range(dice.randint(1, 3)):
+            found = dice.choice(list(re.finditer(r"(?<=>)[^<>]+(?=<)" if dice.random() < 0.9 else r"</?\w+", text)))
+            first, last = found.span()
+            text = text[:first] + str(dice.choice(ODD)) + text[last:]
+        return Reply(200, text.encode(), reply.headers)
+    body = json.loads(json.dumps(reply.body))
+    for _ in range(dice.randint(1, 3)):
+        *way, last = dice.choice(list(leaves(body)) or [(None,)])
+        if last is None:
+            break
+        parent = body
+        for step in way:
+            parent = parent[step]
+        if dice.random() < 0.3:
+            del parent[last]
+        else:
+            parent[last] = dice.choice(ODD)
+    return Reply(200, body, reply.headers)
+
+
+def survives(stand, count: int) -> tuple[int, int]:
+    """How many answers gave readings, and how many were refused; anything else is raised."""
+    server, fetch = stand
+    dice, whole, kept = random.Random(11), server.reply, 0
+    server.reply = lambda seen: mutated(whole(seen), dice)
+    for _ in range(count):
+        try:
+            batch = fetch()
+        except SourceError:
+            continue
+        kept += 1
+        starts = [reading.start for reading in batch.readings]
+        assert starts == sorted(set(starts))
+        assert all(5 <= reading.value <= 1100 for reading in batch.readings)
+    return kept, count - kept
+
+
+def test_an_answer_that_is_spoilt_anywhere_is_an_error_of_ours_or_less_of_it(stand):
+    kept, refused = survives(stand, 60)
+    assert kept + refused == 60
+    assert kept > 5, "one spoilt value need not lose the whole answer"
+
+
+@pytest.mark.soak
+def test_a_thousand_spoilt_answers_too(stand):
+    kept, refused = survives(stand, 1000)
+    assert kept > refused / 5
+
+
+def test_a_fuel_none_of_whose_values_can_be_read_leaves_no_mix_that_looks_clean(stand):
+    server, fetch = stand
+    assert fetch().readings
+    whole = server.reply
+
+    def without_the_dirtiest(seen):
+        reply = whole(seen)
+        text = reply.raw().decode()
+        for pattern in DIRTIEST:
+            text = re.sub(pattern, lambda found: re.sub(NUMBER, '"n/a"', found[0]), text)
+        assert "n/a" in text
+        return Reply(200, text.encode(), reply.headers)
+
+    server.reply = without_the_dirtiest
+    with pytest.raises(SourceError, match="Null"):
+        fetch()
