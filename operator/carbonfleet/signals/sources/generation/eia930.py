@@ -136,9 +136,10 @@ def _samples(place: str, rows: Iterable[_Row]) -> FuelSamples:
     rows = [row for row in rows if row.respondent == place and isinstance(row.fueltype, str)]
     if not rows:
         raise NoDataError(f"eia-930 has no generation by fuel of {place}")
-    if any(row.units not in (None, "megawatthours") for row in rows):
+    in_units = [row for row in rows if row.units in (None, "megawatthours")]
+    if not in_units:
         raise MistrustedError(f"eia-930 was asked for megawatthours of {place} and gave {shown(rows[0].units)}")
-    for row in rows:
+    for row in in_units:
         start = _start(row.period)
         fuel = FUELS.get(str(row.fueltype), Fuel.OTHER)
         if fuel is not None and start is not None and (row.fueltype, start) not in seen:
