@@ -11,9 +11,13 @@ from ledger_values import entry, settled
 from typer.testing import CliRunner
 
 from carbonfleet.cli import app
+from carbonfleet.hub.accounting import Settling
+from carbonfleet.hub.metrics import Metrics
 from carbonfleet.ledger import Entry, LedgerError
 from carbonfleet.ledger.entry import FIELDS
 from carbonfleet.ledger.store import By, Ledger
+from carbonfleet.signals import Signals
+from fixtures.hand_clock import HandClock
 
 CLEARED = [HealthCheck.function_scoped_fixture]
 STORED = st.one_of(
@@ -159,3 +163,17 @@ def _loaded(ledger: Ledger, lines: list[str]) -> str:
     except LedgerError as error:
         return str(error)
     return ""
+
+
+def test_a_hub_names_the_lines_that_it_leaves_out_once_and_counts_them(file, caplog):
+    line = broken(file, "grams", b"\xff")
+    ledger, clock = Ledger.at(file), HandClock()
+    settling = Settling(ledger, Signals([], clock), clock)
+    for _ in range(3):
+        clock.forward(hours=2)
+        settling.step()
+    told = f"lines of the ledger hold what no line can, and are left out of all figures: {line}"
+    assert caplog.messages == [told]
+    assert Metrics(ledger).registry.get_sample_value("carbonfleet_ledger_broken_lines") == 1
+    settling.close()
+    ledger.close()

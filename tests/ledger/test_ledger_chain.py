@@ -20,6 +20,7 @@ from carbonfleet.cli import app
 from carbonfleet.hub.accounting import Derivation
 from carbonfleet.ledger import Document, LedgerError, chain_faults
 from carbonfleet.ledger import exported as parsed
+from carbonfleet.ledger.export import LONGEST_LINE
 from carbonfleet.ledger.store import Ledger
 from carbonfleet.ledger.store.table import ENTRIES, EVIDENCE, LINKS
 
@@ -271,6 +272,31 @@ def test_altered_evidence_of_an_export_is_named_at_its_lines_and_the_others_deri
     ]
     with pytest.raises(LedgerError, match=f"line {at + 1}: the evidence {gone} was altered"):
         Ledger("sqlite://").load(altered)
+
+
+ODD = {
+    "no JSON": ("{", "no entry of a ledger: JSONDecodeError"),
+    "no object": ("[1, 2]", "no entry of a ledger: TypeError: it is no JSON object"),
+    "nested": ("[" * 100_000, "no entry of a ledger: RecursionError"),
+    "no text": ("\udcff\udcfe", "no entry of a ledger: UnicodeDecodeError"),
+    "too long": (f'{{"evidence": "{"a" * LONGEST_LINE * 2}"}}', f"it has more than {LONGEST_LINE} characters"),
+    "evidence of nothing": ('{"evidence": 7}', "no entry of a ledger: TypeError: 7 stands where a digest does"),
+}
+
+
+def test_a_line_that_is_none_is_named_with_its_number_and_all_others_are_held_against_the_chain(full, tmp_path):
+    text = exported(full)
+    for at, (line, _) in enumerate(ODD.values()):
+        text.insert(3 * at, line)
+    file = tmp_path / "export.jsonl"
+    file.write_bytes("\n".join(text).encode("utf-8", "surrogateescape"))
+    done = CliRunner().invoke(app, ["report", "verify", str(file)])
+    said = done.output.splitlines()
+    assert (done.exit_code, said[0]) == (1, f"{LINES} lines: the chain is whole")
+    assert f"{LINES} lines derive again from their evidence" in said
+    for at, (_, why) in enumerate(ODD.values()):
+        [told] = [line for line in said if line.startswith(f"line {3 * at + 1} ")]
+        assert why in told, told
 
 
 whatever = st.recursive(

@@ -88,24 +88,28 @@ class _LedgerFigures(Collector):
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._known: tuple[int, list[Sums]] | None = None
+        self._known: tuple[int, list[Sums], int] | None = None
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is read to register."""
-        return _families([])
+        return _families([], 0)
 
     def collect(self) -> Iterator[Metric]:
         """One family for each figure; the last known figures while the ledger can't be read."""
         version = self._ledger.version
         if self._known is None or self._known[0] != version:
             try:
-                self._known = (version, self._ledger.sums(By.NAMESPACE))
+                broken = sum(1 for _ in self._ledger.broken())
+                self._known = (version, self._ledger.sums(By.NAMESPACE), broken)
             except LedgerError as error:
                 _log.warning("metrics are behind: %s", error)
-        return _families(self._known[1] if self._known else [])
+        return _families(*self._known[1:]) if self._known else _families([], 0)
 
 
-def _families(sums: Iterable[Sums]) -> Iterator[Metric]:
+def _families(sums: Iterable[Sums], broken: int) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "carbonfleet_ledger_broken_lines", "Lines that hold what none can, left out of all figures", value=broken
+    )
     lines = [Line(each) for each in sums]
     for name, text, figure in _FIGURES:
         family = GaugeMetricFamily(f"carbonfleet_ledger_{name}", text, labels=["namespace", "signal"])

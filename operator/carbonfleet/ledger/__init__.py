@@ -7,7 +7,7 @@ starts at once; `emissions/` has the arithmetic, `store/` the database.
 from carbonfleet.ledger.chain import Anchor, ChainedRow, ChainFault, Link, chain_faults
 from carbonfleet.ledger.entry import EVIDENCE_FIELDS, Entry, EntryKind, LedgerError
 from carbonfleet.ledger.evidence import Document, EvidenceError, document_in
-from carbonfleet.ledger.export import exported
+from carbonfleet.ledger.export import exported, lines_in
 
 __all__ = [
     "EVIDENCE_FIELDS",
@@ -23,4 +23,5 @@ __all__ = [
     "chain_faults",
     "document_in",
     "exported",
+    "lines_in",
 ]

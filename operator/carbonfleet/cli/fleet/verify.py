@@ -28,6 +28,8 @@ class _Source:
 
     lines: Callable[[], Iterator["ChainedRow"]]
     documents: Callable[[Iterable[str]], Mapping[str, str]]
+    unread: dict[str, None] = field(default_factory=dict)
+    """Of an export: what is wrong with lines that are none, in the order in which they were found."""
 
 
 @dataclass(slots=True)
@@ -94,6 +96,7 @@ def verify(
             clone = _clone(fleet) if fleet is not None else None
             wrong += _anchored(walked, given, _noted(clone) if clone is not None else {})
             wrong += _derivation(source, clone)
+            wrong += _tell(source.unread)
     except (LedgerError, OSError, ValueError) as error:
         fail(error)
     if wrong:
@@ -112,7 +115,12 @@ def _clone(folder: Path) -> "AuditedClone":
 @contextmanager
 def _opened(file: Path | None, address: str) -> Iterator[_Source]:
     if file is not None:
-        yield _Source(lambda: _rows(file), _evidence(file))
+        unread: dict[str, None] = {}
+
+        def tell(error: Exception) -> None:
+            unread[str(error)] = None
+
+        yield _Source(lambda: _rows(file, tell), _evidence(file, tell), unread)
         return
     opened = open_ledger(address)
     try:
@@ -121,25 +129,24 @@ def _opened(file: Path | None, address: str) -> Iterator[_Source]:
         opened.close()
 
 
-def _rows(file: Path) -> Iterator["ChainedRow"]:
-    from carbonfleet.ledger import ChainedRow, exported
+def _rows(file: Path, tell: Callable[[Exception], None]) -> Iterator["ChainedRow"]:
+    from carbonfleet.ledger import ChainedRow, exported, lines_in
 
-    with file.open(encoding="utf-8") as lines:
-        for _, line in exported(lines, with_evidence=False):
-            if isinstance(line, ChainedRow):
-                yield line
+    for _, line in exported(lines_in(file), with_evidence=False, told=tell):
+        if isinstance(line, ChainedRow):
+            yield line
 
 
-def _evidence(file: Path) -> Callable[[Iterable[str]], Mapping[str, str]]:
+def _evidence(file: Path, tell: Callable[[Exception], None]) -> Callable[[Iterable[str]], Mapping[str, str]]:
     """All evidence of an export, read when it is first asked for."""
-    from carbonfleet.ledger import Document, exported
+    from carbonfleet.ledger import Document, exported, lines_in
 
     kept: dict[str, str] = {}
 
     def documents(_digests: Iterable[str]) -> Mapping[str, str]:
         if not kept:
-            with file.open(encoding="utf-8") as lines:
-                kept.update({one.digest: one.text for _, one in exported(lines) if isinstance(one, Document)})
+            found = exported(lines_in(file), told=tell)
+            kept.update({one.digest: one.text for _, one in found if isinstance(one, Document)})
         return kept
 
     return documents

@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from carbonfleet.clock import Clock
@@ -22,6 +23,8 @@ _GIVEN_UP_AFTER: Final = timedelta(days=30)
 """After so long without final values, an attempt's first account stands."""
 _BETWEEN_ROUNDS: Final = timedelta(hours=1)
 """Until those whose values were not final are tried again."""
+MOST_NAMED: Final = 20
+"""Broken lines of the ledger, in the log."""
 _START: Final = (datetime.min.replace(year=1970, tzinfo=UTC), "")
 _log = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ class Settling:
     clock: Clock
     _reached: tuple[datetime, str] = _START
     _rests_until: datetime = _START[0]
+    _broken: tuple[str, ...] = ()
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "settling"))
     _under_way: "Future[int] | None" = None
     _closed: threading.Event = field(default_factory=threading.Event)
@@ -59,6 +63,7 @@ class Settling:
         waiting = self.ledger.unsettled(oldest, newest, self._reached, AT_ONCE)
         if not waiting:
             self._reached, self._rests_until = _START, now + _BETWEEN_ROUNDS
+            self._name_broken()
             return 0
         past, settled = FinalPast(self.signals), 0
         for entry in waiting:
@@ -69,6 +74,17 @@ class Settling:
                 settled += found is not None and self.ledger.record(*found)
             self._reached = (entry.end, entry.id)
         return settled
+
+    def _name_broken(self) -> None:
+        """Say once which lines of the ledger are left out of all figures."""
+        broken = tuple(islice(self.ledger.broken(), MOST_NAMED + 1))
+        if broken and broken != self._broken:
+            more = " and more" if len(broken) > MOST_NAMED else ""
+            named = ", ".join(broken[:MOST_NAMED])
+            _log.warning(
+                "lines of the ledger hold what no line can, and are left out of all figures: %s%s", named, more
+            )
+        self._broken = broken
 
     def wait(self, timeout_seconds: float) -> None:
         """Until the step under way has ended. Raises what it raised, or TimeoutError."""
