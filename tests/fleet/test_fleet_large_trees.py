@@ -8,9 +8,11 @@ import pygit2
 import pytest
 from pygit2.enums import FileMode, ObjectType
 
-from carbonfleet.fleet.check import read_files
-from carbonfleet.fleet.git import changed_tree
+from carbonfleet.fleet.check import MOST_CHECKED_BYTES, read_files
+from carbonfleet.fleet.errors import HistoryUntrusted
+from carbonfleet.fleet.git import Trust, changed_tree
 from carbonfleet.fleet.git.trees import MOST_ENTRIES
+from carbonfleet.yaml_reader import MOST_BYTES
 from fixtures.fleet_values import NOON
 from fixtures.git_server import SEED
 
@@ -138,3 +140,62 @@ def test_folders_within_folders_without_end_are_named(fleet):
         True,
         set(FOLDERS),
     )
+
+
+def many(fleet: pygit2.Repository, count: int) -> pygit2.Oid:
+    """A folder of so many files."""
+    builder, blob = fleet.TreeBuilder(), fleet.create_blob(b"a: file")
+    for number in range(count):
+        builder.insert(f"job-{number:07d}.yaml", blob, FileMode.BLOB)
+    return builder.write()
+
+
+def put(fleet: pygit2.Repository, path: str, tree: pygit2.Oid) -> None:
+    """A commit with a folder at a path."""
+    base = fleet.head.peel(pygit2.Tree)
+    made = changed_tree(fleet, base, {f"{path}/x": b""})
+    levels, names = [fleet[made]], path.split("/")
+    for name in names[:-1]:
+        levels.append(levels[-1] / name)
+    for parent, name in reversed(list(zip(levels, names, strict=True))):
+        builder = fleet.TreeBuilder(parent)
+        builder.insert(name, tree, FileMode.TREE)
+        tree = builder.write()
+    commit(fleet, tree)
+
+
+@pytest.mark.parametrize(
+    "path", ["policies", "policies/more", "clusters/us-oh-1/jobs", "clusters/us-oh-1/jobs/ml", "moves/ml"]
+)
+@pytest.mark.parametrize("is_new", [True, False], ids=["new-clone", "follows"])
+def test_a_commit_with_more_entries_than_are_looked_at_is_not_followed_and_named(fleet, tmp_path, path, is_new):
+    trust = Trust(fleet, tmp_path / "signers", "hub@example.org", begins_anywhere=False)
+    if not is_new:
+        trust.follow(fleet.head.target)
+    put(fleet, path, many(fleet, MOST_ENTRIES + 1))
+    with pytest.raises(HistoryUntrusted, match=rf"{path} holds {MOST_ENTRIES + 1} entries in .*, more than"):
+        trust.check(fleet.head.target)
+
+
+def test_a_commit_that_changes_more_files_than_are_looked_at_is_not_followed_and_named(fleet, tmp_path):
+    (tmp_path / "signers").touch()
+    trust = Trust(fleet, tmp_path / "signers", "hub@example.org", begins_anywhere=False)
+    trust.follow(fleet.head.target)
+    builder, folder = fleet.TreeBuilder(), many(fleet, MOST_ENTRIES // 4)
+    for number in range(5):
+        builder.insert(f"namespace-{number}", folder, FileMode.TREE)
+    put(fleet, "clusters/us-oh-1/jobs", builder.write())
+    with pytest.raises(
+        HistoryUntrusted, match=r"changes 62500 files, more than the 50000 that are looked at: have who"
+    ):
+        trust.check(fleet.head.target)
+
+
+def test_a_checkout_with_more_bytes_than_are_read_is_named_before_more_is_held(tmp_path):
+    for folder in ("policies", "clusters"):
+        (tmp_path / folder).mkdir()
+    for number in range(MOST_CHECKED_BYTES // MOST_BYTES + 1):
+        with (tmp_path / "policies" / f"{number:04d}.yaml").open("wb") as file:
+            file.truncate(MOST_BYTES)
+    with pytest.raises(FileNotFoundError, match=r"0512.yaml: with it, the files are more than 512 MiB in all"):
+        read_files(tmp_path)

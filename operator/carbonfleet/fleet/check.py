@@ -12,8 +12,8 @@ from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job import ResidencyRequest
 from carbonfleet.api.wire import LABEL
-from carbonfleet.fleet.git import Files, contents, digest_of, only_read, read_cluster, read_policy_files, subtree
-from carbonfleet.fleet.git.trees import MOST_ENTRIES
+from carbonfleet.fleet.git import Files, digest_of, only_read, read_cluster, read_policy_files, subtree
+from carbonfleet.fleet.git.trees import MOST_ENTRIES, is_file, leaves
 from carbonfleet.fleet.manifests import (
     CLUSTER_FILE,
     CLUSTERS,
@@ -40,6 +40,8 @@ MOST_NAMED = 5
 """Spokes that a refusal names."""
 
 _DECLARE = "add it to stores in a file of policies/"
+MOST_CHECKED_BYTES = 1 << 29
+"""Of all files together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +148,13 @@ def read_files(folder: Path) -> dict[str, bytes | None]:
     if not any((folder / root).is_dir() for root in (POLICIES, CLUSTERS)):
         raise FileNotFoundError(f"{folder} has neither {POLICIES}/ nor {CLUSTERS}/: give the fleet repository")
     files: dict[str, bytes | None] = dict.fromkeys(_submodules(folder))
-    for root in sorted(folder.iterdir()):
-        if meant_root(root.name):
-            files |= {path.relative_to(folder).as_posix(): _content(path) for path in _leaves(root)}
+    room = MOST_CHECKED_BYTES
+    roots = (root for root in sorted(folder.iterdir()) if meant_root(root.name))
+    for path in (path for root in roots for path in _leaves(root)):
+        content = files[path.relative_to(folder).as_posix()] = _content(path)
+        room -= len(content or b"")
+        if room < 0:
+            raise FileNotFoundError(f"{path}: with it, the files are more than {MOST_CHECKED_BYTES >> 20} MiB in all")
     return files
 
 
@@ -179,7 +185,7 @@ def _submodules(folder: Path) -> list[str]:
     return [path for path in paths if meant_root(path.split("/")[0])]
 
 
-def changed_since(folder: Path, revision: str) -> set[str]:
+def changed_since(folder: Path, revision: str, files: Files) -> set[str]:
     """The paths that matter and differ from a commit. Raises ValueError where there is none to compare with.
 
     libgit2 reads alone: what is checked may be anybody's, and git would run its hooks, filters and monitors.
@@ -191,14 +197,15 @@ def changed_since(folder: Path, revision: str) -> set[str]:
         tree = root if below == "." else subtree(root, below)
     except (KeyError, ValueError, pygit2.GitError) as error:
         raise ValueError(f"{folder} can't be compared with {revision}: {error}") from error
-    present, before = read_files(folder), _files_of(repository.odb, tree)
-    return {path for path, _ in present.items() ^ before.items()}
+    present = {path: None if content is None else pygit2.hash(content) for path, content in files.items()}
+    return {path for path, _ in present.items() ^ _blobs_of(tree).items()}
 
 
-def _files_of(odb: pygit2.Odb, tree: pygit2.Tree | None) -> Files:
-    """What matters of a commit, as `read_files` finds it in a checkout."""
+def _blobs_of(tree: pygit2.Tree | None) -> dict[str, pygit2.Oid | None]:
+    """What matters of a commit, by path as `read_files` finds it in a checkout; None for what is no file."""
     roots = [entry for entry in tree or () if entry.name and meant_root(entry.name)]
-    return {path: content for entry in roots for path, content in contents(odb, entry, str(entry.name)).items()}
+    found = (leaf for entry in roots for leaf in leaves(entry, str(entry.name)))
+    return {path: entry.id if is_file(entry) else None for path, entry in found}
 
 
 def about(problems: Iterable[FileProblem], changed: set[str]) -> tuple[FileProblem, ...]:

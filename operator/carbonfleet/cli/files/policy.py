@@ -43,10 +43,11 @@ def check(
     from carbonfleet.fleet.check import about, changed_since, notes_on, read_checkout, read_files
 
     try:
-        checkout = read_checkout(read_files(folder))
+        files = read_files(folder)
+        checkout = read_checkout(files)
         problems, notes = checkout.problems, (*notes_on(checkout), *doubts_of_fleet(checkout))
         if since:
-            changed = changed_since(folder, since)
+            changed = changed_since(folder, since, files)
             problems, notes = about(problems, changed), about(notes, changed)
     except (OSError, ValueError) as error:
         fail(error)

@@ -7,7 +7,7 @@ from carbonfleet.fleet.git.openpgp import holds_openpgp, keyring
 from carbonfleet.fleet.git.signing import sign, signer_of
 from carbonfleet.fleet.git.tip import Tip, TipReader
 from carbonfleet.fleet.git.transport import TransportFailure, transport_for
-from carbonfleet.fleet.git.trees import Changes, Files, blob, changed_tree, contents, measured, subtree
+from carbonfleet.fleet.git.trees import Changes, Files, blob, changed_tree, measured, subtree
 from carbonfleet.fleet.git.trust import Trust
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "changed_tree",
     "commit_at",
     "compact",
-    "contents",
     "digest_of",
     "email_of",
     "holds_openpgp",

@@ -15,12 +15,14 @@ from carbonfleet.fleet.git.clone import commit_at
 from carbonfleet.fleet.git.commits import name_of
 from carbonfleet.fleet.git.signing import is_signer, signer_of
 from carbonfleet.fleet.git.transport import NOTHING
-from carbonfleet.fleet.git.trees import leaves, subtree
+from carbonfleet.fleet.git.trees import MOST_ENTRIES, leaves, subtree
 from carbonfleet.fleet.manifests import CLUSTERS, JOBS, meant_root
 
 logger = logging.getLogger(__name__)
 _TRUSTED: Final = "refs/carbonfleet/trusted"
 """In the clone: the last commit up to which all was looked at."""
+_DEEPEST: Final = 3
+"""Slashes in the path of a namespace's folder, the deepest that holds what counts."""
 MOST_COMMITS: Final = 10_000
 """Looked at one by one since then; more are not followed."""
 
@@ -80,6 +82,7 @@ class Trust:
         if self.begins_anywhere:
             logger.warning("%s is taken as it is at %s: what is signed counts from there", self.git.path, tip)
             return
+        _refuse_overfull(self.git[tip].peel(pygit2.Commit), None)
         newest = next((each for each in self._first_parents(tip) if _changes_what_counts(each)), None)
         if newest is not None:
             self._signer(newest)
@@ -96,6 +99,7 @@ class Trust:
 
     def _check(self, commit: pygit2.Commit) -> None:
         if _changes_what_counts(commit):
+            _refuse_overfull(commit, commit.parents[0].tree if commit.parents else None)
             signer = self._signer(commit)
             for path, _blob in _introduced(commit):
                 self._by_hub(commit, signer, path)
@@ -105,7 +109,7 @@ class Trust:
         try:
             return signer_of(Path(self.git.path), str(commit.id), self.signers, self.hub)
         except HistoryUntrusted as error:
-            touched = ", ".join(sorted({path for path, _ in _changed(commit)})[:3])
+            touched = ", ".join(path for path, _ in islice(_changed(commit), 3))
             raise HistoryUntrusted(
                 f"{error}; {name_of(commit.author)} changed {touched} in it. Nothing is made of it, nor put on top of "
                 "it: have who may sign take it back to what it was, or sign it"
@@ -146,10 +150,36 @@ def _changes_what_counts(commit: pygit2.Commit) -> bool:
     return _what_counts(commit) != before
 
 
+def _refuse_overfull(commit: pygit2.Commit, before: pygit2.Tree | None) -> None:
+    """Refuse a folder among those that a commit changes that holds more entries than are read, before it is compared.
+
+    Namespaces' own files are not gone through: their folders may be large, and hold no others.
+    """
+    roots = [entry for entry in commit.tree if isinstance(entry, pygit2.Tree) and meant_root(str(entry.name))]
+    todo = [(str(entry.name), entry, subtree(before, str(entry.name))) for entry in roots]
+    while todo:
+        path, now, then = todo.pop()
+        if then is not None and then.id == now.id:
+            continue
+        if len(now) > MOST_ENTRIES:
+            raise HistoryUntrusted(
+                f"{path} holds {len(now)} entries in {str(commit.id)[:12]}, more than the {MOST_ENTRIES} that are "
+                "looked at, so that nothing is made of it: have who may sign take it back to what it was"
+            )
+        if path.count("/") < _DEEPEST:
+            folders = [entry for entry in now if isinstance(entry, pygit2.Tree)]
+            todo += [(f"{path}/{each.name}", each, subtree(then, str(each.name))) for each in folders]
+
+
 def _changed(commit: pygit2.Commit) -> Iterator[tuple[str, pygit2.Oid]]:
     """The files that a commit changes beside its first parent, as they are in it."""
     parents = commit.parents
     difference = parents[0].tree.diff_to_tree(commit.tree) if parents else commit.tree.diff_to_tree(swap=True)
+    if len(difference) > MOST_ENTRIES:
+        raise HistoryUntrusted(
+            f"{str(commit.id)[:12]} changes {len(difference)} files, more than the {MOST_ENTRIES} that are looked at: "
+            "have who may sign take it back to what it was, and make the change in parts"
+        )
     for delta in difference.deltas:
         yield delta.new_file.raw_path.decode("utf-8", "surrogateescape"), delta.new_file.id
 
