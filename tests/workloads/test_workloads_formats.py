@@ -160,6 +160,7 @@ def test_calls_of_tools_are_learned_and_their_answers_are_not(with_tools, tmp_pa
         ({"prompt": OPENAI[:1], "completion": [OPENAI[2]]}, "completion ends with the user's turn"),
         ({"prompt": OPENAI[:1], "input": "more", "completion": "a"}, "prompt is a list of turns"),
         ({"system": "a", "system_prompt": "b", "prompt": "c", "response": "d"}, "both hold a text"),
+        ({"messages": OPENAI * 251}, "messages has 1004 turns, and 1000 are the most"),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, "expected prompt and response, or messages"),
     ],
 )
@@ -197,12 +198,15 @@ def test_an_answer_follows_the_prompt_that_asks_for_it(tmp_path):
     """Also where the template's prompt for an answer says more than it writes before one."""
     opening = tiny_tokenizer()
     opening.chat_template = opening.chat_template.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
-    data = load(opening, written(tmp_path / "data.jsonl", *PAIRS))
-    labels = [label if label != IGNORED else 0 for label in data.train[0].labels]
-    asked, _, answer = opening.decode(data.train[0].ids).partition("<|im_start|>assistant\n<think>\n")
-    assert asked.startswith("<|im_start|>user\nask ")
-    assert opening.decode(labels, skip_special_tokens=False).split("<|endoftext|>")[-1] == answer
-    assert answer.startswith("answer ")
+    answers = ["answer", "n", "<", "<thin", "assistant", "u"]  # which also stand in what is around them
+    rows = [{"prompt": f"u{i}", "response": answer} for i, answer in enumerate(answers)]
+    data = load(opening, written(tmp_path / "data.jsonl", *rows))
+    found = {}
+    for example in [*data.train, *data.validation]:
+        asked, _, answer = opening.decode(example.ids).partition("<|im_start|>assistant\n<think>\n")
+        assert opening.decode([label for label in example.labels if label != IGNORED]) == answer
+        found[asked] = answer
+    assert found == {f"<|im_start|>user\nu{i}<|im_end|>\n": f"{each}<|im_end|>\n" for i, each in enumerate(answers)}
 
 
 def test_a_date_in_a_template_is_the_one_that_is_given(tmp_path):

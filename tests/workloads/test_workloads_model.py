@@ -243,3 +243,15 @@ def test_tokens_that_the_model_cannot_take_are_refused_before_the_first_step(ask
 
 def test_a_model_trains_at_its_last_position(tmp_path):
     assert runs.train(gpt2(tmp_path / "model"), tmp_path / "job").process.exitcode == 0
+
+
+def test_an_adapter_on_experts_is_stored_whole(tmp_path):
+    """Evaluated in another process, from what was stored, it has the loss that it had."""
+    config = MixtralConfig(**{**SMALL, "vocab_size": 512}, num_key_value_heads=2, num_local_experts=2)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    settings = {**runs.tiny(6, lora={"dropout": 0}), "model": str(tmp_path / "model")}
+    run = runs.train(settings, tmp_path / "job")
+    assert run.process.exitcode == 0, run.text
+    assert runs.metrics(tmp_path / "job")["adapter"]["modules"]["experts.gate_up_proj"] == 2
+    assert runs.evaluate(tmp_path / "job") == 0

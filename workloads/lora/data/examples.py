@@ -119,14 +119,16 @@ def batch(examples: Sequence[Example], pad: int, device: torch.device) -> dict[s
     return {name: torch.tensor(values).to(device) for name, values in columns.items()}
 
 
-def encode(tokenizer: Any, stretches: Sequence[Stretch]) -> Example:  # noqa: ANN401
-    """A text as tokens.
+def encode(tokenizer: Any, stretches: Sequence[Stretch], limit: int) -> Example:  # noqa: ANN401
+    """A text as tokens, as far as more than the limit are certain.
 
     The tokens of the whole are taken where they begin with those of what came before; elsewhere each stretch is
     encoded alone, so that a prompt has the tokens that it has when the model is used.
     """
     text, ids, labels = "", list[int](), list[int]()
     for part, learned in stretches:
+        if len(ids) > limit:
+            break
         text += part
         whole = tokenizer(text, add_special_tokens=False)["input_ids"]
         goes_on = whole[: len(ids)] == ids
@@ -151,7 +153,8 @@ class _Sorting:
             self.dropped.append(("EmptyResponse", chat))
             return []
         with at(chat.place):
-            whole = [encode(self.template.tokenizer, stretches) for stretches in self.template.stretches(chat)]
+            texts = self.template.stretches(chat)
+        whole = [encode(self.template.tokenizer, stretches, self.limit) for stretches in texts]
         found = [Example(each.ids[: self.limit], each.labels[: self.limit]) for each in whole]
         kept = [each for each in found if each.response_tokens]
         if not kept:

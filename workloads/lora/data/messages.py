@@ -6,6 +6,8 @@ from typing import Any
 
 from .rows import BadRow, kind, text
 
+MOST_TURNS = 1000
+"""Each answer is written with all that stands before it, so that time grows with the square of the turns."""
 ROLES = ("system", "user", "assistant", "tool")
 _ALIASES = {
     "developer": "system",
@@ -28,6 +30,8 @@ def conversation(value: object, name: str) -> list[Message]:
     """
     if not isinstance(value, list):
         raise BadRow(f"{name} is {kind(value)}, not a list")
+    if len(value) > MOST_TURNS:
+        raise BadRow(f"{name} has {len(value)} turns, and {MOST_TURNS} are the most")
     return [_message(each, f"{name}[{number}]") for number, each in enumerate(value)]
 
 

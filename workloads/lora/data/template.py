@@ -58,13 +58,20 @@ class Template:
         if through.startswith(before):
             answer = through[len(before) :]
         else:  # what asks for an answer says more than stands before one, such as where reasoning begins
-            content = turn["content"].strip()
-            begins = through.rfind(content) if content and not turn.get("tool_calls") else -1
-            if begins < 0:
-                raise BadRow(f"the model's chat template does not write turn {number} after what asks for it")
-            answer = through[begins:]
+            answer = through[self._begin_of_answer(chat, number, through) :]
         self._expect(turn, number, answer)
         return before, answer
+
+    def _begin_of_answer(self, chat: Chat, number: int, through: str) -> int:
+        """Where the text of a turn begins: where the text with another turn in its place differs."""
+        turn = chat.messages[number]
+        content = turn["content"].strip()
+        another = turn | {"content": "y" if content.startswith("x") else "x"}
+        other = self.render([*chat.messages[:number], another], chat.tools, ask=False)
+        begin = next((at for at, pair in enumerate(zip(through, other, strict=False)) if len(set(pair)) > 1), 0)
+        if turn.get("tool_calls") or not through[begin:].startswith(content):
+            raise BadRow(f"the model's chat template does not write turn {number} after what asks for it")
+        return begin
 
     def _expect_all(self, chat: Chat, whole: str) -> None:
         for number, turn in enumerate(chat.messages):
