@@ -1,7 +1,8 @@
 """The Electricity Maps client against a server that speaks its shapes, and lies where it can."""
 
 import logging
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from carbon_servers import TOKEN, FakeElectricityMaps, Fault, Reply, wave
@@ -312,3 +313,34 @@ def test_a_rate_limit_or_a_gateway_does_not_read_as_a_refused_key(
     with pytest.raises(SourceError) as caught:
         electricitymaps(version, tries=1).fetch(ask(), clock.now())
     assert type(caught.value) is error
+
+
+def shifted(body, hours: float, **changes):
+    """A forecast whose values are of other hours; a change to None leaves a field out."""
+    items = [
+        {**each, "datetime": (datetime.fromisoformat(each["datetime"]) + hours * HOUR).isoformat()}
+        for each in body["forecast"]
+    ]
+    return {key: value for key, value in {**body, "forecast": items, **changes}.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    "said", [None, "", "yesterday", 5, [], "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2025-12-15T12:00:00"]
+)
+def test_a_forecast_that_does_not_say_when_it_was_made_is_as_old_as_its_first_hour(
+    electricitymaps, ask, clock, maps, said
+):
+    maps.mangle = lambda seen, reply: (
+        replace(reply, body=shifted(reply.body, -60, updatedAt=said)) if "forecast" in seen.path else reply
+    )
+    issued = electricitymaps().fetch(ask(feed=Feed.FORECAST), clock.now()).issued_at
+    assert issued == (clock.now() if said == "9999-12-31T23:59:59Z" else clock.now() - 60 * HOUR)
+
+
+def test_newest_first_costs_nothing(electricitymaps, ask, clock, maps):
+    maps.tamper = lambda items: items[::-1]
+    batch = electricitymaps().fetch(ask(), clock.now())
+    assert ([each.value for each in batch.readings], batch.rejected) == (
+        [wave("NO-NO1", clock.now() - hour * HOUR) for hour in range(23, -1, -1)],
+        (),
+    )

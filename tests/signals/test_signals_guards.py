@@ -41,6 +41,7 @@ class Guard:
 MAPS, WEB, SCREEN = "signals/sources/electricitymaps.py", "http/client.py", "signals/validation.py"
 CHAIN, WATT = "forecast/fallback.py", "signals/sources/watttime.py"
 EM, TRAPS = "test_signals_electricitymaps", "test_signals_traps"
+FIRST = "test_signals_first_day"
 SERVICE, WT = "test_signals_service", "test_signals_watttime"
 REFUSED = f"{TRAPS}::test_a_value_that_no_grid_has_is_refused_with_its_reason"
 WRONG_TIME = f"{TRAPS}::test_a_time_that_cannot_be_is_refused"
@@ -97,6 +98,18 @@ GUARDS = {
         "if item.location == location]",
         "]",
         "test_signals_carbonawaresdk::test_another_location_is_not_believed",
+    ),
+    "rate limit as a refused key": Guard(
+        WEB,
+        "answer.status in {401, 403} and said",
+        "answer.status == 403 and said",
+        f"{EM}::test_a_rate_limit_or_a_gateway_does_not_read_as_a_refused_key",
+    ),
+    "one refusal of what was answered before": Guard(
+        "signals/poller.py",
+        "if key in self._answered and self._refused[key] < _REFUSALS_BELIEVED:",
+        "if False:",
+        f"{SERVICE}::test_what_was_answered_before_is_asked_again_after_one_refusal_and_the_zone_goes_on",
     ),
     # 3: failures
     "401 that is about the zone": Guard(
@@ -263,6 +276,42 @@ GUARDS = {
         "None if value == _NULL else value,",
         "abs(value * 50),",
         "test_signals_carbonawaresdk::test_minus_one_stands_for_null_and_is_refused",
+    ),
+    "one value suddenly clean": Guard(
+        SCREEN,
+        "doubted = {each for each in low if not _is_near(each, others) or _never(each, lowest)}",
+        "doubted = set()",
+        f"{FIRST}::test_no_start_comes_of_a_single_value",
+    ),
+    "flat forecast below all that was": Guard(
+        SCREEN,
+        "refused = set(batch.readings) if is_other else unlike",
+        "refused = set()",
+        f"{FIRST}::test_a_flat_forecast_that_contradicts_all_that_is_known_is_dropped",
+    ),
+    "forecast without a time of issue": Guard(
+        SCREEN,
+        "moment > first - FARTHEST_BACK else first)",
+        "moment > first - FARTHEST_BACK else now)",
+        f"{EM}::test_a_forecast_that_does_not_say_when_it_was_made_is_as_old_as_its_first_hour",
+    ),
+    "all places alike without data": Guard(
+        CHAIN,
+        'return _level(known, span, known.annual, "annual") or',
+        'return _level(known, span, None, "annual") or',
+        "test_signals_weeks::test_the_fixed_local_hour_chooses_when_and_the_annual_mean_where",
+    ),
+    "the full hour's sample": Guard(
+        "signals/series.py",
+        "if len(entries) >= least_known * (slot // self.step):",
+        "if entries:",
+        "test_signals_trace::test_finer_values_are_averaged_and_an_hour_that_is_mostly_unknown_is_none",
+    ),
+    "local time as UTC": Guard(
+        "signals/series.py",
+        'if moment is not None and "utc" not in column:',
+        "if False:",
+        "test_simulator_trace::test_local_times_without_an_offset_are_refused_with_the_column",
     ),
     # 5: how often
     "request for each job": Guard(

@@ -240,7 +240,7 @@ def beside_zone(batch: Batch, known: Known) -> tuple[Batch, tuple[Reading, ...]]
     if batch.ask.kind not in (SignalKind.AVERAGE_LIFECYCLE, SignalKind.AVERAGE_DIRECT):
         return batch, ()
     if batch.ask.feed is Feed.FORECAST:
-        return _forecast_beside(batch, known), ()
+        return batch if batch.exact else _forecast_beside(batch, known), ()
     lowest = known.lowest(sum(each.step / HOUR for each in batch.readings))
     low, high = _doubtful(batch.readings, known, lowest)
     mostly = 2 * len(low) > len(batch.readings)

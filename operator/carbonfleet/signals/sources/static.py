@@ -54,7 +54,7 @@ class StaticFactors:
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
         """Which of the zones have a factor."""
         return tuple(
-            Finding(self.name, zone, True, "Ready", f"{self._factors[zone][0]:g} g/kWh")
+            Finding(self.name, zone, True, "Ready", "{:g} g/kWh, {}".format(*self._factors[zone]))
             if zone in self._factors
             else Finding(self.name, zone, False, "NoFactor", "no static factor is declared")
             for zone in sorted(zones)
