@@ -164,13 +164,12 @@ def test_however_it_fails_it_is_an_error_of_ours(stand, fault):
     assert [finding.ok for finding in findings] == [False]
 
 
-def test_a_check_shows_the_newest_value_and_that_imports_are_left_out(stand):
-    ready, unknown = stand.source.check([stand.zone, "ZA"], stand.clock.now())
+def test_a_check_shows_the_newest_value_of_its_own_zones_and_that_imports_are_left_out(stand):
+    (ready,) = stand.source.check([stand.zone, "ZA"], stand.clock.now())
     assert (ready.ok, ready.zone) == (True, stand.zone)
     assert f"average-lifecycle, measured: {ready.grams_per_kwh:.0f} g/kWh, " in ready.message
     assert 0 < ready.age_seconds <= 3 * 3600
     assert "without imports" in ready.message
-    assert (unknown.ok, unknown.reason) == (False, "UnknownZone")
 
 
 def test_values_of_the_last_days_are_still_to_settle(stand):
@@ -351,6 +350,26 @@ def test_entsoe_points_that_are_no_number_are_gaps_and_repeat_nothing(stands):
     stand.server.reply = spoilt
     left = {reading.start: reading.value for reading in stand.fetch().readings}
     assert set(usual) - set(left) == {slot for slot in usual if made(Fuel.GAS, slot) == 4250.0}
+    assert left.items() <= usual.items()
+
+
+def test_an_entsoe_point_without_a_position_costs_what_may_stand_there(stands):
+    """Gas changes each quarter: the point before the lost one and the one after it are sure."""
+    stand = stands("entsoe")
+    usual = {reading.start: reading.value for reading in stand.fetch().readings}
+    lost = next(slot for slot in usual if slot.hour == 20)
+    position = (lost - (stand.clock.now() - timedelta(days=7))) // QUARTER + 1
+    point, whole = f"<position>{position}</position><quantity>{made(Fuel.GAS, lost)}".encode(), stand.server.reply
+    odd = f"<position>?</position><quantity>{made(Fuel.GAS, lost)}".encode()
+
+    def spoilt(seen):
+        reply = whole(seen)
+        assert point in reply.body
+        return type(reply)(200, reply.body.replace(point, odd), reply.headers)
+
+    stand.server.reply = spoilt
+    left = {reading.start: reading.value for reading in stand.fetch().readings}
+    assert set(usual) - set(left) == {lost}
     assert left.items() <= usual.items()
 
 

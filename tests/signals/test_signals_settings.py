@@ -95,7 +95,7 @@ def settings_file(tmp_path, maps, token_file):
 
 def test_every_kind_of_source_can_be_declared(settings_file, clock):
     signals = open_signals_file(settings_file, clock)
-    findings = signals.check(["NO-NO1"])
+    findings = signals.check(["NO-NO1", "FR", "US-MIDA-PJM", "CA-QC"])
     signals.close()
     assert {finding.source for finding in findings} >= {
         "electricitymaps/v4",

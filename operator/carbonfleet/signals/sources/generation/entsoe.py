@@ -266,20 +266,25 @@ def _values(series: "ElementTree.Element", fuel: Fuel) -> Iterator[_Value]:
         step = _STEPS.get(period.findtext("resolution") or "")
         if start is None or end is None or step is None or not start < end <= start + 2 * _LONGEST_RANGE:
             raise MistrustedError("ENTSO-E gave a period without times, or in steps that are not known")
-        points = dict(map(_point, period.iter("Point")))
-        sure = None not in points  # with a point of no position it isn't, where in the period any value stands
-        held = None
+        points, held = _points(period), None
         for position in range(1, (end - start) // step + 1):
-            held = points.get(position, held if repeats else None) if sure else math.nan
+            held = points.get(position, held if repeats else None)
             if held is not None:
                 yield _Value(fuel, start + step * (position - 1), step, held)
 
 
-def _point(point: "ElementTree.Element") -> tuple[int | None, float]:
-    """Position, None where there is none, and quantity, NaN for what is no number: it spoils its slot."""
-    position, quantity = point.findtext("position") or "", point.findtext("quantity") or ""
-    number = float(quantity) if re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,20})?", quantity) else math.nan
-    return int(position) if re.fullmatch(r"[0-9]{1,6}", position) else None, number
+def _points(period: "ElementTree.Element") -> dict[int, float]:
+    """By position the quantity; NaN, which spoils the slot, for what is no number and where a point has no position."""
+    points: dict[int, float] = {}
+    last = 0
+    for point in period.iter("Point"):
+        position, quantity = point.findtext("position") or "", point.findtext("quantity") or ""
+        if re.fullmatch(r"[0-9]{1,6}", position):
+            last = int(position)
+            points[last] = float(quantity) if re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,20})?", quantity) else math.nan
+        else:
+            points.setdefault(last + 1, math.nan)  # until the next one it may be anywhere
+    return points
 
 
 def entsoe_source(settings: EntsoeSettings, clock: Clock) -> MixSource:
