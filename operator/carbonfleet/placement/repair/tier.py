@@ -49,10 +49,12 @@ def repair_tier(
     capacity for all. The sum of the scores never grows: otherwise all is put back.
     """
     none = np.zeros(0, dtype=np.int64)
+    if capacity.is_ample:
+        return none
     jobs = np.array([job for job in jobs.tolist() if _is_repairable(inputs, job)], dtype=np.int64)
     work = inputs.snapshot.assumptions.improvement_cells
     considered = min(CONSIDERED, len(inputs.options))
-    if jobs.size < 2 or capacity.is_ample:
+    if jobs.size < 2:
         return none
     starts = 1 + max(min(inputs.last_look(job), inputs.line.starts - 1) for job in jobs.tolist())
     if jobs.size * considered * starts * FEWEST_STEPS > work:

@@ -288,11 +288,12 @@ def plain_jobs(inputs: PlanInputs) -> BoolArray:
     """Shape (jobs,): those whose windows the hour changes by carbon alone, which `fast_windows.py` can weigh."""
     plain: BoolArray = ~inputs.lost
     plain &= ~(inputs.admitted & inputs.prices.has_hours).any(axis=1)
+    hourly = [limit for limit in LIMITS if type(limit).is_hourly is not Limit.is_hourly]
     remaining_budgets = {key for key, rows in inputs.budgets_of.items() if rows}
     for row, job in enumerate(inputs.jobs):
         spec = job.spec
         if (
-            any(limit.is_hourly(inputs, row) for limit in LIMITS)
+            any(limit.is_hourly(inputs, row) for limit in hourly)
             or spec.objective.cost_tolerance_percent is not None
             or spec.schedule.interruptible is not None
             or (job.incumbent is not None and job.incumbent.is_under_way)

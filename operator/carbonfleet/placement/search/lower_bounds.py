@@ -128,6 +128,7 @@ class Compact:
         return rows
 
 
+INFINITE: Final = np.float32(np.inf).view(np.int32)
 KEPT: Final = 64
 """Lengths are kept up to so many slots; a longer run is taken for several."""
 
@@ -187,5 +188,10 @@ class Frontier:
         """Find the leasts of an option anew, for one level."""
         place = int(self._capacity_row[option])
         self._seen[option][level] = self._capacity.version[place]
-        free = self._capacity.run(level, place)[: self._starts] >= self._lengths[:, None]
-        self._least[level, option] = np.minimum.reduce(self._sums[option], axis=1, where=free, initial=np.inf)
+        # Bits of positive floats are in their order; where it is closed, those of infinity are set, above all others.
+        bits = self._lengths[:, None] - 1 - self._capacity.run(level, place)[: self._starts]
+        np.invert(bits, out=bits)
+        bits >>= 31
+        bits &= INFINITE
+        bits |= self._sums[option].view(np.int32)
+        self._least[level, option] = np.minimum(bits.min(axis=1), INFINITE).view(np.float32)
