@@ -1,6 +1,8 @@
 """Settings, the region table, and the commands."""
 
+import csv
 import json
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -163,6 +165,21 @@ def test_the_table_is_whole_and_sane():
     assert lifecycle["NO-NO1"][0] < lifecycle["US-MIDA-PJM"][0] / 10
     assert marginal["CA-QC"][0] > 400, "a hydro exporter is dirty at the margin: kinds must not mix"
     assert not annual_factors(SignalKind.AVERAGE_DIRECT)
+
+
+@pytest.mark.skipif("CARBONFLEET_DATA_DIR" not in os.environ, reason="CARBONFLEET_DATA_DIR is not set")
+def test_the_table_has_the_newest_year_of_each_figure_of_its_source():
+    columns = {"zone": "em-zone-id", "pue": "power-usage-effectiveness"}
+    newest: dict[str, dict[str, str]] = {}
+    with (Path(os.environ["CARBONFLEET_DATA_DIR"]) / "Cloud_Region_Metadata.csv").open(encoding="utf-8-sig") as lines:
+        for row in sorted(csv.DictReader(lines), key=lambda row: row["year"]):
+            known = {name: row[column] for name, column in columns.items() if row[column]}
+            newest.setdefault(row["cloud-region"], {}).update(known)
+    placed = {region: figures for region, figures in newest.items() if "zone" in figures}
+    assert regions().keys() == placed.keys(), "regions whose zone the source does not say are left out"
+    for name, figures in placed.items():
+        pue = float(figures["pue"]) if "pue" in figures else None
+        assert (regions()[name].zone, regions()[name].pue) == (figures["zone"], pue)
 
 
 def test_every_city_lies_where_it_is_nearest_to_itself_in_a_zone_that_is_a_key():
