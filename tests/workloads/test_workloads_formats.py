@@ -314,6 +314,30 @@ def test_the_counts_say_what_became_of_every_row(tokenizer, tmp_path):
     ]
 
 
+def test_a_shape_that_another_hides_is_among_the_ignored_columns(tokenizer, tmp_path):
+    rows = ({**row, "messages": OPENAI, "input": "x", "half \ud83d": 1} for row in PAIRS)
+    rows = [{**row, "messages": [{"role": "user", "content": f"{i}"}, OPENAI[1]]} for i, row in enumerate(rows)]
+    found = load(tokenizer, written(tmp_path / "data.jsonl", *rows)).counts.ignored_columns
+    assert found == ("half ?", "input", "prompt", "response")
+
+
+def test_more_samples_than_there_are_rows_are_refused(tokenizer, tmp_path):
+    rows = [{**row, "helpfulness": number % 2} for number, row in enumerate(PAIRS)]
+    path = str(written(tmp_path / "data.jsonl", *rows))
+    assert len(prompts_of(tokenizer, path=path, samples=10)) == 10
+    with pytest.raises(
+        Failure, match=r"^UnknownDataset: .*: 10 rows are there, and dataset.samples asks for 11. Lower"
+    ):
+        prompts_of(tokenizer, path=path, samples=11)
+    with pytest.raises(Failure, match=r"5 rows are rated so high, and dataset.samples asks for 6"):
+        prompts_of(tokenizer, path=path, samples=6, minimum_helpfulness=1)
+
+
+def test_a_revision_of_a_folder_is_refused(tokenizer, named):
+    with pytest.raises(Failure, match=r"^BadConfig: dataset.revision: '.*' is a folder of this host"):
+        prompts_of(tokenizer, name=named, config="plain", revision="v1")
+
+
 def test_rows_that_are_all_cut_before_their_end_are_refused(tokenizer, tmp_path):
     rows = ({"prompt": f"p{i}", "response": "word " * 30} for i in range(20))
     with pytest.raises(Failure, match=r"100.0 % of the rows are not learned whole, and 5 % may be; cut 20 of 20"):

@@ -100,6 +100,11 @@ def test_a_weight_of_another_shape_is_refused_by_name(whole, tmp_path):
     refused(tmp_path, f"model.layers.0.mlp.up_proj.weight of shape {list(stored.shape)}, not {other}")
 
 
+def test_a_revision_of_a_folder_is_refused(whole):
+    with pytest.raises(Failure, match=r"^BadConfig: model_revision: '.*' is a folder of this host"):
+        load_base(str(whole), 0, torch.device("cpu"), "v1")
+
+
 @pytest.mark.parametrize("kind", [GemmaConfig, GPT2Config, GPTNeoXConfig, Qwen2Config])
 def test_a_model_stored_without_its_tokenizer_is_refused(kind, tmp_path):
     kind().save_pretrained(tmp_path)

@@ -157,6 +157,23 @@ def test_config_split_and_share_of_a_job_reach_the_training():
     assert (dataset.config, dataset.split, dataset.max_dropped_percent) == ("main", "train[:10%]+validation", 12.5)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"model": "/models/base", "model_revision": "v1"},
+        {"model": "./base", "model_revision": "v1"},
+        {"model": "carbonfleet/tiny-qwen2", "model_revision": "v1"},
+        *(
+            {"dataset": {"name": "carbonfleet/tiny-instructions", field: "x"}}
+            for field in ("config", "split", "revision")
+        ),
+    ],
+)
+def test_what_has_no_versions_is_refused_one(asked):
+    with pytest.raises(Failure, match=r"^BadConfig: .*(have none|has no)"):
+        parse(json.dumps({"model": "m", "dataset": {"name": "d"}, **asked}))
+
+
 @pytest.mark.parametrize("half", ["\\ud83d", "\\udc00x"])
 def test_half_of_a_surrogate_pair_in_settings_is_refused(half):
     for text in (

@@ -45,6 +45,12 @@ def allowed_name(name: str, variable: str) -> str:
     return name
 
 
+def expect_no_folder(name: str, field: str, revision: str | None) -> None:
+    """Raise `BadConfig` for a revision where a local folder bears the name: libraries would take it as it is."""
+    if revision is not None and Path(name).exists():
+        raise Failure("BadConfig", f"{field}: {name[:200]!r} is a folder of this host, which has no revisions")
+
+
 def _refusal(path: str, variable: str) -> Failure:
     where = f"{os.environ[variable]}, the only folder of this host that {_KINDS[variable]} are read from"
     advice = f"(the agent's {_OPTIONS[variable]}). Put it there, or name an address"

@@ -51,6 +51,8 @@ class Dataset(Strict):
         for field in ("config", "revision", "split"):
             if self.path is not None and getattr(self, field) is not None:
                 raise ValueError(f"a {field} is of a dataset by name; a path has none")
+            if self.name == TINY_DATASET and getattr(self, field) is not None:
+                raise ValueError(f"{TINY_DATASET} is made on the spot, and has no {field}")
         return self
 
 
@@ -117,6 +119,12 @@ class Settings(Strict):
     lora: Lora = Lora()
     training: Training = Training()
     checkpoint: Checkpoint = Checkpoint()
+
+    @model_validator(mode="after")
+    def _only_names_have_revisions(self) -> Self:
+        if self.model_revision is not None and (self.model == TINY_MODEL or self.model.startswith(("/", "."))):
+            raise ValueError("a model_revision is of a model by name; a path, and what is made on the spot, have none")
+        return self
 
     @property
     def digest(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..failure import Failure, brief, explain
-from ..host_limits import DATASETS, allowed_name
+from ..host_limits import DATASETS, allowed_name, expect_no_folder
 from ..settings import TINY_DATASET, Dataset
 from .files import read_file
 from .messages import Message, conversation, expect_answer, tools_of
@@ -38,6 +38,8 @@ class Chat:
     messages: list[Message]
     tools: list[dict[str, Any]] | None
     place: str
+    columns: frozenset[str]
+    """Those of the row that count."""
 
     @property
     def question(self) -> str:
@@ -58,7 +60,7 @@ class Chats:
     chats: list[Chat]
     rows: int
     ignored_columns: tuple[str, ...]
-    """Twenty at most."""
+    """What any row has and does not count; twenty at most."""
 
     @property
     def digest(self) -> str:
@@ -102,6 +104,7 @@ def read_table(dataset: Dataset, seed: int) -> Table:
     import datasets  # slow to import, and only needed here
 
     name, split = allowed_name(dataset.name or "", DATASETS), dataset.split or "train"
+    expect_no_folder(name, "dataset.revision", dataset.revision)
     rows = datasets.load_dataset(name, dataset.config, split=split, revision=dataset.revision)
     return Table(rows, place, from_arrow=True)
 
@@ -116,13 +119,14 @@ def chat_of(row: Mapping[str, Any], place: str) -> Chat:
     if name is not None:
         turns = conversation(row[name], name)
         expect_answer(turns, name)
-        return Chat(_after_system(row, turns, name), tools, place)
+        return Chat(_after_system(row, turns, name), tools, place, frozenset({name, "tools", *SYSTEM}))
     for ask, answer in COLUMNS:
         if ask in row and answer in row and (row[ask], row[answer]) != (None, None):
             question = [turn | {"trained": False} for turn in _question(row, ask)]
             turns = [*question, *_answer(row[answer], answer)]
             expect_answer(turns, answer)
-            return Chat(_after_system(row, turns, ask), tools, place)
+            columns = frozenset({ask, answer, "tools", *SYSTEM, *INPUT})
+            return Chat(_after_system(row, turns, ask), tools, place, columns)
     raise BadRow(f"columns {[name[:50] for name in sorted(row)][:20]}: expected prompt and response, or messages")
 
 
@@ -131,23 +135,23 @@ def _draw(dataset: Dataset, seed: int) -> Chats:
     kept: Sequence[int] = range(len(table.rows))
     if least is not None:
         kept = [index for index in kept if _rating(table, index) >= least]
+    if len(kept) < (dataset.samples or 0):
+        left = "are rated so high" if least is not None else "are there"
+        raise Failure(
+            "UnknownDataset",
+            f"{source(dataset)}: {len(kept)} rows {left}, and dataset.samples asks for {dataset.samples}. Lower it",
+        )
     if dataset.name != TINY_DATASET:  # which the seed made so many of, in its own order
         kept = [kept[i] for i in shuffled(len(kept), seed, 0)[: dataset.samples]]
-    names: set[str] = set()
+    ignored: set[str] = set()
     chats = []
     for index in kept:
         row, place = table.row(index), table.place(index)
-        names.update(row)
         with at(place):
             chats.append(chat_of(row, place))
-    ignored = (name.encode(errors="replace").decode()[:100] for name in sorted(names - _understood(names))[:20])
-    return Chats(chats, len(table.rows), tuple(ignored))
-
-
-def _understood(names: set[str]) -> set[str]:
-    """Those of a row's columns that count."""
-    columns = {name for pair in COLUMNS for name in pair}
-    return columns.union(CONVERSATIONS, SYSTEM, INPUT, {"tools"}).intersection(names)
+        ignored.update(row.keys() - chats[-1].columns)
+    named = (name.encode(errors="replace").decode()[:100] for name in sorted(ignored)[:20])
+    return Chats(chats, len(table.rows), tuple(named))
 
 
 def _rating(table: Table, index: int) -> float:

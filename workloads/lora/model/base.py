@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..failure import Failure, brief, explain, is_out_of_memory
-from ..host_limits import MODELS, allowed_name
+from ..host_limits import MODELS, allowed_name, expect_no_folder
 from ..settings import TINY_MODEL
 from .tiny import CHATML, tiny_model, tiny_tokenizer
 
@@ -26,6 +26,7 @@ def load_base(name: str, seed: int, device: torch.device, revision: str | None =
     if name == TINY_MODEL:
         return tiny_model(seed).to(device), tiny_tokenizer()
     name = allowed_name(name, MODELS)
+    expect_no_folder(name, "model_revision", revision)
     try:
         model, tokenizer = _pretrained(name, device, revision)
     except Failure:
