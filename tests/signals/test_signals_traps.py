@@ -73,7 +73,7 @@ def test_a_time_of_another_zone_is_the_same_moment():
 
 @pytest.mark.parametrize("order", [[8, 9, 9, 7, 10], [10, 9, 9, 8, 7], [9, 10, 7, 9, 8]])
 def test_values_are_put_in_order_and_of_an_hour_twice_the_higher_counts(order):
-    points = [(f"2025-12-15T{hour:02}:00:00Z", 100 + hour + place) for place, hour in enumerate(order)]
+    points = [(f"2025-12-15T{hour:02}:00:00Z", 100 + hour - place) for place, hour in enumerate(order)]
     twice = max(value for at, value in points if at.startswith("2025-12-15T09"))
     kept, refused = screened(*points)
     assert (len(kept), kept[2], refused) == (4, twice, [Reason.DUPLICATE])

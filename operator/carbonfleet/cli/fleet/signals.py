@@ -169,7 +169,7 @@ def _cells(view: "ZoneView") -> list[str]:
         f"{view.cleanest_at:%m-%d %H:%M}" if view.cleanest_at else "",
         view.source,
         view.link,
-        format_duration(view.age),
+        "-" if view.link in {"static", "annual"} else format_duration(view.age),
         " / ".join(errors),
     ]
 
