@@ -1,15 +1,10 @@
 """No secret of any setting is ever shown: not in a log, an error, a probe or a help text."""
 
 import base64
-import json
 import os
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,8 +15,10 @@ from carbonfleet.hub.settings import HubSettings
 from carbonfleet.local.ports import free_port
 from carbonfleet.settings import Settings
 from carbonfleet.spoke.settings import AgentSettings
+from fixtures.echo_server import Echo, echo
 from fixtures.kubeapi_server import eventually
 
+__all__ = ["echo"]
 SECRETS = {
     HubSettings: {
         *("fleet_token_file", "fleet_ssh_key", "signing_key", "forge_token_file", "webhook_secret_file"),
@@ -58,57 +55,6 @@ CASES = [(model, name) for model in SECRETS for name in ("", *sorted(SECRETS[mod
 def test_every_setting_is_known_to_be_secret_or_not(model):
     assert SECRETS[model] | PLAIN[model] == set(model.model_fields)
     assert not SECRETS[model] & PLAIN[model]
-
-
-@dataclass
-class Echo:
-    """A server that is Git's, the forge's, Kubernetes' and Ray's: refuses all, and quotes what it was sent."""
-
-    port: int = 0
-    asked: list[str] = field(default_factory=list)
-    sent: str = ""
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-@pytest.fixture
-def echo() -> Iterator[Echo]:
-    found = Echo()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            given = self.headers.get("Authorization", "")
-            kind, _, value = given.partition(" ")
-            plain = base64.b64decode(value).decode() if kind == "Basic" else ""
-            found.sent += f"{given} {plain}"
-            found.asked.append(self.path)
-            statuses = (401, 403, 500, 422) if given else (401,)
-            status = statuses[len(found.asked) % len(statuses)]
-            said = f"{given} {plain} is refused"
-            body = json.dumps(
-                {"kind": "Status", "code": status, "reason": said, "message": said, "error": said}
-            ).encode()
-            self.send_response(status, said[:200])
-            if status == 401:
-                self.send_header("WWW-Authenticate", 'Basic realm="x"')
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_PATCH = do_PUT = do_DELETE = do_GET  # noqa: N815  # the library's names
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield found
-    server.shutdown()
-    server.server_close()
 
 
 def command_of(model: type[Settings]) -> list[str]:
