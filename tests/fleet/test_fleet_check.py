@@ -216,8 +216,27 @@ def test_policy_test_ends_with_one_where_a_job_may_run_nowhere(checkout):
             "gpuType: A1000",
             "no hardware profile is of A1000; did you mean A100?",
         ),
+        (
+            "clusters/us-oh-1/cluster.yaml",
+            "region: us-east-2",
+            "region: us-eastt-2",
+            "no grid is known of region us-eastt-2; did you mean us-east-2?",
+        ),
+        (
+            "policies/default.yaml",
+            "spec:",
+            "spec:\n  stores: [{name: lora, uri: 's3://lora', region: eu-nort-1, jurisdictions: [EU]}]",
+            "store lora: no grid is known of region eu-nort-1; did you mean eu-north-1?",
+        ),
+        (
+            "policies/default.yaml",
+            "spec:",
+            "spec:\n  stores: [{name: lora, uri: lora-eu/jobs, region: us-east-2, jurisdictions: [US]}]",
+            "store lora: lora-eu/jobs is no address and no path, so that it covers nothing; did you mean "
+            "s3://lora-eu/jobs?",
+        ),
     ],
-    ids=["cluster", "zone", "GPU type"],
+    ids=["cluster", "zone", "GPU type", "region", "store's region", "store's address"],
 )
 def test_a_name_that_nothing_is_known_of_is_noted_and_no_mistake(tmp_path, file, old, new, note):
     folder = tmp_path / "fleet"

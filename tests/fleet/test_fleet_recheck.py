@@ -1,9 +1,12 @@
 """Policy and clusters are checked again on the tip that a placement is committed to."""
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from carbonfleet.fleet import Committed, Refused
-from fixtures.fleet_values import job_spec, place
+from fixtures.fleet_values import job_spec, place, uid_of
 
 
 def reason_of(published, intent):
@@ -69,3 +72,31 @@ def test_a_broken_policy_is_named_with_file_and_line(repository, person):
     assert repository.fetch().policies.problems == (
         "policies/eu-only.yaml:6: spec.residency.jurisdiction: no such field (did you mean jurisdictions?)",
     )
+
+
+def test_the_advice_at_a_file_of_another_job_that_a_person_edited_lets_the_next_job_in(repository, person):
+    repository.publish([place("llama")])
+    file = person.pull() / place("llama").path
+    file.write_text(re.sub("(?m)^( +)suspend: false", r"\1suspend: true", file.read_text()))
+    person.push("Pause it by hand")
+    made_anew = place("llama", uid=uid_of("llama", "made-anew"))
+    for replaces in (False, True):
+        wanted = replace(made_anew, replace=replaces)
+        refused = repository.publish([wanted], planned_on=repository.fetch()).results[wanted.id]
+        assert refused.reason == "PathTaken"
+        assert "if that job is no more, remove the file from Git" in refused.message
+    person.pull()
+    file.unlink()
+    person.push("Remove what is no job's")
+    wanted = made_anew
+    assert isinstance(repository.publish([wanted], planned_on=repository.fetch()).results[wanted.id], Committed)
+
+
+def test_the_advice_at_a_job_s_own_file_that_a_person_edited_replaces_it(repository, person):
+    repository.publish([place("llama")])
+    file = person.pull() / place("llama").path
+    file.write_text(re.sub("(?m)^( +)suspend: false", r"\1suspend: true", file.read_text()))
+    person.push("Pause it by hand")
+    wanted = replace(place("llama"), replace=True)
+    assert isinstance(repository.publish([wanted], planned_on=repository.fetch()).results[wanted.id], Committed)
+    assert not repository.fetch().placements[uid_of("llama")].edited

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from carbonfleet.api import CarbonTrainingJob, ClusterFacts
 from carbonfleet.api.job_status import CandidateStatus, DecisionRecord
+from carbonfleet.api.policy import Store
 from carbonfleet.api.problems import Location, told
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.cli.console import fail
@@ -207,11 +208,22 @@ def doubts_of_fleet(checkout: Checkout) -> Iterator[FileProblem]:
             at, residency.clusters if residency else (), set(checkout.clusters), "cluster is called"
         ):
             yield FileProblem(f"{POLICIES}/{policy.metadata.name}.yaml", 1, why)
+        for store in policy.spec.stores:
+            for why in _doubts_of_store(store, regions().keys() | {each.region for each in checkout.clusters.values()}):
+                yield FileProblem(f"{POLICIES}/{policy.metadata.name}.yaml", 1, f"store {store.name}: {why}")
     for name, facts in checkout.clusters.items():
+        for _, why in _unknown(("region",), [facts.region], set(regions()), "grid is known of region"):
+            yield FileProblem(cluster_path(name), 1, why)
         types = {pool.gpu_type for pool in facts.pools if profile(pool.gpu_type) is UNKNOWN}
         unknown = (why for _, why in _unknown(("pools",), sorted(types), set(PROFILES), "hardware profile is of"))
         for why in filter(None, (zone_doubt(facts), *unknown)):
             yield FileProblem(cluster_path(name), 1, why)
+
+
+def _doubts_of_store(store: Store, known: set[str]) -> Iterator[str]:
+    yield from (why for _, why in _unknown(("region",), [store.region], known, "grid is known of region"))
+    if store.uri is not None and "://" not in store.uri and not store.uri.startswith("/"):
+        yield f"{store.uri} is no address and no path, so that it covers nothing; did you mean s3://{store.uri}?"
 
 
 def _unknown(at: Location, named: Iterable[str], known: set[str], none: str) -> Iterator[tuple[Location, str]]:

@@ -288,14 +288,15 @@ def _no_other_attempt(intent: Place, world: World) -> Refused | None:
 def _path_is_free(intent: Place, world: World) -> Refused | None:
     """What lies there already must be on its way out, and must not be a person's work."""
     present = world.tip.files.get(intent.path)
-    if present is not None and present.edited and not intent.replace and present.placement_id not in world.leaving:
-        return _edited(intent.path)
-    if present is not None and present.placement_id != intent.id and present.placement_id not in world.leaving:
-        return Refused(
-            "PathTaken",
-            f"{intent.path} holds the placement of another job, {present.uid}, and is waited for; if that "
-            "job is no more, remove the file from Git",
-        )
+    if present is not None and present.placement_id not in world.leaving:
+        if present.edited and not intent.replace and present.uid == intent.decision.uid:
+            return _edited(intent.path)
+        if present.placement_id != intent.id:
+            return Refused(
+                "PathTaken",
+                f"{intent.path} holds the placement of another job, {present.uid}, and is waited for; if that "
+                "job is no more, remove the file from Git",
+            )
     if intent.path in world.tip.problems and not intent.replace:
         return _edited(intent.path)
     return None
