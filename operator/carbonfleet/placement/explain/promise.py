@@ -1,6 +1,7 @@
 """What a decision promises, with its doubt: when the job starts and has finished, what it emits and saves."""
 
 from datetime import timedelta
+from functools import cache
 from statistics import NormalDist
 from typing import Final
 
@@ -133,6 +134,7 @@ def _nearest(among: FloatArray, value: float) -> int:
     return int(among[np.abs(among - value).argmin()])
 
 
+@cache
 def _bell() -> FloatArray:
     """NODES values of a standard normal distribution, each as likely."""
     return np.array([NormalDist().inv_cdf((node + 0.5) / NODES) for node in range(NODES)])

@@ -64,7 +64,8 @@ def windows_at(inputs: PlanInputs, jobs: Sequence[int], options: Sequence[int], 
         *(terms.energy_kwh, grams, operational, transfer, embodied, cost, score),
         *(total / minutes * RESOLUTION, terms.operational * doubt),
     )
-    places = [(found.cluster, found.pool.name, found.spot) for found in inputs.options.entries]
+    entries = ((option, inputs.options.entries[option]) for option in set(options))
+    places = {option: (found.cluster, found.pool.name, found.spot) for option, found in entries}
     heads = zip(options, terms.gpus.tolist(), begin.tolist(), minutes.tolist(), strict=True)
     figures = zip(*(column.tolist() for column in columns), strict=True)
     return [
