@@ -56,8 +56,10 @@ class Observers:
 
     def _open(self, version: str) -> urllib3.BaseHTTPResponse:
         kube = self._hub.kube
-        where = f"{kube.url}{ours('carbontrainingjobs', TEAM)}?watch=true&resourceVersion={version}"
-        return kube._pool.request("GET", where, headers=kube._authorization(), preload_content=False, timeout=600)
+        where = f"{ours('carbontrainingjobs', TEAM)}?watch=true&resourceVersion={version}"
+        access = kube._now()
+        headers = {"Authorization": f"Bearer {kube.token}"} if kube.token else {}
+        return access.pool.request("GET", where, headers=headers, preload_content=False, timeout=600)
 
     def _watch(self) -> None:
         rest = b""

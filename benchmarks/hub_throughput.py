@@ -192,7 +192,8 @@ def floor(hub: MeasuredHub, count: int) -> Floor:
 
 def push_seconds(hub: MeasuredHub) -> list[float]:
     work = hub.folder / "person"
-    git(hub.folder, "clone", "--quiet", hub.git_url, str(work))
+    where = hub.git_url.replace("://", f"://git:{hub.git_token.read_text()}@")
+    git(hub.folder, "clone", "--quiet", where, str(work))
     seconds = []
     for number in range(PUSHES):
         (work / f"floor-{number}.txt").write_text("one file\n")

@@ -21,10 +21,11 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.clock import VARIABLE, Clock
 from carbonfleet.fleet.git import read_cluster
 from carbonfleet.kube import Kube, KubeError, Object, ours, path
-from carbonfleet.local import git_daemon
+from carbonfleet.local import fleet_server
 from carbonfleet.local.child import Child
 from carbonfleet.local.ports import free_port
 from carbonfleet.local.stack import HUB_NAMESPACE, kubectl
+from carbonfleet.private_files import replace_file
 from carbonfleet.signals.sources.demo import ZONES, demo_value
 
 PROJECT = Path(__file__).parents[1]
@@ -94,7 +95,7 @@ class MeasuredHub:
 
     @property
     def bare(self) -> Path:
-        return self.folder / "git" / git_daemon.NAME
+        return self.folder / "git" / fleet_server.NAME
 
     def usage(self) -> dict[str, Usage]:
         """By process; `client` is the one that creates jobs and observes, this very process."""
@@ -121,12 +122,14 @@ class MeasuredHub:
             (seed / "clusters" / name).mkdir(parents=True)
             (seed / "clusters" / name / "cluster.yaml").write_text(content)
         root, port = self.folder / "git", free_port()
-        git_daemon.seed(root, seed)
-        server = git_daemon.daemon(root, port, self.folder / "logs" / "git.log")
+        fleet_server.seed(root, seed)
+        self.git_token = self.folder / "git.token"
+        replace_file(self.git_token, secrets.token_hex(24))
+        server = fleet_server.server(root, port, self.git_token, self.folder / "logs" / "git.log")
         self.children["git"] = server
         server.start()
-        git_daemon.await_port(server, port)
-        self.git_url = f"git://127.0.0.1:{port}/{git_daemon.NAME}"
+        fleet_server.await_port(server, port)
+        self.git_url = f"http://127.0.0.1:{port}/{fleet_server.NAME}"
 
     def _start_api(self) -> None:
         kubeconfig = self.folder / "kubeconfig"
@@ -143,7 +146,8 @@ class MeasuredHub:
             self.kube.create(path("api/v1", "namespaces"), {"kind": "Namespace", "metadata": {"name": name}})
 
     def _start_hub(self) -> None:
-        options = ["--fleet-url", self.git_url, "--state", str(self.folder / "hub")]
+        options = ["--fleet-url", self.git_url, "--fleet-token-file", str(self.git_token)]
+        options += ["--state", str(self.folder / "hub")]
         options += ["--kubeconfig", str(self.folder / "kubeconfig")]
         options += ["--signals", str(write_signals(self.folder)), "--baseline-region", "us-east-2"]
         self._start("hub", "carbonfleet", "hub", "run", *options)
