@@ -1,25 +1,17 @@
-"""Files and shapes of rows that are understood, and what of them is learned."""
+"""Shapes of rows that are understood, and what of them is learned."""
 
-import gzip
 import json
+from contextlib import nullcontext
 from datetime import UTC, datetime
 
-import pyarrow
 import pytest
-from pyarrow import parquet
-from workloads.lora.data import IGNORED, load_data
+from chat_rows import ASKED, CALL, CALLING, NOW, OPENAI, PAIRS, TOOL, WITH_TOOLS, load, prompts_of, written
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from workloads.lora.data import IGNORED, expect_same_data, load_data
 from workloads.lora.failure import Failure
 from workloads.lora.model.tiny import tiny_tokenizer
 from workloads.lora.settings import parse
-
-NOW = datetime(2026, 1, 31, tzinfo=UTC)
-WITH_TOOLS = (
-    "{% if tools %}<tools>{{ tools | tojson }}</tools>{% endif %}"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
-    "{% for c in m.tool_calls or [] %}<call>{{ c.function | tojson }}</call>{% endfor %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-PAIRS = [{"prompt": f"ask {i}", "response": f"answer {i}"} for i in range(10)]
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +24,6 @@ def with_tools():
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = WITH_TOOLS
     return tokenizer
-
-
-def load(tokenizer, path, now=NOW, **training):
-    asked = {"model": "m", "dataset": {"path": str(path)}, "training": training}
-    return load_data(parse(json.dumps(asked)), tokenizer, now)
-
-
-def written(path, *found):
-    path.write_text("".join(json.dumps(row) + "\n" for row in found))
-    return path
 
 
 def learned(tokenizer, tmp_path, row, **training):
@@ -67,8 +49,6 @@ def chatml(*turns):
     return "".join(f"<|im_start|>{role}\n{said}<|im_end|>\n" for role, said in turns)
 
 
-ASKED = [("user", "u"), ("assistant", "a"), ("user", "v"), ("assistant", "b")]
-OPENAI = [{"role": role, "content": said} for role, said in ASKED]
 SHAREGPT = [{"from": {"user": "human", "assistant": "gpt"}[role], "value": said} for role, said in ASKED]
 
 
@@ -77,6 +57,37 @@ SHAREGPT = [{"from": {"user": "human", "assistant": "gpt"}[role], "value": said}
 def test_every_turn_of_the_assistants_is_learned_with_its_end(tokenizer, tmp_path, name, turns):
     both = ["a<|im_end|>\n", "b<|im_end|>\n"]
     assert learned(tokenizer, tmp_path, {name: turns}) == [(chatml(*ASKED), both)]
+
+
+WORDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="<"), min_size=1, max_size=12).filter(
+    str.strip
+)
+TURNS = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant", "tool"]), WORDS), min_size=1, max_size=6)
+
+
+@settings(deadline=None)
+@given(TURNS.filter(lambda turns: turns[0][0] != "assistant"), WORDS)
+def test_of_any_chat_the_assistants_turns_are_learned_and_nothing_else(tokenizer, tmp_path_factory, turns, last):
+    turns = [*turns, ("assistant", last)]
+    row = {"messages": [{"role": role, "content": said} for role, said in turns]}
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    data = load(
+        tokenizer,
+        written(
+            path, *({**row, "messages": [{"role": "user", "content": f"{i}"}, *row["messages"]]} for i in range(5))
+        ),
+        sequence_length=4096,
+    )
+    example = data.validation[0]
+    assert tokenizer.decode(example.ids).endswith(chatml(*turns))
+    expected = "".join(f"{said}<|im_end|>\n" for role, said in turns if role == "assistant")
+    assert tokenizer.decode([label for label in example.labels if label != IGNORED]) == expected
+
+
+@pytest.mark.parametrize(("digests", "refused"), [(["a"], False), (["a", "a"], False), (["a", "b", "a"], True)])
+def test_workers_that_read_other_data_are_refused(digests, refused):
+    with pytest.raises(Failure, match="the workers read 2 different datasets") if refused else nullcontext():
+        expect_same_data(digests)
 
 
 def test_a_turn_of_weight_0_is_not_learned(tokenizer, tmp_path):
@@ -106,16 +117,6 @@ def test_parts_of_openais_content_are_joined(tokenizer, tmp_path):
 )
 def test_what_stands_beside_a_shape_is_a_part_of_it(tokenizer, tmp_path, row, text):
     assert learned(tokenizer, tmp_path, row) == [(chatml(*text), ["a<|im_end|>\n"])]
-
-
-TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
-CALL = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 3}'}}
-CALLING = [
-    OPENAI[0],
-    {"role": "assistant", "content": None, "tool_calls": [CALL]},
-    {"role": "tool", "tool_call_id": "1", "content": "7"},
-    OPENAI[1],
-]
 
 
 @pytest.mark.parametrize(
@@ -219,78 +220,6 @@ def test_a_date_in_a_template_is_the_one_that_is_given(tmp_path):
     assert dated.decode(other.train[0].ids).startswith("01 Feb 2026<|im_start|>")
 
 
-def as_csv(rows):
-    return "prompt,response\n" + "".join(f'"{row["prompt"]}","{row["response"]}"\n' for row in rows)
-
-
-def as_parquet(path, rows):
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-
-
-FILES = {
-    "data.jsonl": lambda rows: "".join(json.dumps(row) + "\n" for row in rows),
-    "data.ndjson": lambda rows: "".join(json.dumps(row) + "\r\n" for row in rows),
-    "data.json": lambda rows: json.dumps(rows, indent=1),
-    "lines.json": lambda rows: "\n".join(json.dumps(row) for row in rows),
-    "data.csv": as_csv,
-}
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-@pytest.mark.parametrize("name", FILES)
-def test_the_same_rows_in_any_kind_of_file_are_the_same_data(tokenizer, tmp_path, name, mark, compressed):
-    plain = load(tokenizer, written(tmp_path / "plain.jsonl", *PAIRS))
-    data = mark + FILES[name](PAIRS).encode()
-    path = tmp_path / (f"{name}.gz" if compressed else name)
-    path.write_bytes(gzip.compress(data) if compressed else data)
-    assert load(tokenizer, path) == plain
-
-
-def test_rows_of_a_parquet_file_are_the_same_data(tokenizer, with_tools, tmp_path):
-    plain = load(tokenizer, written(tmp_path / "plain.jsonl", *PAIRS))
-    as_parquet(tmp_path / "data.parquet", PAIRS)
-    assert load(tokenizer, tmp_path / "data.parquet") == plain
-    # Arrow gives every object the fields of all of them.
-    rows = [{"messages": CALLING, "tools": [TOOL]}, *({"messages": OPENAI, "tools": [TOOL]} for _ in range(9))]
-    as_parquet(tmp_path / "calls.parquet", rows)
-    one = {"sequence_length": 2048}
-    assert load(with_tools, tmp_path / "calls.parquet", **one) == load(
-        with_tools, written(tmp_path / "calls.jsonl", *rows), **one
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "where", "why"),
-    [
-        ("data.json", '[\n{"prompt": "a", "response": "b"},\n{"prompt": "a", "response": null}]', "line 3", "null"),
-        ("data.json", '[{"prompt": "a",\n"response": "b"}\n{}]', "line 1", "neither a comma nor the end"),
-        ("data.json", '[{"prompt": "a", "response": "b"},\n7]', "line 2", "not a JSON object but a number"),
-        ("data.json", '[{"prompt": "a", "response": "b"},\n]', "line 2", "not a JSON object"),
-        ("data.json", '[{"prompt": "a", "response": "b"}] {}', "line 1", "more follows"),
-        ("data.json", '{"prompt": "a", "response": "b"} {}', "line 1", "more follows"),
-        ("data.json", '{"data":\n[]}', "line 1", "not a JSON object"),
-        ("data.csv", "prompt,response\na,b\na\n", "line 3", "has 1 fields under a header of 2"),
-        ("data.csv", 'prompt,response\n"a\nb",c\na,b,c\n', "line 4", "has 3 fields"),
-        ("data.csv", "prompt,prompt\n", "line 1", "'prompt' twice"),
-        ("data.csv", 'prompt,response\na,"b', "line 2", "not CSV"),
-        ("data.csv", b"prompt,response\na,\xff\n", "line 2", "not UTF-8"),
-        ("data.jsonl", '{"prompt": "a", "response": "b"}\n'.encode("utf-16"), "line 1", "not UTF-8"),
-    ],
-)
-def test_a_part_of_a_file_that_is_no_row_is_named_by_its_line(tokenizer, tmp_path, name, content, where, why):
-    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(Failure, match=rf"^UnknownDataset: '.*{name}', {where}: .*{why}"):
-        load(tokenizer, tmp_path / name)
-
-
-@pytest.mark.parametrize(("name", "content"), [("data.jsonl.gz", b"{}"), ("data.parquet", b"PAR1"), ("x.json", b"")])
-def test_a_file_that_is_not_what_its_name_says_is_refused(tokenizer, tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(Failure, match=rf"^UnknownDataset: .*{name}"):
-        load(tokenizer, tmp_path / name)
-
-
 def test_the_counts_say_what_became_of_every_row(tokenizer, tmp_path):
     long, empty = {"prompt": "p", "response": "word " * 30}, {"prompt": "p", "response": " ", "note": "x"}
     path = written(tmp_path / "data.jsonl", *({**row, "rank": 1} for row in PAIRS), long, empty)
@@ -333,61 +262,7 @@ def test_more_samples_than_there_are_rows_are_refused(tokenizer, tmp_path):
         prompts_of(tokenizer, path=path, samples=6, minimum_helpfulness=1)
 
 
-def test_a_revision_of_a_folder_is_refused(tokenizer, named):
-    with pytest.raises(Failure, match=r"^BadConfig: dataset.revision: '.*' is a folder of this host"):
-        prompts_of(tokenizer, name=named, config="plain", revision="v1")
-
-
 def test_rows_that_are_all_cut_before_their_end_are_refused(tokenizer, tmp_path):
     rows = ({"prompt": f"p{i}", "response": "word " * 30} for i in range(20))
     with pytest.raises(Failure, match=r"100.0 % of the rows are not learned whole, and 5 % may be; cut 20 of 20"):
         load(tokenizer, written(tmp_path / "data.jsonl", *rows), sequence_length=40)
-
-
-@pytest.fixture
-def named(tmp_path):
-    """A dataset by name with two configurations of two splits, as its card lays them out."""
-    folder = tmp_path / "named"
-    folder.mkdir()
-    configs = []
-    for config in ("plain", "polite"):
-        files = []
-        for split in ("train", "held_out"):
-            rows = [{"prompt": f"{config} {split} {i}", "response": f"answer {i}"} for i in range(10)]
-            written(folder / f"{config}-{split}.jsonl", *rows)
-            files.append({"split": split, "path": f"{config}-{split}.jsonl"})
-        configs.append({"config_name": config, "data_files": files})
-    (folder / "README.md").write_text(f"---\n{json.dumps({'configs': configs})}\n---\n")
-    return str(folder)
-
-
-def prompts_of(tokenizer, **dataset):
-    data = load_data(parse(json.dumps({"model": "m", "dataset": dataset})), tokenizer, NOW)
-    texts = [tokenizer.decode(example.ids) for example in [*data.train, *data.validation]]
-    return sorted(text.partition("user\n")[2].partition("<|im_end|>")[0] for text in texts)
-
-
-@pytest.mark.parametrize(
-    ("asked", "expected"),
-    [
-        ({"config": "plain"}, [("plain", "train", range(10))]),
-        ({"config": "polite", "split": "held_out"}, [("polite", "held_out", range(10))]),
-        ({"config": "polite", "split": "train[:50%]"}, [("polite", "train", range(5))]),
-        (
-            {"config": "plain", "split": "train+held_out"},
-            [("plain", "held_out", range(10)), ("plain", "train", range(10))],
-        ),
-    ],
-)
-def test_the_config_and_split_that_are_named_are_read(tokenizer, named, asked, expected):
-    found = [f"{config} {split} {i}" for config, split, numbers in expected for i in numbers]
-    assert prompts_of(tokenizer, name=named, **asked) == sorted(found)
-
-
-@pytest.mark.parametrize(
-    ("asked", "words"),
-    [({}, "plain"), ({"config": "rude"}, "polite"), ({"config": "plain", "split": "test"}, "held_out")],
-)
-def test_a_config_or_split_that_is_not_there_is_refused_with_those_that_are(tokenizer, named, asked, words):
-    with pytest.raises(Failure, match=rf"^UnknownDataset: cannot read dataset .*{words}"):
-        prompts_of(tokenizer, name=named, **asked)
