@@ -213,7 +213,8 @@ def doubts_of_fleet(checkout: Checkout) -> Iterator[FileProblem]:
                 yield FileProblem(f"{POLICIES}/{policy.metadata.name}.yaml", 1, f"store {store.name}: {why}")
     for name, facts in checkout.clusters.items():
         for _, why in _unknown(("region",), [facts.region], set(regions()), "grid is known of region"):
-            yield FileProblem(cluster_path(name), 1, why)
+            if "; did you mean " in why:  # other regions are of one's own, or of providers that the table lacks
+                yield FileProblem(cluster_path(name), 1, why)
         types = {pool.gpu_type for pool in facts.pools if profile(pool.gpu_type) is UNKNOWN}
         unknown = (why for _, why in _unknown(("pools",), sorted(types), set(PROFILES), "hardware profile is of"))
         for why in filter(None, (zone_doubt(facts), *unknown)):
