@@ -157,8 +157,12 @@ def _period(values: FloatArray, casts: FloatArray, doubts: FloatArray, start: da
 
 
 def _before(period: PastForecasts, issues: int) -> PastForecasts:
-    """The first so many forecasts of a period; of these the newest, in whole days from its start on."""
-    first = max(0, issues - KEPT_DAYS * DAY) // DAY * DAY
+    """The first so many forecasts of a period; of these the newest, in whole days from its start on.
+
+    Without those that had not learned, once there are two weeks of others.
+    """
+    unlearned = LEARNED_ISSUE - DAY if issues >= LEARNED_ISSUE - DAY + 2 * WEEK else 0
+    first = max(unlearned, issues - KEPT_DAYS * DAY) // DAY * DAY
     return PastForecasts(
         period.start + HOUR * first,
         period.grams_per_kwh[first:issues],
