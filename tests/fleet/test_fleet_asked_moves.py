@@ -12,7 +12,8 @@ from carbonfleet.cli.fleet.review import app
 from carbonfleet.fleet import AlreadyThere, Committed, Lapse, Refused, Remove
 from carbonfleet.fleet.check import read_checkout
 from carbonfleet.fleet.review import Branches, ProposalStage, Propose, Reviews
-from carbonfleet.fleet.review.branches import ReviewRefused, branch_of
+from carbonfleet.fleet.review.branches import ReviewRefused
+from carbonfleet.fleet.review.pull_requests import branch_of
 from fixtures.fleet_values import CLOCK, place, uid_of
 
 SOON = CLOCK.now() + timedelta(hours=1)

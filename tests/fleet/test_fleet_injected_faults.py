@@ -11,8 +11,8 @@ import pytest
 
 from carbonfleet.fleet import AlreadyThere, Committed, Intent, Refused, Remove, Repository, Reviews, Suspend
 from carbonfleet.fleet.review import ForgeSettings, ProposalLimits, ProposalStage, Propose
-from carbonfleet.fleet.review.branches import branch_of, job_of
 from carbonfleet.fleet.review.forges.github import GitHub
+from carbonfleet.fleet.review.pull_requests import branch_of, job_of
 from fixtures.any_error import ANY_ERROR
 from fixtures.fault_injection import FaultInjector, Place
 from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of

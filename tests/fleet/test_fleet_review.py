@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from carbonfleet.cli.fleet.review import app
 from carbonfleet.fleet import Repository
 from carbonfleet.fleet.review import Branches, ProposalLimits, ProposalStage, Propose, Reviews
-from carbonfleet.fleet.review.branches import ReviewRefused, branch_of
+from carbonfleet.fleet.review.branches import ReviewRefused
+from carbonfleet.fleet.review.pull_requests import branch_of
 from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
 
 HOUR = timedelta(hours=1)

@@ -10,11 +10,10 @@ from typer.testing import CliRunner
 from carbonfleet.cli.fleet.review import app
 from carbonfleet.fleet import Repository
 from carbonfleet.fleet.review import ForgeSettings, ProposalStage, Propose, Reviews
-from carbonfleet.fleet.review.branches import branch_of
 from carbonfleet.fleet.review.forges.gitea import Gitea
 from carbonfleet.fleet.review.forges.github import GitHub
 from carbonfleet.fleet.review.forges.gitlab import GitLab
-from carbonfleet.fleet.review.pull_requests import FRESH_CHECK, HUMAN_EDITED, SUPERSEDED
+from carbonfleet.fleet.review.pull_requests import FRESH_CHECK, HUMAN_EDITED, SUPERSEDED, branch_of
 from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
 from fixtures.forge_server import ForgeServer, Injected
 from fixtures.hand_clock import HandClock

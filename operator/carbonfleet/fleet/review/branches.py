@@ -17,14 +17,10 @@ from carbonfleet.fleet.errors import Failure, FleetError
 from carbonfleet.fleet.git import Tip, TransportFailure, blob, email_of, message_of, name_of
 from carbonfleet.fleet.manifests import CLUSTERS, MOVES, Placement, PlacementInvalid, decision_in, parse, parse_move
 from carbonfleet.fleet.publish import FROM, NO_CHANGES, Change, Refused, Repository, changes_in, compose
-from carbonfleet.fleet.review.pull_requests import Propose
+from carbonfleet.fleet.review.pull_requests import MOVE, OPEN, Propose, branch_of
 from carbonfleet.placement.rules import residency_verdict
 
-OPEN = "carbon"
 REJECTED = "carbon-rejected"
-MOVE = "move"
-"""What the trailer of a proposal's commit calls a move."""
-LONGEST_JOB = 70
 Value = TypeVar("Value")
 MOST_UPDATES = 100
 """Commits on top of the hub's, such as merges of the main branch, that are looked through."""
@@ -95,18 +91,6 @@ class Proposals:
     def rejected(self, uid: str, generation: int, action: str) -> Rejection | None:
         """Who refused a job's placement, or its move, of a generation; None where nobody did."""
         return next((each for each in self.rejections if each.of == (uid, generation, action)), None)
-
-
-def job_of(wanted: Propose) -> str:
-    """A job as the names of its branches have it."""
-    return f"{wanted.place.decision.namespace}.{wanted.place.decision.name}"[:LONGEST_JOB].rstrip(".-")
-
-
-def branch_of(wanted: Propose) -> str:
-    """The branch on which a placement or a move is proposed; it is the proposal's identity."""
-    place, job = wanted.place, job_of(wanted)
-    again = f"-{wanted.lapses + 1}" if wanted.lapses else ""
-    return f"{OPEN}/{job}/{place.id[:8]}{f'-{MOVE}{again}' if wanted.leaves else ''}"
 
 
 def forbidden(branch: Branch, tip: Tip) -> str:

@@ -15,12 +15,13 @@ from carbonfleet.fleet.errors import AccessDenied, FleetError, RepositoryInvalid
 from carbonfleet.fleet.git import Tip
 from carbonfleet.fleet.manifests import spec_digest
 from carbonfleet.fleet.publish import PLACE, Place, Refused, Repository
-from carbonfleet.fleet.review.branches import MOVE, Branch, Branches, Proposals, Rejection, branch_of, forbidden, job_of
+from carbonfleet.fleet.review.branches import Branch, Branches, Proposals, Rejection, forbidden
 from carbonfleet.fleet.review.proposal_text import body_of, in_body, in_title, title_of
 from carbonfleet.fleet.review.pull_requests import (
     FRESH_CHECK,
     HUMAN_EDITED,
     LABEL,
+    MOVE,
     POLICY_CHECK,
     SUPERSEDED,
     TITLE_SUPERSEDED,
@@ -31,6 +32,8 @@ from carbonfleet.fleet.review.pull_requests import (
     Propose,
     PullRequest,
     PullState,
+    branch_of,
+    job_of,
 )
 
 logger = logging.getLogger(__name__)

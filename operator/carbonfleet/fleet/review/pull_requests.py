@@ -9,6 +9,10 @@ from carbonfleet.fleet.errors import FleetError
 from carbonfleet.fleet.manifests import Placement
 from carbonfleet.fleet.publish import Place, ProposeMove
 
+OPEN = "carbon"
+MOVE = "move"
+"""What the trailer of a proposal's commit calls a move."""
+LONGEST_JOB = 70
 LABEL = "carbon/placement"
 SUPERSEDED = "carbon/superseded"
 """Set before the hub closes a proposal itself, so that this is never taken for a person's rejection."""
@@ -38,6 +42,18 @@ class Propose:
         """What the proposal's commit does."""
         place = replace(self.place, expires_at=self.expires_at)
         return place if self.leaves is None else ProposeMove(place, self.leaves)
+
+
+def job_of(wanted: Propose) -> str:
+    """A job as the names of its branches have it."""
+    return f"{wanted.place.decision.namespace}.{wanted.place.decision.name}"[:LONGEST_JOB].rstrip(".-")
+
+
+def branch_of(wanted: Propose) -> str:
+    """The branch on which a placement or a move is proposed; it is the proposal's identity."""
+    place, job = wanted.place, job_of(wanted)
+    again = f"-{wanted.lapses + 1}" if wanted.lapses else ""
+    return f"{OPEN}/{job}/{place.id[:8]}{f'-{MOVE}{again}' if wanted.leaves else ''}"
 
 
 class ProposalStage(StrEnum):
