@@ -147,17 +147,17 @@ class Reviews:
         return all(went)
 
     def _forget_rejections(self, mine: Iterable[Rejection], jobs: Mapping[str, int] | None) -> None:
-        gone: list[Rejection] = []
+        gone = set[str]()
 
         def forget(rejection: Rejection) -> None:
             if jobs is not None and _is_over(rejection, jobs):
                 self._branches.delete(rejection)
-                gone.append(rejection)
+                gone.add(rejection.name)
 
         mine = tuple(mine)
         for each in mine:
             self._done(each.name, partial(forget, each))
-        self._rejections = tuple(each for each in mine if each not in gone)
+        self._rejections = tuple(each for each in mine if each.name not in gone)
 
     def has_outlived(self, jobs: Mapping[str, int]) -> bool:
         """Whether a no is kept for a job that is gone or has another spec by now: by UID, the generations of all."""
