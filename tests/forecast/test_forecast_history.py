@@ -120,7 +120,7 @@ def test_hours_beyond_the_third_day_repeat_it():
 def test_a_short_history_still_gives_a_forecast(hours):
     values = made_grid(zones=1, days=30).grams_per_kwh[0, :hours]
     until = START + HOUR * hours
-    forecast = profile_forecast("ZA", KIND, values, until, until, timedelta(hours=96))
+    forecast = profile_forecast("XA", KIND, values, until, until, timedelta(hours=96))
     assert forecast.start == until
     assert forecast.grams_per_kwh.size == 96
     assert forecast.link == "profile"
@@ -133,8 +133,8 @@ def test_a_short_history_still_gives_a_forecast(hours):
 def test_a_history_that_ends_some_hours_ago_is_carried_up_to_now():
     values = made_grid(zones=1, days=30).grams_per_kwh[0]
     until = START + HOUR * values.size
-    fresh = profile_forecast("ZA", KIND, values, until, until, timedelta(hours=10))
-    later = profile_forecast("ZA", KIND, values, until, until + timedelta(hours=3, minutes=20), timedelta(hours=7))
+    fresh = profile_forecast("XA", KIND, values, until, until, timedelta(hours=10))
+    later = profile_forecast("XA", KIND, values, until, until + timedelta(hours=3, minutes=20), timedelta(hours=7))
     assert later.start == until + 3 * HOUR
     assert later.grams_per_kwh == pytest.approx(fresh.grams_per_kwh[3:])
 
@@ -142,7 +142,7 @@ def test_a_history_that_ends_some_hours_ago_is_carried_up_to_now():
 def test_an_hour_that_is_measured_already_is_not_in_doubt():
     values = made_grid(zones=1, days=30).grams_per_kwh[0]
     until = START + HOUR * values.size
-    forecast = profile_forecast("ZA", KIND, values, until, until - timedelta(minutes=30), timedelta(hours=24))
+    forecast = profile_forecast("XA", KIND, values, until, until - timedelta(minutes=30), timedelta(hours=24))
     assert forecast.start == until - HOUR
     assert (forecast.grams_per_kwh[0], forecast.doubt_grams_per_kwh[0]) == (values[-1], 0)
 
@@ -150,11 +150,11 @@ def test_an_hour_that_is_measured_already_is_not_in_doubt():
 def test_gaps_take_the_day_before_and_too_many_are_refused():
     values = made_grid(zones=1, days=10).grams_per_kwh[0].copy()
     values[100:104] = np.nan
-    whole = complete("ZA", values)
+    whole = complete("XA", values)
     assert whole[100:104].tolist() == values[76:80].tolist()
     values[100:180] = np.nan
     with pytest.raises(ValueError, match="160 of 240 hours"):
-        complete("ZA", values)
+        complete("XA", values)
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.inf])
@@ -162,14 +162,14 @@ def test_values_that_are_no_intensities_are_refused(bad):
     values = made_grid(zones=1, days=10).grams_per_kwh[0].copy()
     values[7] = bad
     with pytest.raises(ValueError, match="negative or infinite"):
-        complete("ZA", values)
+        complete("XA", values)
 
 
 def test_a_history_from_the_future_is_refused():
     values = made_grid(zones=1, days=10).grams_per_kwh[0]
     until = START + HOUR * values.size
     with pytest.raises(ValueError, match="later than now"):
-        profile_forecast("ZA", KIND, values, until, until - 5 * HOUR, timedelta(hours=24))
+        profile_forecast("XA", KIND, values, until, until - 5 * HOUR, timedelta(hours=24))
 
 
 def test_a_forecast_that_ends_early_is_carried_on_by_the_profile_and_says_so():

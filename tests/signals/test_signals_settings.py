@@ -31,9 +31,9 @@ from carbonfleet.signals import (
 )
 from carbonfleet.signals.regions import (
     annual_factors,
-    nearest_place,
-    place_named,
-    places,
+    cities,
+    city_named,
+    nearest_city,
     regions,
     watttime_regions,
 )
@@ -183,17 +183,17 @@ def test_the_table_has_the_newest_year_of_each_figure_of_its_source():
 
 
 def test_every_city_lies_where_it_is_nearest_to_itself_in_a_zone_that_is_a_key():
-    for place in places():
-        assert nearest_place(place.latitude, place.longitude) == (place, 0.0)
-        assert place_named(place.name) == place
+    for place in cities():
+        assert nearest_city(place.latitude, place.longitude) == (place, 0.0)
+        assert city_named(place.name) == place
         assert TypeAdapter(ZoneKey).validate_python(place.zone) == place.zone
 
 
 def test_distances_are_great_circles():
-    oslo, sydney = place_named("Oslo"), place_named("Sydney")
+    oslo, sydney = city_named("Oslo"), city_named("Sydney")
     assert oslo.kilometres(59.33, 18.07) == pytest.approx(417, abs=3)
     assert sydney.kilometres(59.91, 10.75) == pytest.approx(15_960, rel=0.01)
-    assert nearest_place(0.0, -179.9)[1] == pytest.approx(nearest_place(0.0, 180.0)[1], rel=0.01)
+    assert nearest_city(0.0, -179.9)[1] == pytest.approx(nearest_city(0.0, 180.0)[1], rel=0.01)
 
 
 def test_a_spokes_own_zone_stands_over_the_table_and_is_pointed_out():

@@ -24,7 +24,7 @@ def run(*arguments: object) -> Result:
 
 
 def test_any_trace_gives_a_table_of_all_policies(trace):
-    result = run("--trace", trace, "--zones", "ZA,ZB", "--hours", 2, "--slack", 12)
+    result = run("--trace", trace, "--zones", "XA,XB", "--hours", 2, "--slack", 12)
     assert result.exit_code == 0, result.output
     names = ("immediate at home", "best static region", "cleanest now", "absolute tiers", "percentile tiers")
     for policy in (*names, "one-day persistence", "seven-day profile", "carbonfleet", "perfect foresight"):
@@ -37,11 +37,11 @@ def test_any_trace_gives_a_table_of_all_policies(trace):
 def test_json_csv_and_plot_say_the_same(trace, tmp_path):
     out = tmp_path / "out"
     result = run(
-        "--trace", trace, "--zones", "ZA,ZB", "--home", "ZB", "--hours", 2, "--slack", 12, "--json", "--out", out
+        "--trace", trace, "--zones", "XA,XB", "--home", "XB", "--hours", 2, "--slack", 12, "--json", "--out", out
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     (case,) = json.loads(result.stdout)
-    assert case["home"] == "ZB"
+    assert case["home"] == "XB"
     by_policy = {score["policy"]: score for score in case["scores"]}
     with (out / "scores.csv").open(newline="") as file:
         rows = {row["policy"]: row for row in csv.DictReader(file)}
@@ -56,7 +56,7 @@ def test_a_job_list_and_few_gpus_are_taken(trace, tmp_path):
     jobs = tmp_path / "jobs.csv"
     jobs.write_text("arrival_time,length,cpus\n0,3600,1\n600,5400,2\n7200,900,1\n")
     result = run(
-        "--trace", trace, "--zones", "ZA,ZB", "--jobs", jobs, "--gpus", 2, "--slack", 6, "--json"
+        "--trace", trace, "--zones", "XA,XB", "--jobs", jobs, "--gpus", 2, "--slack", 6, "--json"
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     score = next(s for s in json.loads(result.stdout)[0]["scores"] if s["policy"] == "carbonfleet")
@@ -67,7 +67,7 @@ def test_a_job_list_and_few_gpus_are_taken(trace, tmp_path):
 def test_what_is_said_to_be_saved_fits_the_grams_beside_it(trace, tmp_path):
     jobs = tmp_path / "jobs.csv"
     jobs.write_text("arrival_time,length,cpus\n0,3600,1\n600,36000,8\n7200,900,1\n")
-    result = run("--trace", trace, "--zones", "ZB,ZA", "--jobs", jobs, "--slack", 12)
+    result = run("--trace", trace, "--zones", "XB,XA", "--jobs", jobs, "--slack", 12)
     assert result.exit_code == 0, result.output
     cells = {row[0]: row for line in result.output.splitlines() if (row := re.split(r"\s{2,}", line.strip()))}
     headings, ours, plain = cells["Policy"], cells["carbonfleet"], cells["immediate at home"]
@@ -81,7 +81,7 @@ def test_with_perfect_forecasts_all_of_the_saving_is_got(trace):
         "--trace",
         trace,
         "--zones",
-        "ZA,ZB",
+        "XA,XB",
         "--hours",
         1,
         "--slack",
@@ -98,7 +98,7 @@ def test_with_perfect_forecasts_all_of_the_saving_is_got(trace):
 
 def test_several_shapes_make_a_table_each(trace):
     shapes = ("--jobs", "1:6", "--jobs", "3:semi-weekly", "--jobs", "2:next-workday")
-    result = run("--trace", trace, "--zones", "ZA,ZB", *shapes, "--end", "2024-02-02", "--json")
+    result = run("--trace", trace, "--zones", "XA,XB", *shapes, "--end", "2024-02-02", "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert [case["title"].split(", ")[2:] for case in found] == [
@@ -110,7 +110,7 @@ def test_several_shapes_make_a_table_each(trace):
 
 
 def test_jobs_that_may_be_cut_save_no_less_than_whole_ones(trace):
-    options = ("--trace", trace, "--zones", "ZA", "--hours", 4, "--slack", 20, "--forecast", "perfect", "--json")
+    options = ("--trace", trace, "--zones", "XA", "--hours", 4, "--slack", 20, "--forecast", "perfect", "--json")
 
     def saved(*more: object) -> float:
         result = run(*options, "--minimum-gain", 0, *more)
@@ -123,7 +123,7 @@ def test_jobs_that_may_be_cut_save_no_less_than_whole_ones(trace):
 
 
 def test_a_curve_shows_share_and_wait_by_what_a_wait_must_gain(trace):
-    options = ("--trace", trace, "--zones", "ZA", "--hours", 2, "--slack", 12, "--end", "2024-02-01", "--curve")
+    options = ("--trace", trace, "--zones", "XA", "--hours", 2, "--slack", 12, "--end", "2024-02-01", "--curve")
     (case,) = json.loads(run(*options, "--json").stdout)
     curve = case["curve"]
     assert [point["minimumGainPercentPerHour"] for point in curve] == list(GAINS)
@@ -136,7 +136,7 @@ def test_a_curve_shows_share_and_wait_by_what_a_wait_must_gain(trace):
 
 def test_a_curve_refuses_what_it_would_pass_over(trace, tmp_path):
     for option in (("--minimum-gain", 0), ("--out", tmp_path)):
-        result = run("--trace", trace, "--zones", "ZA", "--curve", *option)
+        result = run("--trace", trace, "--zones", "XA", "--curve", *option)
         assert (result.exit_code, "leave --minimum-gain and --out away" in result.stderr) == (2, True)
 
 
@@ -150,24 +150,24 @@ def test_a_preset_of_an_article_shows_what_it_states_beside_our_answer(data_fold
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--zones", "ZA"], "give --trace FILE and --zones"),
+        (["--zones", "XA"], "give --trace FILE and --zones"),
         (["--zones", "XX", "--trace"], "there is no zone XX"),
-        (["--zones", "ZA,ZA", "--trace"], "named twice"),
-        (["--zones", "ZA", "--home", "ZB", "--trace"], "home zone ZB"),
-        (["--zones", "ZA", "--forecast", "tarot", "--trace"], "--forecast tarot"),
-        (["--zones", "ZA", "--signal", "nonsense", "--trace"], "nonsense"),
-        (["--zones", "ZA", "--start", "2031-01-01", "--trace"], "no hour in common"),
-        (["--zones", "ZA", "--start", "2023-12-31", "--trace"], "first common hour in the trace, 2024-01-01"),
-        (["--zones", "ZA", "--start", "2024-01-01", "--trace"], "at least 24 are needed"),
-        (["--zones", "ZA", "--start", "2024-02-02", "--end", "2024-02-01", "--trace"], "is not before --end"),
-        (["--zones", "ZA", "--start", "2024-02-01", "--gpus", "2", "--trace"], "48 h for the queue to empty"),
-        (["--zones", "ZA", "--slack", "never", "--trace"], "slack 'never' is neither"),
-        (["--zones", "ZA", "--jobs", "0:24", "--trace"], "a run of 0 h is not within"),
-        (["--zones", "ZA", "--jobs", "missing.csv", "--trace"], "job list missing.csv"),
-        (["--zones", "ZA", "--slack", "semi-weekly", "--time-zone", "Mars", "--trace"], "--time-zone Mars"),
-        (["--zones", "ZA", "--forecast", "recorded", "--trace"], "take --forecast none"),
-        (["--zones", "ZA", "--forecast", "recorded", "--trace", "missing.csv"], "missing.csv: "),
-        (["--zones", "ZA", "--home", "ZB", "--forecast", "recorded", "--trace", "x.csv"], "home zone ZB"),
+        (["--zones", "XA,XA", "--trace"], "named twice"),
+        (["--zones", "XA", "--home", "XB", "--trace"], "home zone XB"),
+        (["--zones", "XA", "--forecast", "tarot", "--trace"], "--forecast tarot"),
+        (["--zones", "XA", "--signal", "nonsense", "--trace"], "nonsense"),
+        (["--zones", "XA", "--start", "2031-01-01", "--trace"], "no hour in common"),
+        (["--zones", "XA", "--start", "2023-12-31", "--trace"], "first common hour in the trace, 2024-01-01"),
+        (["--zones", "XA", "--start", "2024-01-01", "--trace"], "at least 24 are needed"),
+        (["--zones", "XA", "--start", "2024-02-02", "--end", "2024-02-01", "--trace"], "is not before --end"),
+        (["--zones", "XA", "--start", "2024-02-01", "--gpus", "2", "--trace"], "48 h for the queue to empty"),
+        (["--zones", "XA", "--slack", "never", "--trace"], "slack 'never' is neither"),
+        (["--zones", "XA", "--jobs", "0:24", "--trace"], "a run of 0 h is not within"),
+        (["--zones", "XA", "--jobs", "missing.csv", "--trace"], "job list missing.csv"),
+        (["--zones", "XA", "--slack", "semi-weekly", "--time-zone", "Mars", "--trace"], "--time-zone Mars"),
+        (["--zones", "XA", "--forecast", "recorded", "--trace"], "take --forecast none"),
+        (["--zones", "XA", "--forecast", "recorded", "--trace", "missing.csv"], "missing.csv: "),
+        (["--zones", "XA", "--home", "XB", "--forecast", "recorded", "--trace", "x.csv"], "home zone XB"),
         (["--preset", "nothing", "--data", "."], "no preset nothing; there is sweep"),
         (["--preset", "us6", "--data", "."], "not there"),
     ],
@@ -218,13 +218,13 @@ def test_a_preset_is_cut_to_a_span(data_folder):
 @pytest.mark.parametrize("below", ["file", "file/deep"])
 def test_a_folder_that_cannot_be_written_is_refused_before_the_replay(trace, tmp_path, below):
     (tmp_path / "file").touch()
-    result = run("--trace", trace, "--zones", "ZA", "--out", tmp_path / below)
+    result = run("--trace", trace, "--zones", "XA", "--out", tmp_path / below)
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"can't write into --out {tmp_path / below}" in result.stderr
 
 
 def test_a_start_with_less_history_than_four_weeks_is_taken_as_said(trace):
-    result = run("--trace", trace, "--zones", "ZA", "--start", "2024-01-11T12:30:00", "--end", "2024-01-13", "--json")
+    result = run("--trace", trace, "--zones", "XA", "--start", "2024-01-11T12:30:00", "--end", "2024-01-13", "--json")
     assert result.exit_code == 0, result.output
     (first, *_) = json.loads(result.stdout)[0]["scores"]
     # From 12:30 to 19:30: the last one waits until 20:00 of the next day, and ends with the trace.
@@ -232,7 +232,7 @@ def test_a_start_with_less_history_than_four_weeks_is_taken_as_said(trace):
 
 
 def test_promises_are_counted_in_place_of_policies(trace):
-    options = ("--trace", trace, "--zones", "ZA,ZB", "--hours", 2, "--slack", 6, "--start", "2024-02-01")
+    options = ("--trace", trace, "--zones", "XA,XB", "--hours", 2, "--slack", 6, "--start", "2024-02-01")
     (case,) = json.loads(run(*options, "--promises", "--json").stdout)
     kept = case["promises"]
     assert kept["jobs"] > 20
@@ -243,7 +243,7 @@ def test_promises_are_counted_in_place_of_policies(trace):
 
 
 def test_durations_that_are_off_change_what_is_used_and_not_what_is_planned(trace):
-    options = ("--trace", trace, "--zones", "ZA", "--hours", 2, "--slack", 6, "--start", "2024-02-01", "--json")
+    options = ("--trace", trace, "--zones", "XA", "--hours", 2, "--slack", 6, "--start", "2024-02-01", "--json")
     told, off = (json.loads(run(*options, *more).stdout)[0]["scores"] for more in ((), ("--duration-error", 50)))
     ours, theirs = (next(s for s in scores if s["policy"] == "carbonfleet") for scores in (told, off))
     assert theirs["energy_kwh"] != ours["energy_kwh"]
@@ -259,5 +259,5 @@ def test_durations_that_are_off_change_what_is_used_and_not_what_is_planned(trac
     ],
 )
 def test_what_does_not_go_together_is_said(trace, options, said):
-    result = run("--trace", trace, "--zones", "ZA", "--hours", 2, "--slack", 6, *options)
+    result = run("--trace", trace, "--zones", "XA", "--hours", 2, "--slack", 6, *options)
     assert (result.exit_code, said in " ".join(result.output.split())) == (2, True)

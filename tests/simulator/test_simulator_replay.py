@@ -127,7 +127,7 @@ def test_from_history_alone_the_planner_beats_the_router_and_persistence(grid):
 @pytest.mark.parametrize("index", range(8))
 def test_no_policy_uses_more_gpus_than_there_are(grid, index):
     jobs = sweep(grid.moment(FIRST))
-    pools = (Pool("one", "ZA", 1), Pool("fast", "ZA", 1, speed=1.05, kw_per_gpu=1.89))
+    pools = (Pool("one", "XA", 1), Pool("fast", "XA", 1, speed=1.05, kw_per_gpu=1.89))
     runs = replay(grid, jobs, policies(grid, pools, 12)[index](), pools)
     assert sorted(run.job.name for run in runs) == sorted(job.name for job in jobs)
     for pool in pools:
@@ -177,23 +177,23 @@ def test_the_best_run_in_one_piece_is_the_best_of_all_minutes(grid):
 def test_a_job_that_may_be_cut_runs_in_its_clean_hours_and_pauses_in_between():
     values = np.full((1, 40 * 24), 500.0)
     values[0, [FIRST + 3, FIRST + 6, FIRST + 7, FIRST + 12]] = 100.0
-    world = Grid(("ZA",), made_grid().signal, START, values, {})
+    world = Grid(("XA",), made_grid().signal, START, values, {})
     cut = Interruptible(max_pauses=100, minimum_run="1h", overhead="0s")
     job = ReplayJob("j", world.moment(FIRST), 240, timedelta(hours=12), interruptible=cut)
-    (run,) = planned(world, (job,), pools_of(("ZA",), None), Perfect(world, 240))
+    (run,) = planned(world, (job,), pools_of(("XA",), None), Perfect(world, 240))
     pieces = [(world.slot(piece.begin) - FIRST, piece.minutes) for piece in run.pieces]
     assert pieces == [(3, 60), (6, 120), (12, 60)]
     assert (run.kwh, run.grams(world), run.delay_hours) == (4, 400, 9)
-    (best,) = foreseen_runs(replay_fleet(pools_of(("ZA",), None), "ZA", 60), world, Perfect(world, 240), (job,))
+    (best,) = foreseen_runs(replay_fleet(pools_of(("XA",), None), "XA", 60), world, Perfect(world, 240), (job,))
     assert best.grams(world) == 400
 
 
 def test_a_pause_costs_its_overhead_and_ends_in_time():
     values = np.full((1, 40 * 24), 500.0)
     values[0, [FIRST + 2, FIRST + 5]] = 20.0
-    world = Grid(("ZA",), made_grid().signal, START, values, {})
+    world = Grid(("XA",), made_grid().signal, START, values, {})
     job = ReplayJob("j", world.moment(FIRST), 120, timedelta(hours=8), interruptible=Interruptible(overhead="10m"))
-    (run,) = planned(world, (job,), pools_of(("ZA",), None), Perfect(world, 240))
+    (run,) = planned(world, (job,), pools_of(("XA",), None), Perfect(world, 240))
     assert len(run.pieces) == 2
     assert sum(piece.minutes for piece in run.pieces) == 130
     assert run.end <= job.latest + timedelta(minutes=120)
@@ -202,11 +202,11 @@ def test_a_pause_costs_its_overhead_and_ends_in_time():
 def test_gpus_are_free_for_others_while_a_job_pauses():
     values = np.full((1, 40 * 24), 500.0)
     values[0, [FIRST + 1, FIRST + 9]] = 10.0
-    world = Grid(("ZA",), made_grid().signal, START, values, {})
+    world = Grid(("XA",), made_grid().signal, START, values, {})
     cut = Interruptible(max_pauses=1, minimum_run="1h", overhead="0s")
     long = ReplayJob("a", world.moment(FIRST), 120, timedelta(hours=10), interruptible=cut)
     short = ReplayJob("b", world.moment(FIRST + 3), 60, timedelta(0))
-    pools = pools_of(("ZA",), 1)
+    pools = pools_of(("XA",), 1)
     runs = planned(world, (long, short), pools, Perfect(world, 240))
     begun = [[world.slot(piece.begin) - FIRST for piece in run.pieces] for run in runs]
     assert begun == [[1, 9], [3]]
@@ -215,11 +215,11 @@ def test_gpus_are_free_for_others_while_a_job_pauses():
 def test_half_hours_are_planned_and_accounted_as_they_are():
     values = np.full((1, 40 * 48), 500.0)
     values[0, 2 * FIRST + 5] = 100.0
-    world = Grid(("ZA",), made_grid().signal, START, values, {}, timedelta(minutes=30))
+    world = Grid(("XA",), made_grid().signal, START, values, {}, timedelta(minutes=30))
     job = ReplayJob("j", world.moment(2 * FIRST), 30, timedelta(hours=6))
-    pools = pools_of(("ZA",), None)
+    pools = pools_of(("XA",), None)
     (run,) = replay(
-        world, (job,), Planner(OURS, replay_fleet(pools, "ZA", 30), world, Perfect(world, 24)), pools, cycle_minutes=30
+        world, (job,), Planner(OURS, replay_fleet(pools, "XA", 30), world, Perfect(world, 24)), pools, cycle_minutes=30
     )
     assert run.begin == world.moment(2 * FIRST + 5)
     assert run.grams(world) == 50
@@ -228,10 +228,10 @@ def test_half_hours_are_planned_and_accounted_as_they_are():
 def test_from_history_each_half_of_an_hour_is_forecast_by_its_own_past():
     day = np.concatenate([np.full(24, 300.0), np.full(24, 500.0)])
     day[::2] += 40
-    world = Grid(("ZA",), made_grid().signal, START, np.tile(day, 40)[None, :], {}, timedelta(minutes=30))
+    world = Grid(("XA",), made_grid().signal, START, np.tile(day, 40)[None, :], {}, timedelta(minutes=30))
     feed = FromHistory(world, 48 * 30, world.slots - 1, 24)
     for slot in (48 * 30, 48 * 30 + 1, 48 * 33 + 17):
-        forecast = feed.at(slot)["ZA", world.signal]
+        forecast = feed.at(slot)["XA", world.signal]
         assert (forecast.start, forecast.step) == (world.moment(slot), timedelta(minutes=30))
         expected = world.grams_per_kwh[0, slot : slot + 48]
         assert forecast.grams_per_kwh == pytest.approx(expected, rel=0.02)
@@ -243,27 +243,27 @@ def test_a_rival_shares_gpus_by_plan_where_all_jobs_want_one_hour():
     hours = np.arange(values.shape[1]) % 24
     values[0, hours == 12] = 100.0
     values[0, hours == 6] = 200.0
-    world = Grid(("ZA",), made_grid().signal, START, values, {})
+    world = Grid(("XA",), made_grid().signal, START, values, {})
     jobs = [ReplayJob(name, world.moment(FIRST), 60, timedelta(hours=20)) for name in "ab"]
-    pools = pools_of(("ZA",), 1)
-    for rival in baselines(world, "ZA", FIRST)[-2:]:
+    pools = pools_of(("XA",), 1)
+    for rival in baselines(world, "XA", FIRST)[-2:]:
         runs = replay(world, jobs, rival, pools)
         assert sorted(world.slot(run.begin) - FIRST for run in runs) == [6, 12], rival.name
 
 
 @pytest.mark.parametrize("gpus", [None, 2])
 def test_what_is_told_the_future_is_called_a_bound_only_where_it_is_one(grid, gpus):
-    backtest = Backtest(grid, (every_hour(grid.moment(FIRST), 10, 2, 12),), pools_of(grid.zones, gpus), "ZA")
+    backtest = Backtest(grid, (every_hour(grid.moment(FIRST), 10, 2, 12),), pools_of(grid.zones, gpus), "XA")
     names = [score.policy for score in run_backtest(backtest, only_ours=True).scores]
     assert names[-1] == {None: FORESIGHT, 2: "told the future (no bound)"}[gpus]
 
 
 def test_a_faster_pool_runs_shorter_and_uses_its_own_power():
-    pool = Pool("fast", "ZA", 1, speed=1.05, kw_per_gpu=1.89)
+    pool = Pool("fast", "XA", 1, speed=1.05, kw_per_gpu=1.89)
     job = ReplayJob("j", START, 84, timedelta(0))
     assert pool.minutes(job) == 80
     assert pool.kwh(job) == pytest.approx(80 / 60 * 1.89)
-    assert Pool("plain", "ZA", 1).minutes(job) == 84
+    assert Pool("plain", "XA", 1).minutes(job) == 84
 
 
 def test_the_same_job_names_in_two_replays_are_two_jobs(grid):
@@ -278,7 +278,7 @@ def test_best_static_is_chosen_by_the_past_alone(grid):
     values = grid.grams_per_kwh.copy()
     values[2, :FIRST] = 10
     values[2, FIRST:] = 900
-    assert best_static(replace(grid, grams_per_kwh=values), FIRST) == "ZC"
+    assert best_static(replace(grid, grams_per_kwh=values), FIRST) == "XC"
 
 
 def test_too_little_history_is_refused_with_what_to_do(grid):
@@ -297,7 +297,7 @@ def test_gpus_too_few_for_the_jobs_end_in_an_error_and_not_in_a_loop():
     grid = made_grid(zones=1, days=31)
     jobs = every_hour(grid.moment(FIRST), 30, 6, 2)
     with pytest.raises(ReplayError, match="too few"):
-        replay(grid, jobs, baselines(grid, "ZA", FIRST)[0], pools_of(("ZA",), 1))
+        replay(grid, jobs, baselines(grid, "XA", FIRST)[0], pools_of(("XA",), 1))
 
 
 def test_a_job_larger_than_every_pool_is_refused(grid):

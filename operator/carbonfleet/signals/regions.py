@@ -47,7 +47,7 @@ def zone_of(region: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class City:
     """A city where GPUs are rented, and the zone of its grid; our own table, which a person confirms."""
 
     name: str
@@ -64,21 +64,21 @@ class Place:
 
 
 @cache
-def places() -> tuple[Place, ...]:
+def cities() -> tuple[City, ...]:
     """All cities of the table."""
     text = resources.files(__package__).joinpath("places.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines())
-    return tuple(Place(r["place"], float(r["latitude"]), float(r["longitude"]), r["zone"]) for r in rows)
+    return tuple(City(r["place"], float(r["latitude"]), float(r["longitude"]), r["zone"]) for r in rows)
 
 
-def place_named(city: str) -> Place | None:
+def city_named(name: str) -> City | None:
     """The city of that name, however its letters and accents are written."""
-    return next((place for place in places() if _plain(place.name) == _plain(city)), None)
+    return next((each for each in cities() if _plain(each.name) == _plain(name)), None)
 
 
-def nearest_place(latitude: float, longitude: float) -> tuple[Place, float]:
+def nearest_city(latitude: float, longitude: float) -> tuple[City, float]:
     """The nearest city of the table, and how many kilometres it is away."""
-    found = min(places(), key=lambda place: place.kilometres(latitude, longitude))
+    found = min(cities(), key=lambda city: city.kilometres(latitude, longitude))
     return found, found.kilometres(latitude, longitude)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from pydantic import Field, TypeAdapter
 
 from carbonfleet.api.wire import Name
-from carbonfleet.signals.regions import nearest_place, place_named, places, regions
+from carbonfleet.signals.regions import cities, city_named, nearest_city, regions
 
 MAP: Final = "https://app.electricitymaps.com/map"
 NEAR_KILOMETRES: Final = 100.0
@@ -183,9 +183,9 @@ def site_of_region(name: str) -> Site:
 
 def site_of_city(name: str) -> Site:
     """The zone of a city where GPUs are rented. Raises ValueError."""
-    place = place_named(name)
+    place = city_named(name)
     if place is None:
-        near = get_close_matches(name.title(), [each.name for each in places()], 3)
+        near = get_close_matches(name.title(), [each.name for each in cities()], 3)
         raise _unknown(f"the city {name[:60]!r}", near, "--at LATITUDE,LONGITUDE")
     return Site(_region_name(place.name), place.zone, hint=f"{place.name} draws from {place.zone}")
 
@@ -203,7 +203,7 @@ def site_at(text: str) -> Site:
         latitude = longitude = math.nan
     if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
         raise ValueError(f"{text[:60]!r} is no place: give --at LATITUDE,LONGITUDE in degrees, such as 59.91,10.75")
-    place, away = nearest_place(latitude, longitude)
+    place, away = nearest_city(latitude, longitude)
     if away > NEAR_KILOMETRES:
         raise ValueError(
             f"the nearest city that is known is {place.name} ({place.zone}), {away:.0f} km away, too far to tell the "
