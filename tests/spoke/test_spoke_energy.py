@@ -130,6 +130,7 @@ def _sampled(stack) -> datetime | None:
 
 def test_a_killed_agent_takes_the_samples_from_the_hub(bare_stack):
     stack = bare_stack
+    state, kept = stack.root / "state", ("fleet.git", "lock")
     runtime = FolderRuntime(SPOKE, folder=stack.root, clock=stack.clock)
     agent = stack.agent(runtime)
     stack.publish(intent(stack.job))
@@ -138,9 +139,12 @@ def test_a_killed_agent_takes_the_samples_from_the_hub(bare_stack):
         runtime.tell(minutes, minutes / 100, "nvml")
         stack.cycle_until(agent, lambda at=minutes: _sampled(stack) == NOON + at * MINUTE)
         if minutes == 10:  # the last that it saves before it is killed
-            shutil.copytree(stack.root / "state", stack.root / "restarted", ignore=shutil.ignore_patterns("fleet.git"))
+            shutil.copytree(state, stack.root / "saved", ignore=shutil.ignore_patterns(*kept))
     agent.close()
-    stack.settings["state"] = stack.root / "restarted"
+    for each in state.iterdir():
+        if each.name not in kept:
+            each.unlink()
+    shutil.copytree(stack.root / "saved", state, dirs_exist_ok=True)
 
     runtime.tell(40, 0.4, "nvml")
     agent = stack.agent(runtime)
