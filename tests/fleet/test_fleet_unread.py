@@ -14,7 +14,7 @@ from carbonfleet.fleet import Place, Refused, Repository, render
 from carbonfleet.fleet.check import read_checkout, read_files
 from carbonfleet.fleet.git import Tip, TipReader, changed_tree
 from carbonfleet.fleet.manifests import meant_root, parse, read_job_path
-from carbonfleet.fleet.publish.batch import prepare
+from carbonfleet.fleet.publish.batch import World, prepare
 from carbonfleet.fleet.publish.history import PlacementHistory, Vanished
 from carbonfleet.spoke.admission import refusal_of
 from carbonfleet.spoke.wanted import folder_of, read_folder
@@ -269,9 +269,8 @@ def begins(tip: Tip, cluster: str) -> bool:
 
 def taken(tip: Tip, intent: Place) -> str:
     """Why the hub would not write an intent on that tip; empty where it would."""
-    batch = prepare(
-        [intent], tip, PlacementHistory(""), allow_many_removals=False, vanished=lambda _path: Vanished(by_us=True)
-    )
+    world = World(tip, tip, PlacementHistory(""), lambda _path: Vanished(by_us=True))
+    batch = prepare([intent], world, allow_many_removals=False)
     found = batch.results.get(intent.id)
     return found.reason if isinstance(found, Refused) else ""
 
