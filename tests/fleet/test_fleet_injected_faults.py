@@ -1,6 +1,6 @@
 """Whatever is raised over one intent, proposal or branch, wherever it is, ends there and is named; others go on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
@@ -93,6 +93,12 @@ class Fleet:
         self.reviews.advance([], NOW, hub=HUB, **more)
         assert self.branches(prefix, self.one) == []
 
+    def outlive(self, arm: Arm, jobs: Mapping[str, int]) -> None:
+        """That a no is kept for the other's job, which is gone, is found whatever happens over the one's."""
+        self.reviews.advance([], NOW, hub=HUB)
+        with arm():
+            assert self.reviews.has_outlived(jobs)
+
     def branches(self, prefix: str, name: str) -> list[str]:
         """A job's branches on the server."""
         found = self.repository.session
@@ -110,6 +116,7 @@ class Fleet:
         self.close()
         self.ask(ProposalStage.REJECTED, arm)
         gone = {uid_of(name): 99 for name in (self.one, self.other)}
+        self.outlive(arm, gone)
         self.forget(arm, "carbon-rejected", jobs=gone)
         self.write(place, arm)
         placed = self.repository.fetch().placements
@@ -147,6 +154,13 @@ def test_any_error_over_one_job_of_two_ends_there_and_is_named(fleet, caplog):
     assert len(places) > FEWEST_PLACES
     for each, error in zip(Random(1).sample(places, 5), ANY_ERROR, strict=False):
         check(fleet, each, error, caplog)
+
+
+def test_an_error_over_one_kept_no_hides_no_other(fleet, caplog):
+    places = [each for each in places_of(fleet) if "has_outlived" in each.caller]
+    assert places
+    for each in places:
+        check(fleet, each, ANY_ERROR[0], caplog)
 
 
 @pytest.mark.soak

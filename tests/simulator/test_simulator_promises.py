@@ -8,7 +8,7 @@ import pytest
 
 from carbonfleet.simulator.backtest import OURS, Backtest, our_planner, run_backtest
 from carbonfleet.simulator.presets import ZONE_SETS, Case, preset
-from carbonfleet.simulator.promises import Witness, kept_promises, off_lengths
+from carbonfleet.simulator.promises import Witness, kept_promises
 from carbonfleet.simulator.replay import every_hour, pools_of, replay
 from carbonfleet.simulator.replay.workers import cores
 from carbonfleet.simulator.request import with_duration_error, within
@@ -24,6 +24,12 @@ def made(days=6, hours=4, slack=24, every=1):
     grid = made_grid(zones=2, days=62 + days + 4)
     jobs = every_hour(grid.moment(62 * 24), days * 24, hours, slack)
     return Backtest(grid, (jobs[::every],), pools_of(grid.zones, None), grid.zones[0])
+
+
+def off_lengths(jobs, doubt):
+    """The same jobs with lengths that scatter about the declared one like a lognormal value of such a deviation."""
+    ratios = np.exp(np.random.default_rng(1).normal(0, doubt, len(jobs))).tolist()
+    return tuple(replace(job, length_ratio=ratio) for job, ratio in zip(jobs, ratios, strict=True))
 
 
 def test_most_outcomes_lie_within_what_was_promised():

@@ -14,7 +14,7 @@ from carbonfleet.placement.decision import Promise
 from carbonfleet.placement.snapshot import RunProfile
 from carbonfleet.simulator.backtest import Backtest, our_planner
 from carbonfleet.simulator.grid import MINUTE, ForecastFeed, Grid
-from carbonfleet.simulator.replay import Moment, Planner, ReplayedRun, ReplayFleet, ReplayJob, queued, replay
+from carbonfleet.simulator.replay import Moment, Planner, ReplayedRun, ReplayFleet, queued, replay
 
 ROUNDING: Final = 1e-6
 
@@ -109,9 +109,3 @@ def _kept(promise: Promise, run: ReplayedRun, base: ReplayedRun, grid: Grid) -> 
         run.end > promise.finish[2] + MINUTE,
         promise.start[1] > run.job.submitted,
     )
-
-
-def off_lengths(jobs: Sequence[ReplayJob], doubt: float) -> tuple[ReplayJob, ...]:
-    """The same jobs with lengths that scatter about the declared one like a lognormal value of such a deviation."""
-    ratios = np.exp(np.random.default_rng(1).normal(0, doubt, len(jobs))).tolist()
-    return tuple(replace(job, length_ratio=ratio) for job, ratio in zip(jobs, ratios, strict=True))

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from carbonfleet.api.wire import format_time
-from carbonfleet.faults import said
+from carbonfleet.faults import only, said
 from carbonfleet.fleet.errors import AccessDenied, FleetError, RepositoryInvalid, RepositoryUnreachable
 from carbonfleet.fleet.git import Tip
 from carbonfleet.fleet.manifests import spec_digest
@@ -161,7 +161,11 @@ class Reviews:
 
     def has_outlived(self, jobs: Mapping[str, int]) -> bool:
         """Whether a no is kept for a job that is gone or has another spec by now: by UID, the generations of all."""
-        return any(_is_over(each, jobs) for each in self._rejections)
+        for each in self._rejections:
+            with only(f"whether the no of {each.name} is over can't be told"):
+                if _is_over(each, jobs):
+                    return True
+        return False
 
     def _check_edited(self, branch: Branch, tip: Tip, jobs: Mapping[str, int] | None, now: datetime) -> None:
         """The checks on what people made of a proposal, which is theirs: they are asked for on every head."""
