@@ -1,8 +1,7 @@
 """Everything that the agent sees in one pass: Git, the runtime and its own memory, attempt by attempt."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -70,11 +69,9 @@ class SpokeObservation:
                 self._found[name] = self._look(name)
         return self._found[name]
 
-    @contextmanager
-    def only(self, name: str, what: str) -> Iterator[None]:
+    def only(self, name: str, what: str) -> AbstractContextManager[None]:
         """Whatever goes wrong with one attempt is that attempt's fault alone; a runtime that is away is not."""
-        with only(f"{name}: {what}", partial(self.faults.__setitem__, name), but=RuntimeAwayError):
-            yield
+        return only(f"{name}: {what}", partial(self.faults.__setitem__, name), but=RuntimeAwayError)
 
     def _sight(self, name: str) -> AttemptState:
         known = self.memory.get(name)

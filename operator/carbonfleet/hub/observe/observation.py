@@ -1,7 +1,7 @@
 """What one cycle sees of jobs, Git and spokes, and what its steps add to that: frozen values."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -28,12 +28,10 @@ NOT_ACCOUNTED: Final = "NotAccounted"
 """Another: the attempt ended, and its line of the ledger is not written yet. Until then the job has not ended."""
 
 
-@contextmanager
-def only_job(job: JobState | str, step: str, faults: dict[str, str]) -> Iterator[None]:
+def only_job(job: JobState | str, step: str, faults: dict[str, str]) -> AbstractContextManager[None]:
     """Whatever goes wrong inside is one job's, and is noted among `faults` by its UID; KubeError is raised."""
     uid, name = (job, f"job {job}") if isinstance(job, str) else (job.uid, job.key)
-    with only(f"{name}: {step}", partial(faults.__setitem__, uid), but=KubeError):
-        yield
+    return only(f"{name}: {step}", partial(faults.__setitem__, uid), but=KubeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +123,9 @@ class Observation:
     faults: dict[str, str] = field(default_factory=dict)
     """By job UID: what nobody foresaw of it in this cycle, as steps note it. It is left as it is, and others go on."""
 
-    @contextmanager
-    def only(self, job: JobState | str, step: str) -> Iterator[None]:
+    def only(self, job: JobState | str, step: str) -> AbstractContextManager[None]:
         """Whatever goes wrong inside with one job, given as its state or UID, is its own; the API being away is not."""
-        with only_job(job, step, self.faults):
-            yield
+        return only_job(job, step, self.faults)
 
     def each(
         self, step: str, work: Callable[[JobState], Result], states: Iterable[JobState] | None = None
