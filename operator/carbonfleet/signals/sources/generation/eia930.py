@@ -28,7 +28,7 @@ from carbonfleet.signals.source import (
 )
 from carbonfleet.signals.sources.generation.mix import Fuel
 from carbonfleet.signals.sources.generation.provider import FuelSamples, MixSource
-from carbonfleet.signals.validation import read_items, shown
+from carbonfleet.signals.validation import parse_time, read_items, shown
 
 KEY_VARIABLE: Final = "EIA_API_KEY"
 KEY_PAGE: Final = "https://www.eia.gov/opendata/register.php"
@@ -149,10 +149,8 @@ def _samples(place: str, rows: Iterable[_Row]) -> FuelSamples:
 
 
 def _start(period: object) -> datetime | None:
-    try:
-        return datetime.strptime(shown(period), "%Y-%m-%dT%H").replace(tzinfo=UTC) - HOUR
-    except (ValueError, OverflowError):
-        return None
+    end = parse_time(f"{period}:00Z") if isinstance(period, str) else None
+    return end - HOUR if end is not None and end.year > 1 else None
 
 
 def _number(value: object) -> object:
