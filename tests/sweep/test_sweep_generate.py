@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from carbonfleet.api import CarbonTrainingJob
+from carbonfleet.api.cluster import GpuPool
+from carbonfleet.placement.hardware import declared_hours
 from carbonfleet.sweep import BASELINE, SWEEP, TIER, SweepError, Threshold, generate, read_sweep
 from carbonfleet.sweep.manifests import manifest_text
 from carbonfleet.sweep.rules import Rule
@@ -16,6 +18,22 @@ from carbonfleet.yaml_reader import read_document
 EXAMPLE = Path(__file__).parents[2] / "workloads" / "sweep" / "qwen-coder.yaml"
 GRAMS = {"tier-1": (225, "24h"), "tier-2": (175, "48h"), "tier-3": (125, "96h")}
 PERCENTILES = {"tier-1": (50, "24h"), "tier-2": (35, "48h"), "tier-3": (20, "96h")}
+TABLE = {
+    "tier-1": {
+        *((16, 32, 1e-4, dropout) for dropout in (0.1, 0.15, 0.05)),
+        *((16, 32, rate, 0.1) for rate in (5e-5, 1e-5)),
+        *((16, 64, rate, 0.1) for rate in (1e-4, 5e-5)),
+        (16, 128, 1e-4, 0.1),
+    },
+    "tier-2": {(32, 32, 1e-4, 0.1), (32, 64, 1e-4, 0.1), (32, 64, 1e-4, 0.05), (32, 64, 5e-5, 0.1)},
+    "tier-3": {
+        *((32, 32, rate, 0.15) for rate in (1e-4, 5e-5)),
+        *((32, 64, 1e-4, 0.15), (32, 64, 1e-5, 0.1)),
+        *((32, 128, 1e-4, dropout) for dropout in (0.1, 0.15, 0.05)),
+        *((32, 128, rate, 0.1) for rate in (5e-5, 1e-5)),
+    },
+}
+"""The published experiment's (rank, alpha, learning rate, dropout), by tier."""
 BASE = {"rank": 16, "alpha": 32, "learningRate": 1e-4, "dropout": 0.1}
 
 
@@ -40,6 +58,22 @@ def test_the_example_makes_21_jobs_in_three_tiers(command, tmp_path):
     assert [one["metadata"]["labels"][TIER] for one in made] == [wanted_tier(one["spec"]["workload"]) for one in made]
     assert {one["metadata"]["labels"][SWEEP] for one in made} == {"qwen-coder"}
     assert "8 in tier-1, 4 in tier-2, 9 in tier-3" in done.output
+
+
+def test_the_example_has_the_configurations_of_the_published_experiment():
+    found = {tier: set() for tier in TABLE}
+    for job in generate(read_sweep(EXAMPLE)):
+        lora, rate = job.spec.workload.lora, job.spec.workload.training.learning_rate
+        found[job.metadata.labels[TIER]].add((lora.rank, lora.alpha, rate, lora.dropout))
+    assert found == TABLE
+
+
+@pytest.mark.parametrize(("gpu_type", "slower"), [("RTX-3090", 1), ("A5000", 0.42 / 0.38)])
+def test_the_example_takes_84_minutes_at_rank_16_and_96_at_32_on_an_rtx_3090(gpu_type, slower):
+    pool = GpuPool(name="one", gpu_type=gpu_type, gpus=1, memory_gib=24)
+    for job in generate(read_sweep(EXAMPLE)):
+        minutes = 84 if job.spec.workload.lora.rank == 16 else 96
+        assert declared_hours(job.spec.resources, pool) * 60 == pytest.approx(minutes * slower)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +117,8 @@ def test_kubectl_takes_the_folder(hub, kube, command, tmp_path):
     assert done.returncode == 0, done.stderr
     got = hub.kubectl("get", "ctj", "-n", "takes", "-l", f"{SWEEP}=qwen-coder,{TIER}=tier-3", "-o", "name")
     assert len(got.stdout.split()) == 9
-    one = kube.get("/apis/carbonfleet.dev/v1alpha1/namespaces/takes/carbontrainingjobs/qwen-coder-r32-a64-lr5e-6-d0p1")
-    assert one["spec"]["workload"]["training"]["learningRate"] == 5e-6
+    one = kube.get("/apis/carbonfleet.dev/v1alpha1/namespaces/takes/carbontrainingjobs/qwen-coder-r32-a64-lr1e-5-d0p1")
+    assert one["spec"]["workload"]["training"]["learningRate"] == 1e-5
 
 
 def test_generating_twice_gives_the_same_bytes(command, tmp_path):
