@@ -16,6 +16,7 @@ from carbonfleet.hub.observe import Blocker, Observation, snapshot_of
 from carbonfleet.hub.settings import HubSettings
 from carbonfleet.ledger.store import Ledger
 from carbonfleet.placement import Plan, explain, plan
+from carbonfleet.placement.amend import amended
 from carbonfleet.placement.decision import Decision, Outcome
 from carbonfleet.placement.record import record_of
 from carbonfleet.placement.snapshot import QueuedJob, RunProfile, Snapshot, Spoke, is_same, without_queue
@@ -99,6 +100,17 @@ class LastPlan:
     def keep(self, snapshot: Snapshot, planned: Planned) -> None:
         """Remember a plan."""
         self.snapshot, self.planned = snapshot, planned
+
+    def amend(self, snapshot: Snapshot, now: datetime) -> Planned | None:
+        """The last plan with decisions on what came since, where it stands for the others; None where it does not."""
+        if self.snapshot is None or self.planned.faults:
+            return None
+        change = amended(self.snapshot, self.planned.decisions, snapshot, now)
+        if change is None:
+            return None
+        came = self.planned_as(change.plan, snapshot, now)
+        records = {uid: self.planned.records[uid] for uid in change.standing}
+        return Planned({**change.standing, **came.decisions}, {**records, **came.records}, came.faults)
 
     def planned_as(self, plan: Plan, snapshot: Snapshot, now: datetime) -> Planned:
         """The plan's decisions with a record of each; one that can't be told is its job's fault."""
@@ -243,11 +255,20 @@ class CyclePlanner:
         )
         if (known := self._last.recall(complete, observation.now)) is not None:
             return known
-        planned = plan_around(complete, observation.now, self._quarantine, plan, self._last)
+        planned = self._amended(complete, observation.now)
+        if planned is None:
+            planned = plan_around(complete, observation.now, self._quarantine, plan, self._last)
         records = {**planned.records, **_expecting(planned, observation, reading.forecasts)}
         signed = {uid: _signed(record, observation.cluster_uid) for uid, record in records.items()}
         self._last.keep(complete, replace(planned, records=signed))
         return self._last.planned
+
+    def _amended(self, snapshot: Snapshot, now: datetime) -> Planned | None:
+        """None, too, where newcomers make the planner fail: the whole queue is planned around them."""
+        planned = None
+        with only("the last plan can't be amended"):
+            planned = self._last.amend(snapshot, now)
+        return planned if planned is not None and not planned.faults else None
 
 
 def _expecting(
