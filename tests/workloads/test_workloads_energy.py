@@ -6,12 +6,15 @@ import sys
 
 import lora_runs as runs
 import pytest
-from workloads.lora.energy import open_meter
-from workloads.lora.energy.dcgm import Dcgm
-from workloads.lora.energy.meter import NoMeter
-from workloads.lora.energy.nvml import Nvml
-from workloads.lora.energy.rapl import Rapl
-from workloads.lora.training.report import energy_before
+from hypothesis import given
+from hypothesis import strategies as some
+from workloads.lora.energy import Count, Meter, open_host_meter, open_meter
+from workloads.lora.energy.dcgm import dcgm
+from workloads.lora.energy.nvml import nvml
+from workloads.lora.energy.rapl import rapl
+from workloads.lora.energy.series import STUCK_SECONDS, Series
+from workloads.lora.training.distributed import World
+from workloads.lora.training.energy import Energy, Used, used_before
 
 from fixtures.http_server import HttpServer, QuietHandler
 
@@ -26,6 +29,12 @@ class NVMLError(Exception):
 
 READINGS = json.loads((Path(__file__).parent / "readings.json").read_text())
 
+def _next(what):
+    reading = READINGS[what].pop(0)
+    if reading is None:
+        raise NVMLError("Unknown Error")
+    return reading
+
 def nvmlInit():
     pass
 
@@ -34,18 +43,21 @@ def nvmlDeviceGetHandleByUUID(uuid):
         raise NVMLError("Not Found")
     return uuid
 
+def nvmlDeviceGetPowerManagementLimitConstraints(handle):
+    return [100_000, 400_000]
+
 def nvmlDeviceGetTotalEnergyConsumption(handle):
     if "millijoules" not in READINGS:
         raise NVMLError("Not Supported")
-    return READINGS["millijoules"].pop(0)
+    return _next("millijoules")
 
 def nvmlDeviceGetPowerUsage(handle):
-    return READINGS["milliwatts"].pop(0)
+    return _next("milliwatts")
 '''
 
 
 @pytest.fixture
-def nvml(tmp_path, monkeypatch):
+def pynvml(tmp_path, monkeypatch):
     """A library on the path that replays readings."""
 
     def build(**readings):
@@ -93,76 +105,276 @@ class Hand:
         return self.seconds
 
 
-def package(root, name: str, energy_uj: int) -> None:
+def package(root, name: str, energy_uj: int, called: str = "package-0") -> None:
     (root / name).mkdir(exist_ok=True)
-    (root / name / "max_energy_range_uj").write_text("999999999\n")
+    (root / name / "name").write_text(f"{called}\n")
+    (root / name / "max_energy_range_uj").write_text("262143328850\n")
     (root / "next").write_text(f"{energy_uj}\n")
     (root / "next").replace(root / name / "energy_uj")  # at once, for who reads it meanwhile
 
 
-def test_rapl_adds_up_the_packages_and_their_wraps(tmp_path):
-    package(tmp_path, "intel-rapl:0", 900_000_000)
-    package(tmp_path, "intel-rapl:1", 0)
-    package(tmp_path, "intel-rapl:0:0", 5)  # a part of package 0, which counts it already
-    meter = Rapl(tmp_path)
-    assert meter.kwh() == 0
-    package(tmp_path, "intel-rapl:0", 60_000_000)  # wrapped: 160 J
-    package(tmp_path, "intel-rapl:1", 200_000_000)  # 200 J
-    assert meter.kwh() == pytest.approx(360 / 3_600_000)
-    package(tmp_path, "intel-rapl:1", 560_000_000)  # 360 J more
-    assert meter.kwh() == pytest.approx(720 / 3_600_000)
+def joules(meter: Meter) -> float:
+    """All that it counted."""
+    return meter.count().kwh * 3_600_000
 
 
-def test_nvml_counts_millijoules_from_where_it_began(nvml):
-    nvml(millijoules=[7_412_003_114, 7_412_271_950, 7_773_203_114])
-    meter = Nvml(GPU)
-    assert meter.kwh() == pytest.approx(268.836 / 3_600_000)
-    assert meter.kwh() == pytest.approx(361_200 / 3_600_000)
+def counted(*readings, every: float = 10.0, **settings) -> list[tuple[float, float] | None]:
+    """What a series makes of readings, one each `every` seconds: joules in all, and estimated ones among them."""
+    left, clock, series = list(readings), Hand(), None
+
+    def read():
+        reading = left.pop(0)
+        if isinstance(reading, BaseException):
+            raise reading
+        return reading
+
+    series = Series(read, **({"max_watts": 400.0} | settings))
+    found = []
+    while left:
+        series.note(clock(), series.read())
+        total = series.total(clock())
+        found.append(total and (total[0] + total[1], total[1]))
+        clock.seconds += every
+    return found
 
 
-def test_a_board_without_a_counter_is_measured_by_its_power(nvml):
-    nvml(milliwatts=[28_000, 312_000, 348_000])
+def test_rapl_adds_up_packages_and_memory_and_what_wraps(tmp_path):
+    package(tmp_path, "intel-rapl:0", 262_143_000_000)
+    package(tmp_path, "intel-rapl:1", 0, "package-1")
+    package(tmp_path, "intel-rapl:0:0", 5, "core")  # a part of package 0, which counts it already
+    package(tmp_path, "intel-rapl:0:1", 0, "dram")
+    package(tmp_path, "intel-rapl:2", 0, "psys")  # all of it once more
     clock = Hand()
-    meter = Nvml(GPU, clock)
+    meter = rapl(tmp_path, clock)
+    assert meter.count() == Count(0.0)
     clock.seconds += 10
-    assert meter.kwh() == pytest.approx((28 + 312) / 2 * 10 / 3_600_000)
+    package(tmp_path, "intel-rapl:0", 60_000_000)  # wrapped: 60.33 J
+    package(tmp_path, "intel-rapl:1", 200_000_000, "package-1")
+    package(tmp_path, "intel-rapl:0:1", 30_000_000, "dram")
+    package(tmp_path, "intel-rapl:0:0", 70_000_000, "core")
+    package(tmp_path, "intel-rapl:2", 300_000_000, "psys")
+    assert joules(meter) == pytest.approx(60.32885 + 200 + 30, abs=1e-6)
+
+
+def test_nvml_counts_millijoules_from_where_it_began(pynvml):
+    pynvml(millijoules=[7_412_003_114, 7_412_003_114, 7_412_271_950, 7_415_803_114])
+    clock = Hand()
+    meter = nvml(GPU, clock)
+    clock.seconds += 1
+    assert joules(meter) == pytest.approx(268.836)
+    clock.seconds += 10
+    assert joules(meter) == pytest.approx(3800)
+
+
+def test_a_board_without_a_counter_is_measured_by_its_power(pynvml):
+    pynvml(milliwatts=[28_000, 312_000, 348_000])
+    clock = Hand()
+    meter = nvml(GPU, clock)
+    clock.seconds += 10
+    assert joules(meter) == pytest.approx((28 + 312) / 2 * 10)
     clock.seconds += 5
-    assert meter.kwh() == pytest.approx(((28 + 312) / 2 * 10 + (312 + 348) / 2 * 5) / 3_600_000)
+    assert joules(meter) == pytest.approx((28 + 312) / 2 * 10 + (312 + 348) / 2 * 5)
 
 
-def test_dcgm_is_read_for_this_gpu_and_stands_still_while_it_is_away(exporter):
+def test_a_library_that_errs_in_the_middle_of_a_run_ends_nothing(pynvml):
+    pynvml(millijoules=[0, 0, 3_000_000, None, None, 12_000_000])
+    clock = Hand()
+    meter = nvml(GPU, clock)
+    found = []
+    for _ in range(4):
+        clock.seconds += 10
+        count = meter.count()
+        found.append((count.kwh * 3_600_000, count.estimated_kwh * 3_600_000))
+    assert found == [pytest.approx(pair) for pair in ((3000, 0), (6000, 3000), (9000, 6000), (12_000, 0))]
+
+
+def test_dcgm_is_read_for_this_gpu_and_filled_by_its_mean_power_while_it_is_away(exporter):
     other, clock = "aaaaaaaa-0000-4000-8000-000000000000", Hand()
     exporter.text = exported((other, "999"), (GPU, "3.6e+09"))
-    meter = Dcgm(f"http://127.0.0.1:{exporter.server_port}/metrics", GPU, clock)
-    exporter.text = exported((other, "5e+09"), (GPU, "7.2e+09"))
-    assert meter.kwh() == 0, "not asked at every step"
+    meter = dcgm(f"http://127.0.0.1:{exporter.server_port}/metrics", GPU, clock)
+    meter.sample()
+    exporter.text = exported((other, "5e+09"), (GPU, "3.606e+09"))
     clock.seconds += 15
-    assert meter.kwh() == pytest.approx(1.0)
+    assert joules(meter) == 0, "not asked at every step"
+    meter.sample()
+    assert meter.count() == Count(pytest.approx(6000 / 3_600_000))
     exporter.text = None
     clock.seconds += 15
-    assert meter.kwh() == pytest.approx(1.0)
+    meter.sample()
+    assert meter.count() == Count(pytest.approx(12_000 / 3_600_000), pytest.approx(6000 / 3_600_000))
 
 
 def test_dcgm_is_asked_where_its_exporter_is_named(exporter, monkeypatch):
     exporter.text = exported((GPU, "1000"))
     monkeypatch.setenv("LORA_DCGM_URL", f"http://127.0.0.1:{exporter.server_port}/metrics")
-    assert open_meter(GPU, first_on_node=True).source == "dcgm"
-    assert open_meter("another-gpu", first_on_node=True).source is None
+    found, missing = open_meter(GPU, first_on_node=True), open_meter("another-gpu", first_on_node=True)
+    assert (found.source, found.count()) == ("dcgm", Count(0.0))
+    assert missing.count() is None
+    found.close()
+    missing.close()
 
 
-def test_a_machine_that_measures_nothing_says_so(tmp_path):
+def test_a_machine_that_measures_nothing_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_POWERCAP", str(tmp_path))
     with pytest.raises(FileNotFoundError):
-        Rapl(tmp_path)
-    assert NoMeter().kwh() is None
-    assert NoMeter().source is None
+        rapl(tmp_path)
+    meter = open_meter(None, first_on_node=True)
+    assert (meter.source, meter.count()) == (None, None)
 
 
-@pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"attempt": 2}', b'{"attempt": 2, "energy_kwh": null}'])
+def test_beside_a_gpu_the_counters_of_its_host_are_read_once_for_each_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_POWERCAP", str(tmp_path))
+    package(tmp_path, "intel-rapl:0", 5)
+    gpu, cpus = Meter("nvml"), Meter("rapl", covers_host=True)
+    opened = [
+        open_host_meter(gpu, first_on_node=True),
+        open_host_meter(gpu, first_on_node=False),
+        open_host_meter(cpus, first_on_node=True),
+    ]
+    assert [meter.source for meter in opened] == ["rapl", None, None]
+    opened[0].close()
+
+
+def test_a_counter_that_is_gone_for_a_while_has_counted_on():
+    gone = FileNotFoundError("energy_uj")
+    assert counted(0, 3000, gone, gone, 12_000) == [(0, 0), (3000, 0), (6000, 3000), (9000, 6000), (12_000, 0)]
+
+
+def test_a_counter_that_begins_anew_is_filled_and_counted_from_there():
+    assert counted(8900, 11_900, 0, 3000, 6000) == [(0, 0), (3000, 0), (6000, 3000), (9000, 3000), (12_000, 3000)]
+
+
+def test_a_reading_on_another_level_that_no_other_confirms_is_passed_over():
+    assert counted(0, 3000, 10**9, 9000, 12_000) == [(0, 0), (3000, 0), (6000, 3000), (9000, 0), (12_000, 0)]
+    assert counted(0, 3000, 10**9, 10**9 + 3000) == [(0, 0), (3000, 0), (6000, 3000), (9000, 3000)]
+
+
+def test_a_counter_that_stands_still_is_filled_once_it_should_have_moved():
+    minutes = counted(0, 3000, *[3000] * 9)
+    assert minutes[7] == (3000, 0)
+    assert minutes[8] == (pytest.approx(3000 + 7 * 3000), 7 * 3000)
+    assert STUCK_SECONDS == 60
+
+
+def test_what_was_never_measured_is_not_guessed():
+    assert counted(OSError(), OSError()) == [None, None]
+    assert counted(5, OSError()) == [(0, 0), None]
+
+
+def test_a_power_reading_that_is_missing_is_filled_by_the_mean():
+    assert counted(300, 300, float("nan"), 300, is_power=True) == [(0, 0), (3000, 0), (6000, 3000), (9000, 6000)]
+
+
+def test_a_clock_that_goes_back_takes_nothing_back():
+    series = Series(lambda: 0, max_watts=400)
+    found = []
+    for moment, reading in ((100, 0), (110, 3000), (50, 3000), (111, 3300)):
+        series.note(moment, reading)
+        found.append(series.total(moment)[0])
+    assert found == [0, 3000, 3000, 3300]
+
+
+class DriverError(Exception):
+    """Of a driver's own."""
+
+
+READINGS = some.one_of(
+    some.floats(),
+    some.integers(),
+    some.text(max_size=3),
+    some.booleans(),
+    some.none(),
+    some.complex_numbers(),
+    some.sampled_from([DriverError(), OSError(5, "Input/output error"), MemoryError(), StopIteration()]),
+    some.floats(0, 5e4),
+)
+
+
+@given(
+    readings=some.lists(some.tuples(READINGS, some.floats(-50, 500)), max_size=30),
+    is_power=some.booleans(),
+    wraps_at=some.sampled_from([None, 5e4]),
+)
+def test_whatever_a_meter_reads_the_count_rises_and_stays_within_what_the_device_can_draw(readings, is_power, wraps_at):
+    """Any scalar and any exception at any reading, and a clock that goes back and forth."""
+    clock, left = Hand(), iter(readings)
+
+    def read():
+        reading, seconds = next(left)
+        clock.seconds += seconds
+        if isinstance(reading, Exception):
+            raise reading
+        return reading
+
+    series = Series(read, max_watts=400, is_power=is_power, wraps_at_joules=wraps_at)
+    meter = Meter("nvml", [series], now=clock)
+    began = clock.seconds
+    latest, before = began, 0.0
+    for _ in readings:
+        count = meter.count()
+        latest = max(latest, clock.seconds)
+        if count is not None:
+            assert before <= count.kwh <= 400 * (latest - began) / 3_600_000 * (1 + 1e-9)
+            assert 0 <= count.estimated_kwh <= count.kwh
+            before = count.kwh
+
+
+def test_a_worker_whose_meter_is_silent_counts_as_the_others_do():
+    """Two of three workers count; the third is taken to use as much as they."""
+
+    class Peers(World):
+        def sum(self, values):
+            return [3.0, 2.0, 0.4, 0.1, 1.0, 1.0, 0.2, 0.0]
+
+    energy = Energy(Meter(None), Meter(None), "nvml", covers_host=False)
+    energy.count(Peers())
+    assert energy.used == Used(pytest.approx(0.6), 0.2, pytest.approx(0.3))
+    assert energy.numbers() == {
+        "energy_kwh": pytest.approx(0.6),
+        "energy_source": "nvml",
+        "energy_covers_host": False,
+        "host_energy_kwh": 0.2,
+        "energy_estimated_share": pytest.approx(0.3 / 0.8),
+    }
+
+
+def test_where_nothing_measures_no_figure_is_told():
+    energy = Energy(Meter(None), Meter(None), None, covers_host=False)
+    energy.count(World())
+    assert set(energy.numbers().values()) == {None}
+
+
+@pytest.mark.parametrize(
+    "figure", ["null", "-8900", "NaN", "Infinity", '"much"', "[]", "{}", "true", "1" * 400, '{"attempt": 2}']
+)
+def test_a_figure_of_an_earlier_process_that_is_none_counts_as_nothing(figure):
+    told = f'{{"attempt": 2, "energy_kwh": {figure}}}'.encode()
+    assert used_before(told, attempt=2).kwh in (0.0, 1.0)
+
+
+@pytest.mark.parametrize("junk", [b"", b"{", b"[]", b"null", b"\xff", b'{"attempt": 2}'])
 def test_an_earlier_process_of_the_attempt_counts_and_nothing_else_does(junk):
-    told = json.dumps({"attempt": 2, "energy_kwh": 0.25}).encode()
-    assert energy_before(told, attempt=2) == 0.25
-    assert energy_before(told, attempt=3) == 0
-    assert energy_before(junk, attempt=2) == 0
+    told = {"attempt": 2, "energy_kwh": 0.25, "host_energy_kwh": 0.05, "energy_estimated_share": 0.1}
+    assert used_before(json.dumps(told).encode(), attempt=2) == Used(0.25, 0.05, pytest.approx(0.03))
+    assert used_before(json.dumps(told).encode(), attempt=3) == Used()
+    assert used_before(junk, attempt=2) == Used()
+
+
+def test_a_run_goes_on_when_its_counter_is_gone(tmp_path):
+    counters, store = tmp_path / "powercap", tmp_path / "job"
+    counters.mkdir()
+    package(counters, "intel-rapl:0", 5_000)
+    run = runs.start(runs.tiny(8), store, halt=(3, 5), LORA_POWERCAP=str(counters))
+    run.reach(3)
+    package(counters, "intel-rapl:0", 5_000 + 3 * 3_600_000)
+    run.signal(signal.SIGCONT)
+    assert run.reach(5)["energy_kwh"] == pytest.approx(3e-6)
+    (counters / "intel-rapl:0" / "energy_uj").unlink()
+    run.signal(signal.SIGCONT)
+    assert run.wait() == 0
+    told = runs.metrics(store)
+    assert told["energy_kwh"] > 3e-6
+    assert told["energy_estimated_share"] == pytest.approx(1 - 3e-6 / told["energy_kwh"])
 
 
 def test_a_run_counts_the_energy_of_all_processes_of_its_attempt(tmp_path):

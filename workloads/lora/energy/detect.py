@@ -1,13 +1,13 @@
-"""The best meter that this machine has for the device that trains."""
+"""The best meter that this machine has for the device that trains, and the one for its host."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 
-from .dcgm import Dcgm
-from .meter import Meter, NoMeter
-from .nvml import Nvml
-from .rapl import Rapl
+from .dcgm import dcgm
+from .meter import Meter
+from .nvml import nvml
+from .rapl import rapl
 
 
 def open_meter(gpu_uuid: str | None, first_on_node: bool) -> Meter:
@@ -15,7 +15,19 @@ def open_meter(gpu_uuid: str | None, first_on_node: bool) -> Meter:
     exporter = os.environ.get("LORA_DCGM_URL")
     with suppress(Exception):  # no library, no right to read, no such counter: then nothing measures
         if gpu_uuid is not None:
-            return Dcgm(exporter, gpu_uuid) if exporter else Nvml(gpu_uuid)
+            return (dcgm(exporter, gpu_uuid) if exporter else nvml(gpu_uuid)).opened()
         if first_on_node:
-            return Rapl(Path(os.environ.get("LORA_POWERCAP", "/sys/class/powercap")))
-    return NoMeter()
+            return _rapl().opened()
+    return Meter(None)
+
+
+def open_host_meter(device: Meter, first_on_node: bool) -> Meter:
+    """The meter of the CPUs and memory beside a device whose meter does not count them; one worker of a node reads."""
+    with suppress(Exception):
+        if first_on_node and not device.covers_host:
+            return _rapl().opened()
+    return Meter(None)
+
+
+def _rapl() -> Meter:
+    return rapl(Path(os.environ.get("LORA_POWERCAP", "/sys/class/powercap")))

@@ -1,26 +1,94 @@
-"""What a meter of energy is, and the one that stands where nothing measures."""
+"""A meter of energy: sources that may fail, fall or jump, made into a count that never does."""
 
-from typing import Literal, Protocol
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .series import Series
 
 JOULES_PER_KWH = 3_600_000
+BOARD_WATTS = 1500.0
+"""The most that a board of any model draws (a GB300's limit is 1,400 W), where nothing tells this one's limit."""
 
-Source = Literal["nvml", "dcgm", "rapl"]
-
-
-class Meter(Protocol):
-    """A counter of the energy used since it was made."""
-
-    source: Source | None
-
-    def kwh(self) -> float | None:
-        """Energy so far, or None where nothing measures it."""
+Source = Literal["nvml", "dcgm", "rapl", "prometheus"]
 
 
-class NoMeter:
-    """Stands where nothing measures."""
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Energy since a meter was opened, and how much of it stands for what could not be read."""
 
-    source: Source | None = None
+    kwh: float
+    estimated_kwh: float = 0.0
 
-    def kwh(self) -> float | None:
-        """See `Meter`."""
-        return None
+
+class Meter:
+    """The energy of some series since it was opened; no reading of them ends a run or makes the count fall.
+
+    A thread reads every `every_seconds`, for a step or a validation may take minutes; those that answer at once are
+    also read whenever the count is asked for.
+    """
+
+    def __init__(
+        self,
+        source: Source | None,
+        series: Sequence[Series] = (),
+        *,
+        every_seconds: float = 5.0,
+        is_remote: bool = False,
+        covers_host: bool = False,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.source, self.covers_host = source, covers_host
+        self._series, self._every, self._is_remote, self._now = tuple(series), every_seconds, is_remote, now
+        self._reading, self._lock, self._closed = threading.Lock(), threading.Lock(), threading.Event()
+        self._most = Count(0.0)
+
+    def opened(self) -> "Meter":
+        """Begin to count, and go on in a thread until it is closed."""
+        self.sample()
+        threading.Thread(target=self._watch, name="meter", daemon=True).start()
+        return self
+
+    def expect_readings(self) -> None:
+        """Raise `OSError` unless every series can be read now."""
+        self.sample()
+        if not all(series.is_read for series in self._series):
+            raise OSError(f"{self.source} can't be read")
+
+    def sample(self) -> None:
+        """Read every series once, unless another thread does so now."""
+        if not self._reading.acquire(blocking=False):
+            return
+        try:
+            for series in self._series:
+                moment, value = self._now(), series.read()
+                with self._lock:
+                    series.note(moment, value)
+        finally:
+            self._reading.release()
+
+    def count(self) -> Count | None:
+        """Energy so far; None where nothing measures, or nothing was measured before the readings ended."""
+        if not self._is_remote and not self._closed.is_set():
+            self.sample()
+        with self._lock:
+            now = self._now()
+            totals = [series.total(now) for series in self._series]
+        known = [total for total in totals if total is not None]
+        if not known or (len(known) < len(totals) and not any(measured for measured, _ in known)):
+            return None
+        measured, estimated = (sum(part) / JOULES_PER_KWH for part in zip(*known, strict=True))
+        if measured + estimated > self._most.kwh:  # an estimate gives way to a lower count when readings come back
+            self._most = Count(measured + estimated, estimated)
+        return self._most
+
+    def close(self) -> None:
+        """Read a last time, and stop."""
+        self.sample()
+        self._closed.set()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(self._every):
+            self.sample()

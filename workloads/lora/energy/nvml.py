@@ -3,42 +3,35 @@
 import time
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
-from .meter import JOULES_PER_KWH, Source
-
-
-class Nvml:
-    """A GPU's energy counter (millijoules since the driver was loaded), or where it has none, its power over time."""
-
-    source: Source | None = "nvml"
-
-    def __init__(self, uuid: str, now: Callable[[], float] = time.monotonic) -> None:
-        self._nvml = import_module("pynvml")  # nvidia-ml-py, on machines with a GPU
-        self._nvml.nvmlInit()
-        self._handle = self._nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-        self._joules: Callable[[], float]
-        try:
-            first = self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
-            self._joules = lambda: (self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle) - first) / 1000
-        except self._nvml.NVMLError:  # before Volta, and on some boards for games
-            self._joules = PowerIntegral(lambda: self._nvml.nvmlDeviceGetPowerUsage(self._handle) / 1000, now)
-
-    def kwh(self) -> float | None:
-        """See `Meter`."""
-        return float(self._joules()) / JOULES_PER_KWH
+from .meter import BOARD_WATTS, Meter
+from .series import Series
 
 
-class PowerIntegral:
-    """Joules from watts: a straight line between two readings. Ask at least every few seconds."""
+def nvml(uuid: str, now: Callable[[], float] = time.monotonic) -> Meter:
+    """A meter of a GPU's energy counter (millijoules since the driver was loaded), or where it has none, of its power.
 
-    def __init__(self, watts: Callable[[], float], now: Callable[[], float]) -> None:
-        self._watts, self._now = watts, now
-        self._last = now(), watts()
-        self._joules = 0.0
+    Raises whatever the library does where it is missing or the GPU can't be read.
+    """
+    library = import_module("pynvml")  # nvidia-ml-py, on machines with a GPU
+    library.nvmlInit()
+    handle = library.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+    limit = _limit_watts(library, handle)
+    try:
+        library.nvmlDeviceGetTotalEnergyConsumption(handle)
+        series = Series(lambda: library.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000, max_watts=limit)
+    except library.NVMLError:  # before Volta, and on some boards for games
+        series = Series(lambda: library.nvmlDeviceGetPowerUsage(handle) / 1000, max_watts=limit, is_power=True)
+    meter = Meter("nvml", [series], now=now)
+    meter.expect_readings()
+    return meter
 
-    def __call__(self) -> float:
-        """The integral so far."""
-        then, before = self._last
-        self._last = moment, watts = self._now(), self._watts()
-        self._joules += (moment - then) * (before + watts) / 2
-        return self._joules
+
+def _limit_watts(library: Any, handle: Any) -> float:  # noqa: ANN401  # the library has no types
+    """The most that the board may be set to, and a tenth more for its meter's error (5 %) and moments beyond it."""
+    try:
+        watts = library.nvmlDeviceGetPowerManagementLimitConstraints(handle)[1] / 1000
+    except Exception:  # noqa: BLE001  # not every board tells
+        return BOARD_WATTS
+    return min(1.1 * watts, BOARD_WATTS) if watts > 0 else BOARD_WATTS

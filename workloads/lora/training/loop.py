@@ -29,6 +29,7 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
             loss = validation_loss(run.model, data, plan, world)
             require_finite(f"validation after step {run.step}", loss)
             run.validation_losses[run.step] = loss
+            report.energy.count(world)
             output.report_progress(now=True)
         if run.step >= total:
             return
@@ -46,8 +47,8 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
         run.response_tokens += sum(e.response_tokens for e in examples)
         tokens = sum(len(e.ids) for e in examples)
         report.count(tokens, time.monotonic() - began, time.process_time() - cpu_began)
-        asked, due, energy_kwh = world.sum([stop.asked, world.leads and output.due(), output.meter.kwh() or 0.0])
-        report.energy_kwh = report.energy_before_kwh + energy_kwh if report.energy_source else None
+        asked, due = world.sum([stop.asked, world.leads and output.due()])
+        report.energy.count(world)
         if asked:
             raise Failure("Stopped", STOPPED)
         if due:

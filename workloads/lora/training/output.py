@@ -9,7 +9,6 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-from ..energy import Meter
 from ..model import end_tokens
 from ..protocol import DONE, METRICS, PROGRESS, encode, print_line
 from ..settings import TINY_MODEL, Checkpoint
@@ -28,7 +27,6 @@ class Output:
     store: Store
     lease: Lease | None
     report: Report
-    meter: Meter
     cadence: Checkpoint
     _saved_at: float = field(default_factory=time.monotonic)
     _reported_at: float = -1e9

@@ -1,9 +1,7 @@
 """The numbers of a run: progress while it goes, a loss curve when it ends."""
 
 import io
-import json
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -12,6 +10,7 @@ from typing import Any
 from ..settings import Job
 from ..storage import SavedCheckpoint
 from .checkpoint import Run
+from .energy import Energy
 
 _SMOOTHED_STEPS = 10
 
@@ -28,9 +27,7 @@ class Report:
     """What became of the rows."""
     adapter: dict[str, Any]
     """Which modules it is on."""
-    energy_source: str | None
-    energy_kwh: float | None = None
-    energy_before_kwh: float = 0.0
+    energy: Energy
     first_step_seconds: float | None = None
     tokens: int = 0
     steps: int = 0
@@ -69,23 +66,13 @@ class Report:
             "step_seconds": self.training_seconds / self.steps if self.steps else None,
             "step_cpu_seconds": self.cpu_seconds / self.steps if self.steps else None,
             "checkpoint_seconds": self.checkpoint_seconds,
-            "energy_kwh": self.energy_kwh,
-            "energy_source": self.energy_source,
+            **self.energy.numbers(),
             "checkpoint": self.checkpoint.model_dump() if self.checkpoint else None,
             "started_at": datetime.fromtimestamp(self.started, UTC).isoformat(),
             "first_step_seconds": self.first_step_seconds,
             "updated_at": datetime.now(UTC).isoformat(),
             "warnings": self.warnings,
         }
-
-
-def energy_before(progress: bytes, attempt: int) -> float:
-    """What earlier processes of this attempt had used, as its last `progress.json` says; 0 where it says nothing."""
-    with suppress(ValueError, TypeError, AttributeError):
-        numbers = json.loads(progress)
-        if numbers.get("attempt") == attempt:
-            return float(numbers.get("energy_kwh") or 0.0)
-    return 0.0
 
 
 def loss_table(run: Run) -> str:

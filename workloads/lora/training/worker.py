@@ -9,7 +9,6 @@ import torch
 from transformers import get_scheduler
 
 from ..data import expect_same_data, load_data
-from ..energy import open_meter
 from ..failure import Failure
 from ..model import adapted_modules, expect_answers_end, expect_tokens_fit, load_base, with_adapter
 from ..protocol import FAILURE, PROGRESS
@@ -18,9 +17,10 @@ from ..stop import stop
 from ..storage import Lease, Store
 from .checkpoint import Run, newest_intact, remove_orphans, restore, rng_state
 from .distributed import World
+from .energy import Energy, Used, used_before
 from .loop import loop
 from .output import Output
-from .report import Report, energy_before
+from .report import Report
 
 DEFAULT_EPOCHS = 3.0
 
@@ -32,7 +32,7 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
     """
     settings, plan = job.settings, job.settings.training
     warnings.filterwarnings("ignore", category=FutureWarning)  # the libraries talking to each other
-    meter = open_meter(world.gpu_uuid, world.first_on_node)
+    energy = Energy.opened(world)
     torch.set_num_threads(int(os.environ.get("LORA_THREADS", "1")))
 
     # The model, and the data as its tokens.
@@ -52,7 +52,7 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
     run = Run(model, optimiser, scheduler, rng_state(), data.digest)
 
     # Where an earlier attempt left it.
-    report = Report(job, run, total, started, asdict(data.counts), adapted_modules(model), meter.source)
+    report = Report(job, run, total, started, asdict(data.counts), adapted_modules(model), energy)
     saved, skipped = world.lead(newest_intact(store, lease, data.digest) if lease else None)
     report.warnings = [*skipped, *data.left_out]
     if saved is not None:
@@ -62,10 +62,10 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
         remove_orphans(store, lease)
         store.remove(FAILURE)
         progress = store.load(PROGRESS)
-        report.energy_before_kwh = energy_before(progress[0], job.attempt) if progress else 0.0
+        energy.before = used_before(progress[0], job.attempt) if progress else Used()
 
     # The loop, and what it leaves.
-    output = Output(store, lease, report, meter, settings.checkpoint)
+    output = Output(store, lease, report, settings.checkpoint)
     stop.heeded_by_loop = True
     try:
         loop(run, data, plan, world, output)
@@ -73,4 +73,7 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
         if failure.reason == "Stopped":
             output.save(run, world)
         raise
-    output.finish(model, tokenizer)
+    else:
+        output.finish(model, tokenizer)
+    finally:
+        energy.close()
