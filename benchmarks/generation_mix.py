@@ -58,7 +58,8 @@ def made_series(path: Path, zones: tuple[str, ...], start: datetime, hours: int)
             if row["zone"] in mwh and 0 <= hour < hours:
                 for name, fuel in FUELS.items():
                     mwh[row["zone"]][fuel][hour] = float(row[f"{name}_mwh"] or "nan")
-    return np.array([mix_intensity(mwh[zone], SignalKind.AVERAGE_LIFECYCLE) for zone in zones])
+    lifecycle = SignalKind.AVERAGE_LIFECYCLE
+    return np.array([mix_intensity(list(made), np.array(list(made.values())), lifecycle) for made in mwh.values()])
 
 
 def likeness(made: np.ndarray, theirs: np.ndarray) -> Likeness:

@@ -257,7 +257,6 @@ def test_eia_rows_of_another_respondent_repeated_or_absurd_change_nothing(stands
         row | {"respondent": "MISO"},
         row | {"period": "2025-12-15T99"},
         row | {"period": None},
-        row | {"fueltype": None},
         row | {"value": None, "fueltype": "NG"},
         row | {"value": "1e400", "fueltype": "SUN"},
         row | {"value": [3], "fueltype": "WAT"},
@@ -393,12 +392,21 @@ def test_energycharts_names_to_come_count_as_unnamed_fuels_unless_they_are_none(
     assert stand.fetch().readings[-1].value != usual[-1].value
 
 
-@pytest.mark.parametrize("data", [[], [1.0], None, "abc", {}])
+@pytest.mark.parametrize("data", [[], [1.0], "abc", {}])
 def test_energycharts_series_that_fit_no_times_are_not_believed(stands, data):
     stand = stands("energy-charts")
     stand.server.extra = [{"name": "Biomass", "data": data}]
     with pytest.raises(MistrustedError):
         stand.fetch()
+
+
+def test_a_part_of_a_fuel_that_is_still_to_come_leaves_the_slot_unknown(stands):
+    """Coal is two series: that the small one is there does not make up for the other."""
+    stand = stands("energy-charts")
+    slots = 7 * 96 + 1
+    stand.server.extra = [{"name": "Fossil coal-derived gas", "data": [50.0] * slots}]
+    stand.server.late[Fuel.COAL] = 5 * HOUR
+    assert stand.fetch().readings[-1].start <= stand.clock.now() - 7 * HOUR
 
 
 def test_a_part_of_a_country_is_served_only_where_a_person_says_so(stands):

@@ -420,10 +420,22 @@ GUARDS = {
         "ask.start",
         f"{GEN}::test_a_fuel_that_is_days_late_is_missed_though_the_asked_day_never_shows_it",
     ),
+    "a fuel that is gone from an answer": Guard(
+        f"{GENERATION}/provider.py",
+        "if each.newest > now - REMEMBERED}",
+        "if False}",
+        "test_signals_odd_mixes::test_a_series_that_is_gone_is_missed_for_two_days_if_it_matters",
+    ),
+    "half of a fuel": Guard(
+        f"{GENERATION}/provider.py",
+        "series = self.values.setdefault(name, {})",
+        "series = self.values.setdefault(fuel.value, {})",
+        f"{GEN}::test_a_part_of_a_fuel_that_is_still_to_come_leaves_the_slot_unknown",
+    ),
     "hour named by its end": Guard(
         f"{GENERATION}/eia930.py",
-        ".replace(tzinfo=UTC) - HOUR",
-        ".replace(tzinfo=UTC)",
+        "return end - HOUR if",
+        "return end if",
         f"{GEN}::test_every_slot_has_the_intensity_of_its_own_mix",
     ),
     "pumping counted as generation": Guard(

@@ -16,7 +16,7 @@ NAN = float("nan")
 
 
 def grams(kind=LIFECYCLE, **energy) -> list[float | None]:
-    found = mix_intensity({Fuel(name): np.array(values, dtype=float) for name, values in energy.items()}, kind)
+    found = mix_intensity([Fuel(name) for name in energy], np.array(list(energy.values()), dtype=float), kind)
     return [None if np.isnan(value) else round(float(value), 6) for value in found]
 
 
@@ -59,7 +59,7 @@ def test_an_hour_without_any_output_is_unknown():
 
 
 def test_no_fuel_and_no_hour_give_nothing():
-    assert mix_intensity({}, LIFECYCLE).size == 0
+    assert mix_intensity([], np.empty((0, 0)), LIFECYCLE).size == 0
     assert grams(coal=[]) == []
 
 
@@ -78,7 +78,7 @@ def test_a_mix_lies_between_its_cleanest_and_its_dirtiest_fuel_whatever_is_missi
             values[random.random(48) < 0.1] = random.choice([NAN, 0.0, -1e6, 1e7])
             energy[Fuel(fuel)] = values
         for kind, factors in ((LIFECYCLE, LIFECYCLE_GRAMS_PER_KWH), (DIRECT, DIRECT_GRAMS_PER_KWH)):
-            found = mix_intensity(energy, kind)
+            found = mix_intensity(list(energy), np.array(list(energy.values())), kind)
             bounds = [factors[fuel] for fuel in energy]
             known = found[np.isfinite(found)]
             assert found.shape == (48,)

@@ -65,6 +65,7 @@ class Reason(StrEnum):
     BAD_TIME = "BadTime"
     WRONG_KIND = "WrongKind"
     WRONG_ZONE = "WrongZone"
+    UNREADABLE = "Unreadable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from carbonfleet.signals.source import (
     tried,
 )
 from carbonfleet.signals.sources.generation import Fuel, FuelSamples, mix_batch
-from carbonfleet.signals.validation import Frame, Item, Point, issued_at, parse_time, read_items, validate
+from carbonfleet.signals.validation import Frame, Item, Point, issued_at, parse_time, read_items, shown, validate
 
 ZONE: Final = "GB"
 _STEP: Final = timedelta(minutes=30)
@@ -126,9 +126,9 @@ def _samples(mixes: Iterable[_Mix]) -> FuelSamples:
         if start is None or start.timestamp() % _STEP.total_seconds():
             continue
         for share in read_items(mix.shares, _Share):
-            fuel = FUELS.get(share.fuel, Fuel.OTHER) if isinstance(share.fuel, str) else Fuel.OTHER
-            if fuel is not None:
-                samples.add(fuel, start, share.percent)
+            name = shown(share.fuel)
+            if (fuel := FUELS.get(name, Fuel.OTHER)) is not None:
+                samples.add(name, fuel, start, share.percent)
     return samples
 
 

@@ -132,19 +132,17 @@ def _period(moment: datetime) -> str:
 
 
 def _samples(place: str, rows: Iterable[_Row]) -> FuelSamples:
-    samples, seen = FuelSamples(HOUR), set()
-    rows = [row for row in rows if row.respondent == place and isinstance(row.fueltype, str)]
-    if not rows:
+    samples = FuelSamples(HOUR)
+    for row in rows:
+        name = shown(row.fueltype)
+        if row.respondent != place or (fuel := FUELS.get(name, Fuel.OTHER)) is None:
+            continue
+        if row.units in (None, "megawatthours"):
+            samples.add(name, fuel, _start(row.period), _number(row.value))
+        else:
+            samples.lose(name, f"in {shown(row.units)}, where megawatthours were asked for")
+    if not samples.values and not samples.lost:
         raise NoDataError(f"eia-930 has no generation by fuel of {place}")
-    in_units = [row for row in rows if row.units in (None, "megawatthours")]
-    if not in_units:
-        raise MistrustedError(f"eia-930 was asked for megawatthours of {place} and gave {shown(rows[0].units)}")
-    for row in in_units:
-        start = _start(row.period)
-        fuel = FUELS.get(str(row.fueltype), Fuel.OTHER)
-        if fuel is not None and start is not None and (row.fueltype, start) not in seen:
-            seen.add((row.fueltype, start))
-            samples.add(fuel, start, _number(row.value))
     return samples
 
 

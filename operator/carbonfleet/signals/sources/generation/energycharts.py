@@ -7,7 +7,7 @@ CC BY 4.0, to be attributed to energy-charts.info; their publishing notes ask fo
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 
@@ -73,8 +73,8 @@ _NO_TIME: Final = 2**33
 
 
 class _Series(Foreign):
-    name: str = ""
-    data: tuple[object, ...] = ()
+    name: object = None
+    data: object = None
 
 
 class _Power(Foreign):
@@ -128,18 +128,21 @@ def _minute(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
-def _samples(place: str, starts: list[datetime | None], series: list[_Series]) -> FuelSamples:
-    if not any(starts) or not series:
-        raise NoDataError(f"energy-charts has no generation of {place}")
-    if any(len(each.data) != len(starts) for each in series):
-        raise MistrustedError(f"energy-charts gave series of {place} that are not as long as its times")
-    samples = FuelSamples(one_step([start for start in starts if start is not None], "energy-charts"))
+def _samples(place: str, starts: Sequence[datetime | None], series: Iterable[_Series]) -> FuelSamples:
+    samples = FuelSamples(one_step(filter(None, starts), "energy-charts"))
     for each in series:
-        fuel = FUELS.get(each.name, None if _is_no_fuel(each.name) else Fuel.OTHER)
-        if fuel is not None:
-            for start, value in zip(starts, each.data, strict=True):
-                if start is not None:
-                    samples.add(fuel, start, value)
+        name = each.name if isinstance(each.name, str) else ""
+        fuel = FUELS.get(name, None if _is_no_fuel(name) else Fuel.OTHER)
+        if fuel is None or (name and each.data is None):
+            continue
+        if not name or not isinstance(each.data, list) or len(each.data) != len(starts):
+            samples.lose(name, "it has no name, or is not as long as the times")
+            continue
+        for start, value in zip(starts, each.data, strict=True):
+            if start is not None:
+                samples.add(name, fuel, start, value)
+    if not samples.values and not samples.lost:
+        raise NoDataError(f"energy-charts has no generation of {place}")
     return samples
 
 

@@ -137,9 +137,8 @@ class EntsoeSettings(Wire):
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """What a fuel gave in [start, start + step), in MW."""
+    """What was made in [start, start + step), in MW."""
 
-    fuel: Fuel
     start: datetime
     step: timedelta
     megawatts: float
@@ -233,44 +232,59 @@ def _document(answer: HttpAnswer, place: str) -> "ElementTree.Element":
 
 def _samples(root: "ElementTree.Element", place: str) -> FuelSamples:
     """All types in the finest step of any; a coarser value holds for several."""
-    values: dict[tuple[str, datetime], _Value] = {}
+    found: dict[str, list[_Value]] = {}
+    lost = FuelSamples(HOUR)
     for series in root.iter("TimeSeries"):
         psr = series.findtext("MktPSRType/psrType") or ""
-        fuel = FUELS.get(psr, Fuel.OTHER)
-        if fuel is None or series.find("outBiddingZone_Domain.mRID") is not None:
+        if FUELS.get(psr, Fuel.OTHER) is None or series.find("outBiddingZone_Domain.mRID") is not None:
             continue  # storage, or what is consumed
-        _refuse_other(series, place)
-        for value in _values(series, fuel):
-            values.setdefault((psr, value.start), value)
-    if not values:
+        if why := _other(series, place):
+            lost.lose(psr, why)
+            continue
+        repeats = series.findtext("curveType") == "A03"
+        for period in series.iter("Period"):
+            if (times := _times(period)) is None:
+                lost.lose(psr, "a period without times, or in steps that are not known")
+            else:
+                found.setdefault(psr, []).extend(_values(period, *times, repeats))
+    if not found and not lost.lost:
         raise NoDataError(f"ENTSO-E has no generation of {place}")
-    samples = FuelSamples(min(value.step for value in values.values()))
-    for value in values.values():
-        for part in range(value.step // samples.step):
-            samples.add(value.fuel, value.start + samples.step * part, value.megawatts)
+    steps = (value.step for values in found.values() for value in values)
+    samples = FuelSamples(min(steps, default=HOUR), lost=lost.lost)
+    for psr, values in found.items():
+        for value in values:
+            for part in range(value.step // samples.step):
+                samples.add(psr, FUELS.get(psr) or Fuel.OTHER, value.start + samples.step * part, value.megawatts)
     return samples
 
 
-def _refuse_other(series: "ElementTree.Element", place: str) -> None:
+def _other(series: "ElementTree.Element", place: str) -> str:
+    """Why it is not what was asked for; empty where it is."""
     area = series.findtext("inBiddingZone_Domain.mRID", place)
     unit = series.findtext("quantity_Measure_Unit.name", "MAW")
-    if (area, unit) != (place, "MAW"):
-        raise MistrustedError(f"ENTSO-E was asked for MAW of {place} and answered {unit} of {area}"[:300])
+    if (area, unit) == (place, "MAW"):
+        return ""
+    return f"asked for MAW of {place}, ENTSO-E answered {unit} of {area}"[:300]
 
 
-def _values(series: "ElementTree.Element", fuel: Fuel) -> Iterator[_Value]:
+def _times(period: "ElementTree.Element") -> tuple[datetime, datetime, timedelta] | None:
+    """Its start, end and step."""
+    start, end = (parse_time(period.findtext(f"timeInterval/{name}")) for name in ("start", "end"))
+    step = _STEPS.get(period.findtext("resolution") or "")
+    if start is None or end is None or step is None or not start < end <= start + 2 * _LONGEST_RANGE:
+        return None
+    return start, end, step
+
+
+def _values(
+    period: "ElementTree.Element", start: datetime, end: datetime, step: timedelta, repeats: bool
+) -> Iterator[_Value]:
     """What is given, and with curve type A03 what it stands for until the next point."""
-    repeats = series.findtext("curveType") == "A03"
-    for period in series.iter("Period"):
-        start, end = (parse_time(period.findtext(f"timeInterval/{name}")) for name in ("start", "end"))
-        step = _STEPS.get(period.findtext("resolution") or "")
-        if start is None or end is None or step is None or not start < end <= start + 2 * _LONGEST_RANGE:
-            raise MistrustedError("ENTSO-E gave a period without times, or in steps that are not known")
-        points, held = _points(period), None
-        for position in range(1, (end - start) // step + 1):
-            held = points.get(position, held if repeats else None)
-            if held is not None:
-                yield _Value(fuel, start + step * (position - 1), step, held)
+    points, held = _points(period), None
+    for position in range(1, (end - start) // step + 1):
+        held = points.get(position, held if repeats else None)
+        if held is not None:
+            yield _Value(start + step * (position - 1), step, held)
 
 
 def _points(period: "ElementTree.Element") -> dict[int, float]:

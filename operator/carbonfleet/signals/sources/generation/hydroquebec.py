@@ -25,6 +25,7 @@ FUELS: Final[Mapping[str, Fuel]] = {
     "valeurs_thermique": Fuel.GAS,
     "valeurs_autres": Fuel.BIOMASS,
 }
+_SUMS: Final = ("valeurs_total", "valeurs_demandetotal")
 _KEPT: Final = timedelta(days=3)
 
 
@@ -65,8 +66,9 @@ class HydroQuebec:
         dated = [(at, record) for record in records if (at := parse_time(record.get("date"))) is not None and at < now]
         samples = FuelSamples(one_step([at for at, _ in dated], self.name))
         for at, record in dated:
-            for name, fuel in FUELS.items():
-                samples.add(fuel, at, record.get(name))
+            for name in record:
+                if name.startswith("valeurs_") and name not in _SUMS:
+                    samples.add(name, FUELS.get(name, Fuel.OTHER), at, record[name])
         return samples
 
 

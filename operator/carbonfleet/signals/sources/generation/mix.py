@@ -1,6 +1,6 @@
 """Carbon intensity from generation by fuel: energy of each fuel times its factor, over the energy of all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -79,33 +79,37 @@ _FACTORS: Final = {
 KINDS: Final = frozenset(_FACTORS)
 """What a mix can tell. Which plant would run more, the margin, it can't."""
 SMALL_SHARE: Final = 0.01
-"""Of the usual output: a fuel below it may be missing from an hour, which then counts without it."""
+"""Of the usual output: a series below it may be missing from an hour, which then counts without it."""
+RARE: Final = 0.02
+"""Of an answer's slots: a series with values in no more of them is an odd one rather than one that is late."""
 MOST_OTHER: Final = 0.25
 """Share of an hour from fuels that nobody names, above which the hour says nothing."""
 LEAST_OUTPUT: Final = 0.25
 """Of the median output: an hour below it lacks plants."""
 
 
-def mix_intensity(energy: Mapping[Fuel, FloatArray], kind: SignalKind) -> FloatArray:
+def mix_intensity(
+    fuels: Sequence[Fuel], given: FloatArray, kind: SignalKind, usual: FloatArray | None = None
+) -> FloatArray:
     """Grams per kWh made in a zone, shape (slots,), NaN where the mix is not known well enough.
 
-    `energy` has what each fuel made in each slot, shape (slots,), in any one unit; NaN is unknown, and never zero.
-    Net output below zero (a plant's own use, solar at night) counts as zero. A slot is unknown where a fuel is that
-    usually matters, where the fuels are mostly unnamed, and where the sum is far below the median: reports come in
-    fuel by fuel, and a mix without its coal looks clean. Imports are left out: a zone that imports much from a
-    dirtier or cleaner one has another intensity of what it uses. Raises KeyError for a kind that no mix tells.
+    `given` is what each series made in each slot, shape (series, slots), in any one unit; NaN is unknown, and never
+    zero. `fuels` says what each series is, and `usual`, shape (series,), what one makes on average of which `given`
+    knows next to nothing; infinity where nobody knows. Net output below zero (a plant's own use, solar at night) counts
+    as zero. A slot is unknown where a series is that usually matters, where the fuels are mostly unnamed, and where the
+    sum is far below the median: reports come in fuel by fuel, and a mix without its coal looks clean. Imports are left
+    out: a zone that imports much from a dirtier or cleaner one has another intensity of what it uses. Raises KeyError
+    for a kind that no mix tells.
     """
     factors = _FACTORS[kind]
-    fuels = list(energy)
-    if not fuels:
-        return np.empty(0)
-    given = np.array([energy[fuel] for fuel in fuels], dtype=float)
     known = np.isfinite(given)
     made = np.where(known, np.clip(given, 0.0, None), 0.0)
     total = made.sum(axis=0)
     means = made.sum(axis=1) / np.maximum(1, known.sum(axis=1))
-    matters = means > SMALL_SHARE * means.sum()
-    other = sum((made[i] for i, fuel in enumerate(fuels) if fuel is Fuel.OTHER), np.zeros(total.size))
+    is_rare = known.sum(axis=1) <= RARE * total.size
+    means = np.where(is_rare, 0.0 if usual is None else usual, means)
+    matters = means > SMALL_SHARE * means[np.isfinite(means)].sum()
+    other = made[[fuel is Fuel.OTHER for fuel in fuels]].sum(axis=0)
     whole = known[matters].all(axis=0) & (total > 0)
     if whole.any():
         whole &= total >= LEAST_OUTPUT * np.median(total[whole])
