@@ -53,7 +53,7 @@ def test_defaults_are_filled_in_down_to_the_last_level(crd_api):
         "tier": "standard",
         "onThresholdMiss": "cleanest",
         "interruptible": {"maxPauses": 4, "minimumRun": "1h", "overhead": "10m"},
-        "onSignalLoss": {"action": "latest-start", "localHour": 2},
+        "onSignalLoss": {"action": "now", "localHour": 2},
     }
     assert spec["objective"] == {}
 

@@ -216,7 +216,7 @@ def test_explain_says_how_to_give_it_a_grid_where_it_has_none(monkeypatch):
     told = run("explain", EXAMPLES / "minimal.yaml", "--fleet", FLEET)
     warning = "warning: nothing is known of the grid: set ELECTRICITY_MAPS_TOKEN, or give --signals FILE or --demo\n"
     assert (told.exit_code, told.stderr) == (0, warning)
-    assert "team-a/minimal: Wait (SignalLost)" in told.stdout
+    assert "team-a/minimal: Start (Placed)" in told.stdout
     assert run("explain", EXAMPLES / "minimal.yaml", "--demo", "--fleet", FLEET).stderr == ""
 
 

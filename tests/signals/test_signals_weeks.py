@@ -10,6 +10,7 @@ from carbon_servers import FakeElectricityMaps, Fault, wave
 from placement_world import ANYWHERE, explained_plan, job, spoke, world
 
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.placement.decision import Outcome
 from carbonfleet.signals.regions import annual_factors
 from carbonfleet.signals.settings import AgeLimits
 from carbonfleet.signals.sources.static import StaticFactors
@@ -130,7 +131,8 @@ SPOKES = [spoke(zone.lower(), zone, gpus=8) for zone in ZONES]
 def decided(reading, now: datetime, **schedule):
     queued = job("job", hours=1.0, submitted=now, schedule={"max_delay": timedelta(hours=24), **schedule})
     snapshot = world([queued], SPOKES, reading.forecasts.values(), (ANYWHERE,))
-    (decision,) = explained_plan(replace(snapshot, signal_problems=reading.problems), now)
+    snapshot = replace(snapshot, signal_problems=reading.problems, signals_awaited=reading.awaited)
+    (decision,) = explained_plan(snapshot, now)
     return decision
 
 
@@ -174,6 +176,21 @@ def test_the_fixed_local_hour_chooses_when_and_the_annual_mean_where(make_signal
     decision = decided(reading, clock.now(), on_signal_loss={"action": "local-hour"})
     assert (decision.window.cluster, decision.window.start.hour) == ("ca-qc", 2)
     assert "the job's own rule (local-hour) holds, and zones are compared by their annual means" in decision.message
+
+
+def test_no_job_starts_blindly_while_a_first_answer_is_still_to_come(make_signals, read, clock, maps, electricitymaps):
+    maps.fault = Fault.HANG
+    signals = make_signals(electricitymaps(tries=1), patience_seconds=0)
+    decision = decided(read(signals), clock.now())
+    assert (decision.outcome, decision.reason) == (Outcome.WAIT, "SignalLost")
+    assert decision.window.start == clock.now() + timedelta(hours=24)
+    assert "their first answers are still to come" in decision.message
+    assert decided(read(signals), clock.now(), max_delay=timedelta(0)).outcome is Outcome.START
+    maps.release()
+    signals.await_answers()
+    decision = decided(read(signals), clock.now())
+    assert (decision.outcome, decision.window.cluster) == (Outcome.START, "ca-qc")
+    assert "no hour is known to be cleaner, so that the job does not wait for one" in decision.message
 
 
 def test_a_source_that_comes_back_is_used_again_within_the_hour(make_signals, read, clock, maps, electricitymaps):

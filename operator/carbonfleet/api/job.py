@@ -128,8 +128,8 @@ class SignalLossAction(StrEnum):
 class OnSignalLoss(Wire):
     """The job's own rule for when every source of carbon data has failed."""
 
-    action: SignalLossAction = SignalLossAction.LATEST_START
-    """Wait for data, start at a local hour, start as late as allowed, or start now."""
+    action: SignalLossAction = SignalLossAction.NOW
+    """Start now, as no hour is known to be cleaner; or wait for data, start at a local hour, or as late as allowed."""
     local_hour: Annotated[int, Field(ge=0, le=23)] = 2
     """The hour of the spoke's local day, for local-hour."""
 

@@ -250,6 +250,7 @@ class CyclePlanner:
             histories=reading.histories,
             assumptions=replace(snapshot.assumptions, surprise_share=self.settings.surprise_share),
             signal_problems=reading.problems,
+            signals_awaited=reading.awaited,
             usage=usage(self.ledger, _has_budgets(snapshot), observation.now),
             run_lengths=self._run_lengths(observation.now),
         )

@@ -180,7 +180,7 @@ def without_window(inputs: PlanInputs, row: int) -> tuple[Outcome, str]:
         return Outcome.PAUSE, "WaitingForCapacity" if is_open else _blocked_reason(inputs, row)
     if not options_left(inputs, row).any():
         return Outcome.BLOCKED, _blocked_reason(inputs, row)
-    if inputs.is_signal_lost(row):
+    if inputs.waits_for_signal(row):
         return Outcome.WAIT, "SignalLost"
     context = context_of(inputs, row, None)
     reasons = {refusal_on(context, options).reason for options in inputs.options.by_cluster.values()}

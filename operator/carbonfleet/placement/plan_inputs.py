@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from carbonfleet.api.job import SignalLossAction
 from carbonfleet.api.policy import Budget, FleetPolicy, Tier
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.inputs import (
@@ -112,6 +113,20 @@ class PlanInputs:
         """Whether the rules leave no option of which more is known than the grid's annual mean."""
         return bool(self.lost[job])
 
+    def signal_rule(self, job: int) -> SignalLossAction:
+        """What a job does of which the signal is lost: its own rule, but none starts before the first answer is in."""
+        rule = self.jobs[job].spec.schedule.on_signal_loss.action
+        awaited = self.snapshot.signals_awaited
+        if rule is SignalLossAction.NOW and awaited:
+            options = np.flatnonzero(self.admitted[job]).tolist()
+            if any(self.options.entries[option].spoke.facts.zone in awaited for option in options):
+                return SignalLossAction.LATEST_START
+        return rule
+
+    def waits_for_signal(self, job: int) -> bool:
+        """Whether it asked to wait, however long, while nothing is known of the grid."""
+        return self.is_signal_lost(job) and self.signal_rule(job) is SignalLossAction.WAIT
+
     def gives_up_threshold(self, job: int) -> bool:
         """Whether nothing was found below the job's threshold, so that it takes the cleanest window of its delay."""
         return self.limits[job].is_gated and bool(self.demand.carbon_alone[job])
@@ -119,10 +134,11 @@ class PlanInputs:
     def gain_per_start(self, job: int) -> float:
         """The share of what a start at once on an option would score that each start of delay must save.
 
-        Nothing where the grid is not known: then the job's own rule says when it starts.
+        Nothing where the grid is not known and the job's own rule says when it starts.
         """
-        hours = self.line.slot_minutes / 60
-        return 0.0 if self.lost[job] else self.limits[job].gain_percent_per_hour / 100 * hours
+        if self.lost[job] and self.signal_rule(job) is not SignalLossAction.NOW:
+            return 0.0
+        return self.limits[job].gain_percent_per_hour / 100 * self.line.slot_minutes / 60
 
     def budget_rows(self, job: int) -> tuple[int, ...]:
         """The remaining budgets that a job draws on."""

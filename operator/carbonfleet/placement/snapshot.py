@@ -148,6 +148,8 @@ class Snapshot:
     """Hours that whole runs took, oldest first."""
     signal_problems: Mapping[str, str] = field(default_factory=dict)
     """By zone: why it has no forecast."""
+    signals_awaited: frozenset[str] = frozenset()
+    """Zones of which the first answer is still to come."""
     default_baseline_region: str = ""
     region_zones: Mapping[str, str] = field(default_factory=dict)
     """The zone of regions in which no spoke is, for baselines."""

@@ -43,6 +43,8 @@ class SignalReading:
     problems: Mapping[str, str]
     """By zone: why it has no forecast of its hours."""
     histories: Mapping[ZoneKind, History]
+    awaited: frozenset[str] = frozenset()
+    """Zones of which the first answer is still to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +268,7 @@ def _findings(source: Source, zones: Collection[str], now: datetime) -> Sequence
     return [Finding(source.name, "".join(zones), ok=False, reason="Failed", message=fault) for fault in faults]
 
 
-def _reading(tracked_zones: Iterable[TrackedZone], span: Span, faults: dict[ZoneKind, str]) -> SignalReading:
+def _reading(tracked_zones: Sequence[TrackedZone], span: Span, faults: dict[ZoneKind, str]) -> SignalReading:
     forecasts: dict[ZoneKind, Forecast] = {}
     problems: dict[str, str] = {}
     histories: dict[ZoneKind, History] = {}
@@ -281,7 +283,8 @@ def _reading(tracked_zones: Iterable[TrackedZone], span: Span, faults: dict[Zone
                 earlier = problems.get(tracked.history.zone)
                 problems[tracked.history.zone] = "; ".join(filter(None, (earlier, tracked.explain(why))))
     problems |= {key[0]: fault for key, fault in faults.items() if key not in forecasts}
-    return SignalReading(forecasts, problems, histories)
+    awaited = frozenset(tracked.history.zone for tracked in tracked_zones if tracked.is_first_answer_to_come)
+    return SignalReading(forecasts, problems, histories, awaited)
 
 
 def _view(tracked: TrackedZone, span: Span) -> ZoneView:

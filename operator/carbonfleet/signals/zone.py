@@ -123,6 +123,11 @@ class TrackedZone:
         return None if self._heard else self._pending
 
     @property
+    def is_first_answer_to_come(self) -> bool:
+        """Whether it was asked for once, and neither an answer nor a failure has come yet."""
+        return self._pending is not None and not self._answers and not self._failures_in_row
+
+    @property
     def pending(self) -> tuple[Future[Any], ...]:
         """What is under way: an answer, a profile."""
         return tuple(each for each in (self._pending, self._profiles.pending) if each is not None)

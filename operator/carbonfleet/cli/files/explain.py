@@ -153,6 +153,9 @@ def _with_grid(snapshot: "Snapshot", service: "Signals", now: datetime) -> "Snap
     zones = {spoke.facts.zone for spoke in snapshot.spokes} | set(snapshot.region_zones.values())
     wanted = {(zone, job.spec.signal) for zone in zones for job in snapshot.jobs}
     reading = service.forecasts(wanted, now, now + HORIZON)
+    if reading.awaited:
+        service.await_answers()
+        reading = service.forecasts(wanted, now, now + HORIZON)
     service.close()
     return replace(snapshot, forecasts=reading.forecasts, histories=reading.histories, signal_problems=reading.problems)
 

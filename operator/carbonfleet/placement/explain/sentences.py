@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from carbonfleet.api.job import SignalLossAction
 from carbonfleet.api.policy import Goal
 from carbonfleet.placement import phrase
 from carbonfleet.placement.decision import (
@@ -154,15 +155,19 @@ def _signal_note(context: JobContext) -> str:
     inputs, job = context.inputs, context.job
     if not inputs.is_signal_lost(job):
         return ""
-    action = inputs.jobs[job].spec.schedule.on_signal_loss.action.value
     stand_in = f"{inputs.snapshot.assumptions.signal_loss_grams_per_kwh:.0f} gCO2e/kWh stand in"
     known = inputs.known[inputs.jobs[job].spec.signal][inputs.admitted[job]]
     if known.any():
         rest = "" if known.all() else f", and where none is known {stand_in}"
         stand_in = f"zones are compared by their annual means{rest}"
-    return (
-        f"No source knows the grid of any spoke that is allowed: the job's own rule ({action}) holds, and {stand_in}."
-    )
+    asked, action = inputs.jobs[job].spec.schedule.on_signal_loss.action, inputs.signal_rule(job)
+    if action is not asked:
+        then = "their first answers are still to come, and are waited for at most until the job's latest start"
+    elif action is SignalLossAction.NOW:
+        then = "no hour is known to be cleaner, so that the job does not wait for one"
+    else:
+        then = f"the job's own rule ({action.value}) holds"
+    return f"No source knows the grid of any spoke that is allowed: {then}, and {stand_in}."
 
 
 def _doubted(context: JobContext) -> str:
@@ -304,7 +309,7 @@ def _without(context: JobContext, decision: Decision, out: Sequence[tuple[str, R
         head = "Stays paused: no GPUs are free where it may go on"
     elif decision.outcome is Outcome.PAUSE:
         head = "Policy no longer allows the place where it runs, and no other can take it"
-    elif context.inputs.is_signal_lost(context.job):
+    elif context.inputs.waits_for_signal(context.job):
         head = "Waits: the carbon intensity is known nowhere that it may go, and the job asked to wait then"
     elif decision.outcome is Outcome.WAIT:
         head = "Waits: no GPUs are free where it may go"

@@ -94,7 +94,7 @@ def windows_of(inputs: PlanInputs, job: int, options: IntArray | None = None) ->
     below = THRESHOLD.mask(inputs, job, figures)
     starts = np.arange(line.starts)
     late = (starts > inputs.latest_start(job)) & (starts <= inputs.last_look(job)) & allowed
-    if _waits_for_signal(inputs, job):
+    if inputs.waits_for_signal(job):
         late[:] = False
     at_once = -(-(figures.end_at_once + line.next_minute - line.now_minute) // line.slot_minutes)
     spans = np.array([at_once, -(-minutes // line.slot_minutes)])
@@ -179,23 +179,18 @@ def _last_start(inputs: PlanInputs, job: int, last: int) -> IntArray:
     return starts
 
 
-def _waits_for_signal(inputs: PlanInputs, job: int) -> bool:
-    """Whether it asked to wait, however long, while nothing is known of the grid."""
-    return inputs.jobs[job].spec.schedule.on_signal_loss.action is SignalLossAction.WAIT and inputs.is_signal_lost(job)
-
-
 def _without_signal(inputs: PlanInputs, job: int, last: int) -> BoolArray:
     """The job's own rule for when nothing is known of the grid."""
     starts = np.arange(inputs.line.starts)
-    rule = inputs.jobs[job].spec.schedule.on_signal_loss
+    action, hour = inputs.signal_rule(job), inputs.jobs[job].spec.schedule.on_signal_loss.local_hour
     chosen = np.zeros((len(inputs.options), starts.size), dtype=np.bool_)
-    if rule.action is SignalLossAction.NOW:
+    if action is SignalLossAction.NOW:
         chosen[:, : last + 1] = True
-    elif rule.action is SignalLossAction.LATEST_START:
+    elif action is SignalLossAction.LATEST_START:
         chosen[np.arange(len(inputs.options)), _last_start(inputs, job, last)] = True
-    elif rule.action is SignalLossAction.LOCAL_HOUR:
+    elif action is SignalLossAction.LOCAL_HOUR:
         for row, option in enumerate(inputs.options.entries):
-            at = minutes_at_local_hour(inputs.line, option.spoke.facts.time_zone, rule.local_hour)
+            at = minutes_at_local_hour(inputs.line, option.spoke.facts.time_zone, hour)
             first = next(
                 (s for m in at if inputs.earliest_start(job) <= (s := inputs.line.start_at_or_after(m))),
                 last,
