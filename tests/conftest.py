@@ -1,4 +1,4 @@
-"""What every test may use; the long counts run with `-m soak` only."""
+"""What every test may use; the long counts run with `-m soak` only, the demo of the wheel with `-m demo`."""
 
 from pathlib import Path
 
@@ -35,11 +35,10 @@ def _rank(item: pytest.Item) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long folders first; deselect soak tests unless they are asked for by name of their mark."""
+    """Long folders first; deselect what is run only when it is asked for by the name of its mark."""
     items.sort(key=_rank)
-    if "soak" in config.getoption("markexpr"):
-        return
-    soak = [item for item in items if item.get_closest_marker("soak")]
-    if soak:
-        config.hook.pytest_deselected(items=soak)
-        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+    left_out = [mark for mark in ("soak", "demo") if mark not in config.getoption("markexpr")]
+    deselected = [item for item in items if any(map(item.get_closest_marker, left_out))]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in deselected]

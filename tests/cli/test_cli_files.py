@@ -126,8 +126,6 @@ def test_explain_of_what_is_no_file_says_what_to_give(what):
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["up", "--project", "{}"], "is no checkout of carbonfleet"),
-        (["demo", "--project", "{}"], "is no checkout of carbonfleet"),
         (["hub", "run", "--fleet-url", "https://x/y", "--state", "{}", "--log-level", "loud"], "no log level loud"),
         (["policy", "check", "{}"], "neither policies/ nor clusters/"),
     ],

@@ -14,7 +14,7 @@ SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
 
 def test_a_shell_that_reads_it_has_the_stacks_clock_address_and_commands(tmp_path):
     clock = Clock.starting_at(datetime(2025, 12, 16, 1, tzinfo=UTC), 240)
-    stack = Stack(StackSettings(tmp_path / "it's $HOME", Path(), clock, tmp_path / "signals.yaml"))
+    stack = Stack(StackSettings(tmp_path / "it's $HOME", clock, tmp_path / "signals.yaml"))
     stack.git_url = "http://127.0.0.1:1/fleet.git"
     stack.write_environment()
     assert stack.environment.stat().st_mode & 0o777 == 0o600

@@ -107,7 +107,7 @@ def test_a_job_is_planned_on_data_that_cost_nothing(settings):
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_starts(tmp_path, arguments, words):
-    done = CliRunner().invoke(app, ["up", "--state", str(tmp_path / "s"), "--project", str(ROOT), *arguments])
+    done = CliRunner().invoke(app, ["up", "--state", str(tmp_path / "s"), *arguments])
     assert done.exit_code == 2
     assert words in " ".join(done.output.split())
     assert not (tmp_path / "s").exists()

@@ -15,12 +15,11 @@ import pytest
 from fixtures.kubeapi_server import PATIENCE, eventually
 
 pytestmark = pytest.mark.ray
-ROOT = Path(__file__).parents[2]
 
 
 def test_all_that_up_leaves_is_its_users_alone_and_all_that_it_listens_on_is_loopback(tmp_path):
     state, log = tmp_path / "state", tmp_path / "log"
-    command = [sys.executable, "-m", "carbonfleet", "up", "--state", str(state), "--project", str(ROOT)]
+    command = [sys.executable, "-m", "carbonfleet", "up", "--state", str(state)]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, umask=0)
     seen: set[str] = set()

@@ -41,7 +41,7 @@ BROKEN = {
 def stack(tmp_path_factory):
     """Everything on this machine, in real time."""
     state = tmp_path_factory.mktemp("stack")
-    made = Stack(StackSettings(state, ROOT, Clock(), write_signals(state, "demo")))
+    made = Stack(StackSettings(state, Clock(), write_signals(state, "demo")))
     try:
         made.up()
         yield made

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from carbonfleet.cli import assess, backtest
 from carbonfleet.cli.files import crds, explain, policy, validate
-from carbonfleet.cli.fleet import report, review, signals, status
+from carbonfleet.cli.fleet import report, repository, review, signals, status
 from carbonfleet.cli.stack import demo, up
 from carbonfleet.cli.sweeps import chat, serve, sweep
 
@@ -45,6 +45,7 @@ _DEFERRED: Final = {
     str(group.name): group
     for group in (
         _Deferred("hub", "Run the operator on the hub cluster.", "carbonfleet.cli.hub"),
+        _Deferred("install", "Print what is applied to a hub's or a spoke's cluster.", "carbonfleet.cli.install"),
         _Deferred("spoke", "Run the agent of a cluster that trains.", "carbonfleet.cli.spoke"),
     )
 }
@@ -64,6 +65,7 @@ app = typer.Typer(cls=_Root, no_args_is_help=True, add_completion=False, pretty_
 
 
 app.add_typer(crds.app, name="crds")
+app.add_typer(repository.app, name="fleet")
 app.add_typer(policy.app, name="policy")
 app.add_typer(review.app, name="review")
 app.add_typer(signals.app, name="signals")

@@ -132,6 +132,7 @@ def _serve(agent: "Agent", liveness: str) -> None:
 def _ray(settings: AgentSettings) -> "RaySettings":
     from pydantic import SecretStr
 
+    from carbonfleet.shipped import SHIPPED
     from carbonfleet.spoke import RaySettings
 
     token = settings.ray_token_file
@@ -139,7 +140,7 @@ def _ray(settings: AgentSettings) -> "RaySettings":
         address=settings.ray_address,
         token=SecretStr(token.read_text().strip()) if token else None,
         command=settings.training_command,
-        directory=settings.workload.resolve(),
+        directory=(settings.workload or SHIPPED).resolve(),
         store=settings.store.resolve(),
         datasets=settings.datasets.resolve(),
         models=settings.models.resolve(),

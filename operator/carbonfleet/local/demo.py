@@ -27,6 +27,7 @@ from carbonfleet.local.ray_head import RayHeadError
 from carbonfleet.local.screen import Screen
 from carbonfleet.local.stack import Stack, StackSettings
 from carbonfleet.private_files import make_folder
+from carbonfleet.shipped import EXAMPLES
 from carbonfleet.signals import TOKEN_VARIABLE
 from carbonfleet.signals.sources.demo import SOURCE_NAME
 
@@ -41,7 +42,6 @@ class DemoSettings:
     """How the demo runs."""
 
     state: Path
-    project: Path
     speed: float = 240.0
     """How fast the demo's clock runs: 240 is an hour in 15 seconds."""
     keep: bool = False
@@ -58,7 +58,7 @@ def run(settings: DemoSettings, screen: Screen) -> int:
     clock = Clock.starting_at(datetime.now(UTC) if live else START, settings.speed)
     signals = write_signals(settings.state, "live" if live else "demo")
     stack = Stack(
-        StackSettings(settings.state, settings.project, clock, signals),
+        StackSettings(settings.state, clock, signals),
         lambda text: screen.line("stack", text),
     )
     screen.title("Starting the stack")
@@ -97,7 +97,7 @@ def _empty(state: Path) -> None:
 def _story(settings: DemoSettings, stack: Stack, screen: Screen, began: float) -> int:
     watcher = Watcher(stack, screen, Footprint(os.getpid()), commit=fleet_server.log_lines(stack.repository)[-1][0])
     screen.title("kubectl apply")
-    answers = _apply(settings, stack, screen)
+    answers = _apply(stack, screen)
     screen.title("What happens")
     complete = watcher.watch(settings.limit.total_seconds())
     screen.title("What became of it")
@@ -128,10 +128,10 @@ def is_settled(job: CarbonTrainingJob) -> bool:
     return phase.is_terminal or phase is Phase.REJECTED or (phase is Phase.BLOCKED and job.metadata.name == "blocked")
 
 
-def _apply(settings: DemoSettings, stack: Stack, screen: Screen) -> Mapping[str, str]:
+def _apply(stack: Stack, screen: Screen) -> Mapping[str, str]:
     answers = {}
     for name in (*VALID, INVALID):
-        done = stack.kubectl("apply", "-f", str(settings.project / "crds" / "examples" / f"{name}.yaml"))
+        done = stack.kubectl("apply", "-f", str(EXAMPLES / f"{name}.yaml"))
         answers[name] = (done.stdout + done.stderr).strip()
         colour = "green" if done.returncode == 0 else "yellow"
         for line in answers[name].splitlines():
@@ -220,7 +220,7 @@ def _verify(settings: DemoSettings, stack: Stack, screen: Screen, watcher: Watch
 
 def _hints(stack: Stack, screen: Screen, *, keep: bool) -> None:
     screen.title(
-        "Try it yourself" + (", in another terminal" if keep else ": make demo KEEP=1 leaves all this running")
+        "Try it yourself" + (", in another terminal" if keep else ": carbonfleet demo --keep leaves all this running")
     )
     home = os.path.relpath(stack.settings.state)
     for command in (
@@ -228,9 +228,9 @@ def _hints(stack: Stack, screen: Screen, *, keep: bool) -> None:
         "kubectl get ctj -A",
         "kubectl describe ctj -n team-a waits",
         "kubectl get spoke",
-        "kubectl apply -f crds/examples/minimal.yaml",
+        f"kubectl apply -f {os.path.relpath(EXAMPLES / 'minimal.yaml')}",
         "carbonfleet status",
-        "carbonfleet explain crds/examples/minimal.yaml",
+        f"carbonfleet explain {os.path.relpath(EXAMPLES / 'minimal.yaml')}",
         "carbonfleet review list",
         "carbonfleet report --by job",
         f"git -C {os.path.relpath(stack.repository)} log --stat",

@@ -28,6 +28,7 @@ from carbonfleet.local.child import Child, ChildError
 from carbonfleet.local.ports import free_port
 from carbonfleet.local.ray_head import HeadSettings, RayHead, RayHeadError
 from carbonfleet.private_files import make_folder, replace_file
+from carbonfleet.shipped import FLEET_SEED, SHIPPED
 from carbonfleet.spoke import gpu_resource
 from carbonfleet.spoke.join import hub_rights
 
@@ -46,8 +47,6 @@ class StackSettings:
 
     state: Path
     """Everything is kept here; a stack that is started on it again goes on where it was."""
-    project: Path
-    """The checkout: `fleet/`, `crds/`, `kustomize/` and `workloads/` are read from it."""
     clock: Clock
     signals: Path
     """The hub's signal settings."""
@@ -120,7 +119,7 @@ class Stack:
 
     def clusters(self) -> list[str]:
         """The spokes of the seed, by name."""
-        folders = (self.settings.project / "fleet" / "clusters").iterdir()
+        folders = (FLEET_SEED / "clusters").iterdir()
         return sorted(folder.name for folder in folders if (folder / "cluster.yaml").exists())
 
     def kubectl(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -169,7 +168,7 @@ class Stack:
         self._say(f"Kubernetes API (embedded) at {url}")
 
     def _start_git(self) -> None:
-        fleet_server.seed(self._state / "git", self.settings.project / "fleet")
+        fleet_server.seed(self._state / "git", FLEET_SEED)
         port = int(_kept(self._state / "git.port", lambda: str(free_port())))
         _kept(self.git_token, lambda: secrets.token_hex(24))
         server = fleet_server.server(self._state / "git", port, self.git_token, self._state / "logs" / "git.log")
@@ -186,7 +185,7 @@ class Stack:
             for pool in facts["pools"]
         }
         short = Path(_kept(self._state / "ray.directory", lambda: tempfile.mkdtemp(prefix="cf-ray-")))
-        python_path = os.pathsep.join([str(self.settings.project / "workloads"), os.environ.get("PYTHONPATH", "")])
+        python_path = os.pathsep.join([str(SHIPPED / "workloads"), os.environ.get("PYTHONPATH", "")])
         environment = {"PYTHONPATH": python_path, "HF_HUB_OFFLINE": "1"}
         # Kept at once: when something else fails to start, `down` must find it.
         self._ray_starts += 1
@@ -202,15 +201,15 @@ class Stack:
             kept.unlink()
 
     def _facts(self, cluster: str) -> dict[str, Any]:
-        file = self.settings.project / "fleet" / "clusters" / cluster / "cluster.yaml"
+        file = FLEET_SEED / "clusters" / cluster / "cluster.yaml"
         return read_cluster(str(file), file.read_bytes()).to_wire()
 
     def _install(self) -> None:
         """CRDs, namespaces and rights: the same manifests that a real cluster gets."""
-        hub = self.settings.project / "kustomize" / "base" / "hub"
+        hub = SHIPPED / "kustomize" / "base" / "hub"
         names = [*self.settings.namespaces, *(f"spoke-{name}" for name in self.clusters())]
         spaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names]
-        self._apply("--server-side", "-f", str(self.settings.project / "crds"))
+        self._apply("--server-side", "-f", str(SHIPPED / "crds"))
         self._apply("-f", str(hub / "namespace.yaml"), "-f", str(hub / "rbac.yaml"))
         self._apply("-f", "-", stdin=yaml.safe_dump_all([*spaces]))
         self._apply("-f", "-", stdin="---\n".join(hub_rights(name) for name in self.clusters()))
@@ -252,7 +251,6 @@ class Stack:
             "--runtime": "ray",
             "--ray-address": ray.address,
             "--ray-token-file": str(token),
-            "--workload": str(self.settings.project),
             "--hub-kubeconfig": str(self._account(f"spoke-{cluster}", "agent")),
             "--state": str(state),
             "--store": str(self._state / "store" / cluster),  # its own, as its cluster file names no other

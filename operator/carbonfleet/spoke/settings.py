@@ -67,8 +67,8 @@ class AgentSettings(Settings):
     """Ray's Jobs API, for ray."""
     ray_token_file: Path | None = None
     """Its token, where it wants one."""
-    workload: Path = Path()
-    """The folder that holds workloads/, for ray."""
+    workload: Path | None = None
+    """The folder that holds workloads/, for ray; the one that came with carbonfleet if left out."""
     training_python: Path | None = None
     """The Python that trains, for ray; the agent's own if left out."""
     state: Path = Path(".carbonfleet/spoke")

@@ -9,6 +9,7 @@ import typer
 
 from carbonfleet.cli.console import console, fail, say
 from carbonfleet.cli.files.findings import Output, Severity, has, write_data, write_findings
+from carbonfleet.shipped import FLEET_SEED
 
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
@@ -27,7 +28,10 @@ def explain(
         list[str],
         typer.Argument(help="Manifests of jobs, folders of them, namespace/name of a job on the hub, or - for stdin."),
     ],
-    fleet: Annotated[Path, typer.Option(help="For manifests: a checkout of the fleet repository.")] = Path("fleet"),
+    fleet: Annotated[
+        Path | None,
+        typer.Option(help="For manifests: a checkout of the fleet repository; ./fleet, or with --demo the demo's own."),
+    ] = None,
     signals: Annotated[
         Path | None,
         typer.Option(
@@ -56,13 +60,18 @@ def explain(
     paths = [each for each in what if Path(each).exists() or (each == STDIN and proposed is None)]
     known += [_recorded(each, kubeconfig) for each in what if each not in (*paths, STDIN)]
     if paths:
-        known += _offline(paths, stdin, fleet, *_signals(signals, demo))
+        known += _offline(paths, stdin, fleet or _usual_fleet(demo), *_signals(signals, demo))
     if output is Output.TEXT:
         _show(known)
     else:
         write_data([{"job": key, **record.to_wire(), **_rows(traded)} for key, record, traded in known], output)
     if any(record.outcome == "Blocked" for _, record, _ in known):
         raise typer.Exit(3)
+
+
+def _usual_fleet(demo: bool) -> Path:
+    here = Path("fleet")
+    return FLEET_SEED if demo and not here.is_dir() else here
 
 
 def _show(known: "list[Answer]") -> None:

@@ -10,7 +10,6 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
     speed: Annotated[float, typer.Option(help="How fast the demo's clock runs; 240 is an hour in 15 s.")] = 240.0,
     state: Annotated[Path, typer.Option(help="The demo's folder; emptied at the start.")] = Path(".carbonfleet/demo"),
-    project: Annotated[Path, typer.Option(help="The checkout of carbonfleet.")] = Path(),
 ) -> None:
     """Run the main job end to end on this machine.
 
@@ -19,13 +18,11 @@ def demo(
     from carbonfleet.cli.console import console, fail
     from carbonfleet.private_files import keep_private
 
-    if not (project / "fleet" / "clusters").is_dir():
-        fail(f"{project.resolve()} is no checkout of carbonfleet: it has no fleet/clusters; see --project")
     try:
         from carbonfleet.local.demo import DemoSettings, run
         from carbonfleet.local.screen import Screen
     except ImportError as error:
-        fail(f"the demo needs the extras `local` and `train`: {error}; run `make demo`, which installs them")
+        fail(f"the demo needs the extras `local` and `train`: {error}; pip install 'carbonfleet[local,train]'")
     keep_private()
-    settings = DemoSettings(state.resolve(), project.resolve(), speed, keep)
+    settings = DemoSettings(state.resolve(), speed, keep)
     raise typer.Exit(run(settings, Screen(console(markup=True))))

@@ -8,7 +8,6 @@ import typer
 
 def up(
     state: Annotated[Path, typer.Option(help="The stack's folder; kept over restarts.")] = Path(".carbonfleet/stack"),
-    project: Annotated[Path, typer.Option(help="The checkout of carbonfleet.")] = Path(),
     speed: Annotated[float, typer.Option(help="How fast the stack's clock runs; 1 is real time.")] = 1.0,
     signals: Annotated[Path | None, typer.Option(help="Signal settings of your own, in place of --grid.")] = None,
     grid: Annotated[
@@ -32,10 +31,9 @@ def up(
     from carbonfleet.local.screen import Screen
     from carbonfleet.local.stack import Stack, StackSettings
     from carbonfleet.private_files import keep_private, make_folder
+    from carbonfleet.shipped import EXAMPLES
     from carbonfleet.signals import TOKEN_VARIABLE
 
-    if not (project / "fleet" / "clusters").is_dir():
-        fail(f"{project.resolve()} is no checkout of carbonfleet: it has no fleet/clusters; see --project")
     if signals is not None and grid is not None:
         fail("--signals says which grid: leave --grid away")
     if grid == "free" and speed != 1.0:
@@ -47,12 +45,12 @@ def up(
     clock = Clock() if speed == 1.0 else Clock.starting_at(datetime.now(UTC), speed)
     usual: Literal["demo", "live"] = "live" if os.environ.get(TOKEN_VARIABLE) else "demo"
     chosen = signals or write_signals(state, grid or usual)
-    stack = Stack(StackSettings(state, project.resolve(), clock, chosen), lambda text: screen.line("stack", text))
+    stack = Stack(StackSettings(state, clock, chosen), lambda text: screen.line("stack", text))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         stack.up()
         screen.line("try", f". {stack.environment}")
-        screen.line("try", "kubectl apply -f crds/examples/minimal.yaml")
+        screen.line("try", f"kubectl apply -f {os.path.relpath(EXAMPLES / 'minimal.yaml')}")
         screen.line("try", "kubectl describe ctj -n team-a minimal")
         stack.wait()
     except KeyboardInterrupt:
