@@ -56,6 +56,20 @@ def test_a_proposed_job_says_what_a_person_does_to_agree(url, how):
     assert message(status, "Approved") == f"a person must agree: {how}"
 
 
+def test_the_logs_of_the_last_attempts_are_named_each_with_what_its_spoke_said_last():
+    log = {"uri": "/store/u/logs/attempt-9.txt", "tail": "step 1\n"}
+    known = [{"attempt": number, "cluster": "ca-qc-1", "phase": "Stopped"} for number in range(1, 10)]
+    said = report("Running", attempt=9, log=log)
+    status = status_of(StatusInputs(state({"logs": known[:8]}, placement(9), said), record()), NOON)
+    assert [one.attempt for one in status.logs] == [2, 3, 4, 5, 6, 7, 8, 9]
+    ours = {"attempt": 9, "cluster": "no-osl-1", "phase": "Running"}
+    assert status.logs[-1].to_wire() == {**log, **ours}
+    later = report("Succeeded", attempt=9)
+    wire = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert status_of(StatusInputs(state(wire, None, later), record()), NOON).logs[-1].phase == "Succeeded"
+    assert status_of(StatusInputs(state(wire), record()), NOON).logs == status.logs
+
+
 def test_a_committed_job_says_where_it_is_in_git():
     status = status_of(StatusInputs(state(placed=placement()), record(), commit="ab" * 20), NOON)
     assert status.phase is Phase.COMMITTED

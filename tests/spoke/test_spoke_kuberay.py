@@ -9,6 +9,7 @@ import pytest
 from spoke_stack import SPOKE, SpokeStack, intent, name_of
 
 from carbonfleet.api.report import AttemptPhase as Phase
+from carbonfleet.api.report import RunLog
 from carbonfleet.fleet import Remove, Repository, Suspend
 from carbonfleet.kube import Kube, KubeError, path
 from carbonfleet.spoke import Agent, KubeRay
@@ -122,7 +123,19 @@ def test_progress_and_checkpoint_come_from_the_submitters_log(bare_stack, agent,
     report = stack.reports()[stack.attempt]
     assert (report.progress.step, report.progress.total_steps) == (30, 100)
     assert report.checkpoint.step == 25
-    assert report.checkpoint.uri == f"/checkpoints/{uid_of(stack.job)}"
+    output = f"/checkpoints/{uid_of(stack.job)}"
+    assert report.checkpoint.uri == output
+    assert report.log == RunLog(uri=f"{output}/logs/attempt-1.txt", tail="starting\n")
+
+
+def test_what_a_training_prints_is_heard_before_its_first_step(bare_stack, agent, kuberay):
+    stack = bare_stack
+    stack.publish(intent(stack.job))
+    step(agent, stack, Phase.PENDING)
+    kuberay.says(stack.attempt, "Running", "RUNNING", startTime="2026-01-31T12:00:00Z")
+    for printed in ("loading\n", "loading\nloaded\n"):
+        kuberay.submitter(stack.attempt, printed)
+        stack.cycle_until(agent, lambda: (log := stack.reports()[stack.attempt].log) and log.tail == printed)  # noqa: B023
 
 
 def test_the_last_word_of_a_finished_attempt_is_heard_however_lately_its_log_was_read(bare_stack, kuberay):

@@ -1,16 +1,20 @@
 """What is read from a training's output, and from its log where the output can't be seen."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import fsspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, Progress
+from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, Progress, RunLog
 from carbonfleet.clock import Clock
 from carbonfleet.spoke.runtimes import Findings
 from carbonfleet.spoke.runtimes.output import failure_in, findings_in_log, output_place, read_findings, reader_of
+from carbonfleet.text import shown
 from fixtures.s3_server import KEYS, serving
 
 NUMBERS = {
@@ -54,7 +58,36 @@ def test_everything_is_read():
 
 def test_the_log_says_the_same():
     log = f"noise\nLORA_PROGRESS {json.dumps({**NUMBERS, 'step': 20})}\nLORA_PROGRESS {json.dumps(NUMBERS)}\nmore\n"
-    assert findings_in_log(log, 2, "/store/u", REAL_TIME) == FOUND
+    heard = RunLog(uri="/store/u/logs/attempt-2.txt", tail="noise\nmore\n")
+    assert findings_in_log(log, 2, "/store/u", REAL_TIME) == replace(FOUND, log=heard)
+
+
+def test_the_last_lines_of_the_log_that_is_kept_are_told_and_where_it_is():
+    for text, tail in (
+        ("one\n\ntwo\r\n", "one\ntwo\n"),
+        (" 1%|\r 50%|#\r100%|##\n", "100%|##\n"),
+        ("".join(f"{number}\n" for number in range(100)), "".join(f"{number}\n" for number in range(80, 100))),
+        ("".join(f"{letter * 450}\n" for letter in "abc"), f"{'b' * 450}\n{'c' * 450}\n"),
+        ("x" * 5000, f"{'x' * 999}\n"),
+        ("\x1b[2J\u202e\n", "␛[2J\ufffd\n"),
+        ("s3fs said https://me:pass@host/ and Bearer abc\n", "s3fs said https://[hidden]@host/ and Bearer [hidden]\n"),
+        (f"noise\nLORA_PROGRESS {json.dumps(NUMBERS)}\nLORA_FAILURE {{}}\n", "noise\n"),
+    ):
+        files = {"logs/attempt-2.txt": text.encode()}
+        found = read_findings(files.get, 2, "/store/u", REAL_TIME)
+        assert found.log == RunLog(uri="/store/u/logs/attempt-2.txt", tail=tail)
+    assert read_findings({"logs/attempt-1.txt": b"of another\n"}.get, 2, "/store/u", REAL_TIME).log is None
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=5000) | st.text(max_size=5000).map(str.encode))
+def test_whatever_a_training_prints_its_tail_can_be_reported(printed):
+    files = {"logs/attempt-2.txt": printed}
+    found = read_findings(files.get, 2, "/store/u", REAL_TIME)
+    tail = found.log.tail if found.log else ""
+    assert len(tail) <= 1000
+    assert tail == shown(tail)
+    assert "LORA_PROGRESS {" not in tail
 
 
 def test_each_line_of_the_log_is_a_sample_of_the_meter():
@@ -114,7 +147,7 @@ def test_what_a_training_warns_of_is_found_in_its_output_and_in_its_log():
     "junk", [b"", b"{", b"[]", b"null", b'{"attempt": "x"}', b'{"attempt": 9, "step": -1}', b"\xff\xfe", b"7"]
 )
 def test_junk_is_no_news(junk):
-    assert read_findings(lambda _: junk, 2, "/store/u", REAL_TIME) == Findings()
+    assert read_findings(lambda name: None if "logs/" in name else junk, 2, "/store/u", REAL_TIME) == Findings()
 
 
 def test_not_a_number_is_no_progress():

@@ -118,6 +118,14 @@ def test_four_jobs_reach_the_leaderboard_and_each_has_learnt(command, stack, tra
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_log_of_each_job_ends_with_its_last_step_or_with_why_it_failed(command, stack, trained):
+    for name, job in trained.items():
+        done = command("logs", f"team-a/{name}", "--kubeconfig", stack.kubeconfig)
+        last = done.stdout.splitlines()[-1]
+        assert last.startswith(f"{BROKEN[name][1]}: " if name in BROKEN else "step 60 of 60  train loss ")
+        assert (done.exit_code, done.stderr, job["status"]["logs"][0]["tail"].splitlines()[-1]) == (0, "", last)
+
+
 def test_each_adapter_repeats_its_logged_loss_in_a_fresh_process(stack, trained):
     for name, job in trained.items():
         if name in BROKEN:

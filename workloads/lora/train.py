@@ -19,7 +19,7 @@ from .failure import Failure, explain
 from .protocol import DONE, FAILURE, encode, print_line
 from .settings import Job, read_job
 from .stop import stop
-from .storage import Lease, Store, open_store
+from .storage import KeptLog, Lease, Store, open_store
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,8 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, stop.on_signal)
     job: Job | None = None
     store: Store | None = None
+    log: KeptLog | None = None
     try:
         job = read_job(given.config, given.output, given.attempt)
+        log = KeptLog.begin(job.output, job.attempt)
         store = open_store(job.output)
         if not is_finished(store, job):
             launch(job, store)
@@ -44,6 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
             sys.excepthook(type(error), error, error.__traceback__)
         report_failure(failure, job, store)
         return failure.exit_code
+    finally:
+        if log is not None:
+            log.end()
     return 0
 
 

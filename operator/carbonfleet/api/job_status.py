@@ -6,11 +6,13 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from carbonfleet.api.condition import Condition
-from carbonfleet.api.report import Checkpoint, Progress
+from carbonfleet.api.report import AttemptNumber, AttemptPhase, Checkpoint, Progress, RunLog
 from carbonfleet.api.wire import Duration, Name, Text, Time, Wire, keyed_by
 
 MOST_HOURS: Final = 96
 """Of a decision's course that are kept."""
+MOST_LOGS: Final = 8
+"""Attempts whose logs a status names."""
 
 
 class Phase(StrEnum):
@@ -218,6 +220,17 @@ class DecisionRecord(Wire):
     decided_at: Time
 
 
+class AttemptLog(RunLog):
+    """What the training of one attempt printed."""
+
+    attempt: AttemptNumber
+    """Which run of the job."""
+    cluster: Name
+    """The spoke that it was on."""
+    phase: AttemptPhase
+    """Where it is, as that spoke said last."""
+
+
 class JobStatus(Wire):
     """What the hub writes."""
 
@@ -263,6 +276,8 @@ class JobStatus(Wire):
     """How far the training is."""
     last_good_checkpoint: Checkpoint | None = None
     """From where the next attempt would go on."""
+    logs: Annotated[tuple[AttemptLog, ...], Field(max_length=MOST_LOGS)] = ()
+    """What the trainings of the last attempts printed, oldest first; `carbonfleet logs` shows it."""
     decision_digest: Annotated[str, Field(max_length=71)] = ""
     """Digest of the decision, as in the commit's trailers."""
     replaced: Annotated[str, Field(max_length=256)] = ""

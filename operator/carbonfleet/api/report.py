@@ -90,6 +90,15 @@ class Checkpoint(FiniteFigures):
     """When it was written."""
 
 
+class RunLog(Wire):
+    """What the training printed."""
+
+    uri: Text = ""
+    """Where the last 256 KiB of it are kept; empty while nothing is."""
+    tail: Text = ""
+    """The last lines."""
+
+
 class PowerSample(FiniteFigures):
     """Energy used since the attempt began, at a moment."""
 
@@ -167,6 +176,8 @@ class ReportSpec(
     """The last good checkpoint."""
     energy: Energy | None = None
     """Energy of the attempt's machines, without the building (no PUE)."""
+    log: RunLog | None = None
+    """What the training printed."""
     boot_id: Annotated[str, Field(max_length=64)] = ""
     """The agent's start that wrote this; within one, the sequence rises."""
     sequence: Annotated[int, Field(ge=0)] = 0

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from carbonfleet.cli import assess, backtest
 from carbonfleet.cli.files import crds, explain, policy, validate
-from carbonfleet.cli.fleet import report, repository, review, signals, status
+from carbonfleet.cli.fleet import logs, report, repository, review, signals, status
 from carbonfleet.cli.stack import demo, up
 from carbonfleet.cli.sweeps import chat, serve, sweep
 
@@ -81,6 +81,7 @@ for command in (
     explain.explain,
     validate.validate,
     status.status,
+    logs.logs,
 ):
     app.command()(command)
 

@@ -56,6 +56,7 @@ class Output:
         self._reported_at = time.monotonic()
         self.lease.hold()
         numbers = self.report.numbers()
+        print(self.report.sentence(), flush=True)
         print_line("PROGRESS", numbers)
         self.store.write(PROGRESS, encode(numbers), durable=False)
 

@@ -74,6 +74,17 @@ class Report:
             "warnings": self.warnings,
         }
 
+    def sentence(self) -> str:
+        """The same in brief, for people."""
+        numbers = self.numbers()
+        figures = {
+            "train loss": (numbers["train_loss"], ".4f"),
+            "validation loss": (numbers["validation_loss"], ".4f"),
+            "tokens/s": (numbers["tokens_per_second"], ",.0f"),
+        }
+        told = [f"{name} {value:{form}}" for name, (value, form) in figures.items() if value is not None]
+        return "  ".join((f"step {self.run.step:,} of {self.total_steps:,}", *told))
+
 
 def loss_table(run: Run) -> str:
     """CSV with a row for each step; the validation column is filled where it was measured."""

@@ -4,13 +4,15 @@ from datetime import datetime
 from typing import Any, Final
 
 from carbonfleet.api.job_status import (
+    MOST_LOGS,
+    AttemptLog,
     ClusterDecision,
     DecisionRecord,
     JobStatus,
     Phase,
     PlacementStatus,
 )
-from carbonfleet.api.report import AttemptPhase
+from carbonfleet.api.report import AttemptPhase, ReportSpec, RunLog
 from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.fleet.review import ProposalStage
 from carbonfleet.hub.observe import (
@@ -62,6 +64,7 @@ def status_of(inputs: StatusInputs, now: datetime) -> JobStatus:
         actual=actual,
         progress=(report.progress if report and report.progress else old.progress),
         last_good_checkpoint=(report.checkpoint if report and report.checkpoint else old.last_good_checkpoint),
+        logs=_logs(state.report, old),
         decision_digest=record.digest if record else old.decision_digest,
         replaced=_replaced(state, old),
     )
@@ -176,6 +179,15 @@ def _placement(inputs: StatusInputs) -> PlacementStatus | None:
         path=placed.path,
         commit=inputs.commit,
     )
+
+
+def _logs(report: ReportSpec | None, old: JobStatus) -> tuple[AttemptLog, ...]:
+    """Those that are known, with what an attempt's report says of its own."""
+    if report is None:
+        return old.logs
+    log = report.log or RunLog()
+    ours = AttemptLog(attempt=report.attempt, cluster=report.spoke, phase=report.phase, uri=log.uri, tail=log.tail)
+    return (*(one for one in old.logs if one.attempt != ours.attempt), ours)[-MOST_LOGS:]
 
 
 VOLATILE: Final = frozenset(

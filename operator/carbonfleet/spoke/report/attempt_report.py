@@ -11,7 +11,7 @@ from carbonfleet.spoke.runtimes import Findings, joined
 _STAMPS: Final = frozenset({"boot_id", "sequence", "observed_at", "observed_commit"})
 """What differs in each report without being news."""
 MOST_STINTS: Final = 128
-_PROGRESS: Final = frozenset({"progress", "checkpoint", "energy", "message"})
+_PROGRESS: Final = frozenset({"progress", "checkpoint", "energy", "log", "message"})
 """What may wait a few seconds."""
 
 
@@ -47,6 +47,7 @@ def report_of(state: AttemptState, status: AttemptStatus, found: Findings, conte
         stints=_stints(state, status, last, started, ended or context.now),
         progress=found.progress or (last.progress if last else None),
         checkpoint=found.checkpoint or (last.checkpoint if last else None),
+        log=found.log or (last.log if last else None),
         energy=joined(last.energy if last else None, found.energy),
         observed_at=context.now,
     )

@@ -121,7 +121,7 @@ class KubeRay:
         except KubeError:
             return found  # pods come and go; the last that was heard still holds
         heard = findings_in_log(log, attempt, place, self.clock)
-        self._logs[name] = now, heard if heard.progress is not None else found
+        self._logs[name] = now, heard if heard.progress is not None else replace(found, log=heard.log or found.log)
         return self._logs[name][1]
 
     def free_gpus(self, pools: Mapping[str, int], held: Mapping[str, int]) -> Mapping[str, int]:

@@ -8,19 +8,22 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, PowerSample, Progress
+from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, PowerSample, Progress, RunLog
 from carbonfleet.api.workload import SPOKE_STORE
 from carbonfleet.clock import Clock
 from carbonfleet.spoke.runtimes.energy import thinned
+from carbonfleet.text import masked
 
 PROGRESS: Final = "progress.json"
 METRICS: Final = "metrics.json"
 DONE: Final = "DONE"
 LEASE: Final = "LEASE"
+LOG: Final = "logs/attempt-{}.txt"
+"""The last of what an attempt printed."""
 _MOST_BYTES: Final = 1_000_000
 _S3: Final = {"config_kwargs": {"connect_timeout": 5, "read_timeout": 10, "retries": {"max_attempts": 1}}}
 """The agent has other things to do than to wait for a store."""
@@ -28,7 +31,11 @@ MOST_STEPS: Final = 1 << 53
 """Whole numbers that every reader of JSON holds exactly."""
 _PROGRESS_LINE = re.compile(r"LORA_PROGRESS (\{.*\})\s*$", re.MULTILINE)
 _FAILURE = re.compile(r"LORA_FAILURE (\{.*\})\s*$", re.MULTILINE)
+_FOR_MACHINES = re.compile(r"LORA_(PROGRESS|FAILURE) \{")
+_TAIL_LINES: Final = 20
+_TAIL_CHARACTERS: Final = 1000
 
+Found = TypeVar("Found")
 Read = Callable[[str], bytes | None]
 """A file of the output by name; None where there is none, or where this machine can't see it."""
 
@@ -92,6 +99,7 @@ class Findings:
     progress: Progress | None = None
     checkpoint: Checkpoint | None = None
     energy: Energy | None = None
+    log: RunLog | None = None
     warning: str = ""
     """What a person should know of it though it goes on, such as a checkpoint that was passed over."""
     is_done: bool = False
@@ -99,7 +107,7 @@ class Findings:
 
 
 @dataclass(slots=True)
-class OutputReads:
+class OutputReads(Generic[Found]):
     """Reads outputs in threads of their own: a store may hang, as NFS without its server or S3 without an answer does.
 
     A read that hangs is waited for once, and harms no other; it is not begun anew before it has ended.
@@ -107,9 +115,9 @@ class OutputReads:
 
     seconds: float = 5.0
     """How long a read is waited for."""
-    _pending: dict[str, "Future[Findings]"] = field(default_factory=dict)
+    _pending: dict[str, "Future[Found]"] = field(default_factory=dict)
 
-    def read(self, name: str, work: Callable[[], Findings]) -> Findings | None:
+    def read(self, name: str, work: Callable[[], Found]) -> Found | None:
         """What `work` finds for an attempt, or has found since it was asked before; None where that takes too long."""
         is_new = name not in self._pending
         future = self._pending.setdefault(name, Future())
@@ -120,7 +128,7 @@ class OutputReads:
         return self._pending.pop(name).result() if future.done() else None
 
 
-def _settle(future: "Future[Findings]", work: Callable[[], Findings]) -> None:
+def _settle(future: "Future[Found]", work: Callable[[], Found]) -> None:
     try:
         future.set_result(work())
     except BaseException as error:  # noqa: BLE001 - who waits is told
@@ -154,7 +162,7 @@ def reader_of(place: str) -> Read:
     A placement may name any URL, and the agent stands where its tenants do not: it asks no other server for them.
     What they save elsewhere is known from the log.
     """
-    if place.startswith("s3://"):
+    if place.startswith("s3://") and "::" not in place:  # `::` chains addresses
         return lambda name: _fetched(f"{place}/{name}")
     if "://" in place:
         return lambda _name: None
@@ -188,6 +196,7 @@ def read_findings(read: Read, attempt: int, place: str, clock: Clock) -> Finding
         progress=_progress(numbers, clock) if numbers else None,
         checkpoint=_checkpoint(read(LEASE), place),
         energy=_energy(numbers, clock, is_whole=last is not None) if numbers else None,
+        log=_kept_log(read(LOG.format(attempt)), attempt, place),
         warning="; ".join(numbers.warnings) if numbers else "",
         is_done=_attempt_of(read(DONE)) == attempt,
     )
@@ -200,11 +209,26 @@ def findings_in_log(log: str, attempt: int, place: str, clock: Clock) -> Finding
     """
     found = [_numbers(line.encode(), attempt) for line in _PROGRESS_LINE.findall(log)]
     last = found[-1] if found else None
+    printed = _kept_log(log.encode(), attempt, place)
     if last is None:
-        return Findings()
+        return Findings(log=printed)
     samples = thinned([sample for one in found if one for sample in _energy(one, clock).samples])
     energy = _energy(last, clock).model_copy(update={"samples": samples})
-    return Findings(_progress(last, clock), _as_checkpoint(last.checkpoint, place), energy, "; ".join(last.warnings))
+    checkpoint = _as_checkpoint(last.checkpoint, place)
+    return Findings(_progress(last, clock), checkpoint, energy, printed, "; ".join(last.warnings))
+
+
+def _kept_log(data: bytes | None, attempt: int, place: str) -> RunLog | None:
+    """Where a log is kept, and its last whole lines as people read them: what machines read is left out."""
+    if not data:
+        return None
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in data.decode("utf-8", "replace").split("\n"))
+    told = [line for line in lines if line and not _FOR_MACHINES.search(line)][-_TAIL_LINES:]
+    tail = masked("".join(f"{line}\n" for line in told))
+    if len(tail) > _TAIL_CHARACTERS:
+        cut = tail[-_TAIL_CHARACTERS:]
+        tail = cut.partition("\n")[2] or cut
+    return RunLog(uri=f"{place}/{LOG.format(attempt)}"[:1024], tail=tail)
 
 
 def failure_in(log: str) -> TrainingFailure | None:

@@ -152,7 +152,7 @@ class RayJobs:
     """Real time between two looks at an output that is not on this machine."""
     _session: requests.Session = field(default_factory=requests.Session)
     _looks: dict[str, tuple[datetime, Findings]] = field(default_factory=dict)
-    _reads: OutputReads = field(default_factory=OutputReads)
+    _reads: OutputReads[Findings] = field(default_factory=OutputReads)
     _pending_at: dict[str, datetime] = field(default_factory=dict)
     """When a submission was last seen waiting: Ray keeps only the time of submission."""
 
@@ -219,19 +219,19 @@ class RayJobs:
         if seen is None:
             return replace(found, warning=f"its output at {place} does not answer: see that the store can be read")
         if not is_here and not (seen.progress or seen.is_done):
-            seen = self._heard(name, attempt, place) or found
+            heard = self._heard(name, attempt, place)
+            seen = heard if heard.progress is not None else replace(found, log=heard.log or found.log)
         self._looks[name] = now, seen
         return seen
 
-    def _heard(self, name: str, attempt: int, place: str) -> Findings | None:
-        """What the log of its last run says; None where it says nothing."""
+    def _heard(self, name: str, attempt: int, place: str) -> Findings:
+        """What the log of its last run says."""
         try:
             runs = [one for one in self._submissions() if one.submission.object == name]
             log = self._call("GET", f"/api/jobs/{runs[-1].submission.id}/logs")["logs"] if runs else ""
         except RuntimeAwayError:
-            return None
-        heard = findings_in_log(log, attempt, place, self.clock)
-        return heard if heard.progress is not None else None
+            return Findings()
+        return findings_in_log(log, attempt, place, self.clock)
 
     def free_gpus(self, pools: Mapping[str, int], held: Mapping[str, int]) -> Mapping[str, int]:
         """See `Runtime`: this head serves nobody else's jobs from our pools."""

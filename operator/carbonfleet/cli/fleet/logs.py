@@ -1,0 +1,219 @@
+"""`carbonfleet logs`: what a job's training printed, while it runs and afterwards."""
+
+import random
+import re
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from carbonfleet.cli.console import fail, say
+
+if TYPE_CHECKING:
+    from carbonfleet.api import CarbonTrainingJob
+    from carbonfleet.api.job_status import AttemptLog
+    from carbonfleet.kube import Kube
+    from carbonfleet.spoke.runtimes.output import OutputReads
+
+_API_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 1.0
+"""Between two looks at what is followed."""
+_LONG_PAUSE_SECONDS: Final = 5.0
+"""Where an object store is asked, or the hub does not answer."""
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def logs(
+    job: Annotated[str, typer.Argument(help="The job: its name, or NAMESPACE/NAME.")],
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Its namespace.")] = "",
+    attempt: Annotated[int | None, typer.Option(min=1, help="Which run of the job; the last if left out.")] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until it ends, or Ctrl-C.")] = False,
+    kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="The hub's API.")] = None,
+) -> None:
+    """Show what a job's training printed.
+
+    The last 256 KiB of each attempt are kept where its job saves. Where that can't be read from here, the last lines
+    that its spoke reported are shown, and where the rest is.
+    """
+    from carbonfleet.kube import Kube, KubeError
+    from carbonfleet.spoke.runtimes.output import OutputReads
+
+    try:
+        kube = Kube.connect(kubeconfig).within(_API_SECONDS)
+        reading = JobLogs(kube, *_found(kube, job, namespace), OutputReads())
+        if follow:
+            reading.follow(attempt)
+        else:
+            reading.show(attempt)
+    except KubeError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def news(old: str, new: str) -> str:
+    """What was added to a text of which only the end is kept, since it was `old`.
+
+    Where nothing of `old` is left in it, all of it, behind a line that says so.
+    """
+    if not old or not new:
+        return new
+    first, last = new[: new.find("\n") + 1][:200] or new[:200], old[-200:]
+    at = old.find(first)
+    while at >= 0:
+        end = len(old) - at
+        if new[max(0, end - len(last)) : end] == last[-end:] and new.startswith(old[at:]):
+            return new[end:]
+        at = old.find(first, at + 1)
+    _, kept, after = new.rpartition(old)
+    return after if kept else f"... (some lines are left out)\n{new}"
+
+
+@dataclass(slots=True)
+class JobLogs:
+    """The logs of one job's attempts, as its status names them."""
+
+    kube: "Kube"
+    namespace: str
+    name: str
+    reads: "OutputReads[bytes | None]"
+    _printed: dict[int, str] = field(default_factory=dict)
+    """By attempt: what was printed here."""
+
+    def show(self, attempt: int | None) -> None:
+        """Print what is known now. Ends the command where that is nothing; raises KubeError."""
+        job = self._job()
+        log = _log_of(job, attempt or job.status.attempt)
+        self._print(log)
+        if not self._printed[log.attempt]:
+            ended = f"ended ({log.phase.value}) and" if log.phase.is_terminal else f"is {log.phase.value} and"
+            fail(f"attempt {log.attempt} on {log.cluster} {ended} has printed nothing so far: {_said(job)}")
+
+    def follow(self, attempt: int | None) -> None:
+        """Print what there is, and what comes, until the attempt (the job, where none is named) has ended."""
+        job = self._job()
+        first, is_waiting = attempt or max(job.status.attempt, 1), False
+        while True:
+            found = [log for log in job.status.logs if log.attempt >= first and attempt in (None, log.attempt)]
+            for log in found:
+                self._announce(log)
+                self._print(log)
+            if job.status.phase.is_terminal or _is_over(job, attempt, found):
+                if not any(self._printed.values()):
+                    _log_of(job, first)
+                    say(f"it has printed nothing: {_said(job)}", err=True)
+                return
+            if not found and not is_waiting:
+                say(f"{job.key} has not started: {_said(job)}", err=True)
+            is_waiting = not found
+            job = self._next(job, is_far=any(log.uri.startswith("s3://") for log in found[-1:]))
+
+    def _next(self, job: "CarbonTrainingJob", *, is_far: bool) -> "CarbonTrainingJob":
+        """The job a moment later; says when the hub can't be asked, and goes on asking."""
+        from carbonfleet.kube import KubeError
+
+        _pause(_LONG_PAUSE_SECONDS if is_far else _PAUSE_SECONDS)
+        is_told = False
+        while True:
+            try:
+                return self._job()
+            except KubeError as error:
+                if not (error.status == 0 or error.status == 429 or error.status >= 500):
+                    raise
+                if not is_told:
+                    say(f"{error}; asking again", err=True)
+                is_told = True
+                _pause(_LONG_PAUSE_SECONDS)
+
+    def _job(self) -> "CarbonTrainingJob":
+        from pydantic import ValidationError
+
+        from carbonfleet.api import CarbonTrainingJob
+        from carbonfleet.api.problems import told
+        from carbonfleet.kube import KubeError, ours
+
+        try:
+            return CarbonTrainingJob.model_validate(
+                self.kube.get(ours("carbontrainingjobs", self.namespace, self.name))
+            )
+        except ValidationError as error:
+            fail(f"job {self.namespace}/{self.name} can't be read: {told(error, CarbonTrainingJob)}")
+        except KubeError as error:
+            if error.is_gone:
+                fail(f"no job {self.name} in {self.namespace}; kubectl get ctj -A lists all")
+            raise
+
+    def _announce(self, log: "AttemptLog") -> None:
+        if self._printed and log.attempt not in self._printed:
+            say(f"--- attempt {log.attempt} on {log.cluster} ---", err=True)
+
+    def _print(self, log: "AttemptLog") -> None:
+        """What is new of a log: of all that is kept, or of what its spoke reported where that can't be read."""
+        kept = self._kept(log)
+        if kept is None and log.uri and log.attempt not in self._printed:
+            say(f"{log.uri} can't be read from here; these are the last lines that {log.cluster} reported:", err=True)
+        before, text = self._printed.get(log.attempt, ""), log.tail if kept is None else kept
+        say(news(before, text), nl=False)
+        self._printed[log.attempt] = text or before
+
+    def _kept(self, log: "AttemptLog") -> str | None:
+        """What the job's store holds; None where that can't be read from here."""
+        from carbonfleet.spoke.runtimes.output import LOG, reader_of
+
+        name = LOG.format(log.attempt)
+        place = log.uri.removesuffix(f"/{name}")
+        if place == log.uri or not place.startswith(("/", "s3://")):
+            return None
+        found = self.reads.read(log.uri, partial(reader_of(place), name))
+        return None if found is None else found.decode("utf-8", "replace")
+
+
+def _found(kube: "Kube", job: str, namespace: str) -> tuple[str, str]:
+    """A job's namespace and name. Ends the command where it is not one job; raises KubeError."""
+    from carbonfleet.kube import ours
+
+    inside, _, name = job.rpartition("/")
+    if namespace and inside not in ("", namespace):
+        fail(f"{job} is not in {namespace}: leave one of the two out")
+    namespace = namespace or inside
+    for word in filter(None, (namespace, name or "?")):
+        if not _NAME.fullmatch(word):
+            fail(f"{word!r} is no name; write a job's name, or NAMESPACE/NAME")
+    if namespace:
+        return namespace, name
+    bodies, _ = kube.list(ours("carbontrainingjobs"), fieldSelector=f"metadata.name={name}")
+    places = sorted(str(body["metadata"]["namespace"]) for body in bodies)
+    if len(places) != 1:
+        where = f"{name} is in the namespaces {', '.join(places)}; choose one with -n" if places else ""
+        fail(where or f"no job {name} in any namespace; kubectl get ctj -A lists all")
+    return places[0], name
+
+
+def _log_of(job: "CarbonTrainingJob", attempt: int) -> "AttemptLog":
+    """The log of an attempt. Ends the command where none is known."""
+    status = job.status
+    if status.attempt == 0:
+        fail(f"{job.key} has not started: {_said(job)}")
+    if attempt > status.attempt:
+        fail(f"attempt {attempt} has not started: {job.key} is at attempt {status.attempt}")
+    found = next((log for log in status.logs if log.attempt == attempt), None)
+    if found is None:
+        known = ", ".join(str(log.attempt) for log in status.logs)
+        fail(f"nothing is known of what attempt {attempt} printed{f', only of {known}' if known else ''}: {_said(job)}")
+    return found
+
+
+def _is_over(job: "CarbonTrainingJob", attempt: int | None, found: "list[AttemptLog]") -> bool:
+    """Whether the attempt that is asked for has ended, and another may follow."""
+    return attempt is not None and (attempt < job.status.attempt or any(log.phase.is_terminal for log in found))
+
+
+def _said(job: "CarbonTrainingJob") -> str:
+    return job.status.summary or "the hub has not said anything of it yet"
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(random.uniform(0.8, 1.2) * seconds)  # noqa: S311 - jitter is no secret
