@@ -173,13 +173,14 @@ class JobStates:
         states: list[tuple[str, JobState]] = []
         known: dict[str, JobState] = {}
         for body in bodies:
-            with only(f"job {name_of(body)} can't be read"):
-                try:
-                    state = self._state(body, placements, reports).worked_out()
-                    known[state.uid] = state
-                except Exception as error:  # noqa: BLE001 - whatever a job holds, it harms no other
-                    state = _unread(body, error, placements, reports)
+            try:
+                state = self._state(body, placements, reports).worked_out()
+                known[state.uid] = state
                 states.append((state.key, state))
+            except Exception as error:  # noqa: BLE001 - whatever a job holds, it harms no other
+                with only(f"job {name_of(body)} can't be read"):
+                    state = _unread(body, error, placements, reports)
+                    states.append((state.key, state))
         self._known = known
         return [state for _, state in sorted(states, key=itemgetter(0))]
 

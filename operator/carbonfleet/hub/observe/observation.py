@@ -34,6 +34,20 @@ def only_job(job: JobState | str, step: str, faults: dict[str, str]) -> Abstract
     return only(f"{name}: {step}", partial(faults.__setitem__, uid), but=KubeError)
 
 
+def each_job(
+    states: Iterable[JobState], step: str, work: Callable[[JobState], Result], faults: dict[str, str]
+) -> Iterator[tuple[JobState, Result]]:
+    """Jobs with what `work` makes of them; one that it fails on is left out, and noted as `only_job` does."""
+    for state in states:
+        try:
+            result = work(state)
+        except Exception:
+            with only_job(state, step, faults):  # entered where something is wrong alone: jobs are many
+                raise
+        else:
+            yield state, result
+
+
 @dataclass(frozen=True, slots=True)
 class Blocker:
     """Why a job does not go on (yet): a CamelCase reason, and a sentence that says what to do."""
@@ -131,11 +145,7 @@ class Observation:
         self, step: str, work: Callable[[JobState], Result], states: Iterable[JobState] | None = None
     ) -> Iterator[tuple[JobState, Result]]:
         """Jobs, of all or of some, with what `work` makes of them; one that it fails on is left out."""
-        for state in self.jobs if states is None else states:
-            found: list[Result] = []
-            with self.only(state, step):
-                found.append(work(state))
-            yield from ((state, result) for result in found)
+        return each_job(self.jobs if states is None else states, step, work, self.faults)
 
     def which(
         self, step: str, test: Callable[[JobState], bool], states: Iterable[JobState] | None = None

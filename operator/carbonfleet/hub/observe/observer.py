@@ -124,8 +124,11 @@ class Observer:
     def _placed_in_git(self, jobs: Iterable[Object]) -> PlacedInGit:
         by_uid: dict[str, Object] = {}
         for body in jobs:
-            with only(f"job {name_of(body)} can't be read"):
+            try:
                 by_uid[str(body["metadata"]["uid"])] = body
+            except Exception:
+                with only(f"job {name_of(body)} can't be read"):
+                    raise
         return PlacedInGit(self.tip, by_uid, self.repository.attempts, self.repository.placement_in)
 
     def _records_in(

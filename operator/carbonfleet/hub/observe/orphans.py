@@ -8,7 +8,7 @@ from carbonfleet.faults import only
 from carbonfleet.fleet import FleetError, Placement, Repository, Tip, decision_in
 from carbonfleet.hub.observe.job_state import JobState
 from carbonfleet.hub.observe.mirror import JOBS, Mirror
-from carbonfleet.hub.observe.observation import only_job
+from carbonfleet.hub.observe.observation import each_job
 from carbonfleet.hub.observe.spokes import synced_commit
 from carbonfleet.kube import Object, name_of
 
@@ -34,12 +34,13 @@ def unseen(
     for body in spokes:
         with only(f"the commit that SpokeCluster {name_of(body)} has synced can't be told"):
             synced[body["metadata"]["name"]] = synced_commit(body)
-    found = set()
-    for state in states:
-        with only_job(state, "whether its spoke saw its placement can't be told", faults):
-            if _may_run_unheard(state) and _is_past(repository, tip, state, synced, alive):
-                found.add(state.uid)
-    return frozenset(found)
+    found = each_job(
+        states,
+        "whether its spoke saw its placement can't be told",
+        lambda state: _may_run_unheard(state) and _is_past(repository, tip, state, synced, alive),
+        faults,
+    )
+    return frozenset(state.uid for state, is_unseen in found if is_unseen)
 
 
 def _may_run_unheard(state: JobState) -> bool:

@@ -28,14 +28,18 @@ def intents_of(
     observation: Observation, decisions: Mapping[str, Decision], records: Mapping[str, DecisionRecord]
 ) -> list[Intent]:
     """Every change that the fleet repository needs; decisions and records are by job UID."""
-    if observation.tip is None or not observation.tip_is_fresh:
+    tip = observation.tip
+    if tip is None or not observation.tip_is_fresh:
         return []
-    intents: list[Intent] = []
-    for state in observation.jobs:
-        with observation.only(state, "what it needs in Git can't be told"):
-            intent = _intent(state, decisions.get(state.uid), records, observation)
-            others = (_late(state, observation), *_overtaken(state, observation.tip))
-            intents += [each for each in (intent, *others) if each is not None]
+    found = observation.each(
+        "what it needs in Git can't be told",
+        lambda state: (
+            _intent(state, decisions.get(state.uid), records, observation),
+            _late(state, observation),
+            *_overtaken(state, tip),
+        ),
+    )
+    intents: list[Intent] = [intent for _, wanted in found for intent in wanted if intent is not None]
     return intents + [Remove(placed, "its job is no more", orphaned=True) for placed in observation.orphans]
 
 
