@@ -180,3 +180,43 @@ def test_a_long_attempt_is_asked_for_in_parts(signals, clock, maps):
     assert found.settled
     assert found.grams_per_kwh.size == 25 * 24
     assert len(maps.asked("past-range")) == 4
+
+
+@pytest.mark.parametrize("factor", [0.01, 0.1, 0.3, 10])
+@pytest.mark.parametrize("zone", ["NO-NO1", "US-MIDA-PJM"])
+@pytest.mark.parametrize("odd", range(3))
+def test_a_single_odd_hour_of_the_past_is_in_no_account_and_the_line_says_so(signals, clock, maps, zone, factor, odd):
+    def curve(zone, hour):
+        return wave(zone, hour) * (factor if hour == NOON + HOUR * odd else 1)
+
+    maps.curve = curve
+    clock.set(LATER)
+    found = FinalPast(signals)(zone, LIFECYCLE, NOON, NOON + 3 * HOUR)
+
+    true = [wave(zone, NOON + HOUR * each) for each in range(3) if each != odd]
+    assert set(found.grams_per_kwh) <= {round(each, 3) for each in true}
+    assert not found.settled, "the first account stands until the hour is known"
+    assert found.source == "electricitymaps/v3; 1 h unknown or in doubt, as those beside them"
+
+
+@pytest.mark.parametrize("factor", [0.1, 10])
+def test_an_odd_hour_does_not_displace_what_was_believed_while_it_was_new(signals, clock, maps, factor):
+    clock.set(NOON + 3 * HOUR)
+    maps.estimate_factor = 1.0
+    signals.refresh([("NO-NO1", LIFECYCLE)])
+    maps.curve = lambda zone, hour: wave(zone, hour) * (factor if hour == NOON + HOUR else 1)
+    clock.set(LATER)
+    found = FinalPast(signals)("NO-NO1", LIFECYCLE, NOON, NOON + 3 * HOUR)
+
+    assert found.grams_per_kwh.tolist() == [round(wave("NO-NO1", NOON + HOUR * each), 3) for each in range(3)]
+    assert not found.settled
+
+
+def test_hours_that_were_all_clean_are_accounted_as_they_were(signals, clock, maps):
+    """A fall that lasts is seen more than once."""
+    maps.curve = lambda zone, hour: wave(zone, hour) / (4 if hour >= NOON else 1)
+    clock.set(LATER)
+    found = FinalPast(signals)("US-MIDA-PJM", LIFECYCLE, NOON, NOON + 3 * HOUR)
+
+    assert found.grams_per_kwh.tolist() == [round(wave("US-MIDA-PJM", NOON + HOUR * each) / 4, 3) for each in range(3)]
+    assert found.settled

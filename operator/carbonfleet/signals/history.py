@@ -11,6 +11,7 @@ from carbonfleet.forecast import HISTORY, RECENT, Accuracy, Forecast, History, I
 from carbonfleet.signals.reading import HOUR, Reading, family, hourly_means
 from carbonfleet.signals.regions import annual_factors
 from carbonfleet.signals.source import Batch, Feed
+from carbonfleet.signals.validation import Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,11 @@ class ZoneHistory:
     def knows(self, start: datetime, end: datetime) -> bool:
         """Whether nine tenths of the hours in [start, end) are known."""
         return sum(start <= hour < end for hour in self._hours) >= 0.9 * ((end - start) / HOUR)
+
+    def known(self, doubted: Sequence[Reading] = ()) -> Known:
+        """What new values are held against. `doubted`: those of earlier answers that are in doubt."""
+        annual = annual_factors(self.signal).get(self.zone)
+        return Known(self.measured(), annual[0] if annual else None, tuple(doubted), self.accuracy.errors())
 
     def data(self, newest_profile: Callable[[Measured | None, int], Forecast | None]) -> ZoneData:
         """What the chain needs."""

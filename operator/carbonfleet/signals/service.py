@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,10 @@ from carbonfleet.signals.poller import Poller, ZoneQuery
 from carbonfleet.signals.prices import Market, build_market
 from carbonfleet.signals.reading import HOUR, Reading, RejectedValue, floor_hour, in_one_step
 from carbonfleet.signals.settings import SignalSettings, load_settings
-from carbonfleet.signals.source import Ask, Feed, Finding, Source, SourceError
+from carbonfleet.signals.source import Ask, Batch, Feed, Finding, Source, SourceError
 from carbonfleet.signals.sources import build_source
 from carbonfleet.signals.store import Archive, HistoryStore, StoreError
+from carbonfleet.signals.validation import beside_zone
 from carbonfleet.signals.zone import TrackedZone, remembered_history
 
 ZoneKind = tuple[str, SignalKind]
@@ -31,6 +32,8 @@ _LONGEST_SPAN: Final = timedelta(days=14)
 _USUAL_SPAN: Final = timedelta(hours=96)
 _PAST_PIECE: Final = timedelta(days=10)
 """Some sources answer no more at once."""
+_CONTEXT: Final = timedelta(hours=24)
+"""What is asked for before a range that is over: beside it a sudden value shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +169,27 @@ class Signals:
             try:
                 for each in missing:
                     ask = Ask(zone, kind, Feed.PAST, floor_hour(each), min(end, each + longest))
-                    batch = self._poller.fetch(source, ask, self._clock.now())
-                    with self._lock:
-                        self._archive.keep(batch)
+                    self._keep(self._poller.fetch(source, ask, self._clock.now()), ask.start)
                 break
             except SourceError as error:
                 errors.append(error)
         return tuple(errors)
+
+    def _keep(self, batch: Batch, start: datetime) -> None:
+        """Remember what is believed of a range that is over, from `start` on, beside the zone's history: a value in
+        doubt ends up in no account, as it ends up in no plan.
+        """
+        zone, kind = key = batch.ask.zone, SignalKind(batch.ask.kind)
+        with self._lock:
+            tracked = self._tracked_zones.get(key)
+            history = (
+                remembered_history(zone, kind, self._archive, self._names, batch.ask.end)
+                if tracked is None
+                else tracked.history
+            )
+            believed, _ = beside_zone(batch, history.known())
+            if kept := tuple(each for each in believed.readings if each.end > start):
+                self._archive.keep(replace(believed, readings=kept))
 
     def _knows(self, zone: str, kind: SignalKind, start: datetime, end: datetime) -> bool:
         with self._lock:
@@ -220,13 +237,11 @@ class Signals:
     ) -> tuple[Reading, ...]:
         """What the archive knows, with what the first source that has it says."""
         now = self._clock.now()
-        ask = Ask(zone, kind, Feed.PAST, floor_hour(start), min(end, now))
-        for source in sources if ask.start < ask.end else ():
+        ask = Ask(zone, kind, Feed.PAST, floor_hour(start) - _CONTEXT, min(end, now))
+        for source in sources if start < ask.end else ():
             with _only((zone, kind), {}, but=StoreError), suppress(SourceError):
                 if source.offers(zone, kind, Feed.PAST):
-                    batch = self._poller.fetch(source, ask, now)
-                    with self._lock:
-                        self._archive.keep(batch)
+                    self._keep(self._poller.fetch(source, ask, now), floor_hour(start))
                     break
         with self._lock:
             found = self._archive.best(zone, kind, floor_hour(start), end)

@@ -39,6 +39,8 @@ lowest of the next four days was below the lowest of the four weeks before by ov
 _FORECAST_BELOW_USUAL: Final = 8.0
 """Where nothing was measured yet: below its annual mean."""
 _ABOVE: Final = 4.0
+_ABOVE_USUAL: Final = 8.0
+"""Before two days are known: above its annual mean."""
 _NEVER: Final = 200.0
 """Not even twice: no grid becomes cleaner than it was by this factor, unless it was nearly clean."""
 _NEARLY_CLEAN_GRAMS: Final = 20.0
@@ -214,6 +216,12 @@ class Known:
             return float(recent.min()) / _BEYOND_LOWEST
         return (self.annual_grams_per_kwh or 0.0) / (_WHOLE_BELOW_USUAL if hours >= 24 else _BELOW_USUAL)
 
+    @property
+    def highest(self) -> float:
+        """Above it a value is in doubt; infinite where too little is known."""
+        recent = self.recent
+        return float(recent.max()) * _ABOVE if recent.size >= _ENOUGH_HOURS else math.inf
+
     def falls(self) -> tuple[float, ...]:
         """What may be left of a value after 1, 2 and 3 hours: the least that ever was, less a margin."""
         values = self.measured.grams_per_kwh[-(RECENT // HOUR) :] if self.measured is not None else np.empty(0)
@@ -241,15 +249,18 @@ def beside_zone(batch: Batch, known: Known) -> tuple[Batch, tuple[Reading, ...]]
         return batch, ()
     if batch.ask.feed is Feed.FORECAST:
         return batch if batch.exact else _forecast_beside(batch, known), ()
-    lowest = known.lowest(sum(each.step / HOUR for each in batch.readings))
-    low, high = _doubtful(batch.readings, known, lowest)
+    lowest, highest = known.lowest(sum(each.step / HOUR for each in batch.readings)), known.highest
+    if batch.ask.feed is Feed.PAST and not math.isfinite(highest):  # Dirt starts no job, but may fill an account.
+        highest = _ABOVE_USUAL * (known.annual_grams_per_kwh or math.inf)
+    low, high = _doubtful(batch.readings, known, lowest, highest)
     mostly = 2 * len(low) > len(batch.readings)
     is_confirmed = not mostly or any(_is_near(each, known.doubted) for each in low if _is_news(each, known.doubted))
     others = (*known.doubted, *(low if is_confirmed else ()))
     doubted = {each for each in low if not _is_near(each, others) or _never(each, lowest)}
     why = dict.fromkeys(batch.readings if not is_confirmed else (), "most of the answer is in doubt")
     why |= dict.fromkeys(
-        (each for each in high if not _is_near(each, high)), f"above {_ABOVE:g} times the highest of {RECENT.days} days"
+        (each for each in high if not _is_near(each, high)),
+        f"above {highest:.4g} {unit_of(batch.ask.kind)}: it counts once seen twice",
     )
     why |= dict.fromkeys(
         doubted,
@@ -261,18 +272,20 @@ def beside_zone(batch: Batch, known: Known) -> tuple[Batch, tuple[Reading, ...]]
     return believed, tuple(each for each in low if each in doubted and not _never(each, lowest))
 
 
-def _doubtful(readings: Sequence[Reading], known: Known, lowest: float) -> tuple[list[Reading], list[Reading]]:
+def _doubtful(
+    readings: Sequence[Reading], known: Known, lowest: float, highest: float
+) -> tuple[list[Reading], list[Reading]]:
     """The readings that are suddenly clean, and those that are suddenly dirty."""
-    falls, recent = known.falls(), known.recent
-    highest = float(recent.max()) * _ABOVE if recent.size >= _ENOUGH_HOURS else float("inf")
+    falls = known.falls()
     low, high, last = [], [], None
     for each in readings:
         before = _left_of_before(each, last, known.measured)
         if each.value < lowest or (before is not None and before[0] < falls[before[1] - 1]):
             low.append(each)
-        elif each.value > highest:
+            continue
+        if each.value > highest:
             high.append(each)
-        else:
+        if each.value <= highest or _is_near(each, high):
             last = each
     return low, high
 
@@ -322,15 +335,14 @@ def _forecast_beside(batch: Batch, known: Known) -> Batch:
     recent = known.recent
     factor = next(factor for span, factor in _FORECAST_BELOW if recent.size >= 0.9 * (span / HOUR))
     low = float(recent.min()) / factor if recent.size else (known.annual_grams_per_kwh or 0.0) / _FORECAST_BELOW_USUAL
-    high = float(recent.max()) * _ABOVE if recent.size >= _ENOUGH_HOURS else float("inf")
     off = _usual_errors(batch, known)
-    unlike = {each for each in batch.readings if not low - 2 * off[each] <= each.value <= high}
+    unlike = {each for each in batch.readings if not low - 2 * off[each] <= each.value <= known.highest}
     levels = _levels(known)
     near = [each for each in batch.readings if each.start in levels]
     sudden = {each for each in near if each.value < levels[each.start] - 2 * off[each]}
     is_other = 2 * len(unlike) > len(batch.readings) or 2 * len(sudden) > len(near)
     refused = set(batch.readings) if is_other else unlike
-    why = f"unlike what was measured of the zone: not in {low:.3g} to {high:.3g} {unit_of(batch.ask.kind)}"
+    why = f"unlike what was measured of the zone: not in {low:.3g} to {known.highest:.3g} {unit_of(batch.ask.kind)}"
     if sudden and is_other:
         why = "the next hours are a deeper fall from what was measured than any"
     rejected = tuple(_rejection(each, why) for each in batch.readings if each in refused)

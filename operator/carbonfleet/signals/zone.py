@@ -12,11 +12,10 @@ from carbonfleet.forecast import HISTORY, RECENT, Forecast, Measured, Span, fore
 from carbonfleet.signals.history import ZoneHistory
 from carbonfleet.signals.poller import Poller, PollResult, ZoneQuery, jittered
 from carbonfleet.signals.reading import HOUR, Reading, RejectedValue, family, floor_hour
-from carbonfleet.signals.regions import annual_factors
 from carbonfleet.signals.settings import SignalSettings
 from carbonfleet.signals.source import Ask, Batch, Feed, ThrottledError, UnavailableError
 from carbonfleet.signals.store import Archive
-from carbonfleet.signals.validation import Known, beside_zone
+from carbonfleet.signals.validation import beside_zone
 
 _SEEN_AGAIN: Final = timedelta(hours=26)
 """How far back measured values are asked for again: estimates of the last day are still revised."""
@@ -219,13 +218,7 @@ class TrackedZone:
 
     def _screened(self, batch: Batch, now: datetime) -> tuple[Batch, bool]:
         """What of an answer is believed beside the zone's history, and whether some of it is newly in doubt."""
-        annual = annual_factors(self.history.signal).get(self.history.zone)
-        known = Known(
-            self.history.measured(),
-            annual[0] if annual else None,
-            tuple(each for each in self._doubted.values() if each.start > now - _DOUBT_KEPT),
-            self.history.accuracy.errors(),
-        )
+        known = self.history.known([each for each in self._doubted.values() if each.start > now - _DOUBT_KEPT])
         believed, doubted = beside_zone(batch, known)
         if batch.ask.feed is Feed.FORECAST:
             return believed, False

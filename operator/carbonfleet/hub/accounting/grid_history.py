@@ -49,8 +49,15 @@ def _intensities(readings: tuple[Reading, ...], start: datetime, end: datetime) 
         held[int((reading.start - first) / step)] = reading.value
     whole = len(readings) == slots and first <= start and readings[-1].end >= end
     settled = whole and all(reading.settled for reading in readings)
-    sources = sorted({reading.source for reading in readings})
-    return Intensities(readings[0].zone, first, step, _filled(held), ", ".join(sources), settled)
+    return Intensities(readings[0].zone, first, step, _filled(held), _said(readings, start, end), settled)
+
+
+def _said(readings: tuple[Reading, ...], start: datetime, end: datetime) -> str:
+    """Whose values they are, and how much of the time has none that is believed."""
+    known = sum((min(each.end, end) - max(each.start, start) for each in readings), timedelta(0))
+    missing = (end - start - known) / timedelta(hours=1)
+    of = ", ".join(sorted({each.source for each in readings}))
+    return f"{of}; {missing:.2g} h unknown or in doubt, as those beside them" if missing > 0 else of
 
 
 def _filled(values: np.ndarray) -> np.ndarray:
