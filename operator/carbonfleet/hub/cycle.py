@@ -1,7 +1,7 @@
 """The planning cycle: observe, account, plan, publish, ask, write statuses; the same from any state."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from carbonfleet.fleet import Committed, Intent, Place, Published, Refused, Remove, Tip
@@ -20,7 +20,15 @@ from carbonfleet.hub.publish import (
     release,
 )
 from carbonfleet.hub.running import Moves, RunningJobs, lapses
-from carbonfleet.hub.status import EventRecorder, Results, SpokeStatuses, StatusWriter, blockers_of
+from carbonfleet.hub.status import (
+    EventRecorder,
+    FleetFigures,
+    Results,
+    SpokeStatuses,
+    StatusWriter,
+    blockers_of,
+    figures_of,
+)
 from carbonfleet.placement.decision import Outcome
 
 
@@ -34,6 +42,7 @@ class CycleResult:
     recheck_at: datetime | None
     """When the next cycle is due though nothing changes."""
     blocker: Blocker | None = None
+    figures: FleetFigures = field(default_factory=FleetFigures)
     go_on: bool = False
     """This cycle's own writes call for another at once."""
 
@@ -108,6 +117,7 @@ class Cycle:
             written=len(written),
             recheck_at=_recheck_at(seen, planned, intents, published),
             blocker=failure,
+            figures=figures_of(after, blockers, self._planner.planned_on),
             go_on=bool(answers.refused) or _calls_for_more(after, written, planned, intents, published),
         )
 

@@ -1,7 +1,7 @@
 """What the hub tells Prometheus: the ledger's figures by namespace, and how its cycles go."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, MetricsHandler
@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from carbonfleet.hub.cycle import CycleResult
+from carbonfleet.hub.status import FleetFigures
 from carbonfleet.ledger import LedgerError
 from carbonfleet.ledger.report import Line
 from carbonfleet.ledger.store import By, Ledger, Sums
@@ -56,6 +57,14 @@ class Metrics:
             "carbonfleet_signal_ready", "1 where a source can serve a zone", ["source", "zone"], registry=self.registry
         )
 
+        self._leading = Gauge("carbonfleet_hub_leading", "1 in the hub that holds the Lease", registry=self.registry)
+        self._fleet = _FleetFigures()
+        self.registry.register(self._fleet)
+
+    def leads(self, leads: bool) -> None:
+        """Whether this hub holds the Lease."""
+        self._leading.set(leads)
+
     def cycle_ended(self, seconds: float, result: CycleResult | None) -> None:
         """A cycle took so long; without a result it failed."""
         label = "failed" if result is None else "troubled" if result.blocker else "done"
@@ -65,6 +74,7 @@ class Metrics:
             self._decided.inc(result.decided)
             self._published.inc(result.published)
             self._written.inc(result.written)
+            self._fleet.figures = result.figures
 
     def signals_checked(self, findings: Iterable[Finding]) -> None:
         """What each source said of its key (no zone) and of each zone."""
@@ -78,6 +88,43 @@ class Metrics:
         if not host or not port.isdigit():
             raise ValueError(f"metrics are served at host:port, such as 127.0.0.1:9090, not {address!r}")
         return BoundedServer((host.strip("[]"), int(port)), MetricsHandler.factory(self.registry), "metrics")
+
+
+class _FleetFigures(Collector):
+    """How the fleet stood at the end of the last cycle that did not fail."""
+
+    figures = FleetFigures()
+
+    def collect(self) -> Iterator[Metric]:
+        """One family for each figure."""
+        figures, spokes = self.figures, self.figures.spokes
+        jobs = [((phase.value,), count) for phase, count in figures.jobs.items()]
+        yield _gauge("jobs", "Jobs by phase", ["phase"], jobs)
+        held = [((reason,), count) for reason, count in figures.held_jobs.items()]
+        yield _gauge("jobs_held", "Jobs that something keeps from going on, by its reason", ["reason"], held)
+        yield _gauge("jobs_late", "Jobs whose promised finish is after their deadline", [], [((), figures.late_jobs)])
+        ready = [((name,), spoke.is_ready) for name, spoke in spokes.items()]
+        yield _gauge("spoke_ready", "1 where a spoke may be given new work", ["spoke"], ready)
+        silent = [((name,), spoke.silent_seconds) for name, spoke in spokes.items()]
+        yield _gauge("spoke_silent_seconds", "Since a spoke's last heartbeat", ["spoke"], silent)
+        free = [((name, pool), gpus) for name, spoke in spokes.items() for pool, gpus in spoke.free_gpus.items()]
+        yield _gauge("spoke_free_gpus", "GPUs that a spoke reports as free", ["spoke", "pool"], free)
+        links = [(zone_and_link, 1) for zone_and_link in figures.zone_links.items()]
+        yield _gauge("zone_link", "1 for what a zone's carbon intensity was last taken from", ["zone", "link"], links)
+        shares = figures.budget_shares
+        yield _gauge(
+            "budget_used_ratio", "Used of a month's budget, as last planned", ["policy", "unit"], shares.items()
+        )
+
+
+def _gauge(
+    name: str, text: str, labels: Sequence[str], values: Iterable[tuple[tuple[str, ...], float | None]]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"carbonfleet_{name}", text, labels=labels)
+    for label_values, value in values:
+        if value is not None:
+            family.add_metric(label_values, value)
+    return family
 
 
 class _LedgerFigures(Collector):
@@ -107,13 +154,9 @@ class _LedgerFigures(Collector):
 
 
 def _families(sums: Iterable[Sums], broken: int) -> Iterator[Metric]:
-    yield GaugeMetricFamily(
-        "carbonfleet_ledger_broken_lines", "Lines that hold what none can, left out of all figures", value=broken
-    )
+    text = "Lines that hold what none can, left out of all figures"
+    yield _gauge("ledger_broken_lines", text, [], [((), broken)])
     lines = [Line(each) for each in sums]
     for name, text, figure in _FIGURES:
-        family = GaugeMetricFamily(f"carbonfleet_ledger_{name}", text, labels=["namespace", "signal"])
-        for line in lines:
-            if (value := figure(line)) is not None:
-                family.add_metric([line.sums.group, line.sums.signal], value)
-        yield family
+        values = [((line.sums.group, line.sums.signal), figure(line)) for line in lines]
+        yield _gauge(f"ledger_{name}", text, ["namespace", "signal"], values)

@@ -207,10 +207,12 @@ class Leading:
         """Lead until stopped, or until the Lease is lost: then the process ends."""
         if self.election.wait(self.stop, self.liveness.note_progress):
             _log.info("leading as %s", self.election.identity)
+            self.metrics.leads(True)
             lost, over = threading.Event(), threading.Event()
             threading.Thread(target=self._keep, args=(lost, over), name="lease", daemon=True).start()
             self._cycles(lambda: self.stop.is_set() or lost.is_set())
             over.set()
+            self.metrics.leads(False)
             self.election.release()
             if not self.stop.is_set():
                 _log.error("the Lease was lost: stopping, so that two hubs never lead")

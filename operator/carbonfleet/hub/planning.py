@@ -216,6 +216,11 @@ class CyclePlanner:
     _last: LastPlan = field(default_factory=LastPlan)
     _lengths: tuple[object, Mapping[RunProfile, tuple[float, ...]]] | None = None
 
+    @property
+    def planned_on(self) -> Snapshot | None:
+        """What the last plan was made of; None before the first."""
+        return self._last.snapshot
+
     def decide(self, observation: Observation) -> tuple[Observation, Planned]:
         """A decision for each queued job; none without a fleet repository to plan for. Records are signed by the hub.
 

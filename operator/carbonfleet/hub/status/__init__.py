@@ -2,6 +2,7 @@
 
 from carbonfleet.hub.status.blockers import blockers_of
 from carbonfleet.hub.status.events import EventRecorder
+from carbonfleet.hub.status.fleet_figures import FleetFigures, figures_of
 from carbonfleet.hub.status.spoke_status import SpokeStatuses
 from carbonfleet.hub.status.status import needs_update, status_of
 from carbonfleet.hub.status.status_inputs import Results, StatusInputs
@@ -9,11 +10,13 @@ from carbonfleet.hub.status.status_writer import StatusWriter
 
 __all__ = [
     "EventRecorder",
+    "FleetFigures",
     "Results",
     "SpokeStatuses",
     "StatusInputs",
     "StatusWriter",
     "blockers_of",
+    "figures_of",
     "needs_update",
     "status_of",
 ]
