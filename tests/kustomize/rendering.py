@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 import yaml
+from jsonschema import Draft202012Validator
 
 from carbonfleet.cli import app
 from fixtures.rendered import KUSTOMIZE, kustomize
@@ -47,6 +48,35 @@ def conformance_crds(folder: str) -> dict[str, dict[str, Any]]:
         for document in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader)  # megabytes
     ]
     return {document["spec"]["names"]["kind"]: document for document in documents}
+
+
+def schema_problems(crds: dict[str, Any], thing: dict[str, Any]) -> list[str]:
+    """What the definition of its kind and version has against an object, unknown fields included."""
+    version = thing["apiVersion"].split("/")[1]
+    (schema,) = [
+        served["schema"]["openAPIV3Schema"]
+        for served in crds[thing["kind"]]["spec"]["versions"]
+        if served["name"] == version
+    ]
+    return [error.message for error in Draft202012Validator(closed(schema)).iter_errors(thing)]
+
+
+def closed(schema: Any) -> Any:
+    """The same schema, where a field that it does not know is an error instead of being dropped."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {
+        key: closed(value)
+        for key, value in schema.items()
+        # Kubernetes writes open bounds as flags.
+        if key not in ("exclusiveMinimum", "exclusiveMaximum", "format")
+    }
+    loose = "additionalProperties" in schema or schema.get("x-kubernetes-preserve-unknown-fields")
+    if isinstance(schema.get("properties"), dict) and not loose:
+        out["additionalProperties"] = False
+    return out
 
 
 def settings_of(arguments: list[str]) -> dict[str, bool]:

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 import yaml
+from rendering import conformance_crds, schema_problems
 
 from carbonfleet.hub.metrics import Metrics
 from carbonfleet.ledger.store import Ledger
@@ -102,6 +103,14 @@ def test_prometheus_scrapes_the_service_that_the_hub_has(things):
     service = things["Service", "carbonfleet-hub-metrics"]
     assert endpoint["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert [each["port"] for each in endpoint["endpoints"]] == [port["name"] for port in service["spec"]["ports"]]
+
+
+def test_the_objects_match_the_prometheus_operator_s_definitions(things):
+    crds = conformance_crds("prometheus-operator")
+    if not crds:
+        pytest.skip("set CARBONFLEET_CONFORMANCE_DIR to the folder with the Prometheus operator's CRDs")
+    for name in (("ServiceMonitor", "carbonfleet-hub"), ("PrometheusRule", "carbonfleet")):
+        assert schema_problems(crds, things[name]) == []
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs Prometheus' promtool")
