@@ -1,5 +1,6 @@
 """An attempt's account against sums made by hand."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -7,10 +8,13 @@ import pytest
 from hub_values import NOON, body, record, report
 
 from carbonfleet.api import CarbonTrainingJob
+from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.hub.accounting import account, attempt_of, figures_of
 from carbonfleet.hub.energy import is_beyond_hardware
 from carbonfleet.ledger.emissions import Intensities, settlement
 from carbonfleet.placement import Assumptions
+from carbonfleet.placement.inputs.options import options_of
+from carbonfleet.placement.snapshot import Spoke
 from fixtures.fleet_values import facts_of
 
 CLUSTERS = {name: facts_of(name).model_copy(update={"pue": pue}) for name, pue in (("no-osl-1", 1.1), ("us-oh-1", 1.5))}
@@ -68,6 +72,42 @@ def test_a_baseline_region_without_a_spoke_is_found_in_the_region_table():
     assert (entry.baseline_zone, entry.baseline_pue) == ("US-MIDA-PJM", 1.1)
     assert (entry.best_static_region, entry.settled) == ("europe-north1", True)
     assert entry_of(region="nowhere-1").baseline_grams is None
+
+
+def hosting(watts: float) -> dict[str, ClusterFacts]:
+    """The same clusters, whose machines of four draw so much beside their GPUs."""
+
+    def pool(each: GpuPool) -> GpuPool:
+        return each.model_copy(update={"host_watts": watts, "gpus_per_node": 4})
+
+    return {name: facts.model_copy(update={"pools": tuple(map(pool, facts.pools))}) for name, facts in CLUSTERS.items()}
+
+
+def test_hosts_are_in_the_line_with_the_building_and_in_its_baseline():
+    entry = entry_of(hosting(500.0))
+    assert (entry.energy_kwh, entry.host_kwh) == (pytest.approx(4.0), pytest.approx(1.0))
+    assert entry.grams == pytest.approx(1.1 * (1.5 * 50 + 2.5 * 50))
+    assert entry.baseline_grams == pytest.approx(1.5 * (1.5 * 500 + 2.5 * 400))
+
+
+def test_a_plan_and_the_account_of_an_estimate_count_the_same_hosts():
+    clusters = hosting(500.0)
+    options = options_of([Spoke(clusters["no-osl-1"])], (), BARE)
+    row = next(row for row, option in enumerate(options.entries) if option.pool.name == "a100")
+    planned = 4 * options.kw_per_gpu[row] * 2
+    entry = entry_of(clusters, energy=None)
+    assert (entry.energy_kwh, entry.host_kwh) == (pytest.approx(planned), pytest.approx(1.0))
+    assert planned == pytest.approx(4 * 0.4 * 2 + 1.0)
+
+
+def test_a_line_from_before_hosts_and_gaps_were_told_apart_derives_as_it_was():
+    told = report("Succeeded", **(MEASURED | {"energy": MEASURED["energy"] | {"kwh": None}}))
+    attempt = attempt_of(CarbonTrainingJob.model_validate(body()), told, None, CLUSTERS, "us-east-2", BARE)
+    old = replace(attempt, inputs=attempt.inputs.model_copy(update={"arithmetic": 1}))
+    (before, _), (now, _) = (account(each, grid, NOON + timedelta(hours=3)) for each in (old, attempt))
+    assert (before.energy_method, before.estimated_share, before.host_kwh) == ("nvml+estimate", 0, 0)
+    assert (now.energy_kwh, now.energy_uncertainty) == (before.energy_kwh, before.energy_uncertainty)
+    assert now.estimated_share == pytest.approx(1 - 1.0 / now.energy_kwh)
 
 
 def test_the_price_is_of_gpus_and_hours():

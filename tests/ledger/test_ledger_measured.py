@@ -9,7 +9,7 @@ from ledger_values import HOUR, NOON
 
 from carbonfleet.api.cluster import GpuPool
 from carbonfleet.api.report import ReportSpec
-from carbonfleet.hub.energy import energy_of
+from carbonfleet.hub.energy import AttemptEnergy, energy_of
 from carbonfleet.ledger.emissions import Intensities, emitted_grams, metered_use
 from carbonfleet.placement.hardware import pool_profile
 
@@ -112,22 +112,77 @@ def reported(**energy) -> ReportSpec:
     )
 
 
-@pytest.mark.parametrize("method", ["nvml", "dcgm", "rapl"])
+@pytest.mark.parametrize("method", ["nvml", "dcgm", "rapl", "prometheus"])
 def test_a_reported_meter_is_taken_as_it_counts(method):
-    use, how, doubt = energy_of(
-        reported(method=method, kwh=0.931, samples=RECORDED), POOL, pool_profile(POOL), END, 1.0
-    )
+    found = energy_of(reported(method=method, kwh=0.931, samples=RECORDED), POOL, pool_profile(POOL), END, 1.0)
 
-    assert (use.total_kwh, how, doubt) == (pytest.approx(0.931), method, pytest.approx(0.05))
-    assert use.times.size == 7
+    assert (found.use.total_kwh, found.method, found.uncertainty) == (pytest.approx(0.931), method, pytest.approx(0.05))
+    assert (found.use.times.size, found.host_kwh, found.estimated_share) == (7, 0, 0)
 
 
 def test_samples_without_a_total_are_filled_up_with_more_doubt():
-    use, how, doubt = energy_of(reported(method="nvml", samples=RECORDED), POOL, pool_profile(POOL), END, 1.0)
+    found = energy_of(reported(method="nvml", samples=RECORDED), POOL, pool_profile(POOL), END, 1.0)
 
-    filled = 0.8 * 10 / 60
-    assert (use.total_kwh, how) == (pytest.approx(0.8551 + filled), "nvml+estimate")
-    assert doubt == pytest.approx((0.8551 * 0.05 + filled * 0.2) / use.total_kwh)
+    filled, total = 0.8 * 10 / 60, found.use.total_kwh
+    assert (total, found.method) == (pytest.approx(0.8551 + filled), "nvml+estimate")
+    assert found.uncertainty == pytest.approx((0.8551 * 0.05 + filled * 0.2) / total)
+    assert found.estimated_share == pytest.approx(filled / total)
+
+
+def test_what_a_training_filled_itself_counts_as_estimated():
+    told = reported(method="nvml", kwh=0.931, samples=RECORDED, estimatedShare=0.25)
+    found = energy_of(told, POOL, pool_profile(POOL), END, 1.0)
+
+    assert (found.use.total_kwh, found.method) == (pytest.approx(0.931), "nvml+estimate")
+    assert found.estimated_share == pytest.approx(0.25)
+    assert found.uncertainty == pytest.approx(0.75 * 0.05 + 0.25 * 0.2)
+
+
+HOSTED = POOL.model_copy(update={"host_watts": 400.0, "gpus_per_node": 8})
+"""Two GPUs of eight take a quarter of the 400 W: 0.2 kWh in two hours."""
+
+
+def hosted(**energy) -> AttemptEnergy:
+    """The energy of the attempt in that pool."""
+    return energy_of(reported(**energy), HOSTED, pool_profile(HOSTED), END, 1.0)
+
+
+def test_a_hosts_declared_power_is_counted_beside_the_gpus():
+    estimated, metered = hosted(), hosted(method="nvml", kwh=0.931, samples=RECORDED)
+
+    assert (estimated.use.total_kwh, estimated.host_kwh) == (pytest.approx(PROFILE_KWH + 0.2), pytest.approx(0.2))
+    assert (metered.use.total_kwh, metered.host_kwh) == (pytest.approx(1.131), pytest.approx(0.2))
+    assert (metered.method, metered.estimated_share) == ("nvml", 0)
+    assert metered.uncertainty == pytest.approx((0.931 * 0.05 + 0.2 * 0.2) / 1.131)
+    assert np.diff(metered.use.kwh).min() > 0
+
+
+def test_a_measured_host_counts_by_its_share_and_in_place_of_the_declared_power():
+    found = hosted(method="nvml", kwh=0.931, samples=RECORDED, hostKwh=1.2)
+
+    assert (found.use.total_kwh, found.host_kwh) == (pytest.approx(0.931 + 0.3), pytest.approx(0.3))
+    assert found.uncertainty == pytest.approx(0.05)
+
+
+def test_a_measured_host_goes_on_with_the_gpus_after_the_last_sample():
+    found = hosted(method="nvml", samples=RECORDED, hostKwh=1.2)
+
+    whole = 0.8551 + 0.8 * 10 / 60
+    assert found.host_kwh == pytest.approx(0.3 * whole / 0.8551)
+    assert found.estimated_share == pytest.approx(1 - 0.8551 / whole)
+
+
+@pytest.mark.parametrize("energy", [{"method": "rapl"}, {"method": "prometheus", "coversHost": True}], ids=json.dumps)
+def test_a_meter_of_whole_machines_counts_their_hosts_once(energy):
+    found = hosted(kwh=0.931, samples=RECORDED, **energy)
+
+    assert (found.use.total_kwh, found.host_kwh) == (pytest.approx(0.931), 0)
+
+
+def test_a_host_that_counts_more_than_any_can_draw_is_not_believed():
+    found = hosted(method="nvml", kwh=0.931, samples=RECORDED, hostKwh=5.0)
+
+    assert (found.method, found.use.total_kwh) == ("estimate", pytest.approx(PROFILE_KWH + 0.2))
 
 
 @pytest.mark.parametrize(
@@ -142,6 +197,7 @@ def test_samples_without_a_total_are_filled_up_with_more_doubt():
     ids=json.dumps,
 )
 def test_without_a_meter_to_believe_the_profile_estimates(energy):
-    use, how, doubt = energy_of(reported(**energy), POOL, pool_profile(POOL), END, 1.0)
+    found = energy_of(reported(**energy), POOL, pool_profile(POOL), END, 1.0)
 
-    assert (use.total_kwh, how, doubt) == (pytest.approx(PROFILE_KWH), "estimate", 0.2)
+    assert (found.use.total_kwh, found.method, found.uncertainty) == (pytest.approx(PROFILE_KWH), "estimate", 0.2)
+    assert found.estimated_share == 1

@@ -56,10 +56,11 @@ def test_the_figures_of_standards_and_counterfactuals_are_the_reports_too(ledger
     ledger.record_all(many(60))
     seen = scrape(port)
     renamed = {"emissions_grams": "grams", "energy_doubt_kwh": "doubt_kwh", "attempts_settled": "settled"}
+    renamed |= {"host_energy_kwh": "host_kwh", "estimated_energy_kwh": "estimated_kwh"}
     renamed |= {"scope2_location_based_kg": "ghg_scope2_location_based_kg"}
     figures = {name.removeprefix("carbonfleet_ledger_") for name, *_ in seen if name.startswith("carbonfleet_ledger_")}
     figures.remove("broken_lines")
-    assert len(figures) == 18
+    assert len(figures) == 20
     for line in report(ledger, By.NAMESPACE, Query(), NOON).lines:
         values, labels = line.values(), (line.sums.group, line.sums.signal)
         for figure in figures:

@@ -144,6 +144,8 @@ def test_a_ledger_of_an_older_version_is_read_on(tmp_path):
     newer = (
         "profile",
         "run_hours",
+        "host_kwh",
+        "estimated_share",
         "energy_curve",
         "baseline_zone",
         "baseline_pue",

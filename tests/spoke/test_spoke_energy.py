@@ -116,8 +116,9 @@ def test_a_meters_counts_reach_the_account(bare_stack, meter):
 
     report, end = stack.reports()[stack.attempt], NOON + 97 * MINUTE
     assert counts(report.energy) == [(at, count / unit) for at, count in recorded] + [(97, total)]
-    use, method, doubt = energy_of(report, POOL, pool_profile(POOL), end, 1.0)
-    assert (use.total_kwh, method, doubt) == (pytest.approx(total), meter, pytest.approx(0.05))
+    found = energy_of(report, POOL, pool_profile(POOL), end, 1.0)
+    use = found.use
+    assert (use.total_kwh, found.method, found.uncertainty) == (pytest.approx(total), meter, pytest.approx(0.05))
     first_hour = np.interp((NOON + 60 * MINUTE).timestamp(), use.times, use.kwh)
     held = Intensities("NO-NO1", NOON, 60 * MINUTE, np.array([100.0, 500.0]))
     assert emitted_grams(use, held) == pytest.approx(100 * first_hour + 500 * (total - first_hour))

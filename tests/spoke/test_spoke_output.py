@@ -150,9 +150,20 @@ def test_junk_is_no_news(junk):
     assert read_findings(lambda name: None if "logs/" in name else junk, 2, "/store/u", REAL_TIME) == Findings()
 
 
-def test_not_a_number_is_no_progress():
-    text = json.dumps({**NUMBERS, "train_loss": float("nan")}).encode()
-    assert read_findings(lambda name: text if name == "progress.json" else None, 2, "", REAL_TIME).progress is None
+@pytest.mark.parametrize("odd", [float("nan"), float("-inf"), -8900.0, "much", [], {}], ids=repr)
+@pytest.mark.parametrize(
+    "figure", ["train_loss", "energy_kwh", "host_energy_kwh", "energy_estimated_share", "energy_source"]
+)
+def test_a_figure_that_is_none_costs_itself_alone(figure, odd):
+    told = {**NUMBERS, "host_energy_kwh": 0.1, "energy_estimated_share": 0.5}
+
+    def found(said):
+        text = json.dumps(said).encode()
+        return read_findings(lambda name: text if name == "progress.json" else None, 2, "", REAL_TIME)
+
+    if figure != "train_loss" or odd != -8900.0:
+        assert found({**told, figure: odd}) == found({**told, figure: None})
+    assert found({**told, figure: odd}).progress.step == told["step"]
 
 
 def test_the_last_failure_in_a_log_counts():

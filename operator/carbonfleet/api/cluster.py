@@ -72,6 +72,9 @@ class GpuPool(
     """Power of one GPU without work, over the hardware profile's figure."""
     peak_watts: Annotated[float, Field(gt=0, le=5000)] | None = None
     """Power of one GPU at full work, over the hardware profile's figure."""
+    host_watts: Annotated[float, Field(ge=0, le=20_000)] | None = None
+    """Power of one machine at work beside its GPUs: CPUs, memory, fans. Each GPU counts its share of it, one of
+    `gpusPerNode`; where RAPL measures CPUs and memory, that counts instead. Left out: none is counted."""
     relative_speed: Annotated[float, Field(gt=0, le=100)] | None = None
     """Speed beside the profile's reference GPU (A100 = 1), over the profile's figure."""
     simulated: bool = False

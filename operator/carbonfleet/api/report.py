@@ -32,6 +32,7 @@ class EnergyMethod(StrEnum):
     NVML = "nvml"
     DCGM = "dcgm"
     RAPL = "rapl"
+    PROMETHEUS = "prometheus"
     ESTIMATE = "estimate"
 
 
@@ -117,6 +118,12 @@ class Energy(FiniteFigures):
     """The whole, when known."""
     samples: Annotated[tuple[PowerSample, ...], Field(max_length=512)] = ()
     """The same over time, oldest first."""
+    host_kwh: Annotated[float, Field(ge=0)] | None = None
+    """Of the machines' CPUs and memory, where they were measured beside `kwh`, which does not hold them."""
+    covers_host: bool = False
+    """Whether the meter counts whole machines, not GPUs alone; RAPL's always does."""
+    estimated_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The part of both that stands for what a meter could not read."""
 
 
 class Stint(Wire):

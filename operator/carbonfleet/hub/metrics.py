@@ -28,6 +28,8 @@ _FIGURES: Final[tuple[tuple[str, str, Callable[[Line], float | None]], ...]] = (
     ("same_spoke_grams", "The same work here at submission, CO2e", lambda line: line.sums.same_spoke_grams),
     ("best_static_grams", "The same work in the region cleanest then, CO2e", lambda line: line.sums.best_static_grams),
     ("energy_kwh", "Energy of the machines, without the building", lambda line: line.sums.energy_kwh),
+    ("host_energy_kwh", "The part that hosts drew beside their GPUs", lambda line: line.sums.host_kwh),
+    ("estimated_energy_kwh", "The part that no meter saw", lambda line: line.sums.estimated_kwh),
     ("energy_doubt_kwh", "Standard error of that energy", lambda line: line.sums.doubt_kwh),
     ("facility_kwh", "Energy with the building; E of the SCI", lambda line: line.sums.facility_kwh),
     ("sci_grams_per_job", "Software Carbon Intensity for each training job", lambda line: line.sci.grams_per_job),

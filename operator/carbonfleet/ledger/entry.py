@@ -54,7 +54,8 @@ class Entry:
     """Whether every figure stands on values that the grid's source calls final."""
     energy_kwh: float
     energy_method: str
-    """`nvml`, `dcgm`, `rapl`, `estimate`, or `nvml+estimate` where a profile filled what was not measured."""
+    """`nvml`, `dcgm`, `rapl`, `prometheus`, `estimate`, or `nvml+estimate` where a profile or the mean of what was
+    measured filled what was not."""
     energy_uncertainty: float
     """Relative: 0.2 is plus or minus a fifth."""
     pue: float
@@ -92,11 +93,15 @@ class Entry:
     """What was trained: runs of one profile take equally long on the same GPUs; empty in lines from before."""
     run_hours: float = 0.0
     """How long the whole run takes by this attempt, pauses and start-up apart; 0 where that can't be told."""
+    host_kwh: float = 0.0
+    """The part of `energy_kwh` that machines drew beside their GPUs, where known apart; 0 in lines from before."""
+    estimated_share: float = 0.0
+    """The part of `energy_kwh` that no meter saw, of what one should have; 0 in lines from before it was kept."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for what must never stand in a ledger."""
-        for name, value in (("energy_kwh", self.energy_kwh), ("grams", self.grams), ("pue", self.pue)):
-            if value < 0:
+        for name in ("energy_kwh", "host_kwh", "estimated_share", "grams", "pue"):
+            if (value := getattr(self, name)) < 0:
                 raise ValueError(f"ledger entry {self.id}: {name} is negative: {value}")
         for name in _FLOATS:
             value = getattr(self, name)

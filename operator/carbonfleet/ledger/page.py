@@ -16,6 +16,7 @@ _MAIN: Final[tuple[_Column, ...]] = (
     ("attempts", lambda line: str(line.sums.attempts)),
     ("final", lambda line: str(line.sums.settled)),
     ("energy kWh", lambda line: _number(line.sums.energy_kwh)),
+    ("of hosts kWh", lambda line: _number(line.sums.host_kwh)),
     ("±", lambda line: f"{line.energy_uncertainty:.0%}".replace("%", " %")),
     ("emitted kg", lambda line: _kg(line.sums.grams)),
     ("± kg", lambda line: _kg(line.sums.doubt_grams)),

@@ -12,6 +12,8 @@ from carbonfleet.api.wire import format_time
 from carbonfleet.ledger.store import Ledger, Query
 from carbonfleet.ledger.store.sums import By, Sums, added
 
+_METHODS: Final = ("nvml", "dcgm", "rapl", "prometheus", "estimate")
+
 
 @dataclass(frozen=True, slots=True)
 class SciScore:
@@ -82,7 +84,7 @@ class Line:
     def energy_methods(self) -> str:
         """How the energy was found, with shares: `nvml 80 %, estimate 20 %`."""
         sums = self.sums
-        named = {"nvml": sums.nvml_kwh, "dcgm": sums.dcgm_kwh, "rapl": sums.rapl_kwh, "estimate": sums.estimate_kwh}
+        named = {name: getattr(sums, f"{name}_kwh") for name in _METHODS}
         mixed = sums.energy_kwh - sum(named.values())
         named["meter filled with estimate"] = mixed if mixed > 1e-9 * sums.energy_kwh else 0.0
         shares = {name: kwh / sums.energy_kwh for name, kwh in named.items() if kwh > 0 and sums.energy_kwh}
@@ -93,8 +95,8 @@ class Line:
     def values(self) -> dict[str, Any]:
         """Every figure by name, for JSON and CSV."""
         sums, score = asdict(self.sums), self.sci
-        for name in ("nvml_kwh", "dcgm_kwh", "rapl_kwh", "estimate_kwh"):
-            del sums[name]
+        for name in _METHODS:
+            del sums[f"{name}_kwh"]
         return {
             **sums,
             "cost_usd": sums["cost_usd"] if sums["priced"] else None,

@@ -11,7 +11,7 @@ from carbonfleet.api.job import Resources
 
 @dataclass(frozen=True, slots=True)
 class HardwareProfile:
-    """One GPU of a model. Power is that of the board; the host's share lies within the uncertainty."""
+    """One GPU of a model, and its share of its host. Idle and peak power are those of the board."""
 
     gpu_type: str
     idle_watts: float
@@ -24,6 +24,8 @@ class HardwareProfile:
     uncertainty: float
     """Relative standard error of an energy estimate from this profile."""
     source: str
+    host_watts: float = 0.0
+    """A GPU's share of what its machine draws beside the GPUs; 0 where none is declared: it lies in the uncertainty."""
 
 
 _PEAK = "Peak: vendor's data sheet (board power)."
@@ -90,6 +92,7 @@ def pool_profile(pool: GpuPool) -> HardwareProfile:
         embodied_kg=base.embodied_kg,
         uncertainty=base.uncertainty,
         source=base.source,
+        host_watts=(pool.host_watts or 0.0) / pool.gpus_per_node,
     )
 
 
@@ -108,6 +111,17 @@ def power_kw(hardware: HardwareProfile, gpus: float, utilisation: float) -> floa
     return gpus * watts / 1000
 
 
-def energy_kwh(hardware: HardwareProfile, gpus: float, hours: float, utilisation: float = 1.0) -> float:
-    """Energy at the wall of the machines, without PUE: four 700 W boards for 3 h use 8.4 kWh."""
-    return power_kw(hardware, gpus, utilisation) * hours
+def host_kw(hardware: HardwareProfile, gpus: float) -> float:
+    """Power of the hosts' share beside `gpus` boards, in kW."""
+    return gpus * hardware.host_watts / 1000
+
+
+def machine_kw(hardware: HardwareProfile, gpus: float, utilisation: float) -> float:
+    """Power of boards and hosts, without PUE, in kW: a 320 W board in a host of 50 W draws 0.37."""
+    return power_kw(hardware, gpus, utilisation) + host_kw(hardware, gpus)
+
+
+def gpus_of_node(gpus: int, pool: GpuPool) -> int:
+    """GPUs of a run on each of its machines: as nodes of equal size, the fewest that there are."""
+    most = min(gpus, pool.gpus_per_node)
+    return next(count for count in range(most, 0, -1) if gpus % count == 0)

@@ -107,6 +107,8 @@ $hint    region: <$region>
         gpusPerNode: <8>
         memoryGib: <80>
         usdPerGpuHour: <2.5>
+        # What one machine draws at work beside its GPUs.
+        # hostWatts: <600>
 """)
 
 _STEPS: Final = Template("""\

@@ -172,12 +172,13 @@ def _saved(line: "Line") -> str:
 
 
 _WIDE: Final = 120
-_ONLY_WIDE: Final = frozenset({"jobs", "tries", "energy found by", "SCI/job"})
+_ONLY_WIDE: Final = frozenset({"jobs", "tries", "hosts kWh", "energy found by", "SCI/job"})
 _COLUMNS: Final[list[tuple[str, Callable[["Line"], str]]]] = [
     ("jobs", lambda line: str(line.sums.jobs)),
     ("tries", lambda line: str(line.sums.attempts)),
     ("final", lambda line: str(line.sums.settled)),
     ("kWh", lambda line: f"{line.sums.energy_kwh:.3f}"),
+    ("hosts kWh", lambda line: f"{line.sums.host_kwh:.3f}"),
     ("energy found by", lambda line: f"{line.energy_methods}, ±{line.energy_uncertainty:.0%}"),
     ("kg CO2e", lambda line: f"{line.sums.grams / 1000:.3f} ±{line.sums.doubt_grams / 1000:.3f}"),
     ("baseline", lambda line: "-" if line.baseline_grams is None else f"{line.baseline_grams / 1000:.3f}"),

@@ -26,6 +26,7 @@ from carbonfleet.fleet.manifests.layout import (
 from carbonfleet.fleet.manifests.template import Block, Scalar, Template, digest_of, sealed
 from carbonfleet.fleet.manifests.workload import config_of, output_of
 from carbonfleet.placement.decision import Decision, Window
+from carbonfleet.placement.hardware import gpus_of_node
 from carbonfleet.yaml_reader import FileInvalid, FileProblem, YamlDocument, blaming, read_documents
 
 CPUS_PER_GPU: Final = 4
@@ -292,9 +293,7 @@ def _figures(decision: Decision, spec: JobSpec, window: Window) -> dict[str, Sca
 
 
 def _shape(spec: JobSpec, window: Window, pool: GpuPool, facts: ClusterFacts) -> dict[str, Scalar]:
-    """GPUs as nodes of equal size, the fewest that there are."""
-    most = min(window.gpus, pool.gpus_per_node)
-    per_node = next(count for count in range(most, 0, -1) if window.gpus % count == 0)
+    per_node = gpus_of_node(window.gpus, pool)
     return {"nodes": window.gpus // per_node} | _per_node(per_node, is_simulated=pool.simulated)
 
 

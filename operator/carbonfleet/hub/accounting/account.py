@@ -76,7 +76,7 @@ def derived(line: Entry, first: Entry | None, documents: Mapping[str, str]) -> E
             document_in(documents, line.places_digest),
             line.commit,
         )
-        if attempt.inputs.arithmetic != ARITHMETIC:
+        if not 1 <= attempt.inputs.arithmetic <= ARITHMETIC:
             raise EvidenceError(f"it was made by arithmetic {attempt.inputs.arithmetic}; this is {ARITHMETIC}")
         made = _entry(attempt, grid, line.recorded_at)
     if made is None:
@@ -86,9 +86,10 @@ def derived(line: Entry, first: Entry | None, documents: Mapping[str, str]) -> E
 
 def _entry(attempt: Attempt, grid: Grid, now: datetime) -> Entry | None:
     inputs, here = attempt.inputs, attempt.inputs.location
-    use, method, uncertainty = energy_of(
+    energy = energy_of(
         attempt.report, inputs.pool, inputs.hardware, attempt.end, inputs.utilisation, inputs.simulated_hours
     )
+    use = energy.use
     held = grid(here.zone, inputs.signal, attempt.start, attempt.end) or _expected(attempt)
     if held is None:
         return None
@@ -104,8 +105,10 @@ def _entry(attempt: Attempt, grid: Grid, now: datetime) -> Entry | None:
         source=held.source,
         settled=held.settled and elsewhere.settled,
         energy_kwh=use.total_kwh,
-        energy_method=method,
-        energy_uncertainty=uncertainty,
+        energy_method=energy.method,
+        energy_uncertainty=energy.uncertainty,
+        host_kwh=energy.host_kwh,
+        estimated_share=energy.estimated_share if inputs.arithmetic > 1 else 0.0,
         energy_curve=curve_of(use),
         pue=here.pue,
         operational_grams=operational,

@@ -18,8 +18,8 @@ from carbonfleet.ledger import Document
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.hardware import HardwareProfile, declared_hours, pool_profile
 
-ARITHMETIC: Final = 1
-"""Of the ledger's lines: raised when the same inputs come to give other figures."""
+ARITHMETIC: Final = 2
+"""Of the ledger's lines: raised when the same inputs come to give other figures. 1 told no estimated share."""
 
 
 class PlannedRun(Wire):

@@ -42,6 +42,13 @@ class EnergyUse:
         """The same power all the time, as a hardware profile assumes."""
         return cls(np.array([start.timestamp(), end.timestamp()]), np.array([0.0, kwh]))
 
+    def with_steady(self, kwh: float) -> "EnergyUse":
+        """The same use and so much more, spread evenly over its time."""
+        share = np.linspace(0.0, 1.0, self.times.size)
+        if self.times[-1] > self.times[0]:
+            share = (self.times - self.times[0]) / (self.times[-1] - self.times[0])
+        return EnergyUse(self.times, self.kwh + kwh * share)
+
     def shifted(self, span: timedelta) -> "EnergyUse":
         """The same use at another time, for counterfactuals."""
         return EnergyUse(self.times + span.total_seconds(), self.kwh)

@@ -52,8 +52,13 @@ class Sums:
     nvml_kwh: float
     dcgm_kwh: float
     rapl_kwh: float
+    prometheus_kwh: float
     estimate_kwh: float
     """From the hardware profile alone."""
+    host_kwh: float
+    """What machines drew beside their GPUs, where that is known apart."""
+    estimated_kwh: float
+    """What no meter saw: all that comes from a profile, and what filled a meter's gaps."""
     operational_grams: float
     """E x I of the Software Carbon Intensity."""
     transfer_grams: float
@@ -76,6 +81,7 @@ class Sums:
 
 _SEPARATOR = sa.literal("/")
 _WORDS: Final = ("group", "job_uid", "signal")
+_METERS: Final = ("nvml", "dcgm", "rapl", "prometheus")
 
 
 def sums_statement(by: By, dialect: str) -> sa.Select[Any]:
@@ -133,8 +139,10 @@ def _figures() -> list[sa.Label[Any]]:
         "facility_kwh": c.energy_kwh * c.pue,
         "doubt_kwh": c.energy_kwh * c.energy_uncertainty,
         "doubt_grams": c.operational_grams * c.energy_uncertainty,
-        **{f"{name}_kwh": _when(c.energy_method == name, c.energy_kwh) for name in ("nvml", "dcgm", "rapl")},
+        **{f"{name}_kwh": _when(c.energy_method == name, c.energy_kwh) for name in _METERS},
         "estimate_kwh": _when(c.energy_method == "estimate", c.energy_kwh),
+        "host_kwh": c.host_kwh,
+        "estimated_kwh": sa.case((c.energy_method == "estimate", c.energy_kwh), else_=c.energy_kwh * c.estimated_share),
         "operational_grams": c.operational_grams,
         "transfer_grams": c.transfer_grams,
         "embodied_grams": c.embodied_grams,

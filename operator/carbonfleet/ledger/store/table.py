@@ -32,10 +32,12 @@ _NUMBERS: Final = (
     "baseline_pue",
     "best_static_pue",
     "run_hours",
+    "host_kwh",
+    "estimated_share",
 )
 _COUNTS: Final = ("attempt", "gpus")
 _OPTIONAL: Final = frozenset({"baseline_grams", "same_spoke_grams", "best_static_grams", "cost_usd"})
-_NEVER_NEGATIVE: Final = ("energy_kwh", "grams", "pue")
+_NEVER_NEGATIVE: Final = ("energy_kwh", "host_kwh", "estimated_share", "grams", "pue")
 _MOST_FIGURE: Final = 1e15
 """Of grams, kWh and USD: more is a slip, and sums of it would be no numbers."""
 _MOST_COUNT: Final = 2**31 - 1

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.placement.assumptions import Assumptions
-from carbonfleet.placement.hardware import pool_profile, power_kw
+from carbonfleet.placement.hardware import machine_kw, pool_profile
 from carbonfleet.placement.inputs.timeline import MINUTE, IntArray
 from carbonfleet.placement.snapshot import FloatArray, Spoke
 
@@ -115,7 +115,7 @@ def options_of(spokes: Sequence[Spoke], extra_zones: Iterable[str], assumptions:
         capacity_row=_ints(option.capacity_row for option in options),
         gpus=_ints(option.pool.gpus for option in options),
         speed=_floats(h.relative_speed for h in hardware),
-        kw_per_gpu=_floats(power_kw(h, 1, assumptions.utilisation) for h in hardware),
+        kw_per_gpu=_floats(machine_kw(h, 1, assumptions.utilisation) for h in hardware),
         pue=_floats(option.spoke.facts.pue for option in options),
         usd_per_gpu_hour=_floats(option.usd_per_gpu_hour or 0.0 for option in options),
         embodied_grams_per_gpu_hour=_floats(
@@ -154,7 +154,7 @@ def on_demand_usd_per_gpu_hour(pool: GpuPool, facts: ClusterFacts) -> float | No
 
 def full_load_kw(pool: GpuPool, facts: ClusterFacts) -> float:
     """What a busy GPU draws, with its share of the machine and of the building."""
-    return power_kw(pool_profile(pool), 1, 1.0) * facts.pue
+    return machine_kw(pool_profile(pool), 1, 1.0) * facts.pue
 
 
 def hourly_prices(pool: GpuPool, otherwise: float | None = None) -> tuple[float | None, ...]:

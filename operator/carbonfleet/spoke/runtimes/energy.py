@@ -22,7 +22,9 @@ def joined(before: Energy | None, heard: Energy | None) -> Energy | None:
     last = before.samples[-1].time if before.samples else None
     newer = tuple(sample for sample in heard.samples if last is None or sample.time > last)
     kwh = before.kwh if heard.kwh is None else heard.kwh
-    return Energy(method=heard.method, kwh=kwh, samples=thinned((*before.samples, *newer)))
+    host_kwh = before.host_kwh if heard.host_kwh is None else heard.host_kwh
+    samples = thinned((*before.samples, *newer))
+    return heard.model_copy(update={"kwh": kwh, "host_kwh": host_kwh, "samples": samples})
 
 
 def thinned(samples: Sequence[PowerSample]) -> tuple[PowerSample, ...]:

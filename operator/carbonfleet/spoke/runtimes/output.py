@@ -8,9 +8,9 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 
 from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, PowerSample, Progress, RunLog
 from carbonfleet.api.workload import SPOKE_STORE
@@ -55,6 +55,20 @@ class _Lease(BaseModel):
     checkpoints: tuple[_Saved, ...] = ()
 
 
+def _or_none(value: Any, read: Callable[[Any], Any]) -> Any:  # noqa: ANN401
+    """A figure that is none costs itself, not the others beside it."""
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+_ODD_IS_NONE = WrapValidator(_or_none)
+_Figure = Annotated[float | None, _ODD_IS_NONE]
+_Amount = Annotated[Annotated[float, Field(ge=0)] | None, _ODD_IS_NONE]
+_Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, _ODD_IS_NONE]
+
+
 class _Numbers(BaseModel):
     """The part of progress.json and metrics.json that we read."""
 
@@ -62,12 +76,15 @@ class _Numbers(BaseModel):
     attempt: int
     step: int = Field(0, ge=0, le=MOST_STEPS)
     total_steps: int = Field(0, ge=0, le=MOST_STEPS)
-    train_loss: float | None = None
-    initial_validation_loss: float | None = None
-    validation_loss: float | None = None
-    tokens_per_second: float | None = Field(None, ge=0)
-    energy_kwh: float | None = Field(None, ge=0)
-    energy_source: str | None = None
+    train_loss: _Figure = None
+    initial_validation_loss: _Figure = None
+    validation_loss: _Figure = None
+    tokens_per_second: _Amount = None
+    energy_kwh: _Amount = None
+    host_energy_kwh: _Amount = None
+    energy_estimated_share: _Share = None
+    energy_source: Annotated[str | None, _ODD_IS_NONE] = None
+    energy_covers_host: Annotated[bool | None, _ODD_IS_NONE] = None
     first_step_seconds: float | None = Field(None, ge=0, le=1e9)
     started_at: AwareDatetime | None = None
     updated_at: AwareDatetime | None = None
@@ -266,7 +283,14 @@ def _energy(numbers: _Numbers, clock: Clock, *, is_whole: bool = False) -> Energ
     at = _moment(numbers.updated_at.timestamp(), clock) if numbers.updated_at is not None else None
     samples = (PowerSample(time=at, energy_kwh=numbers.energy_kwh),) if at is not None else ()
     total = numbers.energy_kwh if is_whole or not samples else None
-    return Energy(method=EnergyMethod(numbers.energy_source), kwh=total, samples=samples)
+    return Energy(
+        method=EnergyMethod(numbers.energy_source),
+        kwh=total,
+        samples=samples,
+        host_kwh=numbers.host_energy_kwh,
+        covers_host=bool(numbers.energy_covers_host),
+        estimated_share=numbers.energy_estimated_share or 0.0,
+    )
 
 
 def _moment(real_seconds: float, clock: Clock) -> datetime | None:
