@@ -6,9 +6,10 @@ import pytest
 from rendering import settings_of
 
 from carbonfleet.hub.admission import HANDLER
+from carbonfleet.signals import TOKEN_VARIABLE, SignalSettings, load_settings
 from fixtures.rendered import overlay
 
-COMPONENTS = ("signing", "reviewing", "admitting")
+COMPONENTS = ("signing", "reviewing", "admitting", "sources", "postgresql")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,17 @@ def container(things) -> dict[str, Any]:
 
 def test_every_setting_is_one_that_the_command_reads(container):
     known = settings_of(container["args"])
-    assert {item["name"] for item in container["env"]} - known.keys() == {"ELECTRICITY_MAPS_TOKEN"}
+    keys = {item["name"] for item in container["env"] if "carbonfleet-signals" in str(item.get("valueFrom"))}
+    assert {item["name"] for item in container["env"]} - known.keys() == keys
+    assert keys >= {TOKEN_VARIABLE, "EIA_API_KEY", "ENTSOE_TOKEN"}
+
+
+def test_the_sources_that_it_brings_are_those_of_a_hub_without_settings(things, tmp_path):
+    (mapped,) = [thing for thing in of_kind(things, "ConfigMap") if "signals.yaml" in thing["data"]]
+    (tmp_path / "signals.yaml").write_text(mapped["data"]["signals.yaml"])
+    settings = load_settings(tmp_path / "signals.yaml")
+    assert settings.sources == SignalSettings().sources
+    assert settings == SignalSettings(store="sqlite:////var/lib/carbonfleet/signals.sqlite")
 
 
 def test_every_address_has_its_port_its_service_and_its_hole_in_the_policy(things, container):
