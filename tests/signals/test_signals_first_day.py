@@ -10,8 +10,9 @@ from placement_world import ANYWHERE, explained_plan, job, spoke, world
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.placement.decision import Outcome
-from carbonfleet.signals import TraceSource
+from carbonfleet.signals import HistoryStore, TraceSource
 from carbonfleet.signals.regions import annual_factors
+from carbonfleet.signals.source import Ask, Batch
 
 LIFECYCLE = SignalKind.AVERAGE_LIFECYCLE
 HOUR = timedelta(hours=1)
@@ -53,7 +54,8 @@ def decided(signals, now: datetime, submitted: datetime):
     signals.forecasts([KEY], now, now + 48 * HOUR)
     signals.await_answers()  # a profile is learned in the background
     reading = signals.forecasts([KEY], now, now + 48 * HOUR)
-    schedule = {"max_delay": 24 * HOUR, "max_intensity_grams_per_kwh": LEVEL / 2}
+    waits = {"action": "latest-start"}
+    schedule = {"max_delay": 24 * HOUR, "max_intensity_grams_per_kwh": LEVEL / 2, "on_signal_loss": waits}
     snapshot = world(
         [job(hours=1.0, submitted=submitted, schedule=schedule)], SPOKES, reading.forecasts.values(), (ANYWHERE,)
     )
@@ -107,6 +109,50 @@ def test_a_true_fall_is_believed_within_the_hour(make_signals, clock, days, fact
         assert [reading.histories[KEY].at(each) for each in fallen] == [usual(each) / factor for each in fallen]
         assert decision.outcome is Outcome.START
         assert "in doubt" not in decision.message
+
+
+@pytest.mark.parametrize("factor", DIPS)
+@pytest.mark.parametrize("days", DAYS)
+def test_a_single_odd_hour_of_the_past_is_not_read_again(make_signals, clock, factor, days):
+    grid = Grid(clock, max(1, days), factor, hours=1)
+    signals = make_signals(grid.source())
+    settled_down(signals, clock, days)
+    clock.forward(hours=30)
+    found = signals.settle(*KEY, grid.falls_at - HOUR, grid.falls_at + 2 * HOUR)
+    assert [each.start - grid.falls_at for each in found] == [-HOUR, HOUR]
+
+
+class NewestAlone(TraceSource):
+    """A plan without history."""
+
+    def fetch(self, ask: Ask, now: datetime) -> Batch:
+        batch = super().fetch(ask, now)
+        return replace(batch, readings=batch.readings[-1:])
+
+
+@pytest.mark.parametrize("factor", DIPS)
+@pytest.mark.parametrize("days", [0, 7])
+@pytest.mark.parametrize("source", [TraceSource, NewestAlone])
+@pytest.mark.parametrize("hours", [1, 3])
+def test_a_restart_believes_no_single_value_and_delays_no_true_fall(
+    make_signals, clock, tmp_path, factor, days, source, hours
+):
+    grid = Grid(clock, days, factor, hours)
+
+    def restarted():
+        told = source("made", [KEY], grid.value, with_forecast=False)
+        return make_signals(told, store=HistoryStore(f"sqlite:///{tmp_path / 'signals.db'}"))
+
+    settled_down(restarted(), clock, days)
+    begun = clock.now()
+    for _ in range(3):
+        decision, reading = decided(restarted(), clock.forward(minutes=5), begun)
+        assert all(value > LEVEL / 2 for value in reading.histories[KEY].grams_per_kwh)
+        assert "is in doubt until it is seen twice, and left out" in decision.message
+    clock.set(begun)
+    decision, reading = decided(restarted(), clock.forward(hours=1), begun)
+    assert (min(reading.histories[KEY].grams_per_kwh) < LEVEL / 2) == (hours > 1)
+    assert (hours == 1) or (decision.outcome is Outcome.START and "in doubt" not in decision.message)
 
 
 @pytest.mark.parametrize("factor", DIPS)

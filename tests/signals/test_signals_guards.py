@@ -420,6 +420,18 @@ GUARDS = {
         "ask.start",
         f"{GEN}::test_a_fuel_that_is_days_late_is_missed_though_the_asked_day_never_shows_it",
     ),
+    "doubts lost over a restart": Guard(
+        "signals/zone.py",
+        "self._archive.doubt(new)",
+        "pass",
+        "test_signals_first_day::test_a_restart_believes_no_single_value_and_delays_no_true_fall",
+    ),
+    "an odd hour of the past": Guard(
+        "signals/service.py",
+        "believed, _ = beside_zone(batch, history.known())",
+        "believed = batch",
+        "test_signals_first_day::test_a_single_odd_hour_of_the_past_is_not_read_again",
+    ),
     "a fuel that is gone from an answer": Guard(
         f"{GENERATION}/provider.py",
         "if each.newest > now - REMEMBERED}",

@@ -75,8 +75,17 @@ def test_forecasts_come_back_with_their_gaps(store):
     (found,) = store.forecasts("NO-NO1", LIFECYCLE, NOON - HOUR)
     np.testing.assert_array_equal(found.grams_per_kwh, issue.grams_per_kwh)
     assert (found.source, found.issued_at, found.start) == ("electricitymaps/v3", NOON, NOON)
-    store.forget_forecasts(NOON + HOUR)
+    store.forget(NOON + 36 * 24 * HOUR)
     assert store.forecasts("NO-NO1", LIFECYCLE, NOON - HOUR) == ()
+
+
+def test_what_is_in_doubt_is_kept_apart_and_not_for_long(store):
+    doubted = reading(0, 5.0)
+    store.record([doubted], doubtful=True)
+    assert store.readings("NO-NO1", LIFECYCLE, NOON, NOON + HOUR) == ()
+    assert store.readings("NO-NO1", LIFECYCLE, NOON, NOON + HOUR, doubtful=True) == (doubted,)
+    store.forget(NOON + 7 * HOUR)
+    assert store.readings("NO-NO1", LIFECYCLE, NOON, NOON + HOUR, doubtful=True) == ()
 
 
 def test_other_databases_are_refused_in_words():

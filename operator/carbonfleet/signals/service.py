@@ -219,7 +219,9 @@ class Signals:
             with _only((zone, kind), faults):
                 history = remembered_history(zone, kind, self._archive, self._names, now)
                 history.static = self._static(zone, kind, now)
-                self._tracked_zones[zone, kind] = TrackedZone(history, self._poller, self._archive, self._settings)
+                doubted = self._archive.doubted(zone, kind, now)
+                tracked = TrackedZone(history, self._poller, self._archive, self._settings, doubted)
+                self._tracked_zones[zone, kind] = tracked
         return [self._tracked_zones[key] for key in sorted(set(wanted)) if key in self._tracked_zones]
 
     def _static(self, zone: str, kind: SignalKind, now: datetime) -> tuple[float, str] | None:

@@ -52,6 +52,8 @@ _READINGS: Final = Table(
     Column("value", Float(53), nullable=False),
     Column("fetched_at", BigInteger, nullable=False),
 )
+_DOUBTS: Final = _READINGS.to_metadata(_METADATA, name="signal_doubts")
+"""Readings that wait to be seen a second time."""
 _FORECASTS: Final = Table(
     "signal_forecasts",
     _METADATA,
@@ -66,6 +68,10 @@ _FORECASTS: Final = Table(
 )
 _ROWS_AT_ONCE: Final = 500
 FORECASTS_KEPT: Final = timedelta(days=35)
+_AHEAD: Final = timedelta(hours=2)
+"""The present hour may be named by its end."""
+DOUBTS_KEPT: Final = timedelta(hours=6)
+"""How long a value is remembered that was seen once."""
 
 
 class StoreError(Exception):
@@ -90,21 +96,25 @@ class HistoryStore:
         """Give the connections back."""
         self._engine.dispose()
 
-    def record(self, readings: Iterable[Reading]) -> None:
-        """Keep readings; a repeated one is replaced by what was fetched last. Raises StoreError."""
+    def record(self, readings: Iterable[Reading], doubtful: bool = False) -> None:
+        """Keep readings, or those in doubt; a repeated one is replaced by what was fetched last. Raises StoreError."""
         rows = {_reading_key(reading): _reading_row(reading) for reading in readings}
-        self._write(_READINGS, list(rows.values()), ("step_seconds", "value", "fetched_at"))
+        table = _DOUBTS if doubtful else _READINGS
+        self._write(table, list(rows.values()), ("step_seconds", "value", "fetched_at"))
 
     def record_forecast(self, zone: str, kind: Kind, issue: Issue) -> None:
         """Keep an issued forecast. Raises StoreError."""
         row = _forecast_row(zone, kind, issue)
         self._write(_FORECASTS, [row], ("start", "fetched_at", "exact", "hourly_values"))
 
-    def readings(self, zone: str, kind: Kind, start: datetime, end: datetime) -> tuple[Reading, ...]:
-        """All readings that begin in [start, end), oldest first, of every source. Raises StoreError."""
-        columns, (since, until) = _READINGS.c, (_seconds(start), _seconds(end))
+    def readings(
+        self, zone: str, kind: Kind, start: datetime, end: datetime, doubtful: bool = False
+    ) -> tuple[Reading, ...]:
+        """All that begin in [start, end), or those in doubt, oldest first, of every source. Raises StoreError."""
+        table = _DOUBTS if doubtful else _READINGS
+        columns, (since, until) = table.c, (_seconds(start), _seconds(end))
         query = (
-            select(_READINGS)
+            select(table)
             .where(columns.zone == zone, columns.kind == kind.value)
             .where(columns.start >= since, columns.start < until)
             .order_by(columns.start, columns.settled, columns.fetched_at, columns.source)
@@ -121,12 +131,12 @@ class HistoryStore:
         )
         return tuple(_issue(row) for row in self._read(query))
 
-    def forget_forecasts(self, before: datetime) -> None:
-        """Drop forecasts issued before then; readings are kept for good. Raises StoreError."""
-        statement = delete(_FORECASTS).where(_FORECASTS.c.issued_at < _seconds(before))
+    def forget(self, now: datetime) -> None:
+        """Drop old forecasts and what is no longer in doubt; readings are kept for good. Raises StoreError."""
         try:
             with self._engine.begin() as connection:
-                connection.execute(statement)
+                connection.execute(delete(_FORECASTS).where(_FORECASTS.c.issued_at < _seconds(now - FORECASTS_KEPT)))
+                connection.execute(delete(_DOUBTS).where(_DOUBTS.c.start < _seconds(now - DOUBTS_KEPT)))
         except SQLAlchemyError as error:
             raise StoreError(f"the signal history can't be written: {_brief(error)}") from error
 
@@ -276,6 +286,24 @@ class Archive:
             return ()
         return tuple(reading for reading in found if family(reading.source) in self._families)
 
+    def doubt(self, readings: Sequence[Reading]) -> None:
+        """Remember values over a restart that are not believed before they are seen twice."""
+        try:
+            if readings:
+                self._store.record(readings, doubtful=True)
+        except StoreError as error:
+            self._failed(error)
+
+    def doubted(self, zone: str, kind: Kind, now: datetime) -> tuple[Reading, ...]:
+        """Those of the last hours that were not believed since."""
+        believed = {(each.source, each.start) for each in self.readings(zone, kind, now - DOUBTS_KEPT, now + _AHEAD)}
+        try:
+            found = self._store.readings(zone, kind, now - DOUBTS_KEPT, now + _AHEAD, doubtful=True)
+        except StoreError as error:
+            self._failed(error)
+            return ()
+        return tuple(each for each in found if (each.source, each.start) not in believed)
+
     def best(self, zone: str, kind: Kind, start: datetime, end: datetime) -> tuple[Reading, ...]:
         """For each time one reading: of the first declared source, settled before estimated, the newest."""
         chosen: dict[datetime, Reading] = {}
@@ -301,7 +329,7 @@ class Archive:
         """Once a day."""
         if self._forgotten_at is None or (now - self._forgotten_at).days >= 1:
             self._forgotten_at = now
-            self._store.forget_forecasts(now - FORECASTS_KEPT)
+            self._store.forget(now)
 
     def _failed(self, error: StoreError) -> None:
         if not self.problem:

@@ -237,8 +237,8 @@ class Known:
 
 
 def beside_zone(batch: Batch, known: Known) -> tuple[Batch, tuple[Reading, ...]]:
-    """The batch without the readings that can't be believed beside what is known of the zone, and those of them that
-    may yet be confirmed; all of them stand as rejections.
+    """The batch without the readings that can't be believed beside what is known of the zone, with those of earlier
+    answers that it confirms, and those of its own that may yet be confirmed; these too stand as rejections.
 
     A sudden fall, or a value lower than any, is in doubt until it is seen twice: by a value of another time, of another
     answer where most of an answer is in doubt, or by another source. A forecast is held against the lowest of the last
@@ -266,7 +266,9 @@ def beside_zone(batch: Batch, known: Known) -> tuple[Batch, tuple[Reading, ...]]
         doubted,
         f"below {lowest:.3g} {unit_of(batch.ask.kind)}, or a deeper fall than any: it counts once seen twice",
     )
-    kept = tuple(each for each in batch.readings if each not in why)
+    given, twice = {each.start for each in batch.readings}, [each for each in low if each not in why]
+    earlier = [each for each in known.doubted if each.start not in given and _is_near(each, twice)]
+    kept = (*earlier, *(each for each in batch.readings if each not in why))
     rejected = tuple(_rejection(each, why[each]) for each in batch.readings if each in why)
     believed = replace(batch, readings=kept, rejected=batch.rejected + rejected)
     return believed, tuple(each for each in low if each in doubted and not _never(each, lowest))

@@ -1,7 +1,7 @@
 """One zone followed over time: when it is asked for, what came back, and the forecast built of it."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,15 +14,13 @@ from carbonfleet.signals.poller import Poller, PollResult, ZoneQuery, jittered
 from carbonfleet.signals.reading import HOUR, Reading, RejectedValue, family, floor_hour
 from carbonfleet.signals.settings import SignalSettings
 from carbonfleet.signals.source import Ask, Batch, Feed, ThrottledError, UnavailableError
-from carbonfleet.signals.store import Archive
+from carbonfleet.signals.store import DOUBTS_KEPT, Archive
 from carbonfleet.signals.validation import beside_zone
 
 _SEEN_AGAIN: Final = timedelta(hours=26)
 """How far back measured values are asked for again: estimates of the last day are still revised."""
 _PAST_PIECE: Final = timedelta(days=10)
 """Electricity Maps gives no more hours at once."""
-_DOUBT_KEPT: Final = timedelta(hours=6)
-"""How long a value is remembered that was seen once."""
 _LOGGED: Final = 3
 _FEEDS: Final = (Feed.FORECAST, Feed.MEASURED)
 _log = logging.getLogger(__name__)
@@ -90,7 +88,15 @@ class ProfileForecaster:
 class TrackedZone:
     """Not safe for threads: `Signals` holds its lock around every call."""
 
-    def __init__(self, history: ZoneHistory, poller: Poller, archive: Archive, settings: SignalSettings) -> None:
+    def __init__(
+        self,
+        history: ZoneHistory,
+        poller: Poller,
+        archive: Archive,
+        settings: SignalSettings,
+        doubted: Iterable[Reading] = (),
+    ) -> None:
+        """`doubted`: what was in doubt before a restart."""
         self.history = history
         self.rejected: tuple[RejectedValue, ...] = ()
         """What was refused of the newest answers."""
@@ -107,7 +113,7 @@ class TrackedZone:
         self._heard = False
         self._failures_in_row = 0
         self._problems: dict[tuple[str, Feed], str] = {}
-        self._doubted: dict[tuple[str, datetime], Reading] = {}
+        self._doubted = {(each.source, each.start): each for each in doubted}
         """By source and time: values that are not believed before they are seen twice."""
         self._built: tuple[object, Forecast | str] | None = None
 
@@ -218,15 +224,17 @@ class TrackedZone:
 
     def _screened(self, batch: Batch, now: datetime) -> tuple[Batch, bool]:
         """What of an answer is believed beside the zone's history, and whether some of it is newly in doubt."""
-        known = self.history.known([each for each in self._doubted.values() if each.start > now - _DOUBT_KEPT])
+        known = self.history.known([each for each in self._doubted.values() if each.start > now - DOUBTS_KEPT])
         believed, doubted = beside_zone(batch, known)
         if batch.ask.feed is Feed.FORECAST:
             return believed, False
         settled = {each.start for each in believed.readings}
         before = self._doubted
         found = {(each.source, each.start): each for each in (*known.doubted, *doubted) if each.start not in settled}
-        self._doubted = {key: each for key, each in found.items() if each.start > now - _DOUBT_KEPT}
-        return believed, bool(self._doubted.keys() - before.keys())
+        self._doubted = {key: each for key, each in found.items() if each.start > now - DOUBTS_KEPT}
+        new = [each for key, each in self._doubted.items() if key not in before]
+        self._archive.doubt(new)
+        return believed, bool(new)
 
     @property
     def doubt(self) -> str:
