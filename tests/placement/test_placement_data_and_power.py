@@ -77,12 +77,15 @@ def test_run_here_now_here_at_night_or_burst_to_a_clean_cloud_is_one_answer():
     """Own GPUs on a dirty grid beside a cloud's on a clean one: three rows of grams and dollars."""
     own = spoke("lab", "US-MIDA-PJM", price=None, electricity_usd_per_kwh=0.1)
     grids = {"US-MIDA-PJM": [400] * 8 + [200] * 8 + [400] * 80, "NO-NO1": [30] * 96}
+    urgent = {"schedule": {"max_delay": "0s"}}
+    at_once = only([own, spoke("cloud", price=3.0)], grids, objective={"minimize": "cost"}, hours=4, **urgent)
     by_cost = only([own, spoke("cloud", price=3.0)], grids, objective={"minimize": "cost"}, hours=4)
     by_carbon = only([own, spoke("cloud", price=3.0)], grids, hours=4)
     tolerant = only([own, spoke("cloud", price=3.0)], grids, hours=4, objective={"cost_tolerance_percent": 50})
-    assert [(found.window.cluster, found.window.start) for found in (by_cost, by_carbon, tolerant)] == [
+    assert [(found.window.cluster, found.window.start) for found in (at_once, by_carbon, by_cost, tolerant)] == [
         ("lab", NOON),
         ("cloud", NOON),
+        ("lab", NOON + 8 * HOUR),
         ("lab", NOON + 8 * HOUR),
     ]
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carbonfleet.placement import Incumbent
 from fixtures.placement_world import BARE, HOUR, NOON, job, policy, spoke, world
 from fixtures.placement_world import explained_plan as plan
 
@@ -53,9 +54,30 @@ def test_the_price_comes_before_the_time():
     assert only(grids, [spoke("oslo", prices_by_hour=night)])[2] == 8
 
 
-def test_who_minds_cost_prefers_nothing_among_equals():
+COST = {"minimize": "cost"}
+
+
+def test_who_minds_cost_takes_the_cleaner_of_what_costs_the_same_to_a_cent():
     grids = {"NO-NO1": [100] * 72, "CA-QC": [10] * 72}
-    assert only(grids, two(oslo=2.0, quebec=2.001), objective={"minimize": "cost"})[1] == "oslo"
+    found, cluster, hours = only(grids, two(oslo=2.0, quebec=2.001), objective=COST)
+    assert (cluster, hours) == ("quebec", 0)
+    assert found.candidates[1].message == (
+        "90.0 gCO2e more at the same price: of what costs the same to a cent the cleaner, then the earlier is taken."
+    )
+    assert only(grids, two(oslo=2.0, quebec=2.01), objective=COST)[1] == "oslo"
+
+
+def test_who_minds_cost_waits_at_one_price_for_what_a_job_that_minds_carbon_would_wait_for():
+    grid = {"NO-NO1": [100, 100, 60, *[59.8] * 10, *[100] * 60]}
+    assert only(grid, [spoke("oslo")], objective=COST)[1:] == ("oslo", 2)
+    _, _, hours = only({"NO-NO1": [100] * 20 + [99.9] + [100] * 60}, [spoke("oslo")], objective=COST)
+    assert hours == 0
+
+
+def test_a_promised_start_of_a_job_that_minds_cost_is_kept_while_it_is_clean():
+    grid = {"NO-NO1": [100, 100, 60, *[100] * 70]}
+    promised = Incumbent("oslo", "main", NOON + 2 * HOUR)
+    assert only(grid, [spoke("oslo")], objective=COST, incumbent=promised)[2] == 2
 
 
 grams = st.lists(st.sampled_from([90, 99.2, 99.6, 100, 100.4, 101, 300]), min_size=24, max_size=24)

@@ -17,7 +17,6 @@ from carbonfleet.placement.search import (
     best_choice,
     hold,
     prefers_among_equals,
-    take,
 )
 
 CONTENDED: Final = 0.3
@@ -44,7 +43,7 @@ def assign(inputs: PlanInputs, index: WindowIndex) -> list[Choice | None]:
         repaired = repair_tier(inputs, index, capacity, choices, jobs, plain)
         if repaired.size:
             look_again(inputs, capacity, choices, np.setdiff1d(jobs[~plain[jobs]], repaired))
-            prefer_among_equals(inputs, index, capacity, choices, repaired[plain[repaired]])
+            prefer_among_equals(inputs, index, capacity, choices, repaired)
     return choices
 
 
@@ -66,14 +65,18 @@ def look_again(inputs: PlanInputs, capacity: CapacityRuns, choices: list[Choice 
 def prefer_among_equals(
     inputs: PlanInputs, index: WindowIndex, capacity: CapacityRuns, choices: list[Choice | None], jobs: IntArray
 ) -> None:
-    """Plain jobs that were repaired, to the last gram, take the cheaper of what counts as equal once more."""
+    """Jobs that were repaired, to the last gram or cent, take the one they prefer of what counts as equal once more."""
     for job in jobs.tolist():
         choice = choices[job]
-        if choice is not None and not choice.is_late and prefers_among_equals(inputs, job):
-            take(inputs, job, choice, capacity, sign=-1)
-            (preferred,) = WindowSearch(index, np.array([job])).preferred(np.array([0]), [choice])
-            choices[job] = preferred
-            take(inputs, job, preferred, capacity)
+        if choice is None or choice.is_late or not prefers_among_equals(inputs, job):
+            continue
+        hold(inputs, job, choice, capacity, sign=-1)
+        if index.plain[job]:
+            (choice,) = WindowSearch(index, np.array([job])).preferred(np.array([0]), [choice])
+            hold(inputs, job, choice, capacity)
+        else:
+            choice = best_choice(inputs, job, capacity)
+        choices[job] = choice
 
 
 def tiers_of(inputs: PlanInputs) -> list[IntArray]:

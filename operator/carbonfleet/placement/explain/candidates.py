@@ -120,6 +120,8 @@ def is_equal(context: JobContext, choice: Choice | None, score: float) -> bool:
     """Whether a lower score counts as equal to that of a choice, which was taken for its price or its time."""
     if choice is None or choice.segments or not prefers_among_equals(context.inputs, context.job):
         return False
+    if _minds_cost(context):
+        return round(context.own_bare, 2) <= round(score, 2)
     return context.own_bare <= score * (1 + context.inputs.snapshot.assumptions.equal_share)
 
 
@@ -127,11 +129,15 @@ def has_better_equals(context: JobContext) -> bool:
     """Whether some free window has less carbon than the choice, by so little that it counts as equal."""
     windows, choice = context.windows, context.choice
     best = context.best
-    if choice is None or choice.segments or best is None or choice.is_late or choice.kept:
+    if choice is None or choice.segments or best is None or choice.is_late or choice.kept or _minds_cost(context):
         return False
     return best[0] < float(windows.scores[windows.row(choice.option), choice.start]) and is_equal(
         context, choice, best[0]
     )
+
+
+def _minds_cost(context: JobContext) -> bool:
+    return context.inputs.demand.goal(context.job) is Goal.COST
 
 
 def _equal_percent(context: JobContext) -> float:
@@ -139,6 +145,8 @@ def _equal_percent(context: JobContext) -> float:
 
 
 def _among_equals(context: JobContext) -> str:
+    if _minds_cost(context):
+        return "of what costs the same to a cent the cleaner, then the earlier is taken"
     return f"within {_equal_percent(context):g} % the cheaper, then the earlier is taken"
 
 

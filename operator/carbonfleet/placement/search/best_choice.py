@@ -100,27 +100,47 @@ def in_one_piece(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> Choice
     def waiting(choice: Choice) -> float:
         return float(windows.delay.per_start[choice.option]) * (choice.start - windows.first)
 
-    return promised(inputs, job, _least(inputs, job, windows, usable) or _late(windows, free), planned, waiting)
+    found = best_window(inputs, job, windows, usable)
+    best = planned(*found) if found is not None else _late(windows, free)
+    return promised(inputs, job, best, planned, waiting)
 
 
-def _least(inputs: PlanInputs, job: int, windows: Windows, usable: BoolArray) -> Choice | None:
-    """The least score; of those that count as equal to it the cheaper, then the earlier."""
+def best_window(inputs: PlanInputs, job: int, windows: Windows, usable: BoolArray) -> tuple[int, int] | None:
+    """Row and start of the least score; a job that prefers among equals gets the best of those that count as equal.
+
+    To carbon they are within a share of the least: of them the cheaper is taken, then the earlier. To cost they cost
+    the same to a cent: of them the cleaner, by the same share and with what its delay must gain in carbon, then the
+    earlier.
+    """
     found = least(windows.scores, usable)
     if found is None:
         return None
-    if prefers_among_equals(inputs, job):
-        equal = usable & (windows.scores <= found[0] * (1 + inputs.snapshot.assumptions.equal_share))
-        usd = np.where(equal, np.round(windows.figures.usd, 2), np.inf)
-        start = int(usd.min(axis=0).argmin())
-        option = int(usd[:, start].argmin())
-        return Choice(option, start, float(windows.scores[option, start]))
-    return Choice(found[2], found[1], found[0])
+    score, start, option = found
+    if not prefers_among_equals(inputs, job):
+        return option, start
+    cents, weighed = np.round(windows.figures.usd, 2), windows.scores
+    if inputs.demand.goal(job) is Goal.COST:
+        usable = usable & (cents <= cents[option, start])
+        grams = windows.figures.grams
+        later = np.maximum(np.arange(inputs.line.starts) - windows.first, 0)
+        weighed = grams + inputs.gain_per_start(job) * grams[:, [windows.first]] * later
+        score = float(weighed.min(where=usable, initial=np.inf))
+    equal = usable & (weighed <= score * (1 + inputs.snapshot.assumptions.equal_share))
+    if inputs.is_signal_lost(job):
+        equal[:, start + 1 :] = False  # its own rule says when
+    usd = np.where(equal, cents, np.inf)
+    start = int(usd.min(axis=0).argmin())
+    return int(usd[:, start].argmin()), start
 
 
 def prefers_among_equals(inputs: PlanInputs, job: int) -> bool:
-    """Whether a job takes the cheaper of windows with nearly the same carbon: one that has no place yet."""
-    is_carbon = inputs.demand.goal(job) is Goal.CARBON and not inputs.lost[job]
-    return bool(inputs.snapshot.assumptions.equal_share) and is_carbon and inputs.jobs[job].incumbent is None
+    """Whether a job takes the cheaper of windows with nearly the same carbon, or the cleaner of those at one cost.
+
+    One that minds carbon and has a place keeps to the rule for places.
+    """
+    goal = inputs.demand.goal(job)
+    is_new = bool(inputs.snapshot.assumptions.equal_share) and inputs.jobs[job].incumbent is None
+    return goal is Goal.COST or (goal is Goal.CARBON and is_new)
 
 
 def _late(windows: Windows, free: BoolArray) -> Choice | None:

@@ -1,7 +1,7 @@
 """The fast evaluator for plain jobs: their best windows on some options, with what is free now.
 
-A plain job has a range of starts and nothing that depends on the hour but carbon (`plain_jobs`). Its score on an option
-is `fixed + slope * carbon total`, so the best window is the one with the least carbon.
+A plain job minds carbon and has a range of starts, and nothing else depends on the hour (`plain_jobs`). Its score on an
+option is `fixed + slope * carbon total`, so the best window is the one with the least carbon.
 """
 
 from collections.abc import Sequence
@@ -62,7 +62,6 @@ class WindowSearch:
         self._span = (whole + (part > 0)).astype(np.int32)[:, kind]
         self._span_now = (-(-(minutes + self._line.next_minute) // slot)).astype(np.int32)[:, kind]
         self._level = self._capacity.levels(inputs.demand.gpus_by_kind[jobs])[:, kind]
-        self._heedless = (self._slope == 0).all(axis=1)
         self._first, self._last = index.first[jobs], self._last_starts(index, jobs)
         self._is_simple = bool((self._first == 0).all() and (self._last == self._line.starts - 1).all())
         within = (terms.usd <= index.most_usd[jobs, None]) & (terms.minutes <= index.longest)
@@ -167,13 +166,10 @@ class WindowSearch:
         return np.where(found, self._exact(rows, options, start), NOWHERE), start
 
     def _carbon(self, rows: IntArray | int, options: IntArray, begin: int, until: int) -> Int32Array:
-        """The compact carbon of the windows from `begin` to `until`; 0 where the job minds no carbon."""
+        """The compact carbon of the windows from `begin` to `until`."""
         compact = self._compact
         carbon: Int32Array = compact.ends[:, begin : until + 1][self._ends[rows, options]]
         carbon -= compact.begins[options, begin : until + 1]
-        heedless = self._heedless[rows]
-        if heedless.any():
-            carbon[heedless] = 0
         if self._has_delay:
             later = self._starts[begin : until + 1]
             if not self._is_simple:
@@ -217,14 +213,10 @@ class WindowSearch:
         score = self._weighed[zones, end]
         score -= self._weighed[zones, begin]
         if self._has_delay:
-            later, delay = np.maximum(start - self._first[rows], 0), self._delay
-            score += np.minimum(delay.units[rows, options] * later, MOST) * self._units[options]
-            score *= self._slope[rows, options]
-            score += self._fixed[rows, options]
-            score += delay.usd[rows, options] * later
-        else:
-            score *= self._slope[rows, options]
-            score += self._fixed[rows, options]
+            later = np.maximum(start - self._first[rows], 0)
+            score += np.minimum(self._delay.units[rows, options] * later, MOST) * self._units[options]
+        score *= self._slope[rows, options]
+        score += self._fixed[rows, options]
         return score  # type: ignore[no-any-return]
 
     def everywhere(self, row: int) -> tuple[float, int, int]:
@@ -245,8 +237,6 @@ class WindowSearch:
         span, compact, starts = self._span[row, option], self._compact, slice(first, last + 1)
         spare = self._capacity.run(int(self._level[row, option]), self._capacity_rows[option])[starts] - span
         carbon = compact.ends[self._ends[row, option], starts] - compact.begins[option, starts]
-        if self._heedless[row]:
-            carbon[:] = 0
         if self._has_delay:
             self._add_delay(carbon, self._delay_units[row, option], self._starts[: carbon.size])
         if first == 0 and self._line.next_minute:
@@ -260,7 +250,7 @@ class WindowSearch:
             return NOWHERE, -1
         # A whole number of units, so that this is the very score of the window.
         score = float(self._fixed[row, option]) + float(self._slope[row, option]) * (least * self._unit[option])
-        return score + float(self._delay.usd[row, option]) * start, first + start
+        return score, first + start
 
     def preferred(self, rows: IntArray, choices: Sequence[Choice]) -> list[Choice]:
         """Of the free windows that count as equal to each row's choice the cheaper, then the earlier."""

@@ -33,8 +33,7 @@ class GreedyBlock:
         self._bounds = search.bounds()
         self._versions = list(capacity.version)
         """Of the capacity in which the block's windows were found."""
-        # In a contended fleet repair weighs to the last gram, and only then is one of equals preferred to another.
-        self._prefers = [not contended and prefers_among_equals(inputs, job) for job in search.jobs]
+        self._prefers = [prefers_among_equals(inputs, job) for job in search.jobs]
         self._first = [None] * len(search.jobs) if contended else self._first_look()
         self._preferred = self._preferred_choices()
         self.repeated = 0

@@ -8,11 +8,12 @@ from typing import Final
 
 import numpy as np
 
+from carbonfleet.api.policy import Goal
 from carbonfleet.placement import phrase
 from carbonfleet.placement.inputs import MINUTE, BoolArray, Capacity, IntArray
 from carbonfleet.placement.plan_inputs import PlanInputs
 from carbonfleet.placement.rules import Refusal
-from carbonfleet.placement.search.best_choice import cut_is_worth, has_capacity, within_budgets
+from carbonfleet.placement.search.best_choice import best_window, cut_is_worth, has_capacity, within_budgets
 from carbonfleet.placement.search.choice import Choice, rows_of, segments_of, slots_of, spend
 from carbonfleet.placement.search.fast_windows import NOWHERE, WindowSearch
 from carbonfleet.placement.search.figures import window_at
@@ -191,6 +192,8 @@ def _best_windows(context: JobContext, spokes: IntArray) -> list[Choice | None]:
     """For the options of each spoke: the best free unbroken window in time, with its score but for the delay."""
     windows, is_late = context.windows, context.choice is not None and context.choice.is_late
     usable = windows.late & context.free if is_late else context.eligible
+    if context.inputs.demand.goal(context.job) is Goal.COST and not is_late:
+        return [_best_on(context, usable, spoke) for spoke in spokes.tolist()]
     masked = np.where(usable, windows.scores, np.inf)
     rows = np.arange(windows.options.size)
     starts = masked.argmin(axis=1)
@@ -202,6 +205,15 @@ def _best_windows(context: JobContext, spokes: IntArray) -> list[Choice | None]:
     return [
         Choice(*each) if open_ else None for each, open_ in zip(found, (least[first] < np.inf).tolist(), strict=True)
     ]
+
+
+def _best_on(context: JobContext, usable: BoolArray, spoke: int) -> Choice | None:
+    """The window of those on a spoke that a job takes which prefers among equals."""
+    windows, of_spoke = context.windows, context.inputs.options.spoke[context.windows.options] == spoke
+    found = best_window(context.inputs, context.job, windows, usable & of_spoke[:, None])
+    if found is None:
+        return None
+    return Choice(int(windows.options[found[0]]), found[1], float(windows.bare[found]))
 
 
 def _proven(found: Shortlist, count: int) -> float:

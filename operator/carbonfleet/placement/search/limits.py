@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from carbonfleet.api.policy import Goal
 from carbonfleet.placement import phrase
 from carbonfleet.placement.decision import Window
 from carbonfleet.placement.inputs import RESOLUTION, BoolArray, IntArray
@@ -285,7 +286,9 @@ LIMITS: Final[tuple[Limit, ...]] = (EarliestStart(), Deadline(), CostLimit(), Ca
 
 
 def plain_jobs(inputs: PlanInputs) -> BoolArray:
-    """Shape (jobs,): those whose windows the hour changes by carbon alone, which `fast_windows.py` can weigh."""
+    """Shape (jobs,): those that mind carbon, by which alone the hour changes their windows: `fast_windows.py` can
+    weigh them.
+    """
     plain: BoolArray = ~inputs.lost
     plain &= ~(inputs.admitted & inputs.prices.has_hours).any(axis=1)
     hourly = [limit for limit in LIMITS if type(limit).is_hourly is not Limit.is_hourly]
@@ -295,6 +298,7 @@ def plain_jobs(inputs: PlanInputs) -> BoolArray:
         if (
             any(limit.is_hourly(inputs, row) for limit in hourly)
             or spec.objective.cost_tolerance_percent is not None
+            or inputs.demand.goal(row) is Goal.COST
             or spec.schedule.interruptible is not None
             or (job.incumbent is not None and job.incumbent.is_under_way)
             or (remaining_budgets and (spec.residency.data_class, job.namespace) in remaining_budgets)
