@@ -326,7 +326,7 @@ def test_a_worker_whose_meter_is_silent_counts_as_the_others_do():
         def sum(self, values):
             return [3.0, 2.0, 0.4, 0.1, 1.0, 1.0, 0.2, 0.0]
 
-    energy = Energy(Meter(None), Meter(None), "nvml", covers_host=False)
+    energy = Energy(Meter(None), Meter(None), "nvml", covers_host=False, is_per_gpu=True)
     energy.count(Peers())
     assert energy.used == Used(pytest.approx(0.6), 0.2, pytest.approx(0.3))
     assert energy.numbers() == {
@@ -339,7 +339,7 @@ def test_a_worker_whose_meter_is_silent_counts_as_the_others_do():
 
 
 def test_where_nothing_measures_no_figure_is_told():
-    energy = Energy(Meter(None), Meter(None), None, covers_host=False)
+    energy = Energy(Meter(None), Meter(None), None, covers_host=False, is_per_gpu=False)
     energy.count(World())
     assert set(energy.numbers().values()) == {None}
 

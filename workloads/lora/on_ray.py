@@ -16,6 +16,7 @@ from .settings import Job
 from .stop import stop
 from .storage import Lease, open_store
 
+OF_A_MACHINE = {"LORA_METER_NODE", "LORA_METER_POD"}
 OFFLINE = {"HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"}
 
 
@@ -89,7 +90,8 @@ def _work(config: dict[str, Any]) -> None:
 
 def _environment() -> dict[str, str]:
     """What the workers must know of ours; secrets are for their own machines to have."""
-    return {name: value for name, value in os.environ.items() if name.startswith("LORA_") or name in OFFLINE}
+    told = {name: value for name, value in os.environ.items() if name.startswith("LORA_") or name in OFFLINE}
+    return {name: value for name, value in told.items() if name not in OF_A_MACHINE}
 
 
 def _own(error: Exception) -> Exception:

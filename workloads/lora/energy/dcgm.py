@@ -22,4 +22,4 @@ def dcgm(url: str, uuid: str, now: Callable[[], float] = time.monotonic) -> Mete
         return float(dict(_COUNT.findall(get(url)))[uuid]) / 1000
 
     series = Series(joules, max_watts=BOARD_WATTS, lag_seconds=_LAG_SECONDS)
-    return Meter("dcgm", [series], every_seconds=READ_SECONDS, is_remote=True, now=now)
+    return Meter("dcgm", [series], every_seconds=READ_SECONDS, is_remote=True, is_per_gpu=True, now=now)

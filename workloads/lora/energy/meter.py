@@ -12,6 +12,8 @@ JOULES_PER_KWH = 3_600_000
 BOARD_WATTS = 1500.0
 """The most that a board of any model draws (a GB300's limit is 1,400 W), where nothing tells this one's limit."""
 
+_PATIENCE_SECONDS = 5.0
+
 Source = Literal["nvml", "dcgm", "rapl", "prometheus"]
 
 
@@ -27,7 +29,7 @@ class Meter:
     """The energy of some series since it was opened; no reading of them ends a run or makes the count fall.
 
     A thread reads every `every_seconds`, for a step or a validation may take minutes; those that answer at once are
-    also read whenever the count is asked for.
+    also read whenever the count is asked for. `is_per_gpu`: each worker has its own. `fault`: why none measures.
     """
 
     def __init__(
@@ -38,17 +40,19 @@ class Meter:
         every_seconds: float = 5.0,
         is_remote: bool = False,
         covers_host: bool = False,
+        is_per_gpu: bool = False,
+        fault: str = "",
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.source, self.covers_host = source, covers_host
+        self.source, self.covers_host, self.is_per_gpu, self.fault = source, covers_host, is_per_gpu, fault
         self._series, self._every, self._is_remote, self._now = tuple(series), every_seconds, is_remote, now
         self._reading, self._lock, self._closed = threading.Lock(), threading.Lock(), threading.Event()
-        self._most = Count(0.0)
+        self._first, self._most = threading.Event(), Count(0.0)
 
     def opened(self) -> "Meter":
-        """Begin to count, and go on in a thread until it is closed."""
-        self.sample()
+        """Begin to count, and go on in a thread until it is closed; a server that hangs is not waited for."""
         threading.Thread(target=self._watch, name="meter", daemon=True).start()
+        self._first.wait(_PATIENCE_SECONDS)
         return self
 
     def expect_readings(self) -> None:
@@ -85,10 +89,11 @@ class Meter:
         return self._most
 
     def close(self) -> None:
-        """Read a last time, and stop."""
-        self.sample()
+        """Stop reading."""
         self._closed.set()
 
     def _watch(self) -> None:
+        self.sample()
+        self._first.set()
         while not self._closed.wait(self._every):
             self.sample()

@@ -23,7 +23,7 @@ def nvml(uuid: str, now: Callable[[], float] = time.monotonic) -> Meter:
         series = Series(lambda: library.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000, max_watts=limit)
     except library.NVMLError:  # before Volta, and on some boards for games
         series = Series(lambda: library.nvmlDeviceGetPowerUsage(handle) / 1000, max_watts=limit, is_power=True)
-    meter = Meter("nvml", [series], now=now)
+    meter = Meter("nvml", [series], is_per_gpu=True, now=now)
     meter.expect_readings()
     return meter
 

@@ -27,6 +27,7 @@ class Energy:
     host: Meter
     source: str | None
     covers_host: bool
+    is_per_gpu: bool
     before: Used = field(default_factory=Used)
     used: Used | None = None
     """None where nothing measures the devices."""
@@ -37,12 +38,12 @@ class Energy:
         """With the best meters of each worker's machine; every worker must call it."""
         device = open_meter(world.gpu_uuid, world.first_on_node)
         host = open_host_meter(device, world.first_on_node)
-        found = [each for each in world.gather((device.source, device.covers_host)) if each[0] is not None]
-        return cls(device, host, *(found[0] if found else (None, False)))
+        said = world.gather((device.source, device.covers_host, device.is_per_gpu))
+        return cls(device, host, *next((each for each in said if each[0] is not None), (None, False, False)))
 
     def count(self, world: World) -> None:
         """Add up what all workers counted; every worker must call it. One whose meter is silent counts as the rest."""
-        is_due = world.gpu_uuid is not None or world.first_on_node
+        is_due = self.is_per_gpu or world.first_on_node
         mine = [*_figures(self.device.count(), is_due), *_figures(self.host.count(), world.first_on_node)]
         totals = world.sum(mine)
         device, host = _scaled(*totals[:4]), _scaled(*totals[4:])
