@@ -4,6 +4,8 @@ import pytest
 from hub_values import body
 
 from carbonfleet.hub.observe import JOBS, REPORTS, SPOKES, Mirror
+from carbonfleet.kube import Kube, ours, path
+from fixtures.hub_process import job_body
 
 
 def at(version, **changes):
@@ -40,6 +42,32 @@ def test_of_a_report_s_metadata_nothing_is_kept_but_its_address():
     written = {"annotations": {"a": "x" * 200_000}, "managedFields": [{}], "finalizers": ["x/y"], "labels": {"a": "b"}}
     mirror.put(REPORTS, {"metadata": address | written, "spec": {"attempt": 1}})
     assert mirror.all(REPORTS) == [{"metadata": address, "spec": {"attempt": 1}}]
+
+
+@pytest.mark.parametrize("bring", ["put", "refresh"])
+def test_of_a_job_all_is_kept_but_who_wrote_which_field(bring):
+    mirror = Mirror()
+    mirror.put(JOBS, at(1))
+    getattr(mirror, bring)(JOBS, at(2, managedFields=[{"manager": "x"}], labels={"a": "b"}))
+    assert mirror.all(JOBS) == [at(2, labels={"a": "b"})]
+
+
+def test_what_a_full_read_finds_unchanged_stays_the_very_same_object(hub_api):
+    kube, mirror, jobs = Kube.connect(hub_api.kubeconfig), Mirror(), ours("carbontrainingjobs", "mirrored")
+    kube.create(path("api/v1", "namespaces"), {"kind": "Namespace", "metadata": {"name": "mirrored"}})
+    for name in ("same", "changed", "gone"):
+        kube.create(jobs, job_body(name, "mirrored"))
+    mirror.resync(kube)
+    before = {body["metadata"]["name"]: body for body in mirror.all(JOBS)}
+    kube.patch(f"{jobs}/changed", {"metadata": {"labels": {"a": "b"}}})
+    kube.delete(f"{jobs}/gone")
+    mirror.resync(kube)
+    after = {body["metadata"]["name"]: body for body in mirror.all(JOBS) if body["metadata"]["namespace"] == "mirrored"}
+    for name in after:
+        kube.delete(f"{jobs}/{name}")  # other tests' hubs are on this API, too
+    assert after.keys() == {"same", "changed"}
+    assert after["same"] is before["same"]
+    assert after["changed"]["metadata"]["labels"] == {"a": "b"}
 
 
 def test_an_older_version_changes_nothing():

@@ -49,7 +49,7 @@ class Mirror:
         with self._lock:
             known = self._objects[kind].get(_uid(body))
             if known is not None and _version(known) < _version(body):
-                self._objects[kind][_uid(body)] = body
+                self._objects[kind][_uid(body)] = _kept(kind, body)
 
     def drop(self, kind: str, body: Object) -> None:
         """Forget an object that was deleted."""
@@ -83,8 +83,10 @@ class Mirror:
     def _replace(self, kind: str, items: Iterable[Object], listed_at: int) -> None:
         listed = {_uid(item): _kept(kind, item) for item in items}
         with self._lock:
-            newer = {uid: body for uid, body in self._objects[kind].items() if _version(body) > listed_at}
-            self._objects[kind] = listed | newer
+            known = self._objects[kind]
+            newer = {uid: body for uid, body in known.items() if _version(body) > listed_at}
+            same = {uid: known[uid] for uid, body in listed.items() if uid in known and _is_same(known[uid], body)}
+            self._objects[kind] = listed | same | newer  # what is the same stays, so that nothing of it is read anew
 
 
 def _cluster_uid(kube: Kube) -> str:
@@ -104,10 +106,13 @@ def _cluster_uid(kube: Kube) -> str:
 
 
 def _kept(kind: str, body: Object) -> Object:
-    """An object as the hub reads it. Of a report's metadata only its address: a spoke can write much into the rest."""
-    if kind != REPORTS:
-        return body
-    return body | {"metadata": {key: body["metadata"][key] for key in _ADDRESS if key in body["metadata"]}}
+    """An object as the hub reads it, without `managedFields`, which take more memory than the rest of a job.
+
+    Of a report's metadata only its address: a spoke can write much into the rest.
+    """
+    metadata = body["metadata"]
+    wanted = _ADDRESS if kind == REPORTS else metadata.keys() - {"managedFields"}
+    return body | {"metadata": {key: metadata[key] for key in wanted if key in metadata}}
 
 
 def _what_people_write(body: Object) -> object:
@@ -132,6 +137,11 @@ _MATTERS: Final[dict[str, Callable[[Object], object]]] = {
     REPORTS: lambda body: body.get("spec"),
 }
 """What of an object wakes the cycle: not the hub's own status, nor a heartbeat that was expected."""
+
+
+def _is_same(known: Object, body: Object) -> bool:
+    """The API gives each change of an object another version."""
+    return _version(body) > 0 and _version(known) == _version(body)
 
 
 def _uid(body: Object) -> str:

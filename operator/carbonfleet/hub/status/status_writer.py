@@ -82,6 +82,7 @@ class StatusWriter:
         """The status to write, if it says anything new; what says nothing new is not worked out again."""
         old, uid = inputs.state.status, inputs.state.uid
         if self._unchanged.get(uid) == inputs and not is_due(old, now):
+            self._unchanged[uid] = inputs  # the equal one from before would be held in memory beside it
             return None
         new = status_of(inputs, now)
         if needs_update(old, new, now):
