@@ -36,6 +36,8 @@ _WHOLE_BELOW_USUAL: Final = 5.0
 _FORECAST_BELOW: Final = ((timedelta(days=21), 2.0), (timedelta(days=2), 3.0), (timedelta(0), 4.0))
 """By how much of the last weeks is known: how far a forecast may go below the lowest seen. In the same half-year the
 lowest of the next four days was below the lowest of the four weeks before by over 2 in one zone of 35."""
+_MOSTLY_ABOVE: Final = 1.4
+"""By how much most of a forecast lies above that bound, which is for its lowest hours."""
 _FORECAST_BELOW_USUAL: Final = 8.0
 """Where nothing was measured yet: below its annual mean."""
 _ABOVE: Final = 4.0
@@ -242,8 +244,8 @@ def beside_zone(batch: Batch, known: Known) -> tuple[Batch, tuple[Reading, ...]]
 
     A sudden fall, or a value lower than any, is in doubt until it is seen twice: by a value of another time, of another
     answer where most of an answer is in doubt, or by another source. A forecast is held against the lowest of the last
-    weeks, and against the present level; what it says below that counts where its errors so far allow for it. Marginal
-    values jump between fuels and are left alone, and prices are no intensities.
+    weeks, and against the present level. Marginal values jump between fuels and are left alone, and prices are no
+    intensities.
     """
     if batch.ask.kind not in (SignalKind.AVERAGE_LIFECYCLE, SignalKind.AVERAGE_DIRECT):
         return batch, ()
@@ -333,22 +335,27 @@ def _never(reading: Reading, lowest: float) -> bool:
 def _forecast_beside(batch: Batch, known: Known) -> Batch:
     """Without the hours that contradict what was measured; nothing of it where most do, or the next hours contradict
     the present level.
+
+    How far off its source was so far excuses no forecast as a whole: one that errs by a hundred grams could say five.
+    The next hours may lie below the present level by such errors, a quarter at most. An hour below the lowest that
+    history lets us expect counts as that lowest, if it is off by no more than twice the errors.
     """
     recent = known.recent
     factor = next(factor for span, factor in _FORECAST_BELOW if recent.size >= 0.9 * (span / HOUR))
     low = float(recent.min()) / factor if recent.size else (known.annual_grams_per_kwh or 0.0) / _FORECAST_BELOW_USUAL
-    off = _usual_errors(batch, known)
-    unlike = {each for each in batch.readings if not low - 2 * off[each] <= each.value <= known.highest}
-    levels = _levels(known)
+    off, levels = _usual_errors(batch, known), _levels(known)
+    unlike = {each for each in batch.readings if not low <= each.value <= known.highest}
     near = [each for each in batch.readings if each.start in levels]
-    sudden = {each for each in near if each.value < levels[each.start] - 2 * off[each]}
-    is_other = 2 * len(unlike) > len(batch.readings) or 2 * len(sudden) > len(near)
-    refused = set(batch.readings) if is_other else unlike
+    sudden = {each for each in near if each.value < levels[each.start] - min(2 * off[each], levels[each.start] / 4)}
+    mostly = sum(not _MOSTLY_ABOVE * low <= each.value <= known.highest for each in batch.readings)
+    is_other = 2 * mostly > len(batch.readings) or 2 * len(sudden) > len(near)
+    beyond = {each for each in unlike if not low - 2 * off[each] <= each.value <= known.highest}
     why = f"unlike what was measured of the zone: not in {low:.3g} to {known.highest:.3g} {unit_of(batch.ask.kind)}"
     if sudden and is_other:
         why = "the next hours are a deeper fall from what was measured than any"
+    refused = set(batch.readings) if is_other else beyond
     rejected = tuple(_rejection(each, why) for each in batch.readings if each in refused)
-    kept = tuple(each for each in batch.readings if each not in refused)
+    kept = tuple(replace(each, value=max(low, each.value)) for each in batch.readings if each not in refused)
     return replace(batch, readings=kept, rejected=batch.rejected + rejected)
 
 
