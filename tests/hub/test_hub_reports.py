@@ -167,6 +167,31 @@ def test_a_checkpoint_that_is_another_job_s_counts_as_none_and_is_named(uri):
     assert said.endswith("names a checkpoint that is not in its job's own folder: it counts as none")
 
 
+def test_validations_that_can_not_be_do_not_count_and_are_named():
+    def seen(step, minutes=1):
+        return {"step": step, "loss": 2.0 + step / 100, "time": NOON + timedelta(minutes=minutes)}
+
+    claimed = [seen(10), seen(10), seen(5), seen(20, 10_000), seen(31)]
+    lie = report(progress={"step": 30, "total_steps": 60, "validations": claimed})
+    found = accept(lie, git=in_git(placement()))
+    kept = found.reports[UID].progress.validations
+    assert [(one.step, one.loss) for one in kept] == [(10, 2.1), (20, 2.2)]
+    assert all(NOON <= one.time <= LATER for one in kept)
+    assert found.problems["no-osl-1"][0].endswith(
+        "names validations of steps that it has not done, or has named before: they do not count"
+    )
+
+
+@pytest.mark.parametrize("loss", [-0.1, float("nan"), float("inf"), "2.0", True, None])
+def test_a_loss_that_is_none_is_its_spoke_s_problem(loss):
+    spec = report(progress={"step": 30, "total_steps": 60}).to_wire()
+    spec["progress"]["validations"] = [{"step": 10, "loss": loss, "time": "2026-01-31T12:00:00Z"}]
+    body_of_it = report_body(report()) | {"spec": spec}
+    found = accepted([read(body_of_it, LATER)], in_git(placement()), LATER)
+    assert found.reports == {}
+    assert "loss" in found.problems["no-osl-1"][0]
+
+
 def test_energy_beyond_the_hardware_is_left_out_and_named():
     facts = facts_of("no-osl-1")
     git = replace(in_git(placement()), tip=tip(placement(), clusters={"no-osl-1": facts}))

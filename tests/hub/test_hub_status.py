@@ -6,7 +6,15 @@ from datetime import timedelta
 import pytest
 from hub_values import NOON, UID, observation, placement, record, report, state
 
-from carbonfleet.api.job_status import CandidateStatus, JobStatus, Phase, PromiseStatus, Quantiles, TimeQuantiles
+from carbonfleet.api.job_status import (
+    CandidateStatus,
+    JobStatus,
+    Phase,
+    PromiseStatus,
+    Quantiles,
+    RungStatus,
+    TimeQuantiles,
+)
 from carbonfleet.fleet import Proposal, ProposalStage
 from carbonfleet.hub.observe import Blocker, LastSpoke
 from carbonfleet.hub.status import Results, StatusInputs, needs_update, status_of
@@ -279,7 +287,11 @@ def test_every_field_is_compared_that_is_not_named_volatile(field):
     seen = {"progress": {"step": 1, "total_steps": 2}, "checkpoint": {"step": 1, "uri": "s3://b/1", "time": NOON}}
     asked = {"annotations": {"carbonfleet.dev/replace": "two"}}
     runs = state(placed=placement(attempt=2), said=report(attempt=2, **seen), **asked)
-    full = status_of(StatusInputs(runs, record(digest="sha256:" + "a" * 64), actual=record().expected), NOON)
+    rung = RungStatus(
+        percent=10, step=1, validation_loss=2, time=NOON, rank=1, reached=1, kept=1, cut_loss=2, goes_on=True
+    )
+    decided = record(digest="sha256:" + "a" * 64)
+    full = status_of(StatusInputs(runs, decided, actual=record().expected, rungs=(rung,)), NOON)
     waits = status_of(StatusInputs(state(), record("Wait", "WaitingForCleanWindow")), NOON)
     old = JobStatus()
     new = next(one for one in (full, waits) if getattr(one, field) != getattr(old, field))

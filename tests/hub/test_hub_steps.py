@@ -138,7 +138,7 @@ def ended():
 
 
 def test_account_writes_one_line_for_an_attempt_that_ended_however_often_it_looks(ledger, signals):
-    updates = LedgerUpdates(ledger, signals, "us-east-2", lambda _uid: ())
+    updates = LedgerUpdates(ledger, signals, "us-east-2", lambda _uid: (), lambda *_: None)
     seen = observation(ended(), state(uid="other", name="other"), facts=facts(), now=NOON + 3 * HOUR)
     first, again = updates.account(seen), updates.account(seen)
     [line] = ledger.entries()
@@ -150,7 +150,7 @@ def test_account_holds_a_job_whose_line_can_not_be_written_and_no_other(ledger, 
     with sqlite3.connect(tmp_path / "ledger.sqlite") as file:
         for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             file.execute(f"ALTER TABLE {name} RENAME TO gone_{name}")
-    updates = LedgerUpdates(ledger, signals, "us-east-2", lambda _uid: ())
+    updates = LedgerUpdates(ledger, signals, "us-east-2", lambda _uid: (), lambda *_: None)
     seen = updates.account(observation(ended(), state(uid="other", name="other"), facts=facts(), now=NOON + 3 * HOUR))
     assert ({uid: hold.reason for uid, hold in seen.holds.items()}, seen.figures) == ({UID: NOT_ACCOUNTED}, {})
 

@@ -24,6 +24,7 @@ NUMBERS = {
     "train_loss": 1.5,
     "initial_validation_loss": 4.0,
     "validation_loss": 1.75,
+    "validations": [[0, 4.0], [15, 2.5], [30, 1.75]],
     "tokens_per_second": 812.5,
     "energy_kwh": 0.25,
     "energy_source": "nvml",
@@ -39,6 +40,10 @@ FOUND = Findings(
         train_loss=1.5,
         initial_validation_loss=4.0,
         validation_loss=1.75,
+        validations=(
+            {"step": 15, "loss": 2.5, "time": "2026-01-31T12:00:10Z"},
+            {"step": 30, "loss": 1.75, "time": "2026-01-31T12:00:10Z"},
+        ),
         tokens_per_second=812.5,
     ),
     Checkpoint(uri="/store/u", step=25, digest="sha256:" + "a" * 64),
@@ -164,6 +169,27 @@ def test_a_figure_that_is_none_costs_itself_alone(figure, odd):
     if figure != "train_loss" or odd != -8900.0:
         assert found({**told, figure: odd}) == found({**told, figure: None})
     assert found({**told, figure: odd}).progress.step == told["step"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [7, "text", [7], [[1]], [[1, 2, 3]], [["1", "x"]], [[-1, 2.0]], [[1, -0.5]], [[1.5, 2.0]], [[True, 2.0]], {"a": 1}],
+)
+def test_a_validation_that_can_not_be_is_left_out_and_the_rest_is_read(wrong):
+    said = {**NUMBERS, "validations": wrong}
+    progress = read_findings(reader(**{"progress.json": said}), 2, "/store/u", REAL_TIME).progress
+    assert (progress.step, progress.validations) == (30, ())
+
+
+def test_of_too_many_validations_the_last_are_reported():
+    said = {**NUMBERS, "validations": [[step, 2.0] for step in range(1, 200)]}
+    progress = read_findings(reader(**{"progress.json": said}), 2, "/store/u", REAL_TIME).progress
+    assert [one.step for one in progress.validations] == list(range(100, 200))
+
+
+def test_not_a_number_is_no_progress():
+    text = json.dumps({**NUMBERS, "train_loss": float("nan")}).encode()
+    assert read_findings(lambda name: text if name == "progress.json" else None, 2, "", REAL_TIME).progress is None
 
 
 def test_the_last_failure_in_a_log_counts():

@@ -9,6 +9,7 @@ import yaml
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.cluster import GpuPool
+from carbonfleet.api.job import EarlyStopping
 from carbonfleet.placement.hardware import declared_hours
 from carbonfleet.sweep import BASELINE, SWEEP, TIER, SweepError, Threshold, generate, read_sweep
 from carbonfleet.sweep.manifests import manifest_text
@@ -119,6 +120,19 @@ def test_kubectl_takes_the_folder(hub, kube, command, tmp_path):
     assert len(got.stdout.split()) == 9
     one = kube.get("/apis/carbonfleet.dev/v1alpha1/namespaces/takes/carbontrainingjobs/qwen-coder-r32-a64-lr1e-5-d0p1")
     assert one["spec"]["workload"]["training"]["learningRate"] == 1e-5
+
+
+def test_early_stopping_in_the_file_is_in_each_job_with_the_validations_that_it_needs(sweep_file):
+    jobs = generate(read_sweep(sweep_file(earlyStopping={"rungsPercent": [20, 50], "eta": 4})))
+    rule = EarlyStopping(sweep="qwen-coder", rungs_percent=(20, 50), eta=4, minimum=3)
+    assert {(job.spec.early_stopping, job.spec.workload.training.validations) for job in jobs} == {(rule, 10)}
+
+
+def test_a_rung_without_a_validation_is_refused(sweep_file):
+    job = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))["job"]
+    job["spec"]["workload"]["training"]["validations"] = 4
+    with pytest.raises(SweepError, match="rungsPercent must lie where validations do"):
+        generate(read_sweep(sweep_file(job=job, earlyStopping={"rungsPercent": [25, 60]})))
 
 
 def test_generating_twice_gives_the_same_bytes(command, tmp_path):

@@ -67,7 +67,6 @@ OF_THE_JOB_ALONE = {"dataset.sizeGib", "dataset.region", "checkpoints.every", "c
 OF_THE_SCRIPT_ALONE = {
     "dataset.path",  # in a job it is the name
     "dataset.minimumHelpfulness",
-    "training.validations",
     "training.workers",  # in a job they are its GPUs
     "checkpoint.everyMinutes",
     "checkpoint.keep",

@@ -77,7 +77,7 @@ class Training(Strict):
     batch_size: int = Field(8, ge=1, le=65_536 * 1024)
     gradient_accumulation: int = Field(1, ge=1, le=4096)
     sequence_length: int = Field(1024, ge=8, le=1_048_576)
-    validations: int = Field(3, ge=1, le=1000)
+    validations: int = Field(3, ge=1, le=100)
     seed: int = Field(42, ge=0, le=2**31 - 1)
     workers: int = Field(1, ge=1, le=1024)
 

@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from math import gcd
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -53,7 +54,9 @@ __all__ = [
     "ClusterDecision",
     "Dataset",
     "DecisionRecord",
+    "EarlyStopping",
     "Figures",
+    "Halving",
     "HardwareOption",
     "Image",
     "Interruptible",
@@ -216,11 +219,42 @@ class Objective(Aim):
     """The job is blocked where it would emit more, in kg CO2e."""
 
 
+class Halving(Wire):
+    """Successive halving of a sweep's jobs, in which nobody waits for others (ASHA)."""
+
+    rungs_percent: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(min_length=1, max_length=16, json_schema_extra=SET)
+    ]
+    """Where losses are compared, in percent of the steps; a validation must fall on each."""
+    eta: Annotated[int, Field(ge=2, le=16)] = 3
+    """At a rung one of so many goes on: the best by validation loss of those that have reached it so far."""
+    minimum: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Nobody is stopped at a rung before so many have reached it."""
+
+    @property
+    def fewest_validations(self) -> int:
+        """As few, evenly over the run, as fall on each rung."""
+        return 100 // gcd(100, *self.rungs_percent)
+
+
+class EarlyStopping(Halving):
+    """Stops the job where it falls behind others of its sweep."""
+
+    sweep: Name
+    """Jobs of one namespace, sweep and rule are compared."""
+
+
 def _seconds(duration: str) -> str:
     """In CEL the seconds of a duration of ours; CEL's own durations know no days."""
     units = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
     counts = (f"{duration}.findAll('[0-9]+{unit}').map(n, int(n.replace('{unit}', '')))" for unit, _ in units)
     return " + ".join(f"{count}.sum() * {seconds}" for count, (_, seconds) in zip(counts, units, strict=True))
+
+
+_NO_VALIDATION_THERE: Final = (
+    "earlyStopping.rungsPercent must lie where validations do: 10 and 30 need workload.training.validations of 10, "
+    "or of 20"
+)
 
 
 class JobSpec(
@@ -230,6 +264,11 @@ class JobSpec(
             "!has(self.schedule.interruptible) || !has(self.schedule.interruptible.minimumRun)"
             f" || {_seconds('self.schedule.interruptible.minimumRun')} <= {_seconds('self.resources.duration')}",
             "schedule.interruptible.minimumRun must not be longer than resources.duration",
+        ),
+        (
+            "!has(self.earlyStopping) || (has(self.workload.training) && has(self.workload.training.validations) && "
+            "self.earlyStopping.rungsPercent.all(r, r * self.workload.training.validations % 100 == 0))",
+            _NO_VALIDATION_THERE,
         ),
     ),
 ):
@@ -251,12 +290,21 @@ class JobSpec(
     """Where the job would have run without carbonfleet; left out, the fleet's default baseline."""
     signal: SignalKind = SignalKind.AVERAGE_LIFECYCLE
     """The kind of carbon figure to decide and account with."""
+    early_stopping: EarlyStopping | None = None
+    """Of a job of a sweep: where it is stopped early."""
 
     @model_validator(mode="after")
     def _a_segment_fits(self) -> "JobSpec":
         cuts = self.schedule.interruptible
         if cuts and cuts.minimum_run > self.resources.duration:
             raise ValueError("schedule.interruptible.minimumRun must not be longer than resources.duration")
+        return self
+
+    @model_validator(mode="after")
+    def _a_validation_falls_on_each_rung(self) -> "JobSpec":
+        rungs = self.early_stopping.rungs_percent if self.early_stopping else ()
+        if any(percent * (self.workload.training.validations or 1) % 100 for percent in rungs):
+            raise ValueError(_NO_VALIDATION_THERE)
         return self
 
 

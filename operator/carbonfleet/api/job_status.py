@@ -30,11 +30,12 @@ class Phase(StrEnum):
     FAILED = "Failed"
     REJECTED = "Rejected"
     CANCELLED = "Cancelled"
+    STOPPED_EARLY = "StoppedEarly"
 
     @property
     def is_terminal(self) -> bool:
         """Nothing more will happen to this generation of the job."""
-        return self in {self.SUCCEEDED, self.FAILED, self.CANCELLED}
+        return self in {self.SUCCEEDED, self.FAILED, self.CANCELLED, self.STOPPED_EARLY}
 
 
 class CandidateStatus(Wire):
@@ -194,6 +195,29 @@ class Segment(Wire):
     """When it ends, or pauses."""
 
 
+class RungStatus(Wire):
+    """How a job stood beside those of its sweep when it reached a rung of `earlyStopping`."""
+
+    percent: int
+    """Of its steps: the rung."""
+    step: int
+    """The step of the validation that counts there."""
+    validation_loss: float
+    """Its own."""
+    time: Time
+    """When its spoke saw that."""
+    rank: int
+    """By loss, from 1, among those that had reached the rung, itself included."""
+    reached: int
+    """How many had."""
+    kept: int
+    """How many of them go on."""
+    cut_loss: float
+    """The highest loss that goes on."""
+    goes_on: bool
+    """False: it was stopped here."""
+
+
 class DecisionRecord(Wire):
     """A decision as it is kept: in the status, in the placement's file, in a pull request, in `explain`."""
 
@@ -274,6 +298,8 @@ class JobStatus(Wire):
     """Energy, carbon and cost as accounted, of all attempts that have ended."""
     progress: Progress | None = None
     """How far the training is."""
+    rungs: Annotated[tuple[RungStatus, ...], Field(max_length=16)] = ()
+    """Of a sweep that stops early: how it stood at each rung that it reached."""
     last_good_checkpoint: Checkpoint | None = None
     """From where the next attempt would go on."""
     logs: Annotated[tuple[AttemptLog, ...], Field(max_length=MOST_LOGS)] = ()

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field
 
 from carbonfleet.api.wire import Digest, Foreign, Metadata, Name, Text, Time, Uid, Wire, cel
+from carbonfleet.api.workload import MOST_VALIDATIONS
 
 
 class AttemptPhase(StrEnum):
@@ -59,6 +60,17 @@ class JobRef(Wire):
     """The job's UID, which tells it from an earlier one of the same name."""
 
 
+class Validation(FiniteFigures):
+    """A measurement on the validation split."""
+
+    step: Annotated[int, Field(ge=1, le=MOST_STEPS)]
+    """After which step."""
+    loss: Annotated[float, Field(ge=0)]
+    """In nats per response token."""
+    time: Time
+    """When the spoke saw it first."""
+
+
 class Progress(FiniteFigures):
     """How far the training is."""
 
@@ -72,6 +84,8 @@ class Progress(FiniteFigures):
     """Loss on the validation split before the first step."""
     validation_loss: float | None = None
     """Loss on the validation split, last measured."""
+    validations: Annotated[tuple[Validation, ...], Field(max_length=MOST_VALIDATIONS)] = ()
+    """Every loss on the validation split after the first step, by step."""
     tokens_per_second: Annotated[float, Field(ge=0)] | None = None
     """Training speed."""
     first_step_time: Time | None = None

@@ -10,6 +10,8 @@ from carbonfleet.api.wire import SET, PositiveDuration, RegionName, Wire, cel
 
 SPOKE_STORE: Final = "/checkpoints"
 """Where a spoke mounts its own store in the workers."""
+MOST_VALIDATIONS: Final = 100
+"""Of one training: each is reported."""
 _KEEPS_SECRETS: Final = "must not hold a user or password: what trains and saves has credentials of its own"
 
 
@@ -152,6 +154,8 @@ class Training(
     """Batches whose gradients are summed for one step."""
     sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
     """Longer samples are cut here, in tokens."""
+    validations: Annotated[int, Field(ge=1, le=MOST_VALIDATIONS)] | None = None
+    """How often the loss on the validation split is measured, evenly up to the last step; left out, three times."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """For the split, the data order and the adapter's first weights."""
 

@@ -19,7 +19,7 @@ from carbonfleet.hub.publish import (
     publish,
     release,
 )
-from carbonfleet.hub.running import Moves, RunningJobs, lapses
+from carbonfleet.hub.running import Moves, RunningJobs, judge_rungs, lapses
 from carbonfleet.hub.status import (
     EventRecorder,
     FleetFigures,
@@ -60,7 +60,9 @@ class Cycle:
         self._writes = JobWrites(kube, mirror)
         self._observer = Observer(mirror, repository, connections.clock, grace)
         self._spokes = SpokeStatuses(kube, mirror, self._events)
-        self._ledger = LedgerUpdates(ledger, signals, settings.baseline_region, repository.attempts)
+        self._ledger = LedgerUpdates(
+            ledger, signals, settings.baseline_region, repository.attempts, repository.decision_at
+        )
         self._proposals = ProposalReviews(repository, connections.reviews, mirror)
         self._moves = Moves(repository)
         self._running = RunningJobs(signals, settings.horizon)
@@ -91,6 +93,7 @@ class Cycle:
         seen = self._proposals.hold_late(seen)
         seen = self._ledger.account(seen)
         seen = self._moves.load_approvals(seen)
+        seen = judge_rungs(seen)
         # 3. Decide: queued jobs, and those under way whose check is due.
         seen = self._running.pick(seen)
         seen, planned = self._planner.decide(seen)
@@ -159,7 +162,7 @@ def _calls_for_more(
     moves = any(planned.decisions[uid].outcome is Outcome.MOVE for uid in planned.decisions.keys() & written)
     leaves = after.which(
         "whether it leaves Git can't be told",
-        lambda state: state.stage is JobStage.ENDED or after.is_late(state),
+        lambda state: state.stage is JobStage.ENDED or after.is_late(state) or after.stops_early(state),
         [state for state in after.jobs if state.uid in written],
     )
     return removed or moves or bool(leaves)

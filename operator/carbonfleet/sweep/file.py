@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from carbonfleet.api.job import Halving
 from carbonfleet.api.wire import Name, PositiveDuration, Wire
 from carbonfleet.sweep.error import SweepError
 from carbonfleet.sweep.grid import PLACES
@@ -66,6 +67,8 @@ class SweepFile(Wire):
     """The configurations; a field with a list stands for each of its values."""
     tiers: Annotated[tuple[SweepTier, ...], Field(min_length=1, max_length=32)]
     """The tiers that rules name."""
+    early_stopping: Halving | None = None
+    """Where jobs that fall behind are stopped; left out, nowhere."""
     rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=256)]
     """The first that matches gives the tier."""
 

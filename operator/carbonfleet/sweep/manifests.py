@@ -99,8 +99,18 @@ def _manifest(sweep: SweepFile, configuration: Configuration, tier: SweepTier, t
         "apiVersion": API_VERSION,
         "kind": "CarbonTrainingJob",
         "metadata": {"name": configuration.name(sweep.name), **namespace, "labels": labels},
-        "spec": _merged(sweep.job.spec, _fields(configuration), _limits(tier, threshold)),
+        "spec": _merged(_early_stopping(sweep), sweep.job.spec, _fields(configuration), _limits(tier, threshold)),
     }
+
+
+def _early_stopping(sweep: SweepFile) -> dict[str, Any]:
+    """With as few validations as the rungs need, where the job says no number."""
+    rule = sweep.early_stopping
+    if rule is None:
+        return {}
+    said = rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    validations = {"workload": {"training": {"validations": rule.fewest_validations}}}
+    return {"earlyStopping": {"sweep": sweep.name, **said}, **validations}
 
 
 def _fields(configuration: Configuration) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Report:
             "train_loss": _recent(losses),
             "initial_validation_loss": validation.get(0),
             "validation_loss": validation[max(validation)] if validation else None,
+            "validations": sorted(validation.items()),
             "tokens_per_second": self.tokens / self.training_seconds if self.training_seconds else None,
             "step_seconds": self.training_seconds / self.steps if self.steps else None,
             "step_cpu_seconds": self.cpu_seconds / self.steps if self.steps else None,

@@ -50,6 +50,7 @@ def _training(training: Training, workers: int) -> dict[str, Any]:
             "batch_size": training.batch_size * workers,
             "gradient_accumulation": training.gradient_accumulation,
             "sequence_length": training.sequence_length,
+            "validations": training.validations,
             "seed": training.seed,
             "workers": workers,
         }

@@ -162,9 +162,16 @@ class CloneSession:
     def placement_in(self, commit: str, path: str) -> Placement | None:
         """The placement that stood at `path` in a commit; None where the clone has no such commit or placement."""
         try:
-            return parse(path, blob(self.git.odb, self.git[commit].peel(pygit2.Commit).tree, path) or b"")
-        except (KeyError, ValueError, pygit2.GitError):
+            return parse(path, self.file_in(commit, path))
+        except ValueError:
             return None
+
+    def file_in(self, commit: str, path: str) -> bytes:
+        """What stood at `path` in a commit; empty where the clone has no such commit or file."""
+        try:
+            return blob(self.git.odb, self.git[commit].peel(pygit2.Commit).tree, path) or b""
+        except (KeyError, ValueError, pygit2.GitError):
+            return b""
 
     def follows(self, commit: str, ancestor: str) -> bool:
         """Whether `commit` is `ancestor` or comes after it; False for what is no commit of this clone."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final, TypeVar
 
+from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.clock import Clock
 from carbonfleet.faults import said
 from carbonfleet.fleet.errors import (
@@ -21,7 +22,7 @@ from carbonfleet.fleet.errors import (
     StateNotWritable,
 )
 from carbonfleet.fleet.git import Tip, TransportFailure, time_of
-from carbonfleet.fleet.manifests import Placement
+from carbonfleet.fleet.manifests import Placement, decision_in
 from carbonfleet.fleet.publish.batch import IntentBatch
 from carbonfleet.fleet.publish.clone_session import CLONE_FAULTS, CloneSession, in_our_words, not_writable
 from carbonfleet.fleet.publish.history import Stood, Vanished
@@ -191,6 +192,11 @@ class Repository:
         """The placement that stood at `path` in a commit; None where the clone has none."""
         with self._session.lock:
             return self._session.placement_in(commit, path)
+
+    def decision_at(self, commit: str, path: str) -> DecisionRecord | None:
+        """The decision in the placement that stood at `path` in a commit; None where the clone has none."""
+        with self._session.lock:
+            return decision_in(path, self._session.file_in(commit, path))
 
     def saw_removal(self, placement_id: str, path: str, commit: str) -> bool:
         """Whether who has read the branch at `commit` knows that a placement was taken away. Raises as `known`."""

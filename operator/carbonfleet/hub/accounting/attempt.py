@@ -174,9 +174,12 @@ def attempt_of(
 
 
 def _simulated_hours(report: ReportSpec, planned: PlannedRun) -> float:
-    """What was planned for work that was done; of work that was not, no more than that."""
+    """What was planned for work that was done; of work that was done in part, as much of it, or no more than that."""
     if report.phase is AttemptPhase.SUCCEEDED:
         return planned.hours
+    progress = report.progress
+    if report.attempt == 1 and progress is not None and progress.total_steps:
+        return planned.hours * min(1.0, progress.step / progress.total_steps)
     start = report.start_time or report.observed_at
     stints = stints_until(report, max(report.end_time or report.observed_at, start))
     return min(planned.hours, sum((end - begin).total_seconds() for begin, end in stints) / 3600)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from carbonfleet.api.job_status import Figures, Phase
+from carbonfleet.api.job_status import DecisionRecord, Figures, Phase
 from carbonfleet.api.report import ReportSpec
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.faults import said
@@ -36,6 +36,8 @@ class LedgerUpdates:
     """Of jobs that name none."""
     placed: Callable[[str], tuple[Stood, ...]]
     """By job UID: every attempt that the branch ever placed."""
+    decision_at: Callable[[str, str], DecisionRecord | None]
+    """Of a commit and path: the decision in the placement that stood there."""
     _figures: dict[str, Figures] = field(default_factory=dict)
     """What the ledger says of attempts that ended, by placement id."""
 
@@ -72,14 +74,15 @@ class LedgerUpdates:
         lines = self.ledger.attempts(Query(job_uid=state.uid))
         if any(line.placement_id == report.placement_id for line in lines):
             return figures_of(lines)
+        commit = self._commit_of(state, report.placement_id)
         attempt = attempt_of(
             state.job,
             report,
-            observation.records.get(state.uid),
+            observation.records.get(state.uid) or self._decision_of(state, report, commit),
             observation.facts,
             state.job.spec.baseline_region or self.baseline_region,
             Assumptions(),
-            self._commit_of(state, report.placement_id),
+            commit,
         )
         found = account(attempt, _Recent(self.signals, observation.now), observation.now) if attempt else None
         if found is None:
@@ -88,6 +91,12 @@ class LedgerUpdates:
         self.ledger.record(entry, evidence)
         return figures_of([*lines, entry])
 
+    def _decision_of(self, state: JobState, report: ReportSpec, commit: str) -> DecisionRecord | None:
+        """Of an attempt that left Git before it ended: what it was placed with."""
+        noted = state.status.placement
+        is_it = noted is not None and noted.placement_id == report.placement_id
+        return self.decision_at(commit, noted.path) if noted is not None and is_it and commit else None
+
     def _commit_of(self, state: JobState, placement_id: str) -> str:
         """The commit that placed an attempt: by Git, or by the status where the branch was rewritten since."""
         stood = (one.commit for one in self.placed(state.uid) if one.placement_id == placement_id)
@@ -95,11 +104,14 @@ class LedgerUpdates:
         return next(stood, noted.commit if noted and noted.placement_id == placement_id else "")
 
 
+_SETTLED: Final = (Phase.SUCCEEDED, Phase.FAILED, Phase.STOPPED_EARLY)
+
+
 def _is_unsettled(state: JobState) -> bool:
     """Its attempt has ended, and its status does not have the result yet, which comes after the ledger's line."""
     if state.current_report is None or not state.current_report.phase.is_terminal:
         return False
-    return state.stage is not JobStage.DONE or state.status.phase not in (Phase.SUCCEEDED, Phase.FAILED)
+    return state.stage is not JobStage.DONE or state.status.phase not in _SETTLED
 
 
 @dataclass(frozen=True, slots=True)

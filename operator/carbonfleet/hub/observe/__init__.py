@@ -6,7 +6,6 @@ from carbonfleet.hub.observe.job_state import (
     MOST_ATTEMPTS,
     JobStage,
     JobState,
-    ended_phase,
     may_try_again,
 )
 from carbonfleet.hub.observe.mirror import (
@@ -61,7 +60,6 @@ __all__ = [
     "Observer",
     "RunningJob",
     "asks_to_replace",
-    "ended_phase",
     "has_same_spec",
     "is_paused",
     "may_be_replanned",

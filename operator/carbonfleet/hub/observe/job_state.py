@@ -133,7 +133,7 @@ class JobState:
             return JobStage.ENDED if report is not None and report.phase.is_terminal else JobStage.LIVE
         if self.job is None:
             return JobStage.INVALID
-        if self._has_result(self.job):
+        if self._has_result(self.job) or (self.is_stopped_early and not self._end_is_told):
             return JobStage.ENDED
         return JobStage.DONE if self._is_over(self.job) else JobStage.QUEUED
 
@@ -144,13 +144,31 @@ class JobState:
             return False
         return status.phase in IN_GIT and report.attempt == status.attempt
 
+    @cached_property
+    def is_stopped_early(self) -> bool:
+        """Its status says that it is, or is to be, stopped at a rung of its sweep; nobody let it go on since."""
+        return self.job is not None and self.status.phase is Phase.STOPPED_EARLY and self._is_over(self.job)
+
+    @property
+    def _end_is_told(self) -> bool:
+        """Its status says how its last attempt ended."""
+        return any(condition.type == "Finished" for condition in self.status.conditions)
+
+    def phase_after(self, report: ReportSpec) -> Phase:
+        """What an attempt that ended makes of the job; one that was stopped or refused is followed by another."""
+        if report.phase is AttemptPhase.SUCCEEDED:
+            return Phase.SUCCEEDED
+        if self.is_stopped_early:
+            return Phase.STOPPED_EARLY
+        return Phase.WAITING if may_try_again(report) else Phase.FAILED
+
     def _is_over(self, job: CarbonTrainingJob) -> bool:
         """Succeeded for good; failed or rejected until the spec changes or a new try is asked for."""
         phase, seen = job.status.phase, job.status.observed_generation
         if phase is Phase.SUCCEEDED:
             return True
         asked_again = job.metadata.annotations.get(ANNOTATION.REPLACE, "")[:256] not in ("", job.status.replaced)
-        ended = phase in (Phase.FAILED, Phase.CANCELLED, Phase.REJECTED)
+        ended = phase in (Phase.FAILED, Phase.CANCELLED, Phase.REJECTED, Phase.STOPPED_EARLY)
         return ended and seen == job.metadata.generation and not asked_again
 
 
@@ -209,11 +227,6 @@ def _parse(body: Object) -> tuple[CarbonTrainingJob | None, str]:
         return None, told(error, CarbonTrainingJob)
     except Exception as error:  # noqa: BLE001 - whatever a job holds, it harms no other
         return None, f"can't be read: {said(error)}"
-
-
-def ended_phase(report: ReportSpec) -> Phase:
-    """What a terminal report makes of the job when it is not tried again."""
-    return Phase.SUCCEEDED if report.phase is AttemptPhase.SUCCEEDED else Phase.FAILED
 
 
 def may_try_again(report: ReportSpec) -> bool:

@@ -10,7 +10,7 @@ from typing import Final, Self, TypeVar
 
 from carbonfleet.api import ANNOTATION
 from carbonfleet.api.cluster import ClusterFacts
-from carbonfleet.api.job_status import DecisionRecord, Figures
+from carbonfleet.api.job_status import DecisionRecord, Figures, RungStatus
 from carbonfleet.faults import only
 from carbonfleet.fleet import Placement, Tip
 from carbonfleet.fleet.manifests import MOVES
@@ -129,6 +129,8 @@ class Observation:
     """By job UID: why it is not moved, as people refused it."""
     holds: Mapping[str, Blocker] = field(default_factory=dict)
     """By job UID: what keeps a job where it is for now, through no fault of its surroundings."""
+    rungs: Mapping[str, tuple[RungStatus, ...]] = field(default_factory=dict)
+    """By job UID: how a job of a sweep stands at its rungs, where it has reached another now."""
     replanned: Mapping[str, RunningJob] = field(default_factory=dict)
     """By job UID: jobs under way that are decided on again now."""
     next_check: datetime | None = None
@@ -170,6 +172,12 @@ class Observation:
         """By job UID: how often its spec was changed."""
         found = self.each("its generation can't be told", lambda state: int(state.body["metadata"]["generation"] or 0))
         return {state.uid: generation for state, generation in found}
+
+    def stops_early(self, state: JobState) -> bool:
+        """It is under way, and stopped at a rung of its sweep, by its status or as was found now."""
+        rungs = self.rungs.get(state.uid, ())
+        is_last = bool(rungs) and not rungs[-1].goes_on
+        return state.stage is JobStage.LIVE and (is_last or state.is_stopped_early)
 
     def can_answer(self, state: JobState) -> bool:
         """The spoke of a job under way is there to do what Git says."""

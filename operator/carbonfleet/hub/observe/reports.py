@@ -18,7 +18,16 @@ from pydantic import ValidationError
 
 from carbonfleet.api import TrainingReport
 from carbonfleet.api.problems import told
-from carbonfleet.api.report import AttemptNumber, AttemptPhase, JobRef, PlacementId, ReportSpec, Stint
+from carbonfleet.api.report import (
+    AttemptNumber,
+    AttemptPhase,
+    JobRef,
+    PlacementId,
+    Progress,
+    ReportSpec,
+    Stint,
+    Validation,
+)
 from carbonfleet.api.wire import Foreign, Name, Uid
 from carbonfleet.faults import only
 from carbonfleet.hub.energy import is_beyond_hardware
@@ -278,6 +287,8 @@ def bounded(spec: ReportSpec, placed: Placed, seen_at: datetime) -> tuple[Report
     inner = {"progress": _progress(spec, span), "checkpoint": _checkpoint(spec, span), "energy": _energy(spec, span)}
     found = spec.model_copy(update={**claims, **moments, **inner})
     wrong = (*_false(spec, claims), *_skewed(spec, span))
+    if spec.progress is not None and len(_possible_validations(spec.progress)) < len(spec.progress.validations):
+        wrong += ("names validations of steps that it has not done, or has named before: they do not count",)
     if _is_elsewhere(spec):
         wrong += ("names a checkpoint that is not in its job's own folder: it counts as none",)
     if placed.hardware is not None and is_beyond_hardware(found, placed.hardware):
@@ -319,7 +330,19 @@ def _in_order(stints: tuple[Stint, ...], span: _Span) -> tuple[Stint, ...]:
 
 def _progress(spec: ReportSpec, span: _Span) -> object:
     said = spec.progress
-    return said and said.model_copy(update={"first_step_time": span.within(said.first_step_time)})
+    if said is None:
+        return None
+    validations = tuple(one.model_copy(update={"time": span.within(one.time)}) for one in _possible_validations(said))
+    return said.model_copy(update={"first_step_time": span.within(said.first_step_time), "validations": validations})
+
+
+def _possible_validations(said: Progress) -> tuple[Validation, ...]:
+    """One for each step that the training has done, in their order."""
+    found: list[Validation] = []
+    for one in said.validations:
+        if (found[-1].step if found else 0) < one.step <= said.step:
+            found.append(one)
+    return tuple(found)
 
 
 def _checkpoint(spec: ReportSpec, span: _Span) -> object:

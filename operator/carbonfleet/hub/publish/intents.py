@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from carbonfleet.api import ANNOTATION
-from carbonfleet.api.job_status import DecisionRecord, Phase
+from carbonfleet.api.job_status import DecisionRecord, Phase, RungStatus
 from carbonfleet.faults import said
 from carbonfleet.fleet import FleetError, Intent, Place, Placement, Published, Remove, Repository, Suspend, Tip
 from carbonfleet.hub.observe import (
@@ -15,8 +15,6 @@ from carbonfleet.hub.observe import (
     JobState,
     Observation,
     asks_to_replace,
-    ended_phase,
-    may_try_again,
 )
 from carbonfleet.placement.decision import Decision, Outcome
 
@@ -51,6 +49,8 @@ def _intent(
         return Remove(placed, "the job was deleted", finished=_has_ended(state) or is_confirmed(state))
     if placed is not None and state.stage is JobStage.ENDED and is_stored(state) and state.report:
         return Remove(placed, f"attempt {placed.attempt} ended: {state.report.phase}", finished=True)
+    if placed is not None and state.stage is JobStage.LIVE and state.is_stopped_early:
+        return Remove(placed, _why_stopped(state.status.rungs), finished=True)
     if placed is not None and state.stage is JobStage.LIVE and decision is not None:
         return _turn(state, placed, decision, records[state.uid], observation)
     if decision is not None and decision.outcome is Outcome.START and state.job is not None:
@@ -59,6 +59,12 @@ def _intent(
         replace, approved_in = asks_to_replace(state), _approved_in(observation, decision)
         return Place(decision, state.job.spec, records[state.uid], replace=replace, approved_in=approved_in)
     return None
+
+
+def _why_stopped(rungs: Sequence[RungStatus]) -> str:
+    last = rungs[-1] if rungs else None
+    where = f" at {last.percent} % of its steps, number {last.rank} of {last.reached}" if last else ""
+    return f"stopped early{where}"
 
 
 def _approved_in(observation: Observation, decision: Decision) -> str:
@@ -115,8 +121,7 @@ def is_stored(state: JobState) -> bool:
     if report is None or state.job is None:
         return False
     status = state.job.status
-    wanted = Phase.WAITING if may_try_again(report) else ended_phase(report)
-    return status.phase is wanted and status.attempt == report.attempt
+    return status.phase is state.phase_after(report) and status.attempt == report.attempt
 
 
 def _overtaken(state: JobState, tip: Tip) -> list[Remove]:

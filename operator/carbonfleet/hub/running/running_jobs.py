@@ -30,7 +30,10 @@ class RunningJobs:
         candidates = observation.which(
             "whether it may be decided on again can't be told",
             lambda state: (
-                state.uid not in observation.holds and may_be_replanned(state) and observation.can_answer(state)
+                state.uid not in observation.holds
+                and not observation.stops_early(state)
+                and may_be_replanned(state)
+                and observation.can_answer(state)
             ),
         )
         if not candidates:

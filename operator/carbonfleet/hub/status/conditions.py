@@ -17,6 +17,7 @@ from carbonfleet.hub.status.summary import (
     failure_of,
     in_full,
     outcome_of,
+    stop_of,
     summary_of,
 )
 from carbonfleet.placement.phrase import LONGEST_SUMMARY, shortened, time
@@ -123,6 +124,9 @@ def _running(inputs: StatusInputs, phase: Phase) -> ConditionState | None:
         return None
     progress = report.progress
     done = f"step {progress.step} of {progress.total_steps}" if progress else "no step reported yet"
+    if phase is Phase.STOPPED_EARLY and not report.phase.is_terminal:
+        said = f"{report.spoke} is asked to save it and give up its GPUs; {done}"
+        return ConditionState("Running", TRUE, "StoppingEarly", said)
     if phase is Phase.MOVING:
         return ConditionState(
             "Running", FALSE if report.phase.is_terminal else TRUE, "Moving", f"{change_of(inputs, phase)}"
@@ -159,6 +163,8 @@ def _finished(inputs: StatusInputs, phase: Phase) -> ConditionState | None:
         return None
     if report.phase is AttemptPhase.SUCCEEDED:
         return ConditionState("Finished", TRUE, "Succeeded", outcome_of(inputs, report))
+    if phase is Phase.STOPPED_EARLY:
+        return ConditionState("Finished", TRUE, "StoppedEarly", stop_of(inputs))
     return ConditionState("Finished", TRUE, report.reason or report.phase.value, failure_of(inputs, report))
 
 
@@ -181,6 +187,8 @@ def _ready(inputs: StatusInputs, conditions: list[ConditionState], phase: Phase)
         return ConditionState("Ready", TRUE, "Succeeded", summary_of(inputs, phase))
     if phase is Phase.MOVING:
         return ConditionState("Ready", FALSE, "Moving", summary_of(inputs, phase))
+    if phase is Phase.STOPPED_EARLY:
+        return ConditionState("Ready", FALSE, "StoppedEarly", summary_of(inputs, phase))
     unmet = next((condition for condition in conditions if condition.status is not TRUE), conditions[-1])
     reason = unmet.reason if unmet.type != "Finished" else "Failed"
     return ConditionState(

@@ -20,8 +20,6 @@ from carbonfleet.hub.observe import (
     NOT_ACCOUNTED,
     JobStage,
     JobState,
-    ended_phase,
-    may_try_again,
     pauses_used,
 )
 from carbonfleet.hub.status.blockers import HELD_REASONS, WAITING_FOR_STOP
@@ -43,7 +41,7 @@ def status_of(inputs: StatusInputs, now: datetime) -> JobStatus:
     shown = actual if actual and phase.is_terminal else None if phase in _NOWHERE else expected
     return JobStatus(
         phase=phase,
-        observed_generation=_observed(inputs, generation, old),
+        observed_generation=_observed(inputs, phase, generation, old),
         summary=summary_of(inputs, phase),
         cluster=_cluster(inputs, old),
         start=start,
@@ -63,6 +61,7 @@ def status_of(inputs: StatusInputs, now: datetime) -> JobStatus:
         expected=expected,
         actual=actual,
         progress=(report.progress if report and report.progress else old.progress),
+        rungs=inputs.rungs or old.rungs,
         last_good_checkpoint=(report.checkpoint if report and report.checkpoint else old.last_good_checkpoint),
         logs=_logs(state.report, old),
         decision_digest=record.digest if record else old.decision_digest,
@@ -112,6 +111,8 @@ def phase_of(inputs: StatusInputs, old: JobStatus) -> Phase:
     match state.stage:
         case JobStage.LIVE if inputs.blocker is not None and inputs.blocker.reason == MERGED_LATE:
             return Phase.WAITING
+        case JobStage.LIVE if inputs.stops_early:
+            return Phase.STOPPED_EARLY
         case JobStage.LIVE if inputs.replanned is not None and inputs.replanned.outcome == "Move":
             return Phase.MOVING
         case JobStage.LIVE if report is not None and report.phase in _BY_REPORT:
@@ -120,8 +121,8 @@ def phase_of(inputs: StatusInputs, old: JobStatus) -> Phase:
             return old.phase if old.phase is Phase.RUNNING and report is not None else Phase.COMMITTED
         case JobStage.ENDED if inputs.blocker is not None and inputs.blocker.reason == NOT_ACCOUNTED:
             return old.phase
-        case JobStage.ENDED if report is not None:
-            return Phase.WAITING if may_try_again(report) else ended_phase(report)
+        case JobStage.ENDED if report is not None and report.phase.is_terminal:
+            return state.phase_after(report)
         case JobStage.LEAVING:
             return Phase.CANCELLED
         case JobStage.QUEUED if inputs.blocker is not None and inputs.blocker.reason in HELD_REASONS:
@@ -144,17 +145,22 @@ _BY_REVIEW: Final = {
 }
 
 
-def _observed(inputs: StatusInputs, generation: int, old: JobStatus) -> int:
-    """A placement is for the generation that it was made of; a later edit was not acted upon."""
+def _observed(inputs: StatusInputs, phase: Phase, generation: int, old: JobStatus) -> int:
+    """A placement is for the generation that it was made of; a later edit was not acted upon.
+
+    To stop the job is for good, until another edit.
+    """
     placed = inputs.state.placement
-    return placed.generation if placed is not None else generation or old.observed_generation
+    if placed is not None and phase is not Phase.STOPPED_EARLY:
+        return placed.generation
+    return generation or old.observed_generation
 
 
 def _cluster(inputs: StatusInputs, old: JobStatus) -> str:
     placed, record = inputs.state.placement, inputs.record
     if placed is not None:
         return placed.cluster
-    if inputs.state.stage is JobStage.DONE:
+    if inputs.state.stage in (JobStage.ENDED, JobStage.DONE):
         return old.cluster
     return record.cluster if record else ""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from carbonfleet.api.job_status import DecisionRecord, Figures
+from carbonfleet.api.job_status import DecisionRecord, Figures, RungStatus
 from carbonfleet.api.report import AttemptPhase
 from carbonfleet.fleet import Proposal, Published
 from carbonfleet.fleet.manifests import MOVES
@@ -37,6 +37,10 @@ class StatusInputs:
     """Why it is not moved, as people refused it."""
     moves_held: str = ""
     """Why no job is moved: a file under `moves/` can't be read."""
+    rungs: tuple[RungStatus, ...] = ()
+    """How a job of a sweep stands at its rungs."""
+    stops_early: bool = False
+    """It is under way, and stopped at the last of them."""
     replanned: DecisionRecord | None = None
     """This cycle's decision on a job under way: to go on, pause, or move."""
 
@@ -69,6 +73,8 @@ def inputs_of(state: JobState, observation: Observation, results: Results) -> St
         agreed=agreed.move.cluster if agreed else "",
         refused_move=observation.refused_moves.get(uid, ""),
         moves_held=observation.tip.why_held(MOVES) if observation.tip and uid in observation.tip.moves else "",
+        rungs=observation.rungs.get(uid) or state.status.rungs,
+        stops_early=observation.stops_early(state),
         replanned=decided if uid in observation.replanned else None,
     )
     return replace(inputs, is_overdue=True) if _is_overdue(inputs, observation.now) else inputs

@@ -40,7 +40,7 @@ def still_runs(state: JobState, spoke: LastSpoke) -> str:
 
 def summary_of(inputs: StatusInputs, phase: Phase) -> str:
     """One line: where, when, why, and what came of it."""
-    is_stuck = inputs.blocker is not None or phase is Phase.FAILED
+    is_stuck = inputs.blocker is not None or phase in (Phase.FAILED, Phase.STOPPED_EARLY)
     return shortened(in_full(inputs, phase), LONGEST_BLOCKER if is_stuck else LONGEST_SUMMARY)
 
 
@@ -50,6 +50,8 @@ def in_full(inputs: StatusInputs, phase: Phase) -> str:
     report = state.current_report
     if state.job is None:
         return f"Invalid: {state.problem}"
+    if phase is Phase.STOPPED_EARLY:
+        return stop_of(inputs)
     if inputs.blocker is not None and phase is not Phase.MOVING:
         return inputs.blocker.message
     if phase in (Phase.PAUSED, Phase.MOVING):
@@ -164,14 +166,32 @@ def outcome_of(inputs: StatusInputs, report: ReportSpec) -> str:
     return f"{text}. The training says: {report.message}." if report.message else f"{text}."
 
 
+def stop_of(inputs: StatusInputs) -> str:
+    """Why a job of a sweep was stopped at a rung, what of it is kept, and how it is let go on."""
+    rung = next((rung for rung in reversed(inputs.rungs) if not rung.goes_on), None)
+    if rung is None:
+        return str(inputs.state.status.summary)
+    best = f"the best {rung.kept} go on" if rung.kept > 1 else "the best goes on"
+    why = (
+        f"Stopped early at {rung.percent} % of its steps: validation loss {rung.validation_loss:.4g} is number "
+        f"{rung.rank} of {rung.reached}, and {best}, up to {rung.cut_loss:.4g}"
+    )
+    return f"{why}. Its checkpoint is kept. To let it go on: {_ask_again(inputs.state)}"
+
+
+def _ask_again(state: JobState) -> str:
+    """The command with which a person has a job placed once more."""
+    metadata = state.body["metadata"]
+    job = f"-n {metadata['namespace']} {metadata['name']}"
+    return f'kubectl annotate ctj {job} {ANNOTATION.REPLACE}="$(date +%s)" --overwrite'
+
+
 def failure_of(inputs: StatusInputs, report: ReportSpec) -> str:
     """Why a training ended without a result, what of it is kept, and how it is tried again."""
     said = report.message or f"the attempt ended as {report.phase.value}"
     good = report.checkpoint if report.reason != "CorruptCheckpoint" else None
     saved = f"from step {good.step}, its last good checkpoint" if good else "from the start"
-    metadata = inputs.state.body["metadata"]
-    ask = f'kubectl annotate ctj -n {metadata["namespace"]} {metadata["name"]} {ANNOTATION.REPLACE}="$(date +%s)"'
-    again = f"To try it again {saved}: {ask} --overwrite; or change the job."
+    again = f"To try it again {saved}: {_ask_again(inputs.state)}; or change the job."
     return f"{shortened(said, LONGEST_MESSAGE - len(again)).rstrip('.')}. {again}"
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from carbonfleet.api.report import AttemptPhase, JobRef, ReportSpec, Stint, stints_of
+from carbonfleet.api.report import AttemptPhase, JobRef, Progress, ReportSpec, Stint, stints_of
 from carbonfleet.spoke.attempt_state import AttemptState, AttemptStatus
 from carbonfleet.spoke.runtimes import Findings, joined
 
@@ -45,7 +45,7 @@ def report_of(state: AttemptState, status: AttemptStatus, found: Findings, conte
         start_time=started,
         end_time=ended,
         stints=_stints(state, status, last, started, ended or context.now),
-        progress=found.progress or (last.progress if last else None),
+        progress=_progress(found.progress, last.progress if last else None),
         checkpoint=found.checkpoint or (last.checkpoint if last else None),
         log=found.log or (last.log if last else None),
         energy=joined(last.energy if last else None, found.energy),
@@ -68,6 +68,15 @@ def is_urgent(report: ReportSpec, written: ReportSpec | None) -> bool:
     """Whether more than progress is new."""
     quiet = _STAMPS | _PROGRESS
     return written is None or _without(report, quiet) != _without(written, quiet)
+
+
+def _progress(found: Progress | None, last: Progress | None) -> Progress | None:
+    """What is seen now, with its validations as of when each was seen first."""
+    if found is None or last is None:
+        return found or last
+    known = {(each.step, each.loss): each for each in last.validations}
+    validations = tuple(known.get((each.step, each.loss), each) for each in found.validations)
+    return found.model_copy(update={"validations": validations})
 
 
 def _identity(state: AttemptState) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 import json
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 
-from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, PowerSample, Progress, RunLog
-from carbonfleet.api.workload import SPOKE_STORE
+from carbonfleet.api.report import Checkpoint, Energy, EnergyMethod, PowerSample, Progress, RunLog, Validation
+from carbonfleet.api.workload import MOST_VALIDATIONS, SPOKE_STORE
 from carbonfleet.clock import Clock
 from carbonfleet.spoke.runtimes.energy import thinned
 from carbonfleet.text import masked
@@ -79,6 +80,8 @@ class _Numbers(BaseModel):
     train_loss: _Figure = None
     initial_validation_loss: _Figure = None
     validation_loss: _Figure = None
+    validations: Any = ()
+    """Pairs of step and loss."""
     tokens_per_second: _Amount = None
     energy_kwh: _Amount = None
     host_energy_kwh: _Amount = None
@@ -270,9 +273,21 @@ def _numbers(data: bytes | None, attempt: int) -> _Numbers | None:
 def _progress(numbers: _Numbers, clock: Clock) -> Progress:
     """Rounded as far as anybody reads them; the output keeps every digit."""
     said = numbers.model_dump(include=set(Progress.model_fields))
+    said["validations"] = _validations(numbers, clock)
     if numbers.started_at is not None and numbers.first_step_seconds is not None:
         said["first_step_time"] = _moment(numbers.started_at.timestamp() + numbers.first_step_seconds, clock)
     return Progress(**{name: round(value, 4) if isinstance(value, float) else value for name, value in said.items()})
+
+
+def _validations(numbers: _Numbers, clock: Clock) -> tuple[Validation, ...]:
+    """Those after the first step that can be one, the last ones where they are too many; as seen now."""
+    at = _moment(numbers.updated_at.timestamp(), clock) if numbers.updated_at is not None else None
+    found: list[Validation] = []
+    for pair in numbers.validations if isinstance(numbers.validations, Sequence) else ():
+        with suppress(ValueError, TypeError, OverflowError):
+            step, loss = pair
+            found.append(Validation(step=step, loss=round(loss, 4), time=at or clock.now()))
+    return tuple(found[-MOST_VALIDATIONS:])
 
 
 def _energy(numbers: _Numbers, clock: Clock, *, is_whole: bool = False) -> Energy:
