@@ -187,11 +187,6 @@ def test_of_too_many_validations_the_last_are_reported():
     assert [one.step for one in progress.validations] == list(range(100, 200))
 
 
-def test_not_a_number_is_no_progress():
-    text = json.dumps({**NUMBERS, "train_loss": float("nan")}).encode()
-    assert read_findings(lambda name: text if name == "progress.json" else None, 2, "", REAL_TIME).progress is None
-
-
 def test_the_last_failure_in_a_log_counts():
     lines = [{"reason": "A", "message": "first"}, {"reason": "UnknownModel", "message": "no such model"}]
     log = "\n".join(f"LORA_FAILURE {json.dumps(line)}" for line in lines) + "\n"
