@@ -9,6 +9,7 @@ from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job import Phase
 from carbonfleet.api.job_status import Figures, JobStatus
 from carbonfleet.sweep.manifests import BASELINE, TIER
+from carbonfleet.sweep.scoring import JobScore, score_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class SweepStanding:
     delay: timedelta | None
     """From submission to the start of the first attempt."""
     attempts: int
+    score: JobScore | None
+    """How its adapter did at a file of prompts; None where nobody has kept that."""
 
     @property
     def is_final(self) -> bool:
@@ -111,6 +114,7 @@ def standing_of(job: CarbonTrainingJob) -> SweepStanding:
         is_accounted=accounted,
         delay=_delay(job),
         attempts=status.attempt,
+        score=score_of(job),
     )
 
 

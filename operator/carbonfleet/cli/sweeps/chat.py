@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from carbonfleet.cli.console import fail, say
+from carbonfleet.cli.sweeps.score import read_prompts, record_scores, score_models, show_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,16 +29,35 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 512,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0 gives the likeliest answer.")] = 0.0,
     key_file: Annotated[Path | None, typer.Option(help=f"The endpoint's key; or ${KEY_VARIABLE}.")] = None,
+    score: Annotated[
+        Path | None, typer.Option(help="Ask the prompts of this file, of all models if none is named, and check.")
+    ] = None,
+    allow_code: Annotated[bool, typer.Option("--allow-code", help="Run what models write, isolated.")] = False,
+    sweep: Annotated[str, typer.Option(help="Keep the scores at this sweep's jobs, for its leaderboard.")] = "",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="The namespace of its jobs.")] = "",
+    kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="The hub's API, for --sweep.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Scores for machines.")] = False,
 ) -> None:
-    """Chat with served adapters through any OpenAI-compatible endpoint."""
+    """Chat with served adapters through any OpenAI-compatible endpoint, or score them by a file of prompts."""
     from carbonfleet.sweep import ChatEndpoint, SweepError
 
+    if score is None and (allow_code or sweep or as_json):
+        fail("--allow-code, --sweep and --json are of --score FILE")
+    if score is not None and (question or system or temperature):
+        fail("--score asks what its file says, at temperature 0: leave question, --system and --temperature away")
+    suite = read_prompts(score, allow_code=allow_code) if score else None
     try:
         endpoint = ChatEndpoint(url, _key(key_file))
         served = endpoint.models()
-        names = model or served[:1]
+        names = list(model or (served if suite else served[:1]))
         if unknown := [name for name in names if name not in served]:
             fail(f"{url} serves no {unknown[0]}; there is {', '.join(served) or 'nothing'}")
+        if suite is not None:
+            scores = score_models(endpoint, names, suite, max_tokens)
+            show_scores(scores, suite, as_json=as_json)
+            if sweep:
+                record_scores(scores, suite, sweep, kubeconfig, namespace)
+            return
         told = [{"role": "system", "content": system}] if system else []
         histories = {name: list(told) for name in names}
         options = {"max_tokens": max_tokens, "temperature": temperature}

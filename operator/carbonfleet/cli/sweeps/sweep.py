@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from carbonfleet.api import CarbonTrainingJob
     from carbonfleet.sweep import LeaderboardLine, Threshold, TierProgress
+    from carbonfleet.sweep.scoring import JobScore
 
 Sweep = Annotated[str, typer.Argument(help="The sweep's name, as its file has it.")]
 Kubeconfig = Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="The hub's API.")]
@@ -86,6 +87,8 @@ def results(
     else:
         _print(_progress_table(tiers), _leader_table(places))
         say("~ as planned, not measured yet; delay is from submission to first start; less base: less the baseline (*)")
+        if (newest := _newest_score(places)) is not None:
+            say(f"score: of the {newest.prompts} prompts of {newest.suite}, as chat --score asked them last")
     if plot is not None:
         try:
             count = write_plot(plot, sweep, places)
@@ -119,6 +122,8 @@ def _plain(place: "LeaderboardLine") -> dict[str, Any]:
     standing = asdict(place.standing)
     delay = standing.pop("delay")
     standing["delay_seconds"] = None if delay is None else delay.total_seconds()
+    score = place.standing.score
+    standing["score"] = {**score.to_wire(), "share": round(score.share, 4)} if score else None
     return {"place": place.place, **standing, "less_baseline": asdict(place.difference)}
 
 
@@ -151,9 +156,22 @@ def _leader_table(places: "Sequence[LeaderboardLine]") -> "Table":
         table.add_column(heading, overflow="fold")
     for heading in ("loss", "less base", "kWh", "less base", "gCO2e", "less base", "delay"):
         table.add_column(heading, justify="right")
+    newest = _newest_score(places)
+    if newest is not None:
+        table.add_column("score", justify="right")
     for place in places:
-        table.add_row(*_leader_row(place))
+        scored = (_score(place.standing.score, newest),) if newest is not None else ()
+        table.add_row(*_leader_row(place), *scored)
     return table
+
+
+def _newest_score(places: "Sequence[LeaderboardLine]") -> "JobScore | None":
+    """Of all that are kept: the others compare with it where they are of the same prompts."""
+    return max(filter(None, (place.standing.score for place in places)), key=lambda score: score.time, default=None)
+
+
+def _score(score: "JobScore | None", newest: "JobScore") -> str:
+    return f"{score.share:.0%}" if score is not None and score.digest == newest.digest else "-"
 
 
 def _leader_row(place: "LeaderboardLine") -> tuple[str, ...]:
