@@ -285,7 +285,7 @@ GUARDS = {
     ),
     "flat forecast below all that was": Guard(
         SCREEN,
-        "refused = set(batch.readings) if is_other else unlike",
+        "refused = set(batch.readings) if is_other else beyond",
         "refused = set()",
         f"{FIRST}::test_a_flat_forecast_that_contradicts_all_that_is_known_is_dropped",
     ),
@@ -434,8 +434,8 @@ GUARDS = {
     ),
     "a fuel that is gone from an answer": Guard(
         f"{GENERATION}/provider.py",
-        "if each.newest > now - REMEMBERED}",
-        "if False}",
+        "if name in before and each.newest > now - REMEMBERED",
+        "if False",
         "test_signals_odd_mixes::test_a_series_that_is_gone_is_missed_for_two_days_if_it_matters",
     ),
     "half of a fuel": Guard(

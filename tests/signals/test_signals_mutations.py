@@ -26,7 +26,15 @@ from carbon_servers import (
     Reply,
     Seen,
 )
-from fake_generation import KEY, FakeEia, FakeEnerginet, FakeEnergyCharts, FakeEntsoe, FakeHydroQuebec
+from fake_generation import (
+    KEY,
+    FakeEia,
+    FakeEnerginet,
+    FakeEnergyCharts,
+    FakeEntsoe,
+    FakeGenerationServer,
+    FakeHydroQuebec,
+)
 from mutations import SCALARS, Mutated, mutated
 
 from carbonfleet.api.signal import SignalKind
@@ -147,6 +155,8 @@ class Client:
         self.endpoint, self.folder = endpoint, folder
         self.source: Any = None
         server.reply = made_once(server.reply)
+        if isinstance(server, FakeGenerationServer):
+            server.kept = timedelta(hours=30)  # an answer is of a week otherwise
         self.rebuild()
 
     def rebuild(self) -> None:

@@ -1,5 +1,6 @@
 """Carbon intensity from generation by fuel: energy of each fuel times its factor, over the energy of all."""
 
+import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
@@ -81,11 +82,17 @@ KINDS: Final = frozenset(_FACTORS)
 SMALL_SHARE: Final = 0.01
 """Of the usual output: a series below it may be missing from an hour, which then counts without it."""
 RARE: Final = 0.02
-"""Of an answer's slots: a series with values in no more of them is an odd one rather than one that is late."""
+"""Of an answer's slots, where these are a day's at least: a series with values in no more of them is an odd one rather
+than one that is late."""
 MOST_OTHER: Final = 0.25
 """Share of an hour from fuels that nobody names, above which the hour says nothing."""
 LEAST_OUTPUT: Final = 0.25
 """Of the median output: an hour below it lacks plants."""
+
+
+def most_rare(slots: int) -> int:
+    """In how many of an answer's slots an odd series may have values."""
+    return math.ceil(RARE * slots) if slots >= 24 else 0
 
 
 def mix_intensity(
@@ -106,7 +113,7 @@ def mix_intensity(
     made = np.where(known, np.clip(given, 0.0, None), 0.0)
     total = made.sum(axis=0)
     means = made.sum(axis=1) / np.maximum(1, known.sum(axis=1))
-    is_rare = known.sum(axis=1) <= RARE * total.size
+    is_rare = known.sum(axis=1) <= most_rare(total.size)
     means = np.where(is_rare, 0.0 if usual is None else usual, means)
     matters = means > SMALL_SHARE * means[np.isfinite(means)].sum()
     other = made[[fuel is Fuel.OTHER for fuel in fuels]].sum(axis=0)

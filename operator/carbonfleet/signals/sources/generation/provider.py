@@ -23,7 +23,7 @@ from carbonfleet.signals.source import (
     UnknownZoneError,
     tried,
 )
-from carbonfleet.signals.sources.generation.mix import KINDS, RARE, Fuel, mix_intensity
+from carbonfleet.signals.sources.generation.mix import KINDS, Fuel, mix_intensity, most_rare
 from carbonfleet.signals.validation import Frame, Point, shown, validate
 
 SETTLED_AFTER: Final = timedelta(days=2)
@@ -108,7 +108,7 @@ class FuelSamples:
         found = dict(self.usual)
         for name, series in self.values.items():
             known = {start: max(0.0, value) for start, value in series.items() if math.isfinite(value)}
-            if len(known) > RARE * slots:
+            if len(known) > most_rare(slots):
                 found[name] = SeriesMean(self.fuels[name], sum(known.values()) / len(known), max(known))
         return found
 
@@ -144,8 +144,8 @@ class MixSource:
     def __init__(self, provider: MixProvider) -> None:
         self.name = provider.name
         self._provider = provider
-        self._means: dict[str, Mapping[str, SeriesMean]] = {}
-        """By place, from the newest answers: what a series makes that is gone in the next one."""
+        self._means: dict[str, tuple[Mapping[str, SeriesMean], Mapping[str, SeriesMean]]] = {}
+        """By place, of the last two good answers: what a series makes that both named and the next one does not."""
 
     def offers(self, zone: str, kind: Kind, feed: Feed) -> bool:
         """Averages, lifecycle and direct, of the zones that the provider names."""
@@ -160,10 +160,10 @@ class MixSource:
         samples = self._provider.samples(place, min(ask.start, end - CONTEXT), end)
         if ask.feed is Feed.PAST:  # Other series may have been in use then.
             return mix_batch(self.name, samples, ask, now)
-        before = self._means.get(place, {})
-        samples.usual = {name: each for name, each in before.items() if each.newest > now - REMEMBERED}
+        before, last = self._means.get(place, ({}, {}))
+        samples.usual = {name: each for name, each in last.items() if name in before and each.newest > now - REMEMBERED}
         batch = mix_batch(self.name, samples, ask, now)
-        self._means[place] = samples.means()
+        self._means[place] = last, samples.means()
         return batch
 
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
