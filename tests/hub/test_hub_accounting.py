@@ -149,6 +149,27 @@ def test_a_whole_run_takes_as_much_more_than_declared_as_this_attempt_took_more_
     assert entry_of(record=record(start=NOON, end=NOON + timedelta(minutes=59))).run_hours == 0  # too little of it
 
 
+@pytest.mark.parametrize(
+    ("dataset", "minutes", "speed"),
+    [
+        ({"sizeGib": 100}, 29, 250),  # five minutes of the 29 are declared for the image and the model
+        ({"sizeGib": 100, "region": "eu-north-1"}, 29, 250),
+        ({"sizeGib": 100, "region": "europe-north1"}, 29, 0),  # it lies there
+        ({"sizeGib": 0.5}, 29, 0),
+        ({"sizeGib": 100}, 5, 0),
+        ({"sizeGib": 100}, None, 0),
+    ],
+)
+def test_how_fast_data_came_in_is_told_by_the_first_step(dataset, minutes, speed):
+    first = None if minutes is None else NOON + timedelta(minutes=minutes)
+    asked = body()
+    asked["spec"]["workload"]["dataset"] |= dataset
+    told = report("Succeeded", **MEASURED, progress={"step": 1, "first_step_time": first})
+    attempt = attempt_of(CarbonTrainingJob.model_validate(asked), told, None, CLUSTERS, "us-east-2", BARE)
+    entry, _ = account(attempt, grid, NOON + timedelta(hours=3))
+    assert entry.ingress_gib_per_hour == pytest.approx(speed)
+
+
 def test_without_a_baseline_region_nothing_is_claimed_to_be_saved():
     figures = figures_of([entry_of(region="")])
     assert (figures.baseline_grams_co2e, figures.saved_grams_co2e, figures.saved_percent) == (None, None, None)

@@ -3,6 +3,7 @@
 import sqlite3
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 
 import pytest
 from hub_values import NOON, UID, body, observation, placement, record, report, state, tip
@@ -191,6 +192,28 @@ def test_decide_says_what_three_runs_like_it_took_once_they_stand_in_the_ledger(
     kept = hub.decide(seen)[1].records[UID]
     assert "3 such runs took 3 h on 1 GPU of this type, 50 % longer than the 2 h declared" in kept.message
     assert kept.expected.promise.run_length.to_wire() == {"declaredHours": 2.0, "measuredHours": 3.0, "runs": 3}
+
+
+def test_decide_plans_with_how_fast_data_came_in_once_three_runs_say_so(repository, ledger, signals, tmp_path):
+    queued, hub = state(), planner(ledger, signals, tmp_path)
+    dataset = queued.job.spec.workload.dataset.model_copy(update={"size_gib": 100.0})
+    workload = queued.job.spec.workload.model_copy(update={"dataset": dataset})
+    spec = queued.job.spec.model_copy(update={"workload": workload})
+    seen = observation(
+        replace(queued, job=queued.job.model_copy(update={"spec": spec})),
+        tip=repository.fetch(), spokes=spokes(), facts=facts(),
+    )  # fmt: skip
+    declared = hub.decide(seen)[1].decisions[UID].window
+    assert "come in first" not in hub.decide(seen)[1].records[UID].message
+    for number, (cluster, speed) in enumerate(product(facts(), (40.0, 50.0, 60.0))):
+        line = entry(number, cluster=cluster, ingress_gib_per_hour=speed)
+        ledger.record(replace(line, start=NOON, end=NOON, recorded_at=NOON))
+    _, planned = hub.decide(seen)
+    measured = planned.decisions[UID].window
+    assert (measured.cluster, measured.end - declared.end) == (declared.cluster, 2 * HOUR)
+    assert "Its 100 GiB of data come in first: 2 h at 50.0 GiB an hour, measured over 3 runs." in (
+        planned.records[UID].message
+    )
 
 
 def test_decide_decides_nothing_without_a_repository_to_plan_for(ledger, signals, tmp_path):

@@ -88,6 +88,14 @@ def test_the_lengths_of_the_newest_whole_runs_are_told_oldest_first(ledger):
     assert ledger.run_lengths(NOON + HOUR, 2) == said[1:]
 
 
+def test_how_fast_data_came_in_is_told_by_cluster_oldest_first(ledger):
+    for number, speed in enumerate((100.0, 0.0, 300.0, 200.0)):
+        ledger.record(entry(number, end=NOON + number * HOUR, start=NOON, ingress_gib_per_hour=speed))
+    cluster = entry(0).cluster
+    assert ledger.ingress(NOON + HOUR, 10) == [(cluster, 300.0), (cluster, 200.0)]
+    assert ledger.ingress(NOON, 1) == [(cluster, 200.0)]
+
+
 def test_export_and_import_lose_nothing(ledger, tmp_path):
     odd = timedelta(microseconds=123_457)
     first = entry(1, grams=0.1 + 0.2, end=NOON + odd, energy_curve="[[0.0, 0.0], [60.0, 0.1]]")
@@ -146,6 +154,7 @@ def test_a_ledger_of_an_older_version_is_read_on(tmp_path):
         "run_hours",
         "host_kwh",
         "estimated_share",
+        "ingress_gib_per_hour",
         "energy_curve",
         "baseline_zone",
         "baseline_pue",

@@ -1,5 +1,6 @@
 """Data that must come in takes time, and GPUs of one's own cost their electricity where no price is declared."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -37,6 +38,14 @@ def lasted(found):
 def test_data_that_lies_elsewhere_comes_in_before_the_run(gib_per_hour, dataset, hours):
     found = only([spoke("oslo", ingress_gib_per_hour=gib_per_hour)], hours=2, dataset=dataset)
     assert lasted(found) == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(("runs", "known"), [(0, "as declared"), (4, "measured over 4 runs")])
+def test_a_decision_says_how_long_its_data_takes_and_how_that_is_known(runs, known):
+    place = replace(spoke("oslo", ingress_gib_per_hour=250), ingress_runs=runs)
+    told = f"Its 1,000 GiB of data come in first: 4 h at 250 GiB an hour, {known}."
+    assert told in only([place], hours=2, dataset=DATA).message
+    assert "come in first" not in only([place], hours=2).message
 
 
 def test_a_deadline_counts_the_time_that_data_takes():

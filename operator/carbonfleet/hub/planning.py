@@ -11,7 +11,7 @@ from carbonfleet.api.job_status import MOST_HOURS, DecisionRecord
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.faults import only, said
 from carbonfleet.forecast import Forecast
-from carbonfleet.hub.accounting import run_lengths, usage
+from carbonfleet.hub.accounting import measured_ingress, run_lengths, usage
 from carbonfleet.hub.observe import Blocker, Observation, snapshot_of
 from carbonfleet.hub.settings import HubSettings
 from carbonfleet.ledger.store import Ledger
@@ -214,7 +214,7 @@ class CyclePlanner:
     settings: HubSettings
     _quarantine: Quarantine = field(default_factory=Quarantine)
     _last: LastPlan = field(default_factory=LastPlan)
-    _lengths: tuple[object, Mapping[RunProfile, tuple[float, ...]]] | None = None
+    _learned: tuple[object, Mapping[RunProfile, tuple[float, ...]], Mapping[str, tuple[float, int]]] | None = None
 
     @property
     def planned_on(self) -> Snapshot | None:
@@ -235,15 +235,16 @@ class CyclePlanner:
             return replace(observation, blocker=_PLANNER_FAILS), Planned()
         return observation.holding(dict.fromkeys(planned.faults, _JOB_FAILS_PLANNER)), planned
 
-    def _run_lengths(self, now: datetime) -> Mapping[RunProfile, tuple[float, ...]]:
-        """How long runs took, read again when the ledger has new lines or the day another date."""
+    def _from_ledger(self, snapshot: Snapshot, now: datetime) -> Snapshot:
+        """With how long runs took and how fast data came in, read again for new lines or on another day."""
         state = self.ledger.version, now.date()
-        if self._lengths is None or self._lengths[0] != state:
-            self._lengths = state, run_lengths(self.ledger, now)
-        return self._lengths[1]
+        if self._learned is None or self._learned[0] != state:
+            self._learned = state, run_lengths(self.ledger, now), measured_ingress(self.ledger, now)
+        _, lengths, ingress = self._learned
+        return replace(snapshot, spokes=_measured(ingress, snapshot.spokes), run_lengths=lengths)
 
     def _plan(self, observation: Observation) -> Planned:
-        snapshot = snapshot_of(observation, self.settings.baseline_region)
+        snapshot = self._from_ledger(snapshot_of(observation, self.settings.baseline_region), observation.now)
         kinds = {job.spec.signal for job in snapshot.jobs}
         zones = {spoke.facts.zone for spoke in snapshot.spokes} | set(snapshot.region_zones.values())
         wanted = {(zone, kind) for zone in zones for kind in kinds}
@@ -257,7 +258,6 @@ class CyclePlanner:
             signal_problems=reading.problems,
             signals_awaited=reading.awaited,
             usage=usage(self.ledger, _has_budgets(snapshot), observation.now),
-            run_lengths=self._run_lengths(observation.now),
         )
         if (known := self._last.recall(complete, observation.now)) is not None:
             return known
@@ -308,6 +308,17 @@ def _course(forecast: Forecast, start: datetime) -> tuple[float, ...]:
 
 def _signed(record: DecisionRecord, cluster_uid: str) -> DecisionRecord:
     return record if record.hub == cluster_uid else record.model_copy(update={"hub": cluster_uid})
+
+
+def _measured(ingress: Mapping[str, tuple[float, int]], spokes: tuple[Spoke, ...]) -> tuple[Spoke, ...]:
+    """The spokes with the speed at which datasets came in, where it was measured."""
+
+    def measured(spoke: Spoke) -> Spoke:
+        gib_per_hour, runs = ingress[spoke.name]
+        facts = spoke.facts.model_copy(update={"ingress_gib_per_hour": gib_per_hour})
+        return replace(spoke, facts=facts, ingress_runs=runs)
+
+    return tuple(measured(spoke) if spoke.name in ingress else spoke for spoke in spokes)
 
 
 def _priced(market: Market | None, spokes: tuple[Spoke, ...]) -> tuple[Spoke, ...]:

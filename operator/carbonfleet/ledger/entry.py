@@ -97,6 +97,8 @@ class Entry:
     """The part of `energy_kwh` that machines drew beside their GPUs, where known apart; 0 in lines from before."""
     estimated_share: float = 0.0
     """The part of `energy_kwh` that no meter saw, of what one should have; 0 in lines from before it was kept."""
+    ingress_gib_per_hour: float = 0.0
+    """How fast a dataset from elsewhere came in before the first step; 0 where that can't be told."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for what must never stand in a ledger."""

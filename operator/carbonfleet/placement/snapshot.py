@@ -32,6 +32,8 @@ class Spoke:
     """By pool, as the spoke last reported; None when it never did."""
     price_sources: Mapping[tuple[str, bool], str] = field(default_factory=dict)
     """By pool and whether spot: who named its price, where that is not the cluster file."""
+    ingress_runs: int = 0
+    """Of so many runs the speed at which datasets come in is the median; 0 where it is what the cluster file says."""
 
     @property
     def name(self) -> str:

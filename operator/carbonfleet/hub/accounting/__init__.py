@@ -4,7 +4,7 @@ from carbonfleet.hub.accounting.account import account, figures_of, settle
 from carbonfleet.hub.accounting.attempt import attempt_of
 from carbonfleet.hub.accounting.derivation import Derivation
 from carbonfleet.hub.accounting.grid_history import FinalPast, KnownPast
-from carbonfleet.hub.accounting.ledger_updates import LedgerUpdates, run_lengths, usage
+from carbonfleet.hub.accounting.ledger_updates import LedgerUpdates, measured_ingress, run_lengths, usage
 from carbonfleet.hub.accounting.settling import AT_ONCE, Settling
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "account",
     "attempt_of",
     "figures_of",
+    "measured_ingress",
     "run_lengths",
     "settle",
     "usage",

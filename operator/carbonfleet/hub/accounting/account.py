@@ -121,6 +121,7 @@ def _entry(attempt: Attempt, grid: Grid, now: datetime) -> Entry | None:
         recorded_at=now,
         profile=inputs.profile,
         run_hours=attempt.run_hours,
+        ingress_gib_per_hour=attempt.ingress_gib_per_hour,
     )
 
 

@@ -22,6 +22,10 @@ ARITHMETIC: Final = 2
 """Of the ledger's lines: raised when the same inputs come to give other figures. 1 told no estimated share."""
 
 
+FEWEST_GIB: Final = 1.0
+"""Of a dataset, for its way in to be told from the rest of the start-up."""
+
+
 class PlannedRun(Wire):
     """What the decision expected of the run."""
 
@@ -67,6 +71,10 @@ class AttemptInputs(Wire):
     profile: str = ""
     declared_hours: float = 0.0
     """Of the whole run on these GPUs; 0 in evidence from before it was kept."""
+    away_gib: float = 0.0
+    """Of its dataset, where that lies elsewhere; 0 in evidence from before it was kept, as is what follows."""
+    overhead_hours: float = 0.0
+    """From the start to the first step, as the cluster declares it, but for the dataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +139,19 @@ class Attempt:
             return 0.0
         return declared * self.hours / planned.hours if declared else 0.0
 
+    @property
+    def ingress_gib_per_hour(self) -> float:
+        """How fast its dataset came in, by the time from the start to the first step; 0 where that can't be told.
+
+        A training reads its whole dataset before the first step. What takes longer than is declared beside that is
+        counted as the dataset's, which is on the safe side. Too little data says more of starting than of copying.
+        """
+        first_step = self.report.progress.first_step_time if self.report.progress is not None else None
+        if first_step is None or self.inputs.simulated_hours is not None or self.inputs.away_gib < FEWEST_GIB:
+            return 0.0
+        hours = (first_step - self.start).total_seconds() / 3600 - self.inputs.overhead_hours
+        return self.inputs.away_gib / hours if hours > 0 else 0.0
+
 
 def attempt_of(
     job: CarbonTrainingJob,
@@ -151,6 +172,7 @@ def attempt_of(
         with only(f"an attempt of {job.key} can't be compared with spoke {name}"):
             places.append(Location.of(each))
     planned = PlannedRun.of(record) if record is not None else None
+    dataset = job.spec.workload.dataset
     inputs = AttemptInputs(
         submitted_at=job.metadata.creation_timestamp,
         signal=job.spec.signal,
@@ -169,6 +191,8 @@ def attempt_of(
         hardware_life_hours=assumptions.hardware_life / timedelta(hours=1),
         profile=job.spec.workload.profile,
         declared_hours=declared_hours(job.spec.resources, pool),
+        away_gib=dataset.size_gib if dataset.region != facts.region else 0.0,
+        overhead_hours=facts.overhead / timedelta(hours=1),
     )
     return Attempt(report, inputs, tuple(places), commit)
 

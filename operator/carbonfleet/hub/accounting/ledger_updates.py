@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from statistics import median
 from typing import Final
 
 from carbonfleet.api.job_status import DecisionRecord, Figures, Phase
@@ -141,12 +142,27 @@ _KEPT_LENGTHS: Final = 50
 """Of one profile and GPU type, the newest."""
 
 
+_FEWEST_RUNS: Final = 3
+
+
 def run_lengths(ledger: Ledger, now: datetime) -> Mapping[RunProfile, tuple[float, ...]]:
     """How long the runs of the last 90 days took, by what was trained on what, oldest first."""
     found: dict[RunProfile, list[float]] = {}
     for profile, gpu_type, gpus, hours in ledger.run_lengths(now - HISTORY, _MOST_LENGTHS):
         found.setdefault((profile, canonical(gpu_type), gpus), []).append(hours)
     return {key: tuple(lengths[-_KEPT_LENGTHS:]) for key, lengths in found.items()}
+
+
+def measured_ingress(ledger: Ledger, now: datetime) -> Mapping[str, tuple[float, int]]:
+    """How fast datasets came in during the last 90 days, by cluster: the median in GiB an hour, and of how many runs.
+
+    Of clusters with three runs or more; of each the newest count.
+    """
+    found: dict[str, list[float]] = {}
+    for cluster, gib_per_hour in ledger.ingress(now - HISTORY, _MOST_LENGTHS):
+        found.setdefault(cluster, []).append(gib_per_hour)
+    newest = {cluster: speeds[-_KEPT_LENGTHS:] for cluster, speeds in found.items()}
+    return {cluster: (median(speeds), len(speeds)) for cluster, speeds in newest.items() if len(speeds) >= _FEWEST_RUNS}
 
 
 def usage(ledger: Ledger, has_budgets: bool, now: datetime) -> Mapping[str, Usage]:

@@ -161,15 +161,28 @@ class Ledger:
         """
         columns = ENTRIES.c
         wanted = columns.profile, columns.gpu_type, columns.gpus, columns.run_hours
+        return [tuple(row) for row in self._learned(wanted, since, limit)]
+
+    def ingress(self, since: datetime, limit: int) -> list[tuple[str, float]]:
+        """Of attempts that ended at or after `since` and fetched their data from elsewhere: cluster and GiB an hour.
+
+        The newest `limit`, oldest first.
+        """
+        wanted = ENTRIES.c.cluster, ENTRIES.c.ingress_gib_per_hour
+        return [tuple(row) for row in self._learned(wanted, since, limit)]
+
+    def _learned(self, wanted: Sequence[sa.Column[Any]], since: datetime, limit: int) -> Sequence[sa.Row[Any]]:
+        """Some columns of attempts of which the last of them is known."""
+        columns = ENTRIES.c
         statement = (
             sa.select(*wanted)
-            .where(columns.kind == EntryKind.ATTEMPT.value, columns.end >= since.timestamp(), columns.run_hours > 0)
+            .where(columns.kind == EntryKind.ATTEMPT.value, columns.end >= since.timestamp(), wanted[-1] > 0)
             .where(self._is_sound())
             .order_by(columns.end.desc(), columns.id.desc())
             .limit(limit)
         )
         with _told("the ledger can't be read"), self._engine.connect() as connection:
-            return [tuple(row) for row in connection.execute(statement)][::-1]
+            return connection.execute(statement).all()[::-1]
 
     def broken(self) -> Iterator[str]:
         """The ids of lines that hold what none can, and are left out of all others' figures."""

@@ -34,6 +34,7 @@ _NUMBERS: Final = (
     "run_hours",
     "host_kwh",
     "estimated_share",
+    "ingress_gib_per_hour",
 )
 _COUNTS: Final = ("attempt", "gpus")
 _OPTIONAL: Final = frozenset({"baseline_grams", "same_spoke_grams", "best_static_grams", "cost_usd"})

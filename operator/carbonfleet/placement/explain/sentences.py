@@ -60,6 +60,7 @@ def explain(plan: Plan, decision: Decision) -> Explanation:
         _why_change(context, choice, decision.window),
         _what(context, choice, decision.outcome, decision.window, promise),
         _misdeclared(decision.window, promise.length),
+        _way_in(context, choice),
         _why_then(context, choice, decision.window),
         _why_there(spokes),
         trade(index, context, choice, decision.window),
@@ -120,6 +121,17 @@ def _misdeclared(window: Window, length: RunLength | None) -> str:
         f"{len(length.took_hours)} such runs took {took} on {phrase.gpus(window.gpus)} of this type, {abs(off):.0%} "
         f"{'longer' if off > 0 else 'shorter'} than the {declared} declared: correct spec.resources.".replace("%", " %")
     )
+
+
+def _way_in(context: JobContext, choice: Choice) -> str:
+    """How long the dataset takes to come in, where it lies elsewhere and that is part of the window."""
+    spoke = context.inputs.options.entries[choice.option].spoke
+    dataset, speed = context.inputs.jobs[context.job].spec.workload.dataset, spoke.facts.ingress_gib_per_hour
+    if choice.running or not dataset.size_gib or speed is None or dataset.region == spoke.facts.region:
+        return ""
+    known = f"measured over {spoke.ingress_runs} runs" if spoke.ingress_runs else "as declared"
+    took = f"{phrase.hours(60 * dataset.size_gib / speed)} at {phrase.number(speed)} GiB an hour, {known}"
+    return f"Its {phrase.number(dataset.size_gib)} GiB of data come in first: {took}."
 
 
 def _why_change(context: JobContext, choice: Choice, window: Window) -> str:
