@@ -79,21 +79,6 @@ def test_a_job_of_the_same_name_waits_for_nothing_of_one_that_was_forced_out(hub
     assert hub.stack.spokes.violations == []
 
 
-def test_a_job_that_is_restored_without_its_status_is_a_new_one(hub):
-    hub.stack.submit("done")
-    hub.step(times=4, minutes=1)
-    body = hub.stack.body("done")
-    hub.stack.delete("done")
-    hub.step(times=2, minutes=1)
-    kept = {"name": "done", "namespace": hub.stack.namespace, "annotations": body["metadata"].get("annotations") or {}}
-    where = ours("carbontrainingjobs", hub.stack.namespace)
-    hub.stack.kube.create(where, {**{k: body[k] for k in ("apiVersion", "kind", "spec")}, "metadata": kept})
-    hub.step(times=4, minutes=1)
-    assert hub.phase("done") is Phase.SUCCEEDED
-    assert hub.stack.changes("done") == ["place 1", "remove 1"] * 2
-    assert hub.stack.spokes.violations == []
-
-
 def test_names_that_can_not_become_a_placement_are_refused_at_apply(hub):
     refused, taken = ["llama-3.1-8b", "a" * 64, "a" * 250], ["a" * 63, "x" + "-" * 60 + "y", "9b-run"]
     answers = {name: apply(hub, name) for name in refused + taken}

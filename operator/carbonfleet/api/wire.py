@@ -56,6 +56,7 @@ class ANNOTATION(StrEnum):
     CONTENT_DIGEST = f"{GROUP}/content-digest"
     GPUS = f"{GROUP}/gpus"
     REPLACE = f"{GROUP}/replace"
+    ENDED = f"{GROUP}/ended"
     CONFIRM_DELETION = f"{GROUP}/confirm-deletion"
 
 

@@ -1,7 +1,7 @@
 """Writes to jobs in the Kubernetes API, several at once; one that is refused harms no other job."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -49,13 +49,19 @@ class JobWrites:
         self.mirror.refresh(JOBS, body)
         return True
 
-    def patch_finalizers(self, state: JobState, change: Callable[[set[str]], set[str]]) -> bool:
-        """Change the finalizers of this very object, as it is now; False where that can't be (yet)."""
+    def patch_finalizers(
+        self, state: JobState, change: Callable[[set[str]], set[str]], annotations: Mapping[str, str | None]
+    ) -> bool:
+        """Change the finalizers of this very object, as it is now, and some annotations, of which None takes one away.
+
+        False where that can't be (yet).
+        """
         body = state.body
         for _ in range(_TRIES):
             metadata = body["metadata"]
             wanted = sorted(change(set(metadata.get("finalizers") or ())))
-            patch = {"metadata": {"finalizers": wanted, "resourceVersion": metadata["resourceVersion"]}}
+            version = metadata["resourceVersion"]
+            patch = {"metadata": {"finalizers": wanted, "annotations": dict(annotations), "resourceVersion": version}}
             try:
                 self.mirror.refresh(JOBS, self.kube.patch(_path(state), patch))
             except KubeError as error:

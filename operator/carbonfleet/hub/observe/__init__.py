@@ -25,6 +25,7 @@ from carbonfleet.hub.observe.observation import (
     LastSpoke,
     Observation,
     asks_to_replace,
+    ended_before,
 )
 from carbonfleet.hub.observe.observer import Observer
 from carbonfleet.hub.observe.reports import rough
@@ -60,6 +61,7 @@ __all__ = [
     "Observer",
     "RunningJob",
     "asks_to_replace",
+    "ended_before",
     "has_same_spec",
     "is_paused",
     "may_be_replanned",

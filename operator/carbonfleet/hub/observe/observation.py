@@ -1,5 +1,6 @@
 """What one cycle sees of jobs, Git and spokes, and what its steps add to that: frozen values."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from typing import Final, Self, TypeVar
 
 from carbonfleet.api import ANNOTATION
 from carbonfleet.api.cluster import ClusterFacts
-from carbonfleet.api.job_status import DecisionRecord, Figures, RungStatus
+from carbonfleet.api.job_status import DecisionRecord, Figures, Phase, RungStatus
 from carbonfleet.faults import only
 from carbonfleet.fleet import Placement, Tip
 from carbonfleet.fleet.manifests import MOVES
@@ -21,6 +22,7 @@ from carbonfleet.kube import KubeError, Object
 from carbonfleet.placement.snapshot import Spoke
 
 Result = TypeVar("Result")
+_ENDED: Final = re.compile(f"({'|'.join((Phase.SUCCEEDED, Phase.FAILED))}) [0-9]{{1,4}}")
 MERGED_LATE: Final = "Superseded"
 """A blocker's reason: a person merged the proposal after its time, and it is taken out of Git again."""
 
@@ -166,7 +168,7 @@ class Observation:
     def _is_queued(self, state: JobState) -> bool:
         if state.stage is not JobStage.QUEUED or state.uid in self.holds or state.uid in self.faults:
             return False
-        return not self.was_reverted(state) and self.has_stopped(state)
+        return not self.was_reverted(state) and not ended_before(state) and self.has_stopped(state)
 
     def generations(self) -> dict[str, int]:
         """By job UID: how often its spec was changed."""
@@ -225,6 +227,18 @@ class Observation:
             return False
         status = state.job.status
         return status.phase in IN_GIT and not asks_to_replace(state)
+
+
+def ended_before(state: JobState) -> str:
+    """`Succeeded 1`, phase and attempt, of a job that comes from a backup of one that has ended.
+
+    Its status is lost, and what the hub noted at the end of the last run is there. Empty for any other job, also for a
+    copy under another name, and once a person asks for another run or changes the spec.
+    """
+    if state.job is None or state.job.status.observed_generation or asks_to_replace(state):
+        return ""
+    name, _, ended = state.job.metadata.annotations.get(ANNOTATION.ENDED, "").partition(" ")
+    return ended if name == state.job.metadata.name and _ENDED.fullmatch(ended) else ""
 
 
 def asks_to_replace(state: JobState) -> bool:

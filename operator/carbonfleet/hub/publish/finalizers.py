@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
+from carbonfleet.api.job_status import Phase
+from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.fleet import Intent, Place, Propose
 from carbonfleet.hub.job_writes import JobWrites
 from carbonfleet.hub.observe import FINALIZER, JobStage, JobState, Observation
@@ -20,18 +22,25 @@ def claim(writes: JobWrites, observation: Observation, wanted: Sequence[Wanted])
             return True
         with observation.only(place.decision.uid, "the finalizer can't be put on it"):
             state = states[place.decision.uid]
-            return state.has_finalizer or writes.patch_finalizers(state, lambda present: present | {FINALIZER})
+            return state.has_finalizer or writes.patch_finalizers(
+                state, lambda present: present | {FINALIZER}, {ANNOTATION.ENDED: None}
+            )
         return False
 
     return [wish for wish, done in zip(wanted, writes.each(claimed, wanted), strict=True) if done]
 
 
 def release(writes: JobWrites, observation: Observation) -> None:
-    """Take the finalizer off jobs of which nothing stands outside any more."""
+    """Take the finalizer off jobs of which nothing stands outside any more, and note how those that ran have ended.
+
+    The note outlives the status where a backup brings back a job without it.
+    """
 
     def let_go(state: JobState) -> None:
         with observation.only(state, "the finalizer can't be taken off it"):
-            writes.patch_finalizers(state, lambda present: present - {FINALIZER})
+            name, phase = state.body["metadata"]["name"], state.status.phase
+            ended = f"{name} {phase} {state.last_attempt}" if phase in (Phase.SUCCEEDED, Phase.FAILED) else None
+            writes.patch_finalizers(state, lambda present: present - {FINALIZER}, {ANNOTATION.ENDED: ended})
 
     held = [state for state in observation.jobs if state.has_finalizer]
     writes.each(

@@ -6,11 +6,13 @@ from typing import Final
 
 from carbonfleet.api import ANNOTATION
 from carbonfleet.fleet import Intent, Lapse, Place, Published, Refused, Remove
-from carbonfleet.hub.observe import Blocker, JobStage, JobState, Observation
+from carbonfleet.hub.observe import Blocker, JobStage, JobState, Observation, ended_before
 from carbonfleet.hub.status.summary import still_runs
 
-HELD_REASONS: Final = frozenset({"RevertedByHuman", "EditedByHuman"})
-"""A person undid the placement: it is not written again unless the spec changes or it is asked for."""
+ENDED_BEFORE: Final = "EndedBefore"
+"""The job comes from a backup of one that has ended."""
+HELD_REASONS: Final = frozenset({"RevertedByHuman", "EditedByHuman", ENDED_BEFORE})
+"""It is not placed (again) unless the spec changes or a person asks for it."""
 WAITING_FOR_STOP: Final = "WaitingForStop"
 """The last attempt may still run."""
 HUB_FAULT: Final = "HubFault"
@@ -53,6 +55,14 @@ def _before_publishing(state: JobState, observation: Observation) -> Blocker | N
             "RevertedByHuman",
             f"{state.status.placement.path} was taken out of Git by somebody else; it is not written again until the "
             f"job's spec changes or its annotation {ANNOTATION.REPLACE} is set to a new value",
+        )
+    if state.stage is JobStage.QUEUED and (ended := ended_before(state)):
+        phase, attempt = ended.split()
+        return Blocker(
+            ENDED_BEFORE,
+            f"it was made anew from a backup, or from what kubectl showed, of a job that had ended as {phase} in "
+            f"attempt {attempt}, so it does not run again; to run it, set its annotation {ANNOTATION.REPLACE} to a new "
+            "value or change its spec",
         )
     if state.stage is JobStage.QUEUED and not observation.has_stopped(state):
         return Blocker(WAITING_FOR_STOP, still_runs(state, observation.last_spoke(state)))
