@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import lora_runs as runs
@@ -73,12 +74,17 @@ def test_metrics_say_what_was_learned_from_and_what_was_adapted(finished):
 
 def test_progress_is_told_on_stdout_and_in_the_store(finished):
     output, run = finished
-    told = [json.loads(line.removeprefix("LORA_PROGRESS ")) for line in run.stdout.splitlines()]
+    lines = run.stdout.splitlines()
+    told = [json.loads(line.removeprefix("LORA_PROGRESS ")) for line in lines if line.startswith("LORA_PROGRESS ")]
     assert told[0]["step"] == 0
     assert told[0]["validation_loss"] == told[0]["initial_validation_loss"]
     assert told[-1] == json.loads((output / "progress.json").read_text())
     assert told[-1]["checkpoint"] == runs.lease(output)["checkpoints"][0]
     assert [p["step"] for p in told] == sorted(p["step"] for p in told)
+    for_people = [line for line in lines if not line.startswith("LORA_PROGRESS ")]
+    assert for_people[0] == f"step 0 of 60  validation loss {told[0]['validation_loss']:.4f}"
+    assert for_people[-1].startswith(f"step 60 of 60  train loss {told[-1]['train_loss']:.4f}  validation loss ")
+    assert all(one != after for one, after in pairwise(for_people))
 
 
 def test_the_loss_curve_has_every_step_and_three_validations(finished):

@@ -30,6 +30,7 @@ class Output:
     cadence: Checkpoint
     _saved_at: float = field(default_factory=time.monotonic)
     _reported_at: float = -1e9
+    _told: str = ""
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
@@ -56,7 +57,9 @@ class Output:
         self._reported_at = time.monotonic()
         self.lease.hold()
         numbers = self.report.numbers()
-        print(self.report.sentence(), flush=True)
+        if (sentence := self.report.sentence()) != self._told:
+            print(sentence, flush=True)
+            self._told = sentence
         print_line("PROGRESS", numbers)
         self.store.write(PROGRESS, encode(numbers), durable=False)
 
