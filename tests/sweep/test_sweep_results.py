@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from carbonfleet.api import CarbonTrainingJob, JobStatus
-from carbonfleet.api.job_status import Figures, Phase
+from carbonfleet.api.job_status import Figures, Phase, RungStatus
 from carbonfleet.api.report import Progress
 from carbonfleet.api.wire import API_VERSION
 from carbonfleet.cli.sweeps.sweep import _delay, _grams
@@ -123,7 +123,8 @@ def test_progress_counts_each_job_of_a_tier_once(kube, sweep):
 def test_every_phase_is_counted_exactly_once(phase):
     job = CarbonTrainingJob.model_validate({"metadata": {"name": "one"}, "spec": SPEC, "status": {"phase": phase}})
     (tier,) = progress_by_tier([job])
-    assert tier.waiting + tier.running + tier.succeeded + tier.failed + tier.held == 1
+    counts = (tier.waiting, tier.running, tier.succeeded, tier.stopped_early, tier.failed, tier.held)
+    assert sum(counts) == 1
 
 
 def test_a_sweep_without_a_baseline_has_no_differences(kube, sweep):
@@ -134,13 +135,25 @@ def test_a_sweep_without_a_baseline_has_no_differences(kube, sweep):
 def test_status_shows_the_tiers(hub, command, sweep):
     done = command("sweep", "status", sweep, "--kubeconfig", hub.kubeconfig)
     rows = [line.split() for line in done.output.splitlines() if line.strip()]
-    assert rows[0] == ["tier", "jobs", "waiting", "running", "succeeded", "failed", "held", "steps", "kWh", "gCO2e"]
-    assert rows[1] == ["tier-1", "4", "0", "0", "2", "1", "1", "130", "of", "180", "4.5", "490"]
-    assert rows[2] == ["tier-3", "3", "1", "1", "1", "0", "0", "90", "of", "120", "3", "80"]
+    assert rows[0] == [
+        "tier",
+        "jobs",
+        "waiting",
+        "running",
+        "done",
+        "stopped",
+        "failed",
+        "held",
+        "steps",
+        "kWh",
+        "gCO2e",
+    ]
+    assert rows[1] == ["tier-1", "4", "0", "0", "2", "0", "1", "1", "130/180", "4.5", "490"]
+    assert rows[2] == ["tier-3", "3", "1", "1", "1", "0", "0", "0", "90/120", "3", "80"]
 
 
 def test_results_show_the_leaderboard(hub, command, sweep):
-    output = command("sweep", "results", sweep, "--kubeconfig", hub.kubeconfig).output
+    output = command("sweep", "results", sweep, "--kubeconfig", hub.kubeconfig, "-o", "wide").output
     rows = [line.split() for line in output.splitlines()]
     assert next(row for row in rows if row[:2] == ["1", "better"])[:9] == [
         "1",
@@ -155,6 +168,75 @@ def test_results_show_the_leaderboard(hub, command, sweep):
     ]
     assert "base *" in output
     assert next(row for row in rows if row[:2] == ["-", "runs"])[-3:] == ["-", "3.0", "h"]
+
+
+HALVED = {"percent": 30, "step": 18, "time": datetime(2026, 1, 31, tzinfo=UTC), "kept": 2, "cut_loss": 1.75}
+
+
+def on_rung(rank, reached, **more):
+    return RungStatus(validation_loss=2.0, rank=rank, reached=reached, **HALVED | {"goes_on": rank <= 2} | more)
+
+
+STOPS = {
+    "base": (
+        "tier-1",
+        SUCCEEDED | {"progress": trained(1.5), "actual": figures(2.0, 200.0), "rungs": (on_rung(1, 1),)},
+    ),
+    "r32-a128-lr1e-4-d0p05": (
+        "tier-3",
+        {
+            "phase": Phase.STOPPED_EARLY,
+            "cluster": "no-osl-1",
+            "progress": trained(2.0, 20),
+            "actual": figures(0.5, 40.0),
+            "rungs": (on_rung(2, 7, percent=10), on_rung(5, 6)),
+        },
+    ),
+    "r32-a128-lr1e-4-d0p1": ("tier-3", {"phase": Phase.STOPPED_EARLY, "progress": trained(1.0, 30)}),
+    "r32-a64-lr1e-4-d0p15": ("tier-3", {"phase": Phase.RUNNING, "progress": trained(1.0, 30)}),
+}
+
+
+@pytest.fixture(scope="module")
+def halved(hub, kube):
+    """A sweep of which two jobs were stopped early; its name."""
+    assert hub.kubectl("create", "namespace", "halved").returncode == 0
+    for name, (tier, status) in STOPS.items():
+        put(kube, name if name == "base" else f"halved-{name}", "halved", "halved", tier, status, 1)
+    return "halved"
+
+
+def test_results_fit_80_columns_and_show_rungs_and_what_was_not_spent(hub, command, halved):
+    output = command("sweep", "results", halved, "--kubeconfig", hub.kubeconfig).output
+    assert max(map(len, output.splitlines())) <= 80
+    rows = [" ".join(line.split()) for line in output.splitlines()]
+    assert "1 base * 1.5000 +0.0000 1/1 200 -" in rows
+    assert "stopped 30% r32-a128-lr1e-4-d0p05 2.0000 - 2/7 5/6 40 80" in rows
+    assert "Running 50% r32-a64-lr1e-4-d0p15 1.0000 - - - -" in rows
+    assert "1 of 4 stopped early: 240 g in place of 320 g, 80 g (25 %) not spent" in rows
+
+
+@pytest.mark.parametrize("form", ["", "wide"])
+def test_any_name_of_a_job_is_shown_whole(hub, kube, command, form):
+    name = "a" * 63
+    namespace = f"long-{form or 'narrow'}"
+    assert hub.kubectl("create", "namespace", namespace).returncode == 0
+    put(kube, name, namespace, namespace, "tier-1", SUCCEEDED | {"progress": trained(1.5)}, 1)
+    output = command("sweep", "results", namespace, "--kubeconfig", hub.kubeconfig, "-o", form).output
+    assert output.count("a") >= 63
+    assert max(map(len, output.splitlines())) <= (180 if form else 80)
+
+
+def test_results_for_machines_hold_the_rungs(hub, command, halved):
+    found = json.loads(command("sweep", "results", halved, "-o", "json", "--kubeconfig", hub.kubeconfig).output)
+    one = found["jobs"][1]
+    assert (one["phase"], one["unspent_grams"], one["unspent_kwh"]) == ("StoppedEarly", 80.0, 1.0)
+    assert [(rung["percent"], rung["rank"], rung["goesOn"]) for rung in one["rungs"]] == [(10, 2, True), (30, 5, False)]
+
+
+def test_an_output_that_is_none_is_refused(hub, command, halved):
+    done = command("sweep", "results", halved, "-o", "xml", "--kubeconfig", hub.kubeconfig)
+    assert (done.exit_code, done.output) == (2, "error: -o xml: write wide or json\n")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Final
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job import Phase
-from carbonfleet.api.job_status import Figures, JobStatus
+from carbonfleet.api.job_status import Figures, JobStatus, RungStatus
 from carbonfleet.sweep.manifests import BASELINE, TIER
 from carbonfleet.sweep.scoring import JobScore, score_of
 
@@ -38,6 +38,11 @@ class SweepStanding:
     attempts: int
     score: JobScore | None
     """How its adapter did at a file of prompts; None where nobody has kept that."""
+    rungs: tuple[RungStatus, ...]
+    """How it stood at each rung of early stopping that it reached."""
+    unspent_kwh: float | None
+    unspent_grams: float | None
+    """Of a job that was stopped early: what its remaining steps would have used and emitted, by those that it did."""
 
     @property
     def is_final(self) -> bool:
@@ -66,13 +71,14 @@ class LeaderboardLine:
 
 @dataclass(frozen=True, slots=True)
 class TierProgress:
-    """How far the jobs of one tier are. The five counts add up to `jobs`."""
+    """How far the jobs of one tier are. The six counts add up to `jobs`."""
 
     tier: str
     jobs: int
     waiting: int
     running: int
     succeeded: int
+    stopped_early: int
     failed: int
     held: int
     """Blocked or rejected: a person must look."""
@@ -87,14 +93,14 @@ class TierProgress:
 _RUNNING: Final = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.MOVING})
 _FAILED: Final = frozenset({Phase.FAILED, Phase.CANCELLED})
 _HELD: Final = frozenset({Phase.BLOCKED, Phase.REJECTED})
-_WAITING: Final = frozenset(Phase) - _RUNNING - _FAILED - _HELD - {Phase.SUCCEEDED}
+_WAITING: Final = frozenset(Phase) - _RUNNING - _FAILED - _HELD - {Phase.SUCCEEDED, Phase.STOPPED_EARLY}
 
 
 def standing_of(job: CarbonTrainingJob) -> SweepStanding:
     """A job as the leaderboard sees it."""
     status, lora = job.status, job.spec.workload.lora
     figures, accounted = _figures(status)
-    progress = status.progress
+    progress, left = status.progress, _left_over_done(status, accounted)
     return SweepStanding(
         job=job.metadata.name,
         namespace=job.metadata.namespace,
@@ -115,11 +121,16 @@ def standing_of(job: CarbonTrainingJob) -> SweepStanding:
         delay=_delay(job),
         attempts=status.attempt,
         score=score_of(job),
+        rungs=status.rungs,
+        unspent_kwh=figures.energy_kwh * left if figures and left is not None else None,
+        unspent_grams=figures.grams_co2e * left if figures and left is not None else None,
     )
 
 
 def leaderboard(jobs: Iterable[CarbonTrainingJob]) -> tuple[LeaderboardLine, ...]:
-    """Those that succeeded by validation loss, then the others by the loss that they have; ties by name."""
+    """Those that succeeded by validation loss, those that were stopped by rung and loss, then the others by the loss
+    that they have; ties by name.
+    """
     standings = sorted(map(standing_of, jobs), key=_order)
     baseline = next((one for one in standings if one.is_baseline), None)
     return tuple(
@@ -142,15 +153,25 @@ def _figures(status: JobStatus) -> tuple[Figures | None, bool]:
     return status.expected, False
 
 
+def _left_over_done(status: JobStatus, accounted: bool) -> float | None:
+    """Of a job that was stopped early: the steps left beside those that its figures are of; None for any other."""
+    progress = status.progress
+    if status.phase is not Phase.STOPPED_EARLY or progress is None or not progress.step or not progress.total_steps:
+        return None
+    left = max(0, progress.total_steps - progress.step)
+    return left / (progress.step if accounted else progress.total_steps)
+
+
 def _delay(job: CarbonTrainingJob) -> timedelta | None:
     """Before a job has run, its start is only a plan."""
     started, submitted = job.status.first_start, job.metadata.creation_timestamp
     return None if started is None or submitted is None else max(started - submitted, timedelta())
 
 
-def _order(one: SweepStanding) -> tuple[bool, bool, float, str, str]:
+def _order(one: SweepStanding) -> tuple[bool, int, bool, float, str, str]:
     loss = one.validation_loss
-    return not one.is_final, loss is None, loss or 0.0, one.namespace, one.job
+    stopped_at = one.rungs[-1].percent if one.phase is Phase.STOPPED_EARLY and one.rungs else 0
+    return not one.is_final, -stopped_at, loss is None, loss or 0.0, one.namespace, one.job
 
 
 def _difference(one: SweepStanding, baseline: SweepStanding | None) -> Difference:
@@ -182,6 +203,7 @@ def _progress(tier: str, standings: list[SweepStanding]) -> TierProgress:
         waiting=count(_WAITING),
         running=count(_RUNNING),
         succeeded=count({Phase.SUCCEEDED}),
+        stopped_early=count({Phase.STOPPED_EARLY}),
         failed=count(_FAILED),
         held=count(_HELD),
         steps=sum(one.step for one in standings),

@@ -1,7 +1,7 @@
 """`carbonfleet sweep`: jobs from a grid, how far they are, and which configuration won at what carbon."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from carbonfleet.api import CarbonTrainingJob
-    from carbonfleet.sweep import LeaderboardLine, Threshold, TierProgress
+    from carbonfleet.sweep import LeaderboardLine, SweepStanding, Threshold, TierProgress
     from carbonfleet.sweep.scoring import JobScore
 
 Sweep = Annotated[str, typer.Argument(help="The sweep's name, as its file has it.")]
 Kubeconfig = Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="The hub's API.")]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace of its jobs.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The same as -o json.")]
+Output = Annotated[str, typer.Option("-o", "--output", help="wide for all columns, json for machines.")]
 
+_GAP = (0, 0, 0, 1)
+"""One column between two of a table."""
 app = typer.Typer(help="Run hyperparameter sweeps in tiers.", no_args_is_help=True)
 
 
@@ -53,17 +56,20 @@ def generate(
 
 
 @app.command()
-def status(sweep: Sweep, kubeconfig: Kubeconfig = None, namespace: Namespace = "", as_json: AsJson = False) -> None:
+def status(
+    sweep: Sweep, kubeconfig: Kubeconfig = None, namespace: Namespace = "", output: Output = "", as_json: AsJson = False
+) -> None:
     """Show how far the jobs of each tier are."""
     from dataclasses import asdict
 
     from carbonfleet.sweep import progress_by_tier
 
+    form = _form(output, as_json)
     tiers = progress_by_tier(hub_jobs(sweep, kubeconfig, namespace))
-    if as_json:
+    if form == "json":
         say(json.dumps({"sweep": sweep, "tiers": [asdict(tier) for tier in tiers]}, indent=2))
     else:
-        _print(_progress_table(tiers))
+        _print(form, _progress_table(tiers))
 
 
 @app.command()
@@ -72,6 +78,7 @@ def results(
     kubeconfig: Kubeconfig = None,
     namespace: Namespace = "",
     plot: Annotated[Path | None, typer.Option(help="Write a plot of loss against carbon to this file.")] = None,
+    output: Output = "",
     as_json: AsJson = False,
 ) -> None:
     """Show progress by tier and the leaderboard, each job beside the baseline configuration."""
@@ -79,16 +86,21 @@ def results(
 
     from carbonfleet.sweep import SweepError, leaderboard, progress_by_tier, write_plot
 
+    form = _form(output, as_json)
     jobs = hub_jobs(sweep, kubeconfig, namespace)
     tiers, places = progress_by_tier(jobs), leaderboard(jobs)
-    if as_json:
+    if form == "json":
         listed = {"sweep": sweep, "tiers": [asdict(tier) for tier in tiers], "jobs": [_plain(one) for one in places]}
         say(json.dumps(listed, indent=2))
     else:
-        _print(_progress_table(tiers), _leader_table(places))
-        say("~ as planned, not measured yet; delay is from submission to first start; less base: less the baseline (*)")
+        table = _wide_table(places) if form == "wide" else _narrow_table(places, sweep)
+        _print(form, _progress_table(tiers), table)
+        if any(place.standing.rungs for place in places):
+            say("rungs: place among those there so far; unspent: gCO2e of the steps not done")
+            say(_told_unspent(places))
         if (newest := _newest_score(places)) is not None:
             say(f"score: of the {newest.prompts} prompts of {newest.suite}, as chat --score asked them last")
+        say("~ planned, not measured; vs base: less the baseline (*); -o wide: all columns")
     if plot is not None:
         try:
             count = write_plot(plot, sweep, places)
@@ -124,11 +136,18 @@ def _plain(place: "LeaderboardLine") -> dict[str, Any]:
     standing["delay_seconds"] = None if delay is None else delay.total_seconds()
     score = place.standing.score
     standing["score"] = {**score.to_wire(), "share": round(score.share, 4)} if score else None
+    standing["rungs"] = [rung.to_wire() for rung in place.standing.rungs]
     return {"place": place.place, **standing, "less_baseline": asdict(place.difference)}
 
 
-def _print(*tables: "Table") -> None:
-    screen = console(width=180)
+def _form(output: str, as_json: bool) -> str:
+    if output not in ("", "wide", "json"):
+        fail(f"-o {output}: write wide or json")
+    return "json" if as_json else output
+
+
+def _print(form: str, *tables: "Table") -> None:
+    screen = console(width=180 if form == "wide" else 80)
     for table in tables:
         screen.print(table)
         screen.print()
@@ -137,31 +156,36 @@ def _print(*tables: "Table") -> None:
 def _progress_table(tiers: "Sequence[TierProgress]") -> "Table":
     from rich.table import Table
 
-    table = Table("tier", box=None)
-    for heading in ("jobs", "waiting", "running", "succeeded", "failed", "held", "steps", "kWh", "gCO2e"):
+    table = Table("tier", box=None, padding=_GAP, pad_edge=False)
+    for heading in ("jobs", "waiting", "running", "done", "stopped", "failed", "held", "steps", "kWh", "gCO2e"):
         table.add_column(heading, justify="right")
     for one in tiers:
-        counts = (one.jobs, one.waiting, one.running, one.succeeded, one.failed, one.held)
-        steps = f"{one.steps:,} of {one.total_steps:,}" if one.total_steps else "-"
+        counts = (one.jobs, one.waiting, one.running, one.succeeded, one.stopped_early, one.failed, one.held)
+        steps = f"{one.steps:,}/{one.total_steps:,}" if one.total_steps else "-"
         figures = (f"{one.energy_kwh:,.3g}", _grams(one.grams_co2e))
         table.add_row(one.tier or "-", *map(str, counts), steps, *figures)
     return table
 
 
-def _leader_table(places: "Sequence[LeaderboardLine]") -> "Table":
+def _leader_table(
+    words: Sequence[str],
+    figures: Sequence[str],
+    places: "Sequence[LeaderboardLine]",
+    row: "Callable[[LeaderboardLine], Sequence[str]]",
+) -> "Table":
     from rich.table import Table
 
-    table = Table(box=None)
-    for heading in ("", "job", "tier", "phase", "spoke"):
+    table = Table(box=None, padding=_GAP, pad_edge=False)
+    for heading in words:
         table.add_column(heading, overflow="fold")
-    for heading in ("loss", "less base", "kWh", "less base", "gCO2e", "less base", "delay"):
-        table.add_column(heading, justify="right")
+    for heading in figures:
+        table.add_column(heading, justify="right", no_wrap=True)
     newest = _newest_score(places)
     if newest is not None:
         table.add_column("score", justify="right")
     for place in places:
         scored = (_score(place.standing.score, newest),) if newest is not None else ()
-        table.add_row(*_leader_row(place), *scored)
+        table.add_row(*row(place), *scored)
     return table
 
 
@@ -174,7 +198,55 @@ def _score(score: "JobScore | None", newest: "JobScore") -> str:
     return f"{score.share:.0%}" if score is not None and score.digest == newest.digest else "-"
 
 
-def _leader_row(place: "LeaderboardLine") -> tuple[str, ...]:
+def _narrow_table(places: "Sequence[LeaderboardLine]", sweep: str) -> "Table":
+    """What fits 80 columns: names without the sweep's, which they begin with."""
+    figures = ("loss", "vs base", "rungs", "gCO2e", "unspent")
+    return _leader_table(("place", "job"), figures, places, lambda place: _narrow_row(place, f"{sweep}-"))
+
+
+def _narrow_row(place: "LeaderboardLine", prefix: str) -> tuple[str, ...]:
+    one = place.standing
+    name = one.job.removeprefix(prefix)
+    return (
+        str(place.place) if place.place else _stage(one),
+        f"{name} *" if one.is_baseline else name,
+        _number(one.validation_loss, ".4f"),
+        _number(place.difference.validation_loss, "+.4f"),
+        " ".join(f"{rung.rank}/{rung.reached}" for rung in one.rungs) or "-",
+        _grams(one.grams_co2e, mark="" if one.is_accounted else "~"),
+        _grams(one.unspent_grams, mark="" if one.is_accounted else "~"),
+    )
+
+
+def _stage(one: "SweepStanding") -> str:
+    """What a job without a place does, and how far it is: `Running 40%`, `stopped 10%`."""
+    from carbonfleet.api.job_status import Phase
+
+    if one.phase is Phase.STOPPED_EARLY and one.rungs:
+        return f"stopped {one.rungs[-1].percent}%"
+    done = f" {100 * one.step // one.total_steps}%" if one.phase is Phase.RUNNING and one.total_steps else ""
+    return f"{one.phase.value}{done}"
+
+
+def _told_unspent(places: "Sequence[LeaderboardLine]") -> str:
+    """What early stopping saved, beside what training all would have come to."""
+    all_of = [place.standing for place in places]
+    stopped = [one for one in all_of if one.unspent_grams is not None]
+    unspent = sum(one.unspent_grams or 0.0 for one in stopped)
+    spent = sum(one.grams_co2e or 0.0 for one in all_of)
+    share = f" ({100 * unspent / (spent + unspent):.0f} %)" if spent + unspent else ""
+    return (
+        f"{len(stopped)} of {len(all_of)} stopped early: {_grams(spent)} g in place of {_grams(spent + unspent)} g, "
+        f"{_grams(unspent)} g{share} not spent"
+    )
+
+
+def _wide_table(places: "Sequence[LeaderboardLine]") -> "Table":
+    figures = ("loss", "vs base", "kWh", "vs base", "gCO2e", "vs base", "unspent", "rungs", "delay")
+    return _leader_table(("place", "job", "tier", "phase", "spoke"), figures, places, _wide_row)
+
+
+def _wide_row(place: "LeaderboardLine") -> tuple[str, ...]:
     one, less = place.standing, place.difference
     planned = "" if one.is_accounted else "~"
     return (
@@ -189,6 +261,8 @@ def _leader_row(place: "LeaderboardLine") -> tuple[str, ...]:
         _number(less.energy_kwh, "+.3f"),
         _grams(one.grams_co2e, mark=planned),
         _grams(less.grams_co2e, sign="+"),
+        _grams(one.unspent_grams, mark=planned),
+        " ".join(f"{rung.percent}%:{rung.rank}/{rung.reached}" for rung in one.rungs) or "-",
         _delay(one.delay),
     )
 
