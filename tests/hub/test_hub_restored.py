@@ -84,6 +84,11 @@ def test_a_note_that_the_hub_did_not_write_holds_nothing(note):
     assert seen.queued() == list(seen.jobs)
 
 
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase.is_terminal])
+def test_a_note_of_any_end_holds_a_job_without_a_status(phase):
+    assert observation(state(annotations={ANNOTATION.ENDED: f"train {phase} 1"})).queued() == []
+
+
 def test_a_note_of_the_hub_holds_a_job_without_a_status_and_no_other():
     note = {ANNOTATION.ENDED: "train Failed 3"}
     assert observation(state(annotations=note)).queued() == []

@@ -22,7 +22,7 @@ from carbonfleet.kube import KubeError, Object
 from carbonfleet.placement.snapshot import Spoke
 
 Result = TypeVar("Result")
-_ENDED: Final = re.compile(f"({'|'.join((Phase.SUCCEEDED, Phase.FAILED))}) [0-9]{{1,4}}")
+_ENDED: Final = re.compile(f"({'|'.join(phase for phase in Phase if phase.is_terminal)}) [0-9]{{1,4}}")
 MERGED_LATE: Final = "Superseded"
 """A blocker's reason: a person merged the proposal after its time, and it is taken out of Git again."""
 

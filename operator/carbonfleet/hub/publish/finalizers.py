@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from carbonfleet.api.job_status import Phase
 from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.fleet import Intent, Place, Propose
 from carbonfleet.hub.job_writes import JobWrites
@@ -39,7 +38,7 @@ def release(writes: JobWrites, observation: Observation) -> None:
     def let_go(state: JobState) -> None:
         with observation.only(state, "the finalizer can't be taken off it"):
             name, phase = state.body["metadata"]["name"], state.status.phase
-            ended = f"{name} {phase} {state.last_attempt}" if phase in (Phase.SUCCEEDED, Phase.FAILED) else None
+            ended = f"{name} {phase} {state.last_attempt}" if phase.is_terminal else None
             writes.patch_finalizers(state, lambda present: present - {FINALIZER}, {ANNOTATION.ENDED: ended})
 
     held = [state for state in observation.jobs if state.has_finalizer]
