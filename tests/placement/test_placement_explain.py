@@ -11,7 +11,7 @@ from carbonfleet.forecast import History
 from carbonfleet.hub.observe import spokes as observed_spokes
 from carbonfleet.placement import phrase
 from carbonfleet.placement.decision import Outcome
-from carbonfleet.placement.explain.sentences import OUT
+from carbonfleet.placement.explain.without_window import OUT
 from carbonfleet.placement.record import rounded
 from carbonfleet.placement.snapshot import Reservation
 from fixtures.placement_world import ANYWHERE, HOUR, LIFECYCLE, NOON, job, policy, spoke, world

@@ -105,7 +105,7 @@ class ClusterFacts(Wire):
     egress_usd_per_gib: Annotated[float, Field(ge=0, le=10)] = 0.0
     """Price of taking a GiB out of it."""
     ingress_gib_per_hour: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
-    """How fast a dataset that does not lie here comes in; left out, it takes no time."""
+    """How fast a dataset that does not lie here comes in, until three runs tell; left out, in no time until then."""
     electricity_usd_per_kwh: Annotated[float, Field(ge=0, le=100)] | None = None
     """What power costs here: the price of a pool of GPUs that are your own and have no other."""
     runtime: ClusterRuntime = ClusterRuntime.KUBERAY

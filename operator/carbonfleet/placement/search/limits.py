@@ -1,7 +1,7 @@
 """What a job's own limits leave of its windows: each limit a value with a mask and its words, and a line in `LIMITS`.
 
 To add one: a class here and its line in `LIMITS`, its field in `api/job.py` (then `make crds`), what it says of a spoke
-in `OUT` and `WAYS_OUT` of `explain/sentences.py`, and a row in `crds/HOLDS.md`. All searches, repair, pieces and
+in `OUT` and `WAYS_OUT` of `explain/without_window.py`, and a row in `crds/HOLDS.md`. All searches, repair, pieces and
 explanations ask here. What runs and goes on without a pause does not (`going_on` of `running_jobs.py`), nor do the
 rules for when the grid is not known (`_without_signal` of `windows.py`).
 """
