@@ -312,7 +312,7 @@ def test_scores_reach_the_leaderboard_and_give_way_to_those_of_other_prompts(
     hub_of = ("--kubeconfig", hub.kubeconfig)
 
     def column():
-        shown = command("sweep", "results", sweep, *hub_of).stdout.splitlines()
+        shown = command("sweep", "results", sweep, *hub_of, "-o", "wide").stdout.splitlines()
         rows = shown[next(number for number, line in enumerate(shown) if " loss " in line) :]
         return {row.split()[1]: row.split()[-1] for row in rows if row.split()[:1] == ["-"]}, shown[-1]
 

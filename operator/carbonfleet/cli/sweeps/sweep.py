@@ -98,9 +98,9 @@ def results(
         if any(place.standing.rungs for place in places):
             say("rungs: place among those there so far; unspent: gCO2e of the steps not done")
             say(_told_unspent(places))
+        say("~ planned, not measured; vs base: less the baseline (*); -o wide: all columns")
         if (newest := _newest_score(places)) is not None:
             say(f"score: of the {newest.prompts} prompts of {newest.suite}, as chat --score asked them last")
-        say("~ planned, not measured; vs base: less the baseline (*); -o wide: all columns")
     if plot is not None:
         try:
             count = write_plot(plot, sweep, places)
