@@ -269,3 +269,28 @@ def test_what_counts_as_a_real_gain_can_be_set(share):
     values = {"NO-NO1": [200, 200, 100, 80, 200] + [200] * 40}
     decision = only(world([planned], [spoke("oslo")], values, assumptions=assumptions))
     assert decision.window.start == NOON + (2 if share else 3) * HOUR
+
+
+MEANS = {"link": "annual"}
+"""All that is known of a zone is its mean of a year."""
+
+
+@pytest.mark.parametrize(("home", "there"), [({}, MEANS), (MEANS, {}), (MEANS, MEANS)])
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_job_under_way_is_not_moved_onto_or_off_an_annual_mean(home, there, paused):
+    queued, held = running()
+    if paused:
+        queued = replace(queued, incumbent=replace(queued.incumbent, running=False, paused=True))
+    forecasts = [forecast("NO-NO1", [400] * 60, **home), forecast("CA-QC", [30] * 60, **there)]
+    snapshot = world([queued], [spoke("oslo"), spoke("quebec", "CA-QC")], forecasts)
+    decision = only(snapshot if paused else replace(snapshot, reservations=(held,)))
+    assert (decision.outcome, decision.window.cluster) == (Outcome.KEEP, "oslo")
+
+
+def test_a_job_that_must_leave_goes_where_an_annual_mean_is_all_that_is_known():
+    queued, held = running()
+    in_canada = policy("default", residency={"jurisdictions": ["CA"]}, tiers=TIERS)
+    forecasts = [forecast("NO-NO1", [400] * 60), forecast("CA-QC", [30] * 60, **MEANS)]
+    spokes = [spoke("oslo"), spoke("quebec", "CA-QC", jurisdictions=("CA",))]
+    decision = only(world([queued], spokes, forecasts, (in_canada,), reservations=(held,)))
+    assert (decision.outcome, decision.window.cluster) == (Outcome.MOVE, "quebec")

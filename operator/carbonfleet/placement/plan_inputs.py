@@ -77,6 +77,8 @@ class PlanInputs:
     """Shape (jobs,): those that weigh this signal."""
     known: Mapping[SignalKind, BoolArray]
     """Shape (options,): the grid there is known."""
+    hours_known: Mapping[SignalKind, BoolArray]
+    """The same, of its hours: more than its annual mean."""
     lost: BoolArray
     """Shape (jobs,): of none of the options that the rules leave more is known than the grid's annual mean."""
     prices: HourlyPrices
@@ -164,6 +166,7 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
     of_jobs = [job.spec.signal for job in jobs]
     weighs = {signal: np.array([each is signal for each in of_jobs], dtype=np.bool_) for signal in signals}
     known = {signal: _known(carbons[signal], options) for signal in signals}
+    hours_known = {signal: _known(carbons[signal], options, hours=True) for signal in signals}
     return PlanInputs(
         snapshot=snapshot,
         now=now,
@@ -177,7 +180,8 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
         admitted=admitted,
         weighs=weighs,
         known=known,
-        lost=_lost(weighs, admitted, {signal: _known(carbons[signal], options, hours=True) for signal in signals}),
+        hours_known=hours_known,
+        lost=_lost(weighs, admitted, hours_known),
         prices=hourly_prices_of(options, line),
         capacity=capacity_of(snapshot, options, line, quotas),
         remaining_budgets=remaining_budgets,

@@ -75,9 +75,9 @@ def choice_for_running(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> 
     """What becomes of a job that runs: it goes on, pauses, or moves; its own GPUs count as free to it.
 
     It may leave only with a checkpoint, after the minimum dwell, while it has pauses left, and for a gain
-    on the remaining work that exceeds what leaving costs: so not where the grid at home is not known. Where
-    policy no longer allows its place it must leave. None where it must, and nothing else is open. Where people
-    agreed that it goes, it goes if there is room now.
+    on the remaining work that exceeds what leaving costs: so neither from nor to a grid of whose hours nothing
+    is known, for an annual mean is a guess. Where policy no longer allows its place it must leave. None where it
+    must, and nothing else is open. Where people agreed that it goes, it goes if there is room now.
     """
     incumbent = inputs.jobs[job].incumbent
     options = [] if incumbent is None else options_at(inputs, incumbent)
@@ -90,9 +90,9 @@ def choice_for_running(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> 
     if (agreed := _as_agreed(inputs, job, incumbent, home, slots)) is not None:
         return agreed
     if _is_forbidden(inputs, job, home):
-        there = _elsewhere(inputs, job, home, slots)
+        there = _elsewhere(inputs, job, home, slots, must=True)
         return None if there is not None and _needs_review(inputs, job, there) else there
-    if not (_may_leave(inputs, job, incumbent) and inputs.known[inputs.jobs[job].spec.signal][home]):
+    if not (_may_leave(inputs, job, incumbent) and inputs.hours_known[inputs.jobs[job].spec.signal][home]):
         return keep
     window = window_at(inputs, job, home, keep.segments)
     most_usd = tolerated_usd(inputs, job, window.cost_usd)
@@ -147,7 +147,9 @@ def choice_for_paused(inputs: PlanInputs, job: int) -> Choice | None:
     here = _worth_staying_paused(inputs, job, home, slots)
     stay = window_at(inputs, job, home, here.segments) if here else None
     most_usd = tolerated_usd(inputs, job, stay.cost_usd) if stay else float("inf")
-    there = _elsewhere(inputs, job, home, slots, most_usd=most_usd)
+    if here is not None and not inputs.hours_known[inputs.jobs[job].spec.signal][home]:
+        return here
+    there = _elsewhere(inputs, job, home, slots, most_usd=most_usd, must=here is None)
     if here is None or there is None or stay is None:
         return here or there
     if _needs_review(inputs, job, there):
@@ -315,15 +317,20 @@ def _elsewhere(
     most_usd: float = float("inf"),
     at_once: bool = False,
     only: tuple[str, str] | None = None,
+    must: bool = False,
 ) -> Choice | None:
-    """The best place on another option, or on the `only` cluster and pool, with checkpoint, transfer and start-up."""
+    """The best place on another option, or on the `only` cluster and pool, with checkpoint, transfer and start-up.
+
+    One of whose hours nothing is known counts only where the job `must` go, or people agreed to it.
+    """
     asked, incumbent = inputs.jobs[job].spec.schedule.interruptible, inputs.jobs[job].incumbent
     extra = asked.overhead / MINUTE if asked else 0.0
     runs, ends = incumbent is not None and incumbent.running, end_slots(inputs, job)
+    hours_known = inputs.hours_known[inputs.jobs[job].spec.signal]
     more: dict[int, float] = {}
     cuts: dict[int, Cut] = {}
     for option, place in enumerate(inputs.options.entries):
-        is_meant = only is None or only == (place.cluster, place.pool.name)
+        is_meant = only == (place.cluster, place.pool.name) if only else must or bool(hours_known[option])
         is_home = inputs.options.capacity_row[option] == inputs.options.capacity_row[home]
         if is_meant and not is_home and slots.free[option].any() and ends[option] > 0:
             more[option] = extra + _redone_minutes(inputs, job, home, option)
