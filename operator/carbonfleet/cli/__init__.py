@@ -3,7 +3,8 @@
 import inspect
 import re
 from importlib import import_module
-from typing import Any, Final
+from importlib.metadata import version
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -61,7 +62,12 @@ class _Root(TyperGroup):
         return _DEFERRED.get(cmd_name) or _with_whole_paragraphs(super().get_command(ctx, cmd_name))
 
 
-app = typer.Typer(cls=_Root, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=_Root,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 app.add_typer(crds.app, name="crds")
@@ -86,8 +92,18 @@ for command in (
     app.command()(command)
 
 
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"carbonfleet {version('carbonfleet')}")
+        raise typer.Exit
+
+
 @app.callback()
-def carbonfleet() -> None:
+def carbonfleet(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Place LoRA training jobs where, and when, the electricity is clean."""
 
 
