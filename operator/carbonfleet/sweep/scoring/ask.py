@@ -157,4 +157,4 @@ def _unfound(expressions: Sequence[str], answer: str) -> Iterator[str]:
 
 def _brief(text: str) -> str:
     line = " ".join(text.split())
-    return repr(line if len(line) <= 40 else f"{line[:40]}...")
+    return f"'{line}'" if len(line) <= 40 else f"'{line[:40]}...'"
