@@ -188,11 +188,14 @@ def _thousand(data: Path) -> tuple[Case, ...]:
 def _recorded(data: Path) -> tuple[Case, ...]:
     path = _file(data, RECORDED)
     zones = ("DE", "ES", "NL", "SE", "US-CAL-CISO", "US-MIDA-PJM", "US-TEX-ERCO")
-    return tuple(_recorded_case(path, zone) for zone in zones)
-
-
-def _recorded_case(path: Path, zone: str) -> Case:
-    return Case(f"recorded forecasts of {zone}, 4 h of run, 24 h of slack", recorded_backtest(path, (zone,), 4, 24))
+    return tuple(
+        Case(
+            f"recorded forecasts of {zone}, {hours} h of run, {slack} h of slack",
+            recorded_backtest(path, (zone,), hours, slack),
+        )
+        for hours, slack in SHAPES
+        for zone in zones
+    )
 
 
 def recorded_backtest(path: Path, zones: tuple[str, ...], hours: float, slack: float) -> Backtest:
@@ -243,7 +246,7 @@ DESCRIPTIONS: Final[Mapping[str, str]] = MappingProxyType(
             for name, zones in ZONE_SETS.items()
         },
         "thousand-jobs": "1,000 jobs of a GPU cluster over the zones of us6",
-        "recorded": "forecasts as they were issued in 2021 with their real errors, in seven zones",
+        "recorded": "forecasts as they were issued in 2021 with their real errors, in seven zones, 1, 4 and 24 h long",
     }
 )
 """What each preset is, in a line."""
