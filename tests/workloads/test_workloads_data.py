@@ -13,7 +13,6 @@ from workloads.lora.data import IGNORED, Data, Example, batch
 from workloads.lora.data import load_data as load_data_at
 from workloads.lora.data.chats import TINY_SAMPLES
 from workloads.lora.data.messages import ROLES
-from workloads.lora.data.order import indexes_of_step
 from workloads.lora.failure import Failure
 from workloads.lora.model.tiny import tiny_tokenizer
 from workloads.lora.settings import Settings, parse
@@ -73,8 +72,8 @@ def test_only_so_many_samples_are_drawn_by_seed(tokenizer, tmp_path):
 def test_loss_is_on_the_response_alone(tokenizer, tmp_path):
     found = [{"prompt": "Say yes.", "response": "Yes."}, {"prompt": "Say no.", "response": "No."}] * 5
     example = load_data(settings(rows(tmp_path, *found)), tokenizer).train[0]
-    labels = batch([example, Example([1] * 40, [IGNORED] + [1] * 39)], 0, torch.device("cpu"))["labels"][0]
-    assert tokenizer.decode(labels[labels != IGNORED]) in ("Yes.<|im_end|>\n", "No.<|im_end|>\n")
+    laid = batch([[example], [Example([1] * 40, [IGNORED] + [1] * 39)]], 0, torch.device("cpu"))
+    assert tokenizer.decode(laid.targets[:-39]) in ("Yes.<|im_end|>\n", "No.<|im_end|>\n")
 
 
 @pytest.mark.parametrize(
@@ -289,14 +288,6 @@ def test_a_response_cut_off_whole_is_left_out_and_counted(tokenizer, tmp_path):
         load_data(settings({**dataset, "max_dropped_percent": 49.9}, sequence_length=40), tokenizer)
     with pytest.raises(Failure, match="leaves 0 samples to train on and 0 to validate with, of 20; dropped 20 of 20"):
         load_data(settings({**dataset, "max_dropped_percent": 100}, sequence_length=8), tokenizer)
-
-
-def test_each_epoch_shows_every_sample_once_in_another_order():
-    epochs = [[i for step in range(5 * e, 5 * e + 5) for i in indexes_of_step(step, 4, 20, seed=3)] for e in range(3)]
-    assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
-    assert epochs[0] != epochs[1] != epochs[2]
-    across = indexes_of_step(1, 13, 20, seed=3)  # the end of one epoch and the start of the next
-    assert across == (epochs[0] + epochs[1])[13:26]
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])

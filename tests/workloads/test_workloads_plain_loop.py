@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_scheduler
-from workloads.lora.data.order import indexes_of_step, shuffled
+from workloads.lora.data.order import Order, shuffled
 from workloads.lora.model.tiny import tiny_model, tiny_tokenizer
 
 SEED, STEPS, BATCH = 42, 8, 4
@@ -73,7 +73,7 @@ def plain_losses(folder) -> list[float]:
     scheduler = get_scheduler("cosine", optimiser, round(0.03 * STEPS), STEPS)
     losses = []
     for step in range(STEPS):
-        found = [labelled(tokenizer, chats[i]) for i in indexes_of_step(step, BATCH, len(chats), SEED)]
+        found = [labelled(tokenizer, chats[i]) for i in Order((1,) * len(chats), BATCH, SEED).of_step(step)]
         count = sum(int((labels[:, 1:] >= 0).sum()) for _, labels in found)
         optimiser.zero_grad()
         total = 0.0

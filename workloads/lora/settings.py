@@ -78,6 +78,10 @@ class Training(Strict):
     gradient_accumulation: int = Field(1, ge=1, le=4096)
     sequence_length: int = Field(1024, ge=8, le=1_048_576)
     validations: int = Field(3, ge=1, le=100)
+    group_by_length: bool = False
+    """Whether samples of similar length share a step."""
+    packing: bool = False
+    """Whether samples of a step stand end to end in rows, without seeing each other."""
     seed: int = Field(42, ge=0, le=2**31 - 1)
     workers: int = Field(1, ge=1, le=1024)
 
@@ -132,6 +136,8 @@ class Settings(Strict):
         said = self.model_dump(
             mode="json", exclude={"checkpoint": True, "dataset": {"max_dropped_percent"}}, exclude_none=True
         )
+        # What is off is left out, so that a switch that is added later changes no digest.
+        said["training"] = {name: value for name, value in said["training"].items() if value is not False}
         text = json.dumps(said, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -156,6 +156,10 @@ class Training(
     """Longer samples are cut here, in tokens."""
     validations: Annotated[int, Field(ge=1, le=MOST_VALIDATIONS)] | None = None
     """How often the loss on the validation split is measured, evenly up to the last step; left out, three times."""
+    group_by_length: bool = False
+    """Whether samples of similar length share a step: less padding, in another order."""
+    packing: bool = False
+    """Whether the samples of a step stand end to end in rows, unseen by each other; refused where a model can't."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """For the split, the data order and the adapter's first weights."""
 
@@ -212,6 +216,7 @@ class Workload(
         length = f"{training.epochs or 3:g} epochs"
         if training.steps is not None:
             length = f"{training.steps} steps of {training.batch_size * training.gradient_accumulation}"
+        length += ", grouped" * training.group_by_length + ", packed" * training.packing
         return f"{self.model}, {data.samples or 'all'} samples of {data.name}, {length}"
 
     @property

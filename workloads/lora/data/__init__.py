@@ -1,16 +1,21 @@
 """Instruction data: rows are read and checked, shaped into chats, tokenized, split, and dealt out in a fixed order."""
 
+from .batches import Batch, batch, batches
 from .chats import data_digest
-from .examples import IGNORED, Data, Example, batch, expect_same_data, load_data
+from .examples import IGNORED, Data, Example, expect_same_data, load_data
+from .order import Order
 from .template import Template, end_of_answer
 from .tiny import tiny_instructions
 
 __all__ = [
     "IGNORED",
+    "Batch",
     "Data",
     "Example",
+    "Order",
     "Template",
     "batch",
+    "batches",
     "data_digest",
     "end_of_answer",
     "expect_same_data",

@@ -1,4 +1,4 @@
-"""Chats as tokens: in the model's template, split by prompt into training and validation, padded into batches."""
+"""Chats as tokens: in the model's template, split by prompt into training and validation."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import torch
-
 from ..failure import Failure
 from ..settings import Dataset, Settings
 from .chats import Chat, Chats, read_chats, source
-from .order import indexes_of_step, shuffled
+from .order import shuffled
 from .rows import at
 from .template import Stretch, Template
 
@@ -62,10 +60,6 @@ class Data:
     counts: Counts
     left_out: tuple[str, ...] = ()
 
-    def of_step(self, step: int, size: int, seed: int) -> list[Example]:
-        """The `size` training examples of step number `step` (from 0)."""
-        return [self.train[i] for i in indexes_of_step(step, size, len(self.train), seed)]
-
 
 def load_data(settings: Settings, tokenizer: Any, now: datetime) -> Data:  # noqa: ANN401
     """Examples, 80 to 20 by prompt, in the tokenizer's template as it is at `now`.
@@ -105,18 +99,6 @@ def expect_same_data(digests: Sequence[str]) -> None:
     if len(set(digests)) > 1:
         what_to_do = "Give all nodes the same files, or name a revision of the dataset"
         raise Failure("UnknownDataset", f"the workers read {len(set(digests))} different datasets. {what_to_do}")
-
-
-def batch(examples: Sequence[Example], pad: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """`input_ids`, `attention_mask` and `labels`, each (samples, longest), padded on the right."""
-    longest = max(len(e.ids) for e in examples)
-    rows = [(e, longest - len(e.ids)) for e in examples]
-    columns = {
-        "input_ids": [e.ids + [pad] * gap for e, gap in rows],
-        "attention_mask": [[1] * len(e.ids) + [0] * gap for e, gap in rows],
-        "labels": [e.labels + [IGNORED] * gap for e, gap in rows],
-    }
-    return {name: torch.tensor(values).to(device) for name, values in columns.items()}
 
 
 def encode(tokenizer: Any, stretches: Sequence[Stretch], limit: int) -> Example:  # noqa: ANN401

@@ -2,17 +2,18 @@
 
 import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 
-from ..data import Data, Example, batch
+from ..data import Batch, Data, Example, Order, batches
 from ..failure import Failure
 from ..settings import Training
 from ..stop import stop
 from .checkpoint import Run, rng_state
 from .distributed import World
+from .losses import token_losses
 from .output import Output
 
 GRADIENT_NORM = 1.0
@@ -23,6 +24,8 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
     """Steps to the end, with validations evenly between the first and the last."""
     report, parameters = output.report, list(run.parameters().values())
     total = report.total_steps
+    lengths = tuple(len(example.ids) for example in data.train)
+    order = Order(lengths, plan.samples_per_step, plan.seed, plan.group_by_length)
     validate_at = {round(total * part / plan.validations) for part in range(plan.validations + 1)}
     while True:
         if run.step in validate_at and run.step not in run.validation_losses:
@@ -34,7 +37,7 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
         if run.step >= total:
             return
         began, cpu_began = time.monotonic(), time.process_time()
-        examples = data.of_step(run.step, plan.samples_per_step, plan.seed)
+        examples = [data.train[number] for number in order.of_step(run.step)]
         loss = backward(run, examples, data.pad, plan, world)
         world.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
@@ -57,37 +60,35 @@ def loop(run: Run, data: Data, plan: Training, world: World, output: Output) -> 
 
 
 def backward(run: Run, examples: list[Example], pad: int, plan: Training, world: World) -> float:
-    """Gradients of one step; the loss is the mean over all response tokens of its micro-batches."""
+    """Gradients of one step; the loss is the mean over all response tokens of its samples, however they are batched."""
     run.model.train()
     run.optimiser.zero_grad()
-    tokens, share, loss = sum(e.response_tokens for e in examples), plan.batch_size // world.size, 0.0
-    for first in range(world.rank * share, len(examples), plan.batch_size):
+    tokens, loss = sum(e.response_tokens for e in examples), torch.zeros((), device=world.device)
+    for rows in own_batches(examples, pad, plan, world, packing=plan.packing):
         stop_if_asked(world)
-        rows = batch(examples[first : first + share], pad, world.device)
         part = token_losses(run.model, rows).sum() / tokens
         torch.autograd.backward(part)
-        loss += part.item()
-    return world.sum([loss])[0]
+        loss += part.detach()
+    return world.sum([loss.item()])[0]
 
 
 def validation_loss(model: Any, data: Data, plan: Training, world: World) -> float:  # noqa: ANN401
     """Mean loss over the response tokens of all validation examples."""
     model.eval()
-    share, loss = max(1, plan.batch_size // world.size), 0.0
+    loss = torch.zeros((), dtype=torch.float64, device=world.device)
     with torch.no_grad():
-        for first in range(world.rank * share, len(data.validation), share * world.size):
+        for rows in own_batches(data.validation, data.pad, plan, world):
             stop_if_asked(world)
-            rows = batch(data.validation[first : first + share], data.pad, world.device)
-            loss += token_losses(model, rows).sum().item()
-    return world.sum([loss])[0] / sum(e.response_tokens for e in data.validation)
+            loss += token_losses(model, rows).sum()
+    return world.sum([loss.item()])[0] / sum(e.response_tokens for e in data.validation)
 
 
-def token_losses(model: Any, rows: dict[str, torch.Tensor]) -> torch.Tensor:  # noqa: ANN401
-    """Cross-entropy of each response token, in one row."""
-    logits = model(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"], use_cache=False).logits
-    labels = rows["labels"][:, 1:]
-    counted = labels >= 0
-    return cross_entropy(logits[:, :-1][counted].float(), labels[counted], reduction="none")
+def own_batches(
+    examples: list[Example], pad: int, plan: Training, world: World, *, packing: bool = False
+) -> Iterator[Batch]:
+    """This worker's part of the examples: every so many by length, so that all workers have about as much to do."""
+    own = sorted(examples, key=lambda example: -len(example.ids))[world.rank :: world.size]
+    return batches(own, max(1, plan.batch_size // world.size), pad, world.device, packing=packing)
 
 
 def require_finite(when: str, loss: float, gradient_norm: float = 0.0) -> None:

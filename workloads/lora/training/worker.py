@@ -19,6 +19,7 @@ from .checkpoint import Run, newest_intact, remove_orphans, restore, rng_state
 from .distributed import World
 from .energy import Energy, Used, used_before
 from .loop import loop
+from .losses import expect_packing
 from .output import Output
 from .report import Report
 
@@ -42,6 +43,8 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
     expect_tokens_fit(base, data, plan.sequence_length)
     expect_answers_end(base, tokenizer)
     model = with_adapter(base, settings, world.device)
+    if plan.packing:
+        expect_packing(model, data, world.device)
 
     # What learns, and how fast.
     total = plan.steps or math.ceil((plan.epochs or DEFAULT_EPOCHS) * len(data.train) / plan.samples_per_step)

@@ -51,6 +51,8 @@ def _training(training: Training, workers: int) -> dict[str, Any]:
             "gradient_accumulation": training.gradient_accumulation,
             "sequence_length": training.sequence_length,
             "validations": training.validations,
+            "group_by_length": training.group_by_length or None,
+            "packing": training.packing or None,
             "seed": training.seed,
             "workers": workers,
         }
