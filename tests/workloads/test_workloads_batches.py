@@ -3,6 +3,7 @@
 import json
 import random
 
+import lora_runs as runs
 import pytest
 import torch
 from transformers import (
@@ -29,6 +30,7 @@ from workloads.lora.data.batches import packed
 from workloads.lora.data.examples import Counts
 from workloads.lora.failure import Failure
 from workloads.lora.model import with_adapter
+from workloads.lora.model.tiny import tiny_tokenizer
 from workloads.lora.settings import parse
 from workloads.lora.training.losses import expect_packing, token_losses
 
@@ -159,3 +161,17 @@ def test_positions_begin_anew_with_each_sample_and_with_the_padding():
     assert found.input_ids.tolist() == [[5, 6, 7, 8, 9], [4, 0, 0, 0, 0]]
     assert found.position_ids.tolist() == [[0, 1, 2, 0, 1], [0, 0, 1, 2, 3]]
     assert (found.places.tolist(), found.targets.tolist()) == ([0, 1, 3], [6, 7, 9])
+
+
+def test_a_job_that_cannot_pack_ends_before_its_first_step(tmp_path):
+    folder = tmp_path / "model"
+    AutoModelForCausalLM.from_config(OPTConfig(**OPT | {"vocab_size": 512}, word_embed_proj_dim=32)).save_pretrained(
+        folder
+    )
+    tiny_tokenizer().save_pretrained(folder)
+    run = runs.train(runs.tiny(training={"packing": True}) | {"model": str(folder)}, tmp_path / "job")
+    assert (run.process.exitcode, run.failure["reason"], run.progress) == (2, "BadConfig", [])
+    assert run.failure["message"] == (
+        "training.packing: in the model a sample sees the one before it in its row. "
+        "Set it to false; group_by_length spares padding too"
+    )

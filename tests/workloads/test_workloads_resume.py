@@ -5,12 +5,19 @@ import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import lora_runs as runs
 import pytest
 
 STEPS, INTERVAL = 20, 4
 SETTINGS = runs.tiny(STEPS, checkpoint={"every_steps": INTERVAL}, lora={"dropout": 0.1})
+GROUPED_AND_PACKED = runs.tiny(
+    STEPS,
+    training={"group_by_length": True, "packing": True, "batch_size": 4},
+    checkpoint={"every_steps": INTERVAL},
+    lora={"dropout": 0.1},
+)
 
 
 def losses(output: Path) -> list[float]:
@@ -30,10 +37,12 @@ def unbroken(tmp_path_factory):
     return losses(output)
 
 
-def kill_at_random(output: Path, attempt: int, draw: random.Random) -> tuple[signal.Signals, int]:
+def kill_at_random(
+    output: Path, attempt: int, draw: random.Random, settings: dict[str, Any]
+) -> tuple[signal.Signals, int]:
     """Start an attempt and stop it at a random moment; the signal, and the last step that it told of."""
     number = draw.choice([signal.SIGTERM, signal.SIGKILL])
-    run = runs.start(SETTINGS, output, attempt)
+    run = runs.start(settings, output, attempt)
     start = runs.newest_step(output) if attempt > 1 else 0
     run.reach(draw.randint(start, max(start, STEPS - INTERVAL)))
     time.sleep(draw.uniform(0, 0.03))  # not to wait for anything: to hit a moment between two reports
@@ -44,15 +53,15 @@ def kill_at_random(output: Path, attempt: int, draw: random.Random) -> tuple[sig
     return number, max(progress["step"] for progress in run.progress)
 
 
-def broken_run(output: Path, draw: random.Random, kills: int) -> int:
+def broken_run(output: Path, draw: random.Random, kills: int, settings: dict[str, Any] = SETTINGS) -> int:
     """Stop a job up to `kills` times, then let it finish; how often it was really stopped before its end."""
     for attempt in range(1, kills + 1):
-        number, reached = kill_at_random(output, attempt, draw)
+        number, reached = kill_at_random(output, attempt, draw, settings)
         if (output / "DONE").exists():
             return attempt - 1
         saved = runs.newest_step(output)
         assert saved >= (reached if number == signal.SIGTERM else reached - INTERVAL)
-    assert runs.train(SETTINGS, output, kills + 1).process.exitcode == 0
+    assert runs.train(settings, output, kills + 1).process.exitcode == 0
     return kills
 
 
@@ -61,6 +70,17 @@ def test_a_run_stopped_twice_at_random_ends_like_an_unbroken_one(unbroken, tmp_p
     for number in range(10):  # on a busy machine it may end before it is stopped
         stops = broken_run(tmp_path / str(number), draw, kills=2)
         assert losses(tmp_path / str(number)) == pytest.approx(unbroken, abs=1e-5)
+        if stops:
+            return
+    raise AssertionError("no run was ever stopped")
+
+
+def test_a_grouped_and_packed_run_stopped_at_random_ends_like_an_unbroken_one(tmp_path):
+    assert runs.train(GROUPED_AND_PACKED, tmp_path / "unbroken").process.exitcode == 0
+    draw = random.Random(2)
+    for number in range(10):
+        stops = broken_run(tmp_path / str(number), draw, kills=2, settings=GROUPED_AND_PACKED)
+        assert losses(tmp_path / str(number)) == pytest.approx(losses(tmp_path / "unbroken"), abs=1e-5)
         if stops:
             return
     raise AssertionError("no run was ever stopped")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from datasets import Dataset
 from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
-from trl import SFTConfig, SFTTrainer
 from workloads.lora.data import Order, load_data
 from workloads.lora.model import load_base, with_adapter
 from workloads.lora.settings import Settings, parse
@@ -104,6 +103,8 @@ def test_every_step_has_the_loss_of_transformers_trainer(path, tmp_path, laid_ou
 
 @pytest.mark.parametrize("laid_out", LAID_OUT.values(), ids=LAID_OUT)
 def test_every_step_has_the_loss_of_trl_on_the_same_texts(path, tmp_path, laid_out):
+    from trl import SFTConfig, SFTTrainer  # takes seconds to import
+
     job = settings(path, **laid_out)
     model, tokenizer, drawn = learning(job)
     chats = {}
