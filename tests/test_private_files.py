@@ -15,7 +15,7 @@ from carbonfleet.ledger.store import Ledger
 from carbonfleet.local import fleet_server
 from carbonfleet.local.child import Child
 from carbonfleet.local.grid_settings import write_signals
-from carbonfleet.private_files import make_folder, replace_file
+from carbonfleet.private_files import IN_USE, FolderInUseError, held, make_folder, replace_file
 from carbonfleet.signals.store import HistoryStore
 from carbonfleet.spoke.memory import Memory
 from fixtures.fleet_values import SEED, place, quick_settings
@@ -118,3 +118,21 @@ def test_a_command_keeps_its_state_private(tmp_path, command):
     )
     assert (state / "ledger.sqlite").exists()
     assert open_to_others(state) == []
+
+
+def test_a_folder_is_one_process_s_at_a_time_and_free_once_it_has_ended(tmp_path):
+    folder = tmp_path / "state"
+    hold = "import sys, pathlib; from carbonfleet.private_files import held\n"
+    hold += "with held(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(FolderInUseError, match=f"it runs already as process {other.pid} in {folder}"), held(folder):
+            pass
+        other.kill()
+        other.wait()
+    with held(folder):
+        assert (folder / IN_USE).read_text() == str(os.getpid())
+    (folder / IN_USE).write_text("what\x1b[2Jever")
+    with held(folder):
+        pass

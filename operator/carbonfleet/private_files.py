@@ -1,8 +1,10 @@
 """Folders and files that are for their own user alone from the first moment, whatever the umask."""
 
+import fcntl
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +12,12 @@ UMASK: Final = 0o077
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 _PROBE_BYTES: Final = 65_536
+IN_USE: Final = "in-use"
+"""In a folder that one process at a time may have: a file that names it, and is locked while it runs."""
+
+
+class FolderInUseError(OSError):
+    """Another process has the folder; the message says which, and what to do."""
 
 
 def keep_private() -> None:
@@ -27,6 +35,26 @@ def make_file(file: Path) -> None:
     """Make an empty file where there is none, so that what opens it later widens nothing. Raises OSError."""
     with suppress(FileExistsError):
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE))
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep a folder, which is made if it is missing, to this process. Raises FolderInUseError, OSError."""
+    make_folder(folder)
+    make_file(folder / IN_USE)
+    with (folder / IN_USE).open("r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = lock.read(20).strip()
+            told = f"process {pid}" if pid.isdecimal() else "another process"
+            raise FolderInUseError(
+                f"it runs already as {told} in {folder}: use that, stop it, or give another folder with --state"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
 
 
 def why_not_writable(folder: Path) -> str:

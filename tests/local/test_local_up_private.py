@@ -27,6 +27,10 @@ def test_all_that_up_leaves_is_its_users_alone_and_all_that_it_listens_on_is_loo
         eventually(lambda: seen.update(_open_to_others(state)) or _is_up(log) or process.poll() is not None)
         assert process.poll() is None, log.read_text()
         ours = psutil.Process(process.pid)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        assert second.returncode == 2
+        assert f"it runs already as process {process.pid} in {state}" in second.stderr
+        assert process.poll() is None
         addresses = {ip for each in (ours, *ours.children(recursive=True)) for ip in _listened_on(each)}
         # What Ray makes within has modes of Ray's own, and nobody comes that far.
         ray = Path((state / "ray.directory").read_text().strip())
@@ -34,6 +38,7 @@ def test_all_that_up_leaves_is_its_users_alone_and_all_that_it_listens_on_is_loo
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(PATIENCE)
+    assert process.returncode == 0
     assert {path.name for path in state.iterdir()} >= {"hub", "git", "logs"}
     assert seen | _open_to_others(state) == set()
     assert addresses == {"127.0.0.1"}

@@ -26,7 +26,7 @@ from carbonfleet.local.grid_settings import write_signals
 from carbonfleet.local.ray_head import RayHeadError
 from carbonfleet.local.screen import Screen
 from carbonfleet.local.stack import Stack, StackSettings
-from carbonfleet.private_files import make_folder
+from carbonfleet.private_files import IN_USE, FolderInUseError, held, make_folder
 from carbonfleet.shipped import EXAMPLES
 from carbonfleet.signals import TOKEN_VARIABLE
 from carbonfleet.signals.sources.demo import SOURCE_NAME
@@ -52,6 +52,15 @@ class DemoSettings:
 def run(settings: DemoSettings, screen: Screen) -> int:
     """Run it; 0 only if everything that it promises was seen to happen."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: with everything stopped
+    try:
+        with held(settings.state):
+            return _run(settings, screen)
+    except FolderInUseError as error:
+        screen.line("error", f"[red]{escape(str(error))}[/red]")
+        return 1
+
+
+def _run(settings: DemoSettings, screen: Screen) -> int:
     began = time.monotonic()
     _empty(settings.state)
     live = bool(os.environ.get(TOKEN_VARIABLE))
@@ -89,7 +98,7 @@ def _empty(state: Path) -> None:
         if path.name == "logs":
             for log in path.glob("*.log"):
                 log.unlink()
-        elif path.name != "ray.directory":
+        elif path.name not in ("ray.directory", IN_USE):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     make_folder(state)
 

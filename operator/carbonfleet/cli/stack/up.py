@@ -30,7 +30,7 @@ def up(
     from carbonfleet.local.ray_head import RayHeadError
     from carbonfleet.local.screen import Screen
     from carbonfleet.local.stack import Stack, StackSettings
-    from carbonfleet.private_files import keep_private, make_folder
+    from carbonfleet.private_files import held, keep_private
     from carbonfleet.shipped import EXAMPLES
     from carbonfleet.signals import TOKEN_VARIABLE
 
@@ -41,21 +41,22 @@ def up(
     screen = Screen(console(markup=True))
     keep_private()
     state = state.resolve()
-    make_folder(state)
     clock = Clock() if speed == 1.0 else Clock.starting_at(datetime.now(UTC), speed)
     usual: Literal["demo", "live"] = "live" if os.environ.get(TOKEN_VARIABLE) else "demo"
-    chosen = signals or write_signals(state, grid or usual)
-    stack = Stack(StackSettings(state, clock, chosen), lambda text: screen.line("stack", text))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        stack.up()
-        screen.line("try", f". {stack.environment}")
-        screen.line("try", f"kubectl apply -f {os.path.relpath(EXAMPLES / 'minimal.yaml')}")
-        screen.line("try", "kubectl describe ctj -n team-a minimal")
-        stack.wait()
-    except KeyboardInterrupt:
-        screen.line("stack", "stopping")
+        with held(state):
+            chosen = signals or write_signals(state, grid or usual)
+            stack = Stack(StackSettings(state, clock, chosen), lambda text: screen.line("stack", text))
+            try:
+                stack.up()
+                screen.line("try", f". {stack.environment}")
+                screen.line("try", f"kubectl apply -f {os.path.relpath(EXAMPLES / 'minimal.yaml')}")
+                screen.line("try", "kubectl describe ctj -n team-a minimal")
+                stack.wait()
+            except KeyboardInterrupt:
+                screen.line("stack", "stopping")
+            finally:
+                stack.down()
     except (ChildError, RayHeadError, OSError) as error:
         fail(error)
-    finally:
-        stack.down()
