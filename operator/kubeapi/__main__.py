@@ -28,6 +28,7 @@ def _parser() -> argparse.ArgumentParser:
         help="lines of token,user[,group...]; without it the administrator's token comes from CARBONFLEET_API_TOKEN",
     )
     parser.add_argument("--plain-http", action="store_true", help="no TLS; kubectl sends no token then")
+    parser.add_argument("--audit-log", type=Path, metavar="FILE", help="append a JSON line for each request here")
     parser.add_argument("--watch-log", type=int, default=10_000, metavar="N", help="events kept per kind for watches")
     parser.add_argument("--bookmark-seconds", type=float, default=30.0, help="how often an idle watch gets a bookmark")
     parser.add_argument("--request-seconds", type=float, default=60.0, help="for a request's headers, and its body")
@@ -59,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             tokens=_tokens(given.tokens),
             tls=not given.plain_http,
             ready_file=given.ready_file,
+            audit_log=given.audit_log,
             watch_log_events=given.watch_log,
             bookmark_seconds=given.bookmark_seconds,
             request_seconds=given.request_seconds,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from kubeapi.admission import Admission
-from kubeapi.auth import Authorizer, Tokens, impersonated
+from kubeapi.auth import AuditLog, Authorizer, Tokens, impersonated
 from kubeapi.call import User
 from kubeapi.garbage import Collector
 from kubeapi.objects import timestamp
@@ -48,7 +48,7 @@ def open_service(settings: ApiSettings, clock: Clock) -> Service:
     registry = Registry()
     for crd in store.collection(CRD).items.values():
         registry.register(crd)
-    authorizer = Authorizer(store)
+    authorizer = Authorizer(store, AuditLog(settings.audit_log))
     collector = Collector(store, clock)
     store.observers += [_crd_observer(registry), collector.observe]
     tokens = Tokens(store, settings.tokens)

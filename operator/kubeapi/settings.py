@@ -60,6 +60,7 @@ class ApiSettings(BaseModel):
     tokens: tuple[StaticToken, ...] = Field(min_length=1)
     tls: bool = Field(default=True, description="False speaks plain HTTP, over which kubectl sends no token.")
     ready_file: Path | None = Field(default=None, description="Gets the server's URL once it listens.")
+    audit_log: Path | None = Field(default=None, description="Gets a line for each request for a resource.")
     watch_log_events: int = Field(default=10_000, ge=10, description="Events kept per resource; older ones answer 410.")
     bookmark_seconds: float = Field(default=30.0, gt=0, description="How often an idle watch gets a bookmark.")
     request_seconds: float = Field(default=60.0, gt=0, description="For a request's headers, and again for its body.")

@@ -51,7 +51,7 @@ def test_a_rendered_file_reads_back_as_what_was_decided():
 
 def test_any_changed_value_counts_as_an_edit():
     assert parse(PATH, rendered().replace(b"backoffLimit: 3", b"backoffLimit: 9")).edited
-    assert parse(PATH, rendered().replace(b'"carbonfleet/lora:0.1.0"', b'"other/lora:latest"')).edited
+    assert parse(PATH, rendered().replace(b'"ghcr.io/carbonfleet/lora:0.1.0"', b'"other/lora:latest"')).edited
 
 
 def test_suspending_and_resuming_gives_the_first_bytes_again():

@@ -102,6 +102,22 @@ def test_a_spokes_values_reach_every_place_that_names_them(applier):
     assert {"ml", "vision"} <= tenants
 
 
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize("image", [f"ghcr.io/acme/operator@{DIGEST}", "registry.acme.example:5000/operator:1.2"])
+@pytest.mark.parametrize("kind", [HubOverlay, SpokeOverlay])
+def test_images_are_named_by_digest_or_tag_of_any_registry(kind, image):
+    pods = [thing for thing in rendered(kind(operator_image=image)) if thing["kind"] == "Deployment"]
+    assert [pod["spec"]["template"]["spec"]["containers"][0]["image"] for pod in pods] == [image]
+
+
+def test_jobs_that_name_no_image_get_the_one_given():
+    image = f"ghcr.io/acme/lora@{DIGEST}"
+    changed = differing(HubOverlay(training_image=image))
+    assert list(changed) == [("CustomResourceDefinition", "", "carbontrainingjobs.carbonfleet.dev")]
+
+
 def test_an_agent_that_need_not_verify_asks_for_no_signers():
     assert "carbonfleet-hub-signers" not in render(SpokeOverlay(verify=False))
 
@@ -119,6 +135,8 @@ def test_an_agent_that_need_not_verify_asks_for_no_signers():
         (HubOverlay, {"fleet_url": "https://user:secret@git.acme.example/x"}),
         (HubOverlay, {"fleet_branch": "--upload-pack=x"}),
         (HubOverlay, {"baseline_region": "x\ny"}),
+        (HubOverlay, {"operator_image": "operator"}),
+        (SpokeOverlay, {"operator_image": "x:1\n  y: z"}),
     ],
 )
 def test_a_value_that_fits_nowhere_is_refused_before_anything_is_written(kind, given):

@@ -38,7 +38,7 @@ SAYS_ITS_KIND = frozenset({"roleRef", "sourceRef"})
 NO_REFERENCE = frozenset({"dnsNames", "fieldRef", "resourceNames"})
 """Fields that look like references, and stand for no object that must be there."""
 LOOKS_LIKE_A_REFERENCE = re.compile(r".(Refs?|Names?)$")
-PLURALS = {"configmaps": "ConfigMap", "leases": "Lease", "secrets": "Secret"}
+PLURALS = {"configmaps": "ConfigMap", "leases": "Lease", "namespaces": "Namespace", "secrets": "Secret"}
 
 
 @dataclass(frozen=True)

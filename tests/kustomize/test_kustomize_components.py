@@ -9,7 +9,7 @@ from carbonfleet.hub.admission import HANDLER
 from carbonfleet.signals import TOKEN_VARIABLE, SignalSettings, load_settings
 from fixtures.rendered import overlay
 
-COMPONENTS = ("signing", "reviewing", "admitting", "sources", "postgresql")
+COMPONENTS = ("signing", "trusting", "reviewing", "admitting", "sources", "postgresql")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Every overlay renders, asks for the least it needs, and matches the CRDs of those who read it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,10 @@ from typing import Any
 import pytest
 import yaml
 from rendering import OVERLAYS, ROOT, SPOKES, conformance_crds, find, render, schema_problems, settings_of
+
+from carbonfleet.local.ports import free_port
+from fixtures.kubeapi_server import KubeApi
+from fixtures.rendered import NOT_SERVED, apply
 
 WRITERS = {"agent": "carbonfleet-agent", "flux": "carbonfleet-applier", "argocd": "carbonfleet-applier"}
 HOLDERS = [("hub", "carbonfleet-hub"), *((spoke, "carbonfleet-agent") for spoke in SPOKES)]
@@ -147,7 +152,9 @@ def test_every_setting_in_a_manifest_is_one_that_the_command_reads(overlay, name
         ]
         given |= {key for thing in settings for key in thing["data"]}
     known = settings_of(container["args"])
-    assert given - known.keys() <= {"ELECTRICITY_MAPS_TOKEN"}
+    refs = {item["name"]: item.get("valueFrom", {}).get("secretKeyRef", {}) for item in container["env"]}
+    of_sources = {name for name, ref in refs.items() if ref.get("name") == "carbonfleet-signals"}
+    assert given - known.keys() <= of_sources  # which the signal settings name
     assert {name for name, is_required in known.items() if is_required} <= given
 
 
@@ -210,6 +217,7 @@ def test_the_hubs_overlay_installs_the_generated_definitions():
         ("flux", "flux", "GitRepository"),
         ("flux", "flux", "Kustomization"),
         ("argocd", "argocd", "Application"),
+        ("argocd", "argocd", "AppProject"),
         ("applicationset", "argocd", "ApplicationSet"),
     ],
 )
@@ -219,6 +227,49 @@ def test_what_flux_and_argo_cd_read_matches_their_definitions(overlay, folder, k
         pytest.skip("set CARBONFLEET_CONFORMANCE_DIR to the folder with Flux's and Argo CD's CRDs")
     thing = find(overlay, kind)
     assert schema_problems(crds, thing) == []
+
+
+@pytest.fixture(scope="module")
+def strict_api(tmp_path_factory) -> Iterator[KubeApi]:
+    """An API that has the definitions of all whose objects the overlays hold, and the overlays' own."""
+    folder = os.environ.get("CARBONFLEET_CONFORMANCE_DIR")
+    if not folder:
+        pytest.skip("set CARBONFLEET_CONFORMANCE_DIR to the folder with Flux's and Argo CD's CRDs")
+    api = KubeApi(tmp_path_factory.mktemp("strict"), free_port())
+    api.start()
+    try:
+        files = [
+            str(file) for each in ("argocd", "flux", "kuberay") for file in sorted(Path(folder, each).glob("*.yaml"))
+        ]
+        done = api.kubectl("apply", "--server-side", *(word for file in files for word in ("-f", file)))
+        assert done.returncode == 0, done.stderr
+        apply(api, [thing for thing in render("hub") if thing["kind"] in ("CustomResourceDefinition", "Namespace")])
+        spaces = [thing for name in OVERLAYS for thing in render(name) if thing["kind"] == "Namespace"]
+        apply(api, spaces)
+        assert api.kubectl("create", "namespace", "argocd").returncode == 0
+        yield api
+    finally:
+        api.stop()
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_api_takes_every_object_strictly_in_a_dry_run(strict_api, overlay):
+    served = [thing for thing in render(overlay) if thing["kind"] not in NOT_SERVED]
+    arguments = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
+    done = strict_api.kubectl(*arguments, stdin=yaml.safe_dump_all(served))
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "does not evaluate them" not in line] == []
+    assert done.stdout.count("(server dry run)") == len(served)
+
+
+def test_an_unknown_field_would_be_refused_there(strict_api):
+    wrong = find("argocd", "AppProject")
+    wrong = wrong | {"spec": wrong["spec"] | {"sourceRepo": ["https://git.example/x"]}}
+    done = strict_api.kubectl(
+        "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", stdin=yaml.safe_dump(wrong)
+    )
+    assert done.returncode == 1
+    assert "sourceRepo" in done.stderr
 
 
 def test_the_seed_of_the_fleet_has_a_folder_for_the_spoke_in_the_example():

@@ -7,6 +7,7 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from carbonfleet.api.wire import SET, PositiveDuration, RegionName, Wire, cel
+from carbonfleet.images import TRAINING_IMAGE
 
 SPOKE_STORE: Final = "/checkpoints"
 """Where a spoke mounts its own store in the workers."""
@@ -194,7 +195,7 @@ class Workload(
 ):
     """What runs."""
 
-    image: Image = "carbonfleet/lora:0.1.0"
+    image: Image = TRAINING_IMAGE
     """The training image; by digest where it matters."""
     model: Reference
     """A causal language model by name or path."""

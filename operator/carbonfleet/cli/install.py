@@ -6,12 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from carbonfleet.cli.console import fail, say
+from carbonfleet.images import OPERATOR_IMAGE, TRAINING_IMAGE
 from carbonfleet.install.overlays import Applier, HubOverlay, InstallError, SpokeOverlay, render, write
 
 app = typer.Typer(no_args_is_help=True, help="Print what is applied to a hub's or a spoke's cluster.")
 FleetUrl = Annotated[str, typer.Option(help="The fleet repository's address; a placeholder if left out.")]
 FleetBranch = Annotated[str, typer.Option(help="The branch that the hub writes, and the spokes follow.")]
 StorageClass = Annotated[str, typer.Option(help="Of its own volume; the cluster's default if left out.")]
+OperatorImage = Annotated[str, typer.Option(help="Of hub and agent: NAME:TAG or NAME@DIGEST.")]
 To = Annotated[
     Path | None, typer.Option(help="Write the overlay into this folder, to edit and keep, rather than print it.")
 ]
@@ -28,11 +30,18 @@ def hub(
     fleet_branch: FleetBranch = "main",
     baseline_region: Annotated[str, typer.Option(help="Where jobs would have run that name no baseline.")] = "",
     sign: Annotated[bool, typer.Option(help="Sign commits with the key in the Secret carbonfleet-signing.")] = True,
+    trusting: Annotated[
+        bool, typer.Option("--trusting", help="Trust the keys in the Secret carbonfleet-signers.")
+    ] = False,
     reviewing: Annotated[bool, typer.Option("--reviewing", help="Answer the forge's webhooks.")] = False,
     admitting: Annotated[
         bool, typer.Option("--admitting", help="Let the API ask the hub; needs cert-manager.")
     ] = False,
     storage_class: StorageClass = "",
+    operator_image: OperatorImage = OPERATOR_IMAGE,
+    training_image: Annotated[
+        str, typer.Option(help="Of jobs that name none: NAME:TAG or NAME@DIGEST.")
+    ] = TRAINING_IMAGE,
     to: To = None,
 ) -> None:
     """Print the hub's manifests: definitions, rights, operator.
@@ -40,8 +49,10 @@ def hub(
     carbonfleet install hub --fleet-url URL | kubectl apply --server-side -f -
     """
     given = {"fleet_url": fleet_url, "fleet_branch": fleet_branch, "storage_class": storage_class}
-    given |= {"baseline_region": baseline_region}
-    _install(HubOverlay, given | {"sign": sign, "reviewing": reviewing, "admitting": admitting}, to)
+    given |= {"baseline_region": baseline_region, "operator_image": operator_image, "training_image": training_image}
+    _install(
+        HubOverlay, given | {"sign": sign, "trusting": trusting, "reviewing": reviewing, "admitting": admitting}, to
+    )
 
 
 @app.command()
@@ -57,6 +68,7 @@ def spoke(
     shared_storage_class: Annotated[
         str, typer.Option(help="Of the tenants' volumes: one that many pods may write (ReadWriteMany).")
     ] = "",
+    operator_image: OperatorImage = OPERATOR_IMAGE,
     to: To = None,
 ) -> None:
     """Print a spoke's manifests: agent, rights, allow list, tenants.
@@ -65,6 +77,7 @@ def spoke(
     """
     given: dict[str, Any] = {"name": name, "applier": applier, "fleet_url": fleet_url, "fleet_branch": fleet_branch}
     given |= {"storage_class": storage_class, "shared_storage_class": shared_storage_class, "verify": verify}
+    given["operator_image"] = operator_image
     given |= {"tenants": tenant} if tenant else {}
     _install(SpokeOverlay, given | {"allow": allow or ()}, to)
 

@@ -15,9 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from carbonfleet.api.policy import DataClass
 from carbonfleet.api.wire import Name
 from carbonfleet.fleet.settings import RepositorySettings
+from carbonfleet.images import OPERATOR_IMAGE, TRAINING_IMAGE
 from carbonfleet.shipped import SHIPPED
 
 _RENDER_SECONDS: Final = 120
+_IMAGE: Final = r"^[a-z0-9][a-z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})$"
+_OPTIONAL: Final = ("trusting", "reviewing", "admitting")
+"""Components of the hub that its overlay leaves to people."""
 StorageClass = Annotated[str, Field(pattern=r"^$|^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 Branch = Annotated[str, Field(pattern=r"^[A-Za-z0-9._][A-Za-z0-9._/-]*$", max_length=200)]
 SpokeName = Annotated[Name, Field(max_length=57)]
@@ -46,17 +50,31 @@ class _Overlay(BaseModel):
     storage_class: StorageClass = ""
     """Of the volume that the hub or the agent alone writes; the cluster's default if empty."""
 
+    operator_image: Annotated[str, Field(pattern=_IMAGE)] = OPERATOR_IMAGE
+    """Of the hub and the agent: by tag or by digest."""
+
     @field_validator("fleet_url")
     @classmethod
     def _is_a_repository(cls, url: str) -> str:
         return RepositorySettings(url=url, directory=Path()).url if url else url
 
+    def _pin(self, file: Path) -> None:
+        """Name the operator's image in an overlay's kustomization."""
+        if self.operator_image != OPERATOR_IMAGE:
+            name, at, digest = self.operator_image.partition("@")
+            name, _, tag = (name, "", "") if at else name.rpartition(":")
+            which = f"digest: {digest}" if at else f"newTag: {json.dumps(tag)}"
+            _replace(file, r"    newTag: .*", f"    newName: {name}\n    {which}")
+
 
 class HubOverlay(_Overlay):
     """The hub of a cluster."""
 
+    training_image: Annotated[str, Field(pattern=_IMAGE)] = TRAINING_IMAGE
+    """Of jobs that name none."""
     baseline_region: Annotated[str, Field(pattern=r"^[a-z0-9-]*$", max_length=63)] = ""
     sign: bool = True
+    trusting: bool = False
     reviewing: bool = False
     admitting: bool = False
 
@@ -68,6 +86,9 @@ class HubOverlay(_Overlay):
     def fill(self, root: Path) -> None:
         """Put its values into the shipped overlay at `root`."""
         file = root / self.folder / "kustomization.yaml"
+        self._pin(file)
+        default = "default: {}".format
+        _replace(root / "crds/carbontrainingjob.yaml", re.escape(default(TRAINING_IMAGE)), default(self.training_image))
         for key, value in {
             "CARBONFLEET_FLEET_URL": self.fleet_url,
             "CARBONFLEET_FLEET_BRANCH": self.fleet_branch,
@@ -77,10 +98,10 @@ class HubOverlay(_Overlay):
                 _replace(file, rf"- {key}=.*", f"- {json.dumps(f'{key}={value}')}")
         if not self.sign:
             _replace(file, r"  - \.\./\.\./components/signing\n", "")
-        for component in ("reviewing", "admitting"):
+        for component in _OPTIONAL:
             if getattr(self, component):
                 _replace(file, rf"# (- \.\./\.\./components/{component})", r"\1")
-        if not (self.sign or self.reviewing or self.admitting):
+        if not self.sign and not any(getattr(self, component) for component in _OPTIONAL):
             _replace(file, r"components:\n", "components: []\n")
         if self.storage_class:
             file.write_text(f"{file.read_text()}patches:\n{_storage_patch('carbonfleet-hub', self.storage_class)}")
@@ -107,6 +128,7 @@ class SpokeOverlay(_Overlay):
     def fill(self, root: Path) -> None:
         """Put its values into the shipped overlay at `root`."""
         site = root / "kustomize/overlays/spoke/site"
+        self._pin(site / "kustomization.yaml")
         values = {"cluster": self.name, "fleetUrl": self.fleet_url, "fleetBranch": self.fleet_branch}
         for key, value in values.items():
             if value:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
+from kubeapi.auth.audit import AuditLog
 from kubeapi.call import Call, User
 from kubeapi.errors import ApiError, forbidden
 from kubeapi.objects import Obj, encode, metadata, quoted
@@ -39,12 +40,24 @@ class Attributes:
     name: str = ""
     path: str = ""
 
+    @property
+    def reference(self) -> dict[str, str]:
+        """The object, as an audit event names it."""
+        return {
+            "resource": self.resource,
+            "apiGroup": self.group,
+            "subresource": self.subresource,
+            "namespace": self.namespace,
+            "name": self.name,
+        }
+
 
 class Authorizer:
     """Answers from the RBAC objects in the store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, audit: AuditLog) -> None:
         self._store = store
+        self._audit = audit
 
     def allows(self, user: User, wanted: Attributes) -> bool:
         """Whether some rule allows it."""
@@ -73,7 +86,9 @@ class Authorizer:
     def demand(self, call: Call, verb: str = "") -> None:
         """Raise 403 unless the caller may do what the request asks."""
         wanted = _attributes_of(call, verb or call.verb)
-        if not self.allows(call.user, wanted):
+        allowed = self.allows(call.user, wanted)
+        self._audit.note(call.user, wanted.verb, wanted.reference, call.now, allowed=allowed)
+        if not allowed:
             raise refusal(call.user, wanted)
 
     def check_grant(self, call: Call, obj: Obj) -> None:

@@ -21,6 +21,7 @@ def fleet() -> None:
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="A new folder, or an empty one.")],
+    sign: Annotated[bool, typer.Option("--sign", help="Sign the commit, as git is set up to.")] = False,
     examples: Annotated[bool, typer.Option(help="With the demo's three clusters, as examples.")] = True,
 ) -> None:
     """Make a Git repository with policies, cluster files, owners and checks, in one first commit."""
@@ -33,7 +34,7 @@ def init(
             shutil.rmtree(folder / "clusters")
         _git(folder, "init", "--quiet", "--initial-branch=main")
         _git(folder, "add", "--all")
-        _git(folder, "commit", "--quiet", "-m", "Begin the fleet repository")
+        _git(folder, "commit", "--quiet", *(["-S"] if sign else []), "-m", "Begin the fleet repository")
     except OSError as error:
         fail(error)
     say(f"""\
@@ -41,6 +42,7 @@ def init(
   edit {folder}/policies and {folder}/CODEOWNERS{", and take out the example clusters" if examples else ""}
   carbonfleet policy check {folder}
   git -C {folder} commit -a && git -C {folder} remote add origin URL && git -C {folder} push -u origin main
+  sign all that (git commit -S), and begin with --sign, where others' signatures than the hub's are to count
   protect its branch, as {folder}/README.md says
   carbonfleet install hub --fleet-url URL""")
 
