@@ -196,8 +196,9 @@ def test_json_and_csv_hold_the_same_figures(file):
     assert [line["saved_grams"] for line in said["lines"]] == [float(row["saved_grams"]) for row in rows]
 
 
-def test_limits_reach_the_ledger(file):
-    limits = ["--namespace", "ml", "--since", "2026-02-01", "--until", "2026-03-01"]
+@pytest.mark.parametrize("day", ["-01", "-01T00:00:00Z", ""])
+def test_limits_reach_the_ledger(file, day):
+    limits = ["--namespace", "ml", "--since", f"2026-02{day}", "--until", f"2026-03{day}"]
     said = json.loads(RUN(app, ["report", "--ledger", str(file), "--by", "job", *limits, "--json"]).output)
 
     assert [line["group"] for line in said["lines"]] == ["ml/job-3"]

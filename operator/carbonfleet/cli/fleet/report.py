@@ -16,7 +16,7 @@ from carbonfleet.cli.fleet.verify import MOST_TOLD, verify
 if TYPE_CHECKING:
     from carbonfleet.ledger.report import Line, Report
 
-_DAY = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
+_DAY = ["%Y-%m-%d", "%Y-%m", "%Y-%m-%dT%H:%M:%SZ"]
 
 app = typer.Typer()
 
@@ -30,7 +30,8 @@ def report(
     sweep: Annotated[str, typer.Option(help="One sweep only.")] = "",
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="One namespace only.")] = "",
     since: Annotated[
-        datetime | None, typer.Option(formats=_DAY, help="Attempts that ended then or later, UTC.")
+        datetime | None,
+        typer.Option(formats=_DAY, help="Attempts that ended then or later, UTC; 2026-02 is its first day."),
     ] = None,
     until: Annotated[datetime | None, typer.Option(formats=_DAY, help="Attempts that ended before, UTC.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
