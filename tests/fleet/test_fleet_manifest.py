@@ -75,6 +75,26 @@ def test_the_workload_is_told_by_environment_alone():
     assert config["immutable"] is True
 
 
+def test_the_training_is_told_where_it_is_placed_for_its_card():
+    config, job = manifests(PATH, rendered())
+    worker = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]
+    [told] = [entry["valueFrom"] for entry in worker["env"] if entry["name"] == "LORA_PLACEMENT"]
+    assert told == {"configMapKeyRef": {"name": job["metadata"]["name"], "key": "placement.json"}}
+    facts, decision = facts_of("no-osl-1"), decide("llama")
+    assert json.loads(config["data"]["placement.json"]) == {
+        "cluster": "no-osl-1",
+        "region": facts.region,
+        "zone": "NO-NO1",
+        "gpuType": "A100",
+        "gpus": 2,
+        "simulated": False,
+        "watts": 800.0,
+        "pue": facts.pue,
+        "gramsPerKwh": record(decision).grams_per_kwh,
+        "source": "trace/test (forecast)",
+    }
+
+
 def test_the_settings_divide_a_step_among_the_workers():
     config, _job = manifests(PATH, rendered())
     settings = json.loads(config["data"]["config.json"])

@@ -116,19 +116,27 @@ def test_a_region_that_is_none_is_named_and_never_begins(region):
     assert "must be a provider's region, or empty" in placement.differs.message
 
 
-def test_a_placement_of_the_former_template_is_read_and_paused_as_it_is():
-    """What ran when the hub was replaced goes on: its file says nothing of where the data lies."""
+TOLD = (
+    r' +placement.json: \|-\n +\{\n(?: +".*\n)+ +\}\n',
+    r" +- name: LORA_PLACEMENT\n +valueFrom:\n +configMapKeyRef: .*placement.json\}\n",
+)
+"""What tells a training where it is placed."""
+DATA_REGION = r" +carbonfleet.dev/dataset-region:.*\n"
+
+
+@pytest.mark.parametrize("came_later", [TOLD, (*TOLD, DATA_REGION)], ids=["base-2", "base-1"])
+def test_a_placement_of_a_former_template_is_read_and_paused_as_it_is(came_later):
+    """What ran when the hub was replaced goes on: its file says nothing of where it is, or where the data lies."""
     intent = intent_to("s3://lora-eu/runs")
-    documents = [
-        line
-        for line in file_of(intent).decode().splitlines(keepends=True)
-        if not line.strip().startswith("carbonfleet.dev/dataset-region:")
-    ]
-    former = "".join(documents).encode()
+    text = file_of(intent).decode()
+    for part in came_later:
+        text, count = re.subn(part, "", text)
+        assert count == 1
+    former = text.encode()
     found = parse(intent.path, former)
-    assert (found.differs, found.places[1]) == (None, DataPlace("dataset"))
+    assert (found.differs, found.places[1]) == (None, DataPlace("dataset", region=""))
     paused = with_suspend(intent.path, former, suspended=True)
-    assert b"dataset-region" not in paused
+    assert b"placement.json" not in paused
     assert (parse(intent.path, paused).suspended, parse(intent.path, paused).edited) == (True, False)
 
 

@@ -56,7 +56,7 @@ def test_a_spoke_sees_its_own_folder_and_no_other(git, tmp_path):
     (one,) = wanted.placements.values()
     assert one.is_simulated
     assert one.grace_seconds == 180
-    assert set(one.environment) == {"LORA_CONFIG", "LORA_OUTPUT", "LORA_ATTEMPT"}
+    assert set(one.environment) == {"LORA_CONFIG", "LORA_OUTPUT", "LORA_ATTEMPT", "LORA_PLACEMENT"}
     assert wanted.problems == ()
 
 

@@ -13,6 +13,7 @@ from ..model import end_tokens
 from ..protocol import DONE, METRICS, PROGRESS, encode, print_line
 from ..settings import TINY_MODEL, Checkpoint
 from ..storage import Lease, Store
+from .card import model_card
 from .checkpoint import Run, save
 from .distributed import World
 from .report import Report, loss_plot, loss_table
@@ -71,16 +72,17 @@ class Output:
         if self.lease is None:
             return
         self.report_progress(now=True)
-        settings = self.report.job.settings
+        settings, numbers = self.report.job.settings, self.report.numbers()
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(f"{folder}/adapter", save_embedding_layers=False)
             tokenizer.save_pretrained(f"{folder}/adapter")
             GenerationConfig(eos_token_id=end_tokens(model, tokenizer)).save_pretrained(f"{folder}/adapter")
+            card = model_card(settings, numbers, time.time() - self.report.started)
+            Path(f"{folder}/adapter/README.md").write_text(card, encoding="utf-8")  # PEFT's says nothing
             if settings.model == TINY_MODEL:  # nobody else has it
                 model.unload().save_pretrained(f"{folder}/base")
             for path in sorted(Path(folder).rglob("*.*")):
                 self.store.write(str(path.relative_to(folder)), path.read_bytes())
-        numbers = self.report.numbers()
         template_time = self.lease.record.started_at.isoformat()
         said = {"template_time": template_time, "settings": settings.model_dump(mode="json")}
         self.store.write(METRICS, encode({**numbers, **said}))

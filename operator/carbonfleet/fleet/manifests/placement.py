@@ -24,7 +24,7 @@ from carbonfleet.fleet.manifests.layout import (
     read_move_path,
 )
 from carbonfleet.fleet.manifests.template import Block, Scalar, Template, digest_of, sealed
-from carbonfleet.fleet.manifests.workload import config_of, output_of
+from carbonfleet.fleet.manifests.workload import config_of, output_of, placed_on
 from carbonfleet.placement.decision import Decision, Window
 from carbonfleet.placement.hardware import gpus_of_node
 from carbonfleet.yaml_reader import FileInvalid, FileProblem, YamlDocument, blaming, read_documents
@@ -121,6 +121,7 @@ def render(
     values = _names(decision, spec, window) | _figures(decision, spec, window) | _shape(spec, window, pool, facts)
     values |= {
         "config": config_of(spec.workload, window.gpus),
+        "placement": placed_on(window, record, facts, pool),
         "decision": json.dumps(record.to_wire(), indent=1),
         "decision_digest": record.digest,
         "dataset_region": spec.workload.dataset.region or "",
@@ -208,7 +209,7 @@ def with_suspend(path: str, content: bytes, suspended: bool) -> bytes:
 
 
 def _filled(values: Mapping[str, Scalar], template: Template | None = None) -> bytes:
-    blocks = {name: Block(str(values[name])) for name in ("config", "decision")}
+    blocks = {name: Block(str(values[name])) for name in ("config", "placement", "decision") if name in values}
     return (template or _templates()[0]).fill(sealed({**values, **blocks})).encode()
 
 

@@ -1,9 +1,13 @@
-"""What train.py is told: the job's workload as its settings, and where it saves."""
+"""What train.py is told: the job's workload as its settings, where it saves, and where it is placed."""
 
 import json
 from typing import Any, Final
 
+from carbonfleet.api.cluster import ClusterFacts, GpuPool
+from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.api.workload import SPOKE_STORE, Dataset, Lora, Training, Workload
+from carbonfleet.placement.decision import Window
+from carbonfleet.placement.hardware import machine_kw, pool_profile
 
 MOST_WORKERS: Final = 1024
 
@@ -19,6 +23,25 @@ def config_of(workload: Workload, gpus: int) -> str:
         "checkpoint": _checkpoint(workload),
     }
     return json.dumps(_present(config), indent=1)
+
+
+def placed_on(window: Window, record: DecisionRecord, facts: ClusterFacts, pool: GpuPool) -> str:
+    """Where a run is and what it was expected to emit there, as JSON: what its model card tells."""
+    watts = 1000 * machine_kw(pool_profile(pool), window.gpus, 1.0)
+    source = next((each.source for each in record.candidates if each.cluster == facts.name), "")
+    placed = {
+        "cluster": facts.name,
+        "region": facts.region,
+        "zone": facts.zone,
+        "gpuType": pool.gpu_type,
+        "gpus": window.gpus,
+        "simulated": pool.simulated,
+        "watts": round(watts, 1),
+        "pue": facts.pue,
+        "gramsPerKwh": record.grams_per_kwh,
+        "source": source,
+    }
+    return json.dumps(_present(placed), indent=1)
 
 
 def output_of(workload: Workload, uid: str) -> str:

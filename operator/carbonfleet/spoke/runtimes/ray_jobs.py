@@ -252,6 +252,7 @@ class RayJobs:
     def _environment(self, wanted: Wanted) -> dict[str, str]:
         return {
             "LORA_CONFIG": _inert(wanted.environment.get("LORA_CONFIG", "{}")),
+            "LORA_PLACEMENT": _inert(wanted.environment.get("LORA_PLACEMENT", "{}")),
             "LORA_OUTPUT": self.place(wanted),
             "LORA_DATASETS": str(self.settings.datasets),
             "LORA_MODELS": str(self.settings.models),
@@ -386,5 +387,7 @@ def _inert(config: str) -> str:
     try:
         json.loads(config)
     except ValueError as error:
-        raise RuntimeRefusedError("BadConfig", f"config.json is not JSON: {error}", is_final=True) from error
+        raise RuntimeRefusedError(
+            "BadConfig", f"config.json or placement.json is not JSON: {error}", is_final=True
+        ) from error
     return config.replace("$", "\\u0024")

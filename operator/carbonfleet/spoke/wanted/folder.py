@@ -24,7 +24,7 @@ from carbonfleet.fleet.serving import read_serving
 from carbonfleet.placement.snapshot import PolicySet
 from carbonfleet.yaml_reader import FileInvalid, FileProblem, blaming
 
-TRAINING_VARIABLES: Final = ("LORA_CONFIG", "LORA_OUTPUT", "LORA_ATTEMPT")
+TRAINING_VARIABLES: Final = ("LORA_CONFIG", "LORA_OUTPUT", "LORA_ATTEMPT", "LORA_PLACEMENT")
 """All that a placement may tell the training script."""
 DEFAULT_GRACE_SECONDS: Final = 180
 MOST_GRACE_SECONDS: Final = 3600
