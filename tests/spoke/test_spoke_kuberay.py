@@ -128,6 +128,18 @@ def test_progress_and_checkpoint_come_from_the_submitters_log(bare_stack, agent,
     assert report.log == RunLog(uri=f"{output}/logs/attempt-1.txt", tail="starting\n")
 
 
+def test_no_line_of_a_log_leaves_a_spoke_that_hides_them(bare_stack, kuberay):
+    stack = bare_stack
+    stack.settings["hide_logs"] = True
+    agent = stack.agent(KubeRay(SPOKE, kuberay.kube, stack.clock, log_seconds=0.2))
+    stack.publish(intent(stack.job))
+    step(agent, stack, Phase.PENDING)
+    kuberay.says(stack.attempt, "Running", "RUNNING", startTime="2026-01-31T12:00:00Z")
+    kuberay.submitter(stack.attempt, "a row of somebody's\n")
+    stack.cycle_until(agent, lambda: stack.reports()[stack.attempt].log)
+    assert stack.reports()[stack.attempt].log == RunLog(uri=f"/checkpoints/{uid_of(stack.job)}/logs/attempt-1.txt")
+
+
 def test_what_a_training_prints_is_heard_before_its_first_step(bare_stack, agent, kuberay):
     stack = bare_stack
     stack.publish(intent(stack.job))

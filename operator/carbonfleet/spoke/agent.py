@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Final
 
-from carbonfleet.api.report import AttemptPhase
+from carbonfleet.api.report import AttemptPhase, RunLog
 from carbonfleet.api.spoke import PoolStatus, SpokeStatus
 from carbonfleet.clock import Clock
 from carbonfleet.faults import only
@@ -162,7 +162,10 @@ class Agent:
             return
         refusal = self._refused.get(name)
         status = status_of(state, refusal.status if refusal else None)
-        report = report_of(state, status, self._observation.findings(name), context)
+        found = self._observation.findings(name)
+        if self._settings.hide_logs and found.log is not None:
+            found = replace(found, log=RunLog(uri=found.log.uri))
+        report = report_of(state, status, found, context)
         known = state.known or KnownAttempt(report)
         if state.wanted is not None:
             known = replace(known, path=state.wanted.placement.path, place=self._runtime.place(state.wanted))

@@ -91,6 +91,8 @@ class AgentSettings(Settings):
     """Between two looks at Git."""
     progress_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
     """At least so long between two reports of an attempt that differ in progress alone."""
+    hide_logs: bool = False
+    """Tell the hub where a training's log is kept, and none of its lines: they may quote what it trains on."""
     liveness: str = ""
     """Where to answer probes, http://0.0.0.0:8080/healthz."""
     heartbeat_seconds: Annotated[float, Field(ge=1, le=3600, json_schema_extra=INTERNAL)] = 60.0
