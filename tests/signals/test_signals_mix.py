@@ -37,6 +37,16 @@ def test_net_output_below_zero_counts_as_zero():
     assert grams(gas=[100, 100], solar=[-5, 100]) == [490.0, (490 + 48) / 2]
 
 
+def test_an_hour_in_which_plants_draw_as_much_as_others_make_is_unknown():
+    """Signs that are turned would leave what little had the other one."""
+    assert grams(gas=[100, -100, -20], solar=[-5, 5, 100]) == [490.0, None, 48.0]
+
+
+def test_a_fuel_that_cannot_be_read_matters_by_what_was_usual_whatever_the_rest_is_counted_in():
+    found = mix_intensity([Fuel.COAL, Fuel.HYDRO], np.array([[NAN], [9e6]]), LIFECYCLE, np.array([1e4, 9e3]))
+    assert np.isnan(found).all()
+
+
 def test_an_hour_without_a_fuel_that_matters_is_unknown_rather_than_clean():
     assert grams(coal=[50, NAN, 50], hydro=[50, 50, 50]) == [422.0, None, 422.0]
 

@@ -86,6 +86,8 @@ RARE: Final = 0.02
 than one that is late."""
 MOST_OTHER: Final = 0.25
 """Share of an hour from fuels that nobody names, above which the hour says nothing."""
+MOST_TAKEN: Final = 0.25
+"""Of what is made in a slot: where plants draw more than that, signs are turned."""
 LEAST_OUTPUT: Final = 0.25
 """Of the median output: an hour below it lacks plants."""
 
@@ -115,11 +117,15 @@ def mix_intensity(
     means = made.sum(axis=1) / np.maximum(1, known.sum(axis=1))
     is_rare = known.sum(axis=1) <= most_rare(total.size)
     means = np.where(is_rare, 0.0 if usual is None else usual, means)
-    matters = means > SMALL_SHARE * means[np.isfinite(means)].sum()
+    output = means[np.isfinite(means)].sum()
+    if usual is not None and np.isfinite(usual).all() and usual.any():
+        output = min(output, usual.sum())  # in another unit the rest would dwarf what can't be read
+    matters = means > SMALL_SHARE * output
     other = made[[fuel is Fuel.OTHER for fuel in fuels]].sum(axis=0)
     whole = known[matters].all(axis=0) & (total > 0)
     if whole.any():
         whole &= total >= LEAST_OUTPUT * np.median(total[whole])
     whole &= other <= MOST_OTHER * total
+    whole &= np.where(known, np.clip(-given, 0.0, None), 0.0).sum(axis=0) <= MOST_TAKEN * total
     grams = np.array([factors[fuel] for fuel in fuels]) @ made
     return np.where(whole, grams / np.where(total > 0, total, 1.0), np.nan)
