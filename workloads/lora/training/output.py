@@ -17,6 +17,7 @@ from .card import model_card
 from .checkpoint import Run, save
 from .distributed import World
 from .report import Report, loss_plot, loss_table
+from .tracking import Tracking
 
 DEFAULT_MINUTES = 30.0
 
@@ -29,6 +30,7 @@ class Output:
     lease: Lease | None
     report: Report
     cadence: Checkpoint
+    tracking: Tracking | None = None
     _saved_at: float = field(default_factory=time.monotonic)
     _reported_at: float = -1e9
     _told: str = ""
@@ -58,6 +60,8 @@ class Output:
         self._reported_at = time.monotonic()
         self.lease.hold()
         numbers = self.report.numbers()
+        if self.tracking is not None:
+            self.tracking.note(numbers)
         if (sentence := self.report.sentence()) != self._told:
             print(sentence, flush=True)
             self._told = sentence

@@ -22,6 +22,7 @@ from .loop import loop
 from .losses import expect_packing
 from .output import Output
 from .report import Report
+from .tracking import Tracking
 
 DEFAULT_EPOCHS = 3.0
 
@@ -68,15 +69,20 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
         energy.before = used_before(progress[0], job.attempt) if progress else Used()
 
     # The loop, and what it leaves.
-    output = Output(store, lease, report, settings.checkpoint)
+    tracking = Tracking.opened(job) if lease is not None else None
+    output, ended = Output(store, lease, report, settings.checkpoint, tracking), "FAILED"
     stop.heeded_by_loop = True
     try:
         loop(run, data, plan, world, output)
     except Failure as failure:
         if failure.reason == "Stopped":
+            ended = "KILLED"
             output.save(run, world)
         raise
     else:
         output.finish(model, tokenizer)
+        ended = "FINISHED"
     finally:
         energy.close()
+        if tracking is not None:
+            tracking.close(ended)
