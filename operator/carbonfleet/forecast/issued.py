@@ -9,9 +9,8 @@ from carbonfleet.forecast.history import ERROR_HALF_LIFE_DAYS, LEVEL_HOURS, Hind
 from carbonfleet.forecast.regression import DAY
 from carbonfleet.forecast.values import FloatArray, Forecast
 
-PRIOR_DAYS: Final = 20.0
-"""How many days of evidence the first guess of the shares, one half, weighs. Of few independent days shares are mostly
-noise, so that the plain mean is hard to beat (the forecast combination puzzle; Claeskens et al. 2016)."""
+PRIOR_DAYS: Final = 3.0
+"""How many days of evidence the first guess of the shares weighs."""
 
 
 def extend(issued: Forecast, profile: Forecast) -> Forecast:
