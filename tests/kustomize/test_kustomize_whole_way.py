@@ -158,12 +158,11 @@ def _spoke(root: Path, stack: HubStack, api: KubeApi) -> tuple[Container, tuple[
     overlay = SpokeOverlay(name=SPOKE, fleet_url=stack.git.url, tenants=(stack.namespace,), allow=("public",))
     folder = write(overlay, root / "spoke")
     objects = kustomize(folder)
-    words = {"hub.kubeconfig": root / "hub.kubeconfig", "FILE": _signers(root)}
+    words = {"hub.kubeconfig": root / "hub.kubeconfig", "signers": _signers(root), "HUB_KEY.pub": root / "hub.pub"}
     (root / "hub.kubeconfig").chmod(0o600)
     text = join_text(SPOKE, "kuberay").partition("# 3. ")[2].replace("<read-only token>", "none")
     text = re.sub(r" \\\n# +", " ", text)
     create_secrets(api, text, words)
-    create_secrets(api, (folder / "kustomization.yaml").read_text(), words)
     apply(api, objects)
     beside = {VARIABLE: stack.clock.encode(), "CARBONFLEET_SYNC_SECONDS": "0.3", "CARBONFLEET_POLL_SECONDS": "0.2"}
     container = Container(api, objects, "carbonfleet-agent", root / "agent-pod", beside)

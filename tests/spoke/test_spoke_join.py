@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from carbonfleet.fleet.git import read_cluster
 from carbonfleet.kube import TOKEN_SECONDS, Kube, ours
-from carbonfleet.spoke.join import cluster_file, join_text
+from carbonfleet.spoke.join import cluster_file, join_text, site_of_region
 
 FILLED = {"<europe-north1>": "europe-north1", "<NO-NO1>": "NO-NO1", "<EEA>": "EEA"}
 FILLED |= {"<a100>": "a100", "<A100>": "A100", "<8>": "8", "<80>": "80", "<2.5>": "2.5"}
@@ -154,3 +154,44 @@ def test_a_place_that_tells_no_zone_gets_a_sentence(options, words):
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
     assert "\x1b" not in done.stderr
+
+
+@pytest.fixture
+def fleet(tmp_path, monkeypatch) -> Path:
+    """A new fleet repository."""
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Ada")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "ada@acme.example")
+    done = carbonfleet("fleet", "init", str(tmp_path / "fleet"))
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "fleet"
+
+
+def test_the_cluster_file_is_committed_to_a_branch_of_its_own_for_review(fleet):
+    done = carbonfleet("spoke", "join", "de-fra-1", "--region", "eu-central-1", "--fleet", str(fleet))
+    assert done.returncode == 0, done.stderr
+    assert f"carbonfleet validate {fleet}/clusters/de-fra-1/cluster.yaml" in done.stderr
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=fleet, capture_output=True, text=True, check=True).stdout
+
+    assert git("log", "--format=%an %s", "main..join/de-fra-1") == "Ada Join de-fra-1\n"
+    assert git("diff", "--name-only", "main", "join/de-fra-1") == "clusters/de-fra-1/cluster.yaml\n"
+    written = (fleet / "clusters/de-fra-1/cluster.yaml").read_text()
+    assert written == cluster_file("de-fra-1", "kuberay", site_of_region("eu-central-1"))
+    again = carbonfleet("spoke", "join", "de-fra-1", "--fleet", str(fleet))
+    assert (again.returncode, "is there already" in again.stderr) == (2, True)
+
+
+def test_a_folder_that_is_no_fleet_repository_is_left_alone(tmp_path):
+    done = carbonfleet("spoke", "join", "de-fra-1", "--fleet", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "carbonfleet fleet init makes one" in done.stderr
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_what_must_be_there_before_stands_first_and_an_overlay_is_named_where_it_is_given():
+    text = join_text("de-fra-1", "kuberay", overlay="spokes/de-fra-1")
+    assert text.index("KubeRay 1.6") < text.index("# 1. ")
+    assert "kubectl apply --server-side -k spokes/de-fra-1\n" in text
+    assert "carbonfleet install spoke de-fra-1 --fleet-url" in join_text("de-fra-1", "kuberay")

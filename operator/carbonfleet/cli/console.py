@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -54,3 +55,11 @@ def person(said: str) -> tuple[str, str]:
     if found is None:
         fail("say who you are as 'NAME <EMAIL>', or git config --global user.name and user.email")
     return found[1], found[2]
+
+
+def git(folder: Path, *arguments: str) -> None:
+    """Run git in a person's checkout. Ends the command with its words where it fails."""
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        fail(f"git {arguments[0]} in {folder}: {done.stderr.strip()}")

@@ -112,7 +112,7 @@ $hint    region: <$region>
 """)
 
 _STEPS: Final = Template("""\
-# Joining $name takes three steps.
+# Joining $name takes three steps.$needs
 #
 # 1. Put this into the fleet repository as clusters/$name/cluster.yaml, through review:
 #
@@ -141,6 +141,18 @@ _RENEWAL: Final = {
     "--from-file=kubeconfig=hub.kubeconfig --dry-run=client -o yaml | kubectl --context <the spoke> apply -f -",
 }
 
+_NEEDS: Final = {
+    "ray": """ Its machine has Python 3.11, and a Ray that runs (`ray start --head`).""",
+    "kuberay": """ Its cluster has:
+#   Kubernetes 1.30 or newer, and KubeRay 1.6 or newer:
+#     helm install kuberay-operator kuberay-operator --version 1.6.0 --repo https://ray-project.github.io/kuberay-helm/
+#   a StorageClass whose volumes many pods may write (ReadWriteMany), for checkpoints
+#   nodes with nvidia.com/gpu, and the labels that its pools name
+#   a clock in step with the hub's, and a way out to the fleet repository and to the hub's API; nothing comes in
+#   with Flux 2.9 or Argo CD where one of them is to apply; else the agent does""",
+}
+"""What must be there before."""
+
 _INSTALL: Final = {
     "ray": """\
 #      carbonfleet spoke run --spoke $name --runtime ray --ray-address http://127.0.0.1:8265 \\
@@ -153,9 +165,19 @@ _INSTALL: Final = {
 #      kubectl -n carbonfleet-system create secret generic carbonfleet-hub --from-file=kubeconfig=hub.kubeconfig
 #      kubectl -n carbonfleet-system create secret generic carbonfleet-fleet-readonly \\
 #        --from-literal=username=x-access-token --from-literal=password=<read-only token>
-#      kubectl apply --server-side -k kustomize/overlays/spoke/agent   # or flux, or argocd, which then apply
+#    It follows the hub's signed commits alone; whoever else signs has a line there too, and a key for Flux:
+#      echo "hub@carbonfleet.dev namespaces=\\"git\\" $$(cat HUB_KEY.pub)" >signers
+#      kubectl -n carbonfleet-system create secret generic carbonfleet-hub-signers \\
+#        --from-file=allowed_signers=signers --from-file=hub.sshpub=HUB_KEY.pub
+#      $apply
 """,
 }
+
+
+_WRITE_AND_APPLY: Final = Template("""\
+carbonfleet install spoke $name --fleet-url <the fleet repository> --tenant <namespace> --allow <data class> \\
+#        --shared-storage-class <of ReadWriteMany volumes> --to $name   # --applier flux or argocd, where those apply
+#      kubectl apply --server-side -k $name/kustomize/overlays/spoke/agent""")
 
 
 def hub_rights(name: str) -> str:
@@ -227,12 +249,17 @@ def cluster_file(name: str, runtime: str, site: Site | None = None) -> str:
     return _CLUSTER_FILE.substitute(name=checked_name(name), runtime=runtime, **words)
 
 
-def join_text(name: str, runtime: str, site: Site | None = None) -> str:
-    """All that a new spoke needs, as YAML that the hub can be given, with the steps as comments."""
-    install = Template(_INSTALL[runtime]).substitute(name=checked_name(name))
+def join_text(name: str, runtime: str, site: Site | None = None, overlay: str = "") -> str:
+    """All that a new spoke needs, as YAML that the hub can be given, with the steps as comments.
+
+    `overlay` is a folder that its cluster is given; without, the steps say how to write one.
+    """
+    apply = f"kubectl apply --server-side -k {overlay}" if overlay else _WRITE_AND_APPLY.substitute(name=name)
+    install = Template(_INSTALL[runtime]).substitute(name=checked_name(name), apply=apply)
     commented = "".join(f"#      {line}".rstrip() + "\n" for line in cluster_file(name, runtime, site).splitlines())
     option = "" if runtime == "kuberay" else f" --runtime {runtime}"
-    words = {"option": option, "cluster_file": commented, "install": install, "renewal": _RENEWAL[runtime]}
+    words = {"option": option, "cluster_file": commented, "install": install}
+    words |= {"renewal": _RENEWAL[runtime], "needs": _NEEDS[runtime]}
     return _STEPS.substitute(name=name, **words) + hub_rights(name)
 
 

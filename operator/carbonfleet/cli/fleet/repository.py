@@ -1,13 +1,12 @@
 """`carbonfleet fleet init`: a new fleet repository, from the seed that came with carbonfleet."""
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from carbonfleet.cli.console import fail, person, say
+from carbonfleet.cli.console import fail, git, person, say
 from carbonfleet.shipped import FLEET_SEED
 
 app = typer.Typer(no_args_is_help=True, help="Begin a fleet repository.")
@@ -32,9 +31,9 @@ def init(
         shutil.copytree(FLEET_SEED, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
         if not examples:
             shutil.rmtree(folder / "clusters")
-        _git(folder, "init", "--quiet", "--initial-branch=main")
-        _git(folder, "add", "--all")
-        _git(folder, "commit", "--quiet", *(["-S"] if sign else []), "-m", "Begin the fleet repository")
+        git(folder, "init", "--quiet", "--initial-branch=main")
+        git(folder, "add", "--all")
+        git(folder, "commit", "--quiet", *(["-S"] if sign else []), "-m", "Begin the fleet repository")
     except OSError as error:
         fail(error)
     say(f"""\
@@ -45,11 +44,3 @@ def init(
   sign all that (git commit -S), and begin with --sign, where others' signatures than the hub's are to count
   protect its branch, as {folder}/README.md says
   carbonfleet install hub --fleet-url URL""")
-
-
-def _git(folder: Path, *arguments: str) -> None:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
-    if done.returncode:
-        fail(f"git {arguments[0]} in {folder}: {done.stderr.strip()}")
