@@ -7,7 +7,7 @@ from carbon_servers import Fault
 from fake_generation import FakeEnerginet, denmark
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.signals.source import Ask, Feed, MistrustedError, NoDataError, SourceError, UnknownZoneError
+from carbonfleet.signals.source import Ask, Feed, MistrustedError, SourceError, UnknownZoneError
 from carbonfleet.signals.sources.energinet import Energinet, EnerginetSettings
 
 DIRECT = SignalKind.AVERAGE_DIRECT
@@ -50,7 +50,7 @@ def test_a_month_comes_whole(source, clock):
 
 def test_values_of_the_other_area_are_not_mixed_in(source, clock, server):
     server.subject = lambda seen: "DK2"
-    with pytest.raises(NoDataError, match="WrongZone"):
+    with pytest.raises(MistrustedError, match="WrongZone"):
         source.fetch(ask(clock), clock.now())
 
 

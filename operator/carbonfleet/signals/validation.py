@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import RECENT, FloatArray, Measured
 from carbonfleet.signals.reading import HOUR, Kind, PriceKind, Reading, Reason, RejectedValue, family, unit_of
-from carbonfleet.signals.source import Ask, Batch, Feed
+from carbonfleet.signals.source import Ask, Batch, Feed, MistrustedError, NoDataError
 
 HIGHEST_GRAMS_PER_KWH: Final = 2000.0
 """No grid is dirtier: lignite, the worst fuel in use, is about 1,050-1,100 g/kWh lifecycle at the plant
@@ -129,6 +129,20 @@ def validate(points: Iterable[Point], frame: Frame) -> tuple[tuple[Reading, ...]
         if problem:
             refused.append(RejectedValue(frame.ask.zone, shown(point.at), shown(point.value), *problem))
     return tuple(kept[start] for start in sorted(kept)), tuple(refused)
+
+
+def batch_of(points: Iterable[Point], frame: Frame, issued: object = None) -> Batch:
+    """The answer that an answer's points make; `issued` is when a forecast says that it was made. Raises NoDataError
+    where there is no value, and MistrustedError where none can be believed.
+    """
+    readings, rejected = validate(points, frame)
+    ask, now = frame.ask, frame.fetched_at
+    if not readings:
+        why = f"; the first: {rejected[0]}" if rejected else ""
+        is_empty = all(each.reason is Reason.NULL for each in rejected)
+        raise (NoDataError if is_empty else MistrustedError)(f"{frame.source} gave no usable value of {ask.zone}{why}")
+    made = issued_at(issued, readings, now) if ask.feed is Feed.FORECAST else now
+    return Batch(ask, frame.source, now, made, readings, rejected)
 
 
 def issued_at(said: object, readings: Sequence[Reading], now: datetime) -> datetime:

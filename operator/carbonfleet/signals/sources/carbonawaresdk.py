@@ -25,7 +25,7 @@ from carbonfleet.signals.source import (
     provider_client,
     tried,
 )
-from carbonfleet.signals.validation import Frame, Item, Point, issued_at, read_items, shown, validate
+from carbonfleet.signals.validation import Frame, Item, Point, batch_of, read_items, shown
 
 _NULL: Final = -1
 """What the SDK writes where its own source gave null."""
@@ -119,12 +119,7 @@ class CarbonAwareSdk:
             Point(at, None if value == _NULL else value, refused=_other(item, location) or _odd(each, step))
             for item, at, value, each in values
         ]
-        readings, rejected = validate(points, Frame(ask, self.name, step, now))
-        if not readings:
-            why = f"; the first: {rejected[0]}" if rejected else ""
-            raise (MistrustedError if rejected else NoDataError)(f"{self.name} gave no usable value{why}")
-        made = issued_at(issued, readings, now) if ask.feed is Feed.FORECAST else now
-        return Batch(ask, self.name, now, made, readings, rejected)
+        return batch_of(points, Frame(ask, self.name, step, now), issued)
 
 
 def _other(item: _Emission | _Predicted, location: str) -> tuple[Reason, str] | None:

@@ -28,7 +28,7 @@ from carbonfleet.signals.source import (
     provider_client,
     tried,
 )
-from carbonfleet.signals.validation import Frame, Point, issued_at, read_items, shown, validate
+from carbonfleet.signals.validation import Frame, Point, batch_of, read_items, shown
 
 _ENDPOINTS: Final = {
     Feed.FORECAST: ("forecast",),
@@ -171,13 +171,8 @@ class ElectricityMaps:
             raise MistrustedError(f"{self.name} was asked for {ask.zone} and answered for {series.zone[:32]!r}")
         if series.temporal_granularity != "hourly":
             raise MistrustedError(f"{self.name} answered {shown(series.temporal_granularity)!r} values, not hourly")
-        frame = Frame(ask, self.name, HOUR, now)
-        readings, rejected = validate((_point(item, ask) for item in series.items), frame)
-        if not readings:
-            why = f"; the first: {rejected[0]}" if rejected else ""
-            raise (MistrustedError if rejected else NoDataError)(f"{self.name} gave no usable value of {ask.zone}{why}")
-        issued = issued_at(series.updated_at, readings, now) if ask.feed is Feed.FORECAST else now
-        return Batch(ask, self.name, now, issued, readings, rejected)
+        points = (_point(item, ask) for item in series.items)
+        return batch_of(points, Frame(ask, self.name, HOUR, now), series.updated_at)
 
     def _admitted(self, ask: Ask, token: Mapping[str, str], now: datetime) -> str:
         """The endpoint to ask. Raises RefusedError where the list of zones rules the question out."""

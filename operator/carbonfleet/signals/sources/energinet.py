@@ -7,7 +7,7 @@ minutes of 429. CC BY 4.0, "Source: Energinet (www.energidataservice.dk)".
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
@@ -24,13 +24,12 @@ from carbonfleet.signals.source import (
     Feed,
     Finding,
     MistrustedError,
-    NoDataError,
     UnavailableError,
     UnknownZoneError,
     provider_client,
     tried,
 )
-from carbonfleet.signals.validation import Frame, Point, issued_at, read_items, shown, validate
+from carbonfleet.signals.validation import Frame, Point, batch_of, read_items, shown
 
 AREAS: Final[Mapping[str, str]] = {"DK-DK1": "DK1", "DK-DK2": "DK2"}
 _STEP: Final = timedelta(minutes=5)
@@ -86,15 +85,8 @@ class Energinet:
         records = answer.body.get("records") if isinstance(answer.body, dict) else None
         if not isinstance(records, list):
             raise MistrustedError(f"{self.name} answered in a form that is not documented")
-        return self._batch(ask, (_point(record, area) for record in read_items(records, _Record)), now)
-
-    def _batch(self, ask: Ask, points: Iterable[Point], now: datetime) -> Batch:
-        readings, rejected = validate(points, Frame(ask, self.name, _STEP, now))
-        if not readings:
-            why = f"; the first: {rejected[0]}" if rejected else ""
-            raise NoDataError(f"{self.name} gave no usable value of {ask.zone}{why}")
-        issued = issued_at(None, readings, now) if ask.feed is Feed.FORECAST else now
-        return Batch(ask, self.name, now, issued, readings, rejected)
+        points = (_point(record, area) for record in read_items(records, _Record))
+        return batch_of(points, Frame(ask, self.name, _STEP, now))
 
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
         """Denmark's zones; it needs no key."""

@@ -21,13 +21,12 @@ from carbonfleet.signals.source import (
     Feed,
     Finding,
     MistrustedError,
-    NoDataError,
     UnavailableError,
     provider_client,
     tried,
 )
 from carbonfleet.signals.sources.generation import Fuel, FuelSamples, mix_batch
-from carbonfleet.signals.validation import Frame, Item, Point, issued_at, parse_time, read_items, shown, validate
+from carbonfleet.signals.validation import Frame, Item, Point, batch_of, parse_time, read_items, shown
 
 ZONE: Final = "GB"
 _STEP: Final = timedelta(minutes=30)
@@ -93,7 +92,8 @@ class UkCarbon:
         """One request. Raises SourceError."""
         if ask.kind is SignalKind.AVERAGE_LIFECYCLE:
             return mix_batch(self.name, _samples(self._answer("generation", ask, now, _Mix)), ask, now)
-        return self._batch(ask, self._answer("intensity", ask, now, _Slot), now)
+        slots = _asked(self._answer("intensity", ask, now, _Slot), ask, now)
+        return batch_of((_point(slot, ask) for slot in slots), Frame(ask, self.name, _STEP, now))
 
     def _answer(self, what: str, ask: Ask, now: datetime, form: type[Item]) -> list[Item]:
         answer = self._client.get(f"{what}/{_span(ask, now)}", {}, {})
@@ -103,15 +103,6 @@ class UkCarbon:
         if not isinstance(found, list):
             raise MistrustedError("the UK Carbon Intensity API answered in an unknown form")
         return read_items(found, form)
-
-    def _batch(self, ask: Ask, slots: Iterable[_Slot], now: datetime) -> Batch:
-        frame = Frame(ask, self.name, _STEP, now)
-        readings, rejected = validate((_point(slot, ask) for slot in _asked(slots, ask, now)), frame)
-        if not readings:
-            why = f"; the first: {rejected[0]}" if rejected else ""
-            raise NoDataError(f"{self.name} gave no usable value{why}")
-        issued = issued_at(None, readings, now) if ask.feed is Feed.FORECAST else now
-        return Batch(ask, self.name, now, issued, readings, rejected)
 
     def check(self, zones: Collection[str], now: datetime) -> tuple[Finding, ...]:
         """Great Britain; it needs no key."""

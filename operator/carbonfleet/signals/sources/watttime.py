@@ -29,7 +29,7 @@ from carbonfleet.signals.source import (
     provider_client,
     tried,
 )
-from carbonfleet.signals.validation import Frame, Point, issued_at, read_items, validate
+from carbonfleet.signals.validation import Frame, Point, batch_of, read_items
 
 GRAMS_PER_KWH: Final = 0.45359237
 """Of one pound per MWh: a pound is exactly 453.59237 g, and 1 lb/MWh is 1 lb per 1,000 kWh."""
@@ -158,14 +158,8 @@ def _batch(ask: Ask, region: str, series: _Series, now: datetime) -> Batch:
     if found != wanted:
         raise MistrustedError(f"WattTime was asked for {wanted} and answered {found}"[:300])
     frame = Frame(ask, WattTime.name, timedelta(seconds=_STEP_SECONDS), now, GRAMS_PER_KWH)
-    readings, rejected = validate(
-        (Point(item.point_time, item.value) for item in read_items(series.data, _Value)), frame
-    )
-    if not readings:
-        why = f"; the first: {rejected[0]}" if rejected else ""
-        raise (MistrustedError if rejected else NoDataError)(f"WattTime gave no value of {region}{why}")
-    issued = issued_at(meta.generated_at, readings, now) if ask.feed is Feed.FORECAST else now
-    return Batch(ask, WattTime.name, now, issued, readings, rejected)
+    points = (Point(item.point_time, item.value) for item in read_items(series.data, _Value))
+    return batch_of(points, frame, meta.generated_at)
 
 
 def _parsed(answer: HttpAnswer) -> _Series:
