@@ -98,10 +98,8 @@ class Reviews:
         self.has_open = bool(wanted or edited) or not all_gone
         self._forget_rejections((each for each in found.rejections if hub and each.hub == hub), jobs)
         order = sorted(wanted, key=lambda propose: (propose.expires_at, propose.place.id))
-        return {
-            propose.place.id: replace(self._one(propose, found, now), cluster=propose.place.window.cluster)
-            for propose in order
-        }
+        told = ((propose.place, self._one(propose, found, now)) for propose in order)
+        return {place.id: replace(proposal, cluster=place.window.cluster) for place, proposal in told}
 
     def _one(self, wanted: Propose, found: Proposals, now: datetime) -> Proposal:
         """What Git says of it; and where that leaves something to do, what the forge says."""
