@@ -4,7 +4,7 @@ One epoch each, of one thread, turn about in one process, so that a busy machine
 samples, never padding. Answers are of lognormal length, as people's are. Trainer groups by length, TRL packs
 (`bfd`, a row of the sequence length at a time, the faster way for it on a CPU); all validate with this loop's loss.
 
-    python benchmarks/training_throughput.py [--runs 10] [--rows 300]
+    python benchmarks/training_throughput.py [--runs 10] [--rows 600]
 """
 
 import argparse
@@ -156,7 +156,7 @@ CONTESTANTS: dict[str, Callable[[Path, Path], Result]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("--rows", type=int, default=300)
+    parser.add_argument("--rows", type=int, default=600)
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start", flush=True)
     warnings.simplefilter("ignore")

@@ -127,7 +127,8 @@ def _base(trained: Finished, folder: Path, device: Any) -> Any:  # noqa: ANN401
 
     settings = trained.settings
     if settings.model != TINY_MODEL:
-        return load_base(settings.model, settings.training.seed, device, settings.model_revision)[0]
+        plan = settings.training
+        return load_base(settings.model, plan.seed, device, settings.model_revision, plan.quantization)[0]
     # As it was stored, not as the seed would make it.
     return load_weights(str(trained.copy(BASE, folder))).to(device)
 

@@ -82,6 +82,10 @@ class Training(Strict):
     """Whether samples of similar length share a step."""
     packing: bool = False
     """Whether samples of a step stand end to end in rows, without seeing each other."""
+    quantization: Literal["nf4"] | None = None
+    """The base in 4 bits (QLoRA); None in the type of its device."""
+    compile: bool = False
+    """Whether the model's blocks are compiled by `torch.compile`."""
     seed: int = Field(42, ge=0, le=2**31 - 1)
     workers: int = Field(1, ge=1, le=1024)
 
@@ -128,6 +132,12 @@ class Settings(Strict):
     def _only_names_have_revisions(self) -> Self:
         if self.model_revision is not None and (self.model == TINY_MODEL or self.model.startswith(("/", "."))):
             raise ValueError("a model_revision is of a model by name; a path, and what is made on the spot, have none")
+        return self
+
+    @model_validator(mode="after")
+    def _only_stored_models_are_quantized(self) -> Self:
+        if self.training.quantization is not None and self.model == TINY_MODEL:
+            raise ValueError(f"training.quantization is of a model that is stored; {TINY_MODEL} is made on the spot")
         return self
 
     @property

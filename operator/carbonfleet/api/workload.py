@@ -134,6 +134,12 @@ class LearningRateSchedule(StrEnum):
     COSINE = "cosine"
 
 
+class Quantization(StrEnum):
+    """In what the frozen base is held."""
+
+    NF4 = "nf4"
+
+
 class Training(
     Wire, json_schema_extra=cel(("!(has(self.epochs) && has(self.steps))", "give epochs or steps, not both"))
 ):
@@ -161,6 +167,10 @@ class Training(
     """Whether samples of similar length share a step: less padding, in another order."""
     packing: bool = False
     """Whether the samples of a step stand end to end in rows, unseen by each other; refused where a model can't."""
+    quantization: Quantization | None = None
+    """The frozen base in 4 bits (QLoRA, nf4); left out, in bf16. Refused where bitsandbytes is missing."""
+    compile: bool = False
+    """Whether torch.compile compiles the model's blocks; refused where GPU or Triton are missing."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """For the split, the data order and the adapter's first weights."""
 
@@ -218,6 +228,7 @@ class Workload(
         if training.steps is not None:
             length = f"{training.steps} steps of {training.batch_size * training.gradient_accumulation}"
         length += ", grouped" * training.group_by_length + ", packed" * training.packing
+        length += ", compiled" * training.compile + (f", {training.quantization}" if training.quantization else "")
         return f"{self.model}, {data.samples or 'all'} samples of {data.name}, {length}"
 
     @property

@@ -15,10 +15,13 @@ from .tiny import CHATML, tiny_model, tiny_tokenizer
 _TOO_BIG = "Take a smaller model, or give it more memory"
 
 
-def load_base(name: str, seed: int, device: torch.device, revision: str | None = None) -> tuple[Any, Any]:
+def load_base(
+    name: str, seed: int, device: torch.device, revision: str | None = None, quantization: str | None = None
+) -> tuple[Any, Any]:
     """Model and tokenizer by name or path, bf16 where the device has it; raise `UnknownModel`.
 
-    `revision` is a commit, tag or branch of the model's repository; None takes its newest.
+    `revision` is a commit, tag or branch of the model's repository; None takes its newest. With `quantization` nf4 the
+    linear layers of the blocks are held in 4 bits, as QLoRA does.
     """
     from transformers.utils import logging
 
@@ -28,7 +31,7 @@ def load_base(name: str, seed: int, device: torch.device, revision: str | None =
     name = allowed_name(name, MODELS)
     expect_no_folder(name, "model_revision", revision)
     try:
-        model, tokenizer = _pretrained(name, device, revision)
+        model, tokenizer = _pretrained(name, device, revision, quantization)
     except Failure:
         raise
     except Exception as error:  # the hub client's, the file system's and the config's errors all mean the same here
@@ -44,7 +47,12 @@ def load_base(name: str, seed: int, device: torch.device, revision: str | None =
     return model, tokenizer
 
 
-def load_weights(place: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> Any:  # noqa: ANN401
+def load_weights(
+    place: str,
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    **more: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
     """The causal language model at a path or by name; raise `UnknownModel` unless its weights are all there.
 
     Keys that the model's class declares to be absent or superfluous, and tied weights that are stored once, are left
@@ -58,6 +66,7 @@ def load_weights(place: str, dtype: torch.dtype = torch.float32, revision: str |
         dtype=dtype,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # refused below, by name
+        **more,
     )
     what = f"model {place[:200]!r}"
     if others := [f"{name} of shape {list(stored)}, not {list(own)}" for name, stored, own in found["mismatched_keys"]]:
@@ -75,14 +84,30 @@ def expect_same_keys(what: str, missing: Collection[str], unexpected: Collection
         raise Failure("UnknownModel", f"{what} {' and '.join([*lacks, *holds])}. {what_to_do}")
 
 
-def _pretrained(name: str, device: torch.device, revision: str | None) -> tuple[Any, Any]:
+def _pretrained(name: str, device: torch.device, revision: str | None, quantization: str | None) -> tuple[Any, Any]:
     from transformers import AutoTokenizer
 
     _refuse_adapter(name, revision)
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main")
     _expect_vocabulary(name, tokenizer)
-    return load_weights(name, torch.bfloat16 if bf16 else torch.float32, revision).to(device), tokenizer
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    if quantization is not None:
+        return load_weights(name, dtype, revision, **_quantized(quantization, dtype, device)), tokenizer
+    return load_weights(name, dtype, revision).to(device), tokenizer
+
+
+def _quantized(kind: str, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """How the library shall quantize the weights while it loads them onto the device; it may not move them later."""
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _chatml(tokenizer: Any) -> str:  # noqa: ANN401

@@ -10,7 +10,15 @@ from transformers import get_scheduler
 
 from ..data import expect_same_data, load_data
 from ..failure import Failure
-from ..model import adapted_modules, expect_answers_end, expect_tokens_fit, load_base, with_adapter
+from ..model import (
+    adapted_modules,
+    compile_blocks,
+    expect_answers_end,
+    expect_possible,
+    expect_tokens_fit,
+    load_base,
+    with_adapter,
+)
 from ..protocol import FAILURE, PROGRESS
 from ..settings import Job
 from ..stop import stop
@@ -38,7 +46,8 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
     torch.set_num_threads(int(os.environ.get("LORA_THREADS", "1")))
 
     # The model, and the data as its tokens.
-    base, tokenizer = load_base(settings.model, plan.seed, world.device, settings.model_revision)
+    expect_possible(plan, world.device)
+    base, tokenizer = load_base(settings.model, plan.seed, world.device, settings.model_revision, plan.quantization)
     data = load_data(settings, tokenizer, world.lead(lease.record.started_at if lease else None))
     expect_same_data(world.gather(data.digest))
     expect_tokens_fit(base, data, plan.sequence_length)
@@ -46,11 +55,14 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
     model = with_adapter(base, settings, world.device)
     if plan.packing:
         expect_packing(model, data, world.device)
+    if plan.compile:
+        compile_blocks(model)
 
     # What learns, and how fast.
     total = plan.steps or math.ceil((plan.epochs or DEFAULT_EPOCHS) * len(data.train) / plan.samples_per_step)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=0.0)
+    fused = world.device.type == "cuda"
+    optimiser = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=0.0, fused=fused)
     scheduler = get_scheduler(plan.schedule, optimiser, round(plan.warmup_ratio * total), total)
     torch.manual_seed(plan.seed + world.rank)  # each worker drops out other weights
     run = Run(model, optimiser, scheduler, rng_state(), data.digest)

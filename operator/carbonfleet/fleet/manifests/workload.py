@@ -76,6 +76,8 @@ def _training(training: Training, workers: int) -> dict[str, Any]:
             "validations": training.validations,
             "group_by_length": training.group_by_length or None,
             "packing": training.packing or None,
+            "quantization": training.quantization.value if training.quantization else None,
+            "compile": training.compile or None,
             "seed": training.seed,
             "workers": workers,
         }
