@@ -84,6 +84,8 @@ def bounds_of(node: dict, defs: dict) -> dict:
     for each in node.get("anyOf", ()):
         if each.get("type") != "null":
             node = {**node, **each}
+    if "const" in node:  # an enum of one
+        node = {**node, "enum": [node["const"]]}
     found = {name: node[name] for name in BOUNDS if name in node}
     for name, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if found.get(name) is True:  # as CRDs write it
