@@ -168,9 +168,9 @@ class Training(
     packing: bool = False
     """Whether the samples of a step stand end to end in rows, unseen by each other; refused where a model can't."""
     quantization: Quantization | None = None
-    """The frozen base in 4 bits (QLoRA, nf4); left out, in bf16. Refused where bitsandbytes is missing."""
+    """The frozen base in 4 bits (QLoRA, nf4); left out, in bf16. Refused without a CUDA GPU or bitsandbytes."""
     compile: bool = False
-    """Whether torch.compile compiles the model's blocks; refused where GPU or Triton are missing."""
+    """Whether torch.compile compiles the model's blocks; refused without a CUDA GPU or Triton."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """For the split, the data order and the adapter's first weights."""
 
