@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from carbonfleet.cli import app
-from carbonfleet.install import Applier, HubOverlay, InstallError, SpokeOverlay, render, write
+from carbonfleet.install import HubOverlay, InstallError, SpokeOverlay, SyncTool, render, write
 from fixtures.rendered import KUSTOMIZE, kustomize
 
 URL = "ssh://git@git.acme.example/fleet.git"
@@ -44,7 +44,7 @@ def _leaves(value: Any, at: str = "") -> set[tuple[str, str]]:
     return {(at.lstrip("."), re.sub(r"(carbonfleet-hub-settings)-[a-z0-9]{10}$", r"\1", str(value)))}
 
 
-@pytest.mark.parametrize("overlay", [HubOverlay(), *(SpokeOverlay(applier=applier) for applier in Applier)])
+@pytest.mark.parametrize("overlay", [HubOverlay(), *(SpokeOverlay(applier=applier) for applier in SyncTool)])
 def test_an_overlay_with_nothing_filled_in_is_the_shipped_one(overlay):
     assert differing(overlay) == {}
 
@@ -69,7 +69,7 @@ def test_a_hub_without_signing_needs_no_key_and_its_components_add_what_they_are
     assert "ValidatingWebhookConfiguration" in {thing["kind"] for thing in rendered(HubOverlay(admitting=True))}
 
 
-@pytest.mark.parametrize("applier", Applier)
+@pytest.mark.parametrize("applier", SyncTool)
 def test_a_spokes_values_reach_every_place_that_names_them(applier):
     filled = SpokeOverlay(
         name="de-fra-1",

@@ -7,7 +7,7 @@ import typer
 
 from carbonfleet.cli.console import fail, say
 from carbonfleet.images import OPERATOR_IMAGE, TRAINING_IMAGE
-from carbonfleet.install.overlays import Applier, HubOverlay, InstallError, SpokeOverlay, render, write
+from carbonfleet.install.overlays import HubOverlay, InstallError, SpokeOverlay, SyncTool, render, write
 
 app = typer.Typer(no_args_is_help=True, help="Print what is applied to a hub's or a spoke's cluster.")
 FleetUrl = Annotated[str, typer.Option(help="The fleet repository's address; a placeholder if left out.")]
@@ -58,7 +58,7 @@ def hub(
 @app.command()
 def spoke(
     name: Annotated[str, typer.Argument(help="The cluster's name in the fleet repository.")] = "no-osl-1",
-    applier: Annotated[Applier, typer.Option(help="Who applies its folder of the fleet repository.")] = Applier.AGENT,
+    applier: Annotated[SyncTool, typer.Option(help="Who applies its folder of the fleet repository.")] = SyncTool.AGENT,
     fleet_url: FleetUrl = "",
     fleet_branch: FleetBranch = "main",
     tenant: Annotated[list[str] | None, typer.Option(help="A namespace where placements run; team-a if none.")] = None,

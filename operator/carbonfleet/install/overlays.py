@@ -32,7 +32,7 @@ class InstallError(Exception):
     """An overlay can't be written or rendered; the message says what to do."""
 
 
-class Applier(StrEnum):
+class SyncTool(StrEnum):
     """Who applies a spoke's folder of the fleet repository there."""
 
     AGENT = "agent"
@@ -111,7 +111,7 @@ class SpokeOverlay(_Overlay):
     """The agent of a spoke, its allow list and its tenants."""
 
     name: SpokeName = "no-osl-1"
-    applier: Applier = Applier.AGENT
+    applier: SyncTool = SyncTool.AGENT
     verify: bool = True
     """Follow only signed commits, where the agent applies."""
     tenants: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)] = ("team-a",)
@@ -144,7 +144,7 @@ class SpokeOverlay(_Overlay):
         }.items():
             patches += _storage_patch(volume, kind) if kind else ""
         _replace(site / "kustomization.yaml", r"  - path: allowed\.yaml\n", f"  - path: allowed.yaml\n{patches}")
-        if not self.verify and self.applier is Applier.AGENT:
+        if not self.verify and self.applier is SyncTool.AGENT:
             _replace(root / self.folder / "kustomization.yaml", r"  - \.\./\.\./\.\./components/verifying\n", "")
 
     def _fill_tenants(self, root: Path, site: Path) -> None:
