@@ -124,7 +124,7 @@ def test_kubectl_takes_the_folder(hub, kube, command, tmp_path):
 
 def test_early_stopping_in_the_file_is_in_each_job_with_the_validations_that_it_needs(sweep_file):
     jobs = generate(read_sweep(sweep_file(earlyStopping={"rungsPercent": [20, 50], "eta": 4})))
-    rule = EarlyStopping(sweep="qwen-coder", rungs_percent=(20, 50), eta=4, minimum=3)
+    rule = EarlyStopping(sweep="qwen-coder", rungs_percent=(20, 50), eta=4, minimum=2)
     assert {(job.spec.early_stopping, job.spec.workload.training.validations) for job in jobs} == {(rule, 10)}
 
 

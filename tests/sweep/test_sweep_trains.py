@@ -154,3 +154,33 @@ def test_a_job_that_cant_be_trained_says_why_in_describe(stack, trained, name):
     described = stack.kubectl("describe", "ctj", "-n", "team-a", name).stdout
     assert reason in described
     assert word in described
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_21_jobs_reach_the_leaderboard_and_half_is_not_spent(command, stack, tmp_path, seed):
+    sweep, file = f"halves-{seed}", tmp_path / "sweep.yaml"
+    text = (SMALL.parent / "small-21.yaml").read_text()
+    file.write_text(text.replace("name: small-21", f"name: {sweep}").replace("seed: 42", f"seed: {seed}"))
+    assert command("sweep", "generate", "-f", file, "-o", tmp_path / "jobs").exit_code == 0
+    assert stack.kubectl("apply", "-f", str(tmp_path / "jobs")).returncode == 0
+
+    def ours():
+        return {name: job for name, job in jobs(stack).items() if name.startswith(f"{sweep}-")}
+
+    def over(job):
+        status = job.get("status", {})
+        ended = any(one["type"] == "Finished" for one in status.get("conditions", ()))
+        return ended and status["phase"] in ("Succeeded", "StoppedEarly")
+
+    eventually(lambda: all(map(over, ours().values())), 2 * PATIENCE_SECONDS)
+    done = command("sweep", "results", sweep, "--kubeconfig", stack.kubeconfig)
+    print(f"\n{done.output}")
+    listed = command("sweep", "results", sweep, "--kubeconfig", stack.kubeconfig, "-o", "json")
+    found = json.loads(listed.stdout)["jobs"]
+    assert len(found) == 21
+    assert sum(one["step"] for one in found) <= 0.5 * sum(one["total_steps"] for one in found)
+    for one in found:
+        status = ours()[one["job"]]["status"]
+        saved = stack.settings.state / "store" / ours()[one["job"]]["metadata"]["uid"]
+        assert (saved / ("checkpoints" if status["phase"] == "StoppedEarly" else "adapter")).is_dir()
+        assert status["attempt"] == 1

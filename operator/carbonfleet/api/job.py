@@ -227,9 +227,9 @@ class Halving(Wire):
     ]
     """Where losses are compared, in percent of the steps; a validation must fall on each."""
     eta: Annotated[int, Field(ge=2, le=16)] = 3
-    """At a rung one of so many goes on: the best by validation loss of those that have reached it so far."""
-    minimum: Annotated[int, Field(ge=1, le=1000)] = 3
-    """Nobody is stopped at a rung before so many have reached it."""
+    """At a rung one in so many goes on, rounded up: the best by loss of those that have reached it so far."""
+    minimum: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Of the first so many at a rung nobody is stopped."""
 
     @property
     def fewest_validations(self) -> int:

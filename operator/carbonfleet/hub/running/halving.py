@@ -53,8 +53,11 @@ class Verdict:
 
 
 def kept_of(reached: int, rule: Halving) -> int:
-    """How many of those that have reached a rung go on: all of the first `minimum`, and then one in `eta`."""
-    return reached if reached <= rule.minimum else max(1, reached // rule.eta)
+    """How many of those that have reached a rung go on: all of the first `minimum`, and then one in `eta`, rounded up.
+
+    Rounded down, as the paper has it, of the four or five that reach a second rung one would go on, by a hair.
+    """
+    return reached if reached <= rule.minimum else -(-reached // rule.eta)
 
 
 def verdicts_on(
