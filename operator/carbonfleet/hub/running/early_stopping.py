@@ -8,7 +8,7 @@ from carbonfleet.api.job import EarlyStopping
 from carbonfleet.api.job_status import RungStatus
 from carbonfleet.api.report import Progress, Validation
 from carbonfleet.hub.observe import JobStage, JobState, Observation
-from carbonfleet.hub.running.halving import Arrival, Verdict, verdicts_on
+from carbonfleet.hub.running.halving import Arrival, RungVerdict, verdicts_on
 
 
 def judge_rungs(observation: Observation) -> Observation:
@@ -72,7 +72,7 @@ def _validation_at(percent: int, progress: Progress) -> Validation | None:
     return min(near, key=lambda one: abs(one.step - wanted), default=None)
 
 
-def _rung_status(verdict: Verdict) -> RungStatus:
+def _rung_status(verdict: RungVerdict) -> RungStatus:
     arrival = verdict.arrival
     return RungStatus(
         percent=arrival.percent,

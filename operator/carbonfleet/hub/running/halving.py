@@ -33,7 +33,7 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RungVerdict:
     """How a job stood when it reached a rung."""
 
     arrival: Arrival
@@ -62,14 +62,14 @@ def kept_of(reached: int, rule: Halving) -> int:
 
 def verdicts_on(
     arrivals: Iterable[Arrival], rule: Halving, may_stop: Collection[str], decided: Collection[tuple[str, int]] = ()
-) -> tuple[Verdict, ...]:
+) -> tuple[RungVerdict, ...]:
     """The verdict on each arrival of the jobs that `may_stop`, but those `decided` (job and rung), in their order.
 
     The others are rivals alone. A job that is stopped has reached no rung after that.
     """
     losses: dict[int, list[float]] = {}
     stopped: set[str] = set()
-    found: list[Verdict] = []
+    found: list[RungVerdict] = []
     for arrival in sorted(arrivals):
         if arrival.job in stopped:
             continue
@@ -79,7 +79,7 @@ def verdicts_on(
             continue
         kept = kept_of(len(rivals), rule)
         rank = bisect_left(rivals, arrival.loss) + 1
-        found.append(Verdict(arrival, rank, len(rivals), kept, rivals[kept - 1]))
+        found.append(RungVerdict(arrival, rank, len(rivals), kept, rivals[kept - 1]))
         if rank > kept:
             stopped.add(arrival.job)
     return tuple(found)
