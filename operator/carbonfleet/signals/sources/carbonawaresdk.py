@@ -131,11 +131,11 @@ def _odd(step: timedelta | None, usual: timedelta) -> tuple[Reason, str] | None:
 
 
 def _usual_step(values: Sequence[_Timed]) -> timedelta:
-    """How long most values hold."""
+    """How long most of those values hold that say it."""
     if not values:
         raise NoDataError("the Carbon Aware SDK answered with an empty list")
     steps = Counter(step for *_, step in values if step is not None).most_common(2)
-    if not steps or 2 * steps[0][1] <= len(values):
+    if not steps or (len(steps) > 1 and steps[0][1] == steps[1][1]):
         raise MistrustedError("the Carbon Aware SDK answered with steps of different, or no, length")
     return steps[0][0]
 
