@@ -39,7 +39,7 @@ def trained(seed: int, names: Iterable[str], last_step: int = STEPS) -> dict[str
     from transformers import get_scheduler
 
     sys.path.insert(0, str(ROOT))
-    from workloads.lora.data import load_data
+    from workloads.lora.data import Order, load_data
     from workloads.lora.model import load_base, with_adapter
     from workloads.lora.settings import Settings
     from workloads.lora.training.checkpoint import Run, rng_state
@@ -74,12 +74,13 @@ def trained(seed: int, names: Iterable[str], last_step: int = STEPS) -> dict[str
         optimiser = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=0.0)
         scheduler = get_scheduler(plan.schedule, optimiser, round(plan.warmup_ratio * STEPS), STEPS)
         torch.manual_seed(seed)
+        order = Order(tuple(len(one.ids) for one in data.train), plan.samples_per_step, seed)
         run, curve = Run(model, optimiser, scheduler, rng_state(), data.digest), {}
         for step in range(last_step + 1):
             if step % (STEPS // VALIDATIONS) == 0:
                 curve[step] = round(validation_loss(model, data, whole, world), 4)
             if step < last_step:
-                backward(run, data.of_step(step, plan.samples_per_step, seed), data.pad, plan, world)
+                backward(run, [data.train[number] for number in order.of_step(step)], data.pad, plan, world)
                 torch.nn.utils.clip_grad_norm_(parameters, 1.0)
                 optimiser.step()
                 scheduler.step()
