@@ -40,9 +40,8 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
 
     `started` is when the process began, in seconds since 1970.
     """
-    settings, plan = job.settings, job.settings.training
+    settings, plan, energy = job.settings, job.settings.training, Energy.opened(world)
     warnings.filterwarnings("ignore", category=FutureWarning)  # the libraries talking to each other
-    energy = Energy.opened(world)
     torch.set_num_threads(int(os.environ.get("LORA_THREADS", "1")))
 
     # The model, and the data as its tokens.
@@ -60,9 +59,7 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
 
     # What learns, and how fast.
     total = plan.steps or math.ceil((plan.epochs or DEFAULT_EPOCHS) * len(data.train) / plan.samples_per_step)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    fused = world.device.type == "cuda"
-    optimiser = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=0.0, fused=fused)
+    optimiser = _optimiser(model, plan.learning_rate, fused=world.device.type == "cuda")
     scheduler = get_scheduler(plan.schedule, optimiser, round(plan.warmup_ratio * total), total)
     torch.manual_seed(plan.seed + world.rank)  # each worker drops out other weights
     run = Run(model, optimiser, scheduler, rng_state(), data.digest)
@@ -98,3 +95,9 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
         energy.close()
         if tracking is not None:
             tracking.close(ended)
+
+
+def _optimiser(model: torch.nn.Module, learning_rate: float, *, fused: bool) -> torch.optim.Optimizer:
+    """AdamW on what learns, without weight decay."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, fused=fused)
