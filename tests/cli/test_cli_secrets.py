@@ -37,7 +37,15 @@ PLAIN = {
     AgentSettings: {
         *("spoke", "fleet_url", "fleet_branch", "fleet_known_hosts", "ca_file", "allowed_signers", "runtime", "apply"),
         *("ray_address", "workload", "training_python", "state", "store", "datasets", "models", "private_networks"),
-        *("allow_list", "poll_seconds", "sync_seconds", "progress_seconds", "liveness", "heartbeat_seconds"),
+        *(
+            "allow_list",
+            "poll_seconds",
+            "sync_seconds",
+            "progress_seconds",
+            "liveness",
+            "heartbeat_seconds",
+            "hide_logs",
+        ),
         *("lease_seconds", "heartbeat_least_seconds", "resync_seconds", "unknown_after_seconds", "output_folders"),
     },
 }

@@ -187,6 +187,7 @@ def scalars(schema, whole):
 
 SCHEMA = JobSpec.model_json_schema()
 AGAINST_EACH_OTHER = (
+    ("earlyStopping",),  # a plan knows nothing of it
     ("schedule", "deadline"),
     ("schedule", "maxIntensityPercentile"),
     ("workload", "training", "steps"),

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from carbonfleet.cli import assess, backtest
+from carbonfleet.cli.console import say
 from carbonfleet.cli.files import crds, explain, policy, validate
 from carbonfleet.cli.fleet import logs, report, repository, review, signals, status
 from carbonfleet.cli.stack import demo, up
@@ -94,7 +95,7 @@ for command in (
 
 def _tell_version(is_asked: bool) -> None:
     if is_asked:
-        print(f"carbonfleet {version('carbonfleet')}")
+        say(f"carbonfleet {version('carbonfleet')}")
         raise typer.Exit
 
 

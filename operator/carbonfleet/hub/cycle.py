@@ -1,9 +1,10 @@
 """The planning cycle: observe, account, plan, publish, ask, write statuses; the same from any state."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from carbonfleet.faults import only
 from carbonfleet.fleet import Committed, Intent, Place, Published, Refused, Remove, Tip
 from carbonfleet.hub.accounting import LedgerUpdates
 from carbonfleet.hub.connections import Connections
@@ -120,9 +121,14 @@ class Cycle:
             written=len(written),
             recheck_at=_recheck_at(seen, planned, intents, published),
             blocker=failure,
-            figures=figures_of(after, blockers, self._planner.planned_on),
+            figures=self._figures(after, blockers),
             go_on=bool(answers.refused) or _calls_for_more(after, written, planned, intents, published),
         )
+
+    def _figures(self, after: Observation, blockers: Mapping[str, Blocker]) -> FleetFigures:
+        with only("the figures that alerts watch can't be told"):
+            return figures_of(after, blockers, self._planner.planned_on)
+        return FleetFigures()
 
     def close(self) -> None:
         """Begin nothing more; events that wait are dropped."""

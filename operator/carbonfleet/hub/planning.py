@@ -314,11 +314,14 @@ def _measured(ingress: Mapping[str, tuple[float, int]], spokes: tuple[Spoke, ...
     """The spokes with the speed at which datasets came in, where it was measured."""
 
     def measured(spoke: Spoke) -> Spoke:
-        gib_per_hour, runs = ingress[spoke.name]
-        facts = spoke.facts.model_copy(update={"ingress_gib_per_hour": gib_per_hour})
-        return replace(spoke, facts=facts, ingress_runs=runs)
+        with only(f"{spoke.facts.name} keeps its declared speed of datasets"):
+            if spoke.name in ingress:
+                gib_per_hour, runs = ingress[spoke.name]
+                facts = spoke.facts.model_copy(update={"ingress_gib_per_hour": gib_per_hour})
+                return replace(spoke, facts=facts, ingress_runs=runs)
+        return spoke
 
-    return tuple(measured(spoke) if spoke.name in ingress else spoke for spoke in spokes)
+    return tuple(map(measured, spokes))
 
 
 def _priced(market: Market | None, spokes: tuple[Spoke, ...]) -> tuple[Spoke, ...]:

@@ -211,10 +211,17 @@ class Observation:
     def last_spoke(self, state: JobState) -> LastSpoke:
         """The spoke of the last attempt; one that beats is alive, whatever Git says of it."""
         name = state.last_cluster
-        if name not in self.alive and not any(spoke.name == name and spoke.healthy for spoke in self.spokes):
+        if name not in self.alive and not self._is_healthy(name):
             return LastSpoke.LOST
         is_declared = self.tip is None or name in self.tip.clusters or name in self.tip.cluster_problems
         return LastSpoke.HEARD if is_declared else LastSpoke.UNDECLARED
+
+    def _is_healthy(self, name: str) -> bool:
+        for spoke in self.spokes if name else ():
+            with only(f"whether {spoke.facts.name} is well can't be told"):
+                if spoke.name == name:
+                    return spoke.healthy
+        return False
 
     def was_reverted(self, state: JobState) -> bool:
         """Somebody else took the job's placement out of Git while it was live.

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from carbonfleet.api.job_status import Phase
+from carbonfleet.faults import only
 from carbonfleet.hub.observe import Blocker, JobState, Observation
 from carbonfleet.placement.rules import covers_namespace
 from carbonfleet.placement.snapshot import Snapshot
@@ -64,9 +65,10 @@ def _is_late(state: JobState) -> bool:
 def _spokes(observation: Observation) -> dict[str, SpokeFigures]:
     found = {}
     for spoke in observation.spokes:
-        last = observation.heard.get(spoke.name)
-        silent = (observation.now - last.at).total_seconds() if last is not None and last.at is not None else None
-        found[spoke.name] = SpokeFigures(spoke.healthy, silent, spoke.free_gpus or {})
+        with only(f"{spoke.facts.name} can't be counted"):
+            last = observation.heard.get(spoke.name)
+            silent = (observation.now - last.at).total_seconds() if last is not None and last.at is not None else None
+            found[spoke.name] = SpokeFigures(spoke.healthy, silent, spoke.free_gpus or {})
     return found
 
 
@@ -78,7 +80,8 @@ def _zone_links(planned_on: Snapshot) -> dict[str, str]:
 def _budget_shares(planned_on: Snapshot) -> dict[tuple[str, str], float]:
     shares = {}
     for policy in planned_on.policies.policies:
-        if (budget := policy.spec.budget) is None:
+        budget = policy.spec.budget
+        if budget is None:
             continue
         used = [use for name, use in planned_on.usage.items() if covers_namespace(policy.spec.scope, name)]
         if budget.carbon_kg_per_month is not None:
