@@ -119,6 +119,7 @@ def test_jobs_that_name_no_image_get_the_one_given():
 
 
 def test_an_agent_that_need_not_verify_asks_for_no_signers():
+    assert "carbonfleet-hub-signers" in render(SpokeOverlay())
     assert "carbonfleet-hub-signers" not in render(SpokeOverlay(verify=False))
 
 

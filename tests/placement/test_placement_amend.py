@@ -87,6 +87,10 @@ BUDGET = replace(
         pytest.param(lambda s: replace(s, reservations=()), id="an attempt has ended"),
         pytest.param(lambda s: replace(s, reservations=(replace(HELD, end=NOON + HOUR),)), id="one ends earlier"),
         pytest.param(lambda s: replace(s, reservations=(replace(HELD, gpus=1),)), id="one takes fewer GPUs"),
+        pytest.param(
+            lambda s: replace(s, reservations=(replace(HELD, gpus=3, end=NOON + HOUR),)),
+            id="one takes more, for less time",
+        ),
         pytest.param(lambda s: replace(s, jobs=s.jobs[1:]), id="a job was deleted"),
         pytest.param(lambda s: replace(s, spokes=(spoke("a", gpus=65),)), id="a cluster file changed"),
         pytest.param(lambda s: replace(s, spokes=(spoke("a", gpus=64, free_gpus={"main": 64}),)), id="GPUs came free"),

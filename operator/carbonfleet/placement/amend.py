@@ -66,7 +66,7 @@ def _only_grew(before: Snapshot, after: Snapshot) -> bool:
         return False
     for old in before.reservations:
         new = held.get((old.job_uid, old.cluster, old.pool))
-        if new is None or (new.gpus, new.end) < (old.gpus, old.end):
+        if new is None or new.gpus < old.gpus or new.end < old.end:
             return False
     free = {spoke.name: spoke.free_gpus or {} for spoke in before.spokes}
     return all(
