@@ -1,5 +1,6 @@
 """Code that a model wrote, run where it can do no harm: each hostile thing is tried for real."""
 
+import os
 import secrets
 import socket
 import subprocess
@@ -23,6 +24,15 @@ def isolating():
         run_isolated("", "")
     except SweepError as error:
         pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("umask", [0, 0o077, 0o777])
+def test_what_its_caller_keeps_to_itself_does_not_shut_it_out(umask):
+    before = os.umask(umask)
+    try:
+        assert run_isolated("", "") == SandboxRun(ended_well=True)
+    finally:
+        os.umask(before)
 
 
 @pytest.fixture

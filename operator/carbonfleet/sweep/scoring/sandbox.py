@@ -30,6 +30,7 @@ _READY: Final = "isolated"
 _UNUSED_USER: Final = 61_184
 """Of those that systemd leaves to nobody: code that root has run is not root's."""
 _AS_NOBODY: Final = f"""
+umask 022  # the folders are another user's to enter, whatever its caller keeps to itself
 if [ -n "$1" ]; then
   # Where only root may look, such as in /root, is the interpreter alone for others to see.
   mount --rbind "$1" /mnt
@@ -41,6 +42,7 @@ shift
 exec setpriv --reuid={_UNUSED_USER} --regid={_UNUSED_USER} --clear-groups "$@"
 """
 _ISOLATED: Final = f"""
+umask 022
 python=$1
 shift
 mount -t tmpfs -o size=4m,nr_inodes=1000,mode=755,nosuid,nodev tmpfs /tmp
