@@ -10,7 +10,7 @@ TORCH_CPU := sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264
 READY  := $(VENV)/.ready
 WORKERS ?= 3  # processes that share the tests, a file at a time: one more than cores, since many wait; 0 for pytest's own
 
-.PHONY: demo test check soak bench crds constraints clean
+.PHONY: demo test check soak bench docs crds constraints clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)  ## the main job on this machine; KEEP=1 leaves it running
@@ -33,6 +33,9 @@ soak: $(READY)  ## the long tests at their full count
 bench: $(READY)  ## every benchmark, each beside its floor
 	for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
+docs: $(READY)  ## the documentation into build/docs; a broken link inside or a warning fails
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
+
 crds: $(READY)  ## generate crds/ from the models
 	$(BIN)/carbonfleet crds generate
 
@@ -46,13 +49,13 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	  extras = project["optional-dependencies"]; \
 	  print(*project["dependencies"], *extras["local"], *extras["train"], sep="\n")' >$(VENV)/own.txt
-	$(HASHED) -r $(VENV)/own.txt --group build --group test --group lint --group bench
+	$(HASHED) -r $(VENV)/own.txt --group build --group test --group lint --group bench --group docs
 	$(PIP) --no-build-isolation --no-deps -e .
 	touch $@
 
 constraints:  ## constraints.txt anew (UPGRADE=1: with newer versions), with the hash of every file of each
 	$(UV) pip compile pyproject.toml workloads/lora/requirements.txt -o constraints.txt --all-extras \
-	  --group build --group test --group lint --group bench --python-platform linux --python-version 3.11 \
+	  --group build --group test --group lint --group bench --group docs --python-platform linux --python-version 3.11 \
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
 
 clean:
