@@ -7,6 +7,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlencode, urlsplit
@@ -200,10 +202,18 @@ class Kube:
 
     def text(self, where: str) -> str:
         """What is not JSON: a pod's log. Raises KubeError."""
-        status, data = self._request("GET", where)
-        if status >= 400:
-            _read(status, data, f"GET {where}")
-        return data.decode("utf-8", "replace")
+        response = self._request("GET", where)
+        if response.status >= 400:
+            self._read(response, f"GET {where}")
+        return str(response.data.decode("utf-8", "replace"))
+
+    def date(self) -> datetime | None:
+        """What the API's own clock shows, to the second; None where it does not say. Raises KubeError."""
+        said = self._request("GET", "/version").headers.get("Date", "")
+        try:
+            return parsedate_to_datetime(said)
+        except ValueError:
+            return None
 
     def list(self, where: str, **query: str) -> tuple[list[Object], str]:
         """All objects, read in pages, and the resource version of the list. Raises KubeError."""
@@ -249,8 +259,7 @@ class Kube:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        status, data = self._request(method, where, body, content_type)
-        return _read(status, data, f"{method} {where}")
+        return self._read(self._request(method, where, body, content_type), f"{method} {where}")
 
     def _request(
         self,
@@ -258,7 +267,7 @@ class Kube:
         where: str,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
-    ) -> tuple[int, bytes]:
+    ) -> urllib3.BaseHTTPResponse:
         access = self._now()
         headers = {"Accept": "application/json", **_authorization(access.configuration)}
         if body is not None:
@@ -266,14 +275,22 @@ class Kube:
         payload = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         try:
             url = urlsplit(access.configuration.host).path.rstrip("/") + where
-            response = access.pool.request(
-                method, url, body=payload, headers=headers, timeout=self._timeout, retries=False
-            )
+            return access.pool.request(method, url, body=payload, headers=headers, timeout=self._timeout, retries=False)
         except urllib3.exceptions.HTTPError as error:
             raise KubeError(0, "Unreachable", f"the Kubernetes API at {self.url} did not answer: {error}") from error
-        if response.status < 400:
-            return response.status, response.data
-        return response.status, without(response.data.decode(errors="replace"), self.token).encode()
+
+    def _read(self, response: urllib3.BaseHTTPResponse, what: str) -> Object:
+        status, data = response.status, response.data
+        if status >= 400:
+            data = without(data.decode(errors="replace"), self.token).encode()
+        try:
+            answer: Object = json.loads(data) if data else {}
+        except ValueError:
+            raise KubeError(status, "NotJson", f"{what}: the answer is not JSON (status {status})") from None
+        if status >= 400:
+            reason = str(answer.get("reason", ""))
+            raise KubeError(status, reason, f"{what}: {answer.get('message', 'refused')} ({status} {reason})")
+        return answer
 
     def _now(self, oldest_seconds: float = TOKEN_SECONDS) -> _Access:
         """By the files as they are; by what they last held while they can't be used."""
@@ -299,14 +316,3 @@ def _authorization(configuration: client.Configuration) -> dict[str, str]:
     """The header with the token; a file's last line break is none of it."""
     setting = configuration.auth_settings().get("BearerToken")
     return {"Authorization": setting["value"].strip()} if setting else {}
-
-
-def _read(status: int, data: bytes, what: str) -> Object:
-    try:
-        answer: Object = json.loads(data) if data else {}
-    except ValueError:
-        raise KubeError(status, "NotJson", f"{what}: the answer is not JSON (status {status})") from None
-    if status >= 400:
-        reason = str(answer.get("reason", ""))
-        raise KubeError(status, reason, f"{what}: {answer.get('message', 'refused')} ({status} {reason})")
-    return answer

@@ -13,7 +13,14 @@ from carbonfleet.fleet.review import ForgeSettings, ProposalStage, Propose, Revi
 from carbonfleet.fleet.review.forges.gitea import Gitea
 from carbonfleet.fleet.review.forges.github import GitHub
 from carbonfleet.fleet.review.forges.gitlab import GitLab
-from carbonfleet.fleet.review.pull_requests import FRESH_CHECK, HUMAN_EDITED, SUPERSEDED, branch_of
+from carbonfleet.fleet.review.pull_requests import (
+    FRESH_CHECK,
+    HUMAN_EDITED,
+    SUPERSEDED,
+    ForgeDenied,
+    RepositoryAccess,
+    branch_of,
+)
 from fixtures.fleet_values import CLOCK, place, quick_settings, uid_of
 from fixtures.forge_server import ForgeServer, Injected
 from fixtures.hand_clock import HandClock
@@ -417,3 +424,19 @@ def test_whatever_goes_wrong_with_one_proposal_is_told_there_and_tried_again(sta
     said = reviews.advance(everything, NOW + MINUTE)
     assert {each.stage for each in said.values()} == {ProposalStage.OPEN}
     assert forge_server.created == 3
+
+
+def test_a_forge_says_what_the_token_may_do_and_whether_the_branch_has_rules(forge_server, tmp_path):
+    (tmp_path / "token").write_text(forge_server.token)
+    asked = ForgeSettings(forge_server.url, "acme/fleet", tmp_path / "token", pause_seconds=0.001)
+    forge = CLIENTS[forge_server.kind](asked, HAND)
+    assert forge.access() == RepositoryAccess(can_write=True, is_protected=True)
+    forge_server.may_write = forge_server.is_protected = False
+    assert forge.access() == RepositoryAccess(can_write=False, is_protected=False)
+    forge_server.may_write, forge_server.scopes = True, ["read_api"]
+    assert forge.access().can_write is (forge_server.kind != "gitlab")
+    forge_server.choose = lambda _method, _path: Injected(404, {"message": "Not Found"})
+    with pytest.raises(ForgeDenied, match="knows no"):
+        forge.access()
+    forge_server.choose = lambda _method, _path: Injected(200, {"permissions": "all", "protected": "yes"})
+    assert forge.access() == RepositoryAccess(can_write=False, is_protected=False)

@@ -271,3 +271,12 @@ def test_a_ledger_from_before_that_many_open_at_once_is_brought_up_to_date_once(
     assert [line.link.number for line in ledgers[0].chained()] == [1, 2]
     for ledger in ledgers:
         ledger.close()
+
+
+def test_a_try_adds_nothing_and_says_where_no_line_could_be_added(ledger, tmp_path):
+    ledger.try_to_write()
+    assert list(ledger.entries()) == []
+    file = tmp_path / "kept.sqlite"
+    Ledger.at(file).close()
+    with pytest.raises(LedgerError, match="readonly database"):
+        Ledger(f"sqlite:///file:{file}?mode=ro&uri=true").try_to_write()

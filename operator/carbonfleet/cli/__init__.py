@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from carbonfleet.cli import assess, backtest
 from carbonfleet.cli.console import say
@@ -43,9 +43,24 @@ class _Deferred(TyperGroup):
         return _with_whole_paragraphs(typer.main.get_command(import_module(self._module).app))
 
 
+class _DeferredCommand(TyperCommand):
+    """One such command."""
+
+    def __init__(self, name: str, text: str, module: str) -> None:
+        super().__init__(name=name, callback=None, help=text)
+        self._module = module
+
+    def make_context(self, *given: Any, **more: Any) -> Any:  # noqa: ANN401 - Click's
+        """Of the command in its module."""
+        return _with_whole_paragraphs(typer.main.get_command(import_module(self._module).app)).make_context(
+            *given, **more
+        )
+
+
 _DEFERRED: Final = {
     str(group.name): group
     for group in (
+        _DeferredCommand("doctor", "Check what the hub needs, and say what to do.", "carbonfleet.cli.doctor"),
         _Deferred("hub", "Run the operator on the hub cluster.", "carbonfleet.cli.hub"),
         _Deferred("install", "Print what is applied to a hub's or a spoke's cluster.", "carbonfleet.cli.install"),
         _Deferred("spoke", "Run the agent of a cluster that trains.", "carbonfleet.cli.spoke"),

@@ -18,22 +18,24 @@ FILE = Annotated[
 ]
 
 
-def command(app: typer.Typer, name: str, model: type[Model], run: Callable[[Model], None]) -> None:
-    """Add a command that loads settings and runs with them. Its help is that of `run`."""
+def command(app: typer.Typer, name: str, model: type[Model], run: Callable[..., None]) -> None:
+    """Add a command that loads settings and runs with them. Its help, and options beside the settings, are `run`'s."""
+    beside = [each.replace(kind=each.KEYWORD_ONLY) for each in list(inspect.signature(run).parameters.values())[1:]]
 
     def invoke(settings: Path | None = None, **flags: Any) -> None:  # noqa: ANN401 - of the fields' types
         from carbonfleet.cli.console import fail
 
+        own = {each.name: flags.pop(each.name) for each in beside}
         try:
             loaded = model.load({name: value for name, value in flags.items() if value is not None}, settings)
         except (OSError, ValueError) as error:
             fail(error)
-        run(loaded)
+        run(loaded, **own)
 
     fields = {name: field for name, field in model.model_fields.items() if not field.json_schema_extra}
     parameters = [_parameter(name, field) for name, field in fields.items()]
     file = inspect.Parameter("settings", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=FILE)
-    signature = inspect.Signature([*parameters, file])
+    signature = inspect.Signature([*parameters, file, *beside])
     invoke.__signature__ = signature  # type: ignore[attr-defined]  # Typer reads the options there
     invoke.__annotations__ = {each.name: each.annotation for each in signature.parameters.values()}
     invoke.__doc__ = run.__doc__

@@ -4,7 +4,7 @@ from carbonfleet.fleet.git.clone import commit_at, compact, is_whole, occupy, op
 from carbonfleet.fleet.git.commits import email_of, message_of, name_of, time_of
 from carbonfleet.fleet.git.declared import CONFIG_MAP, digest_of, only_read, read_cluster, read_policy_files
 from carbonfleet.fleet.git.openpgp import holds_openpgp, keyring
-from carbonfleet.fleet.git.signing import sign, signer_of
+from carbonfleet.fleet.git.signing import is_signer, public_line, sign, signer_of
 from carbonfleet.fleet.git.tip import Tip, TipReader
 from carbonfleet.fleet.git.transport import TransportFailure, transport_for
 from carbonfleet.fleet.git.trees import Changes, Files, blob, changed_tree, measured, subtree
@@ -25,6 +25,7 @@ __all__ = [
     "digest_of",
     "email_of",
     "holds_openpgp",
+    "is_signer",
     "is_whole",
     "keyring",
     "measured",
@@ -33,6 +34,7 @@ __all__ = [
     "occupy",
     "only_read",
     "open_clone",
+    "public_line",
     "read_cluster",
     "read_policy_files",
     "sign",

@@ -77,12 +77,18 @@ def _allowed(signers: Path, hub: str) -> Iterator[Path]:
     if b"PRIVATE KEY-----" not in signers.read_bytes()[:4096]:
         yield signers
         return
-    command = ["ssh-keygen", "-y", "-f", str(signers)]
-    done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=True)
     with TemporaryDirectory(prefix="carbonfleet-signers-") as folder:
         file = Path(folder) / "allowed_signers"
-        file.write_text(f"{hub} {done.stdout.decode()}")
+        file.write_text(f"{public_line(signers, hub)}\n")
         yield file
+
+
+def public_line(key: Path, owner: str) -> str:
+    """The line for a private SSH key in a list of allowed signers. Raises OSError, subprocess.SubprocessError."""
+    command = ["ssh-keygen", "-y", "-f", str(key)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=True)
+    kind, public, *_ = done.stdout.decode().split()
+    return f'{owner} namespaces="{NAMESPACE}" {kind} {public}'
 
 
 def _verify(

@@ -1,7 +1,7 @@
 """Changes wanted of the fleet repository, as values, and the one way in which they are committed."""
 
 from carbonfleet.fleet.publish.batch import most_removals
-from carbonfleet.fleet.publish.clone_session import NO_CHANGES
+from carbonfleet.fleet.publish.clone_session import NO_CHANGES, CloneSession, in_our_words
 from carbonfleet.fleet.publish.history import PLACE, Stood, Vanished
 from carbonfleet.fleet.publish.intents import (
     AlreadyThere,
@@ -25,6 +25,7 @@ __all__ = [
     "PLACE",
     "AlreadyThere",
     "Change",
+    "CloneSession",
     "Committed",
     "Intent",
     "Lapse",
@@ -40,6 +41,7 @@ __all__ = [
     "Vanished",
     "changes_in",
     "compose",
+    "in_our_words",
     "ledger_head_in",
     "most_removals",
 ]

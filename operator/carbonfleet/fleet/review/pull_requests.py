@@ -174,8 +174,21 @@ class ForgeRateLimited(ForgeError):  # noqa: N818  named like its reason
     reason = "ForgeRateLimited"
 
 
+@dataclass(frozen=True, slots=True)
+class RepositoryAccess:
+    """What a forge says of the repository to the token's owner."""
+
+    can_write: bool
+    """May push, and open requests."""
+    is_protected: bool
+    """Whether the branch that requests go to has rules."""
+
+
 class Forge(Protocol):
     """Pull requests of one repository on one forge. Every method may raise ForgeError."""
+
+    def access(self) -> RepositoryAccess:
+        """What the token may do, and how the base branch is kept."""
 
     def find(self, branch: str) -> PullRequest | None:
         """The open request from a branch, or else the newest."""

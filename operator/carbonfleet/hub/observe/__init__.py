@@ -1,5 +1,6 @@
 """What the hub sees in one cycle: jobs, Git, spokes and their reports, as frozen values."""
 
+from carbonfleet.hub.observe.heartbeats import MOST_SKEW
 from carbonfleet.hub.observe.job_state import (
     FINALIZER,
     IN_GIT,
@@ -47,6 +48,7 @@ __all__ = [
     "KINDS",
     "MERGED_LATE",
     "MOST_ATTEMPTS",
+    "MOST_SKEW",
     "NOT_ACCOUNTED",
     "REPORTS",
     "SPOKES",

@@ -95,6 +95,12 @@ class Ledger:
         """Rises when this process adds lines; the figures of one version never change."""
         return self._version
 
+    def try_to_write(self) -> None:
+        """Add nothing, as lines would be added: raises LedgerError where those could not."""
+        with self._writing() as connection:
+            none = sa.select(ENTRIES).where(sa.false())
+            connection.execute(sa.insert(ENTRIES).from_select(ENTRIES.c.keys(), none))
+
     def record(self, entry: Entry, evidence: Iterable[Document] = ()) -> bool:
         """Add a line with what it is derived from; False when the line of this attempt stood there already.
 

@@ -87,6 +87,15 @@ class ForgeHttp:
             raise ForgeError(f"{self._settings.api} answered {answer.status}: {answer.message}")
         return answer
 
+    def known(self, path: str, what: str) -> dict[str, Any]:
+        """Read what must be there. Raises ForgeError, also where the answer is no object."""
+        answer = self.get(path)
+        if answer.status == 404:
+            raise ForgeDenied(f"{self._settings.api} knows no {what}, or does not show it to the token's owner")
+        if not isinstance(answer.body, dict):
+            raise ForgeError(f"{self._settings.api} gave no {what}: {answer.message}")
+        return answer.body
+
     def get_list(self, path: str, parameters: Mapping[str, str]) -> list[dict[str, Any]]:
         """Read one page of a list. Raises ForgeError where the answer is none."""
         answer = self.get(path, parameters)

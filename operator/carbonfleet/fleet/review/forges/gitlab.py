@@ -13,11 +13,13 @@ from carbonfleet.fleet.review.pull_requests import (
     MergeResult,
     PullRequest,
     PullState,
+    RepositoryAccess,
 )
 from carbonfleet.http import HttpAnswer
 
 _WAITING: Final = frozenset({"unchecked", "checking", "preparing", "approvals_syncing", "ci_still_running"})
 _CONFLICTS: Final = frozenset({"conflict", "broken_status"})
+_DEVELOPER: Final = 30
 _STATES: Final = {
     "opened": PullState.OPEN,
     "locked": PullState.OPEN,
@@ -34,6 +36,19 @@ class GitLab(Requests):
     def __init__(self, settings: ForgeSettings, clock: Clock) -> None:
         super().__init__(settings, ForgeHttp(settings, clock, ("PRIVATE-TOKEN", ""), {}))
         self._project = f"/projects/{quote(settings.repository, safe='')}"
+
+    def access(self) -> RepositoryAccess:
+        """See Forge. Who pushes is a developer at least, of project or group, with a token for the whole API."""
+        project = self._http.known(self._project, f"project {self._settings.repository}")
+        base = quote(self._settings.base, safe="")
+        branch = self._http.known(f"{self._project}/repository/branches/{base}", f"branch {self._settings.base}")
+        given = project.get("permissions")
+        members = [each for each in (given.values() if isinstance(given, dict) else ()) if isinstance(each, dict)]
+        is_member = any(isinstance(level := each.get("access_level"), int) and level >= _DEVELOPER for each in members)
+        token = self._http.get("/personal_access_tokens/self").body
+        scopes = token.get("scopes") if isinstance(token, dict) else None
+        is_whole = not isinstance(scopes, list) or "api" in scopes
+        return RepositoryAccess(can_write=is_member and is_whole, is_protected=branch.get("protected") is True)
 
     def find(self, branch: str) -> PullRequest | None:
         """See Forge."""

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from carbonfleet.fleet.review.forges.forge_http import ForgeHttp, ForgeSettings
 from carbonfleet.fleet.review.pull_requests import (
@@ -11,6 +12,7 @@ from carbonfleet.fleet.review.pull_requests import (
     MergeResult,
     PullRequest,
     PullState,
+    RepositoryAccess,
 )
 from carbonfleet.http import HttpAnswer
 
@@ -64,6 +66,17 @@ class PullsApi(Requests):
 
     @abstractmethod
     def _mergeable(self, item: dict[str, Any]) -> Mergeable: ...
+
+    def access(self) -> RepositoryAccess:
+        """See Forge."""
+        repository = self._http.known(self._repository, f"repository {self._settings.repository}")
+        base = quote(self._settings.base, safe="")
+        branch = self._http.known(f"{self._repository}/branches/{base}", f"branch {self._settings.base}")
+        allowed = repository.get("permissions")
+        return RepositoryAccess(
+            can_write=isinstance(allowed, dict) and allowed.get("push") is True,
+            is_protected=branch.get("protected") is True,
+        )
 
     def read(self, number: int) -> PullRequest:
         """See Forge."""
