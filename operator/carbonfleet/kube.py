@@ -29,6 +29,8 @@ TOKEN_SECONDS: Final = 10.0
 """How long a token is used before its file is read again; clusters let an old one live on for far longer."""
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _REACHED_BY: Final = ("host", "ssl_ca_cert", "cert_file", "key_file", "verify_ssl", "tls_server_name", "proxy")
+NOT_KUBERNETES: Final = "NotKubernetes"
+"""What answered is something else, such as a proxy's page."""
 _PAGE: Final = 500
 """Objects of one answer to a list."""
 _TIMEOUT: Final = urllib3.Timeout(connect=5, read=30)
@@ -37,10 +39,28 @@ _TIMEOUT: Final = urllib3.Timeout(connect=5, read=30)
 class KubeError(Exception):
     """The API refused a request, or could not be reached (status 0)."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, said: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.said = said
+        """What the API itself said, where it answered."""
+
+    @property
+    def for_people(self) -> str:
+        """What went wrong, and what a person can do."""
+        match self.status:
+            case 0:
+                return str(self)
+            case 401:
+                return "the Kubernetes API does not know you: renew the credentials in your kubeconfig"
+            case 403:
+                return f"the Kubernetes API refuses you that: {self.said}; ask its administrator for the right"
+            case 404 if self.reason != NOT_KUBERNETES:
+                return f"{self.said or 'not found'}: is carbonfleet installed there, and is it the hub's kubeconfig?"
+            case status if status >= 500 and self.reason != NOT_KUBERNETES:
+                return f"the Kubernetes API failed: {self.said or self.reason or status}; try again in a moment"
+        return self.said or str(self)
 
     @property
     def is_gone(self) -> bool:
@@ -222,7 +242,8 @@ class Kube:
         while True:
             answer = self._call("GET", f"{where}?{urlencode(asked)}")
             items += answer.get("items") or []
-            metadata = answer["metadata"]
+            if not isinstance(metadata := answer.get("metadata"), dict):
+                raise _no_api(200, f"GET {where}")
             if not metadata.get("continue"):
                 return items, metadata.get("resourceVersion", "")
             asked["continue"] = metadata["continue"]
@@ -277,19 +298,23 @@ class Kube:
             url = urlsplit(access.configuration.host).path.rstrip("/") + where
             return access.pool.request(method, url, body=payload, headers=headers, timeout=self._timeout, retries=False)
         except urllib3.exceptions.HTTPError as error:
-            raise KubeError(0, "Unreachable", f"the Kubernetes API at {self.url} did not answer: {error}") from error
+            why = str(error).rpartition("): ")[2]  # behind the connection, whose address is told already
+            said = f"the Kubernetes API at {self.url} did not answer: {why}"
+            raise KubeError(0, "Unreachable", said) from error
 
     def _read(self, response: urllib3.BaseHTTPResponse, what: str) -> Object:
         status, data = response.status, response.data
         if status >= 400:
             data = without(data.decode(errors="replace"), self.token).encode()
         try:
-            answer: Object = json.loads(data) if data else {}
+            answer = json.loads(data) if data else {}
         except ValueError:
-            raise KubeError(status, "NotJson", f"{what}: the answer is not JSON (status {status})") from None
+            raise _no_api(status, what) from None
+        if not isinstance(answer, dict):
+            raise _no_api(status, what)
         if status >= 400:
-            reason = str(answer.get("reason", ""))
-            raise KubeError(status, reason, f"{what}: {answer.get('message', 'refused')} ({status} {reason})")
+            reason, said = str(answer.get("reason", "")), str(answer.get("message", "refused"))
+            raise KubeError(status, reason, f"{what}: {said} ({status} {reason})", said)
         return answer
 
     def _now(self, oldest_seconds: float = TOKEN_SECONDS) -> _Access:
@@ -316,3 +341,8 @@ def _authorization(configuration: client.Configuration) -> dict[str, str]:
     """The header with the token; a file's last line break is none of it."""
     setting = configuration.auth_settings().get("BearerToken")
     return {"Authorization": setting["value"].strip()} if setting else {}
+
+
+def _no_api(status: int, what: str) -> KubeError:
+    said = f"what answers is no Kubernetes API (status {status}): check the address in your kubeconfig"
+    return KubeError(status, NOT_KUBERNETES, f"{what}: {said}", said)

@@ -2,13 +2,33 @@
 
 import re
 import subprocess
+from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import typer
 
 if TYPE_CHECKING:
     from carbonfleet.cli.shown_console import ShownConsole
+
+
+class ExitCode(IntEnum):
+    """How a command ended, for scripts."""
+
+    about: str
+
+    def __new__(cls, code: int, about: str) -> Self:
+        """A code, and what it says."""
+        made = int.__new__(cls, code)
+        made._value_, made.about = code, about
+        return made
+
+    DONE = 0, "done, and nothing is wrong"
+    WRONG = 1, "something that was looked at is not in order or can't be read; the rest was shown"
+    FAILED = 2, "the command could not do it: a wrong option, or what it asks did not answer"
+    BLOCKED = 3, "a job that the API would take has no place in the fleet"
+    LATER = 75, "not now: `when` says the start"
+    INTERRUPTED = 130, "Ctrl-C before the end"
 
 
 def say(text: object, *, err: bool = False, nl: bool = True) -> None:
@@ -29,7 +49,7 @@ def console(width: int = 160, *, markup: bool = False) -> "ShownConsole":
 def fail(error: Exception | str) -> NoReturn:
     """Say what is wrong, and end."""
     say(f"error: {_text(error)}", err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(ExitCode.FAILED)
 
 
 def _text(error: Exception | str) -> str:
@@ -37,6 +57,8 @@ def _text(error: Exception | str) -> str:
 
     from carbonfleet.api.problems import told
 
+    if said := getattr(error, "for_people", ""):
+        return str(said)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return told(error, BaseModel) if isinstance(error, ValidationError) else str(error)

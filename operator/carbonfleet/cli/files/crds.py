@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from carbonfleet.cli.console import say
+from carbonfleet.cli.console import ExitCode, say
 
 app = typer.Typer(no_args_is_help=True, help="Generate the CustomResourceDefinitions and JSON Schemas.")
 
@@ -30,4 +30,4 @@ def generate(
     stale = crd.differing(out)
     for path in stale:
         say(f"{out / path} differs from the models: run `make crds` and commit the result", err=True)
-    raise typer.Exit(1 if stale else 0)
+    raise typer.Exit(ExitCode.WRONG if stale else ExitCode.DONE)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carbonfleet.cli.console import console, fail, say
-from carbonfleet.cli.files.findings import Output, Severity, has, write_data, write_findings
+from carbonfleet.cli.answers import Form, Output, write, write_names
+from carbonfleet.cli.console import ExitCode, console, fail, say
 from carbonfleet.shipped import FLEET_SEED
 
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
     from carbonfleet.api.job_status import DecisionRecord, JobStatus
+    from carbonfleet.cli.about.schemas import ExplainedJob
     from carbonfleet.clock import Clock
     from carbonfleet.placement import Window
     from carbonfleet.placement.snapshot import Snapshot
@@ -40,7 +41,7 @@ def explain(
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="For manifests: the demo's made grid, at its hour.")] = False,
     kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="For a job on the hub.")] = None,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How the decisions are written.")] = Output.TEXT,
+    output: Output = Form.TEXT,
 ) -> None:
     """Show why a job goes where and when it goes: the decision, and each spoke with its figures, or why not there.
 
@@ -61,12 +62,14 @@ def explain(
     known += [_recorded(each, kubeconfig) for each in what if each not in (*paths, STDIN)]
     if paths:
         known += _offline(paths, stdin, fleet or _usual_fleet(demo), *_signals(signals, demo))
-    if output is Output.TEXT:
-        _show(known)
+    if output is Form.NAME:
+        write_names(key for key, _, _ in known)
+    elif output.is_data:
+        write(_answers(known), output, "explain", sparse=True)
     else:
-        write_data([{"job": key, **record.to_wire(), **_rows(traded)} for key, record, traded in known], output)
+        _show(known)
     if any(record.outcome == "Blocked" for _, record, _ in known):
-        raise typer.Exit(3)
+        raise typer.Exit(ExitCode.BLOCKED)
 
 
 def _usual_fleet(demo: bool) -> Path:
@@ -113,6 +116,7 @@ def _proposed(text: bytes) -> "DecisionRecord | None":
 
 def _offline(paths: list[str], stdin: bytes, folder: Path, clock: "Clock", service: "Signals") -> "list[Answer]":
     """The decisions on all jobs of some manifests. Ends the command where the API would refuse one."""
+    from carbonfleet.cli.files.findings import Severity, has, write_findings
     from carbonfleet.cli.files.fleet_rules import judged, read_fleet
     from carbonfleet.cli.files.manifests import read_manifests
     from carbonfleet.placement import explain, frontier, plan
@@ -122,7 +126,7 @@ def _offline(paths: list[str], stdin: bytes, folder: Path, clock: "Clock", servi
     found = read_manifests(paths, stdin)
     if has(found.findings, Severity.ERROR):
         write_findings(found.findings, err=True)
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.WRONG)
     if not found.jobs:
         fail(f"{', '.join(paths)}: holds no CarbonTrainingJob")
     fleet, now = read_fleet(folder), clock.now()
@@ -139,21 +143,19 @@ def _offline(paths: list[str], stdin: bytes, folder: Path, clock: "Clock", servi
     return [(job.key, fleet.with_broken(known[job.uid][0]), known[job.uid][1]) for job in snapshot.jobs]
 
 
-def _rows(traded: "tuple[Window, ...]") -> dict[str, object]:
-    """Cost against carbon as data; nothing where it was not planned here."""
-    from carbonfleet.api.wire import format_time
+def _answers(known: "list[Answer]") -> "list[ExplainedJob]":
+    from carbonfleet.cli.about.schemas import ExplainedJob, FrontierWindow
 
-    keys = [
-        {
-            "cluster": window.cluster,
-            "pool": window.pool,
-            "start": format_time(window.start),
-            "costUsd": round(window.cost_usd, 2),
-            "gramsCo2e": round(window.grams_co2e, 3),
-        }
-        for window in traded
+    def rounded(window: "Window") -> FrontierWindow:
+        usd, grams = round(window.cost_usd, 2), round(window.grams_co2e, 3)
+        return FrontierWindow(
+            cluster=window.cluster, pool=window.pool, start=window.start, cost_usd=usd, grams_co2e=grams
+        )
+
+    return [
+        ExplainedJob(job=key, **dict(record), frontier=tuple(map(rounded, traded)) or None)
+        for key, record, traded in known
     ]
-    return {"frontier": keys} if keys else {}
 
 
 def _with_grid(snapshot: "Snapshot", service: "Signals", now: datetime) -> "Snapshot":
@@ -193,20 +195,13 @@ def _signals(settings: Path | None, demo: bool) -> "tuple[Clock, Signals]":
 
 
 def _recorded(key: str, kubeconfig: Path | None) -> "Answer":
-    from pydantic import ValidationError
-
-    from carbonfleet.api import CarbonTrainingJob
-    from carbonfleet.kube import Kube, KubeError, ours
+    from carbonfleet.cli.fleet.hub_job import API_SECONDS, hub_job
+    from carbonfleet.kube import Kube
 
     namespace, _, name = key.partition("/")
     if not namespace or not name or "/" in name or name.endswith((".yaml", ".yml")):
         fail(f"{key} is no file; give one that exists, or namespace/name for a job on the hub")
-    try:
-        job = CarbonTrainingJob.model_validate(
-            Kube.connect(kubeconfig).get(ours("carbontrainingjobs", namespace, name))
-        )
-    except (KubeError, ValidationError) as error:
-        fail(error)
+    job = hub_job(Kube.connect(kubeconfig).within(API_SECONDS), namespace, name)
     return job.key, _record_of_status(job), ()
 
 

@@ -1,6 +1,5 @@
 """What is found in files: mistakes, what keeps a job from ever running, and what is doubtful; how it is written out."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -9,14 +8,6 @@ from typing import Any
 
 from carbonfleet.cli.console import say
 from carbonfleet.yaml_reader import FileProblem
-
-
-class Output(StrEnum):
-    """How an answer is written."""
-
-    TEXT = "text"
-    JSON = "json"
-    YAML = "yaml"
 
 
 class Severity(StrEnum):
@@ -47,13 +38,8 @@ class FileFinding:
 
     def to_wire(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {"severity": str(self.severity), **problem_to_wire(self.problem)}
-
-
-def problem_to_wire(problem: FileProblem) -> dict[str, Any]:
-    """A problem as JSON has it."""
-    where = {"path": problem.path, "line": problem.line, "column": problem.column}
-    return {key: value for key, value in where.items() if value is not None} | {"message": problem.message}
+        where = {"path": self.problem.path, "line": self.problem.line, "column": self.problem.column}
+        return {"severity": str(self.severity), **where, "message": self.problem.message}
 
 
 def has(findings: Iterable[FileFinding], severity: Severity) -> bool:
@@ -65,13 +51,3 @@ def write_findings(findings: Sequence[FileFinding], *, err: bool = False) -> Non
     """A line for each."""
     for finding in findings:
         say(finding, err=err)
-
-
-def write_data(value: object, output: Output) -> None:
-    """A JSON value as JSON or YAML."""
-    import yaml
-
-    if output is Output.JSON:
-        say(json.dumps(value, indent=2))
-    else:
-        say(yaml.safe_dump(value, sort_keys=False, width=120).rstrip())

@@ -1,13 +1,13 @@
 """`carbonfleet policy`: judge a checkout of the fleet repository, and ask where a job may run."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carbonfleet.cli.console import console, fail, say
+from carbonfleet.cli.answers import Form, write
+from carbonfleet.cli.console import ExitCode, console, fail, say
 
 if TYPE_CHECKING:
     from carbonfleet.yaml_reader import FileProblem
@@ -22,6 +22,7 @@ class Format(StrEnum):
     TEXT = "text"
     GITHUB = "github"
     JSON = "json"
+    YAML = "yaml"
 
 
 @app.callback()
@@ -33,7 +34,9 @@ def policy() -> None:
 def check(
     folder: Folder = Path(),
     since: Annotated[str, typer.Option(help="Tell only what changed since this commit.")] = "",
-    output: Annotated[Format, typer.Option("--format", help="github: annotations on the change.")] = Format.TEXT,
+    output: Annotated[
+        Format, typer.Option("-o", "--output", "--format", help="github: annotations on the change.")
+    ] = Format.TEXT,
 ) -> None:
     """Check policies, clusters and placements.
 
@@ -56,7 +59,7 @@ def check(
         for note in notes:
             say(f"note: {note}", err=True)
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.WRONG)
     if output is Format.TEXT:
         say(
             f"{len(checkout.policies.policies)} policies, {len(checkout.clusters)} clusters and "
@@ -99,14 +102,15 @@ def ask(
     for problem in checkout.problems:
         say(problem, err=True)
     if not any(ruling.allowed for _cluster, ruling in verdicts):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.WRONG)
 
 
 def _write(problems: "tuple[FileProblem, ...]", output: Format) -> None:
-    from carbonfleet.cli.files.findings import problem_to_wire
+    from carbonfleet.cli.files.findings import FileFinding, Severity
 
-    if output is Format.JSON:
-        say(json.dumps([problem_to_wire(problem) for problem in problems], indent=2))
+    if output in (Format.JSON, Format.YAML):
+        found = [FileFinding(Severity.ERROR, problem).to_wire() for problem in problems]
+        write(found, Form(output.value), "policy check", sparse=True)
         return
     for problem in problems:
         say(_as_command(problem) if output is Format.GITHUB else problem)

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from carbonfleet.cli.console import fail, say
-from carbonfleet.cli.files.findings import Output, Severity, has, write_data, write_findings
+from carbonfleet.cli.answers import Form, Output, write, write_names
+from carbonfleet.cli.console import ExitCode, say
+from carbonfleet.cli.fleet.hub_job import API_SECONDS
 
 
 def validate(
@@ -18,7 +19,7 @@ def validate(
     ] = None,
     hub: Annotated[bool, typer.Option("--hub", help="Ask the hub too, by a dry run; nothing is applied.")] = False,
     kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="For --hub.")] = None,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How the findings are written.")] = Output.TEXT,
+    output: Output = Form.TEXT,
 ) -> None:
     """Check manifests of jobs, cluster files and policies.
 
@@ -27,10 +28,11 @@ def validate(
 
     Exit code 1 where anything is refused, 3 where all could be applied and a job would be Blocked.
     """
+    from carbonfleet.cli.files.findings import Severity, has, write_findings
     from carbonfleet.cli.files.fleet_rules import asked_of_hub, judged, read_fleet
     from carbonfleet.cli.files.manifests import STDIN, read_manifests, read_stdin
     from carbonfleet.clock import Clock
-    from carbonfleet.kube import Kube, KubeError
+    from carbonfleet.kube import Kube
 
     found = read_manifests(paths, read_stdin() if STDIN in paths else b"")
     findings = list(found.findings)
@@ -38,19 +40,18 @@ def validate(
         declared = read_fleet(fleet)
         findings += [*declared.findings, *judged(found.jobs, declared, Clock.from_environment().now())]
     if hub:
-        try:
-            findings += asked_of_hub(found.jobs, Kube.connect(kubeconfig))
-        except KubeError as error:
-            fail(error)
-    if output is not Output.TEXT:
-        write_data([finding.to_wire() for finding in findings], output)
+        findings += asked_of_hub(found.jobs, Kube.connect(kubeconfig).within(API_SECONDS))
+    if output.is_data:
+        write([finding.to_wire() for finding in findings], output, "validate", sparse=True)
+    elif output is Form.NAME:
+        write_names(dict.fromkeys(finding.problem.path for finding in findings))
     else:
         write_findings(findings)
     if has(findings, Severity.ERROR):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.WRONG)
     if has(findings, Severity.BLOCKED):
-        raise typer.Exit(3)
-    if output is Output.TEXT:
+        raise typer.Exit(ExitCode.BLOCKED)
+    if output in (Form.TEXT, Form.WIDE):
         others = f"; {found.others} hold nothing of carbonfleet's" if found.others else ""
         said = "nothing is refused" if findings else "nothing is wrong"
         say(f"{found.files} {'file' if found.files == 1 else 'files'} checked: {said}{others}")

@@ -1,7 +1,6 @@
 """`carbonfleet logs`: what a job's training printed, while it runs and afterwards."""
 
 import random
-import re
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from carbonfleet.cli.console import fail, say
+from carbonfleet.cli.console import ExitCode, fail, say
+from carbonfleet.cli.fleet.hub_job import API_SECONDS, find_job, hub_job
 
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from carbonfleet.kube import Kube
     from carbonfleet.spoke.runtimes.output import OutputReads
 
-_API_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 1.0
 """Between two looks at what is followed."""
 _LONG_PAUSE_SECONDS: Final = 5.0
 """Where an object store is asked, or the hub does not answer."""
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def logs(
@@ -38,20 +36,18 @@ def logs(
     The last 256 KiB of each attempt are kept where its job saves. Where that can't be read from here, the last lines
     that its spoke reported are shown, and where the rest is.
     """
-    from carbonfleet.kube import Kube, KubeError
+    from carbonfleet.kube import Kube
     from carbonfleet.spoke.runtimes.output import OutputReads
 
     try:
-        kube = Kube.connect(kubeconfig).within(_API_SECONDS)
-        reading = JobLogs(kube, *_found(kube, job, namespace), OutputReads())
+        kube = Kube.connect(kubeconfig).within(API_SECONDS)
+        reading = JobLogs(kube, *find_job(kube, job, namespace), OutputReads())
         if follow:
             reading.follow(attempt)
         else:
             reading.show(attempt)
-    except KubeError as error:
-        fail(error)
     except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+        raise typer.Exit(ExitCode.DONE) from None
 
 
 def news(old: str, new: str) -> str:
@@ -129,22 +125,7 @@ class JobLogs:
                 _pause(_LONG_PAUSE_SECONDS)
 
     def _job(self) -> "CarbonTrainingJob":
-        from pydantic import ValidationError
-
-        from carbonfleet.api import CarbonTrainingJob
-        from carbonfleet.api.problems import told
-        from carbonfleet.kube import KubeError, ours
-
-        try:
-            return CarbonTrainingJob.model_validate(
-                self.kube.get(ours("carbontrainingjobs", self.namespace, self.name))
-            )
-        except ValidationError as error:
-            fail(f"job {self.namespace}/{self.name} can't be read: {told(error, CarbonTrainingJob)}")
-        except KubeError as error:
-            if error.is_gone:
-                fail(f"no job {self.name} in {self.namespace}; kubectl get ctj -A lists all")
-            raise
+        return hub_job(self.kube, self.namespace, self.name)
 
     def _announce(self, log: "AttemptLog") -> None:
         if self._printed and log.attempt not in self._printed:
@@ -169,27 +150,6 @@ class JobLogs:
             return None
         found = self.reads.read(log.uri, partial(reader_of(place), name))
         return None if found is None else found.decode("utf-8", "replace")
-
-
-def _found(kube: "Kube", job: str, namespace: str) -> tuple[str, str]:
-    """A job's namespace and name. Ends the command where it is not one job; raises KubeError."""
-    from carbonfleet.kube import ours
-
-    inside, _, name = job.rpartition("/")
-    if namespace and inside not in ("", namespace):
-        fail(f"{job} is not in {namespace}: leave one of the two out")
-    namespace = namespace or inside
-    for word in filter(None, (namespace, name or "?")):
-        if not _NAME.fullmatch(word):
-            fail(f"{word!r} is no name; write a job's name, or NAMESPACE/NAME")
-    if namespace:
-        return namespace, name
-    bodies, _ = kube.list(ours("carbontrainingjobs"), fieldSelector=f"metadata.name={name}")
-    places = sorted(str(body["metadata"]["namespace"]) for body in bodies)
-    if len(places) != 1:
-        where = f"{name} is in the namespaces {', '.join(places)}; choose one with -n" if places else ""
-        fail(where or f"no job {name} in any namespace; kubectl get ctj -A lists all")
-    return places[0], name
 
 
 def _log_of(job: "CarbonTrainingJob", attempt: int) -> "AttemptLog":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from carbonfleet.cli.console import console, fail, say
+from carbonfleet.cli.console import ExitCode, console, fail, say
 from carbonfleet.cli.fleet.ledger_address import USUAL, Address, open_ledger
 from carbonfleet.cli.fleet.verify import MOST_TOLD, verify
 
@@ -138,7 +138,7 @@ def _end_without(broken: Sequence[str]) -> None:
     if len(broken) > MOST_TOLD:
         say(f"and {len(broken) - MOST_TOLD} more", err=True)
     if broken:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.WRONG)
 
 
 def _utc(moment: datetime | None) -> datetime | None:

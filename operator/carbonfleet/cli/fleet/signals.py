@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carbonfleet.cli.console import console, fail, say
+from carbonfleet.cli.console import ExitCode, console, fail, say
 
 if TYPE_CHECKING:
     from carbonfleet.api import ClusterFacts
@@ -58,7 +58,7 @@ def signals(
         say(json.dumps([asdict(view) for view in views], default=str, indent=2))
     else:
         _show(views)
-    raise typer.Exit(1 if any(view.problem for view in views) else 0)
+    raise typer.Exit(ExitCode.WRONG if any(view.problem for view in views) else ExitCode.DONE)
 
 
 @app.command()
@@ -86,7 +86,7 @@ def check(settings: Settings = None, zone: Zones = None, fleet: Fleet = Path("fl
     unserved = [name for name in zones if name not in served]
     if unserved:
         say(f"no source is ready for {', '.join(unserved)}", err=True)
-    raise typer.Exit(1 if unserved else 0)
+    raise typer.Exit(ExitCode.WRONG if unserved else ExitCode.DONE)
 
 
 def _open(settings: Path | None) -> "Signals":

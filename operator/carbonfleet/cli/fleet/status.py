@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from carbonfleet.cli.console import ExitCode
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -54,7 +56,7 @@ def status(
     screen.print(table)
     for line in (*unread, *unread_too):
         say(line, err=True)
-    raise typer.Exit(1 if unread or unread_too else 0)
+    raise typer.Exit(ExitCode.WRONG if unread or unread_too else ExitCode.DONE)
 
 
 def _readable(model: type[Read], bodies: "Iterable[Object]") -> tuple[list[Read], list[str]]:

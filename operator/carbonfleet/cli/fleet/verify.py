@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from carbonfleet.cli.console import fail, say
+from carbonfleet.cli.console import ExitCode, fail, say
 from carbonfleet.cli.fleet.ledger_address import USUAL, Address, open_ledger
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def verify(
     except (LedgerError, OSError, ValueError) as error:
         fail(error)
     if wrong:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.WRONG)
 
 
 def _clone(folder: Path) -> "AuditedClone":

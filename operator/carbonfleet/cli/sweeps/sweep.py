@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from carbonfleet.cli.console import console, fail, say
+from carbonfleet.cli.fleet.hub_job import API_SECONDS
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -119,12 +120,12 @@ def _threshold(text: str) -> "Threshold | None":
 
 def hub_jobs(sweep: str, kubeconfig: Path | None, namespace: str) -> "tuple[CarbonTrainingJob, ...]":
     """The sweep's jobs as the hub has them; ends the command where it can't be asked."""
-    from carbonfleet.kube import Kube, KubeError
+    from carbonfleet.kube import Kube
     from carbonfleet.sweep import SweepError, jobs_of
 
     try:
-        return jobs_of(Kube.connect(kubeconfig), sweep, namespace)
-    except (KubeError, SweepError) as error:
+        return jobs_of(Kube.connect(kubeconfig).within(API_SECONDS), sweep, namespace)
+    except SweepError as error:
         fail(error)
 
 

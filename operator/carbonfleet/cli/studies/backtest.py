@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from carbonfleet.cli.console import console, fail, say
+from carbonfleet.cli.console import ExitCode, console, fail, say
 
 if TYPE_CHECKING:
     from carbonfleet.simulator.backtest import Result
@@ -153,7 +153,7 @@ def _reported(out: Path | None) -> Iterator[None]:
         fail(error)
     except KeyboardInterrupt:
         say(f"interrupted{'' if out is None else f': nothing was written into {out}'}", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 def _list_presets() -> NoReturn:
