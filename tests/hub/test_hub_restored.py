@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-from hub_values import observation, state
+from hub_values import body, observation, state
 
 from carbonfleet.api import ANNOTATION
 from carbonfleet.api.job_status import Phase
+from carbonfleet.hub.observe import end_note, ended_before
+from carbonfleet.hub.observe.job_state import JobStates
 from carbonfleet.kube import ours
 from fixtures.in_process_hub import NAMESPACE, InProcessHub, open_in_process_hub
 
@@ -50,7 +52,7 @@ def placed(hub, name):
 
 def test_a_job_that_a_backup_brings_back_without_its_status_runs_only_when_it_is_asked_to(hub):
     saved = run_to_its_end(hub, "kept")
-    assert saved["metadata"]["annotations"][ANNOTATION.ENDED] == "kept Succeeded 1"
+    assert saved["metadata"]["annotations"][ANNOTATION.ENDED].startswith("kept Succeeded 1 ")
     restore(hub, saved)
     hub.forward(60)
     back = hub.job("kept")
@@ -77,22 +79,55 @@ def test_a_job_that_is_restored_while_it_waits_is_planned_as_any_other(hub):
 
 
 @pytest.mark.parametrize(
-    "note", ["", "train", "other Succeeded 1", "train Running 1", "train Succeeded 1\n", "train Succeeded x"]
+    "note",
+    [
+        "",
+        "train",
+        "other Succeeded 1",
+        "train Running 1",
+        "train Succeeded 1\n",
+        "train Succeeded x",
+        "train Succeeded",
+    ],
 )
 def test_a_note_that_the_hub_did_not_write_holds_nothing(note):
-    seen = observation(state(annotations={ANNOTATION.ENDED: note}))
-    assert seen.queued() == list(seen.jobs)
+    digest = note_of({}).split(" ")[-1]
+    for written in (note, f"{note} {digest}", f"{digest} {note}"):
+        seen = observation(state(annotations={ANNOTATION.ENDED: written}))
+        assert seen.queued() == list(seen.jobs)
+
+
+def note_of(annotations, phase="Failed", attempt=3):
+    """What the hub notes of the usual job that has ended."""
+    return end_note(state({"phase": phase, "attempt": attempt}, annotations=annotations))
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase.is_terminal])
 def test_a_note_of_any_end_holds_a_job_without_a_status(phase):
-    assert observation(state(annotations={ANNOTATION.ENDED: f"train {phase} 1"})).queued() == []
+    assert observation(state(annotations={ANNOTATION.ENDED: note_of({}, phase)})).queued() == []
 
 
-def test_a_note_of_the_hub_holds_a_job_without_a_status_and_no_other():
-    note = {ANNOTATION.ENDED: "train Failed 3"}
-    assert observation(state(annotations=note)).queued() == []
+def test_a_note_of_the_hub_holds_a_job_without_a_status_until_it_is_asked_for_or_changed():
+    note = {ANNOTATION.ENDED: note_of({})}
+    assert ended_before(state(annotations=note)) == "Failed 3"
     asked = observation(state(annotations=note | {ANNOTATION.REPLACE: "1"}))
     assert asked.queued() == list(asked.jobs)
-    changed = observation(state({"phase": "Failed", "observedGeneration": 1}, generation=2, annotations=note))
-    assert changed.queued() == list(changed.jobs)
+    changed = body(annotations=note)
+    changed["spec"]["resources"]["duration"] = "3h"
+    seen = observation(*JobStates().of([changed], {}, {}))
+    assert seen.queued() == list(seen.jobs)
+
+
+def test_a_job_that_ended_after_it_was_asked_for_again_is_held_all_the_same():
+    """The annotation comes back with the backup, and what was done about it stood in the status alone."""
+    asked = {ANNOTATION.REPLACE: "once more"}
+    back = state(annotations=asked | {ANNOTATION.ENDED: note_of(asked)})
+    assert observation(back).queued() == []
+
+
+def test_a_note_of_a_release_that_knew_fewer_fields_holds_too():
+    """The API fills a new field's default in when it reads."""
+    filled = body(annotations={ANNOTATION.ENDED: note_of({})})
+    filled["spec"]["schedule"] = {"maxDelay": None}
+    filled["spec"]["review"] = "auto"
+    assert observation(*JobStates().of([filled], {}, {})).queued() == []

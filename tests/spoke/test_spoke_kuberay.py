@@ -93,6 +93,44 @@ def test_a_removed_placement_has_stopped_when_its_pods_are_gone(bare_stack, agen
         kuberay.kube.get(path("api/v1", "configmaps", "ml", stack.attempt))
 
 
+@pytest.mark.parametrize("end", ["SUCCEEDED", "FAILED"])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_has_ended_goes_from_the_spoke_when_it_leaves_git(bare_stack, kuberay, end, restarted):
+    """It was the last of its namespace, which nothing else makes the agent look into."""
+    stack = bare_stack
+    agent = stack.agent(KubeRay(SPOKE, kuberay.kube, stack.clock))
+    stack.publish(intent(stack.job))
+    step(agent, stack, Phase.PENDING)
+    kuberay.says(stack.attempt, "Complete" if end == "SUCCEEDED" else "Failed", end)
+    step(agent, stack, Phase[end])
+    if restarted:
+        agent.close()
+        agent = stack.agent(KubeRay(SPOKE, kuberay.kube, stack.clock))
+    stack.publish(Remove(placed(stack), "ended"))
+    stack.cycle_until(agent, lambda: kuberay.job(stack.attempt) is None)
+    with pytest.raises(KubeError, match="not found"):
+        kuberay.kube.get(path("api/v1", "configmaps", "ml", stack.attempt))
+    assert stack.phase(stack.attempt) is Phase[end]
+
+
+def test_a_namespace_is_left_alone_once_nothing_of_ours_is_left_in_it(bare_stack, kuberay):
+    class Noting(KubeRay):
+        def observe(self, scope):
+            self.namespaces = scope.namespaces
+            return super().observe(scope)
+
+    stack, runtime = bare_stack, Noting(SPOKE, kuberay.kube, bare_stack.clock)
+    agent = stack.agent(runtime)
+    stack.publish(intent(stack.job))
+    step(agent, stack, Phase.PENDING)
+    kuberay.says(stack.attempt, "Complete", "SUCCEEDED")
+    step(agent, stack, Phase.SUCCEEDED)
+    assert runtime.namespaces == {"ml"}
+    stack.publish(Remove(placed(stack), "ended"))
+    stack.cycle_until(agent, lambda: runtime.namespaces == frozenset())
+    assert kuberay.job(stack.attempt) is None
+
+
 def test_suspend_is_git_s_and_is_confirmed_when_no_pod_writes(bare_stack, agent, kuberay):
     stack = bare_stack
     stack.publish(intent(stack.job))

@@ -1,11 +1,13 @@
 """What became of a job: its phase, conditions, candidates and figures, written by the hub alone."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from carbonfleet.api.condition import Condition
+from carbonfleet.api.problems import name_of, problems_of
 from carbonfleet.api.report import AttemptNumber, AttemptPhase, Checkpoint, Progress, RunLog
 from carbonfleet.api.wire import Duration, Name, Text, Time, Wire, keyed_by
 
@@ -313,6 +315,47 @@ class JobStatus(Wire):
         """The JSON form, without what was left unset or has nothing in it yet."""
         wire: dict[str, Any] = _without_blanks(super().to_wire())
         return wire
+
+
+DECISIVE: Final = ("phase", "observed_generation", "attempt", "placement", "replaced")
+"""Fields of a status without which nobody can tell whether its job has run."""
+
+
+def read_status(raw: object) -> tuple[JobStatus, Mapping[str, str]]:
+    """A status as far as it can be read, and what is wrong with the rest, by field as it is called in Python.
+
+    Another release may have written it, or a bound may have become narrower since. Of a list the items that can be
+    read are kept. Where it can't be read at all, nor can anything `DECISIVE`.
+    """
+    if raw is not None and not isinstance(raw, Mapping):
+        return JobStatus(), dict.fromkeys(DECISIVE, "status must hold fields")
+    left, wrong = dict(raw or {}), dict[str, str]()
+    for _ in range(1 + len(left)):  # each time one field at least is left out, or items of one
+        try:
+            return JobStatus.model_validate(left), wrong
+        except ValidationError as error:
+            wrong |= _leave_out(left, error)
+        except Exception as error:  # noqa: BLE001 - whatever stands there
+            return JobStatus(), dict.fromkeys(DECISIVE, f"status can't be read: {type(error).__name__}")
+    return JobStatus(), dict.fromkeys(DECISIVE, "status can't be read")
+
+
+def _leave_out(left: dict[str, Any], error: ValidationError) -> dict[str, str]:
+    """Take out of `left` what an error is about; what is wrong, by field."""
+    wrong, items = dict[str, str](), dict[str, set[int]]()
+    for location, what in problems_of(error, JobStatus):
+        name = str(location[0])
+        wrong[_FIELDS.get(name, name)] = f"{name_of(location)}: {what}"
+        if len(location) > 1 and isinstance(location[1], int):
+            items.setdefault(name, set()).add(location[1])
+        else:
+            left.pop(name, None)
+    for name in items.keys() & left.keys():
+        left[name] = [item for number, item in enumerate(left[name]) if number not in items[name]]
+    return wrong
+
+
+_FIELDS: Final = {str(field.alias): name for name, field in JobStatus.model_fields.items()}
 
 
 def _without_blanks(value: Any) -> Any:  # noqa: ANN401 - any JSON

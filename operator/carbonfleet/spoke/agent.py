@@ -159,6 +159,8 @@ class Agent:
 
     def _keep(self, name: str, state: AttemptState, context: Context) -> None:
         if state.known is not None and state.known.is_over:
+            if state.run is None:  # or its namespace is ours no more, and what is left there is its owner's
+                self._memory.keep(name, replace(state.known, cleared=True))
             return
         refusal = self._refused.get(name)
         status = status_of(state, refusal.status if refusal else None)

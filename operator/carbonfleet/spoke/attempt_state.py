@@ -37,6 +37,8 @@ class KnownAttempt:
     """Where it saves."""
     delivered: bool = False
     """The hub has stored its last phase."""
+    cleared: bool = False
+    """It is over, and the runtime was seen to hold nothing of it any more."""
 
     @property
     def is_over(self) -> bool:

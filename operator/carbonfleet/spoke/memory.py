@@ -26,6 +26,7 @@ class _Entry(BaseModel):
     restarts: int = 0
     place: str = ""
     delivered: bool = False
+    cleared: bool = False
 
 
 class _File(BaseModel):
@@ -101,7 +102,7 @@ class Memory(Mapping[str, KnownAttempt]):
 def _lasting(known: KnownAttempt) -> tuple[object, ...]:
     report = known.report
     what = (report.phase, report.reason, report.start_time, report.end_time)
-    return (*what, known.path, known.session, known.restarts, known.place, known.delivered)
+    return (*what, known.path, known.session, known.restarts, known.place, known.delivered, known.cleared)
 
 
 def _entry(known: KnownAttempt) -> _Entry:

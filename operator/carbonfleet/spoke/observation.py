@@ -27,27 +27,28 @@ class SpokeObservation:
 
     def scope(self) -> ObservationScope:
         """What the runtime is to look for."""
-        open_ones = {name: known.report for name, known in self._open().items()}
+        remembered = self._uncleared()
+        open_ones = {name: known.report for name, known in remembered.items() if not known.is_over}
         placements = self.wanted.placements.values() if self.wanted else ()
-        namespaces = {report.job.namespace for report in open_ones.values()}
+        namespaces = {known.report.job.namespace for known in remembered.values()}
         return ObservationScope(frozenset(namespaces | {one.placement.namespace for one in placements}), open_ones)
 
     def states(self) -> dict[str, AttemptState]:
-        """Every attempt that Git wants, that runs, or that is not over, by name."""
+        """Every attempt that Git wants, that runs, that is not over or may have left something behind, by name."""
         wanted = self.wanted.placements.keys() if self.wanted else set[str]()
         runs = self.observed.runs.keys() if self.observed else set[str]()
         states = {}
-        for name in sorted(wanted | runs | self._open().keys()):
+        for name in sorted(wanted | runs | self._uncleared().keys()):
             with self.only(name, "how it stands can't be told"):
                 states[name] = self._sight(name)
         return states
 
-    def _open(self) -> dict[str, KnownAttempt]:
-        """Attempts that are remembered and not over, by name."""
+    def _uncleared(self) -> dict[str, KnownAttempt]:
+        """Attempts of which the runtime may hold something, as far as is remembered, by name."""
         found = {}
         for name, known in self.memory.items():
             with self.only(name, "whether it is over can't be told"):
-                if not known.is_over:
+                if not (known.is_over and known.cleared):
                     found[name] = known
         return found
 

@@ -51,8 +51,9 @@ def up(
             try:
                 stack.up()
                 screen.line("try", f". {stack.environment}")
-                screen.line("try", f"kubectl apply -f {os.path.relpath(EXAMPLES / 'minimal.yaml')}")
-                screen.line("try", "kubectl describe ctj -n team-a minimal")
+                # It starts at once: most jobs wait for cleaner electricity, for up to a day of real time.
+                screen.line("try", f"kubectl apply -f {os.path.relpath(EXAMPLES / 'unconstrained.yaml')}")
+                screen.line("try", "kubectl describe ctj -n team-a unconstrained")
                 stack.wait()
             except KeyboardInterrupt:
                 screen.line("stack", "stopping")

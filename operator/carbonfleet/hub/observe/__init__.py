@@ -7,6 +7,8 @@ from carbonfleet.hub.observe.job_state import (
     MOST_ATTEMPTS,
     JobStage,
     JobState,
+    end_note,
+    ended_before,
     may_try_again,
 )
 from carbonfleet.hub.observe.mirror import (
@@ -26,7 +28,6 @@ from carbonfleet.hub.observe.observation import (
     LastSpoke,
     Observation,
     asks_to_replace,
-    ended_before,
 )
 from carbonfleet.hub.observe.observer import Observer
 from carbonfleet.hub.observe.reports import rough
@@ -63,6 +64,7 @@ __all__ = [
     "Observer",
     "RunningJob",
     "asks_to_replace",
+    "end_note",
     "ended_before",
     "has_same_spec",
     "is_paused",

@@ -1,7 +1,10 @@
 """One job as the hub sees it: what was asked, what stands in Git, what the spoke says."""
 
+import hashlib
+import json
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from operator import itemgetter
@@ -10,7 +13,7 @@ from typing import Final, Self
 from pydantic import ValidationError
 
 from carbonfleet.api import ANNOTATION, CarbonTrainingJob
-from carbonfleet.api.job_status import JobStatus, Phase
+from carbonfleet.api.job_status import DECISIVE, JobStatus, Phase, read_status
 from carbonfleet.api.problems import told
 from carbonfleet.api.report import AttemptPhase, ReportSpec
 from carbonfleet.api.wire import GROUP
@@ -21,6 +24,9 @@ from carbonfleet.kube import Object, name_of
 FINALIZER: Final = f"{GROUP}/placement"
 IN_GIT: Final = frozenset({Phase.COMMITTED, Phase.RUNNING, Phase.PAUSED})
 """The phases of a job whose placement stands in Git."""
+_OVER: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.REJECTED, Phase.STOPPED_EARLY})
+"""The phases of a job that is not placed (again) unless somebody asks for it."""
+_NOTE: Final = re.compile(f"(?P<name>[^ ]+) (?P<ended>({'|'.join(sorted(_OVER))}) [0-9]{{1,4}}) (?P<digest>[0-9a-f]+)")
 MOST_ATTEMPTS: Final = 20
 """A job whose attempts keep ending without a result is failed after so many."""
 
@@ -29,6 +35,8 @@ class JobStage(StrEnum):
     """What the hub has to do for a job."""
 
     INVALID = "Invalid"
+    UNREADABLE = "Unreadable"
+    """Nothing of it stands in Git, and its status, which alone says whether it has run, can't be read."""
     QUEUED = "Queued"
     """Wants a decision."""
     LIVE = "Live"
@@ -54,6 +62,8 @@ class JobState:
     problem: str
     placement: Placement | None
     report: ReportSpec | None
+    status_problems: Mapping[str, str] = field(default_factory=dict)
+    """What of its status can't be read, and why, by field."""
 
     @cached_property
     def uid(self) -> str:
@@ -84,18 +94,13 @@ class JobState:
 
     @cached_property
     def status(self) -> JobStatus:
-        """What was last written; an empty one where that can't be read."""
-        if self.job is not None:
-            return self.job.status
-        try:
-            return JobStatus.model_validate(self.body.get("status") or {})
-        except ValidationError:
-            return JobStatus()
+        """What was last written, as far as it can be read."""
+        return self.job.status if self.job is not None else read_status(self.body.get("status"))[0]
 
     def showing(self, status: JobStatus) -> "JobState":
         """The job as it is once `status` was written to it."""
         job = self.job.model_copy(update={"status": status}) if self.job is not None else None
-        return replace(self, body={**self.body, "status": status.to_wire()}, job=job).worked_out()
+        return replace(self, body={**self.body, "status": status.to_wire()}, job=job, status_problems={}).worked_out()
 
     def placed_as(self, placement: Placement | None) -> "JobState":
         """The job as it is once `placement` stands in Git; this very one where it stood there already."""
@@ -110,7 +115,7 @@ class JobState:
     @cached_property
     def last_attempt(self) -> int:
         """The highest attempt number that was ever used."""
-        known = [self.status.attempt]
+        known = [self.status.attempt, self.status.placement.attempt if self.status.placement else 0]
         if self.placement:
             known.append(self.placement.attempt)
         if self.report:
@@ -133,6 +138,8 @@ class JobState:
             return JobStage.ENDED if report is not None and report.phase.is_terminal else JobStage.LIVE
         if self.job is None:
             return JobStage.INVALID
+        if self.status_problems.keys() & set(DECISIVE):
+            return JobStage.UNREADABLE
         if self._has_result(self.job) or (self.is_stopped_early and not self._end_is_told):
             return JobStage.ENDED
         return JobStage.DONE if self._is_over(self.job) else JobStage.QUEUED
@@ -168,8 +175,36 @@ class JobState:
         if phase is Phase.SUCCEEDED:
             return True
         asked_again = job.metadata.annotations.get(ANNOTATION.REPLACE, "")[:256] not in ("", job.status.replaced)
-        ended = phase in (Phase.FAILED, Phase.CANCELLED, Phase.REJECTED, Phase.STOPPED_EARLY)
-        return ended and seen == job.metadata.generation and not asked_again
+        return phase in _OVER and seen == job.metadata.generation and not asked_again
+
+
+def end_note(state: JobState) -> str:
+    """What is noted of a job that is over: its name, phase, attempt, and a digest of what was asked for."""
+    name, phase = state.body["metadata"]["name"], state.status.phase
+    return f"{name} {phase} {state.last_attempt} {_digest_of_wish(state)}" if phase in _OVER else ""
+
+
+def ended_before(state: JobState) -> str:
+    """`Succeeded 1`, phase and attempt, of a job that has ended with this very spec and `replace` annotation.
+
+    So the hub noted beside the status, which a backup may lack, or which somebody may have damaged. Empty for any other
+    job, also for a copy under another name, and once a person asks for another run or changes the spec.
+    """
+    if state.job is None:
+        return ""
+    note = _NOTE.fullmatch(state.job.metadata.annotations.get(ANNOTATION.ENDED, ""))
+    if note is None or note["name"] != state.job.metadata.name or note["digest"] != _digest_of_wish(state):
+        return ""
+    return note["ended"]
+
+
+def _digest_of_wish(state: JobState) -> str:
+    """Of spec and `replace` annotation, whatever defaults another release fills in."""
+    if state.job is None:
+        return ""
+    spec = state.job.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    wish = json.dumps([spec, state.job.metadata.annotations.get(ANNOTATION.REPLACE, "")], sort_keys=True)
+    return hashlib.sha256(wish.encode()).hexdigest()[:16]
 
 
 _DERIVED: Final = tuple(name for name, value in vars(JobState).items() if isinstance(value, cached_property))
@@ -206,7 +241,8 @@ class JobStates:
         uid, version = body["metadata"]["uid"], body["metadata"]["resourceVersion"]
         placement, report, known = placements.get(uid), reports.get(uid), self._known.get(uid)
         if known is None or known.body["metadata"]["resourceVersion"] != version:
-            return JobState(body, *_parse(body), placement, report)
+            status, problems = read_status(body.get("status"))
+            return JobState(body, *_parse(body, status), placement, report, problems)
         if known.body is body and (known.placement, known.report) == (placement, report):
             return known  # a body read anew is equal, and is taken: to compare it would take longer, in each cycle
         return replace(known, body=body, placement=placement, report=report)
@@ -220,9 +256,9 @@ def _unread(
     return JobState(body, None, problem, placements.get(uid), reports.get(uid)).worked_out()
 
 
-def _parse(body: Object) -> tuple[CarbonTrainingJob | None, str]:
+def _parse(body: Object, status: JobStatus) -> tuple[CarbonTrainingJob | None, str]:
     try:
-        return CarbonTrainingJob.model_validate(body), ""
+        return CarbonTrainingJob.model_validate({**body, "status": status}), ""
     except ValidationError as error:
         return None, told(error, CarbonTrainingJob)
     except Exception as error:  # noqa: BLE001 - whatever a job holds, it harms no other

@@ -1,6 +1,5 @@
 """What one cycle sees of jobs, Git and spokes, and what its steps add to that: frozen values."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -11,18 +10,17 @@ from typing import Final, Self, TypeVar
 
 from carbonfleet.api import ANNOTATION
 from carbonfleet.api.cluster import ClusterFacts
-from carbonfleet.api.job_status import DecisionRecord, Figures, Phase, RungStatus
+from carbonfleet.api.job_status import DecisionRecord, Figures, RungStatus
 from carbonfleet.faults import only
 from carbonfleet.fleet import Placement, Tip
 from carbonfleet.fleet.manifests import MOVES
 from carbonfleet.hub.observe.heartbeats import Heard
-from carbonfleet.hub.observe.job_state import IN_GIT, JobStage, JobState
+from carbonfleet.hub.observe.job_state import IN_GIT, JobStage, JobState, ended_before
 from carbonfleet.hub.observe.run_state import RunningJob, has_same_spec
 from carbonfleet.kube import KubeError, Object
 from carbonfleet.placement.snapshot import Spoke
 
 Result = TypeVar("Result")
-_ENDED: Final = re.compile(f"({'|'.join(phase for phase in Phase if phase.is_terminal)}) [0-9]{{1,4}}")
 MERGED_LATE: Final = "Superseded"
 """A blocker's reason: a person merged the proposal after its time, and it is taken out of Git again."""
 
@@ -201,7 +199,7 @@ class Observation:
         report = state.report
         if report is not None and report.attempt == state.last_attempt:
             return report.phase.is_terminal
-        return state.last_attempt == 0 or state.status.placement is None or state.uid in self.unseen
+        return state.last_attempt == 0 or state.uid in self.unseen
 
     def is_late(self, state: JobState) -> bool:
         """A person merged the job's proposal after its time, so that it must leave Git again."""
@@ -234,18 +232,6 @@ class Observation:
             return False
         status = state.job.status
         return status.phase in IN_GIT and not asks_to_replace(state)
-
-
-def ended_before(state: JobState) -> str:
-    """`Succeeded 1`, phase and attempt, of a job that comes from a backup of one that has ended.
-
-    Its status is lost, and what the hub noted at the end of the last run is there. Empty for any other job, also for a
-    copy under another name, and once a person asks for another run or changes the spec.
-    """
-    if state.job is None or state.job.status.observed_generation or asks_to_replace(state):
-        return ""
-    name, _, ended = state.job.metadata.annotations.get(ANNOTATION.ENDED, "").partition(" ")
-    return ended if name == state.job.metadata.name and _ENDED.fullmatch(ended) else ""
 
 
 def asks_to_replace(state: JobState) -> bool:

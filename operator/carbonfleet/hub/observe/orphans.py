@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from carbonfleet.faults import only
 from carbonfleet.fleet import FleetError, Placement, Repository, Tip, decision_in
@@ -45,13 +46,13 @@ def unseen(
 
 def _may_run_unheard(state: JobState) -> bool:
     heard = state.report is not None and state.report.attempt == state.last_attempt
-    return state.placement is None and not heard and state.status.placement is not None
+    return state.placement is None and not heard and state.last_attempt > 0
 
 
 def _is_past(repository: Repository, tip: Tip, state: JobState, synced: dict[str, str], alive: frozenset[str]) -> bool:
-    placed = state.status.placement
+    placed = state.status.placement or max(repository.attempts(state.uid), key=attrgetter("attempt"), default=None)
     if placed is None:
-        return True
+        return True  # neither status nor Git have ever had it
     if placed.cluster not in tip.clusters and placed.cluster not in tip.cluster_problems:
         return placed.cluster not in alive
     commit = synced.get(placed.cluster, "")

@@ -6,7 +6,7 @@ from typing import TypeVar
 from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.fleet import Intent, Place, Propose
 from carbonfleet.hub.job_writes import JobWrites
-from carbonfleet.hub.observe import FINALIZER, JobStage, JobState, Observation
+from carbonfleet.hub.observe import FINALIZER, JobStage, JobState, Observation, end_note
 
 Wanted = TypeVar("Wanted", bound=Intent | Propose)
 
@@ -37,8 +37,7 @@ def release(writes: JobWrites, observation: Observation) -> None:
 
     def let_go(state: JobState) -> None:
         with observation.only(state, "the finalizer can't be taken off it"):
-            name, phase = state.body["metadata"]["name"], state.status.phase
-            ended = f"{name} {phase} {state.last_attempt}" if phase.is_terminal else None
+            ended = end_note(state) or None
             writes.patch_finalizers(state, lambda present: present - {FINALIZER}, {ANNOTATION.ENDED: ended})
 
     held = [state for state in observation.jobs if state.has_finalizer]

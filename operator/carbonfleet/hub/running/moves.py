@@ -23,6 +23,7 @@ _OVER: Final = {
     JobStage.ENDED: "the job has ended",
     JobStage.LEAVING: "the job was deleted",
     JobStage.INVALID: "the job's spec is not valid any more",
+    JobStage.UNREADABLE: "the job's status can't be read",
 }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from carbonfleet.api import ANNOTATION
+from carbonfleet.api.job_status import DECISIVE
 from carbonfleet.fleet import Intent, Lapse, Place, Published, Refused, Remove
 from carbonfleet.hub.observe import Blocker, JobStage, JobState, Observation, ended_before
 from carbonfleet.hub.status.summary import still_runs
@@ -13,6 +14,8 @@ ENDED_BEFORE: Final = "EndedBefore"
 """The job comes from a backup of one that has ended."""
 HELD_REASONS: Final = frozenset({"RevertedByHuman", "EditedByHuman", ENDED_BEFORE})
 """It is not placed (again) unless the spec changes or a person asks for it."""
+STATUS_UNREADABLE: Final = "StatusUnreadable"
+"""Whether the job has run can't be told."""
 WAITING_FOR_STOP: Final = "WaitingForStop"
 """The last attempt may still run."""
 HUB_FAULT: Final = "HubFault"
@@ -56,13 +59,20 @@ def _before_publishing(state: JobState, observation: Observation) -> Blocker | N
             f"{state.status.placement.path} was taken out of Git by somebody else; it is not written again until the "
             f"job's spec changes or its annotation {ANNOTATION.REPLACE} is set to a new value",
         )
+    if state.stage is JobStage.UNREADABLE:
+        wrong = "; ".join(state.status_problems[name] for name in DECISIVE if name in state.status_problems)
+        return Blocker(
+            STATUS_UNREADABLE,
+            f"its status can't be read ({wrong[:400]}), so that nobody can tell whether it has run; it is not placed: "
+            "run the release of the hub that wrote it, or create the job again under another name",
+        )
     if state.stage is JobStage.QUEUED and (ended := ended_before(state)):
         phase, attempt = ended.split()
         return Blocker(
             ENDED_BEFORE,
-            f"it was made anew from a backup, or from what kubectl showed, of a job that had ended as {phase} in "
-            f"attempt {attempt}, so it does not run again; to run it, set its annotation {ANNOTATION.REPLACE} to a new "
-            "value or change its spec",
+            f"it had ended as {phase} in attempt {attempt}, and its status does not say so, as in what comes from a "
+            f"backup or from kubectl, so it does not run again; to run it, set its annotation {ANNOTATION.REPLACE} to "
+            "a new value or change its spec",
         )
     if state.stage is JobStage.QUEUED and not observation.has_stopped(state):
         return Blocker(WAITING_FOR_STOP, still_runs(state, observation.last_spoke(state)))

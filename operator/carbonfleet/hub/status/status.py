@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from carbonfleet.api.job_status import (
+    DECISIVE,
     MOST_LOGS,
     AttemptLog,
     ClusterDecision,
@@ -39,7 +40,7 @@ def status_of(inputs: StatusInputs, now: datetime) -> JobStatus:
     actual = inputs.actual or old.actual
     start = _start(inputs, phase, old)
     shown = actual if actual and phase.is_terminal else None if phase in _NOWHERE else expected
-    return JobStatus(
+    status = JobStatus(
         phase=phase,
         observed_generation=_observed(inputs, phase, generation, old),
         summary=summary_of(inputs, phase),
@@ -67,6 +68,9 @@ def status_of(inputs: StatusInputs, now: datetime) -> JobStatus:
         decision_digest=record.digest if record else old.decision_digest,
         replaced=_replaced(state, old),
     )
+    if state.stage is JobStage.UNREADABLE:
+        return status.model_copy(update={name: getattr(old, name) for name in DECISIVE})
+    return status
 
 
 def _recheck_at(inputs: StatusInputs, phase: Phase, old: JobStatus) -> datetime | None:

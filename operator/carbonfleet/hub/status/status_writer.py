@@ -7,7 +7,8 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from carbonfleet.api.job_status import DecisionRecord, JobStatus
+from carbonfleet.api.job_status import DECISIVE, DecisionRecord, JobStatus
+from carbonfleet.api.wire import wire_name
 from carbonfleet.fleet import Intent, Place
 from carbonfleet.hub.job_writes import MOST_AT_ONCE, JobWrites
 from carbonfleet.hub.observe import JobStage, JobState, Observation
@@ -95,6 +96,9 @@ class StatusWriter:
         is_written = False
         with observation.only(change.state, "its status can't be written"):
             patch = merge_patch(change.state.body.get("status") or {}, change.new.to_wire())
+            if change.state.stage is JobStage.UNREADABLE:
+                for name in DECISIVE:  # another release may be able to read what stands there
+                    patch.pop(wire_name(name), None)
             is_written = self.writes.patch_status(change.state, patch)
         return change if is_written else None
 

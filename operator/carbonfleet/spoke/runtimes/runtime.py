@@ -36,7 +36,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class ObservationScope:
-    """What to look for: the namespaces of all jobs, and what is known of those that are not over."""
+    """What to look for: the namespaces of jobs of which something may be left, and what is known of those not over."""
 
     namespaces: frozenset[str] = frozenset()
     open: Mapping[str, ReportSpec] = field(default_factory=dict)
