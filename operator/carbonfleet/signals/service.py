@@ -76,6 +76,8 @@ class ZoneView:
     """What was refused of the newest answer."""
     troubles: tuple[str, ...] = ()
     """What went wrong at the last tries, source by source, though another may have helped out."""
+    blend: str = ""
+    """How far the forecast is the one that was issued, and why."""
 
 
 class Signals:
@@ -328,6 +330,7 @@ def _view(tracked: TrackedZone, span: Span) -> ZoneView:
         error_percent_24h=tracked.history.accuracy.percent(family, 24),
         rejected=tracked.rejected,
         troubles=troubles,
+        blend=found.blend,
     )
 
 

@@ -33,7 +33,7 @@ from sqlalchemy.pool import StaticPool
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Issue
 from carbonfleet.signals.reading import Kind, Reading, family, unit_of
-from carbonfleet.signals.source import Batch, Feed
+from carbonfleet.signals.source import Batch
 from carbonfleet.sqlite_files import make_private, share
 
 _log = logging.getLogger(__name__)
@@ -264,11 +264,11 @@ class Archive:
         """Give the database back."""
         self._store.close()
 
-    def keep(self, batch: Batch) -> None:
-        """Record an answer."""
+    def keep(self, batch: Batch, issue: Issue | None = None) -> None:
+        """Record an answer; of a forecast, `issue`."""
         try:
-            if batch.ask.feed is Feed.FORECAST:
-                self._store.record_forecast(batch.ask.zone, batch.ask.kind, batch.issue())
+            if issue is not None:
+                self._store.record_forecast(batch.ask.zone, batch.ask.kind, issue)
                 self._forget(batch.fetched_at)
             else:
                 self._store.record(batch.readings)

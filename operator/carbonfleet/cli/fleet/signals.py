@@ -146,7 +146,8 @@ def _show(views: "Sequence[ZoneView]") -> None:
 
 def _notes(view: "ZoneView") -> list[str]:
     refused = (f"refused {rejection}" for rejection in view.rejected[:3])
-    return list(dict.fromkeys((*view.troubles, *refused)))
+    blend = (view.blend,) if view.blend else ()
+    return list(dict.fromkeys((*blend, *view.troubles, *refused)))
 
 
 def _tell(said: Iterable[tuple[str, str]]) -> None:
