@@ -50,6 +50,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, Listed]]] = {
             "Show why a job goes where and when it goes: the decision, and each spoke with its figures, "
             "or why not there.",
         ),
+        "ui": Listed("ui", "Serve a live page of the fleet, jobs, sweeps and savings until Ctrl-C."),
         "status": Listed("fleet.status", "Show every spoke and every job, with what each waits for."),
         "logs": Listed("fleet.logs", "Show what a job's training printed."),
         "report": Listed("fleet.report", "Show emissions, energy, cost and savings by job, sweep, namespace or month."),

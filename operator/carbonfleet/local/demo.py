@@ -231,6 +231,7 @@ def _hints(stack: Stack, screen: Screen, *, keep: bool) -> None:
     screen.title(
         "Try it yourself" + (", in another terminal" if keep else ": carbonfleet demo --keep leaves all this running")
     )
+    screen.line("page", f"open {stack.page_url} in a browser: what runs where, why, what is next, what it saved")
     home = os.path.relpath(stack.settings.state)
     for command in (
         f". {home}/environment",

@@ -50,6 +50,7 @@ def up(
             stack = Stack(StackSettings(state, clock, chosen), lambda text: screen.line("stack", text))
             try:
                 stack.up()
+                screen.line("page", f"open {stack.page_url} in a browser")
                 screen.line("try", f". {stack.environment}")
                 # It starts at once: most jobs wait for cleaner electricity, for up to a day of real time.
                 screen.line("try", f"kubectl apply -f {os.path.relpath(EXAMPLES / 'unconstrained.yaml')}")
