@@ -30,7 +30,7 @@ def show(results: "Iterable[CheckResult]", output: CheckOutput) -> NoReturn:
     """Show each result as it comes; ends with 1 where something is missing."""
     logging.getLogger("carbonfleet").setLevel(logging.CRITICAL)  # what is wrong stands in the results
     found = []
-    screen = console(100)
+    screen = console()
     for result in results:
         found.append(result)
         if output is CheckOutput.TEXT:

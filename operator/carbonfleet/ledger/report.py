@@ -1,14 +1,12 @@
 """A report: the ledger's sums with what follows from them, as values, JSON and CSV."""
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import IO, Any, Final
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.api.wire import format_time
 from carbonfleet.ledger.store import Ledger, Query
 from carbonfleet.ledger.store.sums import By, Sums, added
 
@@ -139,17 +137,16 @@ def report(ledger: Ledger, by: By, query: Query, now: datetime, with_months: boo
     return Report(by, query, lines, totals, months, now)
 
 
-def as_json(made: Report) -> str:
+def values_of(made: Report) -> dict[str, Any]:
     """The report for machines."""
     query = {name: value for name, value in asdict(made.query).items() if value}
-    body = {
+    return {
         "by": made.by.value,
         "query": query,
-        "madeAt": made.made_at,
+        "madeAt": made.made_at.replace(microsecond=0),
         "lines": [line.values() for line in made.lines],
         "totals": [line.values() for line in made.totals],
     }
-    return json.dumps(body, indent=2, default=format_time)
 
 
 def write_csv(made: Report, out: IO[str]) -> None:

@@ -1,11 +1,10 @@
 """A backtest's results as rows for a table, CSV files and a plot."""
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from carbonfleet.simulator.backtest import MINIMUM_GAIN, Result
 from carbonfleet.simulator.grid import MINUTE, Grid, ReplayError
@@ -93,33 +92,27 @@ def _share_and_loss(score: Score, curve: Curve) -> tuple[float, float]:
     return score.share_percent or 0.0, max(shares) - (score.share_percent or 0.0)
 
 
-def as_json(results: Sequence[tuple[Case, Result]]) -> str:
-    """All scores."""
-    return json.dumps(
-        [{**_described(case), "scores": [asdict(score) for score in result.scores]} for case, result in results],
-        indent=2,
-    )
+def values(results: Sequence[tuple[Case, Result]]) -> list[dict[str, Any]]:
+    """All scores, for machines."""
+    return [{**_described(case), "scores": result.scores} for case, result in results]
 
 
-def curves_as_json(curves: Sequence[tuple[Case, Curve]]) -> str:
+def curve_values(curves: Sequence[tuple[Case, Curve]]) -> list[dict[str, Any]]:
     """All curves: at each minimum gain what is lost of the share, and the score."""
-    return json.dumps(
-        [
-            {
-                **_described(case),
-                "curve": [
-                    {
-                        "minimumGainPercentPerHour": gain,
-                        "lostSharePoints": _share_and_loss(each, curve)[1],
-                        **asdict(each),
-                    }
-                    for gain, each in curve
-                ],
-            }
-            for case, curve in curves
-        ],
-        indent=2,
-    )
+    return [
+        {
+            **_described(case),
+            "curve": [
+                {
+                    "minimumGainPercentPerHour": gain,
+                    "lostSharePoints": _share_and_loss(each, curve)[1],
+                    **asdict(each),
+                }
+                for gain, each in curve
+            ],
+        }
+        for case, curve in curves
+    ]
 
 
 def promise_rows(kept: Sequence[tuple[Case, KeptPromises]]) -> Sequence[tuple[str, ...]]:
@@ -134,12 +127,12 @@ def promise_rows(kept: Sequence[tuple[Case, KeptPromises]]) -> Sequence[tuple[st
     ]
 
 
-def promises_as_json(kept: Sequence[tuple[Case, KeptPromises]]) -> str:
-    """What became of all promises."""
-    return json.dumps([{**_described(case), "promises": asdict(each)} for case, each in kept], indent=2)
+def promise_values(kept: Sequence[tuple[Case, KeptPromises]]) -> list[dict[str, Any]]:
+    """What became of all promises, for machines."""
+    return [{**_described(case), "promises": each} for case, each in kept]
 
 
-def _described(case: Case) -> dict[str, object]:
+def _described(case: Case) -> dict[str, Any]:
     grid = case.backtest.grid
     return {
         "title": case.title,
