@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import IO, Any, Final
 
+from carbonfleet.amounts import difference
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.ledger.store import Ledger, Query
 from carbonfleet.ledger.store.sums import By, Sums, added
@@ -62,7 +63,7 @@ class Line:
     @property
     def saved_grams(self) -> float | None:
         """Baseline less ours, of the attempts that have one; negative when we did worse."""
-        return None if self.baseline_grams is None else self.baseline_grams - self.sums.compared_grams
+        return None if self.baseline_grams is None else difference(self.baseline_grams, self.sums.compared_grams)
 
     @property
     def saved_percent(self) -> float | None:

@@ -57,17 +57,17 @@ def title(case: Case) -> str:
 
 def table_row(score: Score) -> tuple[str, ...]:
     """One line of the table, under HEADINGS."""
-    share = "-" if score.share_percent is None else f"{score.share_percent:.2f}"
+    share = "-" if score.share_percent is None else f"{score.share_percent:z.2f}"
     return (
         score.policy,
         f"{score.grams_per_kwh:.2f}",
         f"{score.grams_co2e:,.0f}",
-        f"{score.saving_percent:.2f}",
+        f"{score.saving_percent:z.2f}",
         share,
         f"{score.delay_mean_hours:.1f}",
         f"{score.delay_p95_hours:.1f}",
-        f"{score.mean_saving_percent:.2f}",
-        f"{score.p5_saving_percent:.1f}",
+        f"{score.mean_saving_percent:z.2f}",
+        f"{score.p5_saving_percent:z.1f}",
         f"{score.makespan_hours:,.0f}",
         f"{score.forced_starts:,}",
         f"{score.worse_than_immediate:,}",
@@ -79,8 +79,11 @@ def curve_rows(curve: Curve) -> Sequence[tuple[str, ...]]:
     return [
         (
             f"{gain:g}{' (default)' if gain == MINIMUM_GAIN else ''}",
-            *(f"{value:.2f}" for value in (*_share_and_loss(each, curve), each.delay_mean_hours, each.delay_p95_hours)),
-            f"{each.saving_percent:.2f}",
+            *(
+                f"{value:z.2f}"
+                for value in (*_share_and_loss(each, curve), each.delay_mean_hours, each.delay_p95_hours)
+            ),
+            f"{each.saving_percent:z.2f}",
         )
         for gain, each in curve
     ]
@@ -196,7 +199,7 @@ def write_plot(folder: Path, results: Sequence[tuple[Case, Result]]) -> Path:
         names = [score.policy for score in result.scores][::-1]
         values = [score.grams_per_kwh for score in result.scores][::-1]
         bars = axes.barh(names, values, color=["#2a7f4f" if "carbonfleet" in name else "#9aa5b1" for name in names])
-        saved = [f"{s.grams_per_kwh:.1f}  ({s.saving_percent:+.1f} %)" for s in result.scores][::-1]
+        saved = [f"{s.grams_per_kwh:.1f}  ({s.saving_percent:+z.1f} %)" for s in result.scores][::-1]
         axes.bar_label(bars, saved, padding=3, fontsize=8)
         axes.set_title(case.title, fontsize=10, loc="left")
         axes.set_xlabel("gCO2e per kWh, and what was saved against at once at home")

@@ -176,7 +176,7 @@ def _saved(line: "Line") -> str:
     if line.saved_grams is None:
         return "-"
     percent = "" if line.saved_percent is None else f" ({round(line.saved_percent)} %)"
-    return f"{line.saved_grams / 1000:.3f}{percent}"
+    return f"{line.saved_grams / 1000:z.3f}{percent}"
 
 
 _WIDE: Final = 120

@@ -127,12 +127,12 @@ def _show(found: "Assessment") -> None:
         table.add_row(*_cells(row))
     screen = console()
     (screen if screen.width >= 80 else ShownConsole(width=80)).print(table)
-    best = ", ".join(f"{way} {saving.best_percent:.0f} %" for way, saving in found.rows[-1].ways.items())
+    best = ", ".join(f"{way} {saving.best_percent:z.0f} %" for way, saving in found.rows[-1].ways.items())
     say(fill(f"Saved, and the mean delay; hours are of {found.time_zone}. With perfect forecasts: {best}.", 80))
     for sentence in found.verdict:
         say(fill(sentence, 80, subsequent_indent="  "))
 
 
 def _cells(row: "Row") -> list[str]:
-    saved = [f"{saving.percent:.1f} % {saving.mean_delay_hours:5.1f} h" for saving in row.ways.values()]
+    saved = [f"{saving.percent:z.1f} % {saving.mean_delay_hours:5.1f} h" for saving in row.ways.values()]
     return [row.submitted, f"{row.at_once_grams_per_kwh:.0f} g/kWh", *saved]

@@ -148,7 +148,7 @@ def _why_change(context: JobContext, choice: Choice, window: Window) -> str:
     if stay is None or (stay.cluster, stay.pool, stay.segments) == (window.cluster, window.pool, window.segments):
         return note.strip()
     saved = stay.grams_co2e - window.grams_co2e
-    percent = f" ({100 * saved / stay.grams_co2e:.0f} %)" if stay.grams_co2e else ""
+    percent = f" ({100 * saved / stay.grams_co2e:z.0f} %)" if stay.grams_co2e else ""
     gain = f"This saves {phrase.grams(saved)}{percent}" if saved > 0 else f"This emits {phrase.grams(-saved)} more"
     then = f"to go on at once and without a pause on {stay.cluster} would be"
     if choice.running is Outcome.MOVE:
