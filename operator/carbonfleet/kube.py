@@ -4,6 +4,8 @@ import copy
 import json
 import logging
 import os
+import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -40,6 +42,12 @@ _PAGE: Final = 500
 _LINE: Final = 8 * 2**20
 """Bytes of one event of a watch, far more than the largest object."""
 _TIMEOUT: Final = urllib3.Timeout(connect=5, read=30)
+_EXPIRED: Final = 410
+_BUSY: Final = frozenset({429, 503})
+"""With Retry-After: the API has not begun with the request, and wants it later."""
+_MOST_WAITS: Final = 5
+LONGEST_WAIT_SECONDS: Final = 10
+"""What an API may ask us to wait; whoever is told more than that comes back in a later cycle."""
 
 
 class KubeError(Exception):
@@ -241,9 +249,12 @@ class Kube:
         except ValueError:
             return None
 
-    def pages(self, where: str, **query: str) -> Iterator[Page]:
-        """All objects, page by page, each with the resource version of the list. Raises KubeError."""
-        asked = {**query, "limit": str(_PAGE)}
+    def pages(self, where: str, limit: int = _PAGE, /, **query: str) -> Iterator[Page]:
+        """All objects, page by page, each with the resource version of the list; 0 puts no limit on a page.
+
+        Raises KubeError, with the status 410 where etcd was compacted between two pages.
+        """
+        asked = {**query, "limit": str(limit)}
         while True:
             answer = self._call("GET", f"{where}?{urlencode(asked)}")
             if not isinstance(metadata := answer.get("metadata"), dict):
@@ -257,9 +268,14 @@ class Kube:
         """All objects, and the resource version of the list. Raises KubeError."""
         items: list[Object] = []
         version = ""
-        for page, listed_at in self.pages(where, **query):
-            items += page
-            version = listed_at
+        try:
+            for page, listed_at in self.pages(where, **query):
+                items += page
+                version = listed_at
+        except KubeError as error:
+            if error.status != _EXPIRED or not version:
+                raise
+            [(items, version)] = self.pages(where, 0, **query)  # at once, as client-go then does it
         return items, version
 
     def watch(self, where: str, version: str, seconds: int = 60) -> Iterator[tuple[str, Object]]:
@@ -323,6 +339,21 @@ class Kube:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> urllib3.BaseHTTPResponse:
+        """Its answer, asked for again as long as the API is busy and says when it will not be."""
+        for _ in range(_MOST_WAITS):
+            response = self._send(method, where, body, content_type)
+            if (seconds := self._seconds_asked(response)) is None:
+                return response
+            time.sleep(seconds * random.uniform(1, 1.5))  # noqa: S311 - jitter
+        return self._send(method, where, body, content_type)
+
+    def _send(
+        self,
+        method: str,
+        where: str,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> urllib3.BaseHTTPResponse:
         payload = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         kind = {} if body is None else {"Content-Type": content_type}
         try:
@@ -345,6 +376,13 @@ class Kube:
     def _unreachable(self, error: Exception) -> KubeError:
         why = str(error).rpartition("): ")[2]  # behind the connection, whose address is told already
         return KubeError(0, "Unreachable", f"the Kubernetes API at {self.url} did not answer: {why}")
+
+    def _seconds_asked(self, response: urllib3.BaseHTTPResponse) -> int | None:
+        """How long a busy API asks us to wait; None where it does not, or an answer is wanted `within` a time."""
+        asked = response.headers.get("Retry-After", "") if response.status in _BUSY else ""
+        if self._timeout.total or not re.fullmatch("[0-9]{1,9}", asked) or int(asked) > LONGEST_WAIT_SECONDS:
+            return None
+        return int(asked)
 
     def _read(self, response: urllib3.BaseHTTPResponse, what: str) -> Object:
         status, data = response.status, response.data
