@@ -2,11 +2,9 @@
 
 import base64
 import json
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
-from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,9 @@ from pydantic import ValidationError
 from carbonfleet.fleet.git import read_cluster
 from carbonfleet.kube import TOKEN_SECONDS, Kube, ours
 from carbonfleet.spoke.join import cluster_file, join_text, site_of_region
+from fixtures.forge_server import ForgeServer
+from fixtures.git_server import HttpGitServer
+from fixtures.printed_steps import commands, shell
 
 FILLED = {"<europe-north1>": "europe-north1", "<NO-NO1>": "NO-NO1", "<EEA>": "EEA"}
 FILLED |= {"<a100>": "a100", "<A100>": "A100", "<8>": "8", "<80>": "80", "<2.5>": "2.5"}
@@ -47,8 +48,10 @@ def test_the_printed_commands_make_a_kubeconfig_whose_token_lives_two_days_and_i
     crds = Path(__file__).parents[2] / "crds"
     assert kube_api.kubectl("apply", "-f", str(crds / "trainingreport.yaml")).returncode == 0
     assert kube_api.kubectl("apply", "-f", "-", stdin=join_text("de-fra-1", "ray")).returncode == 0
-    *made, renewed = [line for line in _commands("ray", kube_api) if not line.startswith(("carbonfleet", "scp"))]
-    _run_in_shell(made, kube_api, tmp_path)
+    made, renewed = [
+        line for line in commands(join_text("de-fra-1", "ray"), 2) if line.startswith("carbonfleet spoke renew")
+    ]
+    shell([made], tmp_path, kube_api.kubeconfig)
     first = _token(tmp_path / "hub.kubeconfig")
     claims = json.loads(base64.urlsafe_b64decode(first.partition(".")[0]))
     assert timedelta(hours=47) < datetime.fromtimestamp(claims["exp"], UTC) - datetime.now(UTC) <= timedelta(hours=48)
@@ -56,29 +59,10 @@ def test_the_printed_commands_make_a_kubeconfig_whose_token_lives_two_days_and_i
     seconds = [0.0]
     kube = Kube.connect(tmp_path / "hub.kubeconfig", lambda: seconds[0])
     assert kube.list(ours("trainingreports", "spoke-de-fra-1"))[0] == []
-    _run_in_shell([made[0], renewed], kube_api, tmp_path)
+    shell([renewed.partition(" && scp")[0]], tmp_path, kube_api.kubeconfig)
     assert _token(tmp_path / "hub.kubeconfig") != first
     seconds[0] += TOKEN_SECONDS
     assert kube.list(ours("trainingreports", "spoke-de-fra-1"))[0] == []
-
-
-def _commands(runtime, api):
-    """What step 2 says to run, with its blanks filled."""
-    step = join_text("de-fra-1", runtime).partition("# 2. ")[2].partition("# 3. ")[0]
-    lines = [line.removeprefix("#      ") for line in step.splitlines() if line.startswith("#      ")]
-    blanks = {"<its address>": api.url, "<its ca.crt>": str(api.certificate)}
-    return [reduce(lambda text, each: text.replace(*each), blanks.items(), line) for line in lines]
-
-
-def _run_in_shell(lines, api, folder):
-    environment = os.environ | {
-        "KUBECONFIG": str(api.kubeconfig),
-        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
-    }
-    done = subprocess.run(
-        ["bash", "-euc", "\n".join(lines)], env=environment, cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def _token(kubeconfig):
@@ -195,3 +179,38 @@ def test_what_must_be_there_before_stands_first_and_an_overlay_is_named_where_it
     assert text.index("KubeRay 1.6") < text.index("# 1. ")
     assert "kubectl apply --server-side -k spokes/de-fra-1\n" in text
     assert "carbonfleet install spoke de-fra-1 --fleet-url" in join_text("de-fra-1", "kuberay")
+
+
+@pytest.mark.parametrize("kind", ["github", "gitlab", "gitea"])
+def test_the_cluster_file_is_pushed_and_proposed_on_a_forge(fleet, kind, tmp_path):
+    git, forge = HttpGitServer(tmp_path / "server"), ForgeServer(kind)
+    git.start()
+    try:
+        where = git.url
+        subprocess.run(["git", "remote", "add", "origin", where], cwd=fleet, check=True)
+        (tmp_path / "token").write_text(forge.token)
+        place = ["--forge-api", forge.url, "--forge-repository", "acme/fleet", "--forge-token-file"]
+        asked = ["spoke", "join", "de-fra-1", "--fleet", str(fleet), "--forge", kind, *place, str(tmp_path / "token")]
+        done = carbonfleet(*asked)
+        assert done.returncode == 0, done.stderr
+        [pull] = forge.pulls
+        assert (pull.branch, pull.title) == ("join/de-fra-1", "Join de-fra-1")
+        assert "Fill in what is in <angle brackets>" in pull.body
+        assert "opened https://" in done.stderr
+        files = git.git("ls-tree", "-r", "--name-only", "join/de-fra-1").splitlines()
+        assert "clusters/de-fra-1/cluster.yaml" in files
+    finally:
+        git.stop()
+        forge.stop()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--forge", "github"], "a pull request needs --fleet CHECKOUT"),
+        (["--forge", "sourcehut", "--fleet", "."], "sourcehut is none of github, gitlab, gitea"),
+    ],
+)
+def test_a_request_that_can_not_be_opened_is_refused_before_anything_is_written(options, words):
+    done = carbonfleet("spoke", "join", "de-fra-1", *options)
+    assert (done.returncode, done.stdout, words in done.stderr) == (2, "", True)

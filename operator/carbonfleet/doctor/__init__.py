@@ -3,5 +3,17 @@
 from carbonfleet.doctor.check import Check, CheckResult, CheckState, examine
 from carbonfleet.doctor.hub import HUB_CHECKS, HubContext
 from carbonfleet.doctor.repository import scratch_folder
+from carbonfleet.doctor.spoke import HOST_CHECKS, SPOKE_CHECKS, SpokeContext
 
-__all__ = ["HUB_CHECKS", "Check", "CheckResult", "CheckState", "HubContext", "examine", "scratch_folder"]
+__all__ = [
+    "HOST_CHECKS",
+    "HUB_CHECKS",
+    "SPOKE_CHECKS",
+    "Check",
+    "CheckResult",
+    "CheckState",
+    "HubContext",
+    "SpokeContext",
+    "examine",
+    "scratch_folder",
+]

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from carbonfleet.faults import said
+from carbonfleet.private_files import why_not_writable
 from carbonfleet.text import masked
 
 Context = TypeVar("Context")
@@ -52,6 +54,15 @@ def missing(name: str, message: str, advice: str) -> CheckResult:
 def unknown(name: str, message: str, advice: str) -> CheckResult:
     """A thing that could not be looked at."""
     return CheckResult(name, CheckState.UNKNOWN, message, advice)
+
+
+def folder_is_writable(name: str, folder: Path, option: str) -> CheckResult:
+    """Whether a folder can be written, or made."""
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if why := why_not_writable(existing):
+        advice = f"make {folder} a folder on a disk with room that is ours to write ({option})"
+        return missing(name, f"{existing} can't be written: {why}", advice)
+    return ok(name, f"{folder} can be written")
 
 
 _ASK_AGAIN: Final = "mend what is missing first, then ask again"

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from carbonfleet.clock import Clock
 from carbonfleet.doctor import clocks, cluster, repository
-from carbonfleet.doctor.check import Check, CheckResult, Once, missing, ok
+from carbonfleet.doctor.check import Check, CheckResult, Once, folder_is_writable, missing, ok
 from carbonfleet.doctor.repository import Fetched
 from carbonfleet.fleet import FleetError
 from carbonfleet.fleet.git import holds_openpgp, public_line
@@ -18,7 +18,6 @@ from carbonfleet.hub.settings import HubSettings
 from carbonfleet.kube import Kube, KubeError, ours, path
 from carbonfleet.ledger import LedgerError
 from carbonfleet.ledger.store import Ledger
-from carbonfleet.private_files import why_not_writable
 from carbonfleet.signals import SignalSettings, load_settings, open_signals
 
 ACCOUNT: Final = "carbonfleet-hub"
@@ -183,13 +182,7 @@ def _signals(context: HubContext) -> Iterator[CheckResult]:
 
 def _storage(context: HubContext) -> Iterator[CheckResult]:
     state, url = context.settings.state, context.settings.ledger_url
-    existing = next(folder for folder in (state, *state.absolute().parents) if folder.exists())
-    why = why_not_writable(existing)
-    advice = f"make {state} a folder on a disk with room that is the hub's to write (--state)"
-    if why:
-        yield missing("state folder", f"{existing} can't be written: {why}", advice)
-    else:
-        yield ok("state folder", f"{state} can be written")
+    yield folder_is_writable("state folder", state, "--state")
     file = state / "ledger.sqlite"
     if not url and not file.exists():
         yield ok("ledger", f"{file} is made at the first start")

@@ -3,24 +3,16 @@
 from carbonfleet.forecast.accuracy import Accuracy
 from carbonfleet.forecast.fallback import AgeLimits, Link, Measured, Span, ZoneData, forecast_of
 from carbonfleet.forecast.history import HISTORY, Hindcast, complete, hindcast, profile_forecast
-from carbonfleet.forecast.issued import (
-    ISSUES_KEPT,
-    Blend,
-    OwnForecast,
-    blends_of,
-    extend,
-)
+from carbonfleet.forecast.issued import combined, extend
 from carbonfleet.forecast.outcomes import Outcomes, Shape, outcomes
 from carbonfleet.forecast.values import HOUR, RECENT, FloatArray, Forecast, History, IntArray, Issue, PastForecasts
 
 __all__ = [
     "HISTORY",
     "HOUR",
-    "ISSUES_KEPT",
     "RECENT",
     "Accuracy",
     "AgeLimits",
-    "Blend",
     "FloatArray",
     "Forecast",
     "Hindcast",
@@ -30,12 +22,11 @@ __all__ = [
     "Link",
     "Measured",
     "Outcomes",
-    "OwnForecast",
     "PastForecasts",
     "Shape",
     "Span",
     "ZoneData",
-    "blends_of",
+    "combined",
     "complete",
     "extend",
     "forecast_of",

@@ -25,10 +25,7 @@ class Screen:
     def title(self, text: str) -> None:
         """A new part of the story."""
         self.console.print()
-        if self.console.is_terminal:
-            self.console.rule(f"[bold]{text}", align="left")
-        else:
-            self.console.print(f"--- {text}", highlight=False)
+        self.console.rule(f"[bold]{text}", align="left")
 
     def line(self, who: str, text: str) -> None:
         """One thing that happened."""
@@ -52,9 +49,9 @@ class Screen:
         if status.candidates:
             self.console.print(candidate_table(status.candidates))
 
-    def progress(self, job: str, status: JobStatus) -> None:
-        """Where a job's training is."""
-        progress = status.progress
+    def progress(self, job: CarbonTrainingJob) -> None:
+        """Where training is."""
+        progress = job.status.progress
         if progress is None:
             return
         losses = ""
@@ -62,8 +59,8 @@ class Screen:
             losses += f"  train loss {progress.train_loss:.3f}"
         if progress.validation_loss is not None:
             losses += f"  validation loss {progress.validation_loss:.3f}"
-        where = f"on {status.cluster}"
-        self.line(job, f"step {progress.step:>4} of {progress.total_steps} {where}{losses}")
+        where = f"on {job.status.cluster}"
+        self.line(job.metadata.name, f"step {progress.step:>4} of {progress.total_steps} {where}{losses}")
 
     def results(self, jobs: Iterable[CarbonTrainingJob], note: str) -> None:
         """The table at the end."""

@@ -112,33 +112,31 @@ $hint    region: <$region>
 """)
 
 _STEPS: Final = Template("""\
-# Joining $name takes three steps.$needs
+# Joining $name takes four steps.$needs
 #
 # 1. Put this into the fleet repository as clusters/$name/cluster.yaml, through review:
 #
 $cluster_file#
 # 2. Apply this whole text to the hub (the comments are no harm):
 #      carbonfleet spoke join $name$option | kubectl apply -f -
-#    and make the kubeconfig that is all the spoke ever holds of the hub:
-#      C=--kubeconfig=hub.kubeconfig
-#      kubectl config $$C set-cluster hub --server=<its address> --certificate-authority=<its ca.crt> --embed-certs
-#      kubectl config $$C set-context hub --cluster=hub --user=agent && kubectl config $$C use-context hub
-#      kubectl config $$C set-credentials agent --token="$$(kubectl -n spoke-$name create token agent --duration=48h)"
-#    Its token lives for two days. A timer where the hub's admin works renews it once a day:
-#      kubectl config $$C set-credentials agent --token="$$(kubectl -n spoke-$name create token agent --duration=48h)"
+#    and make the kubeconfig that is all the spoke ever holds of the hub, where the hub's admin works:
+#      carbonfleet spoke renew $name --to hub.kubeconfig   # --server URL, if the spoke sees the hub elsewhere
+#    Its token lives for two days. A timer there renews it once a day:
 #      $renewal
 #    The agent reads it anew. Without one, what runs goes on, nothing is started, and its log says that it is refused.
 #
 # 3. Start the agent on the spoke:
 $install#
+# 4. See whether anything is missing:
+#      carbonfleet spoke join $name$option --check$where
+#
 # It may write its own reports and the status of its own SpokeCluster, and do nothing else.
 ---
 """)
 
 _RENEWAL: Final = {
-    "ray": "scp -p hub.kubeconfig <the spoke>:hub.kubeconfig",
-    "kuberay": "kubectl --context <the spoke> -n carbonfleet-system create secret generic carbonfleet-hub "
-    "--from-file=kubeconfig=hub.kubeconfig --dry-run=client -o yaml | kubectl --context <the spoke> apply -f -",
+    "ray": "carbonfleet spoke renew $name --to hub.kubeconfig && scp -p hub.kubeconfig <the spoke>:hub.kubeconfig",
+    "kuberay": "carbonfleet spoke renew $name --spoke-kubeconfig <of the spoke>",
 }
 
 _NEEDS: Final = {
@@ -259,7 +257,8 @@ def join_text(name: str, runtime: str, site: Site | None = None, overlay: str = 
     commented = "".join(f"#      {line}".rstrip() + "\n" for line in cluster_file(name, runtime, site).splitlines())
     option = "" if runtime == "kuberay" else f" --runtime {runtime}"
     words = {"option": option, "cluster_file": commented, "install": install}
-    words |= {"renewal": _RENEWAL[runtime], "needs": _NEEDS[runtime]}
+    words["where"] = " --kubeconfig <of the spoke>" if runtime == "kuberay" else ""
+    words |= {"renewal": Template(_RENEWAL[runtime]).substitute(name=name), "needs": _NEEDS[runtime]}
     return _STEPS.substitute(name=name, **words) + hub_rights(name)
 
 

@@ -14,9 +14,6 @@ from carbonfleet.sweep.standing import (
     TierProgress,
     leaderboard,
     progress_by_tier,
-    ranked,
-    standing_of,
-    tiers_of,
 )
 
 __all__ = [
@@ -40,10 +37,7 @@ __all__ = [
     "place_of",
     "printable",
     "progress_by_tier",
-    "ranked",
     "read_sweep",
-    "standing_of",
-    "tiers_of",
     "write",
     "write_plot",
 ]

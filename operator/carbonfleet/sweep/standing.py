@@ -1,6 +1,6 @@
 """Where each job of a sweep stands: its configuration, loss and figures, beside the baseline's."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -131,12 +131,7 @@ def leaderboard(jobs: Iterable[CarbonTrainingJob]) -> tuple[LeaderboardLine, ...
     """Those that succeeded by validation loss, those that were stopped by rung and loss, then the others by the loss
     that they have; ties by name.
     """
-    return ranked(map(standing_of, jobs))
-
-
-def ranked(found: Iterable[SweepStanding]) -> tuple[LeaderboardLine, ...]:
-    """The leaderboard of jobs that were looked at before."""
-    standings = sorted(found, key=_order)
+    standings = sorted(map(standing_of, jobs), key=_order)
     baseline = next((one for one in standings if one.is_baseline), None)
     return tuple(
         LeaderboardLine(number if one.is_final else None, one, _difference(one, baseline))
@@ -146,11 +141,7 @@ def ranked(found: Iterable[SweepStanding]) -> tuple[LeaderboardLine, ...]:
 
 def progress_by_tier(jobs: Iterable[CarbonTrainingJob]) -> tuple[TierProgress, ...]:
     """The tiers by name, each with its jobs counted by what they do."""
-    return tiers_of([standing_of(job) for job in jobs])
-
-
-def tiers_of(standings: Sequence[SweepStanding]) -> tuple[TierProgress, ...]:
-    """The same of jobs that were looked at before."""
+    standings = [standing_of(job) for job in jobs]
     tiers = sorted({one.tier for one in standings})
     return tuple(_progress(tier, [one for one in standings if one.tier == tier]) for tier in tiers)
 

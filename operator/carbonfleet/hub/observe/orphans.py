@@ -95,14 +95,13 @@ class Orphans:
         return tuple(found)
 
     def _is_ours(self, tip: Tip, placed: Placement) -> bool:
-        key, hub_uid = (placed.path, placed.content_digest), self.mirror.hub_uid
+        key, cluster_uid = (placed.path, placed.content_digest), self.mirror.cluster_uid
         if key not in self._authors:
             record = decision_in(placed.path, tip.file(placed.path) or b"")
             self._authors[key] = record.hub if record else ""
-            if not hub_uid or self._authors[key] != hub_uid:
-                _log.log(
-                    logging.WARNING if self.mirror.decides_in(placed.namespace) else logging.DEBUG,
+            if not cluster_uid or self._authors[key] != cluster_uid:
+                _log.warning(
                     "%s is for a job that this cluster does not have, and was not written by its hub: left alone",
                     placed.path,
                 )
-        return bool(hub_uid) and self._authors[key] == hub_uid
+        return bool(cluster_uid) and self._authors[key] == cluster_uid

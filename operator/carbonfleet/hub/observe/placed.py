@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from carbonfleet.api.cluster import GpuPool
 from carbonfleet.api.job_status import PlacementStatus
-from carbonfleet.api.report import JobRef
 from carbonfleet.api.wire import Metadata
 from carbonfleet.fleet import Placement, Stood, Tip
 from carbonfleet.kube import Object
@@ -53,8 +52,6 @@ class PlacedInGit:
     """By job UID: every attempt that the branch ever placed."""
     file: Callable[[str, str], Placement | None]
     """The placement in a commit, at a path."""
-    decides_in: Callable[[str], bool] = lambda _: True
-    """Whether the jobs of a namespace are this hub's."""
 
     def last(self, uid: str) -> Placed | None:
         """The attempt that stands, of several the highest; where none does, the one that stood last."""
@@ -73,10 +70,9 @@ class PlacedInGit:
         metadata = (self.jobs.get(uid) or {}).get("metadata") or {}
         return attempts, metadata.get("resourceVersion"), len(self.history(uid))
 
-    def may_be_there(self, job: JobRef) -> bool:
-        """The API has the job, as far as this hub can tell, or something of it stands in Git."""
-        stands = self.tip is not None and job.uid in self.tip.index.attempts
-        return stands or job.uid in self.jobs or not self.decides_in(job.namespace)
+    def knows(self, uid: str) -> bool:
+        """The API has the job, or something of it stands in Git."""
+        return uid in self.jobs or (self.tip is not None and uid in self.tip.index.attempts)
 
     def ever(self, identity: tuple[str, str, int, str]) -> bool:
         """Whether an attempt stands in Git, or ever stood there: (job UID, cluster, attempt, placement id)."""
