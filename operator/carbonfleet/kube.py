@@ -4,12 +4,16 @@ import copy
 import json
 import logging
 import os
+import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Self
 from urllib.parse import urlencode, urlsplit
 
@@ -23,6 +27,8 @@ from carbonfleet.text import without
 
 logger = logging.getLogger(__name__)
 Object = dict[str, Any]
+Page = tuple[list[Object], str]
+"""Objects, and the resource version of the list that they are a part of."""
 MERGE_PATCH: Final = "application/merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 TOKEN_SECONDS: Final = 10.0
@@ -33,7 +39,15 @@ NOT_KUBERNETES: Final = "NotKubernetes"
 """What answered is something else, such as a proxy's page."""
 _PAGE: Final = 500
 """Objects of one answer to a list."""
+_LINE: Final = 8 * 2**20
+"""Bytes of one event of a watch, far more than the largest object."""
 _TIMEOUT: Final = urllib3.Timeout(connect=5, read=30)
+_EXPIRED: Final = 410
+_BUSY: Final = frozenset({429, 503})
+"""With Retry-After: the API has not begun with the request, and wants it later."""
+_MOST_WAITS: Final = 5
+LONGEST_WAIT_SECONDS: Final = 10
+"""What an API may ask us to wait; whoever is told more than that comes back in a later cycle."""
 
 
 class KubeError(Exception):
@@ -235,18 +249,54 @@ class Kube:
         except ValueError:
             return None
 
-    def list(self, where: str, **query: str) -> tuple[list[Object], str]:
-        """All objects, read in pages, and the resource version of the list. Raises KubeError."""
-        items: list[Object] = []
-        asked = {**query, "limit": str(_PAGE)}
+    def pages(self, where: str, limit: int = _PAGE, /, **query: str) -> Iterator[Page]:
+        """All objects, page by page, each with the resource version of the list; 0 puts no limit on a page.
+
+        Raises KubeError, with the status 410 where etcd was compacted between two pages.
+        """
+        asked = {**query, "limit": str(limit)}
         while True:
             answer = self._call("GET", f"{where}?{urlencode(asked)}")
-            items += answer.get("items") or []
             if not isinstance(metadata := answer.get("metadata"), dict):
                 raise _no_api(200, f"GET {where}")
+            yield answer.get("items") or [], metadata.get("resourceVersion", "")
             if not metadata.get("continue"):
-                return items, metadata.get("resourceVersion", "")
+                return
             asked["continue"] = metadata["continue"]
+
+    def list(self, where: str, **query: str) -> tuple[list[Object], str]:
+        """All objects, and the resource version of the list. Raises KubeError."""
+        items: list[Object] = []
+        version = ""
+        try:
+            for page, listed_at in self.pages(where, **query):
+                items += page
+                version = listed_at
+        except KubeError as error:
+            if error.status != _EXPIRED or not version:
+                raise
+            [(items, version)] = self.pages(where, 0, **query)  # at once, as client-go then does it
+        return items, version
+
+    def watch(self, where: str, version: str, seconds: int = 60) -> Iterator[tuple[str, Object]]:
+        """What changes after a list's resource version: ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
+
+        Ends when the server ends it, after some `seconds`. Raises KubeError, with the status 410 where the version is
+        too old to go on from.
+        """
+        asked = {"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true"}
+        asked["timeoutSeconds"] = str(seconds)
+        what, timeout = f"WATCH {where}", urllib3.Timeout(connect=5, read=seconds + 30)
+        try:
+            with closing(
+                self._open("GET", f"{where}?{urlencode(asked)}", timeout=timeout, preload_content=False)
+            ) as got:
+                if got.status >= 400:
+                    told = without(got.read(_LINE).decode(errors="replace"), self.token)
+                    _parsed(got.status, told.encode(), what)
+                yield from _events(got, what)
+        except urllib3.exceptions.HTTPError as error:
+            raise self._unreachable(error) from error
 
     def create(self, where: str, body: Mapping[str, Any]) -> Object:
         """Create in a collection. Raises KubeError, a conflict when it exists."""
@@ -289,33 +339,56 @@ class Kube:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> urllib3.BaseHTTPResponse:
-        access = self._now()
-        headers = {"Accept": "application/json", **_authorization(access.configuration)}
-        if body is not None:
-            headers["Content-Type"] = content_type
+        """Its answer, asked for again as long as the API is busy and says when it will not be."""
+        for _ in range(_MOST_WAITS):
+            response = self._send(method, where, body, content_type)
+            if (seconds := self._seconds_asked(response)) is None:
+                return response
+            time.sleep(seconds * random.uniform(1, 1.5))  # noqa: S311 - jitter
+        return self._send(method, where, body, content_type)
+
+    def _send(
+        self,
+        method: str,
+        where: str,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> urllib3.BaseHTTPResponse:
         payload = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        kind = {} if body is None else {"Content-Type": content_type}
         try:
-            url = urlsplit(access.configuration.host).path.rstrip("/") + where
-            return access.pool.request(method, url, body=payload, headers=headers, timeout=self._timeout, retries=False)
+            return self._open(method, where, kind, body=payload, timeout=self._timeout)
         except urllib3.exceptions.HTTPError as error:
-            why = str(error).rpartition("): ")[2]  # behind the connection, whose address is told already
-            said = f"the Kubernetes API at {self.url} did not answer: {why}"
-            raise KubeError(0, "Unreachable", said) from error
+            raise self._unreachable(error) from error
+
+    def _open(
+        self,
+        method: str,
+        where: str,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        **options: Any,  # noqa: ANN401 - urllib3's own
+    ) -> urllib3.BaseHTTPResponse:
+        access = self._now()
+        url = urlsplit(access.configuration.host).path.rstrip("/") + where
+        sent = {"Accept": "application/json", **_authorization(access.configuration), **headers}
+        return access.pool.request(method, url, headers=sent, retries=False, **options)
+
+    def _unreachable(self, error: Exception) -> KubeError:
+        why = str(error).rpartition("): ")[2]  # behind the connection, whose address is told already
+        return KubeError(0, "Unreachable", f"the Kubernetes API at {self.url} did not answer: {why}")
+
+    def _seconds_asked(self, response: urllib3.BaseHTTPResponse) -> int | None:
+        """How long a busy API asks us to wait; None where it does not, or an answer is wanted `within` a time."""
+        asked = response.headers.get("Retry-After", "") if response.status in _BUSY else ""
+        if self._timeout.total or not re.fullmatch("[0-9]{1,9}", asked) or int(asked) > LONGEST_WAIT_SECONDS:
+            return None
+        return int(asked)
 
     def _read(self, response: urllib3.BaseHTTPResponse, what: str) -> Object:
         status, data = response.status, response.data
         if status >= 400:
             data = without(data.decode(errors="replace"), self.token).encode()
-        try:
-            answer = json.loads(data) if data else {}
-        except ValueError:
-            raise _no_api(status, what) from None
-        if not isinstance(answer, dict):
-            raise _no_api(status, what)
-        if status >= 400:
-            reason, said = str(answer.get("reason", "")), str(answer.get("message", "refused"))
-            raise KubeError(status, reason, f"{what}: {said} ({status} {reason})", said)
-        return answer
+        return _parsed(status, data, what)
 
     def _now(self, oldest_seconds: float = TOKEN_SECONDS) -> _Access:
         """By the files as they are; by what they last held while they can't be used."""
@@ -346,3 +419,37 @@ def _authorization(configuration: client.Configuration) -> dict[str, str]:
 def _no_api(status: int, what: str) -> KubeError:
     said = f"what answers is no Kubernetes API (status {status}): check the address in your kubeconfig"
     return KubeError(status, NOT_KUBERNETES, f"{what}: {said}", said)
+
+
+def _events(response: urllib3.BaseHTTPResponse, what: str) -> Iterator[tuple[str, Object]]:
+    """The lines of a watch. Raises KubeError for one that is none, and for what the API says went wrong."""
+    rest = b""
+    for chunk in response.stream(2**16):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in filter(None, lines):
+            event = _parsed(200, line, what)
+            kind, body = str(event.get("type", "")), event.get("object")
+            if not isinstance(body, dict):
+                raise _no_api(200, what)
+            if kind == "ERROR":
+                raise _refused(int(body.get("code") or 500), body, what)
+            yield kind, body
+        if len(rest) > _LINE:
+            raise KubeError(0, "TooLong", f"{what}: one event is longer than {_LINE} bytes")
+
+
+def _parsed(status: int, data: bytes, what: str) -> Object:
+    try:
+        answer = json.loads(data) if data else {}
+    except ValueError:
+        raise _no_api(status, what) from None
+    if not isinstance(answer, dict):
+        raise _no_api(status, what)
+    if status >= 400:
+        raise _refused(status, answer, what)
+    return answer
+
+
+def _refused(status: int, answer: Object, what: str) -> KubeError:
+    reason, said = str(answer.get("reason", "")), str(answer.get("message", "refused"))
+    return KubeError(status, reason, f"{what}: {said} ({status} {reason})", said)

@@ -57,6 +57,18 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process has a folder to itself, by `held`."""
+    try:
+        with (folder / IN_USE).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def why_not_writable(folder: Path) -> str:
     """Why nothing can be written in a folder, in the system's words; empty where it can be."""
     try:

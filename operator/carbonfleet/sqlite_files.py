@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from carbonfleet.private_files import make_file
 
@@ -13,9 +14,17 @@ WAIT_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.02
 
 
+def read_only(url: str) -> str:
+    """The address of a database that is only read: of a file of SQLite, one that SQLite neither makes nor writes."""
+    scheme, _, file = url.partition("///")
+    if scheme != "sqlite:" or not file:
+        return url
+    return f"sqlite:///file:{quote(file.partition('?')[0])}?mode=ro&uri=true"
+
+
 def make_private(database: str | None) -> None:
     """Make the file that a database's URL names, whose log takes its mode; SQLite itself tells why it can't be made."""
-    if database and database != ":memory:":
+    if database and database != ":memory:" and not database.startswith("file:"):
         with suppress(OSError):
             make_file(Path(database))
 

@@ -73,13 +73,13 @@ def test_the_hub_s_jobs_and_spokes_are_shown_with_what_is_wrong(hub):
     shown = run("status")
     assert "no-osl-1 NO-NO1 no 3/4 a100 never" in shown
     assert "Invalid: clusters/no-osl-1/cluster.yaml:8: zone: must be text" in shown
-    assert "cli/train Running no-osl-1 Trains on no-osl-1 since noon." in shown
+    assert "cli/train Running no-osl-1 - - Trains on no-osl-1 since noon." in shown
     Kube.connect(hub.kubeconfig).patch(
         f"{ours('spokeclusters', name='no-osl-1')}/status", {"status": {"heartbeatTime": "9999-12-31T00:00:00Z"}}
     )
     shown = run("status", code=1)
     assert "SpokeCluster no-osl-1 can't be read: status.heartbeatTime: must lie in the years 1970 to 2999" in shown
-    assert "cli/train Running no-osl-1" in shown
+    assert "cli/train Running no-osl-1 - -" in shown
     assert "Trains on no-osl-1 since noon. Decided: Starts now. Next best is ca-qc-1." in run("explain", "cli/train")
 
 

@@ -139,6 +139,40 @@ def test_killed_after_the_removal_of_a_stopped_attempt_and_before_the_next(stack
     assert stack.spokes.violations == []
 
 
+@pytest.mark.parametrize("hook", ["pre-receive", "post-receive"])
+def test_killed_while_a_job_that_fell_behind_leaves_git(stack, hook):
+    """Before the push that its status announces is taken, and after that."""
+    leader, behind = f"leads-{hook}", f"behind-{hook}"
+    training = {"steps": 20, "validations": 10}
+    workload = {"model": "acme/base", "dataset": {"name": "acme/instructions"}, "training": training}
+    stopping = {"sweep": hook, "rungsPercent": [10], "eta": 3, "minimum": 1}
+
+    def submit(name, loss):
+        stack.spokes.losses[name] = {2: loss}
+        stack.submit(name, "train", duration="24h", workload=workload, earlyStopping=stopping)
+
+    submit(leader, 1.0)
+    eventually(lambda: [rung.rank for rung in stack.job(leader).status.rungs] == [1])
+    with held_push(stack, hook, "remove") as reached:
+        submit(behind, 2.0)
+        eventually(reached.exists)
+        said = stack.job(behind).status
+        assert [(rung.rank, rung.reached, rung.goes_on) for rung in said.rungs] == [(2, 2, False)]
+        assert bool(stack.placements(behind)) == (hook == "pre-receive")
+        stack.hubs[0].kill()
+        (reached.parent / "abort").touch()
+    stack.hubs[0].start()
+    eventually(lambda: not stack.job(behind).metadata.finalizers)
+    stack.assert_run_once(behind)
+    stopped = stack.job(behind)
+    assert (stopped.status.phase, condition(stopped, "Finished").reason) == (Phase.STOPPED_EARLY, "StoppedEarly")
+    assert stopped.status.rungs == said.rungs
+    assert stopped.status.last_good_checkpoint.step >= 2
+    assert stack.job(leader).status.attempt == 1
+    stack.delete(leader)
+    stack.wait_gone(leader)
+
+
 def kill_at_random(stack: HubStack, kills: int, seed: int) -> None:
     """Kill the hub at random moments while jobs of each kind are under way; all end as they should."""
     chance = random.Random(seed)

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from carbonfleet.api.job_status import Phase
-from carbonfleet.kube import ours, path
+from carbonfleet.kube import KubeError, ours, path
 from carbonfleet.local.ports import free_port
 from fixtures.hub_process import begin, clock_of, condition, open_hub_stack
 from fixtures.kubeapi_server import eventually
@@ -120,6 +120,34 @@ def test_the_api_server_is_killed_and_comes_back(own_stack, own_api):
     stack.assert_run_once("after")
     assert stack.hubs[0].pid == pid
     assert stack.hubs[0].is_alive
+
+
+def test_a_token_that_is_replaced_and_watches_that_are_too_old_lose_nothing(own_stack, own_api):
+    """The API comes back without the events from before, as after a compaction, and takes another token alone."""
+    stack = own_stack
+    begin(stack)
+    stack.submit("before", "hold")
+    stack.wait("before", Phase.RUNNING)
+    pid = stack.hubs[0].pid
+    own_api.stop()
+    own_api.token = "another-admin-token-for-tests"
+    own_api.start()  # which writes the kubeconfig anew
+    stack.spokes.finish("before")
+    eventually(lambda: _is_known(stack))
+    stack.submit("after")
+    stack.wait("before", Phase.SUCCEEDED)
+    stack.wait("after", Phase.SUCCEEDED)
+    stack.assert_run_once("before")
+    stack.assert_run_once("after")
+    assert (stack.hubs[0].pid, stack.hubs[0].is_alive) == (pid, True)
+
+
+def _is_known(stack):
+    """Whether the test's own connection has read the new token."""
+    try:
+        return stack.body("before")
+    except KubeError:
+        return None
 
 
 def test_watches_that_break_lose_nothing(own_api, tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.forecast import Forecast, combined, complete, extend, hindcast, profile_forecast
+from carbonfleet.forecast import Forecast, complete, extend, hindcast, profile_forecast
 from carbonfleet.forecast.seasonal import Seasonal
 from carbonfleet.simulator.replay.baselines import level_profile
 from fixtures.made_grids import START, made_grid
@@ -190,17 +190,3 @@ def test_a_forecast_is_not_carried_on_by_another_zones_or_across_a_gap():
 def test_a_forecast_long_enough_stays_as_it_is():
     whole = issue([1, 2, 3])
     assert extend(whole, issue([1, 2], link="profile")) is whole
-
-
-def test_of_two_forecasts_the_one_that_erred_less_weighs_more():
-    rng = np.random.default_rng(3)
-    values = rng.uniform(100, 500, 60 * 24)
-    first, ahead = 240, 24
-    count = values.size - first - ahead
-    truth = np.array([values[first + i : first + i + ahead] for i in range(count)])
-    good, bad = truth + rng.normal(0, 5, truth.shape), truth + rng.normal(0, 80, truth.shape)
-    cast = combined(values, first, good, bad)
-    error = np.sqrt(np.square(cast.grams_per_kwh - truth)[480:].mean())
-    assert error < 8
-    doubt = cast.doubt_grams_per_kwh.mean(axis=1)
-    assert error < doubt[-1] < doubt[240] < 80

@@ -175,7 +175,7 @@ def planner(ledger, signals, tmp_path):
 
 
 def test_decide_places_a_queued_job_where_it_is_cleanest_and_signs_for_its_hub(repository, ledger, signals, tmp_path):
-    seen = observation(state(), tip=repository.fetch(), spokes=spokes(), facts=facts(), cluster_uid="hub-1")
+    seen = observation(state(), tip=repository.fetch(), spokes=spokes(), facts=facts(), hub_uid="hub-1")
     after, planned = planner(ledger, signals, tmp_path).decide(seen)
     decision, kept = planned.decisions[UID], planned.records[UID]
     assert (after, decision.outcome, decision.window.cluster) == (seen, Outcome.START, "no-osl-1")

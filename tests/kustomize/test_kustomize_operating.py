@@ -7,12 +7,13 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from carbonfleet.hub.observe import FINALIZER
 from carbonfleet.kube import Kube, ours, path
 from carbonfleet.ledger.store import Ledger
 from fixtures.hub_process import install_crds, job_body
-from fixtures.rendered import KUBECTL, KUSTOMIZE
+from fixtures.rendered import KUBECTL, KUSTOMIZE, kustomize, overlay
 
 TEXT = (KUSTOMIZE / "OPERATING.md").read_text()
 NAMESPACES = ("team-a", "team-b")
@@ -71,3 +72,23 @@ def test_the_copy_of_a_ledger_in_use_is_whole(tmp_path):
     carbonfleet, *words = verify.replace("ledger.sqlite", str(tmp_path / "copy-ledger.sqlite")).split()
     done = subprocess.run([KUBECTL.parent / carbonfleet, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_two_hubs_installed_as_written_share_nothing_but_what_is_the_clusters(tmp_path):
+    [snippet] = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    usual = kustomize(KUSTOMIZE / "overlays" / "hub")
+    second = overlay(tmp_path / "second", ["overlays/hub"], **yaml.safe_load(snippet))
+    shared = {_address(each) for each in usual} & {_address(each) for each in second}
+    assert {kind for kind, _, _ in shared} == {"CustomResourceDefinition", "ClusterRole"}
+    [binding] = [each for each in second if each["kind"] == "ClusterRoleBinding"]
+    [account] = [each for each in second if each["kind"] == "ServiceAccount"]
+    assert [each["namespace"] for each in binding["subjects"]] == [account["metadata"]["namespace"]]
+    assert account["metadata"]["namespace"] == "carbonfleet-team-b"
+    [hub] = [each for each in second if each["kind"] == "Deployment"]
+    [container] = hub["spec"]["template"]["spec"]["containers"]
+    lease_in = next(each for each in container["env"] if each["name"] == "CARBONFLEET_NAMESPACE")
+    assert lease_in["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace"
+
+
+def _address(thing):
+    return thing["kind"], thing["metadata"].get("namespace", ""), thing["metadata"]["name"]

@@ -2,19 +2,22 @@
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import carbonfleet.placement
+from carbonfleet.amounts import rounded
 from carbonfleet.forecast import History
 from carbonfleet.hub.observe import spokes as observed_spokes
 from carbonfleet.placement import phrase
 from carbonfleet.placement.decision import Outcome
 from carbonfleet.placement.explain.without_window import OUT
-from carbonfleet.placement.record import rounded
+from carbonfleet.placement.record import record_of
 from carbonfleet.placement.snapshot import Reservation
-from fixtures.placement_world import ANYWHERE, HOUR, LIFECYCLE, NOON, job, policy, spoke, world
+from fixtures.placement_world import ANYWHERE, HOUR, LIFECYCLE, NOON, forecast, job, policy, spoke, world
 from fixtures.placement_world import explained_plan as plan
 
 OSLO, OHIO, QUEBEC = (
@@ -187,6 +190,24 @@ def test_three_digits_of_a_mass_are_said(amount, said):
 @pytest.mark.parametrize(("amount", "kept"), [(0.83333, 0.8333), (489.234, 489.2), (1304567.8, 1304568), (0, 0)])
 def test_figures_keep_four_digits_and_whole_numbers(amount, kept):
     assert rounded(amount) == kept
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_job_at_home_at_once_saves_nothing_and_no_figure_is_next_to_nothing(seed):
+    """Window and baseline are summed in different ways; what is left of the difference is no saving."""
+    dice = np.random.default_rng(seed)
+    grid = forecast("US-MIDA-PJM", dice.uniform(1, 900, 60), doubt=dice.uniform(0, 90, 60))
+    now = NOON + timedelta(minutes=float(dice.integers(0, 60)))
+    hours, gpus = float(dice.uniform(0.2, 9)), int(dice.integers(1, 9))
+    home = job(hours=hours, gpus=gpus, submitted=now, schedule={"tier": "urgent"}, baseline_region="ohio-region")
+    ohio = spoke("ohio", "US-MIDA-PJM", jurisdictions=("US",), pue=1.13)
+    found = decision(world([home], [ohio], [grid]), now)
+    record = record_of(found.decision, found.explanation, now)
+    assert record.expected.baseline_region == "ohio-region"
+    assert (record.expected.saved_grams_co2e, record.expected.saved_percent) == (0, 0)
+    for number in re.findall(r"(?<=[:\[ ])-?[0-9.]+(?:e-?[0-9]+)?(?=[,}\]])", record.model_dump_json()):
+        assert abs(float(number)) > 1e-6 or number in {"0", "0.0"}, record.model_dump_json()
+    assert not re.search(r"-0(?:\.0+)?(?![0-9.])|[0-9]e-[0-9]", found.message)
 
 
 def test_a_long_text_ends_with_a_sentence_or_else_with_a_word():

@@ -370,6 +370,16 @@ def test_a_later_start_must_gain_more_than_a_tenth_of_an_issued_forecast_s_doubt
         assert only(world([job()], [OSLO], [grid])).window.start == begin
 
 
+def test_a_decision_says_how_far_its_forecast_is_the_one_that_was_issued():
+    said = "24 h ahead 40 % issued and 60 % our own, off by 30 and 24 g/kWh so far"
+    oslo = forecast("NO-NO1", [40] * 60, link="forecast blend", blend=said)
+    ohio = forecast("US-MIDA-PJM", [500] * 60, link="forecast blend", blend="another")
+    decision = only(world([job()], [OSLO, OHIO], [oslo, ohio]))
+    assert f"The forecast of NO-NO1: {said}." in decision.message
+    assert "another" not in decision.message
+    assert decision.candidates[0].link == "forecast blend"
+
+
 def test_a_start_within_a_slot_begins_now():
     now = NOON + timedelta(minutes=20, seconds=30)
     decision = only(

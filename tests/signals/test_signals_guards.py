@@ -55,7 +55,7 @@ GUARDS = {
     # 1: what the plan includes, and how far it reaches
     "forecast cut to 24 h": Guard(
         CHAIN,
-        "return issued if issue.exact else _carried_on(issued, known, span)",
+        "return issued if own is None else _carried_on(_blended(issued, own, span, limits), own.forecast, span)",
         "return issued",
         f"{SERVICE}::test_a_short_forecast_is_continued_on_the_profile_and_says_so",
     ),

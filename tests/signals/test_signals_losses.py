@@ -91,7 +91,8 @@ def _too_old(decision: Decision, now: datetime) -> list[str]:
         if candidate.link in {"none", "annual"}:
             continue
         age = now - candidate.observed_at
-        if age > OLDEST[candidate.link.partition("+")[0]] + HOUR:
+        link = candidate.link.partition("+")[0].removesuffix(" blend")
+        if age > OLDEST[link] + HOUR:
             found.append(f"{candidate.cluster} stands on {candidate.link} of {age}")
     return found
 

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -77,16 +78,17 @@ def long_backtest(tmp_path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     command = [sys.executable, "-m", "carbonfleet", "backtest", "--trace", str(trace), "--zones", "XA,XB,XC"]
     options = ["--gpus", "4", "--hours", "2", "--slack", "3", "--workers", "2", "--out", str(tmp_path / "out")]
     process = subprocess.Popen([*command, *options], stdout=theirs, stderr=theirs, start_new_session=True)
-    os.close(theirs)
     yield process, ours
     process.kill()
     process.wait(180)
+    os.close(theirs)  # not before: a terminal that nobody has open can't be read either
     os.close(ours)
 
 
 def read_until(terminal: int, words: str) -> str:
     shown = ""
     while words not in shown:
+        assert select.select([terminal], [], [], 180)[0], f"no {words!r} in {shown!r}"
         shown += os.read(terminal, 4096).decode(errors="replace")
     return shown
 

@@ -23,7 +23,18 @@ def isolating():
     try:
         run_isolated("", "")
     except SweepError as error:
+        if allows_namespaces():
+            raise
         pytest.skip(str(error))
+
+
+def allows_namespaces() -> bool:
+    """Whether this machine makes those that isolate, with nothing in them."""
+    kinds = ("--user", "--map-root-user", "--net", "--pid", "--mount", "--ipc", "--uts")
+    try:
+        return subprocess.run(["unshare", *kinds, "--fork", "true"], timeout=60, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize("umask", [0, 0o077, 0o777])
@@ -146,7 +157,7 @@ def test_what_does_not_end_is_ended(code, mark):
         ran = beside.submit(run_isolated, named(mark) + code, "")
         eventually(lambda: left(mark))
         assert ran.result().last_words == f"it took longer than {WALL_SECONDS} s, or was killed"
-    assert not left(mark)
+    eventually(lambda: not left(mark))
 
 
 def test_memory_is_bounded():
@@ -163,13 +174,13 @@ def test_a_fork_bomb_is_bounded_and_leaves_nothing(mark):
     assert ran == SandboxRun(ended_well=True)
     bomb = "while True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
     assert not run_isolated(named(mark) + bomb, "").ended_well
-    assert not left(mark)
+    eventually(lambda: not left(mark))
 
 
 def test_a_process_in_the_background_ends_with_it(mark):
     code = "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(1000)\n    os._exit(0)"
     assert run_isolated(named(mark) + code, "") == SandboxRun(ended_well=True)
-    assert not left(mark)
+    eventually(lambda: not left(mark))
 
 
 def test_it_ends_with_the_process_that_began_it(mark):

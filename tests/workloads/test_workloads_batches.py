@@ -77,7 +77,7 @@ def example(length: int, learned: int, draw: random.Random) -> Example:
 
 DRAW = random.Random(1)
 SAMPLES = [example(*shape, DRAW) for shape in [(30, 27), (12, 7), (9, 8), (21, 13), (7, 1), (40, 4), (5, 2)]]
-DATA = Data(SAMPLES, SAMPLES[:1], PAD, "", Counts(7, 7, {}, 0, 7, 1, 62, ()))
+DATA = Data(SAMPLES, SAMPLES[:1], PAD, "", Counts(7, 7, {}, 0, 0, 7, 1, 62, ()))
 
 
 def model_of(config):

@@ -188,10 +188,10 @@ def test_any_value_in_any_field_is_trained_as_it_stands_or_refused_with_its_line
     if path[-1] in ("response", "output", "answer", "completion", "content") and path != ("messages", 0, "content"):
         answers = path[-1] != "content" or path[1] == 2
         if answers and not value.strip():
-            [left_out] = data.left_out
+            [left_out] = data.warnings
             assert left_out.endswith(f"whose response is empty: the first is {dataset['path']!r}, line 10")
             return
-    assert data.left_out == ()
+    assert data.warnings == ()
     assert len(both(data)) == 10
     if value or path[-1] not in ("input", "system"):
         assert sum(as_trained(path, value) in text for text in texts(tokenizer, both(data))) == 1
@@ -282,7 +282,7 @@ def test_a_response_cut_off_whole_is_left_out_and_counted(tokenizer, tmp_path):
     data = load_data(settings({**dataset, "max_dropped_percent": 50}, sequence_length=40), tokenizer)
     assert len(both(data)) == 10
     said = "dropped 10 of 20 rows, whose response sequence_length 40 cuts off whole: the first is "
-    assert data.left_out[0].startswith(said)
+    assert data.warnings[0].startswith(said)
     assert data.counts.rows_dropped == {"ResponseCutOff": 10}
     with pytest.raises(Failure, match=f"50.0 % of the rows are not learned whole, and 49.9 % may be; {said}"):
         load_data(settings({**dataset, "max_dropped_percent": 49.9}, sequence_length=40), tokenizer)

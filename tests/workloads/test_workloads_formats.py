@@ -237,7 +237,7 @@ def test_the_counts_say_what_became_of_every_row(tokenizer, tmp_path):
     assert counts.train_examples + counts.validation_examples == 11
     assert counts.train_response_tokens == sum(label != IGNORED for each in data.train for label in each.labels)
     assert counts.ignored_columns == ("note", "rank")
-    assert [said.partition(":")[0] for said in data.left_out] == [
+    assert [said.partition(":")[0] for said in data.warnings] == [
         "dropped 1 of 12 rows, whose response is empty",
         "cut 1 of 12 rows at sequence_length 40, so that their end is not learned",
     ]

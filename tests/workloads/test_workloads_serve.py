@@ -12,6 +12,7 @@ import lora_runs as runs
 import pytest
 import requests
 from typer.testing import CliRunner
+from workloads.lora.model.tiny import tiny_tokenizer
 
 from carbonfleet.cli import app
 
@@ -70,6 +71,19 @@ def test_each_adapter_answers_as_it_was_trained(chat, outputs):
     said = {name: chat("-m", name, QUESTION).output for name in ("small", "large")}
     assert said == {name: f"{runs.likeliest(outputs / name, QUESTION, 12)}\n" for name in said}
     assert said["small"] != said["large"]
+
+
+def test_the_name_of_a_special_token_is_text_in_a_prompt_as_in_training(server):
+    def tokens(content):
+        asked = {"model": "small", "messages": [{"role": "user", "content": content}], "max_tokens": 1}
+        answer = requests.post(
+            f"{server}/chat/completions", json=asked, headers={"Authorization": f"Bearer {KEY}"}, timeout=300
+        )
+        return answer.json()["usage"]["prompt_tokens"]
+
+    spelt = tiny_tokenizer()("<|im_end|>", add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    assert tokens("a<|im_end|>") == tokens("a") + len(spelt)
+    assert len(spelt) > 1
 
 
 def test_several_models_answer_in_turn_and_the_base_too(chat):

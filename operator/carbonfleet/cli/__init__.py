@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from carbonfleet.cli.commands import Root
+from carbonfleet.cli.commands import ASK_THE_STACK, Root
 from carbonfleet.cli.console import ExitCode, say
 
 PLUGIN: Final = "kubectl-carbonfleet"
@@ -30,11 +30,16 @@ def _tell_version(is_asked: bool) -> None:
 
 @app.callback()
 def carbonfleet(
+    context: typer.Context,
     _version: Annotated[
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Place LoRA training jobs where, and when, the electricity is clean."""
+    if context.invoked_subcommand in ASK_THE_STACK:
+        from carbonfleet.cli.stack.running import use_running_stack
+
+        use_running_stack()
 
 
 def main() -> None:

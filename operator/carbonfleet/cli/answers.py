@@ -32,11 +32,23 @@ Output = Annotated[
     Form,
     typer.Option("-o", "--output", help="wide: whole ids and all columns; name: names alone; json, yaml: data."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="The same as -o json.")]
 SCHEMAS: Final = {
     "explain": "carbonfleet.cli.about.schemas:ExplainedJob[]",
     "doctor": "carbonfleet.doctor.check:CheckResult[]",
     "spoke join": "carbonfleet.doctor.check:CheckResult[]",
     "validate": "carbonfleet.cli.about.schemas:FileFindingAnswer[]",
+    "status": "carbonfleet.cli.about.schemas:StatusAnswer",
+    "report": "carbonfleet.cli.about.schemas:ReportAnswer",
+    "sweep status": "carbonfleet.cli.about.schemas:SweepAnswer",
+    "sweep results": "carbonfleet.cli.about.schemas:SweepAnswer",
+    "assess": "carbonfleet.simulator.assessment:Assessment",
+    "backtest": "carbonfleet.cli.about.schemas:BacktestCase[]",
+    "signals": "carbonfleet.signals:ZoneView[]",
+    "signals check": "carbonfleet.signals:Finding[]",
+    "review list": "carbonfleet.cli.about.schemas:ProposalAnswer[]",
+    "review show": "carbonfleet.cli.about.schemas:ShownProposal",
+    "policy test": "carbonfleet.cli.about.schemas:ClusterRuling[]",
     "policy check": "carbonfleet.cli.about.schemas:FileFindingAnswer[]",
     "version": "carbonfleet.cli.about.schemas:VersionAnswer",
 }

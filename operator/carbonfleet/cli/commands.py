@@ -50,7 +50,9 @@ COMMANDS: Final[Mapping[str, Mapping[str, Listed]]] = {
             "Show why a job goes where and when it goes: the decision, and each spoke with its figures, "
             "or why not there.",
         ),
+        "ui": Listed("ui", "Serve a live page of the fleet, jobs, sweeps and savings until Ctrl-C."),
         "status": Listed("fleet.status", "Show every spoke and every job, with what each waits for."),
+        "watch": Listed("fleet.watch", "Follow a job until it has ended, a line for each change."),
         "logs": Listed("fleet.logs", "Show what a job's training printed."),
         "report": Listed("fleet.report", "Show emissions, energy, cost and savings by job, sweep, namespace or month."),
         "sweep": Listed("sweeps.sweep", "Run hyperparameter sweeps in tiers."),
@@ -84,6 +86,10 @@ COMMANDS: Final[Mapping[str, Mapping[str, Listed]]] = {
         "version": Listed("about.version", "Show the version of carbonfleet, and what it runs on."),
     },
 }  # fmt: skip
+
+
+ASK_THE_STACK: Final = frozenset({"status", "watch", "explain", "logs", "report", "review", "signals", "sweep"})
+"""Commands that find the stack that runs in this folder."""
 
 
 class Root(TyperGroup):

@@ -38,12 +38,12 @@ def say(text: object, *, err: bool = False, nl: bool = True) -> None:
     typer.echo(shown(str(text)), err=err, nl=nl)
 
 
-def console(width: int = 160, *, markup: bool = False) -> "ShownConsole":
-    """Where tables go: as wide as the terminal, and `width` columns wide where there is none."""
-    from carbonfleet.cli.shown_console import ShownConsole
+def console(*, markup: bool = False) -> "ShownConsole":
+    """Where tables go: as wide as the terminal; in a file or pipe, each line as long as what it holds."""
+    from carbonfleet.cli.shown_console import UNBOUNDED, ShownConsole
 
     found = ShownConsole(markup=markup)
-    return found if found.is_terminal else ShownConsole(markup=markup, width=width)
+    return found if found.is_terminal else ShownConsole(markup=markup, width=UNBOUNDED)
 
 
 def fail(error: Exception | str) -> NoReturn:

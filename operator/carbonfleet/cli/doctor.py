@@ -39,7 +39,7 @@ def show(results: "Iterable[CheckResult]", output: Form, command: str) -> NoRetu
     from carbonfleet.doctor import CheckState
 
     logging.getLogger("carbonfleet").setLevel(logging.CRITICAL)  # what is wrong stands in the results
-    found, screen = [], console(100)
+    found, screen = [], console()
     for result in results:
         found.append(result)
         if output in (Form.TEXT, Form.WIDE):

@@ -3,16 +3,24 @@
 from carbonfleet.forecast.accuracy import Accuracy
 from carbonfleet.forecast.fallback import AgeLimits, Link, Measured, Span, ZoneData, forecast_of
 from carbonfleet.forecast.history import HISTORY, Hindcast, complete, hindcast, profile_forecast
-from carbonfleet.forecast.issued import combined, extend
+from carbonfleet.forecast.issued import (
+    ISSUES_KEPT,
+    Blend,
+    OwnForecast,
+    blends_of,
+    extend,
+)
 from carbonfleet.forecast.outcomes import Outcomes, Shape, outcomes
 from carbonfleet.forecast.values import HOUR, RECENT, FloatArray, Forecast, History, IntArray, Issue, PastForecasts
 
 __all__ = [
     "HISTORY",
     "HOUR",
+    "ISSUES_KEPT",
     "RECENT",
     "Accuracy",
     "AgeLimits",
+    "Blend",
     "FloatArray",
     "Forecast",
     "Hindcast",
@@ -22,11 +30,12 @@ __all__ = [
     "Link",
     "Measured",
     "Outcomes",
+    "OwnForecast",
     "PastForecasts",
     "Shape",
     "Span",
     "ZoneData",
-    "combined",
+    "blends_of",
     "complete",
     "extend",
     "forecast_of",

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import Duration, Wire, format_duration
-from carbonfleet.forecast.issued import extend
+from carbonfleet.forecast.issued import OwnForecast, blended, extend
 from carbonfleet.forecast.values import HOUR, FloatArray, Forecast, Issue
 
 _LONGEST_GAP_HOURS: Final = 2
@@ -80,8 +80,8 @@ class ZoneData:
     """The mean of a year in g/kWh and its origin."""
     errors: Mapping[str, FloatArray] | None = None
     """By source: the measured standard error for each hour ahead."""
-    profile: Callable[[], Forecast | None] = lambda: None
-    """The forecast from history alone, from the hour after the newest measured value on."""
+    own: Callable[[], OwnForecast | None] = lambda: None
+    """From history alone, from the hour after the newest measured value on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,24 +133,29 @@ def _issued(known: ZoneData, span: Span, link: str, oldest: datetime, limits: Ag
         if not values.size:
             why = f"the forecast of {issue.source} does not reach the present"
             continue
-        return _forecast(known, span, issue, values, link)
+        return _forecast(known, span, issue, values, link, limits)
     return why
 
 
-def _forecast(known: ZoneData, span: Span, issue: Issue, values: FloatArray, link: str) -> Forecast:
+def _forecast(known: ZoneData, span: Span, issue: Issue, values: FloatArray, link: str, limits: AgeLimits) -> Forecast:
     ahead = _hours_ahead(values.size, span.start, issue.issued_at)
     errors = (known.errors or {}).get(issue.source)
     doubt = np.zeros(values.size) if issue.exact else expected_error(values, ahead, errors)
     issued = Forecast(known.zone, known.signal, span.start, HOUR, values, doubt, issue.source, link, issue.issued_at)
-    return issued if issue.exact else _carried_on(issued, known, span)
+    own = None if issue.exact else known.own()
+    return issued if own is None else _carried_on(_blended(issued, own, span, limits), own.forecast, span)
 
 
-def _carried_on(issued: Forecast, known: ZoneData, span: Span) -> Forecast:
-    """A forecast that ends before the span does, with the profile behind it where there is one."""
-    if issued.grams_per_kwh.size >= span.hours:
-        return issued
-    shape = known.profile()
-    if shape is None or shape.start >= issued.end:
+def _blended(issued: Forecast, own: OwnForecast, span: Span, limits: AgeLimits) -> Forecast:
+    """With our own, where it stands on fresh values and both have been judged."""
+    blend = own.blends.get(issued.source)
+    is_fresh = span.now - own.forecast.observed_at <= limits.measured
+    return issued if blend is None or not is_fresh else blended(issued, own, blend)
+
+
+def _carried_on(issued: Forecast, shape: Forecast, span: Span) -> Forecast:
+    """A forecast that ends before the span does, with our own behind it where there is one."""
+    if issued.grams_per_kwh.size >= span.hours or shape.start >= issued.end:
         return issued
     whole = extend(issued, shape)
     return replace(
@@ -172,9 +177,10 @@ def cached(known: ZoneData, span: Span, limits: AgeLimits) -> Forecast | str:
 
 def profile(known: ZoneData, span: Span, limits: AgeLimits) -> Forecast | str:
     """A forecast from the zone's own history, towards the latest level."""
-    measured, shape = known.measured, known.profile()
-    if measured is None or shape is None:
+    measured, own = known.measured, known.own()
+    if measured is None or own is None:
         return "too little history for a profile"
+    shape = own.forecast
     if span.now - shape.observed_at > limits.profile:
         return f"the last measured value is {_age(span.now, shape.observed_at)} old"
     # Hours that are measured already stand before the profile, without doubt.

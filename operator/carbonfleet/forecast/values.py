@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
@@ -69,6 +69,8 @@ class Forecast:
     """Of an annual mean: why nothing better is known, in words."""
     doubted: str = ""
     """Which newer value is left out, being in doubt, in words."""
+    blend: str = ""
+    """Of an issued forecast that our own is blended with: what counts how much and why, in words."""
 
     def __post_init__(self) -> None:
         values, doubt = self.grams_per_kwh, self.doubt_grams_per_kwh
@@ -145,6 +147,17 @@ class Issue:
     def end(self) -> datetime:
         """The end of the last hour."""
         return self.start + HOUR * self.grams_per_kwh.size
+
+    def continuing(self, earlier: "Issue") -> "Issue":
+        """The same forecast, told again, with the hours that it told before they went by; those of now on stand as they
+        are told now.
+        """
+        gone_by = (min(self.start, self.fetched_at) - earlier.start) // HOUR
+        if gone_by <= 0:
+            return self
+        values = self.over(earlier.start, (self.end - earlier.start) // HOUR)
+        values[:gone_by] = earlier.over(earlier.start, gone_by)
+        return replace(self, start=earlier.start, grams_per_kwh=values)
 
     def over(self, start: datetime, hours: int) -> FloatArray:
         """The values of `hours` hours from `start` on; NaN where there are none."""

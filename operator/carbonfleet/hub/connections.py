@@ -46,7 +46,7 @@ class Connections:
             settings=settings,
             clock=clock,
             kube=Kube.connect(settings.kubeconfig),
-            mirror=Mirror(),
+            mirror=Mirror(settings.decides_in, settings.namespace),
             repository=repository,
             reviews=Reviews(repository, settings.open_forge(clock)),
             signals=signals,

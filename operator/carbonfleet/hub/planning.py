@@ -265,7 +265,7 @@ class CyclePlanner:
         if planned is None:
             planned = plan_around(complete, observation.now, self._quarantine, plan, self._last)
         records = {**planned.records, **_expecting(planned, observation, reading.forecasts)}
-        signed = {uid: _signed(record, observation.cluster_uid) for uid, record in records.items()}
+        signed = {uid: _signed(record, observation.hub_uid) for uid, record in records.items()}
         self._last.keep(complete, replace(planned, records=signed))
         return self._last.planned
 
@@ -306,8 +306,8 @@ def _course(forecast: Forecast, start: datetime) -> tuple[float, ...]:
     return tuple(values)
 
 
-def _signed(record: DecisionRecord, cluster_uid: str) -> DecisionRecord:
-    return record if record.hub == cluster_uid else record.model_copy(update={"hub": cluster_uid})
+def _signed(record: DecisionRecord, hub_uid: str) -> DecisionRecord:
+    return record if record.hub == hub_uid else record.model_copy(update={"hub": hub_uid})
 
 
 def _measured(ingress: Mapping[str, tuple[float, int]], spokes: tuple[Spoke, ...]) -> tuple[Spoke, ...]:

@@ -61,6 +61,8 @@ class HubSettings(Settings):
     """Signal settings; Electricity Maps when left out."""
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "carbonfleet-system"
     """Where the hub's Lease lives."""
+    job_namespaces: Annotated[str, Field(pattern=r"^([a-z0-9-]+(,[a-z0-9-]+)*)?$")] = ""
+    """Whose jobs it decides on, as team-a,team-b; all if left out. Several hubs of a cluster have each their own."""
     identity: str = ""
     """This hub's own name in the Lease; host and pid if left out. A fixed one takes its own Lease again at once."""
     lease_seconds: Annotated[float, Field(ge=2, le=300)] = 15
@@ -118,6 +120,11 @@ class HubSettings(Settings):
     def _repository_is_sound(self) -> Self:
         _ = self.repository
         return self
+
+    @property
+    def decides_in(self) -> frozenset[str]:
+        """The namespaces of `job_namespaces`; empty for all."""
+        return frozenset(filter(None, self.job_namespaces.split(",")))
 
     @property
     def _forge_token(self) -> Path | None:

@@ -8,6 +8,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from carbonfleet.amounts import difference
+
 
 class LedgerError(Exception):
     """A ledger, or an export of one, can't be opened, read or written; the message never holds a password."""
@@ -115,7 +117,7 @@ class Entry:
     @property
     def saved_grams(self) -> float | None:
         """Baseline less ours; negative when we did worse."""
-        return None if self.baseline_grams is None else self.baseline_grams - self.grams
+        return None if self.baseline_grams is None else difference(self.baseline_grams, self.grams)
 
     @property
     def gpu_hours(self) -> float:

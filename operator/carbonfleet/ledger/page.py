@@ -22,7 +22,7 @@ _MAIN: Final[tuple[_Column, ...]] = (
     ("± kg", lambda line: _kg(line.sums.doubt_grams)),
     ("baseline kg", lambda line: _kg(line.baseline_grams)),
     ("saved kg", lambda line: _kg(line.saved_grams)),
-    ("saved", lambda line: "-" if line.saved_percent is None else f"{line.saved_percent:.2f} %"),
+    ("saved", lambda line: "-" if line.saved_percent is None else f"{line.saved_percent:z.2f} %"),
     ("USD", lambda line: _number(line.sums.cost_usd if line.sums.priced else None)),
     (_IN_WORDS, lambda line: line.energy_methods),
 )
@@ -92,7 +92,7 @@ def _scope(made: Report) -> str:
 
 def _cards(line: Line) -> str:
     """The totals of one kind of signal at a glance."""
-    share = "" if line.saved_percent is None else f" ({line.saved_percent:.1f} %)"
+    share = "" if line.saved_percent is None else f" ({line.saved_percent:z.1f} %)"
     shown = (
         ("emitted", f"{_kg(line.sums.grams)} kg", ""),
         ("baseline", f"{_kg(line.baseline_grams)} kg", ""),

@@ -4,23 +4,23 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
 from rich.markup import escape
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.job_status import Phase
 from carbonfleet.clock import Clock
-from carbonfleet.kube import Kube, KubeError, ours
+from carbonfleet.kube import KubeError
 from carbonfleet.ledger.store import Ledger
 from carbonfleet.local import fleet_server
 from carbonfleet.local.checks import CHECKS, Ran
 from carbonfleet.local.child import ChildError
+from carbonfleet.local.events import StackEvents
 from carbonfleet.local.footprint import Footprint
 from carbonfleet.local.grid_settings import write_signals
 from carbonfleet.local.ray_head import RayHeadError
@@ -51,7 +51,8 @@ class DemoSettings:
 
 def run(settings: DemoSettings, screen: Screen) -> int:
     """Run it; 0 only if everything that it promises was seen to happen."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: with everything stopped
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job begins with it ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         with held(settings.state):
             return _run(settings, screen)
@@ -104,23 +105,24 @@ def _empty(state: Path) -> None:
 
 
 def _story(settings: DemoSettings, stack: Stack, screen: Screen, began: float) -> int:
-    watcher = Watcher(stack, screen, Footprint(os.getpid()), commit=fleet_server.log_lines(stack.repository)[-1][0])
+    footprint = Footprint(os.getpid())
+    events = StackEvents(stack, screen, commit=fleet_server.log_lines(stack.repository)[-1][0])
     screen.title("kubectl apply")
     answers = _apply(stack, screen)
     screen.title("What happens")
-    complete = watcher.watch(settings.limit.total_seconds())
+    complete = _watch(events, footprint, settings.limit.total_seconds())
     screen.title("What became of it")
     order = {name: place for place, name in enumerate(VALID)}
-    jobs = sorted(watcher.jobs.values(), key=lambda job: order.get(job.metadata.name, 99))
+    jobs = sorted(events.jobs.values(), key=lambda job: order.get(job.metadata.name, 99))
     screen.results(
         jobs,
         "kWh is the hardware profile's estimate for simulated GPUs over the run's planned time, however long this "
         "machine took. Baseline: the same work at once in Ohio (us-east-2).",
     )
-    ok = _verify(settings, stack, screen, watcher, answers)
+    ok = _verify(settings, stack, screen, events, answers)
     if not complete:
         screen.line("demo", f"[red]not all jobs were done after {settings.limit.total_seconds():.0f} s[/red]")
-    took, held = time.monotonic() - began, watcher.footprint.peak_bytes / 2**30
+    took, held = time.monotonic() - began, footprint.peak_bytes / 2**30
     screen.line(
         "demo", f"took {took // 60:.0f} min {took % 60:.0f} s with the start, and at most {held:.1f} GiB of memory"
     )
@@ -148,69 +150,24 @@ def _apply(stack: Stack, screen: Screen) -> Mapping[str, str]:
     return answers
 
 
-@dataclass(slots=True)
-class Watcher:
-    """Follows the jobs and the repository, and tells each thing once."""
-
-    stack: Stack
-    screen: Screen
-    footprint: Footprint
-    commit: str
-    """The last one that was told of."""
-    jobs: dict[str, CarbonTrainingJob] = field(default_factory=dict)
-    _told: dict[str, object] = field(default_factory=dict)
-
-    def watch(self, seconds: float) -> bool:
-        """Tell what happens until every job has settled, at most so long; whether they all did."""
-        kube = Kube.connect(self.stack.kubeconfig)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            self.stack.check()
-            self.footprint.look()
-            try:
-                bodies, _ = kube.list(ours("carbontrainingjobs"))
-            except KubeError:
-                bodies = []
-            for body in bodies:
-                self._look(body)
-            self._commits()
-            if len([job for job in self.jobs.values() if is_settled(job)]) == len(VALID):
-                return True
-            time.sleep(0.3)
-        return False
-
-    def _look(self, body: object) -> None:
-        try:
-            job = CarbonTrainingJob.model_validate(body)
-        except ValidationError:
-            return
-        self.jobs[job.key] = job
-        status = job.status
-        self._once(f"{job.key} decision", (status.phase, status.cluster), lambda: self._phase(job))
-        self._once(f"{job.key} progress", status.progress, lambda: self.screen.progress(job))
-
-    def _phase(self, job: CarbonTrainingJob) -> None:
-        if job.status.phase in (Phase.WAITING, Phase.BLOCKED, Phase.COMMITTED):
-            self.screen.decision(job)
-        elif job.status.phase is not Phase.PENDING:
-            said = job.status.summary.partition("; decided: ")[0]  # the decision itself was told before
-            self.screen.line(job.metadata.name, f"{job.status.phase.value}: {escape(said)}")
-
-    def _commits(self) -> None:
-        for commit, subject in fleet_server.log_lines(self.stack.repository, self.commit):
-            self.screen.line("git", f"[magenta]{commit[:10]}[/magenta] {escape(subject)}")
-            self.commit = commit
-
-    def _once(self, what: str, value: object, tell: Callable[[], None]) -> None:
-        if self._told.get(what) != value:
-            self._told[what] = value
-            tell()
+def _watch(events: StackEvents, footprint: Footprint, seconds: float) -> bool:
+    """Tell what happens until every job has settled, at most so long; whether they all did."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        footprint.look()
+        events.look()
+        if len([job for job in events.jobs.values() if is_settled(job)]) == len(VALID):
+            return True
+        time.sleep(0.3)
+    return False
 
 
-def _verify(settings: DemoSettings, stack: Stack, screen: Screen, watcher: Watcher, answers: Mapping[str, str]) -> bool:
+def _verify(
+    settings: DemoSettings, stack: Stack, screen: Screen, events: StackEvents, answers: Mapping[str, str]
+) -> bool:
     ledger = Ledger.at(stack.ledger)
     ran = Ran(
-        jobs={job.metadata.name: job for job in watcher.jobs.values()},
+        jobs={job.metadata.name: job for job in events.jobs.values()},
         answers=answers,
         entries=ledger.attempts(),
         subjects=[subject for _, subject in fleet_server.log_lines(stack.repository)],
@@ -231,6 +188,7 @@ def _hints(stack: Stack, screen: Screen, *, keep: bool) -> None:
     screen.title(
         "Try it yourself" + (", in another terminal" if keep else ": carbonfleet demo --keep leaves all this running")
     )
+    screen.line("page", f"open {stack.page_url} in a browser: what runs where, why, what is next, what it saved")
     home = os.path.relpath(stack.settings.state)
     for command in (
         f". {home}/environment",

@@ -25,7 +25,10 @@ class Screen:
     def title(self, text: str) -> None:
         """A new part of the story."""
         self.console.print()
-        self.console.rule(f"[bold]{text}", align="left")
+        if self.console.is_terminal:
+            self.console.rule(f"[bold]{text}", align="left")
+        else:
+            self.console.print(f"--- {text}", highlight=False)
 
     def line(self, who: str, text: str) -> None:
         """One thing that happened."""
@@ -49,9 +52,9 @@ class Screen:
         if status.candidates:
             self.console.print(candidate_table(status.candidates))
 
-    def progress(self, job: CarbonTrainingJob) -> None:
-        """Where training is."""
-        progress = job.status.progress
+    def progress(self, job: str, status: JobStatus) -> None:
+        """Where a job's training is."""
+        progress = status.progress
         if progress is None:
             return
         losses = ""
@@ -59,8 +62,8 @@ class Screen:
             losses += f"  train loss {progress.train_loss:.3f}"
         if progress.validation_loss is not None:
             losses += f"  validation loss {progress.validation_loss:.3f}"
-        where = f"on {job.status.cluster}"
-        self.line(job.metadata.name, f"step {progress.step:>4} of {progress.total_steps} {where}{losses}")
+        where = f"on {status.cluster}"
+        self.line(job, f"step {progress.step:>4} of {progress.total_steps} {where}{losses}")
 
     def results(self, jobs: Iterable[CarbonTrainingJob], note: str) -> None:
         """The table at the end."""

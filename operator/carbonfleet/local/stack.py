@@ -79,6 +79,8 @@ class Stack:
         self._behind: set[str] = set()
         """Spokes that were started with an earlier Ray head's address."""
         self.git_url = ""
+        self.page_url = ""
+        """Of the live page."""
 
     def up(self) -> None:
         """Start everything. Raises ChildError or RayHeadError, after which `down` cleans up."""
@@ -90,12 +92,15 @@ class Stack:
             self.write_environment()
             self._install()
             self._start_hub()
+            self._start_ui()
             ray.result()
         for cluster in self.clusters():
             self._start_spoke(cluster)
         self._keeper = threading.Thread(target=self._keep_alive, name="keep-alive", daemon=True)
         self._keeper.start()
         self._await_spokes(seconds=120)
+        fleet_server.await_port(self._children["ui"], int((self._state / "ui.port").read_text()))
+        self._say(f"live page at {self.page_url}")
 
     def down(self) -> None:
         """End what was started, the last first."""
@@ -210,7 +215,9 @@ class Stack:
         names = [*self.settings.namespaces, *(f"spoke-{name}" for name in self.clusters())]
         spaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names]
         self._apply("--server-side", "-f", str(SHIPPED / "crds"))
-        self._apply("-f", str(hub / "namespace.yaml"), "-f", str(hub / "rbac.yaml"))
+        page = SHIPPED / "kustomize" / "components" / "ui"
+        files = hub / "namespace.yaml", hub / "rbac.yaml", page / "rbac.yaml"
+        self._apply(*chain.from_iterable(("-f", str(file)) for file in files))
         self._apply("-f", "-", stdin=yaml.safe_dump_all([*spaces]))
         self._apply("-f", "-", stdin="---\n".join(hub_rights(name) for name in self.clusters()))
 
@@ -221,7 +228,7 @@ class Stack:
 
     def _account(self, namespace: str, name: str) -> Path:
         """A kubeconfig of a service account: what the hub and each spoke hold, and no more."""
-        file = self._state / "accounts" / f"{namespace}.kubeconfig"
+        file = self._state / "accounts" / f"{namespace}.{name}.kubeconfig"
         account = path("api/v1", "serviceaccounts", namespace, name, "token")
         issued = Kube.connect(self.kubeconfig).create(account, {"spec": {"expirationSeconds": TOKEN_SECONDS}})
         config = yaml.safe_load(self.kubeconfig.read_text())
@@ -237,6 +244,13 @@ class Stack:
         options += ["--baseline-region", self.settings.baseline_region]
         self._start("hub", "carbonfleet", "hub", "run", *options)
         self._say("hub operator (Kopf) started")
+
+    def _start_ui(self) -> None:
+        port = int(_kept(self._state / "ui.port", lambda: str(free_port())))
+        options = ["--kubeconfig", str(self._account(HUB_NAMESPACE, "carbonfleet-ui")), "--ledger", str(self.ledger)]
+        options += ["--signals", str(self.settings.signals), "--address", f"127.0.0.1:{port}"]
+        self._start("ui", "carbonfleet", "ui", *options)
+        self.page_url = f"http://127.0.0.1:{port}/"
 
     def _start_spoke(self, cluster: str) -> None:
         ray = self._ray

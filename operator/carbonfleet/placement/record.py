@@ -1,9 +1,9 @@
 """A decision in the form that is kept and shown: rounded, bounded, the same everywhere."""
 
 from datetime import datetime, timedelta
-from math import floor, isfinite, log10
 from typing import Final
 
+from carbonfleet.amounts import difference, maybe_rounded, percent, rounded
 from carbonfleet.api.job_status import (
     CandidateStatus,
     DecisionRecord,
@@ -60,7 +60,7 @@ def _segments(window: Window) -> tuple[Segment, ...]:
 def figures_of(window: Window, baseline: Baseline | None, promise: Promise | None) -> Figures:
     """The expected energy, carbon and cost of a window beside its baseline's."""
     base = baseline.grams_co2e if baseline else None
-    saved = base - window.grams_co2e if base is not None else None
+    saved = difference(base, window.grams_co2e) if base is not None else None
     return Figures(
         energy_kwh=rounded(window.energy_kwh),
         grams_co2e=rounded(window.grams_co2e),
@@ -70,7 +70,7 @@ def figures_of(window: Window, baseline: Baseline | None, promise: Promise | Non
         baseline_grams_co2e=maybe_rounded(base),
         baseline_region=baseline.region[:63] if baseline else "",
         saved_grams_co2e=maybe_rounded(saved),
-        saved_percent=round(100 * saved / base, 1) if saved is not None and base else None,
+        saved_percent=percent(saved, base) if saved is not None and base is not None else None,
         cost_usd=round(window.cost_usd, 2),
         promise=_promise(promise) if promise else None,
         method="expected",
@@ -120,15 +120,3 @@ def _candidate(candidate: Candidate, now: datetime) -> CandidateStatus:
         price_source=candidate.price_source,
         data_age=max(now - candidate.observed_at, timedelta()) if candidate.observed_at else None,
     )
-
-
-def rounded(amount: float, digits: int = 4) -> float:
-    """To so many significant digits; whole numbers stay whole."""
-    if not amount or not isfinite(amount):
-        return amount
-    return round(amount, max(0, digits - 1 - floor(log10(abs(amount)))))
-
-
-def maybe_rounded(amount: float | None, digits: int = 4) -> float | None:
-    """The same for what may not be known."""
-    return None if amount is None else rounded(amount, digits)

@@ -11,6 +11,7 @@ from carbonfleet.signals.service import (
     open_market,
     open_signals,
     open_signals_file,
+    read_signals,
 )
 from carbonfleet.signals.settings import SettingsError, SignalSettings, load_settings
 from carbonfleet.signals.source import Finding, Source, SourceError
@@ -56,6 +57,7 @@ __all__ = [
     "open_signals",
     "open_signals_file",
     "price_sources",
+    "read_signals",
     "read_time",
     "read_trace",
     "repriced",

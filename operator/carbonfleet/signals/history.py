@@ -1,16 +1,15 @@
 """What is known of each zone, in memory: the newest forecasts and the last 90 days."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.forecast import HISTORY, RECENT, Accuracy, Forecast, History, Issue, Measured, ZoneData
-from carbonfleet.signals.reading import HOUR, Reading, family, hourly_means
+from carbonfleet.forecast import HISTORY, ISSUES_KEPT, RECENT, Accuracy, History, Issue, Measured, OwnForecast, ZoneData
+from carbonfleet.signals.reading import HOUR, Reading, family, floor_hour, hourly_means
 from carbonfleet.signals.regions import annual_factors
-from carbonfleet.signals.source import Batch, Feed
 from carbonfleet.signals.validation import Known
 
 
@@ -39,25 +38,34 @@ class ZoneHistory:
     measured_version: int = 0
     """Counts those of measured values."""
     _issues: dict[str, Issue] = field(default_factory=dict)
+    _past_issues: dict[str, dict[datetime, Issue]] = field(default_factory=dict)
+    """By source and the hour in which it was made, oldest first: the first of each hour since ISSUES_KEPT."""
     _hours: dict[datetime, _Hour] = field(default_factory=dict)
     _history: tuple[int, History] | None = None
     _measured: tuple[int, Measured | None] | None = None
 
-    def absorb(self, batch: Batch) -> None:
-        """Take a source's answer in."""
-        if batch.ask.feed is Feed.FORECAST:
-            self.take_issue(batch.issue())
-        else:
-            self.take_readings(batch.readings, batch.fetched_at)
-
-    def take_issue(self, issue: Issue) -> None:
-        """Keep a forecast unless a newer one of the same source is known."""
+    def take_issue(self, issue: Issue) -> Issue:
+        """Keep a forecast unless a newer one of the same source is known. Returns it, with the hours that it told
+        before they went by.
+        """
         known = self._issues.get(issue.source)
-        if known is None or issue.issued_at >= known.issued_at:
-            self._issues[issue.source] = issue
-            self.version += 1
+        if known is not None and issue.issued_at < known.issued_at:
+            return issue
         if known is None or issue.issued_at > known.issued_at:
             self.accuracy.add(issue)
+        else:
+            issue = issue.continuing(known)
+        self._issues[issue.source] = issue
+        self.version += 1
+        hour, past = floor_hour(issue.issued_at), self._past_issues.get(issue.source, {})
+        if not issue.exact and (hour not in past or past[hour].issued_at == issue.issued_at):
+            past[hour] = issue
+            self._past_issues[issue.source] = {made: one for made, one in past.items() if made >= hour - ISSUES_KEPT}
+        return issue
+
+    def past_issues(self) -> Mapping[str, Sequence[Issue]]:
+        """What each source issued, oldest first: of each hour the first since ISSUES_KEPT."""
+        return {source: tuple(issues.values()) for source, issues in self._past_issues.items()}
 
     def take_readings(self, readings: Iterable[Reading], now: datetime) -> None:
         """Keep measured values, each hour's best, of the last 90 days."""
@@ -103,7 +111,7 @@ class ZoneHistory:
         annual = annual_factors(self.signal).get(self.zone)
         return Known(self.measured(), annual[0] if annual else None, tuple(doubted), self.accuracy.errors())
 
-    def data(self, newest_profile: Callable[[Measured | None, int], Forecast | None]) -> ZoneData:
+    def data(self, own: Callable[[Measured | None, int], OwnForecast | None]) -> ZoneData:
         """What the chain needs."""
         measured = self.measured()
         issues = sorted(self._issues.values(), key=lambda issue: -self._rank(issue.source))
@@ -115,7 +123,7 @@ class ZoneHistory:
             self.static,
             annual_factors(self.signal).get(self.zone),
             self.accuracy.errors(),
-            lambda: newest_profile(measured, self.measured_version),
+            lambda: own(measured, self.measured_version),
         )
 
     def measured(self) -> Measured | None:

@@ -2,8 +2,8 @@
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import wait
-from contextlib import AbstractContextManager, suppress
+from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,16 +16,18 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.clock import Clock
 from carbonfleet.faults import only
-from carbonfleet.forecast import Forecast, History, Span
+from carbonfleet.forecast import Forecast, History, Span, forecast_of
+from carbonfleet.signals.history import ZoneHistory
 from carbonfleet.signals.poller import Poller, ZoneQuery
 from carbonfleet.signals.prices import Market, build_market
 from carbonfleet.signals.reading import HOUR, Reading, RejectedValue, floor_hour, in_one_step
+from carbonfleet.signals.series import TraceError
 from carbonfleet.signals.settings import SignalSettings, load_settings
 from carbonfleet.signals.source import Ask, Batch, Feed, Finding, Source, SourceError
 from carbonfleet.signals.sources import build_source
 from carbonfleet.signals.store import Archive, HistoryStore, StoreError
 from carbonfleet.signals.validation import beside_zone
-from carbonfleet.signals.zone import TrackedZone, remembered_history
+from carbonfleet.signals.zone import ProfileForecaster, TrackedZone, remembered_history
 
 ZoneKind = tuple[str, SignalKind]
 _LONGEST_SPAN: Final = timedelta(days=14)
@@ -76,6 +78,8 @@ class ZoneView:
     """What was refused of the newest answer."""
     troubles: tuple[str, ...] = ()
     """What went wrong at the last tries, source by source, though another may have helped out."""
+    blend: str = ""
+    """How far the forecast is the one that was issued, and why."""
 
 
 class Signals:
@@ -328,6 +332,7 @@ def _view(tracked: TrackedZone, span: Span) -> ZoneView:
         error_percent_24h=tracked.history.accuracy.percent(family, 24),
         rejected=tracked.rejected,
         troubles=troubles,
+        blend=found.blend,
     )
 
 
@@ -349,3 +354,49 @@ def open_market(settings: SignalSettings, clock: Clock, clusters: Iterable[Clust
 def open_signals_file(path: Path, clock: Clock) -> Signals:
     """The same as `open_signals` from a settings file. Raises SettingsError too."""
     return open_signals(load_settings(path), clock)
+
+
+def read_signals(settings: SignalSettings, clock: Clock, wanted: Collection[ZoneKind], end: datetime) -> SignalReading:
+    """What the store of `settings` knows of the hours from now to `end`: no source is asked, and nothing is written.
+
+    Raises StoreError.
+    """
+    now, sources = clock.now(), _local_sources(settings, clock)
+    with closing(HistoryStore(settings.store, is_read_only=True)) as store:
+        archive = Archive(store, [*(source.name for source in sources), *store.sources()])
+        histories = {key: _known_history(key, archive, sources, now) for key in sorted(set(wanted))}
+        if archive.problem:
+            raise StoreError(archive.problem)
+    found = {key: _known_forecast(history, _span(now, now, end), settings) for key, history in histories.items()}
+    return SignalReading(
+        {key: each for key, each in found.items() if isinstance(each, Forecast)},
+        {zone: each for (zone, _), each in found.items() if isinstance(each, str)},
+        {key: history.values() for key, history in histories.items()},
+    )
+
+
+def _local_sources(settings: SignalSettings, clock: Clock) -> list[Source]:
+    """Those that can be set up without asking anybody, in their order."""
+    found = []
+    for each in settings.sources:
+        with suppress(SourceError, TraceError):
+            if getattr(each, "replay", None) is None:
+                found.append(build_source(each, clock))
+    return found
+
+
+def _known_history(key: ZoneKind, archive: Archive, sources: Sequence[Source], now: datetime) -> ZoneHistory:
+    """A zone as it is kept, with the factor that people declared for it."""
+    history = remembered_history(*key, archive, archive.sources, now)
+    for source in sources:
+        with suppress(SourceError):
+            if history.static is None and source.offers(*key, Feed.STATIC):
+                [value] = source.fetch(Ask(*key, Feed.STATIC, now, now + HOUR), now).readings
+                history.static = value.value, value.source
+    return history
+
+
+def _known_forecast(history: ZoneHistory, span: Span, settings: SignalSettings) -> Forecast | str:
+    """A zone's forecast, learned here where it needs a profile; why there is none, in words."""
+    learned = ProfileForecaster(history, lambda _: Future())
+    return forecast_of(history.data(learned.newest), span, settings.chain, settings.limits)

@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    CompoundSelect,
     Float,
     Integer,
     MetaData,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     event,
     make_url,
     select,
+    union,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
@@ -33,8 +35,8 @@ from sqlalchemy.pool import StaticPool
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.forecast import Issue
 from carbonfleet.signals.reading import Kind, Reading, family, unit_of
-from carbonfleet.signals.source import Batch, Feed
-from carbonfleet.sqlite_files import make_private, share
+from carbonfleet.signals.source import Batch
+from carbonfleet.sqlite_files import make_private, read_only, share
 
 _log = logging.getLogger(__name__)
 
@@ -81,10 +83,12 @@ class StoreError(Exception):
 class HistoryStore:
     """Readings and issued forecasts. One thread at a time."""
 
-    def __init__(self, url: str = "sqlite://") -> None:
+    def __init__(self, url: str = "sqlite://", *, is_read_only: bool = False) -> None:
+        """Raises StoreError. One that is only read is neither made nor changed."""
         try:
-            self._engine = _engine(url)
-            _METADATA.create_all(self._engine)
+            self._engine = _engine(read_only(url) if is_read_only else url)
+            if not is_read_only:
+                _METADATA.create_all(self._engine)
         except ImportError as error:
             hint = "PostgreSQL needs its driver: pip install 'carbonfleet[postgresql]'"
             raise StoreError(f"the signal history can't be opened: {hint}") from error
@@ -131,6 +135,11 @@ class HistoryStore:
         )
         return tuple(_issue(row) for row in self._read(query))
 
+    def sources(self) -> tuple[str, ...]:
+        """Whoever said something that is kept, by name. Raises StoreError."""
+        names = union(select(_READINGS.c.source), select(_FORECASTS.c.source))
+        return tuple(sorted(str(row["source"]) for row in self._read(names)))
+
     def forget(self, now: datetime) -> None:
         """Drop old forecasts and what is no longer in doubt; readings are kept for good. Raises StoreError."""
         try:
@@ -140,7 +149,7 @@ class HistoryStore:
         except SQLAlchemyError as error:
             raise StoreError(f"the signal history can't be written: {_brief(error)}") from error
 
-    def _read(self, query: Select[Any]) -> Sequence[Mapping[str, Any]]:
+    def _read(self, query: Select[Any] | CompoundSelect[Any]) -> Sequence[Mapping[str, Any]]:
         try:
             with self._engine.connect() as connection:
                 return [dict(row) for row in connection.execute(query).mappings()]
@@ -255,6 +264,7 @@ class Archive:
 
     def __init__(self, store: HistoryStore, sources: Sequence[str]) -> None:
         self._store = store
+        self.sources = tuple(sources)
         self._families = [family(source) for source in sources]
         self._forgotten_at: datetime | None = None
         self.problem = ""
@@ -264,11 +274,11 @@ class Archive:
         """Give the database back."""
         self._store.close()
 
-    def keep(self, batch: Batch) -> None:
-        """Record an answer."""
+    def keep(self, batch: Batch, issue: Issue | None = None) -> None:
+        """Record an answer; of a forecast, `issue`."""
         try:
-            if batch.ask.feed is Feed.FORECAST:
-                self._store.record_forecast(batch.ask.zone, batch.ask.kind, batch.issue())
+            if issue is not None:
+                self._store.record_forecast(batch.ask.zone, batch.ask.kind, issue)
                 self._forget(batch.fetched_at)
             else:
                 self._store.record(batch.readings)

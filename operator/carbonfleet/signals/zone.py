@@ -8,7 +8,19 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.forecast import HISTORY, RECENT, Forecast, Measured, Span, forecast_of, profile_forecast
+from carbonfleet.forecast import (
+    HISTORY,
+    ISSUES_KEPT,
+    RECENT,
+    Forecast,
+    Issue,
+    Measured,
+    OwnForecast,
+    Span,
+    blends_of,
+    forecast_of,
+    profile_forecast,
+)
 from carbonfleet.signals.history import ZoneHistory
 from carbonfleet.signals.poller import Poller, PollResult, ZoneQuery, jittered
 from carbonfleet.signals.reading import HOUR, Reading, RejectedValue, family, floor_hour
@@ -28,23 +40,22 @@ _log = logging.getLogger(__name__)
 
 _REACH: Final = timedelta(days=16)
 """The longest span that is planned, and two days without a new value."""
-Submit = Callable[[Callable[[], Forecast | None]], "Future[Forecast | None]"]
+Submit = Callable[[Callable[[], OwnForecast | None]], "Future[OwnForecast | None]"]
 
 
 class ProfileForecaster:
     """Learning from 90 days takes some 0.2 s: the first time at once, later in the background."""
 
-    def __init__(self, zone: str, signal: SignalKind, submit: Submit) -> None:
-        self._zone = zone
-        self._signal = signal
+    def __init__(self, history: ZoneHistory, submit: Submit) -> None:
+        self._history = history
         self._submit = submit
         self._version: int | None = None
-        self._profile: Forecast | None = None
-        self._pending: Future[Forecast | None] | None = None
+        self._profile: OwnForecast | None = None
+        self._pending: Future[OwnForecast | None] | None = None
         self._pending_version = 0
 
     @property
-    def pending(self) -> "Future[Forecast | None] | None":
+    def pending(self) -> "Future[OwnForecast | None] | None":
         """The profile that is being made."""
         return self._pending
 
@@ -53,14 +64,14 @@ class ProfileForecaster:
         """Of the measured values that the newest finished profile was made from."""
         return self._pending_version if self._pending is not None and self._pending.done() else self._version
 
-    def newest(self, measured: Measured | None, version: int) -> Forecast | None:
+    def newest(self, measured: Measured | None, version: int) -> OwnForecast | None:
         """The profile of the measured values of `version`, or while that is being made, of those before.
 
         None with less than a day of history, or one with too many gaps.
         """
         self._collect()
         if self._profile is None and measured is not None and version != self._version:
-            self._profile, self._version = self._learn(measured), version
+            self._profile, self._version = self._learning(measured)(), version
         self.renew(measured, version)
         return self._profile
 
@@ -69,20 +80,29 @@ class ProfileForecaster:
         self._collect()
         if self._profile is None or measured is None or self._pending is not None or version == self._version:
             return
-        self._pending, self._pending_version = self._submit(lambda: self._learn(measured)), version
+        self._pending, self._pending_version = self._submit(self._learning(measured)), version
 
     def _collect(self) -> None:
         if self._pending is not None and self._pending.done():
             done, self._pending = self._pending, None
             self._profile, self._version = done.result(), self._pending_version
 
-    def _learn(self, measured: Measured) -> Forecast | None:
-        until = measured.newest_hour + HOUR
-        values = measured.grams_per_kwh[: measured.newest_index + 1]
-        try:
-            return profile_forecast(self._zone, self._signal, values, until, until, _REACH, source=measured.source)
-        except ValueError:
-            return None
+    def _learning(self, measured: Measured) -> Callable[[], OwnForecast | None]:
+        zone, signal, issues = self._history.zone, self._history.signal, self._history.past_issues()
+        return lambda: _own_forecast(zone, signal, measured, issues)
+
+
+def _own_forecast(
+    zone: str, signal: SignalKind, measured: Measured, issues: Mapping[str, Sequence[Issue]]
+) -> OwnForecast | None:
+    """From history alone, and how much it counts beside each source's issues."""
+    until = measured.newest_hour + HOUR
+    values = measured.grams_per_kwh[: measured.newest_index + 1]
+    try:
+        forecast = profile_forecast(zone, signal, values, until, until, _REACH, source=measured.source)
+    except ValueError:
+        return None
+    return OwnForecast(forecast, blends_of(forecast.past, issues))
 
 
 class TrackedZone:
@@ -101,7 +121,7 @@ class TrackedZone:
         self.rejected: tuple[RejectedValue, ...] = ()
         """What was refused of the newest answers."""
         self._poller = poller
-        self._profiles = ProfileForecaster(history.zone, history.signal, poller.submit)
+        self._profiles = ProfileForecaster(history, poller.submit)
         self._archive = archive
         self._settings = settings
         self._due: datetime | None = None
@@ -216,9 +236,11 @@ class TrackedZone:
         if not batch.readings:
             self._problems[batch.source, feed] = f"no plausible value; the first: {batch.rejected[0]}"
             return is_doubted
-        self.history.absorb(batch)
-        self._archive.keep(batch)
-        if feed is not Feed.FORECAST:
+        if feed is Feed.FORECAST:
+            self._archive.keep(batch, self.history.take_issue(batch.issue()))
+        else:
+            self.history.take_readings(batch.readings, batch.fetched_at)
+            self._archive.keep(batch)
             self._profiles.renew(self.history.measured(), self.history.measured_version)
         return is_doubted
 
@@ -301,7 +323,7 @@ def remembered_history(
 ) -> ZoneHistory:
     """A zone as the archive remembers it."""
     history = ZoneHistory(zone, kind, sources)
-    for issue in archive.issues(zone, kind, now - timedelta(days=14)):
+    for issue in archive.issues(zone, kind, now - ISSUES_KEPT):
         history.take_issue(issue)
     history.take_readings(archive.readings(zone, kind, now - HISTORY, now + HOUR), now)
     return history

@@ -163,7 +163,7 @@ def _sentence(way: str, saving: Saving, home: str) -> str:
     delay = f", for {saving.mean_delay_hours:.1f} h of delay on average" if saving.mean_delay_hours >= 0.05 else ""
     to = f" ({where} of the jobs)" if where else ""
     worth = "is worth it" if _is_worth(saving) else "is not worth it"
-    return f"{names[way]}{to} {worth}: {saving.percent:.0f} % less carbon, {saving.grams_per_kwh:.0f} g/kWh{delay}."
+    return f"{names[way]}{to} {worth}: {saving.percent:z.0f} % less carbon, {saving.grams_per_kwh:.0f} g/kWh{delay}."
 
 
 def fetched_grid(

@@ -1,11 +1,10 @@
 """A backtest's results as rows for a table, CSV files and a plot."""
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from carbonfleet.simulator.backtest import MINIMUM_GAIN, Result
 from carbonfleet.simulator.grid import MINUTE, Grid, ReplayError
@@ -58,17 +57,17 @@ def title(case: Case) -> str:
 
 def table_row(score: Score) -> tuple[str, ...]:
     """One line of the table, under HEADINGS."""
-    share = "-" if score.share_percent is None else f"{score.share_percent:.2f}"
+    share = "-" if score.share_percent is None else f"{score.share_percent:z.2f}"
     return (
         score.policy,
         f"{score.grams_per_kwh:.2f}",
         f"{score.grams_co2e:,.0f}",
-        f"{score.saving_percent:.2f}",
+        f"{score.saving_percent:z.2f}",
         share,
         f"{score.delay_mean_hours:.1f}",
         f"{score.delay_p95_hours:.1f}",
-        f"{score.mean_saving_percent:.2f}",
-        f"{score.p5_saving_percent:.1f}",
+        f"{score.mean_saving_percent:z.2f}",
+        f"{score.p5_saving_percent:z.1f}",
         f"{score.makespan_hours:,.0f}",
         f"{score.forced_starts:,}",
         f"{score.worse_than_immediate:,}",
@@ -80,8 +79,11 @@ def curve_rows(curve: Curve) -> Sequence[tuple[str, ...]]:
     return [
         (
             f"{gain:g}{' (default)' if gain == MINIMUM_GAIN else ''}",
-            *(f"{value:.2f}" for value in (*_share_and_loss(each, curve), each.delay_mean_hours, each.delay_p95_hours)),
-            f"{each.saving_percent:.2f}",
+            *(
+                f"{value:z.2f}"
+                for value in (*_share_and_loss(each, curve), each.delay_mean_hours, each.delay_p95_hours)
+            ),
+            f"{each.saving_percent:z.2f}",
         )
         for gain, each in curve
     ]
@@ -93,33 +95,27 @@ def _share_and_loss(score: Score, curve: Curve) -> tuple[float, float]:
     return score.share_percent or 0.0, max(shares) - (score.share_percent or 0.0)
 
 
-def as_json(results: Sequence[tuple[Case, Result]]) -> str:
-    """All scores."""
-    return json.dumps(
-        [{**_described(case), "scores": [asdict(score) for score in result.scores]} for case, result in results],
-        indent=2,
-    )
+def values(results: Sequence[tuple[Case, Result]]) -> list[dict[str, Any]]:
+    """All scores, for machines."""
+    return [{**_described(case), "scores": result.scores} for case, result in results]
 
 
-def curves_as_json(curves: Sequence[tuple[Case, Curve]]) -> str:
+def curve_values(curves: Sequence[tuple[Case, Curve]]) -> list[dict[str, Any]]:
     """All curves: at each minimum gain what is lost of the share, and the score."""
-    return json.dumps(
-        [
-            {
-                **_described(case),
-                "curve": [
-                    {
-                        "minimumGainPercentPerHour": gain,
-                        "lostSharePoints": _share_and_loss(each, curve)[1],
-                        **asdict(each),
-                    }
-                    for gain, each in curve
-                ],
-            }
-            for case, curve in curves
-        ],
-        indent=2,
-    )
+    return [
+        {
+            **_described(case),
+            "curve": [
+                {
+                    "minimumGainPercentPerHour": gain,
+                    "lostSharePoints": _share_and_loss(each, curve)[1],
+                    **asdict(each),
+                }
+                for gain, each in curve
+            ],
+        }
+        for case, curve in curves
+    ]
 
 
 def promise_rows(kept: Sequence[tuple[Case, KeptPromises]]) -> Sequence[tuple[str, ...]]:
@@ -134,12 +130,12 @@ def promise_rows(kept: Sequence[tuple[Case, KeptPromises]]) -> Sequence[tuple[st
     ]
 
 
-def promises_as_json(kept: Sequence[tuple[Case, KeptPromises]]) -> str:
-    """What became of all promises."""
-    return json.dumps([{**_described(case), "promises": asdict(each)} for case, each in kept], indent=2)
+def promise_values(kept: Sequence[tuple[Case, KeptPromises]]) -> list[dict[str, Any]]:
+    """What became of all promises, for machines."""
+    return [{**_described(case), "promises": each} for case, each in kept]
 
 
-def _described(case: Case) -> dict[str, object]:
+def _described(case: Case) -> dict[str, Any]:
     grid = case.backtest.grid
     return {
         "title": case.title,
@@ -203,7 +199,7 @@ def write_plot(folder: Path, results: Sequence[tuple[Case, Result]]) -> Path:
         names = [score.policy for score in result.scores][::-1]
         values = [score.grams_per_kwh for score in result.scores][::-1]
         bars = axes.barh(names, values, color=["#2a7f4f" if "carbonfleet" in name else "#9aa5b1" for name in names])
-        saved = [f"{s.grams_per_kwh:.1f}  ({s.saving_percent:+.1f} %)" for s in result.scores][::-1]
+        saved = [f"{s.grams_per_kwh:.1f}  ({s.saving_percent:+z.1f} %)" for s in result.scores][::-1]
         axes.bar_label(bars, saved, padding=3, fontsize=8)
         axes.set_title(case.title, fontsize=10, loc="left")
         axes.set_xlabel("gCO2e per kWh, and what was saved against at once at home")

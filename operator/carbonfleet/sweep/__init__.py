@@ -14,6 +14,9 @@ from carbonfleet.sweep.standing import (
     TierProgress,
     leaderboard,
     progress_by_tier,
+    ranked,
+    standing_of,
+    tiers_of,
 )
 
 __all__ = [
@@ -37,7 +40,10 @@ __all__ = [
     "place_of",
     "printable",
     "progress_by_tier",
+    "ranked",
     "read_sweep",
+    "standing_of",
+    "tiers_of",
     "write",
     "write_plot",
 ]

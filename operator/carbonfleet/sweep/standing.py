@@ -1,6 +1,6 @@
 """Where each job of a sweep stands: its configuration, loss and figures, beside the baseline's."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -131,7 +131,12 @@ def leaderboard(jobs: Iterable[CarbonTrainingJob]) -> tuple[LeaderboardLine, ...
     """Those that succeeded by validation loss, those that were stopped by rung and loss, then the others by the loss
     that they have; ties by name.
     """
-    standings = sorted(map(standing_of, jobs), key=_order)
+    return ranked(map(standing_of, jobs))
+
+
+def ranked(found: Iterable[SweepStanding]) -> tuple[LeaderboardLine, ...]:
+    """The leaderboard of jobs that were looked at before."""
+    standings = sorted(found, key=_order)
     baseline = next((one for one in standings if one.is_baseline), None)
     return tuple(
         LeaderboardLine(number if one.is_final else None, one, _difference(one, baseline))
@@ -141,7 +146,11 @@ def leaderboard(jobs: Iterable[CarbonTrainingJob]) -> tuple[LeaderboardLine, ...
 
 def progress_by_tier(jobs: Iterable[CarbonTrainingJob]) -> tuple[TierProgress, ...]:
     """The tiers by name, each with its jobs counted by what they do."""
-    standings = [standing_of(job) for job in jobs]
+    return tiers_of([standing_of(job) for job in jobs])
+
+
+def tiers_of(standings: Sequence[SweepStanding]) -> tuple[TierProgress, ...]:
+    """The same of jobs that were looked at before."""
     tiers = sorted({one.tier for one in standings})
     return tuple(_progress(tier, [one for one in standings if one.tier == tier]) for tier in tiers)
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from ..settings import Dataset, Settings
 from .chats import Chat, Chats, read_chats, source
 from .order import shuffled
 from .rows import at
+from .special_tokens import TextEncoder
 from .template import Stretch, Template
 
 IGNORED = -100
@@ -41,6 +42,8 @@ class Counts:
     """By why, in CamelCase."""
     rows_cut: int
     """Of which a part is learned, without its end."""
+    rows_naming_special_tokens: int
+    """Whose text holds the name of one, which is learned as the text it is."""
     train_examples: int
     validation_examples: int
     train_response_tokens: int
@@ -50,7 +53,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What to train on and what to validate on, the token id that fills short rows, and what was left out."""
+    """What to train on and what to validate on, the token id that fills short rows, and what people should know."""
 
     train: list[Example]
     validation: list[Example]
@@ -58,7 +61,8 @@ class Data:
     digest: str
     """SHA-256 of the chats that were read, however they are stored."""
     counts: Counts
-    left_out: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What was left out, and what is learned otherwise than it may look."""
 
 
 def load_data(settings: Settings, tokenizer: Any, now: datetime) -> Data:  # noqa: ANN401
@@ -70,7 +74,8 @@ def load_data(settings: Settings, tokenizer: Any, now: datetime) -> Data:  # noq
     training = settings.training
     found = read_chats(settings.dataset, training.seed)
     held_back = _held_back([chat.question for chat in found.chats], training.seed)
-    sorting = _Sorting(Template(tokenizer, now), training.sequence_length)
+    template = Template(tokenizer, now)
+    sorting = _Sorting(template, TextEncoder(template), training.sequence_length)
     train: list[Example] = []
     validation: list[Example] = []
     for chat in found.chats:
@@ -86,12 +91,15 @@ def load_data(settings: Settings, tokenizer: Any, now: datetime) -> Data:  # noq
         rows_chosen=len(found.chats),
         rows_dropped=dict(Counter(why for why, _ in sorting.dropped)),
         rows_cut=len(sorting.cut),
+        rows_naming_special_tokens=len(sorting.naming),
         train_examples=len(train),
         validation_examples=len(validation),
         train_response_tokens=sum(example.response_tokens for example in train),
         ignored_columns=found.ignored_columns,
     )
-    return Data(train, validation, tokenizer.pad_token_id, found.digest, counts, tuple(left_out))
+    return Data(
+        train, validation, tokenizer.pad_token_id, found.digest, counts, tuple(sorting.warnings(len(found.chats)))
+    )
 
 
 def expect_same_data(digests: Sequence[str]) -> None:
@@ -101,7 +109,7 @@ def expect_same_data(digests: Sequence[str]) -> None:
         raise Failure("UnknownDataset", f"the workers read {len(set(digests))} different datasets. {what_to_do}")
 
 
-def encode(tokenizer: Any, stretches: Sequence[Stretch], limit: int) -> Example:  # noqa: ANN401
+def encode(encoder: TextEncoder, stretches: Sequence[Stretch], limit: int) -> Example:
     """A text as tokens, as far as more than the limit are certain.
 
     The tokens of the whole are taken where they begin with those of what came before; elsewhere each stretch is
@@ -112,9 +120,8 @@ def encode(tokenizer: Any, stretches: Sequence[Stretch], limit: int) -> Example:
         if len(ids) > limit:
             break
         text += part
-        whole = tokenizer(text, add_special_tokens=False)["input_ids"]
-        goes_on = whole[: len(ids)] == ids
-        more = whole[len(ids) :] if goes_on else tokenizer(part, add_special_tokens=False)["input_ids"]
+        whole = encoder.ids(text)
+        more = whole[len(ids) :] if whole[: len(ids)] == ids else encoder.ids(part)
         ids += more
         labels += more if learned else [IGNORED] * len(more)
     return Example(ids, [IGNORED, *labels[1:]])  # nothing comes before the first
@@ -122,21 +129,26 @@ def encode(tokenizer: Any, stretches: Sequence[Stretch], limit: int) -> Example:
 
 @dataclass(slots=True)
 class _Sorting:
-    """Makes examples of chats, and keeps those that it has to drop or cut."""
+    """Makes examples of chats, and keeps those that it has to drop or cut, or whose text names special tokens."""
 
     template: Template
+    encoder: TextEncoder
     limit: int
     dropped: list[tuple[str, Chat]] = field(default_factory=list)
     cut: list[Chat] = field(default_factory=list)
+    naming: list[Chat] = field(default_factory=list)
 
     def examples(self, chat: Chat) -> list[Example]:
         """What can be learned of the chat within the limit of tokens."""
         if not chat.is_answered:
             self.dropped.append(("EmptyResponse", chat))
             return []
+        escaped = replace(chat, messages=self.encoder.escaped(chat.messages), tools=self.encoder.escaped(chat.tools))
+        if escaped != chat:
+            self.naming.append(chat)
         with at(chat.place):
-            texts = self.template.stretches(chat)
-        whole = [encode(self.template.tokenizer, stretches, self.limit) for stretches in texts]
+            texts = self.template.stretches(escaped)
+            whole = [encode(self.encoder, stretches, self.limit) for stretches in texts]
         found = [Example(each.ids[: self.limit], each.labels[: self.limit]) for each in whole]
         kept = [each for each in found if each.response_tokens]
         if not kept:
@@ -153,11 +165,16 @@ class _Sorting:
         }
         cut = f"cut {{}} of {{}} rows at sequence_length {self.limit}, so that their end is not learned"
         groups = [(said, [chat for name, chat in self.dropped if name == key]) for key, said in why.items()]
-        return [
-            f"{said.format(len(chats), total)}: the first is {chats[0].place}"
-            for said, chats in [*groups, (cut, self.cut)]
-            if chats
-        ]
+        return _sentences([*groups, (cut, self.cut)], total)
+
+    def warnings(self, total: int) -> list[str]:
+        """What was left out, and which rows only look as if they held special tokens, in sentences."""
+        naming = "{} of {} rows name special tokens of the model, which are learned as text"
+        return [*self.left_out(total), *_sentences([(naming, self.naming)], total)]
+
+
+def _sentences(groups: Sequence[tuple[str, Sequence[Chat]]], total: int) -> list[str]:
+    return [f"{said.format(len(chats), total)}: the first is {chats[0].place}" for said, chats in groups if chats]
 
 
 def _expect_enough(dataset: Dataset, found: Chats, sorting: _Sorting, left_out: list[str]) -> None:

@@ -5,12 +5,14 @@ import queue
 import threading
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from transformers import StoppingCriteria, StoppingCriteriaList, TextStreamer
 
+from ..data import BadRow, Template, TextEncoder
 from ..finished import Finished, load_adapters
 from ..training import World
 
@@ -93,16 +95,11 @@ class Model:
         return (*self.adapters, *({self.base} - set(self.adapters)))
 
     def answer(self, request: ChatRequest) -> Answer:
-        """Begin an answer. Raises Refused for an unknown model or a chat that is too long."""
+        """Begin an answer. Raises Refused for an unknown model, and a chat too long or that the template refuses."""
         if request.model not in self.names:
             known = ", ".join(self.names)
             raise Refused(404, "model_not_found", f"no model {request.model[:100]} here; there is {known}")
-        ids = self._tokenizer.apply_chat_template(
-            [message.model_dump() for message in request.messages],
-            add_generation_prompt=True,
-            return_tensors="pt",
-            return_dict=True,
-        )["input_ids"].to(self._device)
+        ids = torch.tensor([self._prompt(request)], device=self._device)
         remaining = self._model.config.max_position_embeddings - ids.shape[1]
         if remaining < 1:
             raise Refused(
@@ -111,6 +108,16 @@ class Model:
         answer = Answer(prompt_tokens=ids.shape[1])
         answer.pieces = self._pieces(request, ids, min(request.tokens, remaining), answer)
         return answer
+
+    def _prompt(self, request: ChatRequest) -> list[int]:
+        """The tokens of the turns, as in training: what people write holds no special tokens."""
+        template = Template(self._tokenizer, datetime.now(UTC))
+        encoder = TextEncoder(template)
+        turns = [encoder.escaped(message.model_dump()) for message in request.messages]
+        try:
+            return encoder.ids(template.render(turns, None, ask=True))
+        except BadRow as error:
+            raise Refused(400, "invalid_request_error", str(error)) from error
 
     def _pieces(
         self, request: ChatRequest, ids: torch.Tensor, tokens: int, answer: Answer

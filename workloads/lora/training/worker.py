@@ -67,7 +67,7 @@ def train(job: Job, world: World, store: Store, lease: Lease | None, started: fl
     # Where an earlier attempt left it.
     report = Report(job, run, total, started, asdict(data.counts), adapted_modules(model), energy)
     saved, skipped = world.lead(newest_intact(store, lease, data.digest) if lease else None)
-    report.warnings = [*skipped, *data.left_out, *filter(None, [energy.device.fault])]
+    report.warnings = [*skipped, *data.warnings, *filter(None, [energy.device.fault])]
     if saved is not None:
         restore(run, store, saved, world.rank)
         report.checkpoint = saved

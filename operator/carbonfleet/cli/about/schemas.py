@@ -1,11 +1,18 @@
 """What commands answer as data: types that only they have; `answers.SCHEMAS` says whose is which."""
 
-from typing import Literal
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.api.wire import Time, Wire
+from carbonfleet.ledger.store.sums import By
+from carbonfleet.simulator.promises import KeptPromises
+from carbonfleet.simulator.replay import Score
+from carbonfleet.sweep import Difference, TierProgress
 
 
 class Answer(BaseModel):
@@ -55,3 +62,213 @@ class FileFindingAnswer(Answer):
     line: int
     column: int | None = None
     message: str
+
+
+class WaitsFor(StrEnum):
+    """Whom or what a job waits for."""
+
+    PEOPLE = "people"
+    """To agree, or to change a policy or the job."""
+    CLEAN_HOURS = "clean hours"
+    FREE_GPUS = "free GPUs"
+    EARLIEST_START = "its earliest start"
+    GRID_DATA = "grid data"
+    SPOKE = "its spoke"
+    HUB = "the hub"
+
+
+class SpokeLine(Answer):
+    """A spoke as `status` shows it."""
+
+    name: str
+    zone: str
+    ready: bool | None
+    """Null: the hub has not said yet."""
+    free: str
+    """GPUs of each pool, as `3/4 a100`."""
+    heartbeat_time: datetime | None
+    synced_commit: str
+    problems: tuple[str, ...]
+
+
+class JobLine(Answer):
+    """A job as `status` shows it."""
+
+    namespace: str
+    name: str
+    phase: str
+    cluster: str | None
+    waits_for: WaitsFor | None
+    """Null: it waits for nothing."""
+    waits_until: datetime | None
+    """When it is to start, as planned now."""
+    deadline: datetime | None
+    """By when it must have finished."""
+    what: str
+    """Its summary."""
+
+
+class StatusAnswer(Answer):
+    """Of `status`."""
+
+    spokes: tuple[SpokeLine, ...]
+    jobs: tuple[JobLine, ...]
+    unread: tuple[str, ...]
+    """What can't be read, and why."""
+
+
+class ProposalAnswer(Answer):
+    """Of `review list`: a proposal; what is null in it can't be read."""
+
+    name: str
+    """Its branch."""
+    head: str
+    """Its commit."""
+    job: str | None
+    """namespace/name."""
+    cluster: str | None
+    leaves: str | None
+    """Of a move: the cluster where it runs."""
+    start: datetime | None
+    grams_co2e: float | None
+    cost_usd: float | None
+    good_until: datetime | None
+
+
+class ShownProposal(ProposalAnswer):
+    """Of `review show`."""
+
+    title: str
+    body: str
+    """Markdown, as on a forge."""
+    file: str
+    """What is to be written."""
+
+
+class ClusterRuling(Answer):
+    """Of `policy test`."""
+
+    cluster: str
+    may_run: bool
+    why_not: str
+
+
+class ReportLine(Answer):
+    """The figures of a group of attempts; grams are CO2e, and kWh of the machines where nothing else is said."""
+
+    group: str
+    job_uid: str
+    signal: str
+    jobs: int
+    attempts: int
+    settled: int
+    """Attempts whose figures are final."""
+    gpu_hours: float
+    energy_kwh: float
+    facility_kwh: float
+    """With the building."""
+    doubt_kwh: float
+    doubt_grams: float
+    host_kwh: float
+    """What machines drew beside their GPUs."""
+    estimated_kwh: float
+    """What no meter saw."""
+    operational_grams: float
+    transfer_grams: float
+    embodied_grams: float
+    grams: float
+    compared_grams: float
+    """Of the attempts that have a baseline."""
+    baseline_grams: float | None
+    same_spoke_compared_grams: float
+    same_spoke_grams: float
+    """At submission on the same spoke."""
+    best_static_compared_grams: float
+    best_static_grams: float
+    """At submission in the region that is cleanest on the whole."""
+    without_baseline: int
+    cost_usd: float | None
+    priced: int
+    """Attempts whose cost is known."""
+    saved_grams: float | None
+    """Baseline less ours."""
+    saved_percent: float | None
+    energy_methods: str
+    energy_uncertainty: float
+    """Relative: 0.1 is 10 %."""
+    sci_e_kwh: float
+    """Software Carbon Intensity: E, I, M, R and the score."""
+    sci_i_grams_per_kwh: float | None
+    sci_m_grams: float
+    sci_r_jobs: int
+    sci_grams_per_job: float
+    ghg_scope2_location_based_kg: float | None
+    """GHG Protocol, Scope 2."""
+
+
+class ReportAnswer(Answer):
+    """Of `report`."""
+
+    by: By
+    query: Mapping[str, datetime | str]
+    """What it was limited to."""
+    madeAt: datetime  # noqa: N815 - as it has been written from the first release
+    lines: tuple[ReportLine, ...]
+    totals: tuple[ReportLine, ...]
+    """One for each kind of signal."""
+
+
+class SweepJobAnswer(Answer):
+    """A line of the leaderboard."""
+
+    place: int | None
+    job: str
+    namespace: str
+    tier: str
+    phase: str
+    is_baseline: bool
+    rank: int
+    alpha: float
+    dropout: float
+    learning_rate: float
+    cluster: str
+    step: int
+    total_steps: int
+    validation_loss: float | None
+    energy_kwh: float | None
+    grams_co2e: float | None
+    is_accounted: bool
+    """False: as planned."""
+    delay_seconds: float | None
+    attempts: int
+    score: Mapping[str, Any] | None
+    """How its adapter did at a file of prompts."""
+    rungs: tuple[Mapping[str, Any], ...]
+    """As in the job's status."""
+    unspent_kwh: float | None
+    unspent_grams: float | None
+    less_baseline: Difference
+
+
+class SweepAnswer(Answer):
+    """Of `sweep status` and `sweep results`, which has the jobs too."""
+
+    sweep: str
+    tiers: tuple[TierProgress, ...]
+    jobs: tuple[SweepJobAnswer, ...] | None = None
+
+
+class BacktestCase(Answer):
+    """Of `backtest`: a case with its scores, with --curve its curve, with --promises what became of them."""
+
+    title: str
+    stated: str
+    zones: tuple[str, ...]
+    home: str
+    signal: str
+    stepMinutes: int  # noqa: N815 - as it has been written from the first release
+    filledValues: Mapping[str, int]  # noqa: N815
+    foresightIsBound: bool  # noqa: N815
+    scores: tuple[Score, ...] | None = None
+    curve: tuple[Mapping[str, float | str | None], ...] | None = None
+    promises: KeptPromises | None = None

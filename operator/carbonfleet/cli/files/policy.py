@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carbonfleet.cli.answers import Form, write
+from carbonfleet.cli.answers import Form, Output, write, write_names
 from carbonfleet.cli.console import ExitCode, console, fail, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carbonfleet.placement.rules import Ruling
     from carbonfleet.yaml_reader import FileProblem
 
 app = typer.Typer(no_args_is_help=True, help="Check the fleet's policies, and ask them where a job may run.")
@@ -72,14 +75,13 @@ def ask(
     data_class: Annotated[str, typer.Option(help="The job's data class.")],
     namespace: Annotated[str, typer.Option(help="The namespace it comes from.")],
     folder: Folder = Path(),
+    output: Output = Form.TEXT,
 ) -> None:
     """Say where such a job may run, and why not elsewhere.
 
     Exit code 1 where it may run nowhere.
     """
     from pydantic import ValidationError
-    from rich.table import Table
-    from rich.text import Text
 
     from carbonfleet.fleet.check import policies_for, read_checkout, read_files, where
 
@@ -88,8 +90,25 @@ def ask(
         verdicts = where(checkout, data_class, namespace)
     except (OSError, ValidationError) as error:
         fail(error)
-    names = ", ".join(policies_for(checkout, data_class, namespace)) or "none"
-    console().print(f"{data_class} from {namespace}; policies in scope: {names}", highlight=False)
+    for problem in checkout.problems:
+        say(problem, err=True)
+    may = [cluster for cluster, ruling in verdicts if ruling.allowed]
+    if output.is_data:
+        told = ({"cluster": one, "may_run": ruling.allowed, "why_not": ruling.message} for one, ruling in verdicts)
+        write(list(told), output, "policy test")
+    elif output is Form.NAME:
+        write_names(may)
+    else:
+        _show_verdicts(verdicts, f"{data_class} from {namespace}", policies_for(checkout, data_class, namespace))
+    if not may:
+        raise typer.Exit(ExitCode.WRONG)
+
+
+def _show_verdicts(verdicts: "Sequence[tuple[str, Ruling]]", asked: str, policies: "Sequence[str]") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    console().print(f"{asked}; policies in scope: {', '.join(policies) or 'none'}", highlight=False)
     table = Table("cluster", "may run", "why not", box=None)
     shared = {ruling.message for _, ruling in verdicts if not ruling.allowed} if len(verdicts) > 1 else set()
     said_once = len(shared) == 1 and not any(ruling.allowed for _, ruling in verdicts)
@@ -99,10 +118,6 @@ def ask(
     console().print(table)
     if said_once:
         console().print(shared.pop(), highlight=False)
-    for problem in checkout.problems:
-        say(problem, err=True)
-    if not any(ruling.allowed for _cluster, ruling in verdicts):
-        raise typer.Exit(ExitCode.WRONG)
 
 
 def _write(problems: "tuple[FileProblem, ...]", output: Format) -> None:

@@ -1,9 +1,11 @@
 """One job as the hub has it."""
 
+import random
 import re
+import time
 from typing import TYPE_CHECKING, Final
 
-from carbonfleet.cli.console import fail
+from carbonfleet.cli.console import fail, say
 
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
@@ -11,6 +13,10 @@ if TYPE_CHECKING:
 
 API_SECONDS: Final = 10.0
 """How long a command waits for an answer of the hub's API."""
+PAUSE_SECONDS: Final = 1.0
+"""Between two looks at what is followed."""
+LONG_PAUSE_SECONDS: Final = 5.0
+"""Where an object store is asked, or the hub does not answer."""
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -51,3 +57,25 @@ def hub_job(kube: "Kube", namespace: str, name: str) -> "CarbonTrainingJob":
         if error.reason == "NotFound" and f'"{name}"' in error.said:
             fail(f"no job {name} in {namespace}; kubectl get ctj -A lists all")
         raise
+
+
+def job_later(kube: "Kube", namespace: str, name: str, seconds: float) -> "CarbonTrainingJob":
+    """The job a moment later; says when the hub can't be asked, and goes on asking."""
+    from carbonfleet.kube import KubeError
+
+    _pause(seconds)
+    is_told = False
+    while True:
+        try:
+            return hub_job(kube, namespace, name)
+        except KubeError as error:
+            if not (error.status == 0 or error.status == 429 or error.status >= 500):
+                raise
+            if not is_told:
+                say(f"{error.for_people}; asking again", err=True)
+            is_told = True
+            _pause(LONG_PAUSE_SECONDS)
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(random.uniform(0.8, 1.2) * seconds)  # noqa: S311 - jitter is no secret

@@ -1,27 +1,20 @@
 """`carbonfleet logs`: what a job's training printed, while it runs and afterwards."""
 
-import random
-import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from carbonfleet.cli.console import ExitCode, fail, say
-from carbonfleet.cli.fleet.hub_job import API_SECONDS, find_job, hub_job
+from carbonfleet.cli.fleet.hub_job import API_SECONDS, LONG_PAUSE_SECONDS, PAUSE_SECONDS, find_job, hub_job, job_later
 
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
     from carbonfleet.api.job_status import AttemptLog
     from carbonfleet.kube import Kube
     from carbonfleet.spoke.runtimes.output import OutputReads
-
-_PAUSE_SECONDS: Final = 1.0
-"""Between two looks at what is followed."""
-_LONG_PAUSE_SECONDS: Final = 5.0
-"""Where an object store is asked, or the hub does not answer."""
 
 
 def logs(
@@ -105,24 +98,10 @@ class JobLogs:
             if not found and not is_waiting:
                 say(f"{job.key} has not started: {_said(job)}", err=True)
             is_waiting = not found
-            job = self._next(job, is_far=any(log.uri.startswith("s3://") for log in found[-1:]))
+            job = self._next(is_far=any(log.uri.startswith("s3://") for log in found[-1:]))
 
-    def _next(self, job: "CarbonTrainingJob", *, is_far: bool) -> "CarbonTrainingJob":
-        """The job a moment later; says when the hub can't be asked, and goes on asking."""
-        from carbonfleet.kube import KubeError
-
-        _pause(_LONG_PAUSE_SECONDS if is_far else _PAUSE_SECONDS)
-        is_told = False
-        while True:
-            try:
-                return self._job()
-            except KubeError as error:
-                if not (error.status == 0 or error.status == 429 or error.status >= 500):
-                    raise
-                if not is_told:
-                    say(f"{error}; asking again", err=True)
-                is_told = True
-                _pause(_LONG_PAUSE_SECONDS)
+    def _next(self, *, is_far: bool) -> "CarbonTrainingJob":
+        return job_later(self.kube, self.namespace, self.name, LONG_PAUSE_SECONDS if is_far else PAUSE_SECONDS)
 
     def _job(self) -> "CarbonTrainingJob":
         return hub_job(self.kube, self.namespace, self.name)
@@ -173,7 +152,3 @@ def _is_over(job: "CarbonTrainingJob", attempt: int | None, found: "list[Attempt
 
 def _said(job: "CarbonTrainingJob") -> str:
     return job.status.summary or "the hub has not said anything of it yet"
-
-
-def _pause(seconds: float) -> None:
-    time.sleep(random.uniform(0.8, 1.2) * seconds)  # noqa: S311 - jitter is no secret

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from carbonfleet.cli.answers import AsJson, Form, Output, write, write_names
 from carbonfleet.cli.console import ExitCode, console, fail, say
 from carbonfleet.cli.fleet.ledger_address import USUAL, Address, open_ledger
 from carbonfleet.cli.fleet.verify import MOST_TOLD, verify
@@ -34,7 +35,8 @@ def report(
         typer.Option(formats=_DAY, help="Attempts that ended then or later, UTC; 2026-02 is its first day."),
     ] = None,
     until: Annotated[datetime | None, typer.Option(formats=_DAY, help="Attempts that ended before, UTC.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    output: Output = Form.TEXT,
+    as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="For a spreadsheet.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
 ) -> None:
@@ -48,8 +50,8 @@ def report(
     """
     if context.invoked_subcommand is not None:
         return
-    if as_json and as_csv:
-        fail("--json or --csv, not both")
+    if as_csv and (as_json or output is not Form.TEXT):
+        fail("--csv, or -o: not both")
     from carbonfleet.clock import Clock
     from carbonfleet.ledger import LedgerError
     from carbonfleet.ledger import report as reports
@@ -70,13 +72,16 @@ def report(
         fail(error)
     finally:
         opened.close()
-    if as_json:
-        say(reports.as_json(made))
+    form = Form.JSON if as_json else output
+    if form.is_data:
+        write(reports.values_of(made), form, "report")
+    elif form is Form.NAME:
+        write_names(line.sums.group for line in made.lines)
     elif as_csv:
         reports.write_csv(made, lines := StringIO())
         say(lines.getvalue(), nl=False)
     elif html is None:
-        _show(made)
+        _show(made, is_wide=form is Form.WIDE)
     _end_without(broken)
 
 
@@ -145,14 +150,16 @@ def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=UTC)
 
 
-def _show(made: "Report") -> None:
+def _show(made: "Report", *, is_wide: bool) -> None:
     from rich.table import Table
 
     if not made.lines:
         say("no attempt fits: the ledger gets a line when an attempt has ended")
         return
-    screen = console(width=200)
-    shown = _COLUMNS if screen.width >= _WIDE else [column for column in _COLUMNS if column[0] not in _ONLY_WIDE]
+    screen = console()
+    shown = (
+        _COLUMNS if is_wide or screen.width >= _WIDE else [column for column in _COLUMNS if column[0] not in _ONLY_WIDE]
+    )
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(made.by.value, overflow="fold")
     for head, _ in shown:
@@ -169,7 +176,7 @@ def _saved(line: "Line") -> str:
     if line.saved_grams is None:
         return "-"
     percent = "" if line.saved_percent is None else f" ({round(line.saved_percent)} %)"
-    return f"{line.saved_grams / 1000:.3f}{percent}"
+    return f"{line.saved_grams / 1000:z.3f}{percent}"
 
 
 _WIDE: Final = 120

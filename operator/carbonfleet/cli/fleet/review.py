@@ -1,15 +1,17 @@
 """`carbonfleet review`: say yes or no to proposed placements and moves from the command line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from carbonfleet.cli.console import console, person, say
+from carbonfleet.cli.answers import Form, Output, write, write_names
+from carbonfleet.cli.console import console, fail, person, say
 
 if TYPE_CHECKING:
+    from carbonfleet.cli.about.schemas import ProposalAnswer
     from carbonfleet.fleet.review import Branch, Branches, Forge
 
 app = typer.Typer(no_args_is_help=True, help="Review proposed placements and moves.")
@@ -52,27 +54,55 @@ def show_all(
     fleet_ssh_key: Key = None,
     fleet_known_hosts: Hosts = None,
     ca_file: Authority = None,
+    output: Output = Form.TEXT,
 ) -> None:
     """List the open proposals."""
-    from rich.table import Table
+    from carbonfleet.cli.about.schemas import ProposalAnswer
 
-    from carbonfleet.api.wire import format_time
+    with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file) as branches:
+        found = [ProposalAnswer(**_proposal(branch)) for branch in branches.read().branches.values()]
+    if output.is_data:
+        write(found, output, "review list")
+    elif output is Form.NAME:
+        write_names(proposal.name for proposal in found)
+    elif found:
+        _show_proposals(found)
+    else:
+        say("No proposal is open.")
+
+
+def _proposal(branch: "Branch") -> dict[str, Any]:
+    """What ProposalAnswer holds."""
     from carbonfleet.fleet.review import record_in
 
-    table = Table("Proposal", "Job", "Cluster", "Start", "gCO2e", "USD", "Good until")
-    with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file) as branches:
-        for branch in branches.read().branches.values():
-            placement, expected = branch.placement, record_in(branch).get("expected") or {}
-            table.add_row(
-                branch.name,
-                placement.key if placement else "?",
-                " to ".join(filter(None, (branch.leaves, placement.cluster))) if placement else "?",
-                format_time(placement.start) if placement else "?",
-                str(expected.get("gramsCo2e", "")),
-                str(expected.get("costUsd", "")),
-                format_time(branch.expires_at) if branch.expires_at else "?",
-            )
-    console().print(table if table.row_count else "No proposal is open.")
+    placed, expected = branch.placement, record_in(branch).get("expected") or {}
+    return {
+        "name": branch.name,
+        "head": branch.head,
+        "job": placed.key if placed else None,
+        "cluster": placed.cluster if placed else None,
+        "leaves": branch.leaves or None,
+        "start": placed.start if placed else None,
+        "grams_co2e": expected.get("gramsCo2e"),
+        "cost_usd": expected.get("costUsd"),
+        "good_until": branch.expires_at,
+    }
+
+
+def _show_proposals(found: "Sequence[ProposalAnswer]") -> None:
+    """A line for each; where the terminal is narrow, names are folded rather than cut."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for head in ("proposal", "job", "cluster", "start", "gCO2e", "USD", "good until"):
+        table.add_column(head, overflow="fold", justify="right" if head in ("gCO2e", "USD") else "left")
+    for one in found:
+        where = " to ".join(filter(None, (one.leaves, one.cluster))) or "?"
+        times = [f"{moment:%m-%d %H:%M}" if moment else "?" for moment in (one.start, one.good_until)]
+        grams = "-" if one.grams_co2e is None else f"{one.grams_co2e:,.0f}"
+        usd = "-" if one.cost_usd is None else f"{one.cost_usd:,.2f}"
+        table.add_row(one.name, one.job or "?", where, times[0], grams, usd, times[1])
+    console().print(table)
 
 
 @app.command()
@@ -84,14 +114,26 @@ def show(
     fleet_ssh_key: Key = None,
     fleet_known_hosts: Hosts = None,
     ca_file: Authority = None,
+    output: Output = Form.TEXT,
 ) -> None:
     """Show one proposal: why there and then, and the file to be written."""
     from carbonfleet.fleet.review import body_of, title_of
 
     with _branches(fleet_url, fleet_branch, fleet_token_file, fleet_ssh_key, fleet_known_hosts, ca_file) as branches:
         branch = _one(branches, proposal)
-        say(f"{title_of(branch)}\n{branch.name} at {branch.head}\n\n{body_of(branch)}\n")
-        say(branch.content.decode("utf-8", "replace"))
+    title, body, file = title_of(branch), body_of(branch), branch.content.decode("utf-8", "replace")
+    if output.is_data:
+        write({**_proposal(branch), "title": title, "body": body, "file": file}, output, "review show")
+    elif output is Form.NAME:
+        say(branch.name)
+    elif (screen := console()).is_terminal:
+        from rich.markdown import Markdown
+
+        screen.print(f"{title}\n{branch.name} at {branch.head}", highlight=False)
+        screen.print(Markdown(body.partition("\n```yaml")[0]))
+        screen.print(f"\nThe file:\n{file}", highlight=False, soft_wrap=True)
+    else:
+        say(f"{title}\n{branch.name} at {branch.head}\n\n{body}\n\n{file}")
 
 
 @app.command()
@@ -175,7 +217,6 @@ def _branches(
 
     from pydantic import ValidationError
 
-    from carbonfleet.cli.console import fail
     from carbonfleet.clock import Clock
     from carbonfleet.fleet.errors import FleetError
     from carbonfleet.fleet.publish import Repository
@@ -201,7 +242,6 @@ def _branches(
 
 
 def _one(branches: "Branches", start: str) -> "Branch":
-    from carbonfleet.cli.console import fail
 
     found = branches.read().branches
     whole = f"carbon/{start.removeprefix('carbon/')}"

@@ -1,13 +1,12 @@
 """`carbonfleet signals`: what is known of the grid, and whether keys, zones and licences are in order."""
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from carbonfleet.cli.answers import AsJson, Form, Output, write, write_names
 from carbonfleet.cli.console import ExitCode, console, fail, say
 
 if TYPE_CHECKING:
@@ -23,8 +22,10 @@ Settings = Annotated[
     ),
 ]
 Zones = Annotated[list[str] | None, typer.Option("--zone", help="A zone, such as NO-NO1; may be repeated.")]
-Fleet = Annotated[Path, typer.Option("--fleet", help="A checkout of the fleet repository: the zones of its clusters.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+Fleet = Annotated[
+    Path | None,
+    typer.Option("--fleet", help="A checkout of the fleet repository, whose zones are shown; ./fleet if left out."),
+]
 
 app = typer.Typer(help="Show what is known of the grid.")
 
@@ -34,9 +35,10 @@ def signals(
     context: typer.Context,
     settings: Settings = None,
     zone: Zones = None,
-    fleet: Fleet = Path("fleet"),
+    fleet: Fleet = None,
     kind: Annotated[str, typer.Option(help="average-lifecycle, average-direct or marginal.")] = "average-lifecycle",
     hours: Annotated[int, typer.Option(min=1, max=336, help="How far ahead to look.")] = 24,
+    output: Output = Form.TEXT,
     as_json: AsJson = False,
 ) -> None:
     """Show for each zone its value, forecast, source, age and measured forecast error."""
@@ -54,15 +56,24 @@ def signals(
         views = service.overview([(name, wanted) for name in zones], hours)
     finally:
         service.close()
-    if as_json:
-        say(json.dumps([asdict(view) for view in views], default=str, indent=2))
+    form = Form.JSON if as_json else output
+    if form.is_data:
+        write(views, form, "signals")
+    elif form is Form.NAME:
+        write_names(view.zone for view in views)
     else:
         _show(views)
     raise typer.Exit(ExitCode.WRONG if any(view.problem for view in views) else ExitCode.DONE)
 
 
 @app.command()
-def check(settings: Settings = None, zone: Zones = None, fleet: Fleet = Path("fleet"), as_json: AsJson = False) -> None:
+def check(
+    settings: Settings = None,
+    zone: Zones = None,
+    fleet: Fleet = None,
+    output: Output = Form.TEXT,
+    as_json: AsJson = False,
+) -> None:
     """Ask every source for each zone and feed: value, age, licence, and how many requests are left.
 
     Exit code 1 when a zone has none that works.
@@ -76,8 +87,11 @@ def check(settings: Settings = None, zone: Zones = None, fleet: Fleet = Path("fl
         findings = service.check(zones)
     finally:
         service.close()
-    if as_json:
-        say(json.dumps([asdict(finding) for finding in findings], indent=2))
+    form = Form.JSON if as_json else output
+    if form.is_data:
+        write(findings, form, "signals check")
+    elif form is Form.NAME:
+        write_names(dict.fromkeys(finding.zone for finding in findings if finding.zone))
     else:
         _show_findings(findings)
         for doubt in filter(None, map(zone_doubt, clusters)):
@@ -114,12 +128,17 @@ def _zones(named: Sequence[str] | None, clusters: Sequence["ClusterFacts"]) -> l
     return zones
 
 
-def _clusters(fleet: Path) -> "Sequence[ClusterFacts]":
+def _clusters(fleet: Path | None) -> "Sequence[ClusterFacts]":
     """The clusters that can be read; the others are named, and left out."""
     from carbonfleet.fleet.git import read_cluster
+    from carbonfleet.shipped import FLEET_SEED
 
+    folder = fleet or Path("fleet")
+    if fleet is None and not folder.is_dir():
+        say("note: neither --zone nor --fleet, and no ./fleet: the zones of the example clusters", err=True)
+        folder = FLEET_SEED
     found = []
-    for path in sorted(fleet.glob("clusters/*/cluster.yaml")):
+    for path in sorted(folder.glob("clusters/*/cluster.yaml")):
         try:
             found.append(read_cluster(str(path), path.read_bytes()))
         except (OSError, ValueError) as error:
@@ -146,7 +165,8 @@ def _show(views: "Sequence[ZoneView]") -> None:
 
 def _notes(view: "ZoneView") -> list[str]:
     refused = (f"refused {rejection}" for rejection in view.rejected[:3])
-    return list(dict.fromkeys((*view.troubles, *refused)))
+    blend = (view.blend,) if view.blend else ()
+    return list(dict.fromkeys((*blend, *view.troubles, *refused)))
 
 
 def _tell(said: Iterable[tuple[str, str]]) -> None:

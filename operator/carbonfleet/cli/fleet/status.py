@@ -1,62 +1,144 @@
-"""`carbonfleet status`: jobs and spokes at a glance."""
+"""`carbonfleet status`: jobs and spokes at a glance, and what waits for whom."""
 
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
-from carbonfleet.cli.console import ExitCode
+from carbonfleet.cli.answers import Form, Output, write, write_names
+from carbonfleet.cli.console import ExitCode, console, say
+from carbonfleet.cli.fleet.hub_job import API_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from rich.table import Table
 
     from carbonfleet.api import CarbonTrainingJob, SpokeCluster
+    from carbonfleet.cli.about.schemas import JobLine, SpokeLine, StatusAnswer
     from carbonfleet.kube import Object
 
+_WIDE: Final = 120
+"""Columns from which a job's sentence stands in its row."""
 Read = TypeVar("Read", "SpokeCluster", "CarbonTrainingJob")
 
 
 def status(
     kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="The hub's API.")] = None,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Jobs of one namespace only.")] = "",
+    output: Output = Form.TEXT,
 ) -> None:
     """Show every spoke and every job, with what each waits for.
 
     Exit code 1 when one of them can't be read: it is named, and the others are shown.
     """
+    from carbonfleet.api import CarbonTrainingJob, SpokeCluster
+    from carbonfleet.cli.about.schemas import StatusAnswer
+    from carbonfleet.clock import Clock
+    from carbonfleet.kube import Kube, ours
+
+    kube, now = Kube.connect(kubeconfig).within(API_SECONDS), Clock.from_environment().now()
+    spokes, unread = _readable(SpokeCluster, kube.list(ours("spokeclusters"))[0])
+    jobs, unread_too = _readable(CarbonTrainingJob, kube.list(ours("carbontrainingjobs", namespace))[0])
+    found = StatusAnswer(
+        spokes=tuple(map(_spoke_line, spokes)),
+        jobs=tuple(_job_line(job, now) for job in jobs),
+        unread=(*unread, *unread_too),
+    )
+    if output.is_data:
+        write(found, output, "status")
+    elif output is Form.NAME:
+        write_names([*(f"spoke/{spoke.name}" for spoke in found.spokes), *map(_key, found.jobs)])
+    else:
+        _show(found, is_wide=output is Form.WIDE)
+    for line in found.unread:
+        say(line, err=True)
+    raise typer.Exit(ExitCode.WRONG if found.unread else ExitCode.DONE)
+
+
+def _spoke_line(spoke: "SpokeCluster") -> "SpokeLine":
+    from carbonfleet.cli.about.schemas import SpokeLine
+
+    state = spoke.status
+    ready = next((c for c in state.conditions if c.type == "Ready"), None)
+    unfit = (f"{ready.reason}: {ready.message}",) if ready and ready.status != "True" else ()
+    return SpokeLine(
+        name=spoke.metadata.name,
+        zone=spoke.spec.zone,
+        ready=None if ready is None else not unfit,
+        free=state.free,
+        heartbeat_time=state.heartbeat_time,
+        synced_commit=state.synced_commit,
+        problems=(*unfit, *state.problems),
+    )
+
+
+def _job_line(job: "CarbonTrainingJob", now: "datetime") -> "JobLine":
+    from carbonfleet.cli.about.schemas import JobLine
+    from carbonfleet.cli.fleet.waiting import waits_for
+
+    wait = waits_for(job, now)
+    return JobLine(
+        namespace=job.metadata.namespace,
+        name=job.metadata.name,
+        phase=job.status.phase.value,
+        cluster=job.status.cluster or None,
+        waits_for=wait.what if wait else None,
+        waits_until=wait.until if wait else None,
+        deadline=job.spec.schedule.deadline,
+        what=job.status.summary or "not seen yet",
+    )
+
+
+def _key(job: "JobLine") -> str:
+    return f"{job.namespace}/{job.name}"
+
+
+def _show(found: "StatusAnswer", *, is_wide: bool) -> None:
+    screen = console()
+    screen.print(_spoke_table(found.spokes, is_wide=is_wide or screen.width >= _WIDE))
+    screen.print()
+    if is_wide or screen.width >= _WIDE:
+        screen.print(_job_table(found.jobs, with_sentence=True))
+    else:
+        screen.print(_job_table(found.jobs, with_sentence=False))
+        for job in found.jobs:
+            screen.print(f"\n{_key(job)}: {job.what}", highlight=False)
+    if waiting := Counter(job.waits_for for job in found.jobs if job.waits_for):
+        told = ", ".join(f"{count} for {what}" for what, count in waiting.items())
+        screen.print(f"\n{sum(waiting.values())} of {len(found.jobs)} jobs wait: {told}.", highlight=False)
+
+
+def _spoke_table(spokes: "Sequence[SpokeLine]", *, is_wide: bool) -> "Table":
+    table = _table("spoke", "zone", "ready", "free GPUs", "last heard", *(["synced"] if is_wide else []), "problems")
+    for spoke in spokes:
+        heard = spoke.heartbeat_time.strftime("%m-%d %H:%M") if spoke.heartbeat_time else "never"
+        ready = {None: "-", True: "yes", False: "no"}[spoke.ready]
+        synced = [spoke.synced_commit[:10] or "-"] if is_wide else []
+        problems = "; ".join(spoke.problems) or "-"
+        table.add_row(spoke.name, spoke.zone, ready, spoke.free or "-", heard, *synced, problems)
+    return table
+
+
+def _job_table(jobs: "Sequence[JobLine]", *, with_sentence: bool) -> "Table":
+    table = _table("job", "phase", "spoke", "waits for", "until", *(["what"] if with_sentence else []))
+    for job in jobs:
+        until = job.waits_until.strftime("%m-%d %H:%M") if job.waits_until else "-"
+        what = [job.what] if with_sentence else []
+        table.add_row(_key(job), job.phase, job.cluster or "-", job.waits_for or "-", until, *what)
+    return table
+
+
+def _table(*heads: str) -> "Table":
+    """Names that don't fit are folded, never cut."""
     from rich.table import Table
 
-    from carbonfleet.api import CarbonTrainingJob, SpokeCluster
-    from carbonfleet.cli.console import console, fail, say
-    from carbonfleet.kube import Kube, KubeError, ours
-
-    try:
-        kube = Kube.connect(kubeconfig)
-        spokes, unread = _readable(SpokeCluster, kube.list(ours("spokeclusters"))[0])
-        jobs, unread_too = _readable(CarbonTrainingJob, kube.list(ours("carbontrainingjobs", namespace))[0])
-    except KubeError as error:
-        fail(error)
-    screen = console()
-    table = Table("spoke", "zone", "ready", "free GPUs", "last heard", "synced", "problems", box=None)
-    for spoke in spokes:
-        state = spoke.status
-        ready = next((c for c in state.conditions if c.type == "Ready"), None)
-        heard = state.heartbeat_time.strftime("%m-%d %H:%M") if state.heartbeat_time else "never"
-        unfit = (f"{ready.reason}: {ready.message}",) if ready and ready.status != "True" else ()
-        problems = "; ".join((*unfit, *state.problems)) or "-"
-        word = "-" if ready is None else "no" if unfit else "yes"
-        commit = state.synced_commit[:10] or "-"
-        table.add_row(spoke.metadata.name, spoke.spec.zone, word, state.free or "-", heard, commit, problems)
-    screen.print(table)
-    screen.print()
-    table = Table("job", "phase", "spoke", "what", box=None)
-    for job in jobs:
-        said = job.status.summary or "not seen yet"
-        table.add_row(job.key, job.status.phase.value, job.status.cluster or "-", said)
-    screen.print(table)
-    for line in (*unread, *unread_too):
-        say(line, err=True)
-    raise typer.Exit(ExitCode.WRONG if unread or unread_too else ExitCode.DONE)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    return table
 
 
 def _readable(model: type[Read], bodies: "Iterable[Object]") -> tuple[list[Read], list[str]]:

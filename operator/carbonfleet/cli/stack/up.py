@@ -1,9 +1,16 @@
 """`carbonfleet up`: the embedded stack, for trying things by hand."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from carbonfleet.local.screen import Screen
+    from carbonfleet.local.stack import StackSettings
+
+_PAUSE_SECONDS: Final = 0.5
+"""Between two looks at what happens."""
 
 
 def up(
@@ -18,7 +25,10 @@ def up(
         ),
     ] = None,
 ) -> None:
-    """Run the whole stack on this machine until Ctrl-C."""
+    """Run the whole stack on this machine until Ctrl-C.
+
+    Each decision, commit and step of training is told as it happens.
+    """
     import os
     import signal
     from datetime import UTC, datetime
@@ -29,9 +39,8 @@ def up(
     from carbonfleet.local.grid_settings import write_signals
     from carbonfleet.local.ray_head import RayHeadError
     from carbonfleet.local.screen import Screen
-    from carbonfleet.local.stack import Stack, StackSettings
+    from carbonfleet.local.stack import StackSettings
     from carbonfleet.private_files import held, keep_private
-    from carbonfleet.shipped import EXAMPLES
     from carbonfleet.signals import TOKEN_VARIABLE
 
     if signals is not None and grid is not None:
@@ -43,21 +52,42 @@ def up(
     state = state.resolve()
     clock = Clock() if speed == 1.0 else Clock.starting_at(datetime.now(UTC), speed)
     usual: Literal["demo", "live"] = "live" if os.environ.get(TOKEN_VARIABLE) else "demo"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job begins with it ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         with held(state):
             chosen = signals or write_signals(state, grid or usual)
-            stack = Stack(StackSettings(state, clock, chosen), lambda text: screen.line("stack", text))
-            try:
-                stack.up()
-                screen.line("try", f". {stack.environment}")
-                # It starts at once: most jobs wait for cleaner electricity, for up to a day of real time.
-                screen.line("try", f"kubectl apply -f {os.path.relpath(EXAMPLES / 'unconstrained.yaml')}")
-                screen.line("try", "kubectl describe ctj -n team-a unconstrained")
-                stack.wait()
-            except KeyboardInterrupt:
-                screen.line("stack", "stopping")
-            finally:
-                stack.down()
+            _run(StackSettings(state, clock, chosen), screen)
+    except KeyboardInterrupt:
+        screen.line("stack", "stopped")
     except (ChildError, RayHeadError, OSError) as error:
         fail(error)
+
+
+def _run(settings: "StackSettings", screen: "Screen") -> None:
+    """Start the stack and tell what happens, until Ctrl-C or SIGTERM, which ends all that was started."""
+    import os
+    from threading import Event
+
+    from carbonfleet.local import fleet_server
+    from carbonfleet.local.events import StackEvents
+    from carbonfleet.local.stack import Stack
+    from carbonfleet.shipped import EXAMPLES
+
+    stack = Stack(settings, lambda text: screen.line("stack", text))
+    try:
+        stack.up()
+        events = StackEvents(stack, screen, commit=fleet_server.log_lines(stack.repository)[-1][0])
+        events.note()
+        screen.line("page", f"open {stack.page_url} in a browser")
+        screen.line("try", f". {os.path.relpath(stack.environment)}")
+        # It starts at once: most jobs wait for cleaner electricity, for up to a day of real time.
+        screen.line("try", f"kubectl apply -f {os.path.relpath(EXAMPLES / 'unconstrained.yaml')}")
+        screen.line("try", "carbonfleet watch team-a/unconstrained")
+        screen.line("stack", "what happens is told here, until Ctrl-C")
+        pause = Event()
+        while not pause.wait(_PAUSE_SECONDS):
+            events.look()
+    finally:
+        screen.line("stack", "stopping")
+        stack.down()

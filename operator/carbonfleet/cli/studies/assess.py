@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from carbonfleet.cli.answers import AsJson, Form, Output, write
 from carbonfleet.cli.console import console, fail, say
 
 if TYPE_CHECKING:
@@ -35,16 +36,14 @@ def assess(
     ] = None,
     time_zone: Annotated[str, typer.Option(help="Of morning, noon and night; this machine's by default.")] = "",
     picture: Annotated[Path | None, typer.Option(help="Draw it into this file (.png, .svg); needs matplotlib.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    output: Output = Form.TEXT,
+    as_json: AsJson = False,
 ) -> None:
     """Say whether waiting and moving are worth it at your place, by the grid's last months.
 
     One job an hour is replayed as the hub would plan it, with forecasts from the past alone, waiting at home, moving
     to the cleanest zone, and both. Needs no installation, cluster or GPU.
     """
-    import json
-    from dataclasses import asdict
-
     from carbonfleet.simulator.assessment import assess as assessed
     from carbonfleet.simulator.assessment import write_picture
     from carbonfleet.simulator.grid import ReplayError
@@ -56,7 +55,8 @@ def assess(
     try:
         grid = _recorded(trace, names, days) if trace else _fetched(signals, names, days)
         found = assessed(grid, home or names[0], hours, slack, _local(time_zone), cores())
-        say(json.dumps(asdict(found), default=str, indent=2)) if as_json else _show(found)
+        form = Form.JSON if as_json else output
+        write(found, form, "assess") if form.is_data else _show(found)
         if picture is not None:
             write_picture(picture, found)
             say(f"wrote {picture}", err=True)
@@ -125,14 +125,14 @@ def _show(found: "Assessment") -> None:
         table.add_column(head, justify="right" if number else "left", no_wrap=True)
     for row in found.rows:
         table.add_row(*_cells(row))
-    screen = console(width=80)
+    screen = console()
     (screen if screen.width >= 80 else ShownConsole(width=80)).print(table)
-    best = ", ".join(f"{way} {saving.best_percent:.0f} %" for way, saving in found.rows[-1].ways.items())
+    best = ", ".join(f"{way} {saving.best_percent:z.0f} %" for way, saving in found.rows[-1].ways.items())
     say(fill(f"Saved, and the mean delay; hours are of {found.time_zone}. With perfect forecasts: {best}.", 80))
     for sentence in found.verdict:
         say(fill(sentence, 80, subsequent_indent="  "))
 
 
 def _cells(row: "Row") -> list[str]:
-    saved = [f"{saving.percent:.1f} % {saving.mean_delay_hours:5.1f} h" for saving in row.ways.values()]
+    saved = [f"{saving.percent:z.1f} % {saving.mean_delay_hours:5.1f} h" for saving in row.ways.values()]
     return [row.submitted, f"{row.at_once_grams_per_kwh:.0f} g/kWh", *saved]

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from carbonfleet.cli.answers import AsJson, Form, Output, write
 from carbonfleet.cli.console import ExitCode, console, fail, say
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ def backtest(
     curve: Curve = False,
     promises: Promises = False,
     fill_gaps: FillGaps = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
+    output: Output = Form.TEXT,
+    as_json: AsJson = False,
     out: Out = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that share the replays; 0: one for each core.")] = 0,
 ) -> None:
@@ -115,6 +117,7 @@ def backtest(
 
     if preset == "list":
         _list_presets()
+    form = Form.JSON if as_json else output
     with _reported(out):
         if preset:
             _refuse_beside_preset(context)
@@ -139,9 +142,9 @@ def backtest(
             cases = request.cases()
         cases = tuple(with_settings(case, minimum_gain, duration_error) for case in cases)
         if not (curve or promises):
-            return _run(cases, as_json, out, workers)
+            return _run(cases, form, out, workers)
         _refuse_in_place_of_tables(curve, promises, minimum_gain, out)
-        return _draw_curves(cases, as_json, workers) if curve else _count_promises(cases, as_json)
+        return _draw_curves(cases, form, workers) if curve else _count_promises(cases, form)
 
 
 @contextmanager
@@ -210,7 +213,7 @@ def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def _run(cases: "Sequence[Case]", as_json: bool, out: Path | None, workers: int) -> None:
+def _run(cases: "Sequence[Case]", form: Form, out: Path | None, workers: int) -> None:
     from carbonfleet.simulator import report
     from carbonfleet.simulator.backtest import run_backtest
     from carbonfleet.simulator.grid import ReplayError
@@ -222,9 +225,9 @@ def _run(cases: "Sequence[Case]", as_json: bool, out: Path | None, workers: int)
     for case in cases:
         with _progress(case) as progress:
             results.append((case, run_backtest(case.backtest, workers=workers or cores(), progress=progress)))
-        if not as_json:
+        if not form.is_data:
             _print_table(*results[-1])
-    say(report.as_json(results) if as_json else report.LEGEND)
+    _end(report.values(results), form, report.LEGEND)
     if out is not None:
         written = [*report.write_csv(out, results)]
         try:
@@ -257,7 +260,7 @@ def _progress(case: "Case") -> "Iterator[Progress]":
         yield tell
 
 
-def _draw_curves(cases: "Sequence[Case]", as_json: bool, workers: int) -> None:
+def _draw_curves(cases: "Sequence[Case]", form: Form, workers: int) -> None:
     from carbonfleet.simulator import report
     from carbonfleet.simulator.backtest import run_curve
     from carbonfleet.simulator.replay.workers import cores
@@ -266,19 +269,26 @@ def _draw_curves(cases: "Sequence[Case]", as_json: bool, workers: int) -> None:
     for case in cases:
         with _progress(case) as progress:
             curves.append((case, run_curve(case.backtest, workers=workers or cores(), progress=progress)))
-        if not as_json:
+        if not form.is_data:
             _print_rows(report.title(case), report.CURVE_HEADINGS, report.curve_rows(curves[-1][1]))
-    say(report.curves_as_json(curves) if as_json else report.CURVE_LEGEND)
+    _end(report.curve_values(curves), form, report.CURVE_LEGEND)
 
 
-def _count_promises(cases: "Sequence[Case]", as_json: bool) -> None:
+def _count_promises(cases: "Sequence[Case]", form: Form) -> None:
     from carbonfleet.simulator import report
     from carbonfleet.simulator.promises import kept_promises
 
     kept = [(case, kept_promises(case.backtest)) for case in cases]
-    if not as_json:
+    if not form.is_data:
         _print_rows("Outcomes within what was promised", report.PROMISE_HEADINGS, report.promise_rows(kept))
-    say(report.promises_as_json(kept) if as_json else report.PROMISE_LEGEND)
+    _end(report.promise_values(kept), form, report.PROMISE_LEGEND)
+
+
+def _end(values: "list[dict[str, Any]]", form: Form, legend: str) -> None:
+    if form.is_data:
+        write(values, form, "backtest", sparse=True)
+    else:
+        say(legend)
 
 
 def _print_table(case: "Case", result: "Result") -> None:
@@ -295,6 +305,6 @@ def _print_rows(title: str, headings: "Sequence[str]", rows: "Sequence[Sequence[
         table.add_column(heading, justify="right" if number else "left")
     for row in rows:
         table.add_row(*row, style="bold" if row[0].startswith("carbonfleet") or "default" in row[0] else None)
-    screen = console(width=120)
+    screen = console()
     screen.width = max(120, screen.width)  # wider than a narrow terminal rather than with digits cut off
     screen.print(table, "")

@@ -67,7 +67,7 @@ def show_scores(scores: "list[ModelScore]", suite: "PromptSuite", *, as_json: bo
     if as_json:
         say(json.dumps(_plain(scores, suite), indent=2))
         return
-    screen = console(width=120)
+    screen = console()
     for table in (_models_table(scores), _prompts_table(scores)):
         screen.print(table)
         screen.print()

@@ -1,12 +1,12 @@
 """`carbonfleet sweep`: jobs from a grid, how far they are, and which configuration won at what carbon."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from carbonfleet.cli.answers import AsJson, Form, Output, write, write_names
 from carbonfleet.cli.console import console, fail, say
 from carbonfleet.cli.fleet.hub_job import API_SECONDS
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 Sweep = Annotated[str, typer.Argument(help="The sweep's name, as its file has it.")]
 Kubeconfig = Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="The hub's API.")]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace of its jobs.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The same as -o json.")]
-Output = Annotated[str, typer.Option("-o", "--output", help="wide for all columns, json for machines.")]
 
 _GAP = (0, 0, 0, 1)
 """One column between two of a table."""
@@ -58,19 +56,23 @@ def generate(
 
 @app.command()
 def status(
-    sweep: Sweep, kubeconfig: Kubeconfig = None, namespace: Namespace = "", output: Output = "", as_json: AsJson = False
+    sweep: Sweep,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = "",
+    output: Output = Form.TEXT,
+    as_json: AsJson = False,
 ) -> None:
     """Show how far the jobs of each tier are."""
-    from dataclasses import asdict
-
     from carbonfleet.sweep import progress_by_tier
 
-    form = _form(output, as_json)
+    form = Form.JSON if as_json else output
     tiers = progress_by_tier(hub_jobs(sweep, kubeconfig, namespace))
-    if form == "json":
-        say(json.dumps({"sweep": sweep, "tiers": [asdict(tier) for tier in tiers]}, indent=2))
+    if form.is_data:
+        write({"sweep": sweep, "tiers": tiers}, form, "sweep status")
+    elif form is Form.NAME:
+        write_names(tier.tier for tier in tiers)
     else:
-        _print(form, _progress_table(tiers))
+        _print(_progress_table(tiers))
 
 
 @app.command()
@@ -79,23 +81,22 @@ def results(
     kubeconfig: Kubeconfig = None,
     namespace: Namespace = "",
     plot: Annotated[Path | None, typer.Option(help="Write a plot of loss against carbon to this file.")] = None,
-    output: Output = "",
+    output: Output = Form.TEXT,
     as_json: AsJson = False,
 ) -> None:
     """Show progress by tier and the leaderboard, each job beside the baseline configuration."""
-    from dataclasses import asdict
-
     from carbonfleet.sweep import SweepError, leaderboard, progress_by_tier, write_plot
 
-    form = _form(output, as_json)
+    form = Form.JSON if as_json else output
     jobs = hub_jobs(sweep, kubeconfig, namespace)
     tiers, places = progress_by_tier(jobs), leaderboard(jobs)
-    if form == "json":
-        listed = {"sweep": sweep, "tiers": [asdict(tier) for tier in tiers], "jobs": [_plain(one) for one in places]}
-        say(json.dumps(listed, indent=2))
+    if form.is_data:
+        write({"sweep": sweep, "tiers": tiers, "jobs": [_plain(one) for one in places]}, form, "sweep results")
+    elif form is Form.NAME:
+        write_names(f"{one.standing.namespace}/{one.standing.job}" for one in places)
     else:
-        table = _wide_table(places) if form == "wide" else _narrow_table(places, sweep)
-        _print(form, _progress_table(tiers), table)
+        table = _wide_table(places) if form is Form.WIDE else _narrow_table(places, sweep)
+        _print(_progress_table(tiers), table)
         if any(place.standing.rungs for place in places):
             say("rungs: place among those there so far; unspent: gCO2e of the steps not done")
             say(_told_unspent(places))
@@ -141,14 +142,8 @@ def _plain(place: "LeaderboardLine") -> dict[str, Any]:
     return {"place": place.place, **standing, "less_baseline": asdict(place.difference)}
 
 
-def _form(output: str, as_json: bool) -> str:
-    if output not in ("", "wide", "json"):
-        fail(f"-o {output}: write wide or json")
-    return "json" if as_json else output
-
-
-def _print(form: str, *tables: "Table") -> None:
-    screen = console(width=180 if form == "wide" else 80)
+def _print(*tables: "Table") -> None:
+    screen = console()
     for table in tables:
         screen.print(table)
         screen.print()

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from carbonfleet.amounts import difference, maybe_rounded, percent, rounded
 from carbonfleet.api.job_status import Figures
 from carbonfleet.hub.accounting.attempt import ARITHMETIC, Attempt
 from carbonfleet.hub.accounting.counterfactual import SameWork, counterfactuals
@@ -23,7 +24,6 @@ from carbonfleet.ledger.emissions import (
     mean_grams_per_kwh,
     settlement,
 )
-from carbonfleet.placement.record import maybe_rounded, rounded
 
 
 def account(attempt: Attempt, grid: Grid, now: datetime) -> tuple[Entry, tuple[Document, ...]] | None:
@@ -154,7 +154,7 @@ def figures_of(entries: Sequence[Entry]) -> Figures:
     energy, grams = sum(e.energy_kwh for e in entries), sum(e.grams for e in entries)
     base = _sum(e.baseline_grams for e in entries)
     cost = _sum(e.cost_usd for e in entries)
-    saved = None if base is None else base - grams
+    saved = None if base is None else difference(base, grams)
     mean = sum(e.grams_per_kwh * e.energy_kwh for e in entries) / energy if energy else entries[-1].grams_per_kwh
     methods = dict.fromkeys(_METHODS.get(e.energy_method, e.energy_method) for e in entries)
     return Figures(
@@ -163,7 +163,7 @@ def figures_of(entries: Sequence[Entry]) -> Figures:
         grams_per_kwh=rounded(mean, 3),
         baseline_grams_co2e=maybe_rounded(base),
         saved_grams_co2e=maybe_rounded(saved),
-        saved_percent=round(100 * saved / base, 1) if saved is not None and base else None,
+        saved_percent=percent(saved, base) if saved is not None and base is not None else None,
         cost_usd=None if cost is None else round(cost, 2),
         method=" and ".join(methods)[:64],
         attempts=len(entries),

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+import uuid
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Final
 
 import kopf
@@ -26,16 +27,20 @@ class Mirror:
     made to jobs, which are not kept waiting.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, namespaces: Collection[str] = (), installation: str = "") -> None:
+        """Of jobs those of `namespaces` are kept, all where none are named; `installation` is the hub's own."""
+        self.namespaces, self._installation = frozenset(namespaces), installation
         self._lock = threading.Lock()
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in KINDS}
         self.changed, self.asked = threading.Event(), threading.Event()
         self.synced = False
-        self.cluster_uid = ""
-        """UID of the hub cluster's namespace kube-system: what bears another in Git is another hub's."""
+        self.hub_uid = ""
+        """The hub's, by the UID of its cluster's namespace kube-system: what bears another in Git is another hub's."""
 
     def put(self, kind: str, body: Object) -> None:
         """Keep what a watch brought, unless it is here already or a newer version is."""
+        if not self._is_ours(kind, body):
+            return
         with self._lock:
             known = self._objects[kind].get(_uid(body))
             if known is not None and _version(known) >= _version(body):
@@ -55,7 +60,15 @@ class Mirror:
         """Forget an object that was deleted."""
         with self._lock:
             self._objects[kind].pop(_uid(body), None)
-        self._tell(kind)
+        if self._is_ours(kind, body):
+            self._tell(kind)
+
+    def _is_ours(self, kind: str, body: Object) -> bool:
+        return kind != JOBS or self.decides_in(str(body["metadata"].get("namespace") or ""))
+
+    def decides_in(self, namespace: str) -> bool:
+        """Whether jobs of a namespace are this hub's to decide on."""
+        return not self.namespaces or namespace in self.namespaces
 
     def _tell(self, kind: str) -> None:
         self.changed.set()
@@ -74,14 +87,20 @@ class Mirror:
 
     def resync(self, kube: Kube) -> None:
         """Read everything again; what the API no longer has is forgotten. Raises KubeError."""
-        self.cluster_uid = self.cluster_uid or _cluster_uid(kube)
+        self.hub_uid = self.hub_uid or self._uid_in(_cluster_uid(kube))
         for kind in KINDS:
             items, version = kube.list(ours(kind))
             self._replace(kind, items, int(version or 0))
         self.synced = True
 
+    def _uid_in(self, cluster_uid: str) -> str:
+        """One of several hubs of a cluster is told from the others by the namespace that it is installed in."""
+        if not self.namespaces or not cluster_uid:
+            return cluster_uid
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{cluster_uid}/{self._installation}"))
+
     def _replace(self, kind: str, items: Iterable[Object], listed_at: int) -> None:
-        listed = {_uid(item): _kept(kind, item) for item in items}
+        listed = {_uid(item): _kept(kind, item) for item in items if self._is_ours(kind, item)}
         with self._lock:
             known = self._objects[kind]
             newer = {uid: body for uid, body in known.items() if _version(body) > listed_at}

@@ -93,8 +93,8 @@ class Observation:
     """None when the fleet repository was never read."""
     tip_is_fresh: bool
     """False when this is the last tip known, since the repository did not answer."""
-    cluster_uid: str = ""
-    """The hub cluster's: what bears another in Git is another hub's. Empty where it can't be read."""
+    hub_uid: str = ""
+    """This hub's: what bears another in Git is another hub's. Empty where it can't be read."""
     blocker: Blocker | None = None
     """Why the repository could not be read."""
     facts: Mapping[str, ClusterFacts] = field(default_factory=dict)

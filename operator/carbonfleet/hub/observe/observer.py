@@ -82,7 +82,7 @@ class Observer:
             spokes=spokes_of(tip, spokes, heard, now, self.heartbeat_grace),
             tip=tip,
             tip_is_fresh=is_fresh,
-            cluster_uid=self.mirror.cluster_uid,
+            hub_uid=self.mirror.hub_uid,
             blocker=blocker,
             facts=_facts(tip, spokes),
             records=self._records_in(tip, states, faults),
@@ -129,7 +129,8 @@ class Observer:
             except Exception:
                 with only(f"job {name_of(body)} can't be read"):
                     raise
-        return PlacedInGit(self.tip, by_uid, self.repository.attempts, self.repository.placement_in)
+        history, file = self.repository.attempts, self.repository.placement_in
+        return PlacedInGit(self.tip, by_uid, history, file, self.mirror.decides_in)
 
     def _records_in(
         self, tip: Tip | None, states: Iterable[JobState], faults: dict[str, str]

@@ -95,13 +95,14 @@ class Orphans:
         return tuple(found)
 
     def _is_ours(self, tip: Tip, placed: Placement) -> bool:
-        key, cluster_uid = (placed.path, placed.content_digest), self.mirror.cluster_uid
+        key, hub_uid = (placed.path, placed.content_digest), self.mirror.hub_uid
         if key not in self._authors:
             record = decision_in(placed.path, tip.file(placed.path) or b"")
             self._authors[key] = record.hub if record else ""
-            if not cluster_uid or self._authors[key] != cluster_uid:
-                _log.warning(
+            if not hub_uid or self._authors[key] != hub_uid:
+                _log.log(
+                    logging.WARNING if self.mirror.decides_in(placed.namespace) else logging.DEBUG,
                     "%s is for a job that this cluster does not have, and was not written by its hub: left alone",
                     placed.path,
                 )
-        return bool(cluster_uid) and self._authors[key] == cluster_uid
+        return bool(hub_uid) and self._authors[key] == hub_uid

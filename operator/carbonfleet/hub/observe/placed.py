@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from carbonfleet.api.cluster import GpuPool
 from carbonfleet.api.job_status import PlacementStatus
+from carbonfleet.api.report import JobRef
 from carbonfleet.api.wire import Metadata
 from carbonfleet.fleet import Placement, Stood, Tip
 from carbonfleet.kube import Object
@@ -52,6 +53,8 @@ class PlacedInGit:
     """By job UID: every attempt that the branch ever placed."""
     file: Callable[[str, str], Placement | None]
     """The placement in a commit, at a path."""
+    decides_in: Callable[[str], bool] = lambda _: True
+    """Whether the jobs of a namespace are this hub's."""
 
     def last(self, uid: str) -> Placed | None:
         """The attempt that stands, of several the highest; where none does, the one that stood last."""
@@ -70,9 +73,10 @@ class PlacedInGit:
         metadata = (self.jobs.get(uid) or {}).get("metadata") or {}
         return attempts, metadata.get("resourceVersion"), len(self.history(uid))
 
-    def knows(self, uid: str) -> bool:
-        """The API has the job, or something of it stands in Git."""
-        return uid in self.jobs or (self.tip is not None and uid in self.tip.index.attempts)
+    def may_be_there(self, job: JobRef) -> bool:
+        """The API has the job, as far as this hub can tell, or something of it stands in Git."""
+        stands = self.tip is not None and job.uid in self.tip.index.attempts
+        return stands or job.uid in self.jobs or not self.decides_in(job.namespace)
 
     def ever(self, identity: tuple[str, str, int, str]) -> bool:
         """Whether an attempt stands in Git, or ever stood there: (job UID, cluster, attempt, placement id)."""

@@ -261,7 +261,7 @@ def _is_spent(one: _Read, verdict: _Verdict, git: PlacedInGit, now: datetime) ->
     spec = verdict.spec
     if spec is None:
         return False  # a later version of us may be able to read it
-    return spec.phase.is_terminal and not git.knows(spec.job.uid) and now - _at(one, spec) > REPORT_REST
+    return spec.phase.is_terminal and not git.may_be_there(spec.job) and now - _at(one, spec) > REPORT_REST
 
 
 def bounded(spec: ReportSpec, placed: Placed, seen_at: datetime) -> tuple[ReportSpec, tuple[str, ...]]:

@@ -97,7 +97,7 @@ class ProposalReviews:
                 hint=hint,
                 undecided=asking.undecided,
                 over=asking.over,
-                hub=observation.cluster_uid,
+                hub=observation.hub_uid,
                 jobs=jobs if self.mirror.synced else None,
             )
         except FleetError as error:

@@ -35,7 +35,7 @@ from carbonfleet.ledger.store.table import (
     writes_alone,
 )
 from carbonfleet.private_files import make_folder
-from carbonfleet.sqlite_files import make_private
+from carbonfleet.sqlite_files import make_private, read_only
 
 _ROWS_AT_ONCE: Final = 500
 Item = TypeVar("Item")
@@ -63,15 +63,17 @@ class Ledger:
     fails.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, is_read_only: bool = False) -> None:
+        """One that is only read is neither made nor changed."""
         with _told("the ledger can't be opened"):
             if sa.make_url(url).get_backend_name() not in {"sqlite", "postgresql"}:
                 raise LedgerError("the ledger is kept in SQLite or PostgreSQL, nowhere else")
-            self._engine = sa.create_engine(url)
+            self._engine = sa.create_engine(read_only(url) if is_read_only else url)
             if self._engine.dialect.name == "sqlite":
                 make_private(self._engine.url.database)
                 sa.event.listen(self._engine, "connect", durable)
-            prepare(self._engine)
+            if not is_read_only:
+                prepare(self._engine)
         self._lock = threading.Lock()
         self._version = 0
 
@@ -82,13 +84,13 @@ class Ledger:
         return cls(f"sqlite:///{file}")
 
     @classmethod
-    def existing(cls, address: str) -> "Ledger":
+    def existing(cls, address: str, *, is_read_only: bool = False) -> "Ledger":
         """A ledger that must be there: a file, or SQLAlchemy's URL of a database. Raises LedgerError."""
         if "://" in address:
-            return cls(address)
+            return cls(address, is_read_only=is_read_only)
         if not Path(address).is_file():
             raise LedgerError(f"there is no ledger at {address}: give --ledger FILE, or the URL of a database")
-        return cls(f"sqlite:///{address}")
+        return cls(f"sqlite:///{address}", is_read_only=is_read_only)
 
     @property
     def version(self) -> int:

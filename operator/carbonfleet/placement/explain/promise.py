@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from carbonfleet.amounts import NOTHING, SAME
 from carbonfleet.forecast import Forecast, Outcomes, PastForecasts, Shape, outcomes
 from carbonfleet.placement.decision import Baseline, Promise, RunLength, Spread, Window
 from carbonfleet.placement.hardware import canonical, declared_hours
@@ -47,7 +48,8 @@ def promise_of(context: JobContext, choice: Choice, window: Window, baseline: Ba
     saved = None
     if baseline is not None:
         ahead = _home_share_ahead(context, window)
-        saved = _spread((baseline.grams_co2e + home_error * baseline.doubt_grams * ahead) * ratio - grams)
+        home = (baseline.grams_co2e + home_error * baseline.doubt_grams * ahead) * ratio
+        saved = _spread(np.where(np.isclose(home, grams, rtol=SAME, atol=NOTHING), 0.0, home - grams))
     starts, ends = _spread(start), _spread(start + minutes * ratio)
     return Promise(
         tuple(window.start + minute * MINUTE for minute in map(round, starts)),

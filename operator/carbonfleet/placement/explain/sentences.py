@@ -64,6 +64,7 @@ def explain(plan: Plan, decision: Decision) -> Explanation:
         _why_then(context, choice, decision.window),
         _why_there(spokes),
         trade(index, context, choice, decision.window),
+        _blend(context, choice),
         decision.review_reason,
     )
     return Explanation(" ".join(part for part in said if part), spokes.shown, spokes.total, (), baseline, promise)
@@ -147,7 +148,7 @@ def _why_change(context: JobContext, choice: Choice, window: Window) -> str:
     if stay is None or (stay.cluster, stay.pool, stay.segments) == (window.cluster, window.pool, window.segments):
         return note.strip()
     saved = stay.grams_co2e - window.grams_co2e
-    percent = f" ({100 * saved / stay.grams_co2e:.0f} %)" if stay.grams_co2e else ""
+    percent = f" ({100 * saved / stay.grams_co2e:z.0f} %)" if stay.grams_co2e else ""
     gain = f"This saves {phrase.grams(saved)}{percent}" if saved > 0 else f"This emits {phrase.grams(-saved)} more"
     then = f"to go on at once and without a pause on {stay.cluster} would be"
     if choice.running is Outcome.MOVE:
@@ -189,6 +190,13 @@ def _doubted(context: JobContext) -> str:
     rows = dict.fromkeys(inputs.options.zone[inputs.admitted[job]].tolist())
     said = [forecast.doubted for row in rows if (forecast := grid.forecasts[row]) is not None and forecast.doubted]
     return " ".join(f"{text}." for text in said[:_MOST_DOUBTED])
+
+
+def _blend(context: JobContext, choice: Choice) -> str:
+    """Of the chosen place, how far its forecast is the one that was issued, and why."""
+    grid = context.inputs.carbon[context.inputs.jobs[context.job].spec.signal]
+    forecast = grid.forecasts[int(context.inputs.options.zone[choice.option])]
+    return f"The forecast of {forecast.zone}: {forecast.blend}." if forecast is not None and forecast.blend else ""
 
 
 def _why_then(context: JobContext, choice: Choice, window: Window) -> str:

@@ -316,7 +316,7 @@ def _review_grounds(
         yield "CostAboveLimit", f"the expected cost {cost}, and above {limit:.2f} USD people decide"
     floor = review.below_saving_percent
     if floor is not None and (saving_percent is None or saving_percent < floor):
-        saving = "is not known" if saving_percent is None else f"is {saving_percent:.0f} %"
+        saving = "is not known" if saving_percent is None else f"is {saving_percent:z.0f} %"
         yield "SavingBelowLimit", f"the expected saving {saving}, and below {floor:.0f} % people decide"
 
 

@@ -11,7 +11,18 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.forecast import Forecast, combined, hindcast
+from carbonfleet.forecast import (
+    AgeLimits,
+    Forecast,
+    Hindcast,
+    Issue,
+    OwnForecast,
+    Span,
+    ZoneData,
+    blends_of,
+    forecast_of,
+    hindcast,
+)
 from carbonfleet.placement.snapshot import FloatArray
 from carbonfleet.signals import TraceError, open_csv, read_time
 from carbonfleet.simulator.grid.feeds import Forecasts
@@ -20,6 +31,10 @@ from carbonfleet.simulator.grid.trace import HOUR, Grid, ReplayError
 COLUMNS: Final = {"issued_at", "datetime_utc", "zone", "forecast_gco2_per_kwh", "actual_gco2_per_kwh"}
 DAY: Final = 24
 AHEAD: Final = 72
+SOURCE: Final = "recorded"
+_FEWEST_HOURS: Final = 8 * DAY
+_LIMITS: Final = AgeLimits(forecast=timedelta(days=1))
+"""There is one issue a day."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,39 +140,44 @@ class Trusted:
 
 
 class Corrected:
-    """The newest issue and a forecast from history, weighed by what both got wrong so far."""
+    """The newest issue blended with a forecast from history, as the hub does it, by what both got wrong so far."""
 
     name = "recorded"
 
     def __init__(self, recording: Recording, first: int, last: int) -> None:
-        self._recording, self._first = recording, max(first - 21 * DAY, 8 * DAY) // DAY * DAY
-        values = recording.grid.grams_per_kwh
-        if first < self._first:
-            raise ReplayError(f"the first job comes {first} hours after the recording begins; it needs {self._first}")
-        self._casts = [
-            combined(row, self._first, self._issued(index, last), self._own(row, last))
-            for index, row in enumerate(values)
+        if first < _FEWEST_HOURS:
+            raise ReplayError(f"the first job comes {first} hours after the recording begins; it needs {_FEWEST_HOURS}")
+        self._grid, values = recording.grid, recording.grid.grams_per_kwh
+        self._own = [hindcast(row, self._grid.start, first, last, AHEAD) for row in values]
+        self._issues = [
+            [_issue(self._grid.moment(day * DAY), said) for day, said in enumerate(days)] for days in recording.issued
         ]
-
-    def _own(self, values: FloatArray, last: int) -> FloatArray:
-        return hindcast(values, self._recording.grid.start, self._first, last, AHEAD).grams_per_kwh
-
-    def _issued(self, row: int, last: int) -> FloatArray:
-        """The newest issue at each hour, shape (issues, AHEAD)."""
-        days = (divmod(hour, DAY) for hour in range(self._first, last + 1))
-        return np.array([self._recording.issued[row, day, offset : offset + AHEAD] for day, offset in days])
 
     def at(self, hour: int) -> Forecasts:
         """What could have been made of it."""
-        grid, found = self._recording.grid, {}
-        for cast, zone in zip(self._casts, grid.zones, strict=True):
-            row = hour - cast.first
-            found[zone, grid.signal] = _forecast(
-                grid, zone, hour, cast.grams_per_kwh[row], cast.doubt_grams_per_kwh[row]
-            )
+        found, span = {}, Span(self._grid.moment(hour), self._grid.moment(hour), AHEAD)
+        for zone, own, issues in zip(self._grid.zones, self._own, self._issues, strict=True):
+            known = self._known(zone, own, tuple(issues[: hour // DAY + 1]), span.now)
+            forecast = forecast_of(known, span, ("forecast",), _LIMITS)
+            if isinstance(forecast, Forecast):
+                found[zone, self._grid.signal] = forecast
         return found
+
+    def _known(self, zone: str, own: Hindcast, issues: tuple[Issue, ...], now: datetime) -> ZoneData:
+        """Of one zone, by `now`."""
+        row, past = self._grid.slot(now) - own.first, own.past(now)
+        forecast = Forecast(
+            zone, self._grid.signal, now, HOUR, own.grams_per_kwh[row], own.doubt_grams_per_kwh[row],
+            "history", "profile", now - HOUR, past,
+        )  # fmt: skip
+        ours = OwnForecast(forecast, blends_of(past, {SOURCE: issues}))
+        return ZoneData(zone, self._grid.signal, issues[-1:], own=lambda: ours)
+
+
+def _issue(made: datetime, values: FloatArray) -> Issue:
+    return Issue(SOURCE, made, made, made, values)
 
 
 def _forecast(grid: Grid, zone: str, hour: int, values: FloatArray, doubt: FloatArray) -> Forecast:
     start = grid.moment(hour)
-    return Forecast(zone, grid.signal, start, HOUR, values, doubt, "recorded", "forecast", start - HOUR)
+    return Forecast(zone, grid.signal, start, HOUR, values, doubt, SOURCE, "forecast", start - HOUR)

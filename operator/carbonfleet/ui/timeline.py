@@ -1,0 +1,175 @@
+"""The time line: by zone the curve of the grid, and under it the jobs that wait, run and have run there."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from carbonfleet.api.job_status import Phase
+from carbonfleet.placement.phrase import saving, shortened, time
+from carbonfleet.ui.charts import Curve, TimeScale, curve
+from carbonfleet.ui.pages import GROUPS, KIND, Context
+from carbonfleet.ui.reader import FleetState
+from carbonfleet.ui.values import AttemptRow, JobRow
+
+WIDTH, CURVE_HEIGHT, LANE_HEIGHT = 900, 110, 26
+SPANS: Final = (12, 24, 48, 96)
+"""Hours that can be shown, a third of them past."""
+MOST_LANES: Final = 25
+"""Of a zone."""
+LONGEST_WHY: Final = 300
+_ENDED: Final = {Phase.SUCCEEDED.value: "done", Phase.STOPPED_EARLY.value: "done"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A part of a lane."""
+
+    x: float
+    width: float
+    kind: str
+    """waiting, planned, running, paused, done or failed: a class of the style sheet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One job in one zone."""
+
+    job: JobRow
+    bars: tuple[Bar, ...]
+    ghost: Bar | None
+    """Where the baseline would have run it."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One zone."""
+
+    zone: str
+    spokes: tuple[str, ...]
+    curve: Curve | None
+    lanes: tuple[Lane, ...]
+    left_out: int
+    """Jobs that are there as well."""
+
+
+def timeline(state: FleetState, now: datetime, hours: int, namespace: str = "") -> Context:
+    """Every zone over some hours, a third of them past."""
+    scale = TimeScale(now - timedelta(hours=hours / 3), now + timedelta(hours=hours * 2 / 3), WIDTH)
+    zone_of = {spoke.name: spoke.zone for spoke in state.spokes}
+    lanes = _lanes(state, zone_of, scale, now, namespace)
+    spokes: dict[str, list[str]] = {}
+    for name, zone in zone_of.items():
+        spokes.setdefault(zone, []).append(name)
+    panels = [_panel(zone, tuple(names), lanes.get(zone, []), state, scale) for zone, names in sorted(spokes.items())]
+    return {
+        "panels": panels,
+        "scale": scale,
+        "now_x": scale.x(now),
+        "hours": hours,
+        "spans": SPANS,
+        "namespace": namespace,
+        "namespaces": sorted({job.namespace for job in state.jobs}),
+        "curve_height": CURVE_HEIGHT,
+        "lane_height": LANE_HEIGHT,
+    }
+
+
+def _panel(zone: str, spokes: tuple[str, ...], lanes: list[Lane], state: FleetState, scale: TimeScale) -> Panel:
+    forecast = state.grid.forecasts.get((zone, KIND)) if state.grid else None
+    history = state.grid.histories.get((zone, KIND)) if state.grid else None
+    shown = sorted(lanes, key=_order)[:MOST_LANES]
+    return Panel(zone, spokes, curve(history, forecast, scale, CURVE_HEIGHT), tuple(shown), len(lanes) - len(shown))
+
+
+def _order(lane: Lane) -> tuple[int, float, str]:
+    """Running, then waiting by start, then what is over, the newest first."""
+    job, start = lane.job, lane.job.start.timestamp() if lane.job.start else 0.0
+    if job.phase in GROUPS["Running"]:
+        return 0, start, job.key
+    is_over = job.phase in GROUPS["Done"] or job.phase == Phase.FAILED
+    return (2, -start, job.key) if is_over else (1, start, job.key)
+
+
+def _lanes(
+    state: FleetState, zone_of: Mapping[str, str], scale: TimeScale, now: datetime, namespace: str
+) -> dict[str, list[Lane]]:
+    attempts = _attempts_of(state)
+    found: dict[str, list[Lane]] = {}
+    for job in state.jobs:
+        if namespace and job.namespace != namespace:
+            continue
+        by_zone: dict[str, list[Bar]] = {}
+        for cluster, start, end, kind in _spans(job, attempts.get(job.uid, ()), now):
+            zone = zone_of.get(cluster)
+            if zone and start < scale.end and end > scale.start:
+                left = scale.x(start)
+                by_zone.setdefault(zone, []).append(Bar(left, max(2.0, round(scale.x(end) - left, 1)), kind))
+        for zone, bars in by_zone.items():
+            ghost = _ghost(job, scale) if zone == zone_of.get(job.cluster) else None
+            found.setdefault(zone, []).append(Lane(job, tuple(bars), ghost, why_of(job)))
+    return found
+
+
+def _attempts_of(state: FleetState) -> dict[str, list[AttemptRow]]:
+    """By job UID: attempts as they are accounted, or else as their spokes report them, in their order."""
+    known: dict[tuple[str, int], AttemptRow] = {}
+    for each in (*state.attempts, *(state.accounts.recent if state.accounts else ())):
+        known[each.job_uid, each.attempt] = each
+    found: dict[str, list[AttemptRow]] = {}
+    for (uid, _), each in sorted(known.items()):
+        found.setdefault(uid, []).append(each)
+    return found
+
+
+Span = tuple[str, datetime, datetime, str]
+"""Cluster, from, until, and what the job did or is to do."""
+
+
+def _spans(job: JobRow, attempts: Iterable[AttemptRow], now: datetime) -> Iterator[Span]:
+    begun = [each for each in attempts if each.stints]
+    first = begun[0].stints[0][0] if begun else job.first_start or job.start
+    if job.created and first and job.cluster and first > job.created:
+        yield begun[0].cluster if begun else job.cluster, job.created, first, "waiting"
+    for attempt in begun:
+        yield from _stints(attempt, now)
+    if job.phase in GROUPS["Running"]:
+        if not begun and job.first_start:
+            yield job.cluster, job.first_start, now, "running"
+        if job.finish and job.finish > now:
+            yield job.cluster, now, job.finish, "planned"
+    elif job.phase in GROUPS["Waiting"] or job.phase == Phase.PROPOSED:
+        if job.start and job.finish and job.finish > job.start:
+            yield job.cluster, job.start, job.finish, "planned"
+    elif not begun and job.first_start and job.finish:
+        yield job.cluster, job.first_start, job.finish, _ENDED.get(job.phase, "failed")
+
+
+def _stints(attempt: AttemptRow, now: datetime) -> Iterator[Span]:
+    """When an attempt held its GPUs, and the pauses between."""
+    last: datetime | None = None
+    for start, end in attempt.stints:
+        if last is not None and start > last:
+            yield attempt.cluster, last, start, "paused"
+        last = end or now
+        kind = "running" if end is None else _ENDED.get(attempt.phase, "failed" if attempt.phase == "Failed" else "ran")
+        yield attempt.cluster, start, last, kind
+
+
+def _ghost(job: JobRow, scale: TimeScale) -> Bar | None:
+    if job.created is None or not job.baseline_region or not job.duration:
+        return None
+    left, right = scale.x(job.created), scale.x(job.created + job.duration)
+    return Bar(left, round(right - left, 1), "ghost") if right > left else None
+
+
+def why_of(job: JobRow) -> str:
+    """A job in one text: where it stands, why, and what it saves."""
+    figures, since = job.figures, f", {time(job.start)}" if job.start else ""
+    told = f"{job.key}, {job.phase}{since}: {job.summary}"
+    if figures is not None and figures.saved_grams_co2e is not None:
+        saved = saving(figures.saved_grams_co2e, figures.saved_percent)
+        beside = job.baseline_region or "the baseline"
+        told += f" {'Saved' if job.is_accounted else 'Expected to save'} {saved} beside {beside}."
+    return shortened(told, LONGEST_WHY)

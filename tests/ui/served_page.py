@@ -1,0 +1,171 @@
+"""A page as people start it, beside an API, a ledger and a grid's store that tests fill."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import requests
+import yaml
+
+from carbonfleet.api import CarbonTrainingJob, SpokeCluster
+from carbonfleet.api.job_status import JobStatus
+from carbonfleet.api.signal import SignalKind
+from carbonfleet.api.wire import API_VERSION, format_time
+from carbonfleet.clock import Clock
+from carbonfleet.fleet.git import read_cluster
+from carbonfleet.kube import Kube, ours
+from carbonfleet.ledger.store import Ledger
+from carbonfleet.signals import Signals, SignalSettings, open_signals
+from fixtures.kubeapi_server import KubeApi, eventually
+
+ROOT = Path(__file__).parents[2]
+SPEC = {
+    "workload": {"model": "carbonfleet/tiny-qwen2", "dataset": {"name": "carbonfleet/tiny-instructions"}},
+    "resources": {"duration": "2h"},
+    "residency": {"dataClass": "public"},
+}
+ZONES = {"NO-NO1": "no-osl-1", "CA-QC": "ca-qc-1", "US-MIDA-PJM": "us-oh-1"}
+
+
+def minutes(count: float) -> datetime:
+    """A moment from now on, to the second."""
+    return (datetime.now(UTC) + timedelta(minutes=count)).replace(microsecond=0)
+
+
+@dataclass
+class Hub:
+    """What a hub would have written, written by the test."""
+
+    api: KubeApi
+    folder: Path
+    kube: Kube = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kube = Kube.connect(self.api.kubeconfig)
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "ledger.sqlite"
+
+    def write_grid(self) -> None:
+        """The made grid's days around now in the store, as a hub keeps them."""
+        settings = SignalSettings.model_validate({"sources": [{"type": "demo"}], "store": self.store})
+        signals: Signals = open_signals(settings, Clock())
+        signals.refresh([(zone, SignalKind.AVERAGE_LIFECYCLE) for zone in ZONES])
+        signals.close()
+
+    @property
+    def store(self) -> str:
+        return f"sqlite:///{self.folder}/signals.sqlite"
+
+    def record(self, *entries: Any) -> None:
+        """Lines in the ledger."""
+        ledger = Ledger.at(self.ledger)
+        ledger.record_all(entries)
+        ledger.close()
+
+    def join(self, name: str, ready: bool = True, **status: Any) -> SpokeCluster:
+        """A spoke of the seed that was heard from."""
+        path = f"clusters/{name}/cluster.yaml"
+        facts = read_cluster(path, (ROOT / "fleet" / path).read_bytes())
+        head = {"apiVersion": API_VERSION, "kind": "SpokeCluster", "metadata": {"name": name}}
+        self.kube.create(ours("spokeclusters"), head | {"spec": facts.to_wire()})
+        condition = {"type": "Ready", "status": str(ready), "reason": "Ready" if ready else "Unreachable"}
+        condition |= {"message": "heard from" if ready else "silent for an hour", "lastTransitionTime": _now()}
+        pools = [{"name": pool.name, "freeGpus": pool.gpus - 1} for pool in facts.pools]
+        told = {"heartbeatTime": _now(), "pools": pools, "conditions": [condition], **status}
+        return SpokeCluster.model_validate(
+            self.kube.patch(ours("spokeclusters", name=name, subresource="status"), {"status": told})
+        )
+
+    def apply(self, name: str, namespace: str = "team-a", labels: dict[str, str] | None = None, **spec: Any) -> str:
+        """A job; its UID."""
+        metadata = {"name": name, "namespace": namespace, "labels": labels or {}}
+        head = {"apiVersion": API_VERSION, "kind": "CarbonTrainingJob", "metadata": metadata}
+        made = self.kube.create(ours("carbontrainingjobs", namespace), head | {"spec": SPEC | spec})
+        return str(made["metadata"]["uid"])
+
+    def say(self, name: str, namespace: str = "team-a", **status: Any) -> None:
+        """A job's status, as the hub writes it."""
+        self.patch(name, JobStatus(**status).to_wire(), namespace)
+
+    def patch(self, name: str, status: dict[str, Any], namespace: str = "team-a") -> None:
+        """The same without the hub's model: whatever the API takes."""
+        where = ours("carbontrainingjobs", namespace, name, "status")
+        CarbonTrainingJob.model_validate(self.kube.patch(where, {"status": status}))
+
+    def report(self, spoke: str, job: str, uid: str, **spec: Any) -> None:
+        """An attempt's report, as its spoke writes it."""
+        namespace = f"spoke-{spoke}"
+        told = {
+            "spoke": spoke,
+            "job": {"namespace": "team-a", "name": job, "uid": uid},
+            "placementId": "abcdefghijklmnop",
+            "attempt": 1,
+            "pool": "a100",
+            "gpus": 1,
+            "phase": "Running",
+            "observedAt": _now(),
+        }
+        head = {"apiVersion": API_VERSION, "kind": "TrainingReport"}
+        body = head | {"metadata": {"name": f"{job}-1", "namespace": namespace}, "spec": told | spec}
+        self.kube.create(ours("trainingreports", namespace), body)
+
+
+def _now() -> str:
+    return format_time(datetime.now(UTC))
+
+
+def install(api: KubeApi) -> None:
+    """The definitions, and namespaces for jobs and spokes."""
+    done = api.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: api.kubectl("get", "ctj,spoke,trep", "-A").returncode == 0)
+    names = ("team-a", "team-b", *(f"spoke-{name}" for name in ZONES.values()))
+    spaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names]
+    done = api.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(spaces))
+    assert done.returncode == 0, done.stderr
+
+
+class Page:
+    """`carbonfleet ui` as a process."""
+
+    def __init__(self, kubeconfig: Path, folder: Path, *options: str) -> None:
+        settings = folder / "signals.yaml"
+        store = f"sqlite:///{folder}/signals.sqlite"
+        settings.write_text(yaml.safe_dump({"sources": [{"type": "demo"}], "store": store}))
+        command = [
+            *(Path(sys.executable).with_name("carbonfleet"), "ui", "--kubeconfig", kubeconfig),
+            *("--ledger", folder / "ledger.sqlite", "--signals", settings, "--address", "127.0.0.1:0", *options),
+        ]
+        self.log = folder / "ui.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("the page is at "), self.log.read_text()
+        self.url = line.removeprefix("the page is at ").strip().rstrip("/")
+
+    def get(self, path: str = "/", **headers: str) -> requests.Response:
+        """One request."""
+        return requests.get(self.url + path, headers=headers, timeout=60, allow_redirects=False)
+
+    def text(self, path: str = "/") -> str:
+        """A page that must be there."""
+        answer = self.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    def shows(self, text: str, path: str = "/") -> str:
+        """A page, once it holds this text."""
+        return str(eventually(lambda: found if text in (found := self.text(path)) else "", every=0.1))
+
+    def stop(self) -> None:
+        """As Ctrl-C does."""
+        self.process.terminate()
+        self.process.wait(60)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
