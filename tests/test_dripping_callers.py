@@ -98,6 +98,17 @@ def embedded_api(make_kube_api) -> Served:
 
 
 @pytest.fixture
+def live_page(tmp_path) -> Iterator[Served]:
+    """The live page, over a kubeconfig that is not there."""
+    command = [Path(sys.executable).with_name("carbonfleet"), "ui", "--kubeconfig", tmp_path / "none"]
+    command += ["--state", tmp_path, "--address", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        url = process.stdout.readline().removeprefix("the page is at ").strip()
+        yield Served(int(url.rstrip("/").rpartition(":")[2]), "/jobs")
+        process.terminate()
+
+
+@pytest.fixture
 def adapters() -> Iterator[Served]:
     """What serves finished adapters, without a model."""
     command = [sys.executable, "-c", ADAPTERS]
@@ -106,7 +117,7 @@ def adapters() -> Iterator[Served]:
         process.kill()
 
 
-SLOW = [("probes", DRIPS["headers without an end"]), ("metrics", DRIPS["headers without an end"])]
+SLOW = [(name, DRIPS["headers without an end"]) for name in ("probes", "metrics", "live_page")]
 """A caller is heard for ten seconds there."""
 
 

@@ -11,7 +11,8 @@ import requests
 import yaml
 
 from carbonfleet.api import CarbonTrainingJob, SpokeCluster
-from carbonfleet.api.job_status import JobStatus
+from carbonfleet.api.job_status import CandidateStatus, Figures, JobStatus, Phase, PlacementStatus
+from carbonfleet.api.report import Progress, Validation
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import API_VERSION, format_time
 from carbonfleet.clock import Clock
@@ -19,7 +20,9 @@ from carbonfleet.fleet.git import read_cluster
 from carbonfleet.kube import Kube, ours
 from carbonfleet.ledger.store import Ledger
 from carbonfleet.signals import Signals, SignalSettings, open_signals
+from carbonfleet.sweep import SWEEP, TIER
 from fixtures.kubeapi_server import KubeApi, eventually
+from fixtures.ledger_values import entry
 
 ROOT = Path(__file__).parents[2]
 SPEC = {
@@ -28,6 +31,40 @@ SPEC = {
     "residency": {"dataClass": "public"},
 }
 ZONES = {"NO-NO1": "no-osl-1", "CA-QC": "ca-qc-1", "US-MIDA-PJM": "us-oh-1"}
+
+
+EXPECTED = Figures(
+    energy_kwh=1.5,
+    grams_co2e=62.0,
+    grams_per_kwh=35.0,
+    baseline_grams_co2e=800.0,
+    saved_grams_co2e=738.0,
+    saved_percent=92.25,
+    baseline_region="us-east-2",
+    cost_usd=4.0,
+)
+CANDIDATES = (
+    CandidateStatus(
+        cluster="no-osl-1",
+        pool="a100",
+        verdict="Chosen",
+        reason="Best",
+        message="the cleanest",
+        cost_usd=4.0,
+        grams_co2e=62.0,
+        grams_per_kwh_window=35.0,
+    ),
+    CandidateStatus(
+        cluster="us-oh-1",
+        pool="a100",
+        verdict="Feasible",
+        reason="Worse",
+        message="738 g more",
+        cost_usd=2.5,
+        grams_co2e=800.0,
+        grams_per_kwh_window=510.0,
+    ),
+)
 
 
 def minutes(count: float) -> datetime:
@@ -113,6 +150,103 @@ class Hub:
         head = {"apiVersion": API_VERSION, "kind": "TrainingReport"}
         body = head | {"metadata": {"name": f"{job}-1", "namespace": namespace}, "spec": told | spec}
         self.kube.create(ours("trainingreports", namespace), body)
+
+
+def fill(hub: Hub) -> None:
+    """Three spokes, a job in each state that matters, a sweep, and a ledger of two months."""
+    for name in ZONES.values():
+        hub.join(name, ready=name != "us-oh-1")
+    hub.write_grid()
+    waits = hub.apply("waits")
+    hub.say(
+        "waits",
+        phase=Phase.WAITING,
+        cluster="no-osl-1",
+        start=minutes(180),
+        summary="Starts in three hours.",
+        expected=EXPECTED,
+        candidates=CANDIDATES,
+    )
+    runs = hub.apply("runs")
+    progress = Progress(
+        step=30,
+        total_steps=60,
+        train_loss=2.5,
+        initial_validation_loss=6.6,
+        validation_loss=3.1,
+        validations=(Validation(step=15, loss=4.0, time=minutes(-30)), Validation(step=30, loss=3.1, time=minutes(-1))),
+    )
+    placed = PlacementStatus(
+        cluster="no-osl-1",
+        pool="a100",
+        attempt=1,
+        placement_id="abcdefghijklmnop",
+        start=minutes(-60),
+        path="clusters/no-osl-1/ml/runs.yaml",
+        commit="0123456789abcdef" * 2,
+    )
+    hub.say(
+        "runs",
+        phase=Phase.RUNNING,
+        cluster="no-osl-1",
+        start=minutes(-60),
+        first_start=minutes(-60),
+        attempt=1,
+        summary="Trains on no-osl-1.",
+        expected=EXPECTED,
+        progress=progress,
+        placement=placed,
+        candidates=CANDIDATES,
+    )
+    hub.report("no-osl-1", "runs", runs, startTime=minutes(-60).isoformat())
+    asks = {
+        "type": "Approved",
+        "status": "False",
+        "reason": "AwaitingReview",
+        "message": "a person must agree: merge https://git.example.org/fleet/pulls/7",
+        "lastTransitionTime": minutes(0),
+    }
+    hub.apply("asks", namespace="team-b")
+    hub.say(
+        "asks",
+        "team-b",
+        phase=Phase.PROPOSED,
+        cluster="no-osl-1",
+        start=minutes(90),
+        expected=EXPECTED,
+        summary="Waits for review.",
+        conditions=(asks,),
+    )
+    hub.apply("blocked")
+    hub.say("blocked", phase=Phase.BLOCKED, summary="No spoke can take the job.")
+    for number, loss in ((1, 1.5), (2, 1.25)):
+        hub.apply(f"sweep-{number}", labels={SWEEP: "small", TIER: "tier-1"})
+        hub.say(
+            f"sweep-{number}",
+            phase=Phase.SUCCEEDED,
+            cluster="no-osl-1",
+            actual=EXPECTED,
+            attempt=1,
+            progress=Progress(step=60, total_steps=60, validation_loss=loss),
+            summary="Trained.",
+        )
+    ended = minutes(-600)
+    hub.record(
+        entry(
+            1,
+            job="waits",
+            job_uid=waits,
+            namespace="team-a",
+            start=ended - timedelta(hours=2),
+            end=ended,
+            grams=62.0,
+            operational_grams=62.0,
+            embodied_grams=0.0,
+            transfer_grams=0.0,
+            baseline_grams=800.0,
+        ),
+        entry(2, job="gone", job_uid="gone", namespace="team-b"),
+    )
 
 
 def _now() -> str:

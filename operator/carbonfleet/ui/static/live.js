@@ -82,5 +82,10 @@ document.addEventListener("visibilitychange", () => {
 for (const control of document.querySelectorAll("form.controls select")) {
   control.addEventListener("change", () => control.form.requestSubmit());
 }
+// Where a time line is wider than the window, what is now comes into sight.
+for (const region of document.querySelectorAll(".scroll")) {
+  const now = region.querySelector(".now-line");
+  if (now) region.scrollLeft += now.getBoundingClientRect().left - region.getBoundingClientRect().left - region.clientWidth / 3;
+}
 tell("live", false);
 setTimeout(keep, EVERY_MS);
