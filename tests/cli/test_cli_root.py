@@ -88,12 +88,12 @@ def test_the_root_lists_each_command_by_the_first_sentence_of_its_help(name):
     assert told.startswith(root.commands[name].help)
 
 
-def test_the_help_and_the_readme_name_every_exit_code():
+def test_the_help_and_the_reference_name_every_exit_code():
     shown = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output.split())
-    readme = (ROOT / "README.md").read_text()
+    page = (ROOT / "docs" / "reference" / "exit-codes.md").read_text()
     for code in ExitCode:
         assert f"{code.value} {code.about}" in shown
-        assert f"| {code.value} | {code.about} |" in readme
+        assert f"| {code.value} | {code.about} |" in page
 
 
 @pytest.mark.parametrize(("form", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])

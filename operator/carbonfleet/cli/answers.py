@@ -43,6 +43,7 @@ SCHEMAS: Final = {
     "sweep status": "carbonfleet.cli.about.schemas:SweepAnswer",
     "sweep results": "carbonfleet.cli.about.schemas:SweepAnswer",
     "assess": "carbonfleet.simulator.assessment:Assessment",
+    "when": "carbonfleet.simulator.suggested_start:SuggestedStart",
     "backtest": "carbonfleet.cli.about.schemas:BacktestCase[]",
     "signals": "carbonfleet.signals:ZoneView[]",
     "signals check": "carbonfleet.signals:Finding[]",

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import Abort, Exit, TyperException
 
+from carbonfleet.cli.about.examples import EXAMPLES
 from carbonfleet.cli.console import ExitCode, fail
 from carbonfleet.faults import said
 
@@ -37,6 +38,10 @@ COMMANDS: Final[Mapping[str, Mapping[str, Listed]]] = {
         "up": Listed("stack.up", "Run the whole stack on this machine until Ctrl-C."),
         "assess": Listed(
             "studies.assess", "Say whether waiting and moving are worth it at your place, by the grid's last months."
+        ),
+        "when": Listed(
+            "studies.when",
+            "Say when work should start so that its electricity is clean, as the hub would plan it.",
         ),
         "backtest": Listed(
             "studies.backtest",
@@ -138,12 +143,14 @@ def _loaded(name: str, module: str) -> Any:  # noqa: ANN401 - Click's command
         group.command(name)(getattr(found, name))
     command = typer.main.get_command(group)
     command.name = name
-    return _with_whole_paragraphs(command)
+    return _with_help(command, name)
 
 
-def _with_whole_paragraphs(command: Any) -> Any:  # noqa: ANN401 - Click's command
-    """A command whose paragraphs of help are a line each: Typer keeps a docstring's line ends, at any width."""
+def _with_help(command: Any, words: str) -> Any:  # noqa: ANN401 - Click's command
+    """A command whose paragraphs of help are a line each, since Typer keeps a docstring's line ends; and examples."""
+    if words in EXAMPLES:
+        command.epilog = "\n\n".join(("Examples:", *(f"  {example}" for example in EXAMPLES[words])))
     command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(command.help or ""))
-    for each in getattr(command, "commands", {}).values():
-        _with_whole_paragraphs(each)
+    for name, each in getattr(command, "commands", {}).items():
+        _with_help(each, f"{words} {name}")
     return command

@@ -150,10 +150,14 @@ def values_of(made: Report) -> dict[str, Any]:
     }
 
 
+def columns() -> tuple[str, ...]:
+    """The names of a line's figures, in their order."""
+    return tuple(Line(_EMPTY).values())
+
+
 def write_csv(made: Report, out: IO[str]) -> None:
     """The report's lines for a spreadsheet, with a header; nothing in them is taken for a formula."""
-    names = [*Line(_EMPTY).values()]
-    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer = csv.DictWriter(out, columns(), lineterminator="\n")
     writer.writeheader()
     for line in made.lines:
         writer.writerow({name: _cell(value) for name, value in line.values().items()})

@@ -11,12 +11,7 @@ from carbonfleet.cli.console import fail, say
 def schema(
     command: Annotated[list[str] | None, typer.Argument(help="The command, such as: review list.")] = None,
 ) -> None:
-    """Show the JSON Schema of what a command writes with -o json; without one, the commands that do.
-
-    Example:
-
-    carbonfleet schema status
-    """
+    """Show the JSON Schema of what a command writes with -o json; without one, the commands that do."""
     import json
 
     if not command:

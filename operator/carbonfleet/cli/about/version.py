@@ -5,12 +5,7 @@ from carbonfleet.cli.console import say
 
 
 def version(output: Output = Form.TEXT) -> None:
-    """Show the version of carbonfleet, and what it runs on.
-
-    Example:
-
-    carbonfleet version -o json
-    """
+    """Show the version of carbonfleet, and what it runs on."""
     import platform
     from importlib.metadata import version as installed
 

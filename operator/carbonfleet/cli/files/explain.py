@@ -1,7 +1,5 @@
 """`carbonfleet explain`: why a job goes where it goes, from the same plan, with or without a cluster."""
 
-from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from carbonfleet.cli.about.schemas import ExplainedJob
     from carbonfleet.clock import Clock
     from carbonfleet.placement import Window
-    from carbonfleet.placement.snapshot import Snapshot
     from carbonfleet.signals import Signals
 
     Answer = tuple[str, DecisionRecord, tuple[Window, ...]]
@@ -119,8 +116,7 @@ def _offline(paths: list[str], stdin: bytes, folder: Path, clock: "Clock", servi
     from carbonfleet.cli.files.findings import Severity, has, write_findings
     from carbonfleet.cli.files.fleet_rules import judged, read_fleet
     from carbonfleet.cli.files.manifests import read_manifests
-    from carbonfleet.placement import explain, frontier, plan
-    from carbonfleet.placement.record import record_of
+    from carbonfleet.cli.files.offline_plan import decided, with_grid
     from carbonfleet.signals import TOKEN_VARIABLE
 
     found = read_manifests(paths, stdin)
@@ -129,18 +125,16 @@ def _offline(paths: list[str], stdin: bytes, folder: Path, clock: "Clock", servi
         raise typer.Exit(ExitCode.WRONG)
     if not found.jobs:
         fail(f"{', '.join(paths)}: holds no CarbonTrainingJob")
-    fleet, now = read_fleet(folder), clock.now()
+    try:
+        fleet, now = read_fleet(folder), clock.now()
+    except ValueError as error:
+        fail(error)
     doubts = [*found.findings, *fleet.findings, *judged(found.jobs, fleet, now)]
     write_findings([doubt for doubt in doubts if doubt.severity is Severity.WARNING], err=True)
-    snapshot = _with_grid(fleet.snapshot(found.jobs, now), service, now)
+    snapshot = with_grid(fleet.snapshot(found.jobs, now), service, now)
     if snapshot.spokes and not any(forecast.tells_hours for forecast in snapshot.forecasts.values()):
         say(f"warning: nothing is known of the grid: set {TOKEN_VARIABLE}, or give --signals FILE or --demo", err=True)
-    planned = plan(snapshot, now)
-    known = {
-        decision.uid: (record_of(decision, explain(planned, decision), now), frontier(planned, decision))
-        for decision in planned
-    }
-    return [(job.key, fleet.with_broken(known[job.uid][0]), known[job.uid][1]) for job in snapshot.jobs]
+    return decided(snapshot, fleet, now)
 
 
 def _answers(known: "list[Answer]") -> "list[ExplainedJob]":
@@ -156,19 +150,6 @@ def _answers(known: "list[Answer]") -> "list[ExplainedJob]":
         ExplainedJob(job=key, **dict(record), frontier=tuple(map(rounded, traded)) or None)
         for key, record, traded in known
     ]
-
-
-def _with_grid(snapshot: "Snapshot", service: "Signals", now: datetime) -> "Snapshot":
-    from carbonfleet.hub.settings import HORIZON
-
-    zones = {spoke.facts.zone for spoke in snapshot.spokes} | set(snapshot.region_zones.values())
-    wanted = {(zone, job.spec.signal) for zone in zones for job in snapshot.jobs}
-    reading = service.forecasts(wanted, now, now + HORIZON)
-    if reading.awaited:
-        service.await_answers()
-        reading = service.forecasts(wanted, now, now + HORIZON)
-    service.close()
-    return replace(snapshot, forecasts=reading.forecasts, histories=reading.histories, signal_problems=reading.problems)
 
 
 def _signals(settings: Path | None, demo: bool) -> "tuple[Clock, Signals]":

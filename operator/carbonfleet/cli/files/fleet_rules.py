@@ -16,7 +16,6 @@ from carbonfleet.api.job_status import CandidateStatus, DecisionRecord
 from carbonfleet.api.policy import Store
 from carbonfleet.api.problems import Location, told
 from carbonfleet.api.signal import SignalKind
-from carbonfleet.cli.console import fail
 from carbonfleet.cli.files.findings import FileFinding, Severity
 from carbonfleet.cli.files.manifests import JobManifest
 from carbonfleet.fleet.check import Checkout, read_checkout, read_files
@@ -89,11 +88,11 @@ class Fleet:
 
 
 def read_fleet(folder: Path) -> Fleet:
-    """A checkout; what is wrong with it is a warning. Ends the command where there is none."""
+    """A checkout; what is wrong with it is a warning. Raises ValueError where there is none."""
     try:
         checkout = read_checkout(read_files(folder))
     except (OSError, ValueError) as error:
-        fail(f"{error} with --fleet")
+        raise ValueError(f"{error} with --fleet") from error
     doubts = tuple(FileFinding(Severity.WARNING, problem).under(folder) for problem in checkout.problems)
     broken: dict[str, str] = {}
     for problem in checkout.problems:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from carbonfleet.cli.answers import Form, Output, write, write_names
-from carbonfleet.cli.console import ExitCode, say
+from carbonfleet.cli.console import ExitCode, fail, say
 from carbonfleet.cli.fleet.hub_job import API_SECONDS
 
 
@@ -37,7 +37,10 @@ def validate(
     found = read_manifests(paths, read_stdin() if STDIN in paths else b"")
     findings = list(found.findings)
     if fleet is not None:
-        declared = read_fleet(fleet)
+        try:
+            declared = read_fleet(fleet)
+        except ValueError as error:
+            fail(error)
         findings += [*declared.findings, *judged(found.jobs, declared, Clock.from_environment().now())]
     if hub:
         findings += asked_of_hub(found.jobs, Kube.connect(kubeconfig).within(API_SECONDS))
