@@ -232,9 +232,7 @@ class Kube:
 
     def get(self, where: str) -> Object:
         """One object. Raises KubeError."""
-        if not (found := self._call("GET", where)):
-            raise _no_api(200, f"GET {where}")
-        return found
+        return self._call("GET", where)
 
     def text(self, where: str) -> str:
         """What is not JSON: a pod's log. Raises KubeError."""

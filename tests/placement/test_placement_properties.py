@@ -32,6 +32,11 @@ fleets = st.lists(
     min_size=1,
     max_size=4,
 )
+run_lengths = st.dictionaries(
+    st.tuples(st.just(job().spec.workload.profile), st.just("A100"), st.integers(1, 3)),
+    st.lists(st.sampled_from([0.5, 1.0, 2.0, 7.0]), min_size=3, max_size=9).map(tuple),
+    max_size=3,
+)
 
 
 @st.composite
@@ -89,6 +94,7 @@ def worlds(draw, policies=POLICIES):
         assumptions=replace(BARE, improvement_cells=2_000_000),
         reservations=tuple(held),
         usage={"small": Usage(carbon_kg=1.0)},
+        run_lengths=draw(run_lengths),
     )
 
 

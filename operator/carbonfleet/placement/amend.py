@@ -31,7 +31,9 @@ class Amendment:
 
 def amended(before: Snapshot, decisions: Mapping[str, Decision], after: Snapshot, now: datetime) -> Amendment | None:
     """What changes of the `decisions` (by UID) that were planned on `before`; None where all is to be planned anew."""
-    if not is_same(without_queue(before), without_queue(after)) or not _only_grew(before, after):
+    if before.run_lengths != after.run_lengths or not _only_grew(before, after):
+        return None
+    if not is_same(without_queue(before), without_queue(after)):
         return None
     known = {job.uid: _asked(job) for job in before.jobs if job.uid in decisions}
     newcomers = tuple(job for job in after.jobs if known.get(job.uid) != _asked(job))

@@ -152,14 +152,14 @@ def plan_inputs(snapshot: Snapshot, jobs: list[QueuedJob], tiers: Mapping[str, T
     """Put a snapshot into arrays. `jobs` are those whose tier and policies are in order."""
     options = options_of(snapshot.spokes, _extra_zones(snapshot, jobs), snapshot.assumptions)
     admission = Admission(options, snapshot.policies)
-    demand = demand_of(jobs, options, _region_means(snapshot), snapshot.assumptions)
+    demand = demand_of(jobs, options, _region_means(snapshot), snapshot.run_lengths, snapshot.assumptions)
     jobs, limits, demand = _in_order(snapshot, jobs, tiers, demand, now)
     beyond = too_large(jobs, limits, demand, options, now, snapshot.assumptions)
     refused = {jobs[row].uid: refusal for row, refusal in beyond.items()}
     jobs, limits, demand = _taken(jobs, limits, demand, [row for row in range(len(jobs)) if row not in beyond])
     line = _timeline(jobs, limits, demand, now, snapshot)
     signals = sorted({job.spec.signal for job in jobs})
-    carbons = {signal: carbon(snapshot, signal, options.zones, line) for signal in signals}
+    carbons = {signal: carbon(snapshot, signal, options.zones, line, len(demand.lengths_by_kind)) for signal in signals}
     remaining_budgets, budgets_of = _remaining_budgets(snapshot, jobs, int(options.capacity_row.max(initial=-1)) + 1)
     quotas = [quota for remaining_budget in remaining_budgets if (quota := remaining_budget.quota()) is not None]
     admitted = admission.table(jobs)
@@ -297,7 +297,8 @@ def _timeline(
     runs = np.array([job.incumbent is not None and job.incumbent.is_under_way for job in jobs], dtype=np.bool_)
     can_run = (demand.minutes_by_kind <= most) | runs[:, None]
     waits = [limits[row].latest - now for row in np.flatnonzero(can_run.any(axis=1)).tolist()]
-    longest = min(int(demand.minutes_by_kind.max(initial=60, where=can_run)), most) * MINUTE
+    runs_for = (demand.minutes_by_kind, demand.lengths_by_kind)
+    longest = min(max(int(each.max(initial=60, where=can_run)) for each in runs_for), most) * MINUTE
     return timeline(now, max([LATE_ROOM, *waits]), longest, snapshot.assumptions)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import ceil
 from typing import Final, TypeVar
 
 from carbonfleet.api.policy import Tier
@@ -173,9 +174,8 @@ def _hours_ahead(backtest: Backtest) -> int:
     """How far the longest wait and run reach."""
     jobs = [job for jobs in backtest.scenarios for job in jobs]
     slowest = min(pool.speed for pool in backtest.pools)
-    return (
-        max(-(-(job.latest - job.submitted) // HOUR) + -(-job.minutes // (60 * slowest)) for job in jobs).__ceil__() + 1
-    )
+    runs = (max(job.minutes, job.actual_minutes) / (60 * slowest) for job in jobs)
+    return 1 + max(-(-(job.latest - job.submitted) // HOUR) + ceil(run) for job, run in zip(jobs, runs, strict=True))
 
 
 def _row(backtest: Backtest, policy: Policy) -> Row:

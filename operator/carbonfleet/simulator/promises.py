@@ -1,20 +1,15 @@
 """Whether promises are kept: what was first promised of jobs in a replay, and what came of them."""
 
-from bisect import bisect_right, insort
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from carbonfleet.api.signal import SignalKind
-from carbonfleet.placement import Plan, QueuedJob, Snapshot, explain
+from carbonfleet.placement import Plan, explain
 from carbonfleet.placement.decision import Promise
-from carbonfleet.placement.snapshot import RunProfile
 from carbonfleet.simulator.backtest import Backtest, our_planner
 from carbonfleet.simulator.grid import MINUTE, ForecastFeed, Grid
-from carbonfleet.simulator.replay import Moment, Planner, ReplayedRun, ReplayFleet, queued, replay
+from carbonfleet.simulator.replay import Moment, Planner, ReplayedRun, ReplayFleet, replay
 
 ROUNDING: Final = 1e-6
 
@@ -39,20 +34,11 @@ class KeptPromises:
 
 
 class Witness(Planner):
-    """The planner, whose first promise to each job is written down; it learns how long runs took as they end."""
+    """The planner, whose first promise to each job is written down."""
 
     def __init__(self, name: str, fleet: ReplayFleet, grid: Grid, feed: ForecastFeed) -> None:
         super().__init__(name, fleet, grid, feed)
         self.promised: dict[str, Promise] = {}
-        self._ended: dict[RunProfile, list[tuple[datetime, float]]] = {}
-
-    def starts(self, moment: Moment) -> Sequence[ReplayedRun]:
-        """The same as the planner's."""
-        runs = super().starts(moment)
-        for run in runs:
-            ended = self._ended.setdefault(_profile(queued(run.job, SignalKind.AVERAGE_LIFECYCLE)), [])
-            insort(ended, (run.end, run.minutes * run.pool.speed / 60))
-        return runs
 
     def plan(self, moment: Moment) -> Plan:
         """The same as the planner's."""
@@ -61,19 +47,6 @@ class Witness(Planner):
             if decision.name not in self.promised and (promise := explain(made, decision).promise) is not None:
                 self.promised[decision.name] = promise
         return made
-
-    def snapshot(self, moment: Moment) -> Snapshot:
-        """With the lengths of the runs that have ended."""
-        seen = super().snapshot(moment)
-        lengths = {}
-        for profile in {_profile(job) for job in seen.jobs}:
-            ended = self._ended.get(profile, [])
-            lengths[profile] = tuple(hours for _, hours in ended[: bisect_right(ended, (moment.now, np.inf))][-50:])
-        return replace(seen, run_lengths=lengths)
-
-
-def _profile(job: QueuedJob) -> RunProfile:
-    return job.spec.workload.profile, "A100", job.spec.resources.gpus
 
 
 def kept_promises(backtest: Backtest) -> KeptPromises:

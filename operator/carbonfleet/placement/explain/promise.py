@@ -1,8 +1,6 @@
 """What a decision promises, with its doubt: when the job starts and has finished, what it emits and saves."""
 
 from datetime import timedelta
-from functools import cache
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -10,21 +8,14 @@ import numpy as np
 from carbonfleet.amounts import NOTHING, SAME
 from carbonfleet.forecast import Forecast, Outcomes, PastForecasts, Shape, outcomes
 from carbonfleet.placement.decision import Baseline, Promise, RunLength, Spread, Window
-from carbonfleet.placement.hardware import canonical, declared_hours
-from carbonfleet.placement.inputs import MINUTE
+from carbonfleet.placement.hardware import declared_hours
+from carbonfleet.placement.inputs import MINUTE, NODES, bell, length_ratios, took_hours
 from carbonfleet.placement.search import Choice, JobContext, options_left, prefers_among_equals
 from carbonfleet.placement.snapshot import HOUR, FloatArray
 
 RUN_HOURS: Final = np.array([1, 2, 4, 8, 16, 24, 48])
 SLACK_HOURS: Final = np.array([0, 1, 2, 4, 6, 8, 12, 16, 20, 24, 36, 48])
 """Of the jobs that this one is compared with: the nearest, so that many jobs share one comparison."""
-NODES: Final = 20
-"""Lengths of run that stand for all that it may take."""
-PRIOR_RUNS: Final = 3
-"""From so many runs on what they took is looked at. Of so many, the doubt in the declared length counts as much as they
-do; it counts less and less the more there are, for what runs take scatters by itself."""
-MOST_OFF: Final = 20.0
-"""A run that took so many times as long, or short, was another one."""
 TAIL: Final = 0.09
 """Where P10 is read, and P90 as far from the other end. Of days as few and alike as those of two months, quantiles lie
 a little too close together: the usual correction of n + 1 for some 25 independent days (Vovk et al. 2005)."""
@@ -39,7 +30,8 @@ def promise_of(context: JobContext, choice: Choice, window: Window, baseline: Ba
     it, sorted. The grid's errors and the lengths are taken to be independent.
     """
     length = run_length(context, window, choice.option)
-    past, ratio = _errors(context, choice, window, baseline), _length_ratios(context, length)
+    past, doubt = _errors(context, choice, window, baseline), context.inputs.snapshot.assumptions.duration_doubt
+    ratio = length_ratios(length.took_hours, length.declared_hours, doubt, NODES)
     shift, error, home_error = (values[:, None] for values in (past.shift_hours, past.error, past.home_error))
     operational = np.maximum(window.operational_grams + error * window.doubt_grams, 0.0)
     grams = (operational + window.embodied_grams) * ratio + window.transfer_grams
@@ -90,7 +82,7 @@ def _errors(context: JobContext, choice: Choice, window: Window, baseline: Basel
     if found is not None:
         return found
     none = np.zeros(NODES)
-    return Outcomes(none, none, WINDOW_SHARE * _bell(), none, np.ones(NODES))
+    return Outcomes(none, none, WINDOW_SHARE * bell(NODES), none, np.ones(NODES))
 
 
 def _past_outcomes(
@@ -136,36 +128,11 @@ def _nearest(among: FloatArray, value: float) -> int:
     return int(among[np.abs(among - value).argmin()])
 
 
-@cache
-def _bell() -> FloatArray:
-    """NODES values of a standard normal distribution, each as likely."""
-    return np.array([NormalDist().inv_cdf((node + 0.5) / NODES) for node in range(NODES)])
-
-
 def run_length(context: JobContext, window: Window, option: int) -> RunLength:
     """How long the whole run takes: as declared, and as runs of the same profile on the same GPUs took."""
     spec, pool = context.inputs.jobs[context.job].spec, context.inputs.options.entries[option].pool
-    key = spec.workload.profile, canonical(pool.gpu_type), window.gpus
-    took = context.inputs.snapshot.run_lengths.get(key, ())
-    return RunLength(declared_hours(spec.resources, pool), took if len(took) >= PRIOR_RUNS else ())
-
-
-def _length_ratios(context: JobContext, length: RunLength) -> FloatArray:
-    """NODES lengths that such a run may take, each as likely, beside the declared one; shape (NODES,).
-
-    Of what runs took and, while these are few, of what people declare.
-    """
-    declared: FloatArray = np.exp(np.log1p(context.inputs.snapshot.assumptions.duration_doubt) * _bell())
-    if not length.took_hours:
-        return declared
-    took = np.clip(np.array(length.took_hours) / length.declared_hours, 1 / MOST_OFF, MOST_OFF)
-    ratios = np.concatenate([took, declared])
-    runs = len(length.took_hours)
-    weight = np.repeat([1.0, PRIOR_RUNS**2 / runs / NODES], [runs, NODES])
-    order = np.argsort(ratios, kind="stable")
-    at = (np.cumsum(weight[order]) - weight[order] / 2) / weight.sum()
-    likely: FloatArray = np.interp((np.arange(NODES) + 0.5) / NODES, at, ratios[order])
-    return likely
+    took = took_hours(context.inputs.snapshot.run_lengths, spec, pool, window.gpus)
+    return RunLength(declared_hours(spec.resources, pool), took)
 
 
 def _home_share_ahead(context: JobContext, window: Window) -> float:

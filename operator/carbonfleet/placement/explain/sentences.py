@@ -60,6 +60,7 @@ def explain(plan: Plan, decision: Decision) -> Explanation:
         _why_change(context, choice, decision.window),
         _what(context, choice, decision.outcome, decision.window, promise),
         _misdeclared(decision.window, promise.length),
+        _weighed_lengths(context, choice),
         _way_in(context, choice),
         _why_then(context, choice, decision.window),
         _why_there(spokes),
@@ -122,6 +123,16 @@ def _misdeclared(window: Window, length: RunLength | None) -> str:
         f"{len(length.took_hours)} such runs took {took} on {phrase.gpus(window.gpus)} of this type, {abs(off):.0%} "
         f"{'longer' if off > 0 else 'shorter'} than the {declared} declared: correct spec.resources.".replace("%", " %")
     )
+
+
+def _weighed_lengths(context: JobContext, choice: Choice) -> str:
+    """By which lengths of run its start is weighed, where these are not the declared one."""
+    terms = context.inputs.demand.of(context.job)
+    lengths = terms.lengths[:, choice.option]
+    if choice.segments or (lengths == terms.minutes[choice.option]).all():
+        return ""
+    likely = " and ".join(dict.fromkeys(map(phrase.hours, sorted(lengths.tolist()))))
+    return f"Its start is weighed by runs of {likely}, as such runs took."
 
 
 def _way_in(context: JobContext, choice: Choice) -> str:

@@ -2,6 +2,7 @@
 
 from carbonfleet.placement.inputs.capacity import Capacity, CapacityRuns, Quota, Runs, capacity_of, runs, slots_of
 from carbonfleet.placement.inputs.demand import GRAMS_PER_TONNE, Demand, Terms, demand_of
+from carbonfleet.placement.inputs.lengths import NODES, bell, length_ratios, took_hours
 from carbonfleet.placement.inputs.limits import NEVER, Limits, limits_of
 from carbonfleet.placement.inputs.options import Option, Options, full_load_kw, hourly_prices, options_of
 from carbonfleet.placement.inputs.prices import HourlyPrices, hourly_prices_of
@@ -26,6 +27,7 @@ __all__ = [
     "MINUTE",
     "MOST",
     "NEVER",
+    "NODES",
     "RESOLUTION",
     "BoolArray",
     "Capacity",
@@ -43,15 +45,18 @@ __all__ = [
     "Terms",
     "Timeline",
     "WindowTotals",
+    "bell",
     "capacity_of",
     "carbon",
     "demand_of",
     "full_load_kw",
     "hourly_prices",
     "hourly_prices_of",
+    "length_ratios",
     "limits_of",
     "options_of",
     "runs",
     "slots_of",
     "timeline",
+    "took_hours",
 ]

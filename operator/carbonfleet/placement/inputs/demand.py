@@ -1,6 +1,6 @@
 """What each job takes on each option: GPUs, minutes, energy, grams and money."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -10,9 +10,10 @@ from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.policy import Aim, Goal
 from carbonfleet.placement.assumptions import Assumptions
 from carbonfleet.placement.hardware import canonical, profile
+from carbonfleet.placement.inputs.lengths import weighed_lengths
 from carbonfleet.placement.inputs.options import Options
 from carbonfleet.placement.inputs.timeline import MINUTE, RESOLUTION, BoolArray, IntArray
-from carbonfleet.placement.snapshot import FloatArray, QueuedJob
+from carbonfleet.placement.snapshot import FloatArray, QueuedJob, RunProfile
 
 GRAMS_PER_TONNE: Final = 1e6
 CARBON_ONLY_USD_PER_TONNE: Final = 50.0
@@ -25,12 +26,15 @@ class Terms:
 
     Arrays of one shape, such as (jobs, options) or (options,). `cost = usd` (time-of-use prices come on top),
     `grams = operational * g + transfer * g + transfer_fixed + embodied`, and
-    `score = money_weight * cost + carbon_weight * grams`.
+    `score = money_weight * cost + carbon_weight * grams`. In a score g is the mean over the likely lengths
+    of a run.
     """
 
     gpus: IntArray
     minutes: IntArray
-    """Length of the run, with start-up."""
+    """Length of the run, with start-up, as declared."""
+    lengths: IntArray
+    """Minutes that the run may take, each as likely; a score's carbon is the mean over them. Shape (lengths, ...)."""
     startup: FloatArray
     """Minutes before the first step, with those in which the dataset comes in."""
     energy_kwh: FloatArray
@@ -77,6 +81,8 @@ class Demand:
     gpus_by_kind: IntArray
     minutes_by_kind: IntArray
     """Shape (jobs, kinds)."""
+    lengths_by_kind: IntArray
+    """Minutes, shape (lengths, jobs, kinds)."""
     startup_by_kind: FloatArray
     """Minutes, shape (jobs, kinds)."""
     data: Data
@@ -98,6 +104,7 @@ class Demand:
             self,
             gpus_by_kind=self.gpus_by_kind[index],
             minutes_by_kind=self.minutes_by_kind[index],
+            lengths_by_kind=self.lengths_by_kind[:, index],
             startup_by_kind=self.startup_by_kind[index],
             data=replace(self.data, gib=self.data.gib[index], region=self.data.region[index]),
             money_weight=self.money_weight[index],
@@ -148,6 +155,7 @@ class Demand:
         return Terms(
             gpus=gpus,
             minutes=minutes,
+            lengths=self.lengths_by_kind[:, jobs, kind] if len(self.lengths_by_kind) > 1 else minutes[None],
             startup=self.startup_by_kind[jobs, kind],
             energy_kwh=power * hours,
             usd=usd,
@@ -178,18 +186,21 @@ def demand_of(
     jobs: Sequence[QueuedJob],
     options: Options,
     region_grams_per_kwh: Callable[[str], float | None],
+    run_lengths: Mapping[RunProfile, tuple[float, ...]],
     assumptions: Assumptions,
 ) -> Demand:
     """The demand of a queue. `region_grams_per_kwh` is the mean intensity of a region, None if not known."""
     kind, of_kind = _kinds(options)
     gpus, run_minutes = _work(jobs, options, of_kind)
     startup = _startup(jobs, options, of_kind)
+    minutes = _length(jobs, run_minutes, startup, options, of_kind)
     money, carbon, usd_per_gram = _weights(jobs)
     return Demand(
         options=options,
         kind=kind,
         gpus_by_kind=gpus,
-        minutes_by_kind=_length(jobs, run_minutes, startup, options, of_kind),
+        minutes_by_kind=minutes,
+        lengths_by_kind=weighed_lengths(jobs, minutes, gpus, options, of_kind, run_lengths, assumptions),
         startup_by_kind=startup,
         data=_data(jobs, options, region_grams_per_kwh, assumptions),
         transfer_kwh_per_gib=assumptions.transfer_kwh_per_gib,

@@ -119,6 +119,15 @@ class WindowTotals:
         totals -= self._at[rows * self._slot * self._stride]
         return totals
 
+    def mean_over(self, rows: IntArray, lengths: IntArray) -> FloatArray:
+        """The mean over the likely lengths of runs, in minutes, shape (lengths, options); (options, starts)."""
+        totals = self.over(rows, lengths[0])
+        for minutes in lengths[1:]:
+            totals += self.over(rows, minutes)
+        if len(lengths) > 1:
+            totals /= len(lengths)
+        return totals
+
 
 @dataclass(frozen=True, eq=False)
 class Carbon:
@@ -132,11 +141,15 @@ class Carbon:
     total: FloatArray
     """What is expected."""
     weighed: FloatArray
-    """What is made small: the expected value and a share of its doubt, in whole multiples of `unit`."""
+    """What is made small: the expected value and a share of its doubt, in whole multiples of `lengths * unit`."""
     by_slot: FloatArray
     """What the weighed total grows by in each slot, shape (zones, slots)."""
     unit: FloatArray
-    """Of each zone, a power of two: with it as the unit, its weighed totals fit into 32 bits. Shape (zones,)."""
+    """Of each zone, a power of two: with it as the unit, its weighed totals, and their means over the likely lengths of
+    a run, are whole and fit into 32 bits. Shape (zones,).
+    """
+    lengths: int
+    """Over how many likely lengths of a run means are taken: a power of two."""
     is_steady: bool
     """Whether no zone's weighed intensity changes within a slot."""
     doubt: FloatArray
@@ -162,7 +175,7 @@ class Carbon:
         return WindowTotals(self.weighed, self.line)
 
 
-def carbon(snapshot: Snapshot, signal: SignalKind, zones: tuple[str, ...], line: Timeline) -> Carbon:
+def carbon(snapshot: Snapshot, signal: SignalKind, zones: tuple[str, ...], line: Timeline, lengths: int = 1) -> Carbon:
     """Running totals for the zones of the spokes and baselines, each from its forecast or the stand-in."""
     forecasts = tuple(usable(snapshot.forecasts.get((zone, signal)), line, snapshot.assumptions) for zone in zones)
     shape = len(zones), line.minutes + 1
@@ -173,14 +186,15 @@ def carbon(snapshot: Snapshot, signal: SignalKind, zones: tuple[str, ...], line:
         np.cumsum(values, out=total[row, 1:])
         np.cumsum(doubts, out=doubt[row, 1:])
         values += np.rint(weighed_doubt(doubts, forecast, snapshot.assumptions))
-        unit[row] = _unit(values)
-        values = np.rint(values / unit[row]) * unit[row]
+        grain = _unit(values * lengths)
+        unit[row] = grain / lengths
+        values = np.rint(values / grain) * grain
         np.cumsum(values, out=weighed[row, 1:])
         slots = values.reshape(line.slots, line.slot_minutes)
         is_steady = is_steady and bool((slots == slots[:, :1]).all())
     by_slot = np.diff(weighed[:, :: line.slot_minutes], axis=1)
     rows = {zone: row for row, zone in enumerate(zones)}
-    return Carbon(rows, total, weighed, by_slot, unit, is_steady, doubt, forecasts, line)
+    return Carbon(rows, total, weighed, by_slot, unit, lengths, is_steady, doubt, forecasts, line)
 
 
 def _unit(rates: FloatArray) -> float:

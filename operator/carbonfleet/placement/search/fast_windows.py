@@ -53,10 +53,15 @@ class WindowSearch:
         self._fixed, self._slope, self._minutes = terms.fixed, terms.slope, terms.minutes
         self.gpus, self._usd = terms.gpus, terms.usd
         slot, kind = self._line.slot_minutes, inputs.demand.kind
-        minutes = inputs.demand.minutes_by_kind[jobs]
+        minutes, lengths = inputs.demand.minutes_by_kind[jobs], inputs.demand.lengths_by_kind[:, jobs]
         whole, part = np.divmod(minutes, slot)
-        self._whole, self._part = whole[:, kind], part[:, kind]
-        self._ends = self._compact.rows(self._options, self._whole, self._part)
+        self._lengths = terms.lengths
+        self._whole, self._part = (each[:, :, kind] for each in np.divmod(lengths, slot))
+        self._free_whole, self._free_part = self._whole, self._part
+        if len(lengths) > 1:  # of a run that may take longer than declared only the declared length is sure to be free
+            free = np.divmod(np.minimum(lengths, minutes), slot)
+            self._free_whole, self._free_part = (each[:, :, kind] for each in free)
+        self._ends, *self._more_ends = self._compact.rows(self._options, self._whole, self._part)
         self._units = grid.unit[self._zone]
         self._unit: list[float] = self._units.tolist()
         self._span = (whole + (part > 0)).astype(np.int32)[:, kind]
@@ -78,7 +83,7 @@ class WindowSearch:
 
     def _unhindered(self, gain: float) -> FloatArray:
         bounds = self._index.bounds(self.signal, gain)
-        return self._scores(bounds.until(self._zone, self._whole, self._part, np.maximum(self._last, 0)))
+        return self._scores(_mean(bounds.until(self._zone, self._whole, self._part, np.maximum(self._last, 0))))
 
     @cached_property
     def bare(self) -> FloatArray:
@@ -88,11 +93,16 @@ class WindowSearch:
     def _delays(self, gain: FloatArray) -> Delay:
         """What delays must gain, shape (jobs, options)."""
         begin = np.minimum(self._first, self._line.starts - 1)[:, None] * self._line.slot_minutes
-        end = np.minimum(begin + self._minutes, self._line.minutes)
-        at_once = self._weighed[self._zone, end] - self._weighed[self._zone, begin]
+        at_once = self._total(self._zone, begin, self._lengths)
         at_once *= self._slope
         at_once += self._fixed
         return delay_of(at_once, self._slope, self._units, gain[:, None])
+
+    def _total(self, zones: IntArray, begin: IntArray, lengths: IntArray) -> FloatArray:
+        """The mean carbon total of runs from some minutes on over their likely lengths, the first axis of `lengths`."""
+        total = _mean(self._weighed[zones, np.minimum(begin + lengths, self._line.minutes)])
+        total -= self._weighed[zones, begin]
+        return total
 
     def _last_starts(self, index: WindowIndex, jobs: IntArray) -> IntArray:
         """The last start of a job's own will that is in time for its deadline; -1 is none."""
@@ -114,8 +124,8 @@ class WindowSearch:
     def bounds(self) -> FloatArray:
         """Lower bounds of the scores with what is free now."""
         frontier = self._index.frontier(self.signal, self._common_gain)
-        carbon = frontier.bounds(self._whole, self._part, self._level, self._options)
-        return np.maximum(self.unhindered, self._scores(carbon))
+        carbon = frontier.bounds(self._free_whole, self._free_part, self._level, self._options)
+        return np.maximum(self.unhindered, self._scores(_mean(carbon)))
 
     def sharpen(self, bounds: FloatArray, row: int, option: int) -> None:
         """Raise the bounds of the jobs after a row on an option on which windows were taken since they were found.
@@ -127,7 +137,8 @@ class WindowSearch:
         if row + 1 < len(self.jobs) and frontier.is_stale(option, level):
             frontier.renew(option, level)
             rows = np.flatnonzero(self._level[row + 1 :, option] == level) + (row + 1)
-            carbon = frontier.bounds(self._whole[rows, option], self._part[rows, option], level, option)
+            free = self._free_whole[:, rows, option], self._free_part[:, rows, option]
+            carbon = _mean(frontier.bounds(*free, level, option))
             closed = carbon == NOWHERE
             score = self._fixed[rows, option] + self._slope[rows, option] * np.where(closed, 0, carbon)
             score[closed] = NOWHERE
@@ -168,7 +179,10 @@ class WindowSearch:
     def _carbon(self, rows: IntArray | int, options: IntArray, begin: int, until: int) -> Int32Array:
         """The compact carbon of the windows from `begin` to `until`."""
         compact = self._compact
-        carbon: Int32Array = compact.ends[:, begin : until + 1][self._ends[rows, options]]
+        ends = compact.ends[:, begin : until + 1]
+        carbon: Int32Array = ends[self._ends[rows, options]]
+        for more in self._more_ends:
+            carbon += ends[more[rows, options]]
         carbon -= compact.begins[options, begin : until + 1]
         if self._has_delay:
             later = self._starts[begin : until + 1]
@@ -208,16 +222,13 @@ class WindowSearch:
 
     def _exact(self, rows: IntArray | int, options: IntArray, start: IntArray) -> FloatArray:
         """The scores of windows."""
-        zones, begin = self._zone[options], start * self._line.slot_minutes
-        end = np.minimum(begin + self._minutes[rows, options], self._line.minutes)
-        score = self._weighed[zones, end]
-        score -= self._weighed[zones, begin]
+        score = self._total(self._zone[options], start * self._line.slot_minutes, self._lengths[:, rows, options])
         if self._has_delay:
             later = np.maximum(start - self._first[rows], 0)
             score += np.minimum(self._delay.units[rows, options] * later, MOST) * self._units[options]
         score *= self._slope[rows, options]
         score += self._fixed[rows, options]
-        return score  # type: ignore[no-any-return]
+        return score
 
     def everywhere(self, row: int) -> tuple[float, int, int]:
         """The best free window on any option as score, start and option: the first of equal ones."""
@@ -237,6 +248,8 @@ class WindowSearch:
         span, compact, starts = self._span[row, option], self._compact, slice(first, last + 1)
         spare = self._capacity.run(int(self._level[row, option]), self._capacity_rows[option])[starts] - span
         carbon = compact.ends[self._ends[row, option], starts] - compact.begins[option, starts]
+        for more in self._more_ends:
+            carbon += compact.ends[more[row, option], starts]
         if self._has_delay:
             self._add_delay(carbon, self._delay_units[row, option], self._starts[: carbon.size])
         if first == 0 and self._line.next_minute:
@@ -294,7 +307,8 @@ class WindowSearch:
         job, last = rows[row], np.where(saved > 0, self._line.starts - 1, start[row])
         last = np.minimum(last, self._last[job, options])
         bounds = self._index.bounds(self.signal, self._common_gain)
-        least = bounds.until(self._zone[options], self._whole[job, options], self._part[job, options], last)
+        run = self._whole[:, job, options], self._part[:, job, options]
+        least = _mean(bounds.until(self._zone[options], *run, last))
         least = self._fixed[job, options] + self._slope[job, options] * least
         pairs = np.flatnonzero((saved >= 0) & (least <= most[row]))
         return row[pairs], options[pairs], int(last[pairs].max(initial=0))
@@ -333,3 +347,9 @@ class WindowSearch:
     def score(self, row: int, option: int, start: int) -> float:
         """The score of one window."""
         return float(self._exact(row, np.array([option]), np.array([start]))[0])
+
+
+def _mean(by_length: FloatArray) -> FloatArray:
+    """The mean over the likely lengths of runs, the first axis; exact, since these are a power of two."""
+    mean: FloatArray = by_length[0] if len(by_length) == 1 else by_length.mean(axis=0)
+    return mean

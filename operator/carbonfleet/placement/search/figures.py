@@ -13,7 +13,10 @@ from carbonfleet.placement.snapshot import HOUR, FloatArray
 
 
 def window_at(inputs: PlanInputs, job: int, option: int, segments: Segments) -> Window:
-    """The figures of a run in the given segments. Energy, overhead and price go by their total length."""
+    """The figures of a run in the given segments. Energy, overhead and price go by their total length.
+
+    The score alone goes by the likely lengths of the run, where these are not the declared one.
+    """
     terms, line = inputs.demand.of(job), inputs.line
     grid = inputs.carbon[inputs.jobs[job].spec.signal]
     zone = int(inputs.options.zone[option])
@@ -26,6 +29,12 @@ def window_at(inputs: PlanInputs, job: int, option: int, segments: Segments) -> 
     cost = _cost(inputs, job, option, segments, share)
     grams = operational + transfer + embodied
     energy = float(terms.energy_kwh[option]) * share
+    weighed = grams
+    if len(terms.lengths) > 1 and len(segments) == 1:
+        begin, running = segments[0][0], grid.total[zone]
+        ends = begin + np.rint(terms.lengths[:, option] * share).astype(np.int64)
+        likely = float((running[np.minimum(ends, line.minutes)] - running[begin]).mean())
+        weighed += float(terms.operational[option] + terms.transfer[option]) * (likely - carbon_total)
     return Window(
         cluster=inputs.options.entries[option].cluster,
         pool=inputs.options.entries[option].pool.name,
@@ -38,7 +47,7 @@ def window_at(inputs: PlanInputs, job: int, option: int, segments: Segments) -> 
         transfer_grams=transfer,
         embodied_grams=embodied,
         cost_usd=cost,
-        score_usd=float(terms.money_weight) * cost + float(terms.carbon_weight) * grams,
+        score_usd=float(terms.money_weight) * cost + float(terms.carbon_weight) * weighed,
         grams_per_kwh=carbon_total / minutes * RESOLUTION,
         doubt_grams=float(terms.operational[option]) * _total(grid.doubt[zone], segments),
     )
@@ -59,7 +68,12 @@ def windows_at(inputs: PlanInputs, jobs: Sequence[int], options: Sequence[int], 
     embodied = terms.embodied
     cost = _costs(inputs, terms, option, begin, end)
     grams = operational + transfer + embodied
-    score = terms.money_weight * cost + terms.carbon_weight * grams
+    weighed = grams
+    if len(terms.lengths) > 1:
+        ends = np.minimum(begin + terms.lengths, line.minutes)
+        likely = np.mean([_totals(inputs, job, option, begin, each)[0] for each in ends], axis=0)
+        weighed = grams + (terms.operational + terms.transfer) * (likely - total)
+    score = terms.money_weight * cost + terms.carbon_weight * weighed
     columns = (
         *(terms.energy_kwh, grams, operational, transfer, embodied, cost, score),
         *(total / minutes * RESOLUTION, terms.operational * doubt),

@@ -39,7 +39,7 @@ class Bounds:
     """The share of the way to the next whole slot's bound that a minute more goes."""
 
     def until(self, zones: IntArray, whole: IntArray, part: IntArray, last: IntArray) -> FloatArray:
-        """Bounds of runs of `whole` slots and `part` minutes that start by `last`; shape (runs, options)."""
+        """Bounds of runs of `whole` slots and `part` minutes that start by `last`; shape as `whole`."""
         whole, block = np.minimum(whole, self.row.size - 2), last // BLOCK
         low = self.least[zones, self.row[whole], block]
         high = self.least[zones, self.row[whole + 1], block]
@@ -97,12 +97,16 @@ CLOSED: Final = np.int32(2 * MOST + 1)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compact:
-    """Weighed carbon totals as 32-bit whole numbers, each zone in its unit, laid out for quick looks."""
+    """Weighed carbon totals as 32-bit whole numbers, laid out for quick looks.
+
+    So scaled that the sum of the totals at the ends of a run of all its likely lengths, less that at its begin, is
+    their mean in each zone's unit.
+    """
 
     ends: Int32Array
     """A view: row r holds, for all starts, the totals at the end of windows of the length that r stands for."""
     begins: Int32Array
-    """The totals at the begin of each start's slot, shape (options, starts)."""
+    """So many times the totals at the begin of each start's slot, shape (options, starts)."""
     stride: int
     """Rows of `ends` for each zone and minute within a slot."""
     zone: IntArray
@@ -111,13 +115,13 @@ class Compact:
     @classmethod
     def of(cls, grid: Carbon, zone: IntArray, line: Timeline) -> "Compact":
         """The compact form of a grid; `zone` is that of each option."""
-        totals = (grid.weighed / grid.unit[:, None]).astype(np.int32)
+        totals = (grid.weighed / (grid.unit[:, None] * grid.lengths)).astype(np.int32)
         padding = np.repeat(totals[:, -1:], line.slot_minutes - 1, axis=1)
         phased = np.concatenate([totals, padding], axis=1).reshape(len(totals), -1, line.slot_minutes)
         stride = phased.shape[1]
         flat = np.append(phased.transpose(0, 2, 1).ravel(), np.zeros(line.starts, dtype=np.int32))
         ends = sliding_window_view(flat, line.starts)
-        begins = ends[zone * line.slot_minutes * stride]
+        begins = ends[zone * line.slot_minutes * stride] * np.int32(grid.lengths)
         return cls(ends, begins, stride, zone, line.slot_minutes)
 
     def rows(self, options: IntArray | int, whole: IntArray, part: IntArray) -> IntArray:

@@ -48,7 +48,7 @@ class WindowIndex:
         """
         key, line, grid = (signal, gain), self.inputs.line, self.inputs.carbon[signal]
         if key not in self._bounds:
-            longest = min(int(self.inputs.demand.minutes_by_kind.max(initial=1)), self.longest)
+            longest = min(int(self.inputs.demand.lengths_by_kind.max(initial=1)), self.longest)
             totals, share = (grid.total, 0.0) if gain is None else (grid.weighed, minute_share(grid, line))
             self._bounds[key] = bounds_of(totals, line, longest, gain or 0.0, share)
         return self._bounds[key]

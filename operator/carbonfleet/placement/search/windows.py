@@ -75,7 +75,8 @@ def windows_of(inputs: PlanInputs, job: int, options: IntArray | None = None) ->
     parts = [terms.fixed[options, None]]
     if inputs.prices.any:
         parts.append(terms.money_weight * (figures.usd_from_slots - terms.usd[options, None]))
-    totals = grid.weighed_windows.over(zone, minutes)
+    longest = line.minutes - (line.starts - 1) * line.slot_minutes
+    totals = grid.weighed_windows.mean_over(zone, np.minimum(terms.lengths[:, options], longest))
     first = min(inputs.earliest_start(job), line.starts - 1)
     bare = _scores(slope, totals, parts)
     delay = delay_of(bare[:, first], slope[:, 0], grid.unit[zone], inputs.gain_per_start(job))

@@ -1,27 +1,34 @@
 """carbonfleet's own policy: the planner, asked in every cycle and committing only what starts now."""
 
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Final
 
 import numpy as np
 
 from carbonfleet.placement import Outcome, Plan, QueuedJob, Snapshot, plan
 from carbonfleet.placement.decision import Window
+from carbonfleet.placement.snapshot import RunProfile
 from carbonfleet.simulator.grid import MINUTE, ForecastFeed, Forecasts, Grid
 from carbonfleet.simulator.replay.fleet import Pool, ReplayedRun, ReplayFleet, queued
 from carbonfleet.simulator.replay.jobs import ReplayJob
 from carbonfleet.simulator.replay.loop import Moment
 
+MOST_LENGTHS: Final = 50
+"""Of one profile, the last runs whose lengths are known."""
+
 
 class Planner:
-    """The same `plan` as the hub's, on the replay's snapshots."""
+    """The same `plan` as the hub's, on the replay's snapshots; it learns how long runs took as they end."""
 
     def __init__(self, name: str, fleet: ReplayFleet, grid: Grid, feed: ForecastFeed) -> None:
         self.name = name
         self._fleet, self._grid, self._feed = fleet, grid, feed
         self._pools = {pool.name: pool for pool in fleet.pools}
         self._queued: dict[ReplayJob, QueuedJob] = {}
+        self._ended: dict[RunProfile, list[tuple[datetime, float]]] = {}
         self._slot = -1
         self._forecasts: Forecasts = {}
 
@@ -36,6 +43,10 @@ class Planner:
                 found += [run] if run is not None else []
             elif decision.window is not None:
                 moment.wake_at(decision.window.start)
+        for run in found:
+            if run.piece_minutes is None and not run.earlier:
+                ended = self._ended.setdefault(_profile(self._as_queued(run.job)), [])
+                insort(ended, (run.end, run.minutes * run.pool.speed / 60))
         return found
 
     def plan(self, moment: Moment) -> Plan:
@@ -46,13 +57,24 @@ class Planner:
         """What is known at that moment."""
         if self._slot != moment.slot:
             self._slot, self._forecasts = moment.slot, self._feed.at(moment.slot)
-        return self._fleet.snapshot(map(self._as_queued, moment.waiting), self._forecasts, moment.running)
+        jobs = [self._as_queued(job) for job in moment.waiting]
+        seen = self._fleet.snapshot(jobs, self._forecasts, moment.running)
+        return replace(seen, run_lengths={profile: self._took(profile, moment.now) for profile in map(_profile, jobs)})
+
+    def _took(self, profile: RunProfile, now: datetime) -> tuple[float, ...]:
+        """Hours that the last whole runs took which have ended."""
+        ended = self._ended.get(profile, [])
+        return tuple(hours for _, hours in ended[: bisect_right(ended, (now, float("inf")))][-MOST_LENGTHS:])
 
     def _as_queued(self, job: ReplayJob) -> QueuedJob:
         known = self._queued.get(job)
         if known is None:
             known = self._queued[job] = queued(job, self._grid.signal)
         return known
+
+
+def _profile(job: QueuedJob) -> RunProfile:
+    return job.spec.workload.profile, "A100", job.spec.resources.gpus
 
 
 def _first_piece(window: Window) -> int | None:
