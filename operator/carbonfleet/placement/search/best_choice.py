@@ -1,6 +1,7 @@
 """The best choice for one job, whatever it asks for, by weighing all its windows."""
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from carbonfleet.placement.search.limits import EVERY
 from carbonfleet.placement.search.running_jobs import as_paused, choice_for_paused, choice_for_running, promised
 from carbonfleet.placement.search.windows import Windows, cost_ceiling, first_usable, least, windows_of
 
+SAME_USD: Final = 0.005
+"""To cost, windows within half a cent of the cheapest cost the same."""
 RunsOf = Callable[[IntArray, IntArray], Runs]
 """For rows of capacity and GPUs: from each slot on, how many slots have these free."""
 
@@ -108,9 +111,9 @@ def in_one_piece(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> Choice
 def best_window(inputs: PlanInputs, job: int, windows: Windows, usable: BoolArray) -> tuple[int, int] | None:
     """Row and start of the least score; a job that prefers among equals gets the best of those that count as equal.
 
-    To carbon they are within a share of the least: of them the cheaper is taken, then the earlier. To cost they cost
-    the same to a cent: of them the cleaner, by the same share and with what its delay must gain in carbon, then the
-    earlier.
+    To carbon they are within a share of the least: of them the cheaper is taken, then the earlier. To cost they are
+    within SAME_USD of the cheapest: of them the cleaner, by the same share and with what its delay must gain in
+    carbon, then the earlier.
     """
     found = least(windows.scores, usable)
     if found is None:
@@ -120,7 +123,9 @@ def best_window(inputs: PlanInputs, job: int, windows: Windows, usable: BoolArra
         return option, start
     cents, weighed = np.round(windows.figures.usd, 2), windows.scores
     if inputs.demand.goal(job) is Goal.COST:
-        usable = usable & (cents <= cents[option, start])
+        # By difference, not by rounded amounts: prices next to half a cent would part equal windows.
+        usable = usable & (windows.figures.usd < windows.figures.usd[option, start] + SAME_USD)
+        cents = np.zeros_like(cents)
         grams = windows.figures.grams
         later = np.maximum(np.arange(inputs.line.starts) - windows.first, 0)
         weighed = grams + inputs.gain_per_start(job) * grams[:, [windows.first]] * later
