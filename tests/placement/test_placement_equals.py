@@ -89,7 +89,7 @@ def test_small_changes_of_price_and_forecast_never_move_the_start_of_a_job_that_
     grid, dice = np.array([400.0] * 6 + [100.0] * 4 + [400.0] * 62), np.random.default_rng(4)
     starts = []
     for cycle in range(6):
-        oslo = spoke("oslo", price=usd, prices_by_hour=by_hour(dice, usd) if objective == COST else ())
+        oslo = spoke("oslo", price=usd, prices_by_hour=by_hour(dice, usd) if objective else ())
         values = (grid * dice.normal(1, 0.001, grid.size))[cycle:]
         now = NOON + cycle * HOUR
         told = forecast("NO-NO1", values, start=now)

@@ -17,6 +17,9 @@ from carbonfleet.placement.search.windows import Windows, cost_ceiling, first_us
 
 SAME_USD: Final = 0.005
 """To cost, windows within half a cent of the cheapest cost the same."""
+SAME_SHARE: Final = 0.002
+"""To cost and carbon together, windows within this share of the least, where prices change by the hour: of them the
+earlier, lest every hair of a new price moves a start."""
 RunsOf = Callable[[IntArray, IntArray], Runs]
 """For rows of capacity and GPUs: from each slot on, how many slots have these free."""
 
@@ -119,6 +122,10 @@ def best_window(inputs: PlanInputs, job: int, windows: Windows, usable: BoolArra
     if found is None:
         return None
     score, start, option = found
+    if inputs.demand.goal(job) is Goal.COMPOSITE and (inputs.admitted[job] & inputs.prices.has_hours).any():
+        equal = np.where(usable & (windows.scores <= score * (1 + SAME_SHARE)), windows.scores, np.inf)
+        start = first_usable(np.isfinite(equal))
+        return int(equal[:, start].argmin()), start
     if not prefers_among_equals(inputs, job):
         return option, start
     cents, weighed = np.round(windows.figures.usd, 2), windows.scores
