@@ -5,6 +5,6 @@ from typing import Final
 
 _IN_WHEEL: Final = Path(__file__).parent / "shipped_files"
 SHIPPED: Final = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parents[2]
-"""Holds `crds/`, `fleet/`, `kustomize/` and `workloads/`: a folder of the installed wheel, or the checkout."""
+"""Holds `constraints.txt`, `crds/`, `fleet/`, `kustomize/`, `workloads/`: a folder of the wheel, or the checkout."""
 EXAMPLES: Final = SHIPPED / "crds" / "examples"
 FLEET_SEED: Final = SHIPPED / "fleet"

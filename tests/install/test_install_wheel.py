@@ -16,7 +16,7 @@ from fixtures.installed_wheel import ROOT, build
 from fixtures.kubeapi_server import PATIENCE, eventually
 from fixtures.rendered import KUSTOMIZE, kustomize
 
-DATA = ("crds", "fleet", "kustomize", "workloads")
+DATA = ("constraints.txt", "crds", "fleet", "kustomize", "workloads")
 
 
 @pytest.fixture(autouse=True)

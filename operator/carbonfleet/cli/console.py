@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NoReturn, Self
 import typer
 
 if TYPE_CHECKING:
+    import threading
+
     from carbonfleet.cli.shown_console import ShownConsole
 
 
@@ -85,3 +87,14 @@ def git(folder: Path, *arguments: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         fail(f"git {arguments[0]} in {folder}: {done.stderr.strip()}")
+
+
+def stop_event() -> "threading.Event":
+    """An event that SIGTERM and SIGINT set."""
+    import signal
+    import threading
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

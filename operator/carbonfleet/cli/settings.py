@@ -1,7 +1,7 @@
 """A command whose options are the fields of a settings model."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -18,8 +18,13 @@ FILE = Annotated[
 ]
 
 
-def command(app: typer.Typer, name: str, model: type[Model], run: Callable[..., None]) -> None:
-    """Add a command that loads settings and runs with them. Its help, and options beside the settings, are `run`'s."""
+def command(
+    app: typer.Typer, name: str, model: type[Model], run: Callable[..., None], hidden: Collection[str] = ()
+) -> None:
+    """Add a command that loads settings and runs with them. Its help, and options beside the settings, are `run`'s.
+
+    Settings that are `hidden` are no options.
+    """
     beside = [each.replace(kind=each.KEYWORD_ONLY) for each in list(inspect.signature(run).parameters.values())[1:]]
 
     def invoke(settings: Path | None = None, **flags: Any) -> None:  # noqa: ANN401 - of the fields' types
@@ -32,7 +37,9 @@ def command(app: typer.Typer, name: str, model: type[Model], run: Callable[..., 
             fail(error)
         run(loaded, **own)
 
-    fields = {name: field for name, field in model.model_fields.items() if not field.json_schema_extra}
+    fields = {
+        name: field for name, field in model.model_fields.items() if not (field.json_schema_extra or name in hidden)
+    }
     parameters = [_parameter(name, field) for name, field in fields.items()]
     file = inspect.Parameter("settings", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=FILE)
     signature = inspect.Signature([*parameters, file, *beside])

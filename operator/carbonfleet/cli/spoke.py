@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carbonfleet.cli.console import fail, say
+from carbonfleet.cli.console import fail, say, stop_event
 from carbonfleet.cli.join import checked, join, renew
 from carbonfleet.cli.settings import command
+from carbonfleet.cli.spoke_host import down, leave, ray, up
+from carbonfleet.install.ssh_host.settings import HIDDEN, DownSettings, UpSettings
 from carbonfleet.spoke.settings import AgentSettings, RuntimeKind
 
 if TYPE_CHECKING:
@@ -45,6 +47,10 @@ def run(settings: AgentSettings) -> None:
 
 
 command(app, "run", AgentSettings, run)
+command(app, "up", UpSettings, up, HIDDEN)
+command(app, "down", DownSettings, down)
+command(app, "leave", AgentSettings, leave)
+app.command("ray", hidden=True)(ray)
 
 
 app.command()(join)
@@ -85,15 +91,11 @@ def take_over(
 def _serve(agent: "Agent", liveness: str) -> None:
     """Run until SIGTERM or SIGINT."""
     import logging
-    import signal
-    import threading
 
     from carbonfleet.probes import answer_probes
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     if liveness:
         answer_probes(liveness, agent.probe)
     agent.run(stop)

@@ -41,6 +41,7 @@ _INHERITED: Final = (
     "LANG",
     "LC_",
     "TMPDIR",
+    "LD_LIBRARY_PATH",
     "HF_",
     "TRANSFORMERS_",
     "CUDA_",
@@ -63,6 +64,10 @@ class HeadSettings:
     resources: Mapping[str, float] = field(default_factory=dict)
     """Custom resources, such as the GPUs of each spoke's pools."""
     cpus: int = 2
+    gpus: int | None = 0
+    """Real ones; None for all that Ray finds."""
+    dashboard_port: int = 0
+    """Of the Jobs API; any free one if 0."""
     object_store_bytes: int = 80_000_000
     environment: Mapping[str, str] = field(default_factory=dict)
     """What every job on it inherits."""
@@ -90,9 +95,10 @@ class RayHead:
             return running
         _check(settings.directory)
         end_leftovers(settings.directory)
-        token = secrets.token_hex(24)
-        replace_file(settings.directory / "token", token)
+        token = _kept_token(settings.directory / "token")
         ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        if settings.dashboard_port:
+            ports["--dashboard-port"] = settings.dashboard_port
         process = _spawn(settings, ports)
         head = cls(f"http://{_ADDRESS}:{ports['--dashboard-port']}", token, process.pid, ticks(process.pid))
         replace_file(settings.directory / "head.json", json.dumps(head.record()))
@@ -173,7 +179,7 @@ def _spawn(settings: HeadSettings, ports: Mapping[str, int]) -> subprocess.Popen
         "--dashboard-host": _ADDRESS,
         "--temp-dir": str(settings.directory / "s"),
         "--num-cpus": str(settings.cpus),
-        "--num-gpus": "0",
+        **({} if settings.gpus is None else {"--num-gpus": str(settings.gpus)}),
         "--object-store-memory": str(settings.object_store_bytes),
         "--min-worker-port": "0",
         "--max-worker-port": "0",
@@ -211,6 +217,13 @@ def _environment(settings: HeadSettings) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         **settings.environment,
     }
+
+
+def _kept_token(file: Path) -> str:
+    """The one of an earlier head here, so that who holds it is let in by the next."""
+    if not file.exists():
+        replace_file(file, secrets.token_hex(24))
+    return file.read_text().strip()
 
 
 def _free_ports(count: int) -> list[int]:
