@@ -8,7 +8,7 @@ import typer
 from carbonfleet.cli.console import fail, say, stop_event
 
 if TYPE_CHECKING:
-    from carbonfleet.install.ssh_host import DownSettings, Progress, SshAddress, UpSettings
+    from carbonfleet.install.ssh_host import DownSettings, HostStep, SshAddress, UpSettings
     from carbonfleet.spoke.settings import AgentSettings
 
 Host = Annotated[str, typer.Argument(metavar="ssh://[USER@]HOST[:PORT]", help="As `ssh` knows it.")]
@@ -111,5 +111,5 @@ def _address(target: str) -> "SshAddress":
     return SshAddress.parse(target)
 
 
-def _tell(progress: "Progress") -> None:
+def _tell(progress: "HostStep") -> None:
     say(f"{'ok' if progress.is_met else 'missing':<8} {progress.subject:<12} {progress.text}")

@@ -135,12 +135,13 @@ $install#
 """)
 
 _RENEWAL: Final = {
-    "ray": "carbonfleet spoke renew $name --to hub.kubeconfig && scp -p hub.kubeconfig <the spoke>:hub.kubeconfig",
+    "ray": "carbonfleet spoke renew $name --to hub.kubeconfig && "
+    "scp -p hub.kubeconfig <the spoke>:.carbonfleet-$name/files/hub_kubeconfig",
     "kuberay": "carbonfleet spoke renew $name --spoke-kubeconfig <of the spoke>",
 }
 
 _NEEDS: Final = {
-    "ray": """ Its machine has Python 3.11, and a Ray that runs (`ray start --head`).""",
+    "ray": """ Its machine has NVIDIA's driver and Python 3.11 (python3.11-venv), and `ssh` reaches it.""",
     "kuberay": """ Its cluster has:
 #   Kubernetes 1.30 or newer, and KubeRay 1.6 or newer:
 #     helm install kuberay-operator kuberay-operator --version 1.6.0 --repo https://ray-project.github.io/kuberay-helm/
@@ -153,6 +154,9 @@ _NEEDS: Final = {
 
 _INSTALL: Final = {
     "ray": """\
+#      carbonfleet spoke up ssh://<user>@<the spoke> --spoke $name --fleet-url <the fleet repository> \\
+#        --fleet-token-file <read-only token> --hub-kubeconfig hub.kubeconfig   # --check first only looks
+#    Or there by hand, beside a Ray that runs (`ray start --head`):
 #      carbonfleet spoke run --spoke $name --runtime ray --ray-address http://127.0.0.1:8265 \\
 #        --fleet-url <the fleet repository> --hub-kubeconfig hub.kubeconfig \\
 #        --store /var/lib/carbonfleet/store --state /var/lib/carbonfleet/state \\

@@ -23,7 +23,7 @@ _FIXED: Final = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class HostStep:
     """What the host says while it works."""
 
     subject: str
@@ -32,7 +32,7 @@ class Progress:
     """False for a finding that must be mended."""
 
 
-Hear = Callable[[Progress], None]
+Hear = Callable[[HostStep], None]
 
 
 def check(address: SshAddress, settings: UpSettings, hear: Hear) -> str:
@@ -88,9 +88,9 @@ def _run(
 
     def heard(said: dict[str, Any]) -> None:
         if said["kind"] == "finding":
-            hear(Progress(str(said["subject"]), str(said["text"]), bool(said["ok"])))
+            hear(HostStep(str(said["subject"]), str(said["text"]), bool(said["ok"])))
         elif said["kind"] == "step":
-            hear(Progress(str(said["name"]), str(said["text"])))
+            hear(HostStep(str(said["name"]), str(said["text"])))
         else:
             last.update(said)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from carbonfleet.install.ssh_host.on_host.checks import are_met, has_systemd
 from carbonfleet.install.ssh_host.on_host.services import Supervised, Systemd
-from carbonfleet.install.ssh_host.on_host.spoke import DATA, Spoke
+from carbonfleet.install.ssh_host.on_host.spoke import DATA, SpokeFolder
 from carbonfleet.install.ssh_host.on_host.system import (
     FailedError,
     ask,
@@ -30,7 +30,7 @@ _READY_SECONDS: Final = 900
 _LEAVE_SECONDS: Final = 120
 
 
-def check(spoke: Spoke, _wheel: bytes) -> None:
+def check(spoke: SpokeFolder, _wheel: bytes) -> None:
     """Only look."""
     if not are_met(spoke):
         fail("NotMet", "what is marked must be mended first")
@@ -38,7 +38,7 @@ def check(spoke: Spoke, _wheel: bytes) -> None:
     say("done", text=f"{spoke.name} runs there already" if running else f"{spoke.name} can be brought up there")
 
 
-def up(spoke: Spoke, wheel: bytes) -> None:
+def up(spoke: SpokeFolder, wheel: bytes) -> None:
     """Bring the host to what the request says; what is so already is left alone."""
     if not are_met(spoke):
         fail("NotMet", "what is marked must be mended first; nothing was changed")
@@ -58,7 +58,7 @@ def up(spoke: Spoke, wheel: bytes) -> None:
     say("done", text=text)
 
 
-def down(spoke: Spoke, _wheel: bytes) -> None:
+def down(spoke: SpokeFolder, _wheel: bytes) -> None:
     """Take away what `up` has made, and nothing else."""
     if not spoke.folder.exists():
         say("done", text=f"nothing of {spoke.name} is there")
@@ -85,7 +85,7 @@ def _step(name: str, do: Callable[[], str | None]) -> None:
     say("step", name=name, text=said or "done")
 
 
-def _install(spoke: Spoke, wheel: bytes) -> str:
+def _install(spoke: SpokeFolder, wheel: bytes) -> str:
     """A venv with the wheel and what it needs, each file checked against its hash."""
     venv, request = spoke.venv, spoke.request
     if (venv / "complete").exists():
@@ -116,7 +116,7 @@ def _run(reason: str, seconds: float, *command: str) -> None:
         fail(reason, f"{' '.join(command[1:4])} ended with {code}: {said[-800:]}")
 
 
-def _switch(spoke: Spoke, services: dict[str, Any], before: dict[str, Any]) -> str:
+def _switch(spoke: SpokeFolder, services: dict[str, Any], before: dict[str, Any]) -> str:
     """Run these services in place of those before, or where that fails those before, or none."""
     wanted = spoke.wanted_files()
     kept = {file.name: file.read_text() for file in spoke.files.glob("*") if file.suffix != ".new"}
@@ -139,7 +139,7 @@ def _switch(spoke: Spoke, services: dict[str, Any], before: dict[str, Any]) -> s
     return f"run under {supervision.name}"
 
 
-def _write_files(spoke: Spoke, files: dict[str, str]) -> None:
+def _write_files(spoke: SpokeFolder, files: dict[str, str]) -> None:
     for name, text in files.items():
         write(spoke.files / name, text)
     for file in spoke.files.glob("*"):
@@ -151,24 +151,24 @@ def _write_files(spoke: Spoke, files: dict[str, str]) -> None:
         (spoke.folder / name).mkdir(mode=0o700, exist_ok=True)
 
 
-def _supervision(spoke: Spoke) -> Supervised | Systemd:
+def _supervision(spoke: SpokeFolder) -> Supervised | Systemd:
     """What was chosen the first time."""
     file = spoke.folder / "supervision.json"
     return Systemd(spoke) if file.exists() and json.loads(file.read_text()) == "systemd" else Supervised(spoke)
 
 
-def _answer(spoke: Spoke) -> str:
+def _answer(spoke: SpokeFolder) -> str:
     """What the agent says of itself. Raises OSError."""
     return ask(f"http://127.0.0.1:{spoke.ports['liveness']}/healthz").decode(errors="replace").strip()[:500]
 
 
-def _is_settled(spoke: Spoke, supervision: Supervised | Systemd) -> bool:
+def _is_settled(spoke: SpokeFolder, supervision: Supervised | Systemd) -> bool:
     if name := supervision.failing():
         fail("Failing", f"{name} ends again and again")
     return _is_ready(spoke)
 
 
-def _is_ready(spoke: Spoke) -> bool:
+def _is_ready(spoke: SpokeFolder) -> bool:
     try:
         spoke.live_runs()
         return bool(spoke.processes()) and bool(_answer(spoke))
@@ -176,13 +176,13 @@ def _is_ready(spoke: Spoke) -> bool:
         return False
 
 
-def _last_words(spoke: Spoke) -> str:
+def _last_words(spoke: SpokeFolder) -> str:
     logs = [spoke.folder / "logs" / f"{name}.log" for name in ("ray", "agent")]
     said = [f"{log.stem}: {log.read_text(errors='replace')[-400:].strip()}" for log in logs if log.exists()]
     return "; ".join(said) or f"see {spoke.logs}"
 
 
-def _refuse_data(spoke: Spoke) -> None:
+def _refuse_data(spoke: SpokeFolder) -> None:
     """Fail where files lie there that `up` has not made, and that nobody has said may go."""
     files = [file for name in DATA for file in (spoke.folder / name).rglob("*") if file.is_file()]
     if files and not spoke.request["delete_data"]:
@@ -195,12 +195,12 @@ def _refuse_data(spoke: Spoke) -> None:
         )
 
 
-def _stop(spoke: Spoke) -> None:
+def _stop(spoke: SpokeFolder) -> None:
     _supervision(spoke).stop()
     spoke.sweep()
 
 
-def _leave(spoke: Spoke) -> str:
+def _leave(spoke: SpokeFolder) -> str:
     """Give the spoke's name back to the hub: nothing runs here any more under it."""
     agent = json_file(spoke.folder / "services.json").get("agent")
     if agent is None:
@@ -217,7 +217,7 @@ def main() -> int:
     os.umask(0o077)
     given = sys.stdin.buffer
     request = json.loads(given.read(int(given.readline())))
-    spoke = Spoke(request)
+    spoke = SpokeFolder(request)
     try:
         {"check": check, "up": up, "down": down}[request["action"]](spoke, given.read())
     except FailedError as error:

@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from carbonfleet.install.ssh_host.on_host.spoke import Spoke
+from carbonfleet.install.ssh_host.on_host.spoke import SpokeFolder
 from carbonfleet.install.ssh_host.on_host.system import output, say
 
 LEAST_PYTHON: Final = (3, 11)
 _MOST_SKEW_SECONDS: Final = 60.0
 _GIB: Final = 2**30
-Finding = tuple[bool, str, str]
+HostFinding = tuple[bool, str, str]
 """Whether it is as it must be, what was looked at, and a sentence."""
 
 
-def are_met(spoke: Spoke) -> bool:
+def are_met(spoke: SpokeFolder) -> bool:
     """Say every finding; whether all is as it must be."""
     found = [*_python(), *_gpus(spoke), *_disk(spoke), *_clock(spoke), *_network(spoke), _supervision()]
     for is_met, subject, text in found:
@@ -28,7 +28,7 @@ def are_met(spoke: Spoke) -> bool:
     return all(is_met for is_met, _, _ in found)
 
 
-def _python() -> Iterator[Finding]:
+def _python() -> Iterator[HostFinding]:
     version = ".".join(map(str, sys.version_info[:3]))
     least = ".".join(map(str, LEAST_PYTHON))
     yield sys.version_info[:2] >= LEAST_PYTHON, "Python", f"{version} at {sys.executable}; {least} or newer is needed"
@@ -37,7 +37,7 @@ def _python() -> Iterator[Finding]:
         yield False, "venv", f"its module is missing: `apt-get install {package}` there"
 
 
-def _gpus(spoke: Spoke) -> Iterator[Finding]:
+def _gpus(spoke: SpokeFolder) -> Iterator[HostFinding]:
     code, said = output("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
     gpus = said.splitlines() if not code else []
     if spoke.request["simulated"]:
@@ -54,7 +54,7 @@ def _gpus(spoke: Spoke) -> Iterator[Finding]:
         yield False, "GPUs", f"nvidia-smi sees none: {said[-300:] or 'it says nothing'}"
 
 
-def _disk(spoke: Spoke) -> Iterator[Finding]:
+def _disk(spoke: SpokeFolder) -> Iterator[HostFinding]:
     least, free = spoke.request["least_disk_gib"], shutil.disk_usage(Path.home()).free / _GIB
     if (spoke.venv / "complete").exists():
         yield True, "Disk", f"{free:.1f} GiB are free, and the packages are installed"
@@ -65,13 +65,13 @@ def _disk(spoke: Spoke) -> Iterator[Finding]:
         yield False, "Disk", f"{Path.home()} can't be written"
 
 
-def _clock(spoke: Spoke) -> Iterator[Finding]:
+def _clock(spoke: SpokeFolder) -> Iterator[HostFinding]:
     ahead = time.time() - spoke.request["now"]
     said = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
     yield abs(ahead) <= _MOST_SKEW_SECONDS, "Clock", said if abs(ahead) >= 1 else "in step with this machine's"
 
 
-def _network(spoke: Spoke) -> Iterator[Finding]:
+def _network(spoke: SpokeFolder) -> Iterator[HostFinding]:
     for subject, host, port in spoke.request["reach"]:
         try:
             socket.create_connection((host, port), timeout=15).close()
@@ -81,7 +81,7 @@ def _network(spoke: Spoke) -> Iterator[Finding]:
             yield True, subject, f"{host}:{port} is reached from there"
 
 
-def _supervision() -> Finding:
+def _supervision() -> HostFinding:
     if has_systemd():
         return True, "Supervision", "systemd user units, which start with the host"
     said = "a process of carbonfleet's own, since no systemd of this user's stays when they log out "

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from carbonfleet.install.ssh_host.on_host.spoke import Spoke
+from carbonfleet.install.ssh_host.on_host.spoke import SpokeFolder
 from carbonfleet.install.ssh_host.on_host.system import FailedError, fail, json_file, output, wait_until, write
 
 MOST_FAILURES: Final = 3
@@ -40,7 +40,7 @@ class Supervised:
 
     name = "a supervised process"
 
-    def __init__(self, spoke: Spoke) -> None:
+    def __init__(self, spoke: SpokeFolder) -> None:
         self.spoke = spoke
         self.program = spoke.folder / "supervisor.py"
 
@@ -100,7 +100,7 @@ class Systemd:
 
     name = "systemd user units"
 
-    def __init__(self, spoke: Spoke) -> None:
+    def __init__(self, spoke: SpokeFolder) -> None:
         self.spoke = spoke
         config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
         self.units = Path(config) / "systemd" / "user"

@@ -31,7 +31,7 @@ _LONGEST_RAY_PATH: Final = 40
 _LIVE: Final = ("PENDING", "RUNNING")
 
 
-class Spoke:
+class SpokeFolder:
     """What the request says of a spoke, and what is there of it."""
 
     def __init__(self, request: Mapping[str, Any]) -> None:
