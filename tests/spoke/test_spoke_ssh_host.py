@@ -15,6 +15,7 @@ import yaml
 from spoke_stack import SPOKE, intent
 
 from carbonfleet.api.report import AttemptPhase as Phase
+from carbonfleet.install.ssh_host.wheel import Wheel
 from fixtures.fleet_values import uid_of
 from fixtures.kubeapi_server import eventually
 from fixtures.real_training import tiny
@@ -41,6 +42,17 @@ def started(folder: Path, python: Path | None, **given) -> Iterator[SshHost]:
 @pytest.fixture(scope="module")
 def python(tmp_path_factory) -> Path:
     return python_with_packages(tmp_path_factory.mktemp("host-python"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def wheel(tmp_path_factory) -> Iterator[Path]:
+    """Built once: what is sent where nothing else is given is tested beside the installation."""
+    own = Wheel.own()
+    file = tmp_path_factory.mktemp("wheel") / own.name
+    file.write_bytes(own.content)
+    os.environ["CARBONFLEET_WHEEL"] = str(file)
+    yield file
+    del os.environ["CARBONFLEET_WHEEL"]
 
 
 @pytest.fixture

@@ -170,9 +170,8 @@ def _is_settled(spoke: SpokeFolder, supervision: Supervised | Systemd) -> bool:
 
 def _is_ready(spoke: SpokeFolder) -> bool:
     try:
-        spoke.live_runs()
-        return bool(spoke.processes()) and bool(_answer(spoke))
-    except (FailedError, OSError):
+        return bool(_answer(spoke)) and spoke.has_ray()
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 

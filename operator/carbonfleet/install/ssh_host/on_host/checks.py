@@ -35,6 +35,8 @@ def _python() -> Iterator[HostFinding]:
     if not all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")):
         package = f"python3.{sys.version_info.minor}-venv"
         yield False, "venv", f"its module is missing: `apt-get install {package}` there"
+    if shutil.which("bash") is None:
+        yield False, "bash", "it is not on the PATH there, and Ray starts its processes by it"
 
 
 def _gpus(spoke: SpokeFolder) -> Iterator[HostFinding]:

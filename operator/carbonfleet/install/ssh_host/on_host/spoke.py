@@ -134,12 +134,20 @@ class SpokeFolder:
         """How many attempts run or wait in Ray here. Fails where Ray runs and does not say."""
         if not self.processes():
             return 0
-        file = self.ray / "token"
         try:
-            jobs = json.loads(ask(f"http://127.0.0.1:{self.ports['ray']}/api/jobs/", file.read_text().strip()))
+            jobs = self._ask_ray("/api/jobs/")
         except (OSError, ValueError) as error:
             fail("RunsUnknown", f"Ray does not say whether runs are live ({error}): see {self.logs}")
         return sum(job.get("status") in _LIVE for job in jobs)
+
+    def has_ray(self) -> bool:
+        """Whether Ray's node has joined its head, which takes jobs some time before. Raises OSError, ValueError."""
+        nodes = self._ask_ray("/nodes?view=summary")["data"]["summary"]
+        return any(node["raylet"].get("state") == "ALIVE" for node in nodes)
+
+    def _ask_ray(self, where: str) -> Any:  # noqa: ANN401 - JSON
+        token = (self.ray / "token").read_text().strip()
+        return json.loads(ask(f"http://127.0.0.1:{self.ports['ray']}{where}", token))
 
     def refuse_live_runs(self, what: str) -> None:
         """Fail where a run is live that nobody has said may end."""
