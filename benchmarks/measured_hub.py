@@ -168,7 +168,7 @@ class MeasuredHub:
 
     def _await_first_heartbeats(self) -> None:
         hub = self.children["hub"]
-        eventually(lambda: self.heartbeats >= self.spokes or not hub.is_alive, 60)
+        eventually(lambda: self.heartbeats >= self.spokes or not hub.is_alive, 600)
         assert hub.is_alive, hub.last_words()
         time.sleep(1.0)  # the hub's cycle on them ends
 

@@ -131,6 +131,21 @@ def test_a_pattern_ends_where_the_text_ends():
     assert compile_pattern(r"^[]$\]]+$").search("$]")
 
 
+@pytest.mark.parametrize(
+    ("pattern", "fits", "differs"),
+    [
+        ("^(?i)(abort|warn)?$", "WARN", "warned"),
+        ("^(a(?i)b)c$", "aBc", "aBC"),
+        ("^(a|(?i)b|c)$", "C", "A"),
+        (r"^\((?i)x\)$", "(X)", "x"),
+        ("^[(?i)]$", "(", "I"),
+    ],
+)
+def test_flags_hold_to_the_end_of_their_group(pattern, fits, differs):
+    assert compile_pattern(pattern).search(fits)
+    assert not compile_pattern(pattern).search(differs)
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_protobuf_reader(data):
     with pytest.raises(ApiError):

@@ -11,7 +11,8 @@ from rendering import OVERLAYS, ROOT, SPOKES, conformance_crds, find, render, sc
 
 from carbonfleet.local.ports import free_port
 from fixtures.kubeapi_server import KubeApi
-from fixtures.rendered import NOT_SERVED, apply
+from fixtures.rendered import KUSTOMIZE, NOT_SERVED, apply
+from fixtures.rendered import overlay as rendered_overlay
 
 WRITERS = {"agent": "carbonfleet-agent", "flux": "carbonfleet-applier", "argocd": "carbonfleet-applier"}
 HOLDERS = [("hub", "carbonfleet-hub"), *((spoke, "carbonfleet-agent") for spoke in SPOKES)]
@@ -224,23 +225,21 @@ def test_the_hubs_overlay_installs_the_generated_definitions():
 def test_what_flux_and_argo_cd_read_matches_their_definitions(overlay, folder, kind):
     crds = conformance_crds(folder)
     if not crds:
-        pytest.skip("set CARBONFLEET_CONFORMANCE_DIR to the folder with Flux's and Argo CD's CRDs")
+        pytest.skip("set CARBONFLEET_CONFORMANCE_DIR to the folder with other projects' CRDs")
     thing = find(overlay, kind)
     assert schema_problems(crds, thing) == []
 
 
 @pytest.fixture(scope="module")
 def strict_api(tmp_path_factory) -> Iterator[KubeApi]:
-    """An API that has the definitions of all whose objects the overlays hold, and the overlays' own."""
+    """An API that has the definitions of all whose objects overlays and components may hold, and the overlays' own."""
     folder = os.environ.get("CARBONFLEET_CONFORMANCE_DIR")
     if not folder:
         pytest.skip("set CARBONFLEET_CONFORMANCE_DIR to the folder with Flux's and Argo CD's CRDs")
     api = KubeApi(tmp_path_factory.mktemp("strict"), free_port())
     api.start()
     try:
-        files = [
-            str(file) for each in ("argocd", "flux", "kuberay") for file in sorted(Path(folder, each).glob("*.yaml"))
-        ]
+        files = [str(file) for file in sorted(Path(folder).glob("*/*.yaml"))]
         done = api.kubectl("apply", "--server-side", *(word for file in files for word in ("-f", file)))
         assert done.returncode == 0, done.stderr
         apply(api, [thing for thing in render("hub") if thing["kind"] in ("CustomResourceDefinition", "Namespace")])
@@ -254,22 +253,42 @@ def strict_api(tmp_path_factory) -> Iterator[KubeApi]:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_an_api_takes_every_object_strictly_in_a_dry_run(strict_api, overlay):
-    served = [thing for thing in render(overlay) if thing["kind"] not in NOT_SERVED]
-    arguments = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
-    done = strict_api.kubectl(*arguments, stdin=yaml.safe_dump_all(served))
+    takes_all(strict_api, render(overlay))
+
+
+@pytest.mark.parametrize("component", sorted(each.name for each in (KUSTOMIZE / "components").iterdir()))
+def test_an_api_takes_every_object_of_a_component_strictly_in_a_dry_run(strict_api, component, tmp_path):
+    base = "base/spoke" if component in ("verifying", "watching") else "base/hub"
+    takes_all(strict_api, rendered_overlay(tmp_path / "mine", [base], [component]))
+
+
+def takes_all(api, things):
+    served = [thing for thing in things if thing["kind"] not in NOT_SERVED]
+    done = dry_run(api, served)
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if "does not evaluate them" not in line] == []
     assert done.stdout.count("(server dry run)") == len(served)
 
 
-def test_an_unknown_field_would_be_refused_there(strict_api):
-    wrong = find("argocd", "AppProject")
-    wrong = wrong | {"spec": wrong["spec"] | {"sourceRepo": ["https://git.example/x"]}}
-    done = strict_api.kubectl(
-        "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", stdin=yaml.safe_dump(wrong)
-    )
+def dry_run(api, things):
+    arguments = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
+    return api.kubectl(*arguments, stdin=yaml.safe_dump_all(things))
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("AppProject", "sourceRepo", ["https://git.example/x"]),
+        ("ServiceMonitor", "endpoint", []),
+        ("PrometheusRule", "group", []),
+    ],
+)
+def test_an_unknown_field_would_be_refused_there(strict_api, tmp_path, kind, field, value):
+    monitored = rendered_overlay(tmp_path / "mine", ["base/hub"], ["monitoring"])
+    [thing] = [each for each in (*render("argocd"), *monitored) if each["kind"] == kind]
+    done = dry_run(strict_api, [thing | {"spec": thing["spec"] | {field: value}}])
     assert done.returncode == 1
-    assert "sourceRepo" in done.stderr
+    assert field in done.stderr
 
 
 def test_the_seed_of_the_fleet_has_a_folder_for_the_spoke_in_the_example():

@@ -127,13 +127,30 @@ def _rule(raw: Obj) -> Rule:
     )
 
 
-_PATTERN_PARTS: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
-"""An escape, a whole character class, or an end."""
+_PATTERN_PARTS: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$|\(\?[ims]+\)|\(|\)", re.DOTALL)
+"""An escape, a whole character class, an end, flags, or the begin or end of a group."""
 
 
 def compile_pattern(pattern: str) -> "re.Pattern[str]":
-    r"""A Go (RE2) pattern for Python's `re`: `$` and `\z` mean the very end, classes are ASCII."""
-    translated = _PATTERN_PARTS.sub(lambda part: r"\Z" if part[0] in ("$", r"\z") else part[0], pattern)
+    r"""A Go (RE2) pattern for Python's `re`.
+
+    `$` and `\z` mean the very end, classes are ASCII, and flags as `(?i)` hold from where they stand to the end of
+    their group.
+    """
+    flagged = [0]  # by group that is open: the flags in it, each of which became a group
+
+    def translate(part: "re.Match[str]") -> str:
+        text = part[0]
+        if text in ("$", r"\z"):
+            return r"\Z"
+        if text.startswith("(?"):
+            flagged[-1] += 1
+            return f"{text[:-1]}:"
+        if text == "(":
+            flagged.append(0)
+        return ")" * flagged.pop() + ")" if text == ")" and len(flagged) > 1 else text
+
+    translated = _PATTERN_PARTS.sub(translate, pattern) + ")" * flagged[0]
     try:
         return re.compile(translated, re.ASCII)
     except re.error as error:

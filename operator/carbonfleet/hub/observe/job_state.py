@@ -242,7 +242,9 @@ class JobStates:
         placement, report, known = placements.get(uid), reports.get(uid), self._known.get(uid)
         if known is None or known.body["metadata"]["resourceVersion"] != version:
             status, problems = read_status(body.get("status"))
-            return JobState(body, *_parse(body, status), placement, report, problems)
+            parsed = known.job if known is not None and known.body.get("spec") is body.get("spec") else None
+            spec = parsed.spec if parsed is not None else body.get("spec")
+            return JobState(body, *_parse({**body, "spec": spec, "status": status}), placement, report, problems)
         if known.body is body and (known.placement, known.report) == (placement, report):
             return known  # a body read anew is equal, and is taken: to compare it would take longer, in each cycle
         return replace(known, body=body, placement=placement, report=report)
@@ -256,9 +258,9 @@ def _unread(
     return JobState(body, None, problem, placements.get(uid), reports.get(uid)).worked_out()
 
 
-def _parse(body: Object, status: JobStatus) -> tuple[CarbonTrainingJob | None, str]:
+def _parse(body: Object) -> tuple[CarbonTrainingJob | None, str]:
     try:
-        return CarbonTrainingJob.model_validate({**body, "status": status}), ""
+        return CarbonTrainingJob.model_validate(body), ""
     except ValidationError as error:
         return None, told(error, CarbonTrainingJob)
     except Exception as error:  # noqa: BLE001 - whatever a job holds, it harms no other

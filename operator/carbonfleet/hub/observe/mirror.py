@@ -1,6 +1,7 @@
 """The hub's copy of what the Kubernetes API holds, kept by watches and re-read in full now and then."""
 
 import logging
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Collection, Coroutine, Iterable
@@ -16,6 +17,8 @@ REPORTS: Final = "trainingreports"
 _log = logging.getLogger(__name__)
 KINDS: Final = (JOBS, SPOKES, REPORTS)
 _ADDRESS: Final = ("name", "namespace", "uid", "resourceVersion")
+_LONGEST_SHARED: Final = 64
+"""Characters of a text that may well stand in other objects."""
 _NOT_HEARD: Final = frozenset({"Unreachable", "NeverJoined"})
 """Reasons of a spoke that is not ready: a heartbeat of such a one is news."""
 
@@ -45,7 +48,7 @@ class Mirror:
             known = self._objects[kind].get(_uid(body))
             if known is not None and _version(known) >= _version(body):
                 return
-            self._objects[kind][_uid(body)] = body = _kept(kind, body)
+            self._objects[kind][_uid(body)] = body = _kept(kind, body, known)
         if known is None or _MATTERS[kind](known) != _MATTERS[kind](body):
             self._tell(kind)
 
@@ -54,7 +57,7 @@ class Mirror:
         with self._lock:
             known = self._objects[kind].get(_uid(body))
             if known is not None and _version(known) < _version(body):
-                self._objects[kind][_uid(body)] = _kept(kind, body)
+                self._objects[kind][_uid(body)] = _kept(kind, body, known)
 
     def drop(self, kind: str, body: Object) -> None:
         """Forget an object that was deleted."""
@@ -124,14 +127,32 @@ def _cluster_uid(kube: Kube) -> str:
         return ""
 
 
-def _kept(kind: str, body: Object) -> Object:
+def _kept(kind: str, body: Object, known: Object | None = None) -> Object:
     """An object as the hub reads it, without `managedFields`, which take more memory than the rest of a job.
 
-    Of a report's metadata only its address: a spoke can write much into the rest.
+    Of a report's metadata only its address: a spoke can write much into the rest. A spec that is as it was in `known`
+    is that very one, and words that many objects share are held once.
     """
     metadata = body["metadata"]
     wanted = _ADDRESS if kind == REPORTS else metadata.keys() - {"managedFields"}
-    return body | {"metadata": {key: metadata[key] for key in wanted if key in metadata}}
+    kept = body | {"metadata": {key: metadata[key] for key in wanted if key in metadata}}
+    if kind != JOBS:
+        return kept
+    if known is not None and known.get("spec") == kept.get("spec"):
+        kept["spec"] = known.get("spec")
+    return {sys.intern(key): value if key == "spec" and known else _shared(value) for key, value in kept.items()}
+
+
+def _shared(value: object) -> object:
+    """The same JSON, whose keys and short texts are held once however many objects have them."""
+    match value:
+        case dict():
+            return {sys.intern(key): _shared(inner) for key, inner in value.items()}
+        case list():
+            return [_shared(inner) for inner in value]
+        case str() if len(value) <= _LONGEST_SHARED:
+            return sys.intern(value)
+    return value
 
 
 def _what_people_write(body: Object) -> object:
