@@ -232,7 +232,9 @@ class Kube:
 
     def get(self, where: str) -> Object:
         """One object. Raises KubeError."""
-        return self._call("GET", where)
+        if not (found := self._call("GET", where)):
+            raise _no_api(200, f"GET {where}")
+        return found
 
     def text(self, where: str) -> str:
         """What is not JSON: a pod's log. Raises KubeError."""

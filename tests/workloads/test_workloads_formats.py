@@ -162,6 +162,7 @@ def test_calls_of_tools_are_learned_and_their_answers_are_not(with_tools, tmp_pa
         ({"prompt": OPENAI[:1], "input": "more", "completion": "a"}, "prompt is a list of turns"),
         ({"system": "a", "system_prompt": "b", "prompt": "c", "response": "d"}, "both hold a text"),
         ({"messages": OPENAI * 251}, "messages has 1004 turns, and 1000 are the most"),
+        ({"prompt": "a", "completion": "b", "label": False}, "label is false, as of a bad answer"),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, "expected prompt and response, or messages"),
     ],
 )

@@ -69,8 +69,17 @@ def test_a_run_is_in_mlflow_with_its_settings_losses_and_end(mlflow, tmp_path):
     assert (mlflow.experiments, run["of"], run["name"]) == ({"carbonfleet": "7"}, "7", "job-1")
     assert run["status"] == "FINISHED"
     assert (run["params"]["model"], run["params"]["lora.rank"]) == ("carbonfleet/tiny-qwen2", "4")
-    assert ("validation_loss", 4, told["validation_loss"]) in run["metrics"]
     assert ("train_loss", 4, told["train_loss"]) in run["metrics"]
+
+
+def test_each_loss_is_sent_once_at_its_own_step(mlflow, tmp_path):
+    assert tracked(mlflow.url, tmp_path / "job").process.exitcode == 0
+    [run] = mlflow.runs
+    sent = {
+        name: [each[1:] for each in run["metrics"] if each[0] == name] for name in ("train_loss", "validation_loss")
+    }
+    assert sent["validation_loss"] == [tuple(each) for each in runs.metrics(tmp_path / "job")["validations"]]
+    assert [step for step, _ in sent["train_loss"]] == [1, 2, 3, 4]
 
 
 def test_an_experiment_that_is_named_is_taken(mlflow, tmp_path):

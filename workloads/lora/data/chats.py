@@ -114,6 +114,8 @@ def chat_of(row: Mapping[str, Any], place: str) -> Chat:
 
     Raises BadRow naming the field that holds something else than what belongs there.
     """
+    if row.get("label") is False:  # as KTO marks an answer to be unlearned, and TRL's own tables do
+        raise BadRow("label is false, as of a bad answer, and every answer is learned")
     tools = tools_of(row.get("tools"))
     name = next((name for name in CONVERSATIONS if row.get(name) is not None), None)
     if name is not None:

@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 from urllib.error import HTTPError
@@ -22,7 +22,6 @@ _LAST_SECONDS: Final = 10.0
 _MOST_BYTES: Final = 2**20
 _METRICS: Final = (
     "train_loss",
-    "validation_loss",
     "tokens_per_second",
     "energy_kwh",
     "host_energy_kwh",
@@ -37,6 +36,7 @@ class Tracking:
         self._url, self._job, self._environment = f"{url.rstrip('/')}/api/2.0/mlflow", job, environment
         self._pending: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=100)
         self._run, self._status, self._is_told = "", "FAILED", False
+        self._last: dict[str, tuple[int, float]] = {}
         self._thread = threading.Thread(target=self._send, name="tracking", daemon=True)
         self._thread.start()
 
@@ -72,7 +72,7 @@ class Tracking:
         try:
             if numbers is not None:
                 self._run = self._run or self._begin()
-                self._ask("runs/log-batch", {"run_id": self._run, "metrics": _metrics(numbers)})
+                self._log(_figures(numbers))
             elif self._run:
                 ended = {"run_id": self._run, "status": self._status, "end_time": _milliseconds()}
                 self._ask("runs/update", ended)
@@ -82,6 +82,18 @@ class Tracking:
                 # Neither the address nor the server's words: both may hold a secret.
                 what = f"HTTP {error.code}" if isinstance(error, HTTPError) else type(error).__name__
                 print(f"MLflow does not take what is tracked: {what}", flush=True)
+
+    def _log(self, figures: Iterable[tuple[str, int, float]]) -> None:
+        """Send those that are later than what was sent, or others at its step."""
+        begin = (-1, math.nan)
+        fresh = [
+            each for each in figures if each[1:] != (last := self._last.get(each[0], begin)) and each[1] >= last[0]
+        ]
+        if fresh:
+            at = _milliseconds()
+            metrics = [{"key": name, "step": step, "value": value, "timestamp": at} for name, step, value in fresh]
+            self._ask("runs/log-batch", {"run_id": self._run, "metrics": metrics})
+            self._last |= {name: (step, value) for name, step, value in fresh}
 
     def _begin(self) -> str:
         """A new run with its settings as parameters; its ID."""
@@ -130,15 +142,11 @@ class Tracking:
         return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
-def _metrics(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The figures that are numbers."""
-    at, step = _milliseconds(), numbers["step"]
-    figures = ((name, numbers.get(name)) for name in _METRICS)
-    return [
-        {"key": name, "value": value, "timestamp": at, "step": step}
-        for name, value in figures
-        if isinstance(value, int | float) and math.isfinite(value)
-    ]
+def _figures(numbers: Mapping[str, Any]) -> list[tuple[str, int, float]]:
+    """What is a number, by name and step; a validation at the step that it was made at."""
+    validations = [("validation_loss", step, loss) for step, loss in numbers["validations"]]
+    figures = [(name, numbers["step"], numbers.get(name)) for name in _METRICS]
+    return [each for each in (*validations, *figures) if isinstance(each[2], int | float) and math.isfinite(each[2])]
 
 
 def _parameters(job: Job) -> list[dict[str, str]]:
