@@ -220,7 +220,9 @@ def test_by_default_every_linear_layer_of_the_blocks_gets_an_adapter(config, mod
 
 def test_experts_that_cannot_have_dropout_are_refused_with_what_to_do():
     base = AutoModelForCausalLM.from_config(MixtralConfig(**SMALL, num_key_value_heads=2, num_local_experts=2))
-    with pytest.raises(Failure, match=r"BadConfig: lora.dropout: .* lora_dropout != 0. Set it to 0, or name"):
+    with pytest.raises(
+        Failure, match=r"BadConfig: lora.dropout: 0.1, and the model holds the experts .* Set it to 0, or name"
+    ):
         with_adapter(base, lora(dropout=0.1), torch.device("cpu"))
 
 

@@ -183,3 +183,10 @@ def test_half_of_a_surrogate_pair_in_settings_is_refused(half):
     ):
         with pytest.raises(Failure, match=r"^BadConfig: "):
             parse(text)
+
+
+@pytest.mark.parametrize("said", ['"rank": true', '"rank": "8"', '"alpha": true', '"dropout": "0.1"'])
+def test_what_only_looks_like_a_number_is_refused(said):
+    """True would train rank 1."""
+    with pytest.raises(Failure, match=r"^BadConfig: lora\.(rank|alpha|dropout): Input should be a valid"):
+        parse(f'{{"model": "m", "dataset": {{"name": "d"}}, "lora": {{{said}}}}}')

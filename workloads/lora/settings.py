@@ -164,7 +164,7 @@ class Job:
 def parse(text: str) -> Settings:
     """Read settings from JSON; raise `BadConfig` naming each field that is wrong."""
     try:
-        return Settings.model_validate_json(text)
+        return Settings.model_validate_json(text, strict=True)  # true is no 1, nor a text a number
     except ValidationError as error:
         raise Failure("BadConfig", "; ".join(_complaints(error))) from error
 

@@ -40,14 +40,21 @@ def with_adapter(base: Any, settings: Settings, device: torch.device) -> Any:  #
     try:
         model = get_peft_model(base, config)
     except ValueError as error:
-        where = "dropout" if "dropout" in str(error) else "target_modules"
-        what_to_do = "Set it to 0, or name lora.target_modules without experts" if where == "dropout" else "Name others"
-        raise Failure("BadConfig", f"lora.{where}: {brief(error).rstrip('.')}. {what_to_do}") from error
+        raise Failure("BadConfig", _why_not(error, lora.dropout)) from error
     model.peft_config["default"].base_model_name_or_path = settings.model
     model.peft_config["default"].revision = settings.model_revision
     if device.type == "cuda":
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
+
+
+def _why_not(error: ValueError, dropout: float) -> str:
+    if "dropout" in str(error):
+        return (
+            f"lora.dropout: {dropout:g}, and the model holds the experts of a block in one parameter, where PEFT knows "
+            "no dropout. Set it to 0, or name lora.target_modules without experts, such as q_proj and v_proj"
+        )
+    return f"lora.target_modules: {brief(error).rstrip('.')}. Name others"
 
 
 def adapted_modules(model: Any) -> dict[str, Any]:  # noqa: ANN401
