@@ -1,10 +1,15 @@
 """A placement that a person must agree to: proposed on a branch, merged or refused by a person."""
 
+import json
 import os
 import subprocess
 import sys
 
+from jsonschema import Draft202012Validator
+from typer.testing import CliRunner
+
 from carbonfleet.api.job_status import Phase
+from carbonfleet.cli import app
 from carbonfleet.clock import VARIABLE
 from fixtures.hub_process import condition
 from fixtures.kubeapi_server import eventually
@@ -38,11 +43,36 @@ def branch_of(stack, name: str) -> str:
     return found[0]
 
 
+def shown_plainly_and_as_data(stack, branch):
+    """What `review` shows a person: no Markdown on a terminal, whole names in a pipe, and data by their schemas."""
+    terminal = {"TTY_COMPATIBLE": "1", "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
+
+    def run(*words, **environment):
+        done = CliRunner().invoke(app, ["review", *words, "--fleet-url", stack.git.url], env=environment)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    told = run("show", branch, **terminal)
+    assert "Policies:" in told
+    for mark in ("**", "|---", "```", "\\"):
+        assert mark not in told.partition("The file:")[0]
+    assert max(map(len, run("list", **terminal).splitlines())) <= 80
+    assert run("list", "-o", "name") == f"{branch}\n"
+    assert f"{branch}  " in run("list")
+    assert "```yaml carbon-placement" in run("show", branch)  # what `carbonfleet explain -` reads
+    for command, words in {"review list": ("list",), "review show": ("show", branch)}.items():
+        schema = json.loads(CliRunner().invoke(app, ["schema", *command.split()]).output)
+        found = json.loads(run(*words, "-o", "json"))
+        Draft202012Validator(schema).validate(found)
+        assert (found[0] if isinstance(found, list) else found)["name"] == branch
+
+
 def test_a_reviewed_placement_waits_for_a_person_and_runs_when_merged(slow_stack):
     slow_stack.submit("asked", review="required")
     job = slow_stack.wait("asked", Phase.PROPOSED)
     assert condition(job, "Approved").reason == "AwaitingReview"
     assert slow_stack.placements("asked") == []
+    shown_plainly_and_as_data(slow_stack, branch_of(slow_stack, "asked"))
     review(slow_stack, "approve", branch_of(slow_stack, "asked"))
     job = slow_stack.wait("asked", Phase.SUCCEEDED)
     assert condition(job, "Approved").reason == "Merged"
