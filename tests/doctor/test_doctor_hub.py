@@ -20,9 +20,9 @@ from fixtures.rendered import apply, kubeconfig_of
 LINES = [
     "kubernetes api",
     "rights",
-    "definition carbontrainingjobs",
-    "definition spokeclusters",
-    "definition trainingreports",
+    "crd carbontrainingjobs",
+    "crd spokeclusters",
+    "crd trainingreports",
     "lease",
     "git",
     "fleet files",
@@ -291,7 +291,7 @@ def an_api_whose_clock_is_behind(hub):
 FAULTS = [
     (a_token_that_the_api_refuses, ["kubernetes api"], True),
     (a_right_less, ["rights"], False),
-    (a_definition_of_another_version, ["definition trainingreports"], False),
+    (a_definition_of_another_version, ["crd trainingreports"], False),
     (no_hub_that_leads, ["lease"], False),
     (a_hub_that_died_long_ago, ["lease"], False),
     (a_token_that_git_refuses, ["git"], True),

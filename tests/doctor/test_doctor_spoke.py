@@ -20,8 +20,8 @@ from fixtures.rendered import kubeconfig_of
 RBAC = "apis/rbac.authorization.k8s.io/v1"
 LINES = [
     "spoke's api",
-    "definition rayjobs.ray.io",
-    "definition rayclusters.ray.io",
+    "crd rayjobs.ray.io",
+    "crd rayclusters.ray.io",
     "kuberay operator",
     "allow list",
     "agent",
@@ -225,7 +225,7 @@ def a_cluster_file_less(spoke):
 
 
 FAULTS = [
-    (a_definition_less, "definition rayclusters.ray.io"),
+    (a_definition_less, "crd rayclusters.ray.io"),
     (a_tenant_without_rights, f"rights in {TENANT}"),
     (a_token_that_git_refuses, "git"),
     (signers_that_do_not_know_a_signer, "hub's public key"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 _COLOURS: Final = {"ok": "green", "missing": "red", "unknown": "yellow"}
-_NAME_WIDTH: Final = 20
+_NAME_WIDTH: Final = 22
 
 
 def doctor(settings: HubSettings, output: Output = Form.TEXT) -> None:

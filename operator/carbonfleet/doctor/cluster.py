@@ -108,7 +108,7 @@ def definitions(kube: Kube, advice: str) -> Iterator[CheckResult]:
 
 def _definition(kube: Kube, wanted: Object, advice: str) -> CheckResult:
     plural = wanted["metadata"]["name"]
-    name = f"definition {wanted['spec']['names']['plural']}"
+    name = f"crd {wanted['spec']['names']['plural']}"
     try:
         there = kube.get(path(DEFINITIONS, "customresourcedefinitions", name=plural))
     except KubeError as error:

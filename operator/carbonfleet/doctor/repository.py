@@ -12,7 +12,7 @@ from carbonfleet.clock import Clock
 from carbonfleet.doctor.check import CheckResult, missing, ok
 from carbonfleet.doctor.cluster import listed
 from carbonfleet.fleet import FleetError, Repository, RepositorySettings, Tip
-from carbonfleet.fleet.git import TransportFailure, Trust, holds_openpgp, is_signer, public_line, signer_of
+from carbonfleet.fleet.git import TransportFailure, Trust, is_signer, signer_of
 from carbonfleet.fleet.publish import NO_CHANGES, CloneSession, in_our_words
 
 SCRATCH: Final = "carbonfleet-doctor"
@@ -96,4 +96,4 @@ def key_signs(name: str, got: Fetched, key: Path, signers: Path) -> CheckResult:
         return missing(name, f"{error.reason}: {error}", advice)
     if not is_signer(signer, hub):
         return missing(name, f"{signers} knows the key as {signer}, and not as {hub}", advice)
-    return ok(name, f"{key} signs as {hub}{'' if holds_openpgp(key) else f': {public_line(key, hub)}'}")
+    return ok(name, f"{key} signs as {hub}")

@@ -31,7 +31,7 @@ def kuberay(kube: Kube) -> Iterator[CheckResult]:
 
 
 def _definition(kube: Kube, plural: str) -> CheckResult:
-    name = f"definition {plural}"
+    name = f"crd {plural}"
     try:
         versions = kube.get(path(DEFINITIONS, "customresourcedefinitions", name=plural))["spec"]["versions"]
     except KubeError as error:
