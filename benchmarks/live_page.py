@@ -25,7 +25,10 @@ from carbonfleet.local.ports import free_port
 from fixtures.kubeapi_server import KubeApi
 
 PHASES = (Phase.WAITING, Phase.RUNNING, Phase.SUCCEEDED, Phase.BLOCKED)
-PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+PAINT = """() => new Promise(told => new PerformanceObserver(list => {
+  const found = list.getEntriesByName("first-contentful-paint")[0];
+  if (found) told(found.startTime);
+}).observe({type: "paint", buffered: true}))"""
 VIEWS = ("/", "/timeline", "/jobs", "/jobs?q=job-99&sort=carbon&page=2", "/savings", "/proposals", "/jobs/team-a/job-1")
 
 

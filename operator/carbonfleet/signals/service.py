@@ -367,7 +367,11 @@ def read_signals(settings: SignalSettings, clock: Clock, wanted: Collection[Zone
         histories = {key: _known_history(key, archive, sources, now) for key in sorted(set(wanted))}
         if archive.problem:
             raise StoreError(archive.problem)
-    found = {key: _known_forecast(history, _span(now, now, end), settings) for key, history in histories.items()}
+    found: dict[ZoneKind, Forecast | str] = {}
+    for key, history in histories.items():
+        learned = ProfileForecaster(history, lambda _: Future())  # learns at once the first time
+        data, span = history.data(learned.newest), _span(now, now, end)
+        found[key] = forecast_of(data, span, settings.chain, settings.limits)
     return SignalReading(
         {key: each for key, each in found.items() if isinstance(each, Forecast)},
         {zone: each for (zone, _), each in found.items() if isinstance(each, str)},
@@ -394,9 +398,3 @@ def _known_history(key: ZoneKind, archive: Archive, sources: Sequence[Source], n
                 [value] = source.fetch(Ask(*key, Feed.STATIC, now, now + HOUR), now).readings
                 history.static = value.value, value.source
     return history
-
-
-def _known_forecast(history: ZoneHistory, span: Span, settings: SignalSettings) -> Forecast | str:
-    """A zone's forecast, learned here where it needs a profile; why there is none, in words."""
-    learned = ProfileForecaster(history, lambda _: Future())
-    return forecast_of(history.data(learned.newest), span, settings.chain, settings.limits)

@@ -17,7 +17,7 @@ from carbonfleet.kube import Kube, KubeError, Object, ours
 from carbonfleet.ledger import Anchor, Entry, LedgerError
 from carbonfleet.ledger.report import Report, report
 from carbonfleet.ledger.store import By, Ledger, Query
-from carbonfleet.signals import SignalReading, SignalSettings, read_signals
+from carbonfleet.signals import SignalReading, SignalSettings, StoreError, read_signals
 from carbonfleet.ui.values import AttemptRow, JobRow, SpokeRow, accounted_attempt, attempt_row, job_row, spoke_row
 
 MOST_OBJECTS: Final = 50_000
@@ -258,6 +258,8 @@ class Reader:
 
     def _read_grid(self) -> float:
         least, most = _GRID_SECONDS
+        if self._signals.store == SignalSettings().store:
+            raise StoreError("the hub keeps it in memory: name a `store` in its signal settings, and here the same")
         zones = sorted({spoke.zone for spoke in self.state().spokes if spoke.zone})
         if zones:
             wanted = [(zone, SignalKind.AVERAGE_LIFECYCLE) for zone in zones]

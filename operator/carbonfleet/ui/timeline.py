@@ -18,6 +18,9 @@ SPANS: Final = (12, 24, 48, 96)
 MOST_LANES: Final = 25
 """Of a zone."""
 LONGEST_WHY: Final = 300
+Span = tuple[str, datetime, datetime, str]
+"""Cluster, from, until, and what the job did or is to do."""
+_Drawn = tuple[JobRow, list[Span]]
 _ENDED: Final = {Phase.SUCCEEDED.value: "done", Phase.STOPPED_EARLY.value: "done"}
 
 
@@ -58,11 +61,11 @@ def timeline(state: FleetState, now: datetime, hours: int, namespace: str = "") 
     """Every zone over some hours, a third of them past."""
     scale = TimeScale(now - timedelta(hours=hours / 3), now + timedelta(hours=hours * 2 / 3), WIDTH)
     zone_of = {spoke.name: spoke.zone for spoke in state.spokes}
-    lanes = _lanes(state, zone_of, scale, now, namespace)
+    drawn = _drawn(state, zone_of, scale, now, namespace)
     spokes: dict[str, list[str]] = {}
     for name, zone in zone_of.items():
         spokes.setdefault(zone, []).append(name)
-    panels = [_panel(zone, tuple(names), lanes.get(zone, []), state, scale) for zone, names in sorted(spokes.items())]
+    panels = [_panel(zone, names, drawn.get(zone, []), state, scale) for zone, names in sorted(spokes.items())]
     return {
         "panels": panels,
         "scale": scale,
@@ -76,39 +79,47 @@ def timeline(state: FleetState, now: datetime, hours: int, namespace: str = "") 
     }
 
 
-def _panel(zone: str, spokes: tuple[str, ...], lanes: list[Lane], state: FleetState, scale: TimeScale) -> Panel:
+def _panel(zone: str, spokes: list[str], drawn: list[_Drawn], state: FleetState, scale: TimeScale) -> Panel:
     forecast = state.grid.forecasts.get((zone, KIND)) if state.grid else None
     history = state.grid.histories.get((zone, KIND)) if state.grid else None
-    shown = sorted(lanes, key=_order)[:MOST_LANES]
-    return Panel(zone, spokes, curve(history, forecast, scale, CURVE_HEIGHT), tuple(shown), len(lanes) - len(shown))
+    lanes = tuple(_lane(each, spokes, scale) for each in sorted(drawn, key=_order)[:MOST_LANES])
+    shape = curve(history, forecast, scale, CURVE_HEIGHT)
+    return Panel(zone, tuple(spokes), shape, lanes, len(drawn) - len(lanes))
 
 
-def _order(lane: Lane) -> tuple[int, float, str]:
+def _lane(drawn: _Drawn, spokes: list[str], scale: TimeScale) -> Lane:
+    job, spans = drawn
+    bars = ((scale.x(start), scale.x(end), kind) for _, start, end, kind in spans)
+    shapes = tuple(Bar(left, max(2.0, round(right - left, 1)), kind) for left, right, kind in bars)
+    return Lane(job, shapes, _ghost(job, scale) if job.cluster in spokes else None, why_of(job))
+
+
+def _order(drawn: _Drawn) -> tuple[int, float, str]:
     """Running, then waiting by start, then what is over, the newest first."""
-    job, start = lane.job, lane.job.start.timestamp() if lane.job.start else 0.0
+    job = drawn[0]
+    start = job.start.timestamp() if job.start else 0.0
     if job.phase in GROUPS["Running"]:
         return 0, start, job.key
     is_over = job.phase in GROUPS["Done"] or job.phase == Phase.FAILED
     return (2, -start, job.key) if is_over else (1, start, job.key)
 
 
-def _lanes(
+def _drawn(
     state: FleetState, zone_of: Mapping[str, str], scale: TimeScale, now: datetime, namespace: str
-) -> dict[str, list[Lane]]:
+) -> dict[str, list[_Drawn]]:
+    """By zone: the jobs that did or are to do something there within the scale, and what."""
     attempts = _attempts_of(state)
-    found: dict[str, list[Lane]] = {}
+    found: dict[str, list[_Drawn]] = {}
     for job in state.jobs:
         if namespace and job.namespace != namespace:
             continue
-        by_zone: dict[str, list[Bar]] = {}
-        for cluster, start, end, kind in _spans(job, attempts.get(job.uid, ()), now):
-            zone = zone_of.get(cluster)
-            if zone and start < scale.end and end > scale.start:
-                left = scale.x(start)
-                by_zone.setdefault(zone, []).append(Bar(left, max(2.0, round(scale.x(end) - left, 1)), kind))
-        for zone, bars in by_zone.items():
-            ghost = _ghost(job, scale) if zone == zone_of.get(job.cluster) else None
-            found.setdefault(zone, []).append(Lane(job, tuple(bars), ghost, why_of(job)))
+        by_zone: dict[str, list[Span]] = {}
+        for span in _spans(job, attempts.get(job.uid, ()), now):
+            cluster, start, end, _ = span
+            if (zone := zone_of.get(cluster)) and start < scale.end and end > scale.start:
+                by_zone.setdefault(zone, []).append(span)
+        for zone, spans in by_zone.items():
+            found.setdefault(zone, []).append((job, spans))
     return found
 
 
@@ -121,10 +132,6 @@ def _attempts_of(state: FleetState) -> dict[str, list[AttemptRow]]:
     for (uid, _), each in sorted(known.items()):
         found.setdefault(uid, []).append(each)
     return found
-
-
-Span = tuple[str, datetime, datetime, str]
-"""Cluster, from, until, and what the job did or is to do."""
 
 
 def _spans(job: JobRow, attempts: Iterable[AttemptRow], now: datetime) -> Iterator[Span]:
