@@ -35,6 +35,7 @@ def test_on_kept_curves_half_is_not_spent_and_the_best_is_found(gpus):
 
 
 def test_the_kept_curves_are_of_every_configuration_and_differ():
+    assert set(KEPT) == set(SEEDS)
     assert all(set(curves) == set(configurations()) for curves in KEPT.values())
     for curves in KEPT.values():
         final = sorted(list(curve.values())[-1] for curve in curves.values())
