@@ -147,7 +147,7 @@ class MeasuredHub:
 
     def _start_hub(self) -> None:
         options = ["--fleet-url", self.git_url, "--fleet-token-file", str(self.git_token)]
-        options += ["--state", str(self.folder / "hub")]
+        options += ["--state", str(self.folder / "hub"), "--lease-seconds", "300"]  # a busy machine is no lost Lease
         options += ["--kubeconfig", str(self.folder / "kubeconfig")]
         options += ["--signals", str(write_signals(self.folder)), "--baseline-region", "us-east-2"]
         self._start("hub", "carbonfleet", "hub", "run", *options)
