@@ -67,6 +67,13 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "hub run": ("carbonfleet hub run --fleet-url https://git.example.org/fleet.git --state /var/lib/carbonfleet",),
     "spoke run": ("carbonfleet spoke run --spoke de-fra-1 --fleet-url https://git.example.org/fleet.git",),
     "spoke join": ("carbonfleet spoke join de-fra-1 --region eu-central-1",),
+    "spoke up": (
+        "carbonfleet spoke up --spoke de-fra-1 --fleet-url https://git.example.org/fleet.git gpu@198.51.100.7",
+    ),
+    "spoke down": ("carbonfleet spoke down --spoke de-fra-1 gpu@198.51.100.7",),
+    "spoke leave": ("carbonfleet spoke leave --spoke de-fra-1 --fleet-url https://git.example.org/fleet.git",),
+    "spoke ray": ("carbonfleet spoke ray --spoke de-fra-1 --directory /var/lib/carbonfleet/ray --port 8265",),
+    "spoke renew": ("carbonfleet spoke renew de-fra-1 --to hub.kubeconfig",),
     "spoke take-over": ("carbonfleet spoke take-over de-fra-1",),
     "crds generate": ("carbonfleet crds generate --check",),
     "schema": ("carbonfleet schema", "carbonfleet schema status"),
