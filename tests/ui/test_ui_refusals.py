@@ -129,9 +129,7 @@ def test_an_api_that_breaks_leaves_what_was_read_and_says_so(hub, page):
     hub.apply("stays")
     page.shows("stays", "/jobs")
     hub.api.kill()
-    text = page.shows("Not up to date", "/jobs")
-    assert "stays" in text
-    assert "Check that the API runs" in text
+    assert "stays" in page.shows("Check that the API runs", "/jobs")
     assert page.get("/jobs/team-a/stays").status_code == 503
     hub.api.start()
     hub.apply("comes-later")
