@@ -9,7 +9,7 @@ import yaml
 
 from carbonfleet.api.workload import Workload
 from carbonfleet.fleet.serving import VLLM_IMAGE
-from carbonfleet.images import OPERATOR_IMAGE, REGISTRY, TAG
+from carbonfleet.shipped import OPERATOR_IMAGE, REGISTRY, TAG
 
 ROOT = Path(__file__).parents[1]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]

@@ -7,7 +7,7 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from carbonfleet.api.wire import SET, PositiveDuration, RegionName, Wire, cel
-from carbonfleet.images import TRAINING_IMAGE
+from carbonfleet.shipped import TRAINING_IMAGE
 
 SPOKE_STORE: Final = "/checkpoints"
 """Where a spoke mounts its own store in the workers."""

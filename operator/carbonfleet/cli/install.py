@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from carbonfleet.cli.console import fail, say
-from carbonfleet.images import OPERATOR_IMAGE, TRAINING_IMAGE
 from carbonfleet.install.overlays import HubOverlay, InstallError, SpokeOverlay, SyncTool, render, write
+from carbonfleet.shipped import OPERATOR_IMAGE, TRAINING_IMAGE
 
 app = typer.Typer(no_args_is_help=True, help="Print what is applied to a hub's or a spoke's cluster.")
 FleetUrl = Annotated[str, typer.Option(help="The fleet repository's address; a placeholder if left out.")]

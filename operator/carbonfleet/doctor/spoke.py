@@ -18,10 +18,9 @@ from carbonfleet.doctor.check import Check, CheckResult, Once, folder_is_writabl
 from carbonfleet.doctor.repository import Fetched
 from carbonfleet.fleet import FleetError, RepositorySettings
 from carbonfleet.fleet.manifests import cluster_path
-from carbonfleet.images import OPERATOR_IMAGE
 from carbonfleet.kube import Kube, KubeError, path
 from carbonfleet.private_files import replace_file
-from carbonfleet.shipped import SHIPPED
+from carbonfleet.shipped import OPERATOR_IMAGE, SHIPPED
 from carbonfleet.spoke import HubLink, RayJobs, RaySettings, SpokeError
 from carbonfleet.spoke.join import hub_rights
 from carbonfleet.spoke.settings import AgentSettings

@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from carbonfleet.api.policy import DataClass
 from carbonfleet.api.wire import Name
 from carbonfleet.fleet.settings import RepositorySettings
-from carbonfleet.images import OPERATOR_IMAGE, TRAINING_IMAGE
-from carbonfleet.shipped import SHIPPED
+from carbonfleet.shipped import OPERATOR_IMAGE, SHIPPED, TRAINING_IMAGE
 
 _RENDER_SECONDS: Final = 120
 _IMAGE: Final = r"^[a-z0-9][a-z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})$"

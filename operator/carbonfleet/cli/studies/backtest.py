@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -115,15 +115,14 @@ def backtest(
     from carbonfleet.api.signal import SignalKind
     from carbonfleet.simulator.request import Request, with_settings
 
-    if preset == "list":
-        _list_presets()
+    _list_presets_if_asked(preset)
     form = Form.JSON if as_json else output
     with _reported(out):
         if preset:
             _refuse_beside_preset(context)
             cases = _preset(preset, _folder(data), _utc(start), _utc(end))
         else:
-            request = Request(
+            cases = Request(
                 traces=tuple(trace or ()),
                 zones=tuple(zone.strip() for zone in zones.split(",") if zone.strip()),
                 home=home,
@@ -138,8 +137,7 @@ def backtest(
                 pause_minutes=pause_minutes,
                 signal=SignalKind(signal),
                 fill_gaps=fill_gaps,
-            )
-            cases = request.cases()
+            ).cases()
         cases = tuple(with_settings(case, minimum_gain, duration_error) for case in cases)
         if not (curve or promises):
             return _run(cases, form, out, workers)
@@ -159,7 +157,9 @@ def _reported(out: Path | None) -> Iterator[None]:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
-def _list_presets() -> NoReturn:
+def _list_presets_if_asked(preset: str) -> None:
+    if preset != "list":
+        return
     from carbonfleet.simulator.presets import DESCRIPTIONS
 
     say("\n".join(f"{name:14} {what}" for name, what in DESCRIPTIONS.items()))
