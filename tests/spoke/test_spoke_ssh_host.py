@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from spoke_stack import SPOKE, intent
+from spoke_stack import SPOKE
 
 from carbonfleet.api.report import AttemptPhase as Phase
+from carbonfleet.fleet import Place
 from carbonfleet.install.ssh_host.wheel import Wheel
-from fixtures.fleet_values import uid_of
+from fixtures.fleet_values import decide, job_spec, record, uid_of, window_on
 from fixtures.kubeapi_server import eventually
 from fixtures.real_training import tiny
 from fixtures.ssh_host import SshHost, python_with_packages
@@ -88,6 +89,13 @@ def training(host: SshHost) -> list[int]:
     return [pid for pid, command in commands.items() if b"workloads.lora.train" in command]
 
 
+def small(job: str) -> Place:
+    """A real training of 20 steps."""
+    window = window_on(SPOKE, 2, "sim")
+    decision = decide(job, SPOKE, window=window)
+    return Place(decision, job_spec(**tiny(20, every=5)), record(decision, window.start))
+
+
 def is_mine_alone(file: Path) -> bool:
     return file.is_symlink() or not file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
 
@@ -106,7 +114,7 @@ def test_a_job_trains_on_a_host_from_its_up_to_its_down(host, bare_stack):
     assert (again.returncode, running(host)) == (0, first), again.stdout + again.stderr
     assert "nothing has changed, and both run" in again.stdout
 
-    bare_stack.publish(intent(bare_stack.job, **tiny(20, every=5)))
+    bare_stack.publish(small(bare_stack.job))
     (trainer,) = eventually(lambda: training(host), LONG)
     os.kill(trainer, signal.SIGSTOP)
     refused = spoke(host, "down", "--delete-data")
@@ -144,7 +152,6 @@ def test_a_job_trains_on_a_host_from_its_up_to_its_down(host, bare_stack):
 @pytest.mark.timeout(3600)
 def test_the_users_own_systemd_keeps_the_services_where_there_is_one(tmp_path, python, bare_stack):
     with started(tmp_path / "host", python, systemd=True) as host:
-        before = host.files()
         made = up(host, bare_stack)
         assert made.returncode == 0, made.stdout + made.stderr
         assert f"{SPOKE} is up, under systemd user units" in made.stdout
@@ -157,7 +164,7 @@ def test_the_users_own_systemd_keeps_the_services_where_there_is_one(tmp_path, p
         assert (again.returncode, "nothing has changed" in again.stdout) == (0, True), again.stdout + again.stderr
         gone = spoke(host, "down")
         assert gone.returncode == 0, gone.stdout + gone.stderr
-        assert (host.files() - {".config"}, host.processes()) == (before, [])
+        assert (host.files() - {".config", "systemd.log"}, host.processes()) == (set(), [])
 
 
 @pytest.mark.timeout(3600)

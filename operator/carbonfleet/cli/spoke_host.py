@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Host = Annotated[str, typer.Argument(metavar="ssh://[USER@]HOST[:PORT]", help="As `ssh` knows it.")]
 _RAY_SECONDS: Final = 600.0
+_OF_THE_FOLDER: Final = ("CARBONFLEET_SPOKE_FOLDER", "XDG_")
+"""Variables that tell trainings where the spoke's folder is, and that their caches belong there."""
 
 
 def up(settings: "UpSettings", target: Host) -> None:
@@ -90,7 +92,7 @@ def ray(
         cpus=os.cpu_count() or 2,
         gpus=0 if simulated else None,
         dashboard_port=port,
-        environment={name: value for name, value in os.environ.items() if name == "CARBONFLEET_SPOKE_FOLDER"},
+        environment={name: value for name, value in os.environ.items() if name.startswith(_OF_THE_FOLDER)},
     )
     stop = stop_event()
     try:

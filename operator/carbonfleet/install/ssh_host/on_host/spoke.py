@@ -94,7 +94,9 @@ class SpokeFolder:
 
     def environment(self) -> dict[str, str]:
         """Of the services; its mark tells what they start from all else on the host."""
-        return environment(**{_MARK: str(self.folder)}, LANG="C.UTF-8", HF_HOME=str(self.folder / "huggingface"))
+        own = {"HF_HOME": "huggingface", "XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "config"}
+        folders = {name: str(self.folder / folder) for name, folder in own.items()}
+        return environment(**{_MARK: str(self.folder)}, LANG="C.UTF-8", **folders)
 
     def wanted_services(self) -> dict[str, Any]:
         """What is to run by the request, in the order of its start."""
