@@ -214,6 +214,7 @@ def _leave(spoke: SpokeFolder) -> str:
 def main() -> int:
     """Read the request, act, and say how it ended; the exit code."""
     os.umask(0o077)
+    os.environ.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")  # where systemctl finds the user's systemd
     given = sys.stdin.buffer
     request = json.loads(given.read(int(given.readline())))
     spoke = SpokeFolder(request)

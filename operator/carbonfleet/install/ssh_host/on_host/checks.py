@@ -92,9 +92,6 @@ def _supervision() -> HostFinding:
 
 def has_systemd() -> bool:
     """Whether the user's own systemd runs, and goes on when they log out."""
-    runtime = Path(f"/run/user/{os.getuid()}")
-    if "XDG_RUNTIME_DIR" not in os.environ and runtime.is_dir():
-        os.environ["XDG_RUNTIME_DIR"] = str(runtime)
     _, state = output("systemctl", "--user", "is-system-running")
     if state.splitlines()[-1:] not in (["running"], ["degraded"], ["starting"]):
         return False
