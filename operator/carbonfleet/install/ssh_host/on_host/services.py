@@ -157,8 +157,8 @@ class Systemd:
             file.unlink()
         if files:
             self._systemctl("daemon-reload")
-        with suppress(OSError):  # others' units
-            for folder in (self.units / "default.target.wants", self.units, self.units.parent):
+        for folder in (self.units / "default.target.wants", self.units, self.units.parent):
+            with suppress(OSError):  # it holds others' units, or is gone
                 folder.rmdir()
 
 
