@@ -240,11 +240,3 @@ def test_marks_of_direction_and_of_terminals_are_made_visible(hub, full_page):
     hub.patch("bidi", {"phase": "Waiting", "summary": "a\u202egnp.exe \x1b[31mred\x1b[0m \u2066x\u2069 \x00"})
     text = full_page.shows("gnp.exe", "/jobs?q=bidi")
     assert not set(text) & set("\u202e\u2066\u2069\x1b\x00")
-
-
-def test_a_job_that_can_not_be_read_is_named_and_hides_no_other(hub, full_page, open_tab):
-    hub.apply("odd")
-    hub.kube.patch(
-        "/apis/carbonfleet.dev/v1alpha1/namespaces/team-a/carbontrainingjobs/odd", {"metadata": {"labels": {"a": "b"}}}
-    )
-    assert "runs" in full_page.shows("odd", "/jobs")
