@@ -32,7 +32,7 @@ PLAIN = {
         *("fleet_url", "fleet_branch", "fleet_known_hosts", "fleet_backoff", "ca_file", "allowed_signers"),
         *("forge", "forge_api", "forge_repository", "webhook_address", "admission_address", "state", "signals"),
         *("namespace", "identity", "lease_seconds", "baseline_region", "metrics", "liveness", "surprise_share"),
-        *("log_level", "resync", "heartbeat_grace", "heartbeat_grace_real", "horizon"),
+        *("log_level", "resync", "heartbeat_grace", "heartbeat_grace_real", "horizon", "job_namespaces"),
     },
     AgentSettings: {
         *("spoke", "fleet_url", "fleet_branch", "fleet_known_hosts", "ca_file", "allowed_signers", "runtime", "apply"),

@@ -123,7 +123,7 @@ def test_check_writes_annotations_and_json(checkout):
     lines = run("check", checkout, "--format", "github").output.splitlines()
     assert f"::error file=policies/eu-only.yaml,line=6::{NO_FIELD}" in lines
     found = json.loads(run("check", checkout, "--format", "json").output)
-    assert {"path": "policies/eu-only.yaml", "line": 6, "message": NO_FIELD} in found
+    assert {"severity": "error", "path": "policies/eu-only.yaml", "line": 6, "message": NO_FIELD} in found
 
 
 def test_a_diff_is_blamed_for_its_own_files_alone(checkout):

@@ -128,10 +128,10 @@ def started(installed, folder: Path, *arguments: str) -> Iterator[tuple[subproce
 @pytest.mark.ray
 def test_up_runs_a_job_by_the_lines_that_it_prints(installed, empty):
     with started(installed, empty, "up") as (process, log):
-        eventually(lambda: "kubectl describe" in log.read_text() or process.poll() is not None)
+        eventually(lambda: "what happens is told here" in log.read_text() or process.poll() is not None)
         assert process.poll() is None, log.read_text()
         lines = re.findall(r"^ *try +(.+?) *$", log.read_text(), re.MULTILINE)
-        assert [line.split()[0] for line in lines] == [".", "kubectl", "kubectl"]
+        assert [line.split()[0] for line in lines] == [".", "kubectl", "carbonfleet"]
         more = [
             "kubectl wait -n team-a ctj/unconstrained --for=jsonpath='{.status.phase}'=Succeeded --timeout=400s",
             "carbonfleet report --by job",

@@ -64,7 +64,7 @@ def violations(reading, now: datetime) -> list[str]:
     for (zone, _), forecast in reading.forecasts.items():
         values = forecast.grams_per_kwh
         truth = np.array([wave(zone, forecast.start + HOUR * i) for i in range(values.size)])
-        if now - forecast.observed_at > OLDEST[forecast.link.partition("+")[0]] + HOUR:
+        if now - forecast.observed_at > OLDEST[forecast.link.partition("+")[0].removesuffix(" blend")] + HOUR:
             found.append(f"{zone}: {forecast.link} stands on {forecast.observed_at} at {now}")
         if forecast.link not in {"static", "annual"} and (values < truth.min() / 4.1).any():
             found.append(f"{zone}: {values.min()} g in a zone of at least {truth.min()}")

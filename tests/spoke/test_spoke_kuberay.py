@@ -105,6 +105,7 @@ def test_what_has_ended_goes_from_the_spoke_when_it_leaves_git(bare_stack, kuber
     step(agent, stack, Phase[end])
     if restarted:
         agent.close()
+        (stack.agent_settings().state / "fleet.git.in-use").unlink()  # as the end of its process lets go of the clone
         agent = stack.agent(KubeRay(SPOKE, kuberay.kube, stack.clock))
     stack.publish(Remove(placed(stack), "ended"))
     stack.cycle_until(agent, lambda: kuberay.job(stack.attempt) is None)

@@ -1,7 +1,8 @@
 """`carbonfleet doctor`: what a hub needs, whether it is there, and what to do where it is not."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import typer
@@ -38,12 +39,12 @@ def show(results: "Iterable[CheckResult]", output: Form, command: str) -> NoRetu
     """Show each result as it comes; ends with 1 where something is missing."""
     from carbonfleet.doctor import CheckState
 
-    logging.getLogger("carbonfleet").setLevel(logging.CRITICAL)  # what is wrong stands in the results
     found, screen = [], console()
-    for result in results:
-        found.append(result)
-        if output in (Form.TEXT, Form.WIDE):
-            _show(screen, result)
+    with _silent_log():
+        for result in results:
+            found.append(result)
+            if output in (Form.TEXT, Form.WIDE):
+                _show(screen, result)
     states = [result.state for result in found]
     if output.is_data:
         write(found, output, command)
@@ -52,6 +53,18 @@ def show(results: "Iterable[CheckResult]", output: Form, command: str) -> NoRetu
     else:
         say(f"{len(states)} checks: " + ", ".join(f"{states.count(state)} {state}" for state in CheckState))
     raise typer.Exit(ExitCode.WRONG if CheckState.MISSING in states else ExitCode.DONE)
+
+
+@contextmanager
+def _silent_log() -> Iterator[None]:
+    """What is wrong stands in the results."""
+    log = logging.getLogger("carbonfleet")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _show(screen: "ShownConsole", result: "CheckResult") -> None:
