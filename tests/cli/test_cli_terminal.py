@@ -58,6 +58,13 @@ def run(*arguments: object, code: int = 0) -> str:
     return done.output
 
 
+def test_a_line_is_in_the_pipe_as_soon_as_it_is_printed():
+    pipe = io.BytesIO()
+    screen = ShownConsole(file=io.TextIOWrapper(pipe, encoding="utf-8"), width=100)
+    screen.print("one   ")
+    assert pipe.getvalue() == b"one\n"
+
+
 @given(st.text(max_size=60) | st.lists(st.sampled_from(HOSTILE), max_size=4).map("".join))
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_console_shows_any_text_however_it_is_printed(terminal, text):

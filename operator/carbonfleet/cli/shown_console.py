@@ -26,6 +26,7 @@ class ShownConsole(Console):
         with self.capture() as captured:
             super().print(*objects, **options)
         self.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
+        self.file.flush()  # whoever reads the pipe follows what happens
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The pieces of what is printed; cells that a control character takes up may make a line longer."""
