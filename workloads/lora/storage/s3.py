@@ -25,7 +25,9 @@ class S3Store:
         try:
             config = Config(**waits, retries=retries)
             self._client = botocore.session.get_session().create_client("s3", config=config)
-            self._fs = fsspec.filesystem("s3", use_listings_cache=False, config_kwargs={**waits, "retries": retries})
+            # Its own: a kept one would go on with the address and keys of an earlier environment.
+            options = {"use_listings_cache": False, "skip_instance_cache": True}
+            self._fs = fsspec.filesystem("s3", **options, config_kwargs={**waits, "retries": retries})
             self._refuse_unless_conditional()
         except (BotoCoreError, ClientError, OSError) as error:
             raise Failure("StoreUnavailable", f"cannot use the output s3://{root}: {error}") from error
