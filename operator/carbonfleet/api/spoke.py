@@ -34,6 +34,8 @@ class SpokeStatus(Wire):
     """For people: GPUs that are free, of all, by pool, as in `3/4 a100, 2/2 l40s`."""
     agent_version: Annotated[str, Field(max_length=64)] = ""
     """Version of the agent."""
+    placement_form: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """The newest form of placements' files that the agent reads; without it the hub writes the oldest it knows."""
     runtime_version: Annotated[str, Field(max_length=64)] = ""
     """Version of Ray or KubeRay."""
     runtime_problem: Text = ""

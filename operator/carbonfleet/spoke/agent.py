@@ -12,6 +12,7 @@ from carbonfleet.api.report import AttemptPhase, RunLog
 from carbonfleet.api.spoke import PoolStatus, SpokeStatus
 from carbonfleet.clock import Clock
 from carbonfleet.faults import only
+from carbonfleet.fleet.manifests import newest_form
 from carbonfleet.probes import ProbeResult
 from carbonfleet.spoke.admission import AdmissionRefusal
 from carbonfleet.spoke.attempt_state import AttemptState, AttemptStatus, KnownAttempt, status_of
@@ -197,6 +198,7 @@ class Agent:
                 pools=pools,
                 free=self._free(pools),
                 agent_version=version("carbonfleet"),
+                placement_form=newest_form(),
                 runtime_version=self._version,
                 runtime_problem=self._runtime_link.problem,
                 problems=self._problems(*listed),

@@ -35,6 +35,7 @@ MOST_GPUS: Final = 100_000
 """Of one placement: as many as a pool may have."""
 MOST_ATTEMPTS: Final = 1_000_000
 """As many as a report may count."""
+_FORMS: Final = re.compile(r"base-([1-9][0-9]*)\.yaml")
 _WORKERS: Final = ("spec", "rayClusterSpec", "workerGroupSpecs", 0)
 _PLACES: Final = {"active_deadline_seconds": ("spec", "activeDeadlineSeconds"), "object": ("metadata", "name")}
 _REGION: Final = ANNOTATION.DATASET_REGION.value
@@ -106,9 +107,11 @@ def render(
     facts: ClusterFacts,
     expires_at: datetime | None = None,
     approved_in: str = "",
+    form: int | None = None,
 ) -> bytes:
     """The file for a decision: equal inputs give equal bytes. `expires_at` is for what people review, and
-    `approved_in` for a move that they agreed to.
+    `approved_in` for a move that they agreed to. `form` is the newest that the spoke's agent reads; the
+    newest of all if None.
 
     Raises ValueError where the decision has no window, the cluster lacks its pool, or a name is unfit.
     """
@@ -131,7 +134,7 @@ def render(
         "expires_at": format_time(expires_at) if expires_at else "",
         "approved_in": approved_in,
     }
-    return _filled(values)
+    return _filled(values, _template_of(form))
 
 
 def parse(path: str, content: bytes) -> Placement:
@@ -208,15 +211,16 @@ def with_suspend(path: str, content: bytes, suspended: bool) -> bytes:
         return _filled(values | {"suspend": suspended}, template)
 
 
-def _filled(values: Mapping[str, Scalar], template: Template | None = None) -> bytes:
-    blocks = {name: Block(str(values[name])) for name in ("config", "placement", "decision") if name in values}
-    return (template or _templates()[0]).fill(sealed({**values, **blocks})).encode()
+def _filled(values: Mapping[str, Scalar], template: Template) -> bytes:
+    filled: dict[str, Scalar | Block] = {name: values[name] for name, _indent in template.holes if name in values}
+    filled |= {name: Block(str(filled[name])) for name in ("config", "placement", "decision") if name in filled}
+    return template.fill(sealed(filled)).encode()
 
 
 def _read(path: str, documents: Sequence[YamlDocument]) -> tuple[Template, dict[str, Scalar]]:
     """The template that makes such a file, and what stands in its holes. Raises FileInvalid."""
     refused: FileInvalid | None = None
-    for template in _templates():
+    for template in _templates().values():
         try:
             return template, template.values_in(path, documents)
         except FileInvalid as error:
@@ -243,11 +247,29 @@ def _places(values: Mapping[str, Scalar], documents: Sequence[YamlDocument]) -> 
     return DataPlace("checkpoints", output), DataPlace("dataset", address_of(address), str(region))
 
 
+def newest_form() -> int:
+    """The number of base.yaml: one more than that of the last base-*.yaml."""
+    return next(iter(_templates()))
+
+
+def _template_of(form: int | None) -> Template:
+    """The newest up to `form`; the oldest that is kept where all are newer."""
+    templates = _templates()
+    readable = [number for number in templates if form is None or number <= form]
+    return templates[max(readable, default=min(templates))]
+
+
 @cache
-def _templates() -> tuple[Template, ...]:
-    """base.yaml, by which files are written, and base-*.yaml, by which they are read beside it while it changes."""
-    names = sorted(file.name for file in files(__package__).iterdir() if re.fullmatch(r"base-.+\.yaml", file.name))
-    return tuple(Template.read(files(__package__).joinpath(name).read_text()) for name in ("base.yaml", *names))
+def _templates() -> Mapping[int, Template]:
+    """By number, the newest first: base.yaml, and base-*.yaml, which was base.yaml before.
+
+    All are read; a spoke is written the newest that its agent reads.
+    """
+    folder = files(__package__)
+    former = {int(found[1]): file for file in folder.iterdir() if (found := _FORMS.fullmatch(file.name))}
+    newest = {max(former, default=0) + 1: folder.joinpath("base.yaml")}
+    every = sorted((newest | former).items(), reverse=True)
+    return {number: Template.read(file.read_text()) for number, file in every}
 
 
 def _check_derived(values: Mapping[str, Scalar], ray_job: YamlDocument) -> None:

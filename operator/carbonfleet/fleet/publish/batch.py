@@ -161,7 +161,7 @@ def _rendered(place: Place, rules: Iterable[Rule], world: World) -> bytes | Refu
         return refusal
     facts = world.tip.clusters[place.window.cluster]
     try:
-        return render(place.decision, place.spec, place.record, facts, place.expires_at, place.approved_in)
+        return render(place.decision, place.spec, place.record, facts, place.expires_at, place.approved_in, place.form)
     except ValueError as error:
         return Refused("NotRenderable", str(error))
 

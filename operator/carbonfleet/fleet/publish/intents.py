@@ -24,6 +24,9 @@ class Place:
     approved_in: str = ""
     """Of a move that people agreed to: the commit with which they did; it is not written without their word."""
 
+    form: int | None = None
+    """The newest form of placements' files that the spoke's agent reads; that of this version if None."""
+
     @property
     def window(self) -> Window:
         """The place and time. Raises ValueError for a decision that has none."""

@@ -18,6 +18,7 @@ from carbonfleet.hub.observe.heartbeats import Heard
 from carbonfleet.hub.observe.job_state import IN_GIT, JobStage, JobState, ended_before
 from carbonfleet.hub.observe.run_state import RunningJob, has_same_spec
 from carbonfleet.kube import KubeError, Object
+from carbonfleet.placement.decision import Decision
 from carbonfleet.placement.snapshot import Spoke
 
 Result = TypeVar("Result")
@@ -109,6 +110,8 @@ class Observation:
     """Reports that nobody needs any more."""
     heard: Mapping[str, Heard] = field(default_factory=dict)
     """By spoke: when its agent was last heard."""
+    forms: Mapping[str, int] = field(default_factory=dict)
+    """By spoke: the newest form of placements' files that its agent reads, where it says so."""
     alive: frozenset[str] = frozenset()
     """Spokes whose agents beat or report, whether they are declared in Git or not."""
     next_silence: datetime | None = None
@@ -158,6 +161,10 @@ class Observation:
     def holding(self, holds: Mapping[str, Blocker]) -> Self:
         """The same with more that keeps jobs where they are."""
         return replace(self, holds={**self.holds, **holds})
+
+    def form_for(self, decision: Decision) -> int:
+        """The newest form of placements' files that the agent where it goes reads; 0 for one that does not say."""
+        return self.forms.get(decision.window.cluster, 0) if decision.window else 0
 
     def queued(self) -> list[JobState]:
         """Jobs that want a decision and may have one."""

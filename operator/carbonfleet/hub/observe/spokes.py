@@ -84,6 +84,17 @@ def synced_commit(body: Object) -> str:
     return str((body.get("status") or {}).get("syncedCommit") or "")
 
 
+def placement_forms(bodies: Iterable[Object]) -> dict[str, int]:
+    """By spoke: the newest form of placements' files that its agent reads; those that do not say are left out."""
+    found = {}
+    for body in bodies:
+        with only(f"SpokeCluster {name_of(body)} can't be read"):
+            form = (body.get("status") or {}).get("placementForm")
+            if isinstance(form, int):
+                found[name_of(body)] = form
+    return found
+
+
 def _health(
     facts: ClusterFacts, heard: Heard | None, runtime_problem: str, now: datetime, grace: timedelta
 ) -> tuple[bool, str, str]:

@@ -56,8 +56,14 @@ def _intent(
     if decision is not None and decision.outcome is Outcome.START and state.job is not None:
         if decision.review_required:
             return None
-        replace, approved_in = asks_to_replace(state), _approved_in(observation, decision)
-        return Place(decision, state.job.spec, records[state.uid], replace=replace, approved_in=approved_in)
+        return Place(
+            decision,
+            state.job.spec,
+            records[state.uid],
+            replace=asks_to_replace(state),
+            approved_in=_approved_in(observation, decision),
+            form=observation.form_for(decision),
+        )
     return None
 
 
@@ -99,7 +105,8 @@ def _turn(
         case Outcome.KEEP if placed.suspended:
             return Suspend(placed, suspended=False, why=record.message)
         case Outcome.MOVE if state.status.phase is Phase.MOVING and state.job is not None:
-            to = Place(decision, state.job.spec, record, approved_in=_approved_in(observation, decision))
+            approved_in, form = _approved_in(observation, decision), observation.form_for(decision)
+            to = Place(decision, state.job.spec, record, approved_in=approved_in, form=form)
             return Remove(placed, record.message, finished=True, to=to)
     return None
 

@@ -23,18 +23,21 @@ def proposals_of(observation: Observation, planned: Planned) -> list[Propose]:
     if observation.tip is None or not observation.tip_is_fresh:
         return []
     found = observation.each(
-        "what is asked about it can't be told", lambda state: _proposal_of(state, planned), observation.queued()
+        "what is asked about it can't be told",
+        lambda state: _proposal_of(state, planned, observation),
+        observation.queued(),
     )
     return [wanted for _, wanted in found if wanted is not None]
 
 
-def _proposal_of(state: JobState, planned: Planned) -> Propose | None:
+def _proposal_of(state: JobState, planned: Planned, observation: Observation) -> Propose | None:
     decision = planned.decisions.get(state.uid)
     if decision is None or decision.window is None or state.job is None:
         return None
     if decision.outcome is not Outcome.START or not decision.review_required:
         return None
-    place = Place(decision, state.job.spec, planned.records[state.uid], replace=asks_to_replace(state))
+    replace, form = asks_to_replace(state), observation.form_for(decision)
+    place = Place(decision, state.job.spec, planned.records[state.uid], replace=replace, form=form)
     return Propose(place, decision.window.start + GOOD_FOR)
 
 

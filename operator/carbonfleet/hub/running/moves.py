@@ -112,7 +112,7 @@ class Moves:
         left = planned.without(held)
         for uid in held:
             with observation.only(live[uid], "its move can't be proposed"):
-                self._asked[uid] = self._proposal(live[uid], planned)
+                self._asked[uid] = self._proposal(live[uid], planned, observation)
         self._forget_what_is_over(observation, left, live)
         undecided = {(uid, state.placement.attempt + 1) for uid, state in live.items() if state.placement}
         return left, Asking(
@@ -133,9 +133,10 @@ class Moves:
         for uid in self._proposals.keys() - self._asked.keys():
             del self._proposals[uid]
 
-    def _proposal(self, state: JobState, planned: Planned) -> Propose:
+    def _proposal(self, state: JobState, planned: Planned, observation: Observation) -> Propose:
         assert state.job is not None, "only a valid job is decided on"  # noqa: S101
-        place = Place(planned.decisions[state.uid], state.job.spec, planned.records[state.uid])
+        decision, record = planned.decisions[state.uid], planned.records[state.uid]
+        place = Place(decision, state.job.spec, record, form=observation.form_for(decision))
         lapses = self.repository.lapses(place.id)
         return Propose(place, place.window.start + GOOD_FOR, leaves=state.placement, lapses=lapses)
 
