@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,13 +97,23 @@ def small(job: str) -> Place:
     return Place(decision, job_spec(**tiny(20, every=5)), record(decision, window.start))
 
 
+def broken_wheel(wheel: Path, folder: Path) -> Path:
+    """The same as a release whose programs end at once."""
+    made = folder / wheel.name
+    with zipfile.ZipFile(wheel) as read, zipfile.ZipFile(made, "w") as out:
+        for name in read.namelist():
+            is_broken = name == "carbonfleet/__main__.py"
+            out.writestr(name, b"raise SystemExit('this release is broken')\n" if is_broken else read.read(name))
+    return made
+
+
 def is_mine_alone(file: Path) -> bool:
     return file.is_symlink() or not file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
 
 
 @pytest.mark.ray
 @pytest.mark.timeout(3600)
-def test_a_job_trains_on_a_host_from_its_up_to_its_down(host, bare_stack):
+def test_a_job_trains_on_a_host_from_its_up_to_its_down(host, bare_stack, tmp_path):
     before = host.files()
     made = up(host, bare_stack, target="ssh://jumped")
     assert made.returncode == 0, made.stdout + made.stderr
@@ -113,6 +124,15 @@ def test_a_job_trains_on_a_host_from_its_up_to_its_down(host, bare_stack):
     again = up(host, bare_stack)
     assert (again.returncode, running(host)) == (0, first), again.stdout + again.stderr
     assert "nothing has changed, and both run" in again.stdout
+
+    failed = up(host, bare_stack, "--wheel", str(broken_wheel(Path(os.environ["CARBONFLEET_WHEEL"]), tmp_path)))
+    assert failed.returncode == 2
+    assert "ends again and again" in failed.stderr
+    assert failed.stderr.rstrip().endswith("what ran before runs again")
+    again = up(host, bare_stack)
+    assert (again.returncode, "nothing has changed, and both run" in again.stdout) == (0, True)
+    assert len(list(host.folder(SPOKE).glob("venv-*"))) == 1
+    first = running(host)
 
     bare_stack.publish(small(bare_stack.job))
     (trainer,) = eventually(lambda: training(host), LONG)
@@ -227,10 +247,18 @@ def test_packages_that_can_not_be_had_end_it_at_that_step(host, bare_stack):
     assert host.files() == {".config", ".config/pip", ".config/pip/pip.conf"}
 
 
-def test_a_full_disk_is_said_and_what_was_begun_is_made_anew(host, bare_stack):
-    failed = up(host, bare_stack, "--least-disk-gib", "900000")
-    assert "missing  Disk" in failed.stdout
-    assert not host.folder(SPOKE).exists()
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted by root alone")
+def test_a_disk_that_fills_up_midway_is_said_and_what_was_begun_takes_no_room(tmp_path, python, bare_stack):
+    with started(tmp_path / "host", python, disk="3m") as host:
+        failed = up(host, bare_stack, "--least-disk-gib", "0")
+        assert failed.returncode == 2
+        assert "DiskFull: packages: the disk there is full" in failed.stderr
+        assert "make room below" in failed.stderr
+        left = subprocess.run(
+            ["ssh", "-F", str(host.config), "host", "ls -A .carbonfleet-*"], capture_output=True, text=True, timeout=60
+        )
+        assert "venv" not in left.stdout
+        assert spoke(host, "down").returncode == 0
 
 
 def test_a_host_with_another_key_is_told_nothing(host, bare_stack):

@@ -1,12 +1,14 @@
 """The steps of `spoke up` and `spoke down` on the host."""
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from carbonfleet.install.ssh_host.on_host.checks import are_met, has_systemd
@@ -15,7 +17,9 @@ from carbonfleet.install.ssh_host.on_host.spoke import DATA, SpokeFolder
 from carbonfleet.install.ssh_host.on_host.system import (
     FailedError,
     ask,
+    disk_full,
     fail,
+    failed_by,
     json_file,
     output,
     say,
@@ -81,7 +85,8 @@ def _step(name: str, do: Callable[[], str | None]) -> None:
     except FailedError as error:
         fail(error.args[0], f"{name}: {error.args[1]}")
     except OSError as error:
-        fail("SystemFailed", f"{name}: {error}")
+        reason, words = failed_by(error).args
+        fail(reason, f"{name}: {words}")
     say("step", name=name, text=said or "done")
 
 
@@ -93,6 +98,15 @@ def _install(spoke: SpokeFolder, wheel: bytes) -> str:
     if hashlib.sha256(wheel).hexdigest() != request["wheel"]["sha256"]:
         fail("WheelDamaged", "the wheel did not arrive whole: try again")
     shutil.rmtree(venv, ignore_errors=True)
+    try:
+        _fill(venv, request, wheel)
+    except (FailedError, OSError):
+        shutil.rmtree(venv, ignore_errors=True)  # it takes no room from what runs
+        raise
+    return "installed"
+
+
+def _fill(venv: Path, request: Mapping[str, Any], wheel: bytes) -> None:
     python, file = str(venv / "bin" / "python"), venv / request["wheel"]["name"]
     options = ["--system-site-packages"] if request["site_packages"] else []
     _run("VenvFailed", _VENV_SECONDS, sys.executable, "-m", "venv", "--without-pip", *options, str(venv))
@@ -107,11 +121,12 @@ def _install(spoke: SpokeFolder, wheel: bytes) -> str:
     _run("PackagesFailed", _PACKAGES_SECONDS, *pip, "-r", str(venv / "pip.txt"))
     _run("PackagesFailed", _PACKAGES_SECONDS, *pip, "-c", str(venv / "constraints.txt"), "-r", str(venv / "own.txt"))
     write(venv / "complete", "")
-    return "installed"
 
 
 def _run(reason: str, seconds: float, *command: str) -> None:
     code, said = output(*command, seconds=seconds)
+    if code and os.strerror(errno.ENOSPC) in said:
+        raise disk_full(" ".join(command[1:4]))
     if code:
         fail(reason, f"{' '.join(command[1:4])} ended with {code}: {said[-800:]}")
 
@@ -130,13 +145,26 @@ def _switch(spoke: SpokeFolder, services: dict[str, Any], before: dict[str, Any]
     except (FailedError, OSError) as error:
         words = f"{error.args[-1]} ({_last_words(spoke)})"
         if before:
-            _write_files(spoke, kept)
-            supervision.apply(before)
-            fail("NotReady", f"{words}; what ran before runs again")
+            fail("NotReady", f"{words}; {_roll_back(spoke, supervision, kept, before)}")
         _stop(spoke)
         (spoke.folder / "services.json").unlink(missing_ok=True)
         fail("NotReady", f"{words}; nothing was left running")
     return f"run under {supervision.name}"
+
+
+def _roll_back(
+    spoke: SpokeFolder, supervision: Supervised | Systemd, files: dict[str, str], services: dict[str, Any]
+) -> str:
+    """Run again what ran before, and take away the packages that only its successor used; how that went."""
+    try:
+        _write_files(spoke, files)
+        supervision.apply(services)
+        wait_until(lambda: _is_settled(spoke, supervision), _READY_SECONDS, "no answer of the agent and Ray")
+    except (FailedError, OSError) as error:
+        return f"what ran before does not run again either: {error.args[-1]} ({_last_words(spoke)})"
+    if not any(each["command"][0].startswith(f"{spoke.venv}/") for each in services.values()):
+        shutil.rmtree(spoke.venv, ignore_errors=True)
+    return "what ran before runs again"
 
 
 def _write_files(spoke: SpokeFolder, files: dict[str, str]) -> None:
@@ -223,5 +251,6 @@ def main() -> int:
     except FailedError as error:
         say("failed", reason=error.args[0], text=error.args[1])
     except OSError as error:
-        say("failed", reason="SystemFailed", text=str(error))
+        reason, words = failed_by(error).args
+        say("failed", reason=reason, text=words)
     return 0

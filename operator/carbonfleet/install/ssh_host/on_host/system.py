@@ -1,5 +1,6 @@
 """Files, commands and ports of the host, and how it answers."""
 
+import errno
 import hashlib
 import json
 import os
@@ -35,6 +36,19 @@ def fail(reason: str, message: str) -> NoReturn:
     raise FailedError(reason, message)
 
 
+def failed_by(error: OSError) -> FailedError:
+    """What the system refused, as an end."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full(str(error.filename or ""))
+    return FailedError("SystemFailed", str(error))
+
+
+def disk_full(what: str) -> FailedError:
+    """The end where there is no more room."""
+    where = f" ({what})" if what else ""
+    return FailedError("DiskFull", f"the disk there is full{where}: make room below {Path.home()}, and try again")
+
+
 def output(*command: str, seconds: float = 30) -> tuple[int, str]:
     """A command's exit code and what it said; 127 where there is no such command."""
     try:
@@ -56,8 +70,12 @@ def write(file: Path, data: str | bytes) -> None:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = file.with_name(f"{file.name}.new")
     fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-        out.write(content)
+    try:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            out.write(content)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
     fresh.replace(file)
 
 
