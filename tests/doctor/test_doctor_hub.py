@@ -124,6 +124,18 @@ def a_hub_that_died_long_ago(hub):
 
 
 @contextmanager
+def another_hub_of_the_same_namespaces(hub):
+    hub.process.stop()
+    hub.kube.create("/api/v1/namespaces", {"metadata": {"name": "carbonfleet-other"}})
+    leases = "/apis/coordination.k8s.io/v1/namespaces/carbonfleet-other/leases"
+    metadata = {"name": "carbonfleet-hub-leader", "annotations": {"carbonfleet.dev/job-namespaces": "team-a"}}
+    hub.kube.create(leases, {"metadata": metadata, "spec": {"holderIdentity": "other"}})
+    yield {}, "give each hub namespaces of its own by --job-namespaces"
+    hub.kube.delete(f"{leases}/carbonfleet-hub-leader")
+    hub.restart()
+
+
+@contextmanager
 def a_token_that_git_refuses(hub):
     with replaced(hub.file("CARBONFLEET_FLEET_TOKEN_FILE"), "wrong"):
         yield {}, "token or key"
@@ -294,6 +306,7 @@ FAULTS = [
     (a_definition_of_another_version, ["crd trainingreports"], False),
     (no_hub_that_leads, ["lease"], False),
     (a_hub_that_died_long_ago, ["lease"], False),
+    (another_hub_of_the_same_namespaces, ["lease"], False),
     (a_token_that_git_refuses, ["git"], True),
     (a_git_server_that_is_away, ["git"], True),
     (a_branch_that_is_not_there, ["git", "forge"], True),

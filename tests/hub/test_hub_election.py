@@ -164,3 +164,78 @@ def test_a_hub_without_an_api_is_unhealthy(namespace, tmp_path: Path):
     stop = threading.Event()
     assert not election.wait(stop, stop.set)
     assert (election.state.reason, election.state.is_healthy) == (LeaseReason.UNREACHABLE, False)
+
+
+@pytest.fixture
+def other_namespace(admin: Kube) -> str:
+    """Where another hub of the cluster is installed."""
+    made = admin.create(path("api/v1", "namespaces"), {"metadata": {"generateName": "election-"}})
+    return str(made["metadata"]["name"])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        ("team-a,team-b", "team-b,team-c", "jobs of team-b"),
+        ("team-d", "*", "jobs of team-d"),
+        ("*", "*", "all namespaces"),
+    ],
+)
+def test_the_second_hub_of_a_namespace_is_refused_until_the_first_gives_up(
+    admin, namespace, other_namespace, stop, first, second, shared
+):
+    ours, theirs = Election(admin, namespace, "a", SHORT, first), Election(admin, other_namespace, "b", SHORT, second)
+    assert ours.wait(stop, lambda: None)
+    over = threading.Event()
+    keeper = threading.Thread(target=ours.keep, args=(over,), daemon=True)
+    keeper.start()
+    waiting = waits(theirs, stop)
+    eventually(lambda: theirs.state.reason is LeaseReason.TAKEN)
+    assert f"the hub a, whose Lease lies in {namespace}, decides on {shared}: give each hub" in theirs.state.message
+    assert (theirs.state.is_healthy, theirs.leads, ours.leads) == (False, False, True)
+    over.set()
+    keeper.join()
+    ours.release()
+    waiting.join()
+    assert theirs.leads
+    theirs.release()
+
+
+def test_hubs_of_different_namespaces_lead_beside_each_other(admin, namespace, other_namespace, stop):
+    hubs = [Election(admin, namespace, "a", SHORT, "team-e"), Election(admin, other_namespace, "b", SHORT, "team-f")]
+    assert [each.wait(stop, lambda: None) for each in hubs] == [True, True]
+    for each in hubs:
+        each.release()
+
+
+def test_of_two_hubs_that_begin_at_once_never_both_lead(admin, namespace, other_namespace, stop):
+    hubs = [Election(admin, where, where, SHORT, "team-g") for where in (namespace, other_namespace)]
+    for _ in range(5):
+        waiting = [waits(each, stop) for each in hubs]
+        eventually(lambda: any(each.leads for each in hubs), every=0.001)
+        assert sum(each.leads for each in hubs) == 1
+        (leader,) = [each for each in hubs if each.leads]
+        eventually(lambda: any(each.state.reason is LeaseReason.TAKEN for each in hubs))
+        leader.release()
+        for each in waiting:
+            each.join()
+        for each in hubs:
+            each.release()
+
+
+def test_a_hub_whose_account_may_not_look_for_others_leads_and_says_so(
+    hub_api, admin, namespace, stop, tmp_path, caplog
+):
+    admin.create(path("api/v1", "serviceaccounts", namespace), {"metadata": {"name": "lone"}})
+    config = kubeconfig_of(hub_api, namespace, "lone", tmp_path / "kubeconfig")
+    rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
+    admin.create(path(RBAC, "roles", namespace), {"metadata": {"name": "lone"}, "rules": [rule]})
+    subject = {"kind": "ServiceAccount", "name": "lone", "namespace": namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lone"}
+    admin.create(
+        path(RBAC, "rolebindings", namespace), {"metadata": {"name": "lone"}, "roleRef": role, "subjects": [subject]}
+    )
+    election = Election(Kube.connect(config), namespace, "a", SHORT, "*")
+    assert election.wait(stop, lambda: None)
+    assert caplog.text.count("whether another hub decides on the same namespaces can't be told") == 1
+    election.release()

@@ -41,7 +41,7 @@ class LABEL(StrEnum):
 
 
 class ANNOTATION(StrEnum):
-    """Annotations on what the hub renders, and those that people may set on a job."""
+    """Annotations on what the hub renders and on its Lease, and those that people may set on a job."""
 
     PLACEMENT_ID = f"{GROUP}/placement-id"
     GENERATION = f"{GROUP}/generation"
@@ -58,6 +58,7 @@ class ANNOTATION(StrEnum):
     REPLACE = f"{GROUP}/replace"
     ENDED = f"{GROUP}/ended"
     CONFIRM_DELETION = f"{GROUP}/confirm-deletion"
+    JOB_NAMESPACES = f"{GROUP}/job-namespaces"
 
 
 def wire_name(field: str) -> str:

@@ -13,7 +13,7 @@ from carbonfleet.doctor.check import Check, CheckResult, Once, folder_is_writabl
 from carbonfleet.doctor.repository import Fetched
 from carbonfleet.fleet import FleetError
 from carbonfleet.fleet.git import holds_openpgp, public_line
-from carbonfleet.hub.election import LEASE, NAME
+from carbonfleet.hub.election import LEASE, NAME, TAKEN_ADVICE, claim_of, shared_namespaces, taken
 from carbonfleet.hub.settings import HubSettings
 from carbonfleet.kube import Kube, KubeError, ours, path
 from carbonfleet.ledger import LedgerError
@@ -81,6 +81,9 @@ def _lease(context: HubContext) -> Iterator[CheckResult]:
             raise
         spec = {}
     holder, renewed = str(spec.get("holderIdentity") or ""), str(spec.get("renewTime") or "")
+    if not holder and (other := _other_hub(context)):
+        yield missing("lease", other, TAKEN_ADVICE)
+        return
     if not holder or not renewed:
         yield missing("lease", f"nobody holds the Lease {NAME} in {namespace}", start)
         return
@@ -88,6 +91,22 @@ def _lease(context: HubContext) -> Iterator[CheckResult]:
     lasts = timedelta(seconds=int(spec.get("leaseDurationSeconds") or LEASE.total_seconds())) + _ON_ITS_WAY
     told = f"{holder} leads; it renewed the Lease {max(0, round(age.total_seconds()))} s ago"
     yield ok("lease", told) if age <= lasts else missing("lease", f"{told}, which is too long", start)
+
+
+def _other_hub(context: HubContext) -> str:
+    """A hub of the same cluster that decides on jobs of the same namespaces, so that this one does not."""
+    leases, _ = context.kube().list(
+        path("apis/coordination.k8s.io/v1", "leases"), fieldSelector=f"metadata.name={NAME}"
+    )
+    for lease in leases:
+        both = shared_namespaces(context.settings.job_namespaces or "*", claim_of(lease))
+        if (
+            both
+            and lease["spec"].get("holderIdentity")
+            and lease["metadata"]["namespace"] != context.settings.namespace
+        ):
+            return taken(lease, both)
+    return ""
 
 
 def _git(context: HubContext) -> Iterator[CheckResult]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.kube import Kube, KubeError, Object, path
 
 _log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ LEADING_SHARE: Final = 0.8
 """Of the Lease's length: how long a renewal lets this hub lead, from before it was asked for."""
 ENDING_SHARE: Final = 0.9
 """Of the Lease's length: when, after the same moment, whatever was begun as leader must be over."""
+TAKEN_ADVICE: Final = "give each hub namespaces of its own by --job-namespaces, or end one of them"
+_LONG_GONE: Final = timedelta(minutes=30)
 _API: Final = "apis/coordination.k8s.io/v1"
 
 
@@ -35,6 +38,7 @@ class LeaseReason(StrEnum):
     STARTING = "Starting"
     LEADING = "Leading"
     STANDBY = "Standby"
+    TAKEN = "NamespaceTaken"
     REFUSED = "LeaseRefused"
     UNREACHABLE = "LeaseUnreachable"
     FAILED = "LeaseFailed"
@@ -68,7 +72,13 @@ class Election:
     that was granted, so it has stopped before another may begin, whether its requests fail or hang.
     """
 
-    def __init__(self, kube: Kube, namespace: str, identity: str = "", lease: timedelta = LEASE) -> None:
+    def __init__(
+        self, kube: Kube, namespace: str, identity: str = "", lease: timedelta = LEASE, claim: str = ""
+    ) -> None:
+        """`claim` are the namespaces whose jobs it decides on, as `team-a,team-b`, or `*`: it leads only while no
+        other hub of the cluster, whose Lease lies in another namespace, claims one of them.
+        """
+        self._claim = claim
         self._seconds = lease.total_seconds()
         self._request_seconds = self._seconds * REQUEST_SHARE
         self._kube = kube.within(self._request_seconds)
@@ -77,7 +87,9 @@ class Election:
         self._where = path(_API, "leases", namespace, NAME)
         self.identity = identity or f"{socket.gethostname()}-{os.getpid()}"
         self.state = LeaseState(LeaseReason.STARTING, "the Lease has not been asked for yet")
-        self._seen: tuple[str, float] = ("", 0.0)
+        self._seen: dict[str, tuple[str, float]] = {}
+        """By namespace of a Lease: its version, and since when we see it."""
+        self._is_blind = False
         self._renewed = -math.inf
         self._renewing: threading.Thread | None = None
 
@@ -132,15 +144,42 @@ class Election:
                 self._renewed = -math.inf
                 self._tell(LeaseState(LeaseReason.STANDBY, f"{_holder(lease)} leads", _holder(lease)))
                 return False
-            asked_at = time.monotonic()
-            if _holder(self._write(lease)) != self.identity:
+            if self._stands_back():
+                return False
+            asked_at, is_new = time.monotonic(), not self.leads
+            if _holder(written := self._write(lease)) != self.identity:
                 raise ValueError("the API's answer is not the Lease that was written")
+            if is_new and self._stands_back():  # both looked before either wrote: then both give way, and try again
+                written["spec"]["holderIdentity"] = ""
+                self._kube.replace(self._where, written)
+                return False
         except Exception as error:  # noqa: BLE001 - whatever it is: a hub that can't be elected says so
             self._tell(self._failure(error))
             return False
         self._renewed = asked_at
         self._tell(LeaseState(LeaseReason.LEADING, f"as {self.identity}"))
         return True
+
+    def _stands_back(self) -> bool:
+        """Whether another hub of the cluster decides on jobs of the same namespaces, which is told."""
+        if not self._claim or self.leads:
+            return False
+        try:
+            others, _ = self._kube.list(path(_API, "leases"), fieldSelector=f"metadata.name={NAME}")
+        except KubeError as error:
+            if error.status != 403:
+                raise
+            if not self._is_blind:
+                _log.warning("whether another hub decides on the same namespaces can't be told: %s", error)
+            self._is_blind = True
+            return False
+        for lease in others:
+            where = str(lease["metadata"].get("namespace"))
+            both = shared_namespaces(self._claim, claim_of(lease))
+            if where != self._namespace and both and not _is_long_gone(lease) and not self._is_free(lease):
+                self._tell(LeaseState(LeaseReason.TAKEN, f"{taken(lease, both)}: {TAKEN_ADVICE}", where))
+                return True
+        return False
 
     def _tell(self, state: LeaseState) -> None:
         """Keep the state, and log it where it is new. That one leads is logged by whoever then does."""
@@ -171,16 +210,20 @@ class Election:
         return lease
 
     def _is_free(self, lease: Object) -> bool:
-        if _holder(lease) in ("", self.identity):
+        where = str(lease["metadata"].get("namespace") or self._namespace)
+        if _holder(lease) == "" or (where == self._namespace and _holder(lease) == self.identity):
             return True
         version = str(lease["metadata"].get("resourceVersion"))
-        if version != self._seen[0]:
-            self._seen = (version, time.monotonic())
-        return time.monotonic() - self._seen[1] > self._seconds
+        if version != self._seen.get(where, ("", 0.0))[0]:
+            self._seen[where] = (version, time.monotonic())
+        its_own = lease["spec"].get("leaseDurationSeconds") if where != self._namespace else None
+        return time.monotonic() - self._seen[where][1] > (its_own or self._seconds)
 
     def _write(self, lease: Object) -> Object:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         changed = _holder(lease) != self.identity
+        if self._claim:
+            lease["metadata"].setdefault("annotations", {})[ANNOTATION.JOB_NAMESPACES.value] = self._claim
         lease |= {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
         lease["spec"] |= {
             "holderIdentity": self.identity,
@@ -201,6 +244,33 @@ _ADVICE: Final = {
     404: "create the namespace, or name with --namespace the one in which the hub's account may have a Lease",
     409: "another hub asked at the same time, and it is asked for again",
 }
+
+
+def claim_of(lease: Object) -> str:
+    """The namespaces whose jobs the hub with this Lease decides on; empty where it does not say."""
+    return str((lease["metadata"].get("annotations") or {}).get(ANNOTATION.JOB_NAMESPACES) or "")
+
+
+def shared_namespaces(one: str, other: str) -> str:
+    """The namespaces that two claims both name, as one claim: `*` is all, and what is empty is none."""
+    if "*" in (one, other):
+        return other if one == "*" else one
+    return ",".join(sorted(set(one.split(",")) & set(other.split(",")) - {""}))
+
+
+def taken(lease: Object, namespaces: str) -> str:
+    """That another hub decides on some namespaces."""
+    which = "all namespaces" if namespaces == "*" else f"jobs of {namespaces.replace(',', ', ')}"
+    return f"the hub {_holder(lease)}, whose Lease lies in {lease['metadata'].get('namespace')}, decides on {which}"
+
+
+def _is_long_gone(lease: Object) -> bool:
+    """Whether its holder has not been there for so long that no clock can be wrong by as much."""
+    try:
+        renewed = datetime.fromisoformat(str(lease["spec"].get("renewTime")))
+        return datetime.now(UTC) - renewed > _LONG_GONE
+    except (ValueError, TypeError):
+        return False
 
 
 def _holder(lease: Object) -> str:

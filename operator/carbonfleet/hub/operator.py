@@ -54,9 +54,8 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
     connections = Connections.open(settings, clock, signals, market)
     cycle, mirror = Cycle(connections), connections.mirror
     stop = threading.Event()
-    election = Election(
-        connections.kube, settings.namespace, settings.identity, timedelta(seconds=settings.lease_seconds)
-    )
+    length, claim = timedelta(seconds=settings.lease_seconds), settings.job_namespaces or "*"
+    election = Election(connections.kube, settings.namespace, settings.identity, length, claim)
     liveness = Liveness(election)
     metrics = Metrics(connections.ledger)
     served = metrics.serve(settings.metrics) if settings.metrics else None
