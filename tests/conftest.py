@@ -1,6 +1,10 @@
 """What every test may use; the long counts run with `-m soak` only, the demo of the wheel with `-m demo`."""
 
+import os
 from pathlib import Path
+
+# Of processes that tests start, too: on shared cores, threads that wait for one another take most of their time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings

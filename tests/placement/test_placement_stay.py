@@ -38,6 +38,31 @@ def test_an_unstarted_job_moves_for_a_real_gain():
     assert decision.window.start == NOON + 3 * HOUR
 
 
+def test_a_start_that_is_due_is_put_off_for_any_gain():
+    due = job(hours=1, incumbent=Incumbent("oslo", "main", NOON))
+    decision = only(world([due], [spoke("oslo")], {"NO-NO1": [100, 97, 100] + [200] * 40}))
+    assert (decision.outcome, decision.window.start) == (Outcome.WAIT, NOON + HOUR)
+
+
+def test_a_start_that_is_due_goes_to_the_cleaner_place():
+    due = job(hours=1, incumbent=Incumbent("oslo", "main", NOON))
+    spokes = [spoke("oslo"), spoke("quebec", "CA-QC")]
+    decision = only(world([due], spokes, {"NO-NO1": [100] * 40, "CA-QC": [98] * 40}))
+    assert (decision.outcome, decision.window.cluster) == (Outcome.START, "quebec")
+
+
+def test_a_job_is_not_kept_waiting_for_what_is_no_longer_better_than_now():
+    waits = job(hours=1, incumbent=Incumbent("oslo", "main", NOON + 2 * HOUR))
+    decision = only(world([waits], [spoke("oslo")], {"NO-NO1": [97, 100, 100] + [200] * 40}))
+    assert (decision.outcome, decision.window.start) == (Outcome.START, NOON)
+
+
+def test_a_place_that_is_proposed_to_people_is_due_when_it_is_proposed():
+    waits = job(hours=1, review="required", incumbent=Incumbent("oslo", "main", NOON + 2 * HOUR))
+    decision = only(world([waits], [spoke("oslo")], {"NO-NO1": [200, 200, 100, 97] + [200] * 40}))
+    assert decision.window.start == NOON + 3 * HOUR
+
+
 def test_a_planned_window_that_is_no_longer_free_is_left():
     planned = job(hours=1, gpus=8, incumbent=Incumbent("oslo", "main", NOON + 2 * HOUR))
     taken = Reservation("other", "ml", "oslo", "main", 1, NOON + 2 * HOUR, NOON + 3 * HOUR)

@@ -66,6 +66,25 @@ def test_the_default_minimum_gain_shortens_waits_and_costs_little(data_folder, n
     assert ours.share_percent >= for_any_gain.share_percent - (0.4 if (name, shape) == ("apac4", 2) else 0.3)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "days"),
+    [
+        ("apac4", 1, 7),
+        *(pytest.param(name, shape, 73, marks=pytest.mark.soak) for name in ZONE_SETS for shape in range(3)),
+    ],
+)
+def test_windows_that_count_as_equal_cost_what_they_are_once(data_folder, name, shape, days):
+    """Though a job is planned again each hour: one that was told where and when goes by the least alone."""
+    begin = datetime(2022, 1, 29, tzinfo=UTC)
+    short = within(preset(name, data_folder)[shape], begin, begin + timedelta(days=days)).backtest
+    exact, ours = (
+        run_backtest(each, only_ours=True).of(OURS).share_percent
+        for each in (replace(short, equal_share=0.0), short)
+    )
+    print(name, shape, exact, ours)
+    assert ours >= exact - 0.8
+
+
 @pytest.mark.parametrize("sweeps", [1, pytest.param(3, marks=pytest.mark.soak)])
 def test_sweeps_of_two_months_save_more_than_tiers(data_folder, sweeps):
     (case,) = preset("sweep", data_folder)

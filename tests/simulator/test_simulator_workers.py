@@ -73,7 +73,7 @@ def test_a_policy_is_not_asked_while_no_waiting_job_fits(grid):
 @pytest.fixture
 def long_backtest(tmp_path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A backtest in two processes, in a session of its own, and the terminal that it writes to."""
-    trace = write_long(made_grid(zones=3, days=150), tmp_path / "trace.csv")
+    trace = write_long(made_grid(zones=3, days=90), tmp_path / "trace.csv")
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "carbonfleet", "backtest", "--trace", str(trace), "--zones", "XA,XB,XC"]
     options = ["--gpus", "4", "--hours", "2", "--slack", "3", "--workers", "2", "--out", str(tmp_path / "out")]

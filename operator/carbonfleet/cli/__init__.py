@@ -1,5 +1,6 @@
 """The `carbonfleet` command, also as `kubectl carbonfleet`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -44,6 +45,8 @@ def carbonfleet(
 
 def main() -> None:
     """Run the command line."""
+    # Fits are small, and threads for them spin and wait: worst in a container that may use fewer cores than it sees.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     app(prog_name="kubectl carbonfleet" if Path(sys.argv[0]).name == PLUGIN else None)
 
 
@@ -53,7 +56,6 @@ def complete_for_kubectl() -> None:
     A line for each word that may follow, with what it means behind a tab, then `:4`, or `:0` where it may be a file.
     """
     import io
-    import os
     from contextlib import redirect_stdout, suppress
 
     asked = " ".join(["carbonfleet", *sys.argv[1:]])

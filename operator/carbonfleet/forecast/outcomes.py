@@ -30,7 +30,7 @@ class Shape:
     gain: float
     """The share of a start at once that each hour of delay must save."""
     equal_share: float
-    """Windows within this share of the least count as equal, and the earliest of them is taken."""
+    """Windows within this share of the least count as equal when a job is first planned: the earliest is taken."""
 
     @property
     def fewest_hours(self) -> int:
@@ -128,13 +128,14 @@ def _planned(plans: FloatArray, jobs: int, shape: Shape) -> tuple[tuple[IntArray
     """Zone and wait of each job as first planned, and as they came to be; each of shape (jobs,).
 
     `plans` has shape (issues, zones, waits). A job starts in the first hour in which no later start is better.
+    Only when it is planned first, windows within a share of the least count as equal.
     """
     scores = plans + shape.gain * plans[:, :, :1] * np.arange(plans.shape[2])
     zone, wait = np.zeros(jobs, dtype=np.int64), np.zeros(jobs, dtype=np.int64)
     ran, began = zone.copy(), np.full(jobs, -1)
     for hour in range(shape.slack_hours + 1):
         left = scores[hour : hour + jobs, :, : shape.slack_hours - hour + 1]
-        most = left.min(axis=(1, 2)) * (1 + shape.equal_share)
+        most = left.min(axis=(1, 2)) * (1 if hour else 1 + shape.equal_share)
         now = left[:, :, 0]
         starts = (began < 0) & (now.min(axis=1) <= most)
         ran, began = np.where(starts, now.argmin(axis=1), ran), np.where(starts, hour, began)

@@ -41,13 +41,13 @@ def promised(
 ) -> Choice | None:
     """The best choice, or where the job was planned already if that is still open and nearly as good.
 
-    `waiting` is the part of a choice's score that its delay must gain. A start that was promised is given up for one
-    at once where it gains less than a share of that.
+    Until one of both is due, it is told anew only for a real gain: then the better is taken. A start that was promised
+    is given up for the first one where it gains less than a share of what its delay must gain, its `waiting`.
     """
-    incumbent = inputs.jobs[job].incumbent
+    incumbent, line = inputs.jobs[job].incumbent, inputs.line
     if incumbent is None or incumbent.is_under_way or best is None or best.is_late:
         return best
-    start = inputs.line.start_at_or_after(inputs.line.minute(incumbent.start))
+    start = line.start_at_or_after(line.minute(incumbent.start))
     old = min(
         (choice for option in options_at(inputs, incumbent) if (choice := planned(option, start)) is not None),
         key=lambda choice: choice.score,
@@ -56,19 +56,19 @@ def promised(
     if old is None or (old.option, old.start) == (best.option, best.start):
         return best
     window = window_at(inputs, job, old.option, segments_of(inputs, job, old))
-    gain = real_gain(inputs, job, window)
+    gain, assumptions = real_gain(inputs, job, window), inputs.snapshot.assumptions
+    due = inputs.now + assumptions.review_lead * review_of(inputs, job, old.option, window, moving=False).required
     if best.start <= inputs.earliest_start(job) and waiting(old) > 0:
-        gain = min(gain, (1 - inputs.snapshot.assumptions.promised_gain_share) * waiting(old))
+        gain = min(gain, (1 - assumptions.promised_gain_share) * waiting(old))
+    elif min(old.start, best.start) <= line.start_at_or_after(line.minute(due)):
+        gain = 0.0
     return best if old.score - best.score > gain else replace(old, instead=(best.option, best.start))
 
 
 def options_at(inputs: PlanInputs, incumbent: Incumbent) -> list[int]:
     """The options of a cluster's pool."""
-    return [
-        row
-        for row, option in enumerate(inputs.options.entries)
-        if (option.cluster, option.pool.name) == (incumbent.cluster, incumbent.pool)
-    ]
+    place = incumbent.cluster, incumbent.pool
+    return [row for row, option in enumerate(inputs.options.entries) if (option.cluster, option.pool.name) == place]
 
 
 def choice_for_running(inputs: PlanInputs, job: int, capacity: CapacityRuns) -> Choice | None:
@@ -188,8 +188,8 @@ def _home(inputs: PlanInputs, options: list[int]) -> int:
 def _gain_here(inputs: PlanInputs, job: int, window: Window) -> float:
     """What a pause must gain: little where the plan has it now."""
     incumbent = inputs.jobs[job].incumbent
-    due = incumbent is not None and incumbent.pause_is_due
-    return _small_gain(inputs, job, window) if due else _gain_there(inputs, job, window)
+    is_due = incumbent is not None and incumbent.pause_is_due
+    return (_small_gain if is_due else _gain_there)(inputs, job, window)
 
 
 def _gain_there(inputs: PlanInputs, job: int, window: Window) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from carbonfleet.placement import Outcome, Plan, QueuedJob, Snapshot, plan
 from carbonfleet.placement.decision import Window
-from carbonfleet.placement.snapshot import RunProfile
+from carbonfleet.placement.snapshot import Incumbent, RunProfile
 from carbonfleet.simulator.grid import MINUTE, ForecastFeed, Forecasts, Grid
 from carbonfleet.simulator.replay.fleet import Pool, ReplayedRun, ReplayFleet, queued
 from carbonfleet.simulator.replay.jobs import ReplayJob
@@ -21,13 +21,17 @@ MOST_LENGTHS: Final = 50
 
 
 class Planner:
-    """The same `plan` as the hub's, on the replay's snapshots; it learns how long runs took as they end."""
+    """The same `plan` as the hub's, on the replay's snapshots; it learns how long runs took as they end.
+
+    As in the hub, a job that waits is planned again as one that was told where and when.
+    """
 
     def __init__(self, name: str, fleet: ReplayFleet, grid: Grid, feed: ForecastFeed) -> None:
         self.name = name
         self._fleet, self._grid, self._feed = fleet, grid, feed
         self._pools = {pool.name: pool for pool in fleet.pools}
         self._queued: dict[ReplayJob, QueuedJob] = {}
+        self._told: dict[str, Incumbent] = {}
         self._ended: dict[RunProfile, list[tuple[datetime, float]]] = {}
         self._slot = -1
         self._forecasts: Forecasts = {}
@@ -51,13 +55,19 @@ class Planner:
 
     def plan(self, moment: Moment) -> Plan:
         """The plan for all that waits."""
-        return plan(self.snapshot(moment), moment.now)
+        made = plan(self.snapshot(moment), moment.now)
+        self._told = {
+            decision.name: Incumbent(decision.window.cluster, decision.window.pool, decision.window.start)
+            for decision in made
+            if decision.outcome is Outcome.WAIT and decision.window is not None
+        }
+        return made
 
     def snapshot(self, moment: Moment) -> Snapshot:
         """What is known at that moment."""
         if self._slot != moment.slot:
             self._slot, self._forecasts = moment.slot, self._feed.at(moment.slot)
-        jobs = [self._as_queued(job) for job in moment.waiting]
+        jobs = [replace(self._as_queued(job), incumbent=self._told.get(job.name)) for job in moment.waiting]
         seen = self._fleet.snapshot(jobs, self._forecasts, moment.running)
         return replace(seen, run_lengths={profile: self._took(profile, moment.now) for profile in map(_profile, jobs)})
 

@@ -62,7 +62,8 @@ def _in_processes(
     rows: Mapping[str, Row], scenarios: Sequence[Sequence[ReplayJob]], tasks: Tasks, workers: int, progress: Progress
 ) -> Found:
     with _pool(rows, scenarios, workers) as pool:
-        futures: dict[Future[Runs], tuple[str, int]] = {pool.submit(_replay_one, *task): task for task in tasks}
+        with _interrupts_held():
+            futures: dict[Future[Runs], tuple[str, int]] = {pool.submit(_replay_one, *task): task for task in tasks}
         found = {}
         for future in as_completed(futures):
             found[futures[future]] = future.result()
@@ -87,6 +88,16 @@ def _pool(
             raise ReplayError(_LOST) from error
         raise
     pool.shutdown()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C while processes are forked is heard after it: what is raised in a handler of forks is swallowed."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _LOST: Final = "a process of the replay was killed, perhaps for want of memory: take fewer (--workers 1)"
