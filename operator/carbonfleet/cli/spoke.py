@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from carbonfleet.cli.console import fail, say, stop_event
-from carbonfleet.cli.join import checked, join, renew
 from carbonfleet.cli.settings import command
-from carbonfleet.cli.spoke_host import down, leave, ray, up
+from carbonfleet.cli.spokes.drain import drain
+from carbonfleet.cli.spokes.host import down, leave, ray, up
+from carbonfleet.cli.spokes.join import checked, join, renew
 from carbonfleet.install.ssh_host.settings import HIDDEN, DownSettings, UpSettings
 from carbonfleet.spoke.settings import AgentSettings, RuntimeKind
 
@@ -55,6 +56,7 @@ app.command("ray", hidden=True)(ray)
 
 app.command()(join)
 app.command()(renew)
+app.command()(drain)
 
 
 @app.command("take-over")

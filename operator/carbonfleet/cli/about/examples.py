@@ -71,6 +71,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "carbonfleet spoke up --spoke de-fra-1 --fleet-url https://git.example.org/fleet.git gpu@198.51.100.7",
     ),
     "spoke down": ("carbonfleet spoke down --spoke de-fra-1 gpu@198.51.100.7",),
+    "spoke drain": ("carbonfleet spoke drain de-fra-1 --fleet .", "carbonfleet spoke drain de-fra-1 --wait"),
     "spoke leave": ("carbonfleet spoke leave --spoke de-fra-1 --fleet-url https://git.example.org/fleet.git",),
     "spoke ray": ("carbonfleet spoke ray --spoke de-fra-1 --directory /var/lib/carbonfleet/ray --port 8265",),
     "spoke renew": ("carbonfleet spoke renew de-fra-1 --to hub.kubeconfig",),

@@ -111,22 +111,32 @@ def _forge(forge: str, repository: str, token: Path | None, fleet: Path | None) 
 
 def _commit_file(checkout: Path, name: str, text: str) -> str:
     """Commit the cluster's file to a branch of its own, for a person to fill in, and to be reviewed; the branch."""
-    file, branch = checkout / "clusters" / name / "cluster.yaml", f"join/{name}"
+    file, branch = cluster_file_in(checkout, name), f"join/{name}"
     if file.exists():
         fail(f"{file} is there already: edit it, or choose another name")
+    commit_file(checkout, file, text, branch, f"Join {name}")
+    said = f"committed {file} to the branch {branch}: fill in what is in <angle brackets>, check it with"
+    say(f"{said} `carbonfleet validate {file}`, commit, push the branch, and have it reviewed", err=True)
+    return branch
+
+
+def cluster_file_in(checkout: Path, name: str) -> Path:
+    """Where a cluster's file is in a checkout of the fleet repository. Ends the command where it is none."""
     if not (checkout / ".git").exists() or not (checkout / "policies").is_dir():
         fail(f"{checkout} is no checkout of the fleet repository: carbonfleet fleet init makes one")
+    return checkout / "clusters" / name / "cluster.yaml"
+
+
+def commit_file(checkout: Path, file: Path, text: str, branch: str, subject: str) -> None:
+    """Commit one file to a new branch. Ends the command where that fails."""
     try:
         git(checkout, "switch", "--quiet", "--create", branch)
         make_folder(file.parent)
         file.write_text(text)
         git(checkout, "add", "--", str(file.relative_to(checkout)))
-        git(checkout, "commit", "--quiet", "-m", f"Join {name}")
+        git(checkout, "commit", "--quiet", "-m", subject)
     except OSError as error:
         fail(error)
-    said = f"committed {file} to the branch {branch}: fill in what is in <angle brackets>, check it with"
-    say(f"{said} `carbonfleet validate {file}`, commit, push the branch, and have it reviewed", err=True)
-    return branch
 
 
 def _open_request(checkout: Path, name: str, branch: str, kind: "ForgeKind", place: tuple[str, str, Path]) -> None:
