@@ -78,8 +78,7 @@ def test_windows_that_count_as_equal_cost_what_they_are_once(data_folder, name, 
     begin = datetime(2022, 1, 29, tzinfo=UTC)
     short = within(preset(name, data_folder)[shape], begin, begin + timedelta(days=days)).backtest
     exact, ours = (
-        run_backtest(each, only_ours=True).of(OURS).share_percent
-        for each in (replace(short, equal_share=0.0), short)
+        run_backtest(each, only_ours=True).of(OURS).share_percent for each in (replace(short, equal_share=0.0), short)
     )
     print(name, shape, exact, ours)
     assert ours >= exact - 0.8
