@@ -15,6 +15,7 @@ from fixtures.forge_server import Injected
 from fixtures.http_server import HttpServer, QuietHandler
 from fixtures.installed_hub import SYSTEM, InstalledHub, installed_hub
 from fixtures.kubeapi_server import eventually
+from fixtures.printed_steps import follow
 from fixtures.rendered import apply, kubeconfig_of
 
 LINES = [
@@ -340,6 +341,15 @@ def test_one_thing_that_is_missing_is_one_line_whose_advice_mends_it(hub, fault,
             assert advice in found[line]["advice"]
         assert "hunter2" not in json.dumps(found)
     eventually(lambda: hub.doctor()[0] == 0)
+
+
+def test_the_command_of_an_advice_gives_rights_and_definitions_back(hub):
+    """As somebody would lose both: by another release's manifests."""
+    with a_right_less(hub), a_definition_of_another_version(hub):
+        code, found = hub.doctor()
+        assert (code, states(found)["missing"]) == (1, ["rights", "crd trainingreports"])
+        follow(found["rights"]["advice"], {"URL": "https://git.example.org/fleet.git"}, hub.root, hub.api.kubeconfig)
+        assert hub.doctor()[0] == 0
 
 
 def test_the_text_has_a_line_for_each_and_what_to_do_beneath_and_a_sum(hub):

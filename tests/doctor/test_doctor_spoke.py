@@ -2,8 +2,10 @@
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,7 +17,8 @@ from fixtures.http_server import HttpServer, QuietHandler
 from fixtures.installed_hub import SYSTEM, TOKEN, InstalledHub, installed_hub
 from fixtures.installed_spoke import RAY_IMAGE, TENANT, InstalledSpoke, installed_spoke
 from fixtures.kubeapi_server import eventually
-from fixtures.rendered import kubeconfig_of
+from fixtures.printed_steps import follow
+from fixtures.rendered import KUSTOMIZE, kubeconfig_of, kustomize
 
 RBAC = "apis/rbac.authorization.k8s.io/v1"
 LINES = [
@@ -25,6 +28,7 @@ LINES = [
     "kuberay operator",
     "allow list",
     "agent",
+    "applier",
     f"rights in {TENANT}",
     f"volume in {TENANT}",
     "clock of the spoke",
@@ -95,6 +99,12 @@ ALLOWED = path("api/v1", "configmaps", SYSTEM, "carbonfleet-allowed")
 def image(name: str) -> dict:
     """A Deployment's."""
     return {"spec": {"template": {"spec": {"containers": [{"name": "kuberay-operator", "image": name}]}}}}
+
+
+def condition(kind: str, status: str, reason: str, message: str) -> dict[str, str]:
+    """As Flux writes it."""
+    at = "2026-01-31T12:00:00Z"
+    return {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": at}
 
 
 PATCHED = [
@@ -172,20 +182,6 @@ def a_definition_less(spoke):
 
 
 @contextmanager
-def a_tenant_without_rights(spoke):
-    spoke.kube.delete(path(RBAC, "rolebindings", TENANT, "carbonfleet-agent"))
-    yield "install spoke"
-    reapply(spoke)
-
-
-def reapply(spoke) -> None:
-    """What `install spoke` wrote."""
-    folder = spoke.root / spoke.name / "kustomize/overlays/spoke/agent"
-    done = spoke.api.kubectl("apply", "--server-side", "-k", str(folder))
-    assert done.returncode == 0, done.stderr
-
-
-@contextmanager
 def a_token_that_git_refuses(spoke):
     before = set_secret(spoke, "carbonfleet-fleet-readonly", "password", "wrong")
     yield "token or key"
@@ -201,19 +197,6 @@ def signers_that_do_not_know_a_signer(spoke):
 
 
 @contextmanager
-def a_token_for_the_hub_that_ends_soon(spoke):
-    api, account = spoke.hub.api, (f"spoke-{spoke.name}", "agent")
-    made = api.kubectl("-n", account[0], "create", "token", account[1], "--duration=600s")
-    text = kubeconfig_of(api, *account, spoke.root / "short").read_text()
-    token = yaml.safe_load(text)["users"][0]["user"]["token"]
-    set_secret(spoke, "carbonfleet-hub", "kubeconfig", text.replace(token, made.stdout.strip()))
-    yield f"carbonfleet spoke renew {spoke.name}"
-    renew = ["spoke", "renew", spoke.name, "--kubeconfig", str(api.kubeconfig)]
-    done = CliRunner().invoke(app, [*renew, "--spoke-kubeconfig", str(spoke.api.kubeconfig)])
-    assert done.exit_code == 0, done.output
-
-
-@contextmanager
 def a_cluster_file_less(spoke):
     work = spoke.hub.checkout()
     work.run("rm", "-q", f"clusters/{spoke.name}/cluster.yaml")
@@ -226,10 +209,8 @@ def a_cluster_file_less(spoke):
 
 FAULTS = [
     (a_definition_less, "crd rayclusters.ray.io"),
-    (a_tenant_without_rights, f"rights in {TENANT}"),
     (a_token_that_git_refuses, "git"),
     (signers_that_do_not_know_a_signer, "hub's public key"),
-    (a_token_for_the_hub_that_ends_soon, "token for the hub"),
     (a_cluster_file_less, "cluster file"),
 ]
 
@@ -243,16 +224,121 @@ def test_one_thing_that_is_missing_is_one_line_whose_advice_mends_it(spoke, faul
     eventually(lambda: spoke.check()[0] == 0)
 
 
+SYNCED = {"status": {"conditions": [condition("Ready", "True", "ReconciliationSucceeded", "Applied revision: main")]}}
+FAILED = {"status": {"conditions": [condition("Ready", "False", "BuildFailed", "no such folder")]}}
+FLUX = path("apis/kustomize.toolkit.fluxcd.io/v1", "kustomizations", SYSTEM)
+SOURCE = path("apis/source.toolkit.fluxcd.io/v1", "gitrepositories", SYSTEM)
+ARGOCD = path("apis/argoproj.io/v1alpha1", "applications", "argocd")
+
+
+@pytest.fixture
+def watching(spoke) -> Iterator[InstalledSpoke]:
+    """The same, whose agent leaves it to others to apply, with their definitions."""
+    folder = Path(os.environ["CARBONFLEET_CONFORMANCE_DIR"])
+    for file in (*sorted((folder / "flux").glob("*.yaml")), folder / "argocd" / "application-crd.yaml"):
+        done = spoke.api.kubectl("apply", "--server-side", "-f", str(file))
+        assert done.returncode == 0, done.stderr
+    where = path("apis/apps/v1", "deployments", SYSTEM, "carbonfleet-agent")
+    agent = spoke.kube.get(where)
+    variables = agent["spec"]["template"]["spec"]["containers"][0]["env"]
+    next(each for each in variables if each["name"] == "CARBONFLEET_APPLY")["value"] = "watch"
+    spoke.kube.replace(where, agent)
+    yield spoke
+    next(each for each in variables if each["name"] == "CARBONFLEET_APPLY")["value"] = "agent"
+    agent["metadata"].pop("resourceVersion")
+    spoke.kube.replace(where, agent)
+
+
+def test_a_spoke_whose_agent_only_watches_needs_flux_to_be_ready(watching):
+    def missing(*lines: str) -> dict[str, dict[str, str]]:
+        code, found = watching.check()
+        assert (code, states(found)) == ((1, {"missing": [*lines]}) if lines else (0, {}))
+        return found
+
+    kube = watching.kube
+    assert "--applier flux or argocd wrote" in missing("applier")["applier"]["advice"]
+    for thing in kustomize(KUSTOMIZE / "overlays/spoke/flux"):
+        if thing["kind"] in ("GitRepository", "Kustomization"):
+            kube.create(FLUX if thing["kind"] == "Kustomization" else SOURCE, thing)
+    assert "no controller has looked at it yet" in missing("flux source", "applier")["applier"]["message"]
+    kube.patch(f"{SOURCE}/carbonfleet/status", SYNCED)
+    kube.patch(f"{FLUX}/carbonfleet/status", FAILED)
+    assert "is not ready: BuildFailed: no such folder" in missing("applier")["applier"]["message"]
+    kube.patch(f"{FLUX}/carbonfleet/status", SYNCED)
+    missing()
+    kube.patch(f"{FLUX}/carbonfleet", {"spec": {"suspend": True}})
+    follow(missing("applier")["applier"]["advice"], {}, watching.root, watching.api.kubeconfig)
+    missing()
+    for where in (FLUX, SOURCE):
+        kube.delete(f"{where}/carbonfleet")
+
+
+def test_a_spoke_whose_agent_only_watches_needs_argo_cd_to_be_synced(watching):
+    kube = watching.kube
+    kube.create(path("api/v1", "namespaces"), {"metadata": {"name": "argocd"}})
+    for thing in kustomize(KUSTOMIZE / "overlays/spoke/argocd"):
+        if thing["kind"] == "Application":
+            kube.create(ARGOCD, thing)
+    kube.patch(f"{ARGOCD}/carbonfleet", {"status": {"sync": {"status": "OutOfSync"}}})
+    _code, found = watching.check()
+    assert states(found) == {"missing": ["applier"]}
+    assert "is not synced: OutOfSync" in found["applier"]["message"]
+    kube.patch(f"{ARGOCD}/carbonfleet", {"status": {"sync": {"status": "Synced"}}})
+    assert watching.check()[0] == 0
+    kube.delete(f"{ARGOCD}/carbonfleet")
+
+
 def test_rights_that_the_hub_took_away_are_named(spoke):
     name = f"carbonfleet-spoke-{spoke.name}"
     spoke.hub.kube.delete(path(RBAC, "clusterrolebindings", "", name))
     _code, found = spoke.check()
     lacking = found["rights on the hub"]
     assert lacking["message"] == "not granted: get spokeclusters/status no-osl-1, patch spokeclusters/status no-osl-1"
-    assert "spoke join no-osl-1 | kubectl apply" in lacking["advice"]
-    done = spoke.hub.api.kubectl("apply", "-f", str(spoke.root / "join.yaml"))
-    assert done.returncode == 0, done.stderr
+    follow(lacking["advice"], {}, spoke.root, spoke.hub.api.kubeconfig)
     assert spoke.check()[0] == 0
+
+
+def deleted(where: str):
+    """Breaks a spoke by the loss of an object."""
+    return lambda spoke: spoke.kube.delete(where)
+
+
+def with_a_short_token(spoke) -> None:
+    api, account = spoke.hub.api, (f"spoke-{spoke.name}", "agent")
+    made = api.kubectl("-n", account[0], "create", "token", account[1], "--duration=600s")
+    config = yaml.safe_load(kubeconfig_of(api, *account, spoke.root / "short").read_text())
+    config["users"][0]["user"]["token"] = made.stdout.strip()
+    set_secret(spoke, "carbonfleet-hub", "kubeconfig", yaml.safe_dump(config))
+
+
+def without_a_label(spoke) -> None:
+    spoke.kube.patch(NODE, {"metadata": {"labels": {"carbonfleet.dev/pool": None}}})
+
+
+MENDED = [
+    (deleted(path("api/v1", "configmaps", SYSTEM, "carbonfleet-site")), "site", ("OVERLAY",)),
+    (deleted(path("api/v1", "secrets", SYSTEM, "carbonfleet-fleet-readonly")), "git", ("TOKEN",)),
+    (deleted(path(RBAC, "rolebindings", TENANT, "carbonfleet-agent")), f"rights in {TENANT}", ("OVERLAY",)),
+    (with_a_short_token, "token for the hub", ("SPOKE",)),
+    (without_a_label, "gpus a100", ("NODE",)),
+]
+"""What breaks, the line that says so, and what a person fills in."""
+
+
+@pytest.mark.parametrize(("breaks", "line", "blanks"), MENDED, ids=[line for _, line, _ in MENDED])
+def test_the_command_of_an_advice_mends_what_it_is_about(spoke, breaks, line, blanks):
+    values = {
+        "OVERLAY": str(spoke.root / spoke.name / "kustomize/overlays/spoke/agent"),
+        "TOKEN": TOKEN,
+        "SPOKE": str(spoke.api.kubeconfig),
+        "NODE": "gpu-0",
+    }
+    breaks(spoke)
+    code, found = spoke.check()
+    assert (code, states(found)["missing"]) == (1, [line])
+    where = spoke.hub.api if "spoke renew" in found[line]["advice"] else spoke.api
+    follow(found[line]["advice"], {blank: values[blank] for blank in blanks}, spoke.root, where.kubeconfig)
+    eventually(lambda: spoke.check()[0] == 0)
 
 
 def test_an_api_that_does_not_answer_is_one_line_and_what_hangs_on_it_is_unknown(spoke, tmp_path):

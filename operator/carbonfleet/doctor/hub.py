@@ -23,8 +23,8 @@ from carbonfleet.signals import SignalSettings, load_settings, open_signals
 ACCOUNT: Final = "carbonfleet-hub"
 API_SECONDS: Final = 10.0
 _APPLY: Final = (
-    "apply this version's manifests: "
-    "carbonfleet install hub --fleet-url URL | kubectl apply --server-side --force-conflicts -f -"
+    "apply this version's manifests: your overlay, or "
+    "`carbonfleet install hub --fleet-url URL | kubectl apply --server-side --force-conflicts -f -`"
 )
 _ON_ITS_WAY: Final = timedelta(seconds=15)
 """A renewal is written some seconds before it is read, by another machine's clock."""

@@ -30,6 +30,10 @@ API_SECONDS: Final = 10.0
 SHORTEST_LIFE: Final = timedelta(hours=12)
 """Of the token for the hub: a timer renews it each day, for two days."""
 _SYSTEM: Final = workers.SYSTEM
+_MAKE_SECRET: Final = (
+    f"make it: `kubectl -n {_SYSTEM} create secret generic carbonfleet-fleet-readonly --dry-run=client -o yaml "
+    "--from-literal=username=x-access-token --from-literal=password=TOKEN | kubectl apply -f -`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +155,23 @@ def _agent(context: SpokeContext) -> Iterator[CheckResult]:
     yield workers.agent(context.kube(), OPERATOR_IMAGE)
 
 
+def _applier(context: SpokeContext) -> Iterator[CheckResult]:
+    yield from workers.applier(context.kube())
+
+
 def _tenants(context: SpokeContext) -> Iterator[CheckResult]:
     yield from workers.tenants(context.kube())
 
 
 def _git(context: SpokeContext) -> Iterator[CheckResult]:
+    if context.host is None and (problem := _site_problem(context.kube())):
+        yield missing("site", problem, workers.APPLY_AGAIN)
+        return
     try:
         settings = context.settings()
     except (KubeError, KeyError) as error:
         _raise_unless_gone(error)
-        yield missing("git", f"site or Secret carbonfleet-fleet-readonly: {error}", "make them as spoke join prints")
+        yield missing("git", f"the Secret carbonfleet-fleet-readonly lacks something: {error}", _MAKE_SECRET)
         return
     try:
         got = context.fleet()
@@ -175,6 +186,17 @@ def _git(context: SpokeContext) -> Iterator[CheckResult]:
         yield missing("cluster file", problem or f"{file} is not on the branch", advice)
     else:
         yield ok("cluster file", f"{file}: zone {context.facts.zone}, {len(context.facts.pools)} pools of GPUs")
+
+
+def _site_problem(kube: Kube) -> str:
+    """What the ConfigMap of the site lacks."""
+    try:
+        data = kube.get(path("api/v1", "configmaps", _SYSTEM, "carbonfleet-site")).get("data") or {}
+    except KubeError as error:
+        _raise_unless_gone(error)
+        return f"there is no ConfigMap carbonfleet-site in {_SYSTEM}"
+    lacking = [key for key in ("fleetUrl", "fleetBranch") if not data.get(key)]
+    return f"the ConfigMap carbonfleet-site lacks {', '.join(lacking)}" if lacking else ""
 
 
 def _signers(context: SpokeContext) -> Iterator[CheckResult]:
@@ -195,7 +217,8 @@ def _gpus(context: SpokeContext) -> Iterator[CheckResult]:
 
 
 def _hub(context: SpokeContext) -> Iterator[CheckResult]:
-    renew = f"renew it: carbonfleet spoke renew {context.name}, with the hub's kubeconfig"
+    to = "--spoke-kubeconfig SPOKE" if context.host is None else "--to FILE`, and copy it there: `--hub-kubeconfig FILE"
+    renew = f"renew it, where the hub's admin works: `carbonfleet spoke renew {context.name} {to}`"
     try:
         kube = context.hub()
     except (KubeError, KeyError) as error:
@@ -205,7 +228,7 @@ def _hub(context: SpokeContext) -> Iterator[CheckResult]:
     yield cluster.api_answers("hub's api", kube, renew)
     yield _token(kube, renew)
     rights = cluster.rights_of(cluster.objects_in(hub_rights(context.name)), "agent")
-    advice = f"carbonfleet spoke join {context.name} | kubectl apply -f -, on the hub"
+    advice = f"give them, where the hub's admin works: `carbonfleet spoke join {context.name} | kubectl apply -f -`"
     yield cluster.has_rights("rights on the hub", kube, rights, advice)
     yield _standing(context, kube)
 
@@ -294,6 +317,7 @@ SPOKE_CHECKS: Final[Mapping[str, Check[SpokeContext]]] = {
     "kuberay": _kuberay,
     "allow list": _site,
     "agent": _agent,
+    "applier": _applier,
     "tenants": _tenants,
     "clock of the spoke": _clocks,
     **HOST_CHECKS,

@@ -16,6 +16,11 @@ GPU: Final = "nvidia.com/gpu"
 SYSTEM: Final = "carbonfleet-system"
 PLACEMENTS: Final = "carbonfleet.dev/placements"
 """Label of the namespaces in which placements run."""
+_FLUX: Final = path("apis/kustomize.toolkit.fluxcd.io/v1", "kustomizations", SYSTEM, "carbonfleet")
+_FLUX_SOURCE: Final = path("apis/source.toolkit.fluxcd.io/v1", "gitrepositories", SYSTEM, "carbonfleet")
+_ARGOCD: Final = path("apis/argoproj.io/v1alpha1", "applications", "argocd", "carbonfleet")
+APPLY_AGAIN: Final = "apply what carbonfleet install spoke wrote: `kubectl apply --server-side -k OVERLAY`"
+_GO_ON: Final = """'{"spec":{"suspend":false}}'"""
 _CLASSES: Final = "apis/storage.k8s.io/v1"
 _INSTALL: Final = (
     "helm upgrade --install kuberay-operator kuberay-operator --version 1.6.0 "
@@ -71,14 +76,63 @@ def agent(kube: Kube, image: str) -> CheckResult:
     except KubeError as error:
         if not error.is_gone:
             raise
-        return missing(
-            "agent", f"no Deployment carbonfleet-agent in {SYSTEM}", "apply what carbonfleet install spoke wrote"
-        )
+        return missing("agent", f"no Deployment carbonfleet-agent in {SYSTEM}", APPLY_AGAIN)
     (runs, *_) = _images(found)
     if not (found.get("status") or {}).get("availableReplicas"):
         return missing("agent", f"no pod of {runs} is ready", logs)
     other = "" if runs == image else f", where this version's is {image}"
     return ok("agent", f"runs {runs}{other}")
+
+
+def applier(kube: Kube) -> Iterator[CheckResult]:
+    """Who applies the placements, where the agent only watches, and whether it does: Flux, or Argo CD."""
+    if not watches_only(kube):
+        yield ok("applier", "the agent applies them itself")
+        return
+    flux, argocd = _found(kube, _FLUX), _found(kube, _ARGOCD)
+    if flux is None and argocd is None:
+        told = "the agent only watches, and there is neither Flux's Kustomization nor Argo CD's Application carbonfleet"
+        advice = "install Flux or Argo CD, then apply what carbonfleet install spoke --applier flux or argocd wrote"
+        yield missing("applier", told, advice)
+    if flux is not None:
+        yield _flux("flux source", _found(kube, _FLUX_SOURCE) or {}, "gitrepositories/carbonfleet")
+        yield _flux("applier", flux, "kustomizations.kustomize.toolkit.fluxcd.io/carbonfleet")
+    if argocd is not None:
+        yield _argocd(argocd)
+
+
+def _found(kube: Kube, where: str) -> Object | None:
+    """An object, where it and its definition are there. Raises KubeError."""
+    try:
+        return kube.get(where)
+    except KubeError as error:
+        if not error.is_gone:
+            raise
+        return None
+
+
+def _flux(name: str, found: Object, which: str) -> CheckResult:
+    """By its condition Ready, and whether a person suspended it."""
+    spec, status = found.get("spec") or {}, found.get("status") or {}
+    if spec.get("suspend"):
+        return missing(name, f"{which} is suspended", f"`kubectl -n {SYSTEM} patch {which} --type=merge -p {_GO_ON}`")
+    ready: Object = next((each for each in status.get("conditions") or () if each.get("type") == "Ready"), {})
+    if ready.get("status") == "True":
+        return ok(name, f"{which} is ready: {ready.get('message') or 'it says no more'}")
+    why = f"{ready.get('reason')}: {ready.get('message')}" if ready else "no controller has looked at it yet"
+    return missing(name, f"{which} is not ready: {why}", f"see all of it: kubectl -n {SYSTEM} describe {which}")
+
+
+def _argocd(found: Object) -> CheckResult:
+    """By what it says of its last comparison with Git. Its health is that of what runs, which may fail."""
+    status = found.get("status") or {}
+    said = str((status.get("sync") or {}).get("status") or "")
+    if said == "Synced":
+        return ok("applier", "Argo CD's Application carbonfleet is synced")
+    errors = [str(each.get("message")) for each in status.get("conditions") or () if "Error" in str(each.get("type"))]
+    why = "; ".join((said or "no controller has looked at it yet", *errors))
+    see = "kubectl -n argocd describe applications.argoproj.io/carbonfleet"
+    return missing("applier", f"Argo CD's Application carbonfleet is not synced: {why}", f"see all of it: {see}")
 
 
 def tenants(kube: Kube) -> Iterator[CheckResult]:
@@ -91,7 +145,7 @@ def tenants(kube: Kube) -> Iterator[CheckResult]:
     for name in names:
         user = f"system:serviceaccount:{SYSTEM}:carbonfleet-agent"
         rights = _agents_rights(kube, name)
-        yield has_rights(f"rights in {name}", kube, rights, "apply what carbonfleet install spoke wrote", user)
+        yield has_rights(f"rights in {name}", kube, rights, APPLY_AGAIN, user)
         yield _volume(kube, name)
 
 
@@ -160,16 +214,18 @@ def pool(kube: Kube, wanted: GpuPool) -> CheckResult:
         return ok(name, f"{wanted.gpus} are declared as simulated")
     nodes, _ = kube.list(path("api/v1", "nodes"), labelSelector=label)
     if not nodes:
-        return missing(name, f"no node has the label {label}", f"kubectl label node NODE {label}")
+        return missing(name, f"no node has the label {label}", f"`kubectl label node NODE {label}`")
     counts = [_gpus(each) for each in nodes]
     told = f"{sum(counts)} of {wanted.gpus} on {len(nodes)} nodes"
-    if sum(counts) < wanted.gpus or max(counts) < min(wanted.gpus, wanted.gpus_per_node):
-        advice = (
-            f"install NVIDIA's device plugin (allocatable {GPU}), label more nodes, or declare fewer in cluster.yaml"
-        )
-        return missing(
-            name, f"{told}; {max(counts)} at most on one, where gpusPerNode is {wanted.gpus_per_node}", advice
-        )
+    if bare := [str(each["metadata"]["name"]) for each in nodes if not _gpus(each)]:
+        said = f"{told}: {listed(bare)} {'has' if len(bare) == 1 else 'have'} none that Kubernetes could give out"
+        return missing(name, said, f"install NVIDIA's device plugin there (allocatable {GPU}), or take the label away")
+    if sum(counts) < wanted.gpus:
+        declare = f"or declare {sum(counts)} gpus in cluster.yaml"
+        return missing(name, told, f"label more nodes: `kubectl label node NODE {label}`, {declare}")
+    if max(counts) < min(wanted.gpus, wanted.gpus_per_node):
+        said = f"{told}; {max(counts)} at most on one, where gpusPerNode is {wanted.gpus_per_node}"
+        return missing(name, said, f"set gpusPerNode: {max(counts)} in cluster.yaml")
     others = {product for each in nodes if (product := _product(each)) and not _is_of(product, wanted.gpu_type)}
     if others:
         return missing(
