@@ -14,7 +14,7 @@ from pathlib import Path
 
 from measured_hub import TEAM, MeasuredHub, cpu_seconds, eventually, job, measured
 
-from carbonfleet.kube import ours
+from carbonfleet.kube import KubeError, ours
 
 JOBS = ours("carbontrainingjobs", TEAM)
 WRITERS = 4
@@ -51,7 +51,7 @@ def growth(hub: MeasuredHub, counts: list[int], patience: float) -> Iterator[str
     for count in counts:
         add(hub, range(there, count))
         there = count
-        eventually(lambda wanted=count: decided(hub) >= wanted, patience)
+        eventually(lambda wanted=count: is_decided(hub, wanted), patience)
         rest(hub, patience)
         used = hub.usage()["hub"]
         each, peak = (1024 * (mib - alone) / count for mib in (used.resident_mib, used.peak_mib))
@@ -66,9 +66,16 @@ def add(hub: MeasuredHub, numbers: range) -> None:
         list(pool.map(lambda number: hub.kube.create(JOBS, job(f"waiting-{number:05d}", waits=True)), numbers))
 
 
-def decided(hub: MeasuredHub) -> int:
-    """Jobs whose status says where they wait."""
-    return sum(body.get("status", {}).get("phase") == "Waiting" for body in hub.kube.list(JOBS)[0])
+def is_decided(hub: MeasuredHub, wanted: int) -> bool:
+    """Whether the status of so many jobs says that they wait; each look takes the API's time from the hub."""
+    time.sleep(QUIET_SECONDS)
+    try:
+        jobs, _ = hub.kube.list(JOBS)
+    except KubeError as error:
+        if error.status:
+            raise
+        return False  # it is busy
+    return sum(body.get("status", {}).get("phase") == "Waiting" for body in jobs) >= wanted
 
 
 def rest(hub: MeasuredHub, patience: float) -> None:
