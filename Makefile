@@ -16,7 +16,7 @@ WORKERS ?= 3  # processes that share the tests, a file at a time: one more than 
 demo: $(READY)  ## the main job on this machine; KEEP=1 leaves it running
 	$(BIN)/carbonfleet demo $(if $(KEEP),--keep)
 
-test: $(READY) $(VENV)/sshd  ## all tests (ARGS="-k name" for some)
+test: $(READY) $(VENV)/sshd $(VENV)/prometheus  ## all tests (ARGS="-k name" for some)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY)  ## lint, types, import layers, no circle, no crowded folder
@@ -59,6 +59,13 @@ $(VENV)/sshd: | $(READY)
 	command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || { cd $@.new && apt-get -qq download openssh-server libwrap0 && \
 	  for package in *.deb; do dpkg-deb -x $$package .; done && rm *.deb; } 2>/dev/null || \
 	  echo "no sshd: some tests are skipped"
+	mv $@.new $@
+
+# The same of Prometheus, which tries alerts and the dashboard.
+$(VENV)/prometheus: | $(READY)
+	mkdir -p $@.new
+	command -v prometheus >/dev/null || { cd $@.new && apt-get -qq download prometheus && \
+	  dpkg-deb -x *.deb . && rm *.deb; } 2>/dev/null || echo "no Prometheus: some tests are skipped"
 	mv $@.new $@
 
 constraints:  ## constraints.txt anew (UPGRADE=1: with newer versions), with the hash of every file of each

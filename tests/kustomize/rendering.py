@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -86,3 +88,9 @@ def settings_of(arguments: list[str]) -> dict[str, bool]:
         command = command.get_command(None, word)
     helps = [f"[{option.envvar}]" if option.envvar else option.help or "" for option in command.params]
     return {name: "[required]" in text for text in helps for name in re.findall(r"\[([A-Z_]+)\]", text)}
+
+
+def prometheus(program: str) -> str:
+    """A program of Debian's package, as it is installed or as `make test` unpacks it; empty where there is none."""
+    unpacked = Path(sys.prefix) / "prometheus/usr/bin" / program
+    return str(unpacked) if unpacked.exists() else shutil.which(program) or ""

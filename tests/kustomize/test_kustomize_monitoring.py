@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from rendering import conformance_crds, schema_problems
+from rendering import conformance_crds, prometheus, schema_problems
 
 from carbonfleet.hub.metrics import Metrics
 from carbonfleet.ledger.store import Ledger
@@ -113,11 +113,15 @@ def test_the_objects_match_the_prometheus_operator_s_definitions(things):
         assert schema_problems(crds, things[name]) == []
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs Prometheus' promtool")
+@pytest.mark.skipif(not prometheus("promtool"), reason="no promtool, of Debian's prometheus (see the Makefile)")
 def test_the_rules_warn_of_what_they_are_for_and_of_nothing_else(things, tmp_path):
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(things["PrometheusRule", "carbonfleet"]["spec"]))
     shutil.copy(MONITORING / "rules.test.yaml", tmp_path)
     done = subprocess.run(
-        ["promtool", "test", "rules", "rules.test.yaml"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [prometheus("promtool"), "test", "rules", "rules.test.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
