@@ -72,7 +72,7 @@ def test_what_it_can_not_plan_is_a_sentence(grid, words, says):
 
 def test_with_exec_it_waits_and_becomes_the_command_with_its_words_and_exit_code(grid, tmp_path):
     words = [sys.executable, "-c", "import sys; print(sys.argv[1:]); sys.exit(7)", "a b", "$HOME; rm x", "--hours"]
-    fast = Clock.starting_at(NOON, 300).encode()
+    fast = Clock.starting_at(NOON, 1800).encode()
     known = ["--zone", "XX", "--signals", str(grid), "--hours", "2"]
     source = str(Path(__file__).parents[2] / "operator")
     done = subprocess.run(

@@ -3,14 +3,15 @@
 import base64
 import json
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from carbonfleet.cli import app
 from carbonfleet.fleet.git import read_cluster
 from carbonfleet.kube import TOKEN_SECONDS, Kube, ours
 from carbonfleet.spoke.join import cluster_file, join_text, site_of_region
@@ -23,8 +24,9 @@ FILLED |= {"<a100>": "a100", "<A100>": "A100", "<8>": "8", "<80>": "80", "<2.5>"
 
 
 def carbonfleet(*arguments):
-    command = [sys.executable, "-m", "carbonfleet", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    """The command in this process, which has loaded all that it needs."""
+    done = CliRunner().invoke(app, [*arguments])
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize("runtime", ["ray", "kuberay"])

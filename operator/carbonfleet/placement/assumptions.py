@@ -50,7 +50,7 @@ class Assumptions:
     """How long before its start a placement is proposed, so that people can read it."""
     recheck: timedelta = timedelta(minutes=15)
     """The longest time between two looks at a waiting job."""
-    improvement_cells: int = 20_000_000
+    improvement_cells: int = 30_000_000
     """Work spent on repairing a contended plan, in (job, option, slot) cells: tenths of a second; 0 spends none."""
 
 
