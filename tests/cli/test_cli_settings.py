@@ -87,7 +87,7 @@ def commands(command, words=()):
     ("words", "command"), [pytest.param(*found, id=" ".join(found[0])) for found in commands(get_command(app))]
 )
 def test_help_fills_the_lines_of_a_narrow_terminal(words, command):
-    shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).output
+    shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80"}).output
     lines = "\n".join(line.strip() for line in shown.splitlines())
     assert command.help
     for paragraph in command.help.split("\n\n"):
