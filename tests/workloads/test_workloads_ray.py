@@ -11,12 +11,12 @@ import lora_runs as runs
 import pytest
 
 pytestmark = pytest.mark.ray
-STEPS = 40
+STEPS = 12
 
 
 def settings(workers: int) -> dict:
     training = {"batch_size": 8, "gradient_accumulation": 2, "workers": workers}
-    return runs.tiny(STEPS, training=training, lora={"dropout": 0.0}, checkpoint={"every_steps": 25})
+    return runs.tiny(STEPS, training=training, lora={"dropout": 0.0}, checkpoint={"every_steps": 8})
 
 
 @pytest.fixture(scope="module")
