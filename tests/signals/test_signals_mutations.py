@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -43,8 +43,9 @@ from carbonfleet.signals import PriceKind, SettingsError, SourceError, TraceErro
 from carbonfleet.signals.prices.price_file import PriceFile
 from carbonfleet.signals.prices.price_server import PriceServer, PriceServerSettings
 from carbonfleet.signals.source import Ask, Feed
-from carbonfleet.signals.sources import build_source
+from carbonfleet.signals.sources import SourceSettings, build_source
 from carbonfleet.signals.sources.carbonawaresdk import CarbonAwareSdkSettings
+from carbonfleet.signals.sources.demo import DemoGridSettings
 from carbonfleet.signals.sources.electricitymaps import ElectricityMapsSettings
 from carbonfleet.signals.sources.energinet import EnerginetSettings
 from carbonfleet.signals.sources.generation import (
@@ -53,6 +54,8 @@ from carbonfleet.signals.sources.generation import (
     EntsoeSettings,
     HydroQuebecSettings,
 )
+from carbonfleet.signals.sources.static import StaticSettings
+from carbonfleet.signals.sources.trace import TraceSettings
 from carbonfleet.signals.sources.ukcarbon import UkCarbonSettings
 from carbonfleet.signals.sources.watttime import WattTimeSettings
 from carbonfleet.signals.validation import FARTHEST_AHEAD, FARTHEST_BACK, number_problem
@@ -125,6 +128,8 @@ READERS = {
     "energinet measured": Reader(FakeEnerginet, EnerginetSettings, "DK-DK1", DIRECT, Feed.MEASURED),
     "energinet forecast": Reader(FakeEnerginet, EnerginetSettings, "DK-DK1", DIRECT, Feed.FORECAST),
 }
+READ_FROM_FILES = {TraceSettings, DemoGridSettings, StaticSettings}
+"""Sources that nobody is asked for."""
 FILES = ("long trace", "portal trace", "price file")
 ALL = (*READERS, "price server", *FILES, "static settings")
 WHOLE_ITEMS = {"energy-charts"}
@@ -367,6 +372,12 @@ def check(name: str, clock, endpoint, folder: Path, count: int, seed: int) -> di
     with ExitStack() as stack:
         server = stack.enter_context(READERS[name].make_server(clock.now))
         return check_source(name, Client(READERS[name], server, clock, endpoint, folder), count, seed)
+
+
+def test_every_source_that_is_asked_over_a_network_is_tried_here():
+    asked = set(get_args(get_args(SourceSettings)[0])) - READ_FROM_FILES
+    untried = asked - {reader.settings for reader in READERS.values()}
+    assert not untried, "give each a line in READERS, with the server of tests/fixtures that plays it"
 
 
 @pytest.mark.parametrize("name", ALL)

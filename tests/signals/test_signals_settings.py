@@ -80,7 +80,7 @@ def test_the_settings_that_the_page_shows_are_accepted(tmp_path):
     settings = load_settings(tmp_path / "signals.yaml")
     shown = {source.type for source in settings.sources}
     known = {form.model_fields["type"].default for form in get_args(get_args(SourceSettings)[0])}
-    assert shown == known - {"trace", "demo"}
+    assert shown == known - {"trace", "demo"}, "the example in signals/README.md shows each source"
     assert settings.limits == SignalSettings().limits
     for field in Endpoint.model_fields:
         assert f"`{to_camel(field)}`" in page

@@ -27,6 +27,9 @@ YARDSTICK = {
 }  # fmt: skip
 """Share of the achievable saving that the seven-day profile with level decay reaches, in percent."""
 
+DEVELOPMENT = [pytest.param(name, shape, 73, marks=pytest.mark.soak) for name in ZONE_SETS for shape in range(3)]
+"""Every set and shape over the first half of the half-year."""
+
 
 def shares(folder: Path, name: str) -> dict[tuple[str, int], float]:
     """Our share by set and hours of run, over the whole span."""
@@ -50,13 +53,7 @@ def test_a_week_over_norway_quebec_and_ohio_gets_nearly_all_there_is(data_folder
     assert run_backtest(short, only_ours=True).of(OURS).share_percent > 99.5
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "days"),
-    [
-        ("hydro3", 1, 14),
-        *(pytest.param(name, shape, 73, marks=pytest.mark.soak) for name in ZONE_SETS for shape in range(3)),
-    ],
-)
+@pytest.mark.parametrize(("name", "shape", "days"), [("hydro3", 1, 14), *DEVELOPMENT])
 def test_the_default_minimum_gain_shortens_waits_and_costs_little(data_folder, name, shape, days):
     """On the first half of the half-year, which the default was chosen on."""
     begin = datetime(2022, 1, 29, tzinfo=UTC)
@@ -66,13 +63,7 @@ def test_the_default_minimum_gain_shortens_waits_and_costs_little(data_folder, n
     assert ours.share_percent >= for_any_gain.share_percent - (0.4 if (name, shape) == ("apac4", 2) else 0.3)
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "days"),
-    [
-        ("apac4", 1, 7),
-        *(pytest.param(name, shape, 73, marks=pytest.mark.soak) for name in ZONE_SETS for shape in range(3)),
-    ],
-)
+@pytest.mark.parametrize(("name", "shape", "days"), [("apac4", 1, 7), *DEVELOPMENT])
 def test_windows_that_count_as_equal_cost_what_they_are_once(data_folder, name, shape, days):
     """Though a job is planned again each hour: one that was told where and when goes by the least alone."""
     begin = datetime(2022, 1, 29, tzinfo=UTC)
@@ -81,7 +72,7 @@ def test_windows_that_count_as_equal_cost_what_they_are_once(data_folder, name, 
         run_backtest(each, only_ours=True).of(OURS).share_percent for each in (replace(short, equal_share=0.0), short)
     )
     print(name, shape, exact, ours)
-    assert ours >= exact - 0.8
+    assert ours >= exact - (0.8 if days < 73 else 0.4)
 
 
 @pytest.mark.parametrize("sweeps", [1, pytest.param(3, marks=pytest.mark.soak)])
