@@ -22,10 +22,12 @@ class Kubeconfig:
     """A kubeconfig (the usual places when None) or the pod's service account; people and timers replace its files."""
 
     file: Path | None = None
+    context: str = ""
+    """One that the kubeconfig names; empty for its current one."""
 
     @property
     def _is_in_pod(self) -> bool:
-        return self.file is None and _SERVICE_ACCOUNT.exists()
+        return self.file is None and not self.context and _SERVICE_ACCOUNT.exists()
 
     def contents(self) -> tuple[bytes, ...]:
         """What its files hold, tokens' files too; raises whatever a reader of files raises."""
@@ -48,7 +50,8 @@ class Kubeconfig:
                 config.load_incluster_config(client_configuration=configuration)
             else:
                 file = str(self.file) if self.file else None
-                config.load_kube_config(config_file=file, client_configuration=configuration)
+                context = self.context or None
+                config.load_kube_config(config_file=file, context=context, client_configuration=configuration)
         except Exception as error:  # a file may hold anything, and its reader raises more than it says
             where = self.file or "the usual places"
             why = " ".join(str(error).split())[:200].rstrip(".;")

@@ -59,13 +59,15 @@ class Kube:
         self._timeout = _TIMEOUT
 
     @classmethod
-    def connect(cls, kubeconfig: Path | None = None, seconds: Callable[[], float] = time.monotonic) -> Self:
-        """By kubeconfig (the usual places when None), or as the pod's service account.
+    def connect(
+        cls, kubeconfig: Path | None = None, seconds: Callable[[], float] = time.monotonic, context: str = ""
+    ) -> Self:
+        """By kubeconfig (the usual places when None) and context (its current one), or as the pod's service account.
 
         Raises:
             KubeError: there is no usable configuration.
         """
-        source = Kubeconfig(kubeconfig)
+        source = Kubeconfig(kubeconfig, context)
         try:
             contents = source.contents()  # first, so that a change while it is loaded is seen
         except Exception:  # noqa: BLE001 - load() says what is wrong with it
@@ -189,10 +191,14 @@ class Kube:
         """Replace an object at its resource version. Raises KubeError, a conflict when it moved on."""
         return self._call("PUT", where, body)
 
-    def delete(self, where: str) -> None:
-        """Delete an object; one that is not there is no error. Raises KubeError."""
+    def delete(self, where: str, version: str = "") -> None:
+        """Delete an object, where one is given at that resource version only; one that is not there is no error.
+
+        Raises KubeError, a conflict when it moved on.
+        """
+        body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"resourceVersion": version}}
         try:
-            self._call("DELETE", where)
+            self._call("DELETE", where, body if version else None)
         except KubeError as error:
             if not error.is_gone:
                 raise

@@ -1,0 +1,1 @@
+"""Other programs' own ways to use carbonfleet; nothing of carbonfleet imports them."""
