@@ -2,9 +2,12 @@
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
+AIRFLOW := $(VENV)/airflow
 PIP    := $(BIN)/pip --quiet --disable-pip-version-check install
 HASHED := $(PIP) --require-hashes -c constraints.txt
 UV     := $(BIN)/uv
+COMPILE = $(UV) pip compile --python-platform linux --python-version 3.11 --generate-hashes --no-annotate --no-header \
+  --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
 # PyTorch's own CPU build for x86-64 and Python 3.11, a tenth of PyPI's: taken where pip finds it (PIP_FIND_LINKS).
 TORCH_CPU := sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
 READY  := $(VENV)/.ready
@@ -16,7 +19,7 @@ WORKERS ?= 3  # processes that share the tests, a file at a time: one more than 
 demo: $(READY)  ## the main job on this machine; KEEP=1 leaves it running
 	$(BIN)/carbonfleet demo $(if $(KEEP),--keep)
 
-test: $(READY) $(VENV)/sshd $(VENV)/prometheus  ## all tests (ARGS="-k name" for some)
+test: $(READY) $(VENV)/sshd $(VENV)/prometheus $(AIRFLOW)/.ready  ## all tests (ARGS="-k name" for some)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY)  ## lint, types, import layers, no circle, no crowded folder
@@ -68,10 +71,18 @@ $(VENV)/prometheus: | $(READY)
 	  dpkg-deb -x *.deb . && rm *.deb; } 2>/dev/null || echo "no Prometheus: some tests are skipped"
 	mv $@.new $@
 
-constraints:  ## constraints.txt anew (UPGRADE=1: with newer versions), with the hash of every file of each
-	$(UV) pip compile pyproject.toml workloads/lora/requirements.txt -o constraints.txt --all-extras \
-	  --group build --group test --group lint --group bench --group docs --python-platform linux --python-version 3.11 \
-	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
+# Airflow, in an environment of its own, with an empty database.
+$(AIRFLOW)/.ready: constraints-airflow.txt | $(READY)
+	rm -rf $(AIRFLOW)
+	$(UV) --quiet venv --python $(BIN)/python $(AIRFLOW)
+	$(UV) --quiet pip install --python $(AIRFLOW)/bin/python --require-hashes -r constraints-airflow.txt
+	AIRFLOW_HOME=$(abspath $(AIRFLOW))/home AIRFLOW__CORE__LOAD_EXAMPLES=False $(AIRFLOW)/bin/airflow db migrate >$(AIRFLOW)/migrate.log 2>&1
+	touch $@
+
+constraints:  ## both constraints files anew (UPGRADE=1: with newer versions), with the hash of every file of each
+	$(COMPILE) pyproject.toml workloads/lora/requirements.txt -o constraints.txt --extra local --extra ui --extra postgresql \
+	  --extra notebook --extra train --group build --group test --group lint --group bench --group docs
+	echo apache-airflow-providers-cncf-kubernetes | $(COMPILE) pyproject.toml - -o constraints-airflow.txt --extra airflow
 
 clean:
 	rm -rf $(VENV) .carbonfleet

@@ -14,7 +14,7 @@ settings.register_profile(
 )
 settings.register_profile("soak", parent=settings.get_profile("short"), derandomize=False)
 pytest_plugins = ["fixtures.kubeapi_server"]
-LONGEST_FIRST = ("flow", "workloads", "simulator", "hub", "placement", "spoke", "fleet")
+LONGEST_FIRST = ("flow", "workloads", "integrations", "simulator", "hub", "placement", "spoke", "fleet")
 """Folders whose files are begun before all others, so that no long file is begun when the others are done."""
 
 

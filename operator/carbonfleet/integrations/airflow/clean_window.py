@@ -34,7 +34,8 @@ class CleanWindowSensor(BaseSensorOperator):
         slack: How long it may wait, such as `12h` or a timedelta, from the first try on (templated).
         latest_start: Instead of a slack: the last moment to start, as ISO 8601 with an offset (templated).
         signals: The path of a file of signal settings on the workers, or the settings themselves (templated); without,
-            Electricity Maps by `ELECTRICITY_MAPS_TOKEN`, and what costs nothing.
+            what `CARBONFLEET_SIGNALS` names there, or Electricity Maps by `ELECTRICITY_MAPS_TOKEN`, and what costs
+            nothing.
         on_signal_loss: `fail` the task, or start `now`, where nothing is known of the zone.
         deferrable: Wait in the triggerer, without a worker slot.
         poke_interval: Seconds until it is planned again.
@@ -165,6 +166,7 @@ class CleanWindowSensor(BaseSensorOperator):
         return latest
 
     def _signal_settings(self) -> Any:  # noqa: ANN401 - SignalSettings, whose module is imported here alone
+        import os
         from pathlib import Path
 
         from pydantic import ValidationError
@@ -175,7 +177,8 @@ class CleanWindowSensor(BaseSensorOperator):
         try:
             if isinstance(self.signals, Mapping):
                 return SignalSettings.model_validate(dict(self.signals))
-            return load_settings(Path(self.signals)) if self.signals else SignalSettings()
+            file = self.signals or os.environ.get("CARBONFLEET_SIGNALS")
+            return load_settings(Path(file)) if file else SignalSettings()
         except SettingsError as error:
             raise AirflowFailException(str(error)) from error
         except ValidationError as error:
