@@ -54,7 +54,18 @@ COMMANDS = {
         "2026-02-01",
     ),
 }
-ELSEWHERE = {"status", "sweep status", "sweep results", "review list", "review show", "doctor", "spoke join"}
+ELSEWHERE = {
+    "logs",
+    "chat",
+    "report verify",
+    "status",
+    "sweep status",
+    "sweep results",
+    "review list",
+    "review show",
+    "doctor",
+    "spoke join",
+}
 """Tried where their hub or repository is."""
 
 
@@ -109,5 +120,5 @@ def test_every_schema_is_tried():
 
 
 def test_a_command_without_data_has_no_schema():
-    done = CliRunner().invoke(app, ["schema", "logs"])
-    assert (done.exit_code, done.stderr) == (2, "error: logs writes no data: carbonfleet schema lists what does\n")
+    done = CliRunner().invoke(app, ["schema", "demo"])
+    assert (done.exit_code, done.stderr) == (2, "error: demo writes no data: carbonfleet schema lists what does\n")

@@ -1,5 +1,6 @@
 """`carbonfleet logs` against a hub's API, by logs that are kept where the command can read and where it can't."""
 
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from carbonfleet.cli import app
@@ -110,6 +112,20 @@ def test_the_whole_log_is_shown_where_it_can_be_read(job, logs):
     done = logs(job.name, "-n", job.namespace)
     assert (done.exit_code, done.stdout, done.stderr) == (0, "loading\nstep 1 of 2\n", "")
     assert logs(f"{job.namespace}/{job.name}").stdout == done.stdout
+
+
+def test_a_log_is_data_by_its_schema_and_says_whether_it_is_whole(job, logs):
+    schema = json.loads(CliRunner().invoke(app, ["schema", "logs"]).output)
+    told = {"namespace": job.namespace, "job": job.name, "attempt": 1, "cluster": "no-osl-1", "phase": "Running"}
+    job.keep("loading\nstep 1\x1b[2J\n")
+    for uri, is_whole, text in ((str(job.file()), True, "loading\nstep 1\x1b[2J\n"), ("s3://b/x", False, "step 1\n")):
+        job.say(1, "Running", job.log(tail="step 1\n", uri=uri))
+        found = json.loads(logs(job.name, "-n", job.namespace, "-o", "json").stdout)
+        Draft202012Validator(schema).validate(found)
+        assert found == told | {"uri": uri, "is_whole": is_whole, "text": text}
+    assert logs(job.name, "-n", job.namespace, "-o", "name").stdout == f"{job.namespace}/{job.name}\n"
+    done = logs(job.name, "-f", "-o", "json")
+    assert (done.exit_code, done.stderr) == (2, "error: -f prints what comes as it comes: leave -o away\n")
 
 
 @pytest.mark.parametrize(

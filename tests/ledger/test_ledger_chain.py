@@ -13,6 +13,7 @@ from accounted_attempts import accounted, lines, recorded
 from git_server import git
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from ledger_values import entry, settled
 from typer.testing import CliRunner
 
@@ -195,8 +196,32 @@ def test_lines_whose_commits_were_taken_away_are_counted_where_there_is_a_clone(
     _, said = verified(tmp_path, exported(ledger), "--fleet", str(clone))
     assert said[-2:] == [
         "1 lines derive again from their evidence",
-        "1 lines name no commit that placed them, so that the clone says nothing of them",
+        "1 lines name no commit that placed them: the clone says nothing of them",
     ]
+
+
+def test_what_is_found_is_data_by_its_schema(full, tmp_path):
+    lines = exported(full)
+    schema = json.loads(CliRunner().invoke(app, ["schema", "report verify"]).output)
+    head = str(full.head())
+    for wrong, text in ((0, lines), (1, lines[:-1])):
+        code, said = verified(tmp_path, text, "--anchor", head, "-o", "json")
+        found = json.loads("\n".join(said))
+        Draft202012Validator(schema).validate(found)
+        assert (code, bool(found["wrong"]), bool(found["faults"])) == (wrong, bool(wrong), bool(wrong))
+    code, said = verified(tmp_path, lines, "--anchor", head, "-o", "json")
+    count = sum(map(is_entry, lines))
+    assert json.loads("\n".join(said)) == {
+        "lines": count,
+        "head": head,
+        "anchors": 1,
+        "derived": count,
+        "underivable": 0,
+        "unplaced": 0,
+        "wrong": 0,
+        "faults": [],
+    }
+    assert verified(tmp_path, lines, "-o", "name") == (0, [head])
 
 
 def test_lines_that_others_put_into_the_database_are_found(full, ledger_url):

@@ -34,6 +34,18 @@ def test_any_trace_gives_a_table_of_all_policies(trace):
     assert max(map(len, result.output.splitlines())) <= 120
 
 
+@pytest.mark.parametrize("more", [(), ("--curve",), ("--promises",)])
+def test_a_terminal_of_80_columns_cuts_no_digit_and_folds_no_line(trace, monkeypatch, more):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    made = run("--trace", trace, "--zones", "XA,XB", "--hours", 2, "--slack", 2, "--end", "2024-01-31", *more)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", made.stdout).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in made.stdout
+    assert more or len(next(line for line in lines if line.startswith("carbonfleet ")).split()) == 7
+    assert ("-o wide shows all" in made.stdout) is not bool(more)
+
+
 def test_json_csv_and_plot_say_the_same(trace, tmp_path):
     out = tmp_path / "out"
     result = run(

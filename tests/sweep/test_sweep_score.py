@@ -5,8 +5,10 @@ import threading
 from datetime import timedelta
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.wire import API_VERSION
@@ -230,9 +232,12 @@ def test_the_command_prints_a_table_that_fits_a_terminal(served, file, command, 
     assert "\x1b" not in done.stdout
 
 
-def test_the_command_says_it_all_for_machines(served, file, command):
+def test_the_command_says_it_all_for_machines_by_its_schema(served, file, command):
     done = chat(command, served, file(), "--json", "-m", "fair")
     found = json.loads(done.stdout)
+    Draft202012Validator(json.loads(command("schema", "chat").stdout)).validate(found)
+    assert yaml.safe_load(chat(command, served, file(), "-o", "yaml", "-m", "fair").stdout) == found
+    assert chat(command, served, file(), "-o", "name").stdout == "good\nfair\npoor\n"
     assert (found["suite"], len(found["digest"])) == ("prompts.yaml", 16)
     assert found["models"] == [
         {
@@ -252,7 +257,7 @@ def test_the_command_says_it_all_for_machines(served, file, command):
     [
         (("--score", "{file}", "hello"), "--score asks what its file says, at temperature 0"),
         (("--score", "{file}", "-m", "other"), "serves no other; there is good, fair, poor"),
-        (("--sweep", "small"), "--allow-code, --sweep and --json are of --score FILE"),
+        (("--sweep", "small"), "--allow-code, --sweep, -o and --json are of --score FILE"),
         (("--score", "{file}x"), "can't be read: No such file"),
     ],
 )

@@ -16,33 +16,33 @@ HEADINGS: Final = (
     "Policy", "g/kWh", "total g", "saved %", "share %", "delay h", "95th h", "mean %", "5th %", "makespan h",
     "forced", "worse",
 )  # fmt: skip
+NARROW_HEADINGS: Final = ("Policy", "g/kWh", "saved %", "share %", "delay h", "95th h", "worse")
+"""What fits 80 columns."""
 CURVE_HEADINGS: Final = ("minimum gain %/h", "share %", "lost points", "delay h", "95th h", "saved %")
 Curve = Sequence[tuple[float, Score]]
 LEGEND: Final = """\
-saved %: of all grams, against starting at once at home. share %: of what perfect foresight saves,
-or, where GPUs are few, the planner told the future: that is no bound, and a share may exceed 100.
-mean %, 5th %: mean and 5th percentile of what each job saves, or each replay where there are several.
-delay h, 95th h: mean and 95th percentile of waits. makespan h: from the first submission to the last end.
-forced: starts because the wait was over. worse: jobs that emitted more than at once at home."""
+saved %: of all grams, against starting at once at home.
+share %: of what perfect foresight saves, or, where GPUs are few, the planner
+told the future: that is no bound, and a share may exceed 100.
+mean %, 5th %: mean and 5th percentile of what each job saves, or each replay
+where there are several.
+delay h, 95th h: mean and 95th percentile of waits.
+makespan h: from the first submission to the last end.
+forced: starts because the wait was over.
+worse: jobs that emitted more than at once at home."""
 
 
 CURVE_LEGEND: Final = """\
-minimum gain: what each hour of delay must save of a start at once, in percent. lost points: of the share,
-beside the best of the curve. share %, delay h, 95th h, saved %: as in the other table."""
+minimum gain: what each hour of delay must save of a start at once, in percent.
+lost points: of the share, beside the best of the curve.
+share %, delay h, 95th h, saved %: as in the other table."""
 
-PROMISE_HEADINGS: Final = (
-    "Jobs",
-    "promised",
-    "start %",
-    "finish %",
-    "grams %",
-    "saved %",
-    "late %",
-    "start of waits %",
-)
+PROMISE_HEADINGS: Final = ("Jobs", "promised", "start %", "finish %", "grams %", "saved %", "late %", "waits %")
 PROMISE_LEGEND: Final = """\
-start, finish, grams, saved %: outcomes from P10 to P90 of what was promised when the job came; 80 is right.
-late %: ended after the P90 of the finish; 10 is right. start of waits %: of jobs that were planned to wait."""
+start, finish, grams, saved %: outcomes from P10 to P90 of what was promised
+when the job came; 80 is right.
+late %: ended after the P90 of the finish; 10 is right.
+waits %: start %, of jobs that were planned to wait."""
 
 
 def title(case: Case) -> str:
@@ -55,10 +55,10 @@ def title(case: Case) -> str:
     return f"{case.title} ({words})" + (f"\nStated: {case.stated}" if case.stated else "")
 
 
-def table_row(score: Score) -> tuple[str, ...]:
-    """One line of the table, under HEADINGS."""
+def table_row(score: Score, headings: Sequence[str] = HEADINGS) -> tuple[str, ...]:
+    """One line of the table, under some of HEADINGS."""
     share = "-" if score.share_percent is None else f"{score.share_percent:z.2f}"
-    return (
+    cells = (
         score.policy,
         f"{score.grams_per_kwh:.2f}",
         f"{score.grams_co2e:,.0f}",
@@ -72,6 +72,7 @@ def table_row(score: Score) -> tuple[str, ...]:
         f"{score.forced_starts:,}",
         f"{score.worse_than_immediate:,}",
     )
+    return tuple(cell for heading, cell in zip(HEADINGS, cells, strict=True) if heading in headings)
 
 
 def curve_rows(curve: Curve) -> Sequence[tuple[str, ...]]:

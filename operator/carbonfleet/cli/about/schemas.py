@@ -13,6 +13,7 @@ from carbonfleet.ledger.store.sums import By
 from carbonfleet.simulator.promises import KeptPromises
 from carbonfleet.simulator.replay import Score
 from carbonfleet.sweep import Difference, TierProgress
+from carbonfleet.sweep.scoring import Answered
 
 
 class Answer(BaseModel):
@@ -117,6 +118,22 @@ class StatusAnswer(Answer):
     """What can't be read, and why."""
 
 
+class LogAnswer(Answer):
+    """Of `logs`: what an attempt printed."""
+
+    namespace: str
+    job: str
+    attempt: int
+    cluster: str
+    phase: str
+    """The attempt's."""
+    uri: str
+    """Where all of it is kept; empty where nobody said."""
+    is_whole: bool
+    """False: that can't be read from here, and these are the last lines that its spoke reported."""
+    text: str
+
+
 class ProposalAnswer(Answer):
     """Of `review list`: a proposal; what is null in it can't be read."""
 
@@ -216,6 +233,46 @@ class ReportAnswer(Answer):
     lines: tuple[ReportLine, ...]
     totals: tuple[ReportLine, ...]
     """One for each kind of signal."""
+
+
+class VerifyAnswer(Answer):
+    """Of `report verify`."""
+
+    lines: int
+    head: str | None
+    """The last link; null where there is none, or the first is missing."""
+    anchors: int
+    """Heads that were noted elsewhere, all of whose lines are here; 0: nothing shows whether lines were cut off."""
+    derived: int
+    """Lines that derive again from their evidence."""
+    underivable: int
+    """Lines from before evidence was kept."""
+    unplaced: int
+    """Lines that name no commit that placed them."""
+    wrong: int
+    """How much is wrong; 0: nothing."""
+    faults: tuple[str, ...]
+    """What it is, the first 20 of each kind."""
+
+
+class ModelScoreAnswer(Answer):
+    """A model's answers at a file of prompts."""
+
+    model: str
+    score: float
+    """The share of answers in which every check holds, from 0 to 1."""
+    passed: int
+    answers: tuple[Answered, ...]
+
+
+class ScoreAnswer(Answer):
+    """Of `chat --score`."""
+
+    suite: str
+    digest: str
+    """Of its prompts and checks."""
+    models: tuple[ModelScoreAnswer, ...]
+    """The best first."""
 
 
 class SweepJobAnswer(Answer):

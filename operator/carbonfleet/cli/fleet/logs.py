@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from carbonfleet.cli.answers import Form, Output, write, write_names
 from carbonfleet.cli.console import ExitCode, fail, say
 from carbonfleet.cli.fleet.hub_job import API_SECONDS, LONG_PAUSE_SECONDS, PAUSE_SECONDS, find_job, hub_job, job_later
 
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
     from carbonfleet.api.job_status import AttemptLog
+    from carbonfleet.cli.about.schemas import LogAnswer
     from carbonfleet.kube import Kube
     from carbonfleet.spoke.runtimes.output import OutputReads
 
@@ -23,6 +25,7 @@ def logs(
     attempt: Annotated[int | None, typer.Option(min=1, help="Which run of the job; the last if left out.")] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until it ends, or Ctrl-C.")] = False,
     kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="The hub's API.")] = None,
+    output: Output = Form.TEXT,
 ) -> None:
     """Show what a job's training printed.
 
@@ -32,11 +35,17 @@ def logs(
     from carbonfleet.kube import Kube
     from carbonfleet.spoke.runtimes.output import OutputReads
 
+    if follow and output is not Form.TEXT:
+        fail("-f prints what comes as it comes: leave -o away")
     try:
         kube = Kube.connect(kubeconfig).within(API_SECONDS)
         reading = JobLogs(kube, *find_job(kube, job, namespace), OutputReads())
         if follow:
             reading.follow(attempt)
+        elif output.is_data:
+            write(reading.answer(attempt), output, "logs")
+        elif output is Form.NAME:
+            write_names([f"{reading.namespace}/{reading.name}"])
         else:
             reading.show(attempt)
     except KeyboardInterrupt:
@@ -80,6 +89,24 @@ class JobLogs:
         if not self._printed[log.attempt]:
             ended = f"ended ({log.phase.value}) and" if log.phase.is_terminal else f"is {log.phase.value} and"
             fail(f"attempt {log.attempt} on {log.cluster} {ended} has printed nothing so far: {_said(job)}")
+
+    def answer(self, attempt: int | None) -> "LogAnswer":
+        """What is known now, as data; with an empty text where nothing was printed. Raises KubeError."""
+        from carbonfleet.cli.about.schemas import LogAnswer
+
+        job = self._job()
+        log = _log_of(job, attempt or job.status.attempt)
+        kept = self._kept(log)
+        return LogAnswer(
+            namespace=self.namespace,
+            job=self.name,
+            attempt=log.attempt,
+            cluster=log.cluster,
+            phase=log.phase.value,
+            uri=log.uri,
+            is_whole=kept is not None,
+            text=log.tail if kept is None else kept,
+        )
 
     def follow(self, attempt: int | None) -> None:
         """Print what there is, and what comes, until the attempt (the job, where none is named) has ended."""

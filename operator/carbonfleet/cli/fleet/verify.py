@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from carbonfleet.cli.answers import Form, Output, write, write_names
 from carbonfleet.cli.console import ExitCode, fail, say
 from carbonfleet.cli.fleet.ledger_address import USUAL, Address, open_ledger
 
 if TYPE_CHECKING:
+    from carbonfleet.cli.about.schemas import VerifyAnswer
     from carbonfleet.fleet import AuditedClone
+    from carbonfleet.hub.accounting import Derivation
     from carbonfleet.ledger import Anchor, ChainedRow, ChainFault
 
 MOST_TOLD: Final = 20
@@ -30,6 +33,36 @@ class _Source:
     documents: Callable[[Iterable[str]], Mapping[str, str]]
     unread: dict[str, None] = field(default_factory=dict)
     """Of an export: what is wrong with lines that are none, in the order in which they were found."""
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What is found: said at once, or kept for an answer in data."""
+
+    is_said: bool
+    faults: list[str] = field(default_factory=list)
+    """Up to MOST_TOLD of a kind."""
+    wrong: int = 0
+    """How many there are."""
+    anchors: int = 0
+    """Of this ledger, whose lines are all here."""
+
+    def tell(self, faults: Iterable["ChainFault | str"]) -> int:
+        """Take in what is wrong, one kind of it, as it is found; how many there were."""
+        count = 0
+        for count, fault in enumerate(faults, 1):
+            if count <= MOST_TOLD:
+                self.faults.append(str(fault))
+                self.note(fault)
+        if count > MOST_TOLD:
+            self.note(f"and {count - MOST_TOLD} more")
+        self.wrong += count
+        return count
+
+    def note(self, text: object) -> None:
+        """Say something, where it is said."""
+        if self.is_said:
+            say(text)
 
 
 @dataclass(slots=True)
@@ -74,6 +107,7 @@ def verify(
     fleet: Annotated[
         Path | None, typer.Option(help="A clone of the fleet repository, whose commits name heads of the ledger.")
     ] = None,
+    output: Output = Form.TEXT,
 ) -> None:
     """Find what was changed in a ledger, and derive every line again from its evidence; nothing is asked of the hub.
 
@@ -88,19 +122,39 @@ def verify(
     """
     from carbonfleet.ledger import Anchor, LedgerError
 
+    found, walked = _Findings(is_said=output in (Form.TEXT, Form.WIDE)), _Walked()
     try:
         given = [Anchor.parse(text) for text in anchor or []]
         with _opened(file, ledger) as source:
-            walked = _Walked()
-            wrong = _chain(source, walked)
+            _chain(source, walked, found)
             clone = _clone(fleet) if fleet is not None else None
-            wrong += _anchored(walked, given, _noted(clone) if clone is not None else {})
-            wrong += _derivation(source, clone)
-            wrong += _tell(source.unread)
+            _anchored(walked, given, _noted(clone) if clone is not None else {}, found)
+            derivation = _derivation(source, clone, found)
+            found.tell(source.unread)
     except (LedgerError, OSError, ValueError) as error:
         fail(error)
-    if wrong:
+    if output.is_data:
+        write(_answer(walked, derivation, found), output, "report verify")
+    elif output is Form.NAME:
+        write_names([str(head)] if (head := walked.head()) is not None else [])
+    if found.wrong:
         raise typer.Exit(ExitCode.WRONG)
+
+
+def _answer(walked: _Walked, derivation: "Derivation", found: _Findings) -> "VerifyAnswer":
+    from carbonfleet.cli.about.schemas import VerifyAnswer
+
+    head = walked.head()
+    return VerifyAnswer(
+        lines=walked.lines,
+        head=None if head is None else str(head),
+        anchors=found.anchors,
+        derived=derivation.derived,
+        underivable=derivation.underivable,
+        unplaced=derivation.unplaced,
+        wrong=found.wrong,
+        faults=tuple(found.faults),
+    )
 
 
 def _clone(folder: Path) -> "AuditedClone":
@@ -165,20 +219,18 @@ def _noted(clone: "AuditedClone") -> dict[str, "Anchor"]:
     return found
 
 
-def _chain(source: _Source, walked: _Walked) -> int:
-    """Walk along the chain; how many faults were found."""
+def _chain(source: _Source, walked: _Walked, found: _Findings) -> None:
+    """Walk along the chain."""
     from carbonfleet.ledger import chain_faults
 
-    wrong = _tell(chain_faults(walked.noting(source.lines())))
-    if not wrong:
-        say(f"{walked.lines} lines: the chain is whole")
+    if not found.tell(chain_faults(walked.noting(source.lines()))):
+        found.note(f"{walked.lines} lines: the chain is whole")
     if (head := walked.head()) is not None:
-        say(f"head: {head}")
-    return wrong
+        found.note(f"head: {head}")
 
 
-def _anchored(walked: _Walked, given: Iterable["Anchor"], noted: Mapping[str, "Anchor"]) -> int:
-    """Hold the chain against heads that were noted; how many it does not have."""
+def _anchored(walked: _Walked, given: Iterable["Anchor"], noted: Mapping[str, "Anchor"], found: _Findings) -> None:
+    """Hold the chain against heads that were noted."""
     anchors = [("the anchor given", anchor) for anchor in given]
     anchors += [(f"commit {commit[:10]}", anchor) for commit, anchor in noted.items()]
     head = walked.head()
@@ -196,36 +248,25 @@ def _anchored(walked: _Walked, given: Iterable["Anchor"], noted: Mapping[str, "A
         for commit, anchor in noted.items()
         if commit in walked.placed and anchor.ledger != name
     ]
-    _tell(wrong)
+    found.tell(wrong)
     if others:
-        say(f"{len(anchors) - len(ours)} anchors are of other ledgers: {', '.join(others[:MOST_TOLD])}")
+        found.note(f"{len(anchors) - len(ours)} anchors are of other ledgers: {', '.join(others[:MOST_TOLD])}")
     if not ours:
-        say("no anchor is of this ledger, so nothing shows whether lines were cut off, or all of it made anew")
-        return len(wrong) + len(others)
-    if not wrong:
-        say(f"{len(ours)} anchors, until line {max(link.number for _, link in ours)}: all are here")
-    return len(wrong)
+        found.note("no anchor is of this ledger, so nothing shows whether lines were cut off, or all of it made anew")
+        found.wrong += len(others)
+    elif not wrong:
+        found.anchors = len(ours)
+        found.note(f"{len(ours)} anchors, until line {max(link.number for _, link in ours)}: all are here")
 
 
-def _derivation(source: _Source, clone: "AuditedClone | None") -> int:
+def _derivation(source: _Source, clone: "AuditedClone | None", found: _Findings) -> "Derivation":
     from carbonfleet.hub.accounting import Derivation
 
     derivation = Derivation(source.documents, clone)
-    wrong = _tell(derivation.faults(source.lines()))
-    say(f"{derivation.derived} lines derive again from their evidence" if not wrong else "not all lines derive")
+    wrong = found.tell(derivation.faults(source.lines()))
+    found.note(f"{derivation.derived} lines derive again from their evidence" if not wrong else "not all lines derive")
     if clone is not None and derivation.unplaced:
-        say(f"{derivation.unplaced} lines name no commit that placed them, so that the clone says nothing of them")
+        found.note(f"{derivation.unplaced} lines name no commit that placed them: the clone says nothing of them")
     if derivation.underivable:
-        say(f"{derivation.underivable} lines are from before evidence was kept, and can't be derived")
-    return wrong
-
-
-def _tell(faults: Iterable["ChainFault | str"]) -> int:
-    """Say what is wrong as it is found, up to some; how many there were."""
-    count = 0
-    for count, fault in enumerate(faults, 1):
-        if count <= MOST_TOLD:
-            say(fault)
-    if count > MOST_TOLD:
-        say(f"and {count - MOST_TOLD} more")
-    return count
+        found.note(f"{derivation.underivable} lines are from before evidence was kept, and can't be derived")
+    return derivation

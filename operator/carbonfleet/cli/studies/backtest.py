@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -56,6 +56,8 @@ Knows = Annotated[str, typer.Option(help="What the planner knows: none (history 
 Data = Annotated[
     Path | None, typer.Option(envvar="CARBONFLEET_DATA_DIR", help="The folder of recorded grids, for presets.")
 ]
+_WIDE: Final = 115
+"""Columns that the whole table takes."""
 PRESET_SAYS = (
     "trace", "zones", "home", "hours", "slack", "jobs", "time_zone", "interruptible", "pause_minutes", "gpus",
     "forecast", "signal", "fill_gaps",
@@ -226,7 +228,7 @@ def _run(cases: "Sequence[Case]", form: Form, out: Path | None, workers: int) ->
         with _progress(case) as progress:
             results.append((case, run_backtest(case.backtest, workers=workers or cores(), progress=progress)))
         if not form.is_data:
-            _print_table(*results[-1])
+            _print_table(*results[-1], is_wide=form is Form.WIDE)
     _end(report.values(results), form, report.LEGEND)
     if out is not None:
         written = [*report.write_csv(out, results)]
@@ -291,20 +293,29 @@ def _end(values: "list[dict[str, Any]]", form: Form, legend: str) -> None:
         say(legend)
 
 
-def _print_table(case: "Case", result: "Result") -> None:
-    from carbonfleet.simulator.report import HEADINGS, table_row, title
+def _print_table(case: "Case", result: "Result", *, is_wide: bool) -> None:
+    from carbonfleet.simulator import report
 
-    _print_rows(title(case), HEADINGS, [table_row(score) for score in result.scores])
+    is_whole = is_wide or console().width >= _WIDE
+    headings = report.HEADINGS if is_whole else report.NARROW_HEADINGS
+    _print_rows(report.title(case), headings, [report.table_row(score, headings) for score in result.scores])
+    if not is_whole:
+        say("Columns that do not fit are left out: -o wide shows all.\n")
 
 
 def _print_rows(title: str, headings: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> None:
+    """Digits are never cut off: the first column is folded, and where that is not enough, lines are longer."""
     from rich.table import Table
+
+    from carbonfleet.cli.shown_console import UNBOUNDED
 
     table = Table(title=title, title_justify="left", title_style="italic", box=None, pad_edge=False)
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
+        table.add_column(heading, justify="right" if number else "left", no_wrap=bool(number), overflow="fold")
     for row in rows:
         table.add_row(*row, style="bold" if row[0].startswith("carbonfleet") or "default" in row[0] else None)
     screen = console()
-    screen.width = max(120, screen.width)  # wider than a narrow terminal rather than with digits cut off
+    sizes = screen.measure(table, options=screen.options.update(width=UNBOUNDED))
+    if screen.width < sizes.minimum:
+        screen.width = sizes.maximum
     screen.print(table, "")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from carbonfleet.cli.answers import AsJson, Form, Output
 from carbonfleet.cli.console import fail, say
 from carbonfleet.cli.sweeps.score import read_prompts, record_scores, score_models, show_scores
 
@@ -36,13 +37,15 @@ def chat(
     sweep: Annotated[str, typer.Option(help="Keep the scores at this sweep's jobs, for its leaderboard.")] = "",
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="The namespace of its jobs.")] = "",
     kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="The hub's API, for --sweep.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Scores for machines.")] = False,
+    output: Output = Form.TEXT,
+    as_json: AsJson = False,
 ) -> None:
     """Chat with served adapters through any OpenAI-compatible endpoint, or score them by a file of prompts."""
     from carbonfleet.sweep import ChatEndpoint, SweepError
 
-    if score is None and (allow_code or sweep or as_json):
-        fail("--allow-code, --sweep and --json are of --score FILE")
+    form = Form.JSON if as_json else output
+    if score is None and (allow_code or sweep or form is not Form.TEXT):
+        fail("--allow-code, --sweep, -o and --json are of --score FILE")
     if score is not None and (question or system or temperature):
         fail("--score asks what its file says, at temperature 0: leave question, --system and --temperature away")
     suite = read_prompts(score, allow_code=allow_code) if score else None
@@ -54,7 +57,7 @@ def chat(
             fail(f"{url} serves no {unknown[0]}; there is {', '.join(served) or 'nothing'}")
         if suite is not None:
             scores = score_models(endpoint, names, suite, max_tokens)
-            show_scores(scores, suite, as_json=as_json)
+            show_scores(scores, suite, form)
             if sweep:
                 record_scores(scores, suite, sweep, kubeconfig, namespace)
             return

@@ -1,14 +1,15 @@
 """`carbonfleet chat --score`: what served adapters make of a file of prompts, and their place on the leaderboard."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from carbonfleet.cli.answers import Form, write, write_names
 from carbonfleet.cli.console import console, fail, say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from carbonfleet.cli.about.schemas import ScoreAnswer
     from carbonfleet.sweep import ChatEndpoint
     from carbonfleet.sweep.scoring import ModelScore, PromptSuite
 
@@ -62,10 +63,13 @@ def record_scores(
     say(f"kept at {len(kept)} jobs of sweep {sweep}; next: carbonfleet sweep results {sweep}", err=True)
 
 
-def show_scores(scores: "list[ModelScore]", suite: "PromptSuite", *, as_json: bool) -> None:
+def show_scores(scores: "list[ModelScore]", suite: "PromptSuite", form: Form) -> None:
     """Print the scores."""
-    if as_json:
-        say(json.dumps(_plain(scores, suite), indent=2))
+    if form.is_data:
+        write(_answer(scores, suite), form, "chat")
+        return
+    if form is Form.NAME:
+        write_names(one.model for one in scores)
         return
     screen = console()
     for table in (_models_table(scores), _prompts_table(scores)):
@@ -74,22 +78,14 @@ def show_scores(scores: "list[ModelScore]", suite: "PromptSuite", *, as_json: bo
     say("+ every check holds, - one does not; the prompts have their numbers below")
 
 
-def _plain(scores: "list[ModelScore]", suite: "PromptSuite") -> dict[str, Any]:
-    from dataclasses import asdict
+def _answer(scores: "list[ModelScore]", suite: "PromptSuite") -> "ScoreAnswer":
+    from carbonfleet.cli.about.schemas import ModelScoreAnswer, ScoreAnswer
 
-    return {
-        "suite": suite.name,
-        "digest": suite.digest,
-        "models": [
-            {
-                "model": one.model,
-                "score": round(one.share, 4),
-                "passed": one.passed,
-                "answers": [asdict(answer) for answer in one.answers],
-            }
-            for one in scores
-        ],
-    }
+    models = tuple(
+        ModelScoreAnswer(model=one.model, score=round(one.share, 4), passed=one.passed, answers=one.answers)
+        for one in scores
+    )
+    return ScoreAnswer(suite=suite.name, digest=suite.digest, models=models)
 
 
 def _models_table(scores: "list[ModelScore]") -> "Table":
