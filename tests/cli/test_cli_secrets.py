@@ -22,7 +22,7 @@ __all__ = ["echo"]
 SECRETS = {
     HubSettings: {
         *("fleet_token_file", "fleet_ssh_key", "signing_key", "forge_token_file", "webhook_secret_file"),
-        *("admission_tls", "kubeconfig", "ledger_url"),
+        *("carbon_token_file", "admission_tls", "kubeconfig", "ledger_url"),
     },
     AgentSettings: {"fleet_token_file", "fleet_ssh_key", "hub_kubeconfig", "spoke_kubeconfig", "ray_token_file"},
 }
@@ -31,6 +31,7 @@ PLAIN = {
     HubSettings: {
         *("fleet_url", "fleet_branch", "fleet_known_hosts", "fleet_backoff", "ca_file", "allowed_signers"),
         *("forge", "forge_api", "forge_repository", "webhook_address", "admission_address", "state", "signals"),
+        "carbon_address",
         *("namespace", "identity", "lease_seconds", "baseline_region", "metrics", "liveness", "surprise_share"),
         *("log_level", "resync", "heartbeat_grace", "heartbeat_grace_real", "horizon", "job_namespaces"),
     },
@@ -52,7 +53,7 @@ PLAIN = {
 """Those that don't: a new setting is put into one of both, and into the tests below where it is secret."""
 MARKER = "s3cr3tMARKER"
 ALWAYS = {
-    HubSettings: {"fleet_token_file", "forge_token_file", "webhook_secret_file", "kubeconfig"},
+    HubSettings: {"fleet_token_file", "forge_token_file", "webhook_secret_file", "carbon_token_file", "kubeconfig"},
     AgentSettings: {"fleet_token_file", "hub_kubeconfig", "ray_token_file"},
 }
 """The secrets that stop nothing at the start: all of them are there in every case."""
@@ -107,6 +108,7 @@ def flags_of(model: type[Settings], name: str, folder: Path, echo: Echo) -> dict
     if model is HubSettings:
         plain = {"fleet_url": f"{echo.url}/fleet.git", "forge": "github", "forge_api": echo.url}
         plain |= {"forge_repository": "a/b", "webhook_address": f"127.0.0.1:{free_port()}", "log_level": "DEBUG"}
+        plain |= {"carbon_address": f"127.0.0.1:{free_port()}"}
         plain |= {"admission_address": f"127.0.0.1:{free_port()}"} if name == "admission_tls" else {}
     else:
         plain = {"spoke": "no-osl-1", "fleet_url": f"{echo.url}/fleet.git", "ray_address": echo.url}

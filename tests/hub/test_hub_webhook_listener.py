@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from carbonfleet.fleet.review import ForgeKind
-from carbonfleet.hub.webhook_listener import PATH, listen
+from carbonfleet.hub.listeners.webhooks import PATH, listen
 from carbonfleet.local.ports import free_port
 from carbonfleet.probes import MOST_AT_ONCE, REQUEST_SECONDS, BoundedServer
 from fixtures.fleet_values import NOON

@@ -66,6 +66,8 @@ def test_a_hub_without_signing_needs_no_key_and_its_components_add_what_they_are
     assert "carbonfleet-signing" not in render(HubOverlay(sign=False))
     added = {key[:1] + key[2:] for key, how in differing(HubOverlay(reviewing=True)).items() if how == {"added"}}
     assert added == {("Service", "carbonfleet-webhook"), ("NetworkPolicy", "carbonfleet-webhook")}
+    added = {key[:1] + key[2:] for key, how in differing(HubOverlay(carbon=True)).items() if how == {"added"}}
+    assert added == {("Service", "carbonfleet-carbon"), ("NetworkPolicy", "carbonfleet-carbon")}
     assert "ValidatingWebhookConfiguration" in {thing["kind"] for thing in rendered(HubOverlay(admitting=True))}
 
 

@@ -9,7 +9,8 @@ from carbonfleet.hub.admission import HANDLER
 from carbonfleet.signals import TOKEN_VARIABLE, SignalSettings, load_settings
 from fixtures.rendered import overlay
 
-COMPONENTS = ("signing", "trusting", "reviewing", "admitting", "sources", "postgresql")
+COMPONENTS = ("signing", "trusting", "reviewing", "carbon", "admitting", "sources", "postgresql")
+ADDRESSES = ("WEBHOOK", "CARBON", "ADMISSION")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_every_address_has_its_port_its_service_and_its_hole_in_the_policy(thing
     settings = {item["name"]: item.get("value") or "" for item in container["env"]}
     served = {
         int(settings[name].rpartition(":")[2])
-        for name in ("CARBONFLEET_METRICS", "CARBONFLEET_WEBHOOK_ADDRESS", "CARBONFLEET_ADMISSION_ADDRESS")
+        for name in (f"CARBONFLEET_{each}" for each in ("METRICS", *(f"{kind}_ADDRESS" for kind in ADDRESSES)))
     }
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     reached = {port["targetPort"] for service in of_kind(things, "Service") for port in service["spec"]["ports"]}
@@ -58,7 +59,7 @@ def test_every_address_has_its_port_its_service_and_its_hole_in_the_policy(thing
         for rule in policy["spec"]["ingress"]
         for port in rule["ports"]
     }
-    assert reached == opened == {"metrics", "webhook", "admission"}
+    assert reached == opened == {"metrics", *map(str.lower, ADDRESSES)}
     assert {ports[name] for name in reached} == served
 
 

@@ -11,7 +11,7 @@ from carbonfleet.hub import election
 from carbonfleet.spoke.join import join_text
 from fixtures.rendered import KUSTOMIZE, overlay, printed_commands
 
-OPTIONAL = ("trusting", "reviewing", "admitting", "monitoring", "sources", "postgresql")
+OPTIONAL = ("trusting", "reviewing", "carbon", "admitting", "monitoring", "sources", "postgresql")
 """Components that the hub's overlay leaves to people."""
 OTHERS = {
     "applicationset": {

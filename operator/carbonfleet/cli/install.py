@@ -34,6 +34,7 @@ def hub(
         bool, typer.Option("--trusting", help="Trust the keys in the Secret carbonfleet-signers.")
     ] = False,
     reviewing: Annotated[bool, typer.Option("--reviewing", help="Answer the forge's webhooks.")] = False,
+    carbon: Annotated[bool, typer.Option("--carbon", help="Answer who asks for a zone's intensity.")] = False,
     admitting: Annotated[
         bool, typer.Option("--admitting", help="Let the API ask the hub; needs cert-manager.")
     ] = False,
@@ -50,9 +51,8 @@ def hub(
     """
     given = {"fleet_url": fleet_url, "fleet_branch": fleet_branch, "storage_class": storage_class}
     given |= {"baseline_region": baseline_region, "operator_image": operator_image, "training_image": training_image}
-    _install(
-        HubOverlay, given | {"sign": sign, "trusting": trusting, "reviewing": reviewing, "admitting": admitting}, to
-    )
+    parts = {"trusting": trusting, "reviewing": reviewing, "carbon": carbon, "admitting": admitting}
+    _install(HubOverlay, given | {"sign": sign} | parts, to)
 
 
 @app.command()

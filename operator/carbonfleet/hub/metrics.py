@@ -55,6 +55,9 @@ class Metrics:
         self._decided = Counter("carbonfleet_decisions", "Decisions made", registry=self.registry)
         self._published = Counter("carbonfleet_intents", "Changes that cycles wanted in Git", registry=self.registry)
         self._written = Counter("carbonfleet_status_writes", "Statuses written", registry=self.registry)
+        self._carbon = Counter(
+            "carbonfleet_carbon_answers", "Answers to who asked for a zone", ["status"], registry=self.registry
+        )
         self._ready = Gauge(
             "carbonfleet_signal_ready", "1 where a source can serve a zone", ["source", "zone"], registry=self.registry
         )
@@ -66,6 +69,10 @@ class Metrics:
     def leads(self, leads: bool) -> None:
         """Whether this hub holds the Lease."""
         self._leading.set(leads)
+
+    def carbon_answered(self, status: int) -> None:
+        """Somebody asked for a zone's carbon figures and was answered so."""
+        self._carbon.labels(str(int(status))).inc()
 
     def cycle_ended(self, seconds: float, result: CycleResult | None) -> None:
         """A cycle took so long; without a result it failed."""

@@ -24,10 +24,10 @@ from carbonfleet.hub.checking import Checking
 from carbonfleet.hub.connections import Connections
 from carbonfleet.hub.cycle import Cycle, CycleResult
 from carbonfleet.hub.election import Election
+from carbonfleet.hub.listeners import ZoneFigures, listen, serve_carbon
 from carbonfleet.hub.metrics import Metrics
 from carbonfleet.hub.observe import KINDS, NoDiffs, on_watch_event
 from carbonfleet.hub.settings import HubSettings
-from carbonfleet.hub.webhook_listener import listen
 from carbonfleet.kube import Kube, KubeError
 from carbonfleet.probes import BoundedServer, ProbeResult, answer_probes
 from carbonfleet.signals import Market, Signals
@@ -49,7 +49,8 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
     """Be a hub until stopped by a signal, or until the Lease is lost.
 
     Raises KubeError when there is no usable kubeconfig, RepositoryInvalid for an unfit fleet address,
-    LedgerError without a ledger, OSError when an address is taken, ValueError for webhooks without a secret.
+    LedgerError without a ledger, OSError when an address is taken, ValueError for webhooks without a secret and for
+    carbon figures without a token.
     """
     connections = Connections.open(settings, clock, signals, market)
     cycle, mirror = Cycle(connections), connections.mirror
@@ -60,7 +61,7 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
     metrics = Metrics(connections.ledger)
     served = metrics.serve(settings.metrics) if settings.metrics else None
     probes = answer_probes(settings.liveness, liveness.probe) if settings.liveness else None
-    listener = _listen(connections, cycle)
+    listeners = [each for each in (_listen(connections, cycle), _carbon(connections, cycle, metrics)) if each]
     _watch(connections, cycle)
     leading = Leading(connections, cycle, election, stop, liveness, metrics)
     leader = threading.Thread(target=leading.run, name="cycle", daemon=True)
@@ -78,7 +79,7 @@ def run(settings: HubSettings, clock: Clock, signals: Signals, market: Market | 
         served.close()
     if probes is not None:
         probes.close()
-    if listener is not None:
+    for listener in listeners:
         listener.close()
     cycle.close()
     connections.close()
@@ -122,6 +123,20 @@ def _listen(connections: Connections, cycle: Cycle) -> BoundedServer | None:
         mirror.changed.set()
 
     return listen(settings.webhook_address, settings.forge, settings.webhook_secret_file, connections.clock.now, hint)
+
+
+def _carbon(connections: Connections, cycle: Cycle, metrics: Metrics) -> BoundedServer | None:
+    """Answer who asks for zones' carbon figures, where that is set."""
+    settings, repository = connections.settings, connections.repository
+    if not settings.carbon_address or settings.carbon_token_file is None:
+        return None
+
+    def zones() -> set[str]:
+        # A hub that stands by has no cycle.
+        return {facts.zone for facts in (cycle.tip or repository.fetch()).clusters.values()}
+
+    figures = ZoneFigures(connections.signals, zones, connections.clock.now, settings.horizon)
+    return serve_carbon(settings.carbon_address, settings.carbon_token_file, figures, metrics.carbon_answered)
 
 
 class Liveness:

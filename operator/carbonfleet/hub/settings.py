@@ -49,6 +49,10 @@ class HubSettings(Settings):
     """Where to await the forge's webhooks: 0.0.0.0:8081."""
     webhook_secret_file: Path | None = None
     """Their secret, or two while one is changed; read anew for each delivery."""
+    carbon_address: Address = ""
+    """Where zones' carbon figures are asked for: 0.0.0.0:8082."""
+    carbon_token_file: Path | None = None
+    """The token that who asks for them must have, or two while one is changed; read anew for each request."""
     admission_address: Address = ""
     """Where the Kubernetes API asks about new jobs: 0.0.0.0:9443."""
     admission_tls: Path = Path("/etc/carbonfleet/admission")
@@ -105,6 +109,12 @@ class HubSettings(Settings):
             raise ValueError("webhooks need a secret: give the file that holds it with --webhook-secret-file")
         if self.forge is not None and self._forge_token is None:
             raise ValueError("the forge wants a token: give the file that holds it with --forge-token-file")
+        return self
+
+    @model_validator(mode="after")
+    def _carbon_is_guarded(self) -> Self:
+        if self.carbon_address and self.carbon_token_file is None:
+            raise ValueError("carbon figures need a token: give the file that holds it with --carbon-token-file")
         return self
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ from carbonfleet.shipped import OPERATOR_IMAGE, SHIPPED, TRAINING_IMAGE
 
 _RENDER_SECONDS: Final = 120
 _IMAGE: Final = r"^[a-z0-9][a-z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})$"
-_OPTIONAL: Final = ("trusting", "reviewing", "admitting")
+_OPTIONAL: Final = ("trusting", "reviewing", "carbon", "admitting")
 """Components of the hub that its overlay leaves to people."""
 StorageClass = Annotated[str, Field(pattern=r"^$|^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 Branch = Annotated[str, Field(pattern=r"^[A-Za-z0-9._][A-Za-z0-9._/-]*$", max_length=200)]
@@ -75,6 +75,7 @@ class HubOverlay(_Overlay):
     sign: bool = True
     trusting: bool = False
     reviewing: bool = False
+    carbon: bool = False
     admitting: bool = False
 
     @property

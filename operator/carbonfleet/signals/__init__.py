@@ -23,6 +23,7 @@ from carbonfleet.signals.sources import (
     TraceSource,
 )
 from carbonfleet.signals.store import HistoryStore, StoreError
+from carbonfleet.signals.zone_carbon import ZoneCarbon, zone_carbon
 
 __all__ = [
     "FREE_SOURCES",
@@ -48,6 +49,7 @@ __all__ = [
     "Trace",
     "TraceError",
     "TraceSource",
+    "ZoneCarbon",
     "ZoneView",
     "floor_hour",
     "hourly_means",
@@ -61,6 +63,7 @@ __all__ = [
     "read_time",
     "read_trace",
     "repriced",
+    "zone_carbon",
     "zone_doubt",
     "zone_of",
     "zones_without_spoke",
