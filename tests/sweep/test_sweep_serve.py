@@ -13,6 +13,7 @@ from carbonfleet.api.report import Checkpoint, Progress
 from carbonfleet.api.wire import API_VERSION
 from carbonfleet.kube import ours
 from carbonfleet.sweep import SWEEP, ChatEndpoint, SweepError, Wishes, best_of
+from fixtures.fleet_values import SEED
 from fixtures.git_server import git_server, https_git_server
 from fixtures.http_server import HttpServer, QuietHandler
 
@@ -124,6 +125,44 @@ def test_it_is_printed_for_who_wants_to_look_first(hub, command, sweep):
     assert list(json.loads(found["ConfigMap"]["data"]["adapters.json"])) == ["first", "third"]
     assert found["Service"]["metadata"]["name"] == "serve-best"
     assert "second did better, but no-osl-1 can't read" in done.stderr
+
+
+def test_it_scales_by_the_zone_of_its_cluster_and_sleeps_out_of_use(hub, command, kube, sweep):
+    facts = yaml.safe_load((SEED / "clusters/no-osl-1/cluster.yaml").read_text())
+    body = {"apiVersion": API_VERSION, "kind": "SpokeCluster", "metadata": {"name": "no-osl-1"}, "spec": facts["spec"]}
+    scaled = ("-o", "-", "--best", "1", "--max", "4", "--carbon-cap")
+    assert "name it with --zone" in serve(command, hub, *scaled).output
+    kube.create(ours("spokeclusters"), body)
+    done = serve(command, hub, *scaled, "--sleep", "--used", "Mon-Fri 08:00-18:00 Europe/Berlin")
+    assert done.exit_code == 0, done.output
+    found = {document["kind"]: document["spec"] for document in yaml.safe_load_all(done.stdout) if "spec" in document}
+    assert found["ScaledObject"]["triggers"][2]["metadata"]["url"].endswith("/carbon/v1/zones/NO-NO1")
+    assert found["SleepInfo"]["wakeUpAt"] == "07:45"
+    assert "secret generic carbonfleet-carbon --from-file=token=TOKEN_FILE" in done.stderr
+    assert "asleep for 116.75 of 168 hours a week" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--carbon-cap",), "--carbon-cap needs --max"),
+        (("--max", "4"), "are for --carbon-cap"),
+        (("--min", "0", "--max", "4", "--carbon-cap"), "--load-query"),
+        (("--max", "4", "--carbon-cap", "--zone", "de"), "--zone must be"),
+        (("--max", "4", "--carbon-cap", "--carbon-url", "http://hub.example/carbon/v1"), "in plain text"),
+        (("--sleep",), "--used 'Mon-Fri"),
+        (("--used", "daily 08:00-18:00"), "--used is for --sleep"),
+        (("--sleep", "--used", "always"), "--used must be like"),
+        (("--sleep", "--used", "daily 08:00-18:00", "--wake-lead", "15"), "--wake-lead: a duration has a unit"),
+    ],
+)
+def test_scaling_and_sleep_that_cant_be_meant_end_before_the_hub_is_asked(command, tmp_path, arguments, says):
+    out = tmp_path / "out.yaml"
+    where = ("--kubeconfig", str(tmp_path / "none"), "-o", str(out))
+    done = command("serve", "--sweep", "best", *where, *arguments)
+    assert done.exit_code == 2
+    assert says in done.output
+    assert not out.exists()
 
 
 def test_it_goes_to_git_with_the_image_that_was_asked_for(hub, command, sweep, git_server):

@@ -56,7 +56,10 @@ class Metrics:
         self._published = Counter("carbonfleet_intents", "Changes that cycles wanted in Git", registry=self.registry)
         self._written = Counter("carbonfleet_status_writes", "Statuses written", registry=self.registry)
         self._carbon = Counter(
-            "carbonfleet_carbon_answers", "Answers to who asked for a zone", ["status"], registry=self.registry
+            "carbonfleet_carbon_answers",
+            "Answers to who asked for a zone's carbon, by status",
+            ["status"],
+            registry=self.registry,
         )
         self._ready = Gauge(
             "carbonfleet_signal_ready", "1 where a source can serve a zone", ["source", "zone"], registry=self.registry

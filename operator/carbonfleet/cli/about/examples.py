@@ -42,7 +42,12 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "sweep generate": ("carbonfleet sweep generate -f workloads/sweep/small.yaml -o jobs/",),
     "sweep status": ("carbonfleet sweep status small",),
     "sweep results": ("carbonfleet sweep results small", "carbonfleet sweep results small -o wide --plot loss.png"),
-    "serve": ("carbonfleet serve --sweep small --best 2", "carbonfleet serve --sweep small -o -"),
+    "serve": (
+        "carbonfleet serve --sweep small --best 2",
+        "carbonfleet serve --sweep small -o -",
+        "carbonfleet serve --sweep small --min 1 --max 4 --carbon-cap -o small.yaml",
+        'carbonfleet serve --sweep small --sleep --used "Mon-Fri 08:00-18:00 Europe/Berlin" -o small.yaml',
+    ),
     "chat": (
         "carbonfleet chat -m small-1",
         "carbonfleet chat --score workloads/sweep/prompts.yaml --sweep small",
