@@ -13,7 +13,7 @@ from carbonfleet.api.report import Checkpoint, Progress
 from carbonfleet.api.wire import API_VERSION
 from carbonfleet.kube import ours
 from carbonfleet.sweep import SWEEP, ChatEndpoint, SweepError, Wishes, best_of
-from fixtures.fleet_values import SEED
+from fixtures.fleet_values import facts_of
 from fixtures.git_server import git_server, https_git_server
 from fixtures.http_server import HttpServer, QuietHandler
 
@@ -128,8 +128,8 @@ def test_it_is_printed_for_who_wants_to_look_first(hub, command, sweep):
 
 
 def test_it_scales_by_the_zone_of_its_cluster_and_sleeps_out_of_use(hub, command, kube, sweep):
-    facts = yaml.safe_load((SEED / "clusters/no-osl-1/cluster.yaml").read_text())
-    body = {"apiVersion": API_VERSION, "kind": "SpokeCluster", "metadata": {"name": "no-osl-1"}, "spec": facts["spec"]}
+    spec = facts_of("no-osl-1").to_wire()
+    body = {"apiVersion": API_VERSION, "kind": "SpokeCluster", "metadata": {"name": "no-osl-1"}, "spec": spec}
     scaled = ("-o", "-", "--best", "1", "--max", "4", "--carbon-cap")
     assert "name it with --zone" in serve(command, hub, *scaled).output
     kube.create(ours("spokeclusters"), body)

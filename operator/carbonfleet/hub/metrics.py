@@ -57,7 +57,7 @@ class Metrics:
         self._written = Counter("carbonfleet_status_writes", "Statuses written", registry=self.registry)
         self._carbon = Counter(
             "carbonfleet_carbon_answers",
-            "Answers to who asked for a zone's carbon, by status",
+            "Answers about a zone's carbon, by status",
             ["status"],
             registry=self.registry,
         )
