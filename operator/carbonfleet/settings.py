@@ -6,8 +6,6 @@ from typing import Any, Final, Self
 
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
-from carbonfleet.yaml_reader import read_document
-
 PREFIX: Final = "CARBONFLEET_"
 INTERNAL: Final = {"internal": True}
 """For `json_schema_extra`: a field that is no flag."""
@@ -37,6 +35,8 @@ class Settings(BaseSettings):
 def _in_file(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
+    from carbonfleet.yaml_reader import read_document
+
     document = read_document(str(file), file.read_bytes())
     if not isinstance(document.data, dict):
         raise ValueError(

@@ -55,8 +55,6 @@ def test_shells_complete_commands(shell, asked, expected):
 ROOT = Path(__file__).parents[2]
 HEAVY = {"kubernetes", "numpy", "pygit2", "requests", "sqlalchemy", "kopf", "yaml", "cel", "urllib3"}
 """Packages that take long to load, and that no help needs; Typer itself loads pydantic where an option is no text."""
-BY_SETTINGS = {("hub",), ("hub", "run"), ("spoke",), ("install",), ("doctor",)}
-"""Commands whose options are read from models."""
 
 
 def commands(command=None, words=()):
@@ -70,7 +68,7 @@ def commands(command=None, words=()):
 ALL = [*commands()]
 
 
-@pytest.mark.parametrize("words", [words for words in ALL if words[:1] not in BY_SETTINGS], ids=" ".join)
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_help_loads_nothing_that_takes_long(words):
     script = f"import sys; sys.argv = {['carbonfleet', *words, '--help']!r}\n"
     script += "from carbonfleet.cli import main\ntry: main()\nexcept SystemExit: pass\n"

@@ -3,15 +3,18 @@
 import logging
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import TYPE_CHECKING, Annotated, Final, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from carbonfleet.clock import Clock
-from carbonfleet.fleet import Backoff, Forge, RepositorySettings
-from carbonfleet.fleet.review import ForgeKind, ForgeSettings, open_forge
+from carbonfleet.fleet import Backoff, RepositorySettings
+from carbonfleet.fleet.review import ForgeKind
 from carbonfleet.placement.assumptions import DEFAULTS
 from carbonfleet.settings import INTERNAL, Settings
+
+if TYPE_CHECKING:
+    from carbonfleet.fleet import Forge
 
 HORIZON: Final = timedelta(hours=96)
 """How far ahead the plan looks."""
@@ -156,8 +159,10 @@ class HubSettings(Settings):
             backoff=self.fleet_backoff,
         )
 
-    def open_forge(self, clock: Clock) -> Forge | None:
+    def open_forge(self, clock: Clock) -> "Forge | None":
         """Where people review, if that is a forge. Nothing is asked of it yet."""
+        from carbonfleet.fleet.review import ForgeSettings, open_forge
+
         if self.forge is None or self._forge_token is None:
             return None
         place = ForgeSettings(self.forge_api, self.forge_repository, self._forge_token, self.fleet_branch, self.ca_file)

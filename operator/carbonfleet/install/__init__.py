@@ -1,5 +1,5 @@
 """What is applied to a hub's or a spoke's cluster: the overlays that came with carbonfleet, filled in."""
 
-from carbonfleet.install.overlays import HubOverlay, InstallError, SpokeOverlay, SyncTool, render, write
+import lazy_loader
 
-__all__ = ["HubOverlay", "InstallError", "SpokeOverlay", "SyncTool", "render", "write"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

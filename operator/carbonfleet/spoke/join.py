@@ -6,19 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from string import Template
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import Field, TypeAdapter
-
-from carbonfleet.api.wire import Name
 from carbonfleet.signals.regions import cities, city_named, nearest_city, regions
+from carbonfleet.spoke.settings import checked_name
 
 MAP: Final = "https://app.electricitymaps.com/map"
 NEAR_KILOMETRES: Final = 100.0
 """Beyond it the nearest city says too little: zones of Norway and of America are not much wider."""
-
-_NAME: Final = TypeAdapter(Annotated[Name, Field(max_length=57)])
-"""Its namespace on the hub is `spoke-<name>`, a label of at most 63 characters."""
 
 _RIGHTS: Final = Template("""\
 apiVersion: v1
@@ -264,8 +259,3 @@ def join_text(name: str, runtime: str, site: Site | None = None, overlay: str = 
     words["where"] = " --kubeconfig <of the spoke>" if runtime == "kuberay" else ""
     words |= {"renewal": Template(_RENEWAL[runtime]).substitute(name=name), "needs": _NEEDS[runtime]}
     return _STEPS.substitute(name=name, **words) + hub_rights(name)
-
-
-def checked_name(name: str) -> str:
-    """The name, where a spoke can have it. Raises ValidationError."""
-    return _NAME.validate_python(name)

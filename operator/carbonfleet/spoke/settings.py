@@ -6,11 +6,19 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from carbonfleet.api.wire import Name
 from carbonfleet.fleet import RepositorySettings
 from carbonfleet.settings import INTERNAL, Settings
+
+SpokeName = Annotated[Name, Field(max_length=57)]
+"""Its namespace on the hub is `spoke-<name>`, a label of at most 63 characters."""
+
+
+def checked_name(name: str) -> str:
+    """The name, where a spoke can have it. Raises ValidationError."""
+    return TypeAdapter(SpokeName).validate_python(name)
 
 
 class RuntimeKind(StrEnum):

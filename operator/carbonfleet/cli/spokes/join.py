@@ -194,7 +194,7 @@ def checked(name: str) -> str:
     """A spoke's name. Ends the command where it can't be one."""
     from pydantic import ValidationError
 
-    from carbonfleet.spoke.join import checked_name
+    from carbonfleet.spoke.settings import checked_name
 
     try:
         return checked_name(name)

@@ -1,31 +1,5 @@
 """Review of placements by people: proposals as branches, and as pull requests of a forge."""
 
-from carbonfleet.fleet.review.approval import merge_on_forge
-from carbonfleet.fleet.review.branches import Branch, Branches
-from carbonfleet.fleet.review.forges import ForgeSettings, open_forge
-from carbonfleet.fleet.review.proposal_text import body_of, decision_of, record_in, title_of
-from carbonfleet.fleet.review.proposals import ProposalLimits, Reviews
-from carbonfleet.fleet.review.pull_requests import Forge, Proposal, ProposalStage, Propose
-from carbonfleet.fleet.review.webhook import MOST_BYTES, DeliveryVerdict, ForgeKind, Webhooks
+import lazy_loader
 
-__all__ = [
-    "MOST_BYTES",
-    "Branch",
-    "Branches",
-    "DeliveryVerdict",
-    "Forge",
-    "ForgeKind",
-    "ForgeSettings",
-    "Proposal",
-    "ProposalLimits",
-    "ProposalStage",
-    "Propose",
-    "Reviews",
-    "Webhooks",
-    "body_of",
-    "decision_of",
-    "merge_on_forge",
-    "open_forge",
-    "record_in",
-    "title_of",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,11 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from carbonfleet.api.wire import Name
 from carbonfleet.settings import Settings
-from carbonfleet.spoke.join import checked_name
-from carbonfleet.spoke.settings import AgentSettings
-from carbonfleet.yaml_reader import read_document
+from carbonfleet.spoke.settings import AgentSettings, SpokeName, checked_name
 
 HIDDEN: Final = frozenset(
     {
@@ -29,7 +26,6 @@ _NAMES_OTHERS: Final = (
     *("tokenFile", "exec", "auth-provider"),
 )
 _PORTS: Final = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
-SpokeName = Annotated[Name, AfterValidator(checked_name)]
 
 
 def _pools(text: str) -> str:
@@ -118,6 +114,8 @@ def _content(name: str, file: Path) -> str:
 
 def _server(kubeconfig: Path | None) -> str:
     """The hub's address in a kubeconfig that is whole in itself. Raises ValueError, OSError."""
+    from carbonfleet.yaml_reader import read_document
+
     file = kubeconfig or Path()
     config = read_document(str(file), file.read_bytes()).data
     try:

@@ -1,29 +1,5 @@
 """What energy over time emitted where a grid was as it was; settled once the grid's values are final."""
 
-from carbonfleet.ledger.emissions.account import (
-    EnergyUse,
-    Intensities,
-    emitted_grams,
-    emitted_grams_each,
-    mean_grams_per_kwh,
-)
-from carbonfleet.ledger.emissions.archived_grid import ArchivingGrid, archived_grid
-from carbonfleet.ledger.emissions.measured import MeteredUse, metered_use
-from carbonfleet.ledger.emissions.settlement import FINAL_AFTER, Grid, curve_of, energy_use, settlement
+import lazy_loader
 
-__all__ = [
-    "FINAL_AFTER",
-    "ArchivingGrid",
-    "EnergyUse",
-    "Grid",
-    "Intensities",
-    "MeteredUse",
-    "archived_grid",
-    "curve_of",
-    "emitted_grams",
-    "emitted_grams_each",
-    "energy_use",
-    "mean_grams_per_kwh",
-    "metered_use",
-    "settlement",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

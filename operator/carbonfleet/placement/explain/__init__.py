@@ -1,11 +1,5 @@
 """Why a decision is what it is: candidates, and sentences for people."""
 
-from carbonfleet.placement.explain.promise import promise_of
-from carbonfleet.placement.explain.sentences import explain
-from carbonfleet.placement.explain.trade import frontier
+import lazy_loader
 
-__all__ = [
-    "explain",
-    "frontier",
-    "promise_of",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,22 +1,5 @@
 """Recorded grids, and what a planner is told of them at each hour of a replay."""
 
-from carbonfleet.simulator.grid.feeds import ForecastFeed, Forecasts, FromHistory, Perfect
-from carbonfleet.simulator.grid.recorded import Corrected, Recording, Trusted, open_recording
-from carbonfleet.simulator.grid.trace import HOUR, MINUTE, Grid, ReplayError, open_grid, window_means
+import lazy_loader
 
-__all__ = [
-    "HOUR",
-    "MINUTE",
-    "Corrected",
-    "ForecastFeed",
-    "Forecasts",
-    "FromHistory",
-    "Grid",
-    "Perfect",
-    "Recording",
-    "ReplayError",
-    "Trusted",
-    "open_grid",
-    "open_recording",
-    "window_means",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

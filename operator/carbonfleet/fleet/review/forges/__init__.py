@@ -1,9 +1,5 @@
 """The forges that proposals can go to."""
 
-from carbonfleet.fleet.review.forges.forge_http import ForgeSettings
-from carbonfleet.fleet.review.forges.kinds import open_forge
+import lazy_loader
 
-__all__ = [
-    "ForgeSettings",
-    "open_forge",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

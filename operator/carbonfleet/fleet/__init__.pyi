@@ -1,0 +1,76 @@
+"""The fleet repository: layout and manifests, reading the tip, publishing, review."""
+
+from .audit import AuditedClone
+from .errors import AccessDenied, FleetError, PushContended, PushForbidden, RepositoryInvalid, RepositoryUnreachable
+from .git import Tip
+from .manifests import (
+    Placement,
+    PlacementInvalid,
+    decision_in,
+    manifests,
+    object_name,
+    parse,
+    placement_id,
+    render,
+    spec_digest,
+)
+from .publish import (
+    AlreadyThere,
+    Committed,
+    Intent,
+    Lapse,
+    Place,
+    ProposeMove,
+    Published,
+    Refused,
+    Remove,
+    Repository,
+    Result,
+    Stood,
+    Suspend,
+    Vanished,
+)
+from .review import Forge, Proposal, ProposalLimits, ProposalStage, Propose, Reviews
+from .settings import Backoff, RepositorySettings
+
+__all__ = [
+    "AccessDenied",
+    "AlreadyThere",
+    "AuditedClone",
+    "Backoff",
+    "Committed",
+    "FleetError",
+    "Forge",
+    "Intent",
+    "Lapse",
+    "Place",
+    "Placement",
+    "PlacementInvalid",
+    "Proposal",
+    "ProposalLimits",
+    "ProposalStage",
+    "Propose",
+    "ProposeMove",
+    "Published",
+    "PushContended",
+    "PushForbidden",
+    "Refused",
+    "Remove",
+    "Repository",
+    "RepositoryInvalid",
+    "RepositorySettings",
+    "RepositoryUnreachable",
+    "Result",
+    "Reviews",
+    "Stood",
+    "Suspend",
+    "Tip",
+    "Vanished",
+    "decision_in",
+    "manifests",
+    "object_name",
+    "parse",
+    "placement_id",
+    "render",
+    "spec_digest",
+]
