@@ -72,7 +72,8 @@ def prefer_among_equals(
             continue
         hold(inputs, job, choice, capacity, sign=-1)
         if index.plain[job]:
-            (choice,) = WindowSearch(index, np.array([job])).preferred(np.array([0]), [choice])
+            search = WindowSearch(index, np.array([job]))
+            choice = search.preferred_to(0, choice, search.bounds()[0])
             hold(inputs, job, choice, capacity)
         else:
             choice = best_choice(inputs, job, capacity)

@@ -124,6 +124,7 @@ class WindowSearch:
     def bounds(self) -> FloatArray:
         """Lower bounds of the scores with what is free now."""
         frontier = self._index.frontier(self.signal, self._common_gain)
+        frontier.mind_returns()
         carbon = frontier.bounds(self._free_whole, self._free_part, self._level, self._options)
         return np.maximum(self.unhindered, self._scores(_mean(carbon)))
 
@@ -265,25 +266,25 @@ class WindowSearch:
         score = float(self._fixed[row, option]) + float(self._slope[row, option]) * (least * self._unit[option])
         return score, first + start
 
-    def preferred(self, rows: IntArray, choices: Sequence[Choice]) -> list[Choice]:
-        """Of the free windows that count as equal to each row's choice the cheaper, then the earlier."""
+    def preferred(self, rows: IntArray, choices: Sequence[Choice], bounds: FloatArray) -> list[Choice]:
+        """Of the free windows that count as equal to each row's choice the cheaper, then the earlier.
+
+        `bounds` are of these rows: no free window scores below them.
+        """
         most = np.array([choice.score for choice in choices]) * self._index.equal
-        row, options, until = self._preferable(rows, choices, most)
+        row, options, until = self._preferable(rows, choices, most, bounds)
         job = rows[row]
         carbon = self._carbon(job, options, 0, until)
         carbon |= self._closed(job, options, 0, until)
-        per_unit, over = self._slope[job, options] * self._units[options], most[row] - self._fixed[job, options]
-        # A hair more, so that a window whose score was worked out exactly is within its own.
-        units = np.divide(over, per_unit, out=np.full(over.shape, float(MOST)), where=per_unit > 0) * (1 + TINY)
-        equal = carbon <= np.minimum(units, MOST)[:, None]
+        equal = carbon <= self._most_units(job, options, most[row])[:, None]
         pairs = np.flatnonzero(equal.any(axis=1) & self._open[job, options])
-        row, options, start, usd = (
+        row, options, start, cents = (
             row[pairs],
             options[pairs],
             equal[pairs].argmax(axis=1),
-            self._usd[job, options][pairs],
+            self._cents[job, options][pairs],
         )
-        order = np.lexsort((options, start, np.round(usd, 2), row))
+        order = np.lexsort((options, start, cents, row))
         chosen = order[np.unique(row[order], return_index=True)[1]]
         found = list(choices)
         scores = self._exact(job[pairs][chosen], options[chosen], start[chosen]).tolist()
@@ -293,22 +294,52 @@ class WindowSearch:
                 found[at] = Choice(option, begin, score)
         return found
 
+    def preferred_to(self, row: int, choice: Choice, bounds: FloatArray) -> Choice:
+        """`preferred` for one row, whose bounds have shape (options,)."""
+        most, cents = choice.score * self._index.equal, self._cents[row]
+        options = np.flatnonzero((bounds <= most) & (cents <= cents[choice.option]))
+        cents = cents[options]
+        until = self._line.starts - 1 if (cents < self._cents[row, choice.option]).any() else choice.start
+        carbon = self._carbon(row, options, 0, until)
+        carbon |= self._closed(row, options, 0, until)
+        equal = carbon <= self._most_units(row, options, most)[:, None]
+        start = equal.argmax(axis=1)
+        found = equal[np.arange(start.size), start] & self._open[row, options]
+        places = zip(cents[found].tolist(), start[found].tolist(), options[found].tolist(), strict=True)
+        _, start, option = min(places, default=(0, choice.start, choice.option))
+        is_own = (option, start) == (choice.option, choice.start)
+        return choice if is_own else Choice(option, start, self.score(row, option, start))
+
+    @cached_property
+    def _cents(self) -> FloatArray:
+        """Costs in USD, to the cent."""
+        cents: FloatArray = np.round(self._usd, 2)
+        return cents
+
+    def _most_units(self, rows: IntArray | int, options: IntArray, most: FloatArray | float) -> FloatArray:
+        """How much compact carbon a window may have to score at most so much."""
+        per_unit, over = self._slope[rows, options] * self._units[options], most - self._fixed[rows, options]
+        # A hair more, so that a window whose score was worked out exactly is within its own.
+        units = np.divide(over, per_unit, out=np.full(over.shape, float(MOST)), where=per_unit > 0) * (1 + TINY)
+        least: FloatArray = np.minimum(units, MOST)
+        return least
+
     def _preferable(
-        self, rows: IntArray, choices: Sequence[Choice], most: FloatArray
+        self, rows: IntArray, choices: Sequence[Choice], most: FloatArray, bounds: FloatArray
     ) -> tuple[IntArray, IntArray, int]:
         """Pairs of row and option that may have a window which is preferred to a row's choice, and until which start.
 
         It scores at most so much and is cheaper; or it costs as much, and begins no later.
         """
-        row, options = np.nonzero(self.unhindered[rows] <= most[:, None])
+        row, options = np.nonzero(bounds <= most[:, None])
         own, start = np.array([(choice.option, choice.start) for choice in choices]).T
-        usd = np.round(self._usd[rows], 2)
-        saved = usd[np.arange(rows.size), own][row] - usd[row, options]
+        cents = self._cents[rows]
+        saved = cents[np.arange(rows.size), own][row] - cents[row, options]
         job, last = rows[row], np.where(saved > 0, self._line.starts - 1, start[row])
         last = np.minimum(last, self._last[job, options])
-        bounds = self._index.bounds(self.signal, self._common_gain)
+        by_start = self._index.bounds(self.signal, self._common_gain)
         run = self._whole[:, job, options], self._part[:, job, options]
-        least = _mean(bounds.until(self._zone[options], *run, last))
+        least = _mean(by_start.until(self._zone[options], *run, last))
         least = self._fixed[job, options] + self._slope[job, options] * least
         pairs = np.flatnonzero((saved >= 0) & (least <= most[row]))
         return row[pairs], options[pairs], int(last[pairs].max(initial=0))

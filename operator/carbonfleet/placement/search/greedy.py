@@ -71,7 +71,7 @@ class GreedyBlock:
         preferred = list(self._first)
         if rows:
             first = [choice for row in rows if (choice := self._first[row]) is not None]
-            found = self._search.preferred(np.array(rows), first)
+            found = self._search.preferred(np.array(rows), first, self._bounds[rows])
             for row, choice in zip(rows, found, strict=True):
                 preferred[row] = choice
         return preferred
@@ -86,10 +86,13 @@ class GreedyBlock:
             self.repeated += 1
             choice = self._again(row)
             if choice is not None and not choice.is_late and self._prefers[row]:
-                (choice,) = self._search.preferred(np.array([row]), [choice])
+                choice = self._search.preferred_to(row, choice, self._bounds[row])
         elif preferred is not None and preferred is not choice:
-            is_free = self._is_still_free(row, preferred)
-            choice = preferred if is_free else self._search.preferred(np.array([row]), [choice])[0]
+            choice = (
+                preferred
+                if self._is_still_free(row, preferred)
+                else self._search.preferred_to(row, choice, self._bounds[row])
+            )
         if self._inputs.jobs[job].incumbent is not None:
             waiting = partial(self._search.waiting, row)
             choice = promised(self._inputs, job, choice, partial(self._planned, row), waiting)

@@ -159,9 +159,8 @@ class Frontier:
         self._least = np.empty((capacity.level_count, len(inputs.options), self._lengths.size), dtype=np.float32)
         options = range(len(inputs.options))
         self._seen = [[-1] * capacity.level_count for _ in options]
-        for option in options:
-            for level in range(capacity.level_count):
-                self.renew(option, level)
+        self._returns = [-1] * len(options)
+        self.mind_returns()
 
     def bounds(self, whole: IntArray, part: IntArray, levels: IntArray | int, options: IntArray | int) -> FloatArray:
         """Lower bounds of the carbon totals of the best free windows of runs; shape as `whole`.
@@ -183,6 +182,14 @@ class Frontier:
             bound += times * np.where(np.isinf(most), 0, most)
         bound[closed] = np.inf
         return bound
+
+    def mind_returns(self) -> None:
+        """Find the leasts anew where GPUs were given back since: they would be no lower bounds any more."""
+        for option, row in enumerate(self._capacity_row.tolist()):
+            if self._returns[option] != self._capacity.returns[row]:
+                self._returns[option] = self._capacity.returns[row]
+                for level in range(self._capacity.level_count):
+                    self.renew(option, level)
 
     def is_stale(self, option: int, level: int) -> bool:
         """Whether windows were taken on an option since its leasts were found: they still are lower bounds."""

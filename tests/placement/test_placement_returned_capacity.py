@@ -1,0 +1,62 @@
+"""GPUs that were given back are seen by every job whose turn comes later."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carbonfleet.placement.assign import index_of
+from carbonfleet.placement.inputs import MINUTE
+from carbonfleet.placement.plan_inputs import plan_inputs
+from carbonfleet.placement.rules import tiers
+from carbonfleet.placement.search import WindowSearch
+from fixtures.placement_world import HOUR, NOON, job, spoke, world
+
+HOURS = 30
+CHANGES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(1, 12), st.integers(1, 4)), max_size=12)
+
+
+def some_index(grids, gpus=8):
+    jobs = [job(f"job-{n}", hours=n + 0.5, gpus=1 + n % 3, schedule={"max_delay": "20h"}) for n in range(4)]
+    spokes = [spoke(f"s{row}", zone, gpus=gpus) for row, zone in enumerate(grids)]
+    snapshot = world(jobs, spokes, grids)
+    return index_of(plan_inputs(snapshot, snapshot.jobs, tiers(snapshot.policies), NOON))
+
+
+@given(CHANGES, st.integers(0, 1000))
+def test_no_free_window_scores_below_its_bound_whatever_was_taken_and_given_back(changes, seed):
+    random = np.random.default_rng(seed)
+    index = some_index({"AA-0": random.integers(20, 700, HOURS * 2), "AA-1": random.integers(20, 700, HOURS * 2)})
+    search = WindowSearch(index, np.arange(4))
+    per_hour = HOUR // (index.inputs.line.slot_minutes * MINUTE)
+    taken = []
+    for row, hour, hours, gpus in changes:
+        taken.append((row, gpus, hour * per_hour, (hour + hours) * per_hour))
+        index.capacity.take(*taken[-1])
+        search.bounds()  # a block of jobs looked while these were taken
+        if random.random() < 0.6:
+            row, gpus, first, end = taken.pop(int(random.integers(len(taken))))
+            index.capacity.take(row, -gpus, first, end)
+    bounds = search.bounds()
+    for row in range(4):
+        scores, _ = search.best(row, np.arange(2))
+        assert (bounds[row] <= scores).all()
+
+
+@pytest.mark.parametrize("back", [timedelta(hours=5), timedelta(hours=2)])
+def test_a_later_block_takes_the_clean_hours_that_an_earlier_one_gave_back(back):
+    clean = int(back / HOUR)
+    grid = {"AA-0": [300] * clean + [20] * 4 + [300] * 50}
+    index = some_index(grid, gpus=4)
+    per_hour = HOUR // (index.inputs.line.slot_minutes * MINUTE)
+    window = (0, 4, clean * per_hour, (clean + 4) * per_hour)
+    index.capacity.take(*window)
+    search = WindowSearch(index, np.arange(4))
+    while_taken = search.bounds()
+    index.capacity.take(0, -4, *window[2:])
+    free = search.bounds()
+    assert (free[:, 0] < while_taken[:, 0]).all()
+    _, starts = search.best(0, np.array([0]))
+    assert clean * per_hour <= starts[0] < (clean + 4) * per_hour
