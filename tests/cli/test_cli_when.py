@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from carbonfleet.cli import app
 from carbonfleet.cli.console import ExitCode
 from carbonfleet.clock import VARIABLE, Clock
+from carbonfleet.signals import DemoGridSettings, SignalSettings, load_settings, open_signals
+from carbonfleet.simulator.suggested_start import StartSuggestions
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -48,6 +50,40 @@ def test_work_that_can_not_wait_starts_now(grid):
     assert done.stdout.startswith("2026-01-31T12:0")
 
 
+def test_who_asks_again_and_again_gives_the_last_moment_and_waits_no_longer(grid):
+    later = when(grid, "--hours", "2", "--latest-start", "2026-01-31T19:00+01:00")
+    assert (later.exit_code, later.stdout) == (ExitCode.LATER, "2026-01-31T16:00:00Z\n"), later.output
+    assert when(grid, "--hours", "2", "--latest-start", "2026-01-31T14:00Z").exit_code == ExitCode.DONE
+    assert when(grid, "--hours", "2", "--latest-start", "2026-01-30T14:00Z").exit_code == ExitCode.DONE
+
+
+def test_where_nothing_is_known_it_starts_now_only_for_who_says_so(grid):
+    started = when(grid, "--zone", "NOWHERE", "--on-signal-loss", "now")
+    assert started.exit_code == ExitCode.DONE, started.output
+    assert started.stdout.startswith("2026-01-31T12:0")
+    assert "nothing is known of NOWHERE" in started.stderr
+    schema = json.loads(CliRunner().invoke(app, ["schema", "when"]).output)
+    found = json.loads(when(grid, "--zone", "NOWHERE", "--on-signal-loss", "now", "-o", "json").stdout)
+    Draft202012Validator(schema).validate(found)
+    assert (found["is_now"], found["grams_per_kwh"], found["source"]) == (True, None, "")
+
+
+def test_a_start_that_was_found_holds_while_nothing_is_known_any_more(grid):
+    clock = Clock.from_environment()
+    known = open_signals(load_settings(grid), clock)
+    plans = StartSuggestions(known, "XX", timedelta(hours=2), NOON + timedelta(hours=12))
+    first = plans.next(NOON)
+    known.close()
+    plans.service = open_signals(SignalSettings(sources=(DemoGridSettings(),)), clock)
+    held = plans.next(NOON + timedelta(hours=1))
+    came = plans.next(NOON + timedelta(hours=4))
+    plans.service.close()
+    assert (first.is_now, held.is_now, came.is_now) == (False, False, True)
+    assert first.start == held.start == came.start == NOON + timedelta(hours=4)
+    assert came.problem.startswith("nothing is known of XX")
+    assert came.saving_percent == pytest.approx(90, abs=1)
+
+
 def test_its_data_follow_the_schema(grid):
     schema = json.loads(CliRunner().invoke(app, ["schema", "when"]).output)
     found = json.loads(when(grid, "--hours", "2", "-o", "json").stdout)
@@ -60,6 +96,8 @@ def test_its_data_follow_the_schema(grid):
     [
         (("--slack", "long"), "write a duration like 90m, 24h or 1h30m"),
         (("--exec",), "write --exec -- COMMAND"),
+        (("--latest-start", "06:00"), "must be a time with an offset, such as 2026-12-02T06:00Z"),
+        (("--latest-start", "2026-01-31T18:00"), "must be a time with an offset"),
         (("--zone", "NOWHERE"), "nothing is known of NOWHERE"),
     ],
 )

@@ -22,18 +22,54 @@ class SuggestedStart:
     latest_start: datetime
     """As long as it may wait."""
     is_now: bool
-    grams_per_kwh: float
-    """Expected mean while it runs."""
-    at_once_grams_per_kwh: float
-    """The same of a start at once."""
+    grams_per_kwh: float | None
+    """Expected mean while it runs; None where nothing is known."""
+    at_once_grams_per_kwh: float | None
+    """The same of a start at once, when it was planned first."""
     source: str
-    """Where the forecast comes from."""
+    """Where the forecast comes from; empty where nothing is known."""
+    problem: str = ""
+    """Why it could not be planned now: then it is as it was planned before, or now."""
 
     @property
-    def saving_percent(self) -> float:
-        """Of a start at once."""
-        at_once = self.at_once_grams_per_kwh
-        return 100 * (1 - self.grams_per_kwh / at_once) if at_once else 0.0
+    def saving_percent(self) -> float | None:
+        """Of a start at once, when it was planned first."""
+        if self.grams_per_kwh is None or not self.at_once_grams_per_kwh:
+            return None
+        return 100 * (1 - self.grams_per_kwh / self.at_once_grams_per_kwh)
+
+
+@dataclass
+class StartSuggestions:
+    """The starts that are suggested to one who waits, again and again by newer forecasts."""
+
+    service: Signals
+    zone: str
+    length: timedelta
+    latest_start: datetime
+    last: SuggestedStart | None = None
+    """What was suggested before."""
+
+    def next(self, now: datetime, *, now_if_unknown: bool = False) -> SuggestedStart:
+        """The start as planned now; where that can't be done, the last one holds.
+
+        Raises ReplayError where there was none before, unless `now_if_unknown` says that it is now.
+        """
+        before = self.last
+        try:
+            found = suggested_start(self.service, self.zone, self.length, self.latest_start, now)
+            if before is not None and before.at_once_grams_per_kwh is not None:
+                found = replace(found, at_once_grams_per_kwh=before.at_once_grams_per_kwh)
+        except ReplayError as error:
+            if before is not None:
+                found = replace(before, is_now=before.start <= now, problem=str(error))
+            elif now_if_unknown:
+                latest = max(now, self.latest_start)
+                found = SuggestedStart(self.zone, now, now + self.length, latest, True, None, None, "", str(error))
+            else:
+                raise
+        self.last = found
+        return found
 
 
 def suggested_start(

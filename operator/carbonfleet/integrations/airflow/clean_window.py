@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from carbonfleet.clock import Clock
+    from carbonfleet.simulator.suggested_start import SuggestedStart
 
 _STATE: Final = "carbonfleet_window"
 """Under which the task's state store has since when and until when it may wait, and what was planned last."""
@@ -77,8 +78,8 @@ class CleanWindowSensor(BaseSensorOperator):
         """Whether the start has come, as planned now."""
         from carbonfleet.clock import Clock
 
-        is_now, told = self._plan(context, Clock.from_environment())
-        return PokeReturnValue(is_done=is_now, xcom_value=told if is_now else None)
+        found = self._plan(context, Clock.from_environment())
+        return PokeReturnValue(is_done=found.is_now, xcom_value=_told(found) if found.is_now else None)
 
     def _planned(self, context: "Context") -> dict[str, Any]:
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
@@ -86,57 +87,43 @@ class CleanWindowSensor(BaseSensorOperator):
         from carbonfleet.clock import Clock
 
         clock = Clock.from_environment()
-        is_now, told = self._plan(context, clock)
-        if is_now:
-            return told
-        wait_seconds = clock.real_seconds(datetime.fromisoformat(told["start"]) - clock.now())
+        found = self._plan(context, clock)
+        if found.is_now:
+            return _told(found)
+        wait_seconds = clock.real_seconds(found.start - clock.now())
         moment = datetime.now(UTC) + timedelta(seconds=max(1.0, min(self.poke_interval, wait_seconds)))
         raise TaskDeferred(trigger=DateTimeTrigger(moment=moment), method_name="execute_complete")
 
-    def _plan(self, context: "Context", clock: "Clock") -> tuple[bool, dict[str, Any]]:
-        """Whether the start has come, and what the XCom says."""
-        from carbonfleet.simulator.grid import ReplayError
+    def _plan(self, context: "Context", clock: "Clock") -> "SuggestedStart":
+        """The start as planned now, which the task's state keeps until it has come."""
+        from pydantic import TypeAdapter
 
-        store, now = context["task_state_store"], clock.now()
+        from carbonfleet.signals import open_signals
+        from carbonfleet.simulator.grid import ReplayError
+        from carbonfleet.simulator.suggested_start import StartSuggestions, SuggestedStart
+
+        store, now, kept = context["task_state_store"], clock.now(), TypeAdapter(SuggestedStart)
         state = store.get(_STATE) or {"since": now.isoformat(), "latest_start": self._latest_start(now).isoformat()}
         if now - datetime.fromisoformat(state["since"]) > timedelta(seconds=self.timeout):
             raise AirflowSensorTimeout(f"no start came within the sensor's timeout of {self.timeout:.0f} s")
-        try:
-            state["plan"] = self._suggested(clock, datetime.fromisoformat(state["latest_start"]), state.get("plan"))
-        except ReplayError as error:
-            if "plan" not in state and self.on_signal_loss == "fail":
-                raise AirflowException(f"{error}; on_signal_loss='now' would start all the same") from error
-            state.setdefault("plan", {"start": now.isoformat(), "zone": self.zone, "source": None})
-            self.log.warning("%s: the start is %s as it was planned before", error, state["plan"]["start"])
-            state["plan"]["is_now"] = datetime.fromisoformat(state["plan"]["start"]) <= now
-        told = {**state["plan"], "latest_start": state["latest_start"]}
-        is_now = told.pop("is_now")
-        self.log.info("start in %s: %s", self.zone, "now" if is_now else told["start"], extra=told)
-        store.delete(_STATE) if is_now else store.set(_STATE, state)
-        return is_now, told
-
-    def _suggested(self, clock: "Clock", latest: datetime, before: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The plan by the newest forecasts. Raises ReplayError where nothing is known of the zone."""
-        from carbonfleet.signals import open_signals
-        from carbonfleet.simulator.suggested_start import suggested_start
-
-        length = self._length()
+        length, latest = self._length(), datetime.fromisoformat(state["latest_start"])
+        last = kept.validate_python(state["last"]) if "last" in state else None
         service = open_signals(self._signal_settings(), clock)
         try:
-            found = suggested_start(service, self.zone, length, latest, clock.now())
+            plans = StartSuggestions(service, self.zone, length, latest, last)
+            found = plans.next(now, now_if_unknown=self.on_signal_loss == "now")
+        except ReplayError as error:
+            raise AirflowException(f"{error}; on_signal_loss='now' would start all the same") from error
         finally:
             service.close()
-        at_once = (before or {}).get("at_once_grams_per_kwh") or found.at_once_grams_per_kwh
-        return {
-            "is_now": found.is_now,
-            "start": found.start.isoformat(),
-            "end": found.end.isoformat(),
-            "zone": found.zone,
-            "grams_per_kwh": found.grams_per_kwh,
-            "at_once_grams_per_kwh": at_once,
-            "saving_percent": 100 * (1 - found.grams_per_kwh / at_once) if at_once else 0.0,
-            "source": found.source,
-        }
+        if found.problem:
+            self.log.warning("%s: the start is %s all the same", found.problem, found.start)
+        self.log.info("start in %s: %s", self.zone, "now" if found.is_now else found.start)
+        if found.is_now:
+            store.delete(_STATE)
+        else:
+            store.set(_STATE, {**state, "last": kept.dump_python(found, mode="json")})
+        return found
 
     def _length(self) -> timedelta:
         try:
@@ -183,3 +170,17 @@ class CleanWindowSensor(BaseSensorOperator):
             raise AirflowFailException(str(error)) from error
         except ValidationError as error:
             raise AirflowFailException(f"signals: {told(error, SignalSettings)}") from error
+
+
+def _told(found: "SuggestedStart") -> dict[str, Any]:
+    """What the task hands on."""
+    return {
+        "start": found.start.isoformat(),
+        "end": found.end.isoformat(),
+        "latest_start": found.latest_start.isoformat(),
+        "zone": found.zone,
+        "grams_per_kwh": found.grams_per_kwh,
+        "at_once_grams_per_kwh": found.at_once_grams_per_kwh,
+        "saving_percent": found.saving_percent,
+        "source": found.source or None,
+    }
