@@ -262,9 +262,7 @@ class WindowSearch:
         least = int(carbon[start])
         if least == CLOSED:
             return NOWHERE, -1
-        # A whole number of units, so that this is the very score of the window.
-        score = float(self._fixed[row, option]) + float(self._slope[row, option]) * (least * self._unit[option])
-        return score, first + start
+        return self._score_of(row, option, least), first + start
 
     def preferred(self, rows: IntArray, choices: Sequence[Choice], bounds: FloatArray) -> list[Choice]:
         """Of the free windows that count as equal to each row's choice the cheaper, then the earlier.
@@ -298,17 +296,22 @@ class WindowSearch:
         """`preferred` for one row, whose bounds have shape (options,)."""
         most, cents = choice.score * self._index.equal, self._cents[row]
         options = np.flatnonzero((bounds <= most) & (cents <= cents[choice.option]))
-        cents = cents[options]
-        until = self._line.starts - 1 if (cents < self._cents[row, choice.option]).any() else choice.start
+        until = self._line.starts - 1 if (cents[options] < cents[choice.option]).any() else choice.start
         carbon = self._carbon(row, options, 0, until)
         carbon |= self._closed(row, options, 0, until)
         equal = carbon <= self._most_units(row, options, most)[:, None]
-        start = equal.argmax(axis=1)
-        found = equal[np.arange(start.size), start] & self._open[row, options]
-        places = zip(cents[found].tolist(), start[found].tolist(), options[found].tolist(), strict=True)
-        _, start, option = min(places, default=(0, choice.start, choice.option))
-        is_own = (option, start) == (choice.option, choice.start)
-        return choice if is_own else Choice(option, start, self.score(row, option, start))
+        starts = equal.argmax(axis=1)
+        found = np.flatnonzero(equal[np.arange(starts.size), starts] & self._open[row, options])
+        places = zip(cents[options[found]].tolist(), starts[found].tolist(), found.tolist(), strict=True)
+        _, start, at = min(places, default=(0, choice.start, -1))
+        option = int(options[at])
+        if at < 0 or (option, start) == (choice.option, choice.start):
+            return choice
+        return Choice(option, start, self._score_of(row, option, int(carbon[at, start])))
+
+    def _score_of(self, row: int, option: int, units: int) -> float:
+        """The score of a window from its compact carbon: a whole number of units, so that it is the very score."""
+        return float(self._fixed[row, option]) + float(self._slope[row, option]) * (units * self._unit[option])
 
     @cached_property
     def _cents(self) -> FloatArray:
