@@ -147,3 +147,41 @@ def test_a_broken_policy_holds_every_job_until_it_is_corrected():
     assert "Correct the file." in held.message
     (decision,) = explained_plan(snapshot, NOON)
     assert decision.outcome is Outcome.START
+
+
+CLEAN_LATER = {"NO-NO1": [400] * 6 + [20] * 50}
+CHEAP_LATER = [{"from_hour": 18, "to_hour": 24, "usd_per_gpu_hour": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("limit", "grids", "prices", "said"),
+    [
+        (
+            {"carbon_budget_kg": 0.05},
+            CLEAN_LATER,
+            None,
+            "It would emit 800 gCO2e at least when it starts and ends in time",
+        ),
+        (
+            {"max_cost_usd": 3.0},
+            {"NO-NO1": [400] * 60},
+            CHEAP_LATER,
+            "4.00 USD at least when it starts and ends in time",
+        ),
+    ],
+)
+def test_two_limits_that_leave_nothing_together_are_told_as_such(limit, grids, prices, said):
+    """By its deadline nothing is within the other limit, which later windows would meet; GPUs are free all along."""
+    schedule = {"deadline": NOON + 5 * HOUR, "max_delay": "40h"}
+    oslo = spoke("oslo", **({"prices_by_hour": prices} if prices else {}))
+    (decision,) = explained_plan(world([job(hours=2, objective=limit, schedule=schedule)], [oslo], grids), NOON)
+    assert decision.outcome is Outcome.BLOCKED
+    assert said in decision.message
+    assert "free" not in decision.message
+
+
+def test_a_job_that_is_late_for_its_limits_is_not_told_that_gpus_were_lacking():
+    late = job(hours=2, objective={"carbon_budget_kg": 0.05}, schedule={"max_delay": "3h"})
+    (decision,) = explained_plan(world([late], [spoke("oslo")], CLEAN_LATER), NOON)
+    assert decision.window.start == NOON + 6 * HOUR
+    assert "Nothing before the job's latest start is within its limits" in decision.message

@@ -33,6 +33,7 @@ from carbonfleet.placement.search import (
     shortlist,
     unbroken,
     window_at,
+    windows_of,
 )
 from carbonfleet.placement.snapshot import Snapshot
 
@@ -212,6 +213,8 @@ def _blend(context: JobContext, choice: Choice) -> str:
 
 def _why_then(context: JobContext, choice: Choice, window: Window) -> str:
     if choice.is_late:
+        if not windows_of(context.inputs, context.job).open.any():
+            return "Nothing before the job's latest start is within its limits; this is the first time that is."
         return "No GPUs were free before the job's latest start; this is the first time that they are."
     if context.inputs.is_signal_lost(context.job) or choice.running is not None:
         return ""

@@ -257,10 +257,13 @@ def refusal_of(context: JobContext, option: int) -> Refusal:
     if not fits_horizon(inputs, job)[option]:
         days = inputs.snapshot.assumptions.longest_run.days
         return Refusal("RunTooLong", f"The run would take more than {days} days here; use faster GPUs or split it.")
-    row = context.windows.row(option)
+    row, figures = context.windows.row(option), context.windows.figures
+    left = np.arange(inputs.line.starts) <= inputs.last_look(job)
     for limit in LIMITS:
-        if (found := limit.why(inputs, job, context.windows.figures, row)) is not None:
+        if (found := limit.why(inputs, job, figures, row, left)) is not None:
             return found
+        mask = limit.mask(inputs, job, figures)
+        left = left & mask[min(row, len(mask) - 1)]
     return _budget(context, row) or _threshold(context, row) or _tolerance(context, row) or _capacity(context, row)
 
 

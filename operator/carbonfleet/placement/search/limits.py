@@ -1,9 +1,10 @@
-"""What a job's own limits leave of its windows: each limit a value with a mask and its words, and a line in `LIMITS`.
+"""What limits leave of a job's windows: each limit a value with a mask and its words, and a line in `LIMITS`.
 
 To add one: a class here and its line in `LIMITS`, its field in `api/job.py` (then `make crds`), what it says of a spoke
 in `OUT` and `WAYS_OUT` of `explain/without_window.py`, and a row in `crds/HOLDS.md`. All searches, repair, pieces and
-explanations ask here. What runs and goes on without a pause does not (`going_on` of `running_jobs.py`), nor do the
-rules for when the grid is not known (`_without_signal` of `windows.py`).
+explanations ask here. A rule on place and hour together is a limit too: its mask has a row for each option. What runs
+and goes on without a pause does not ask (`going_on` of `running_jobs.py`), nor do the rules for when the grid is not
+known (`_without_signal` of `windows.py`).
 """
 
 from abc import ABC, abstractmethod
@@ -133,8 +134,11 @@ class Limit(ABC):
         """Whether a run in pieces, whose slots it left, is within the limit as a whole."""
         return True
 
-    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, row: int) -> Refusal | None:
-        """Why it leaves nothing on the option of a row; None where it leaves something."""
+    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, row: int, left: BoolArray) -> Refusal | None:
+        """Why it leaves nothing on the option of a row, of what the limits before it leave, `left` of shape (starts,).
+
+        None where it leaves something.
+        """
         return None
 
 
@@ -161,7 +165,7 @@ class Deadline(Limit):
             return EVERY
         return np.asarray(figures.ends <= inputs.deadline_minute(job))
 
-    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, row: int) -> Refusal | None:
+    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, row: int, left: BoolArray) -> Refusal | None:
         """When a run would end at the earliest."""
         minutes, deadline = int(inputs.demand.of(job).minutes[figures.options[row]]), inputs.limits[job].deadline
         earliest = int(inputs.line.start_minutes[min(inputs.earliest_start(job), inputs.line.starts - 1)])
@@ -190,14 +194,14 @@ class CostLimit(Limit):
         """Whether all pieces together cost no more."""
         return window.cost_usd <= self._most(inputs, job)
 
-    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, row: int) -> Refusal | None:
+    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, row: int, left: BoolArray) -> Refusal | None:
         """What it costs at least."""
-        least, most = float(figures.usd[row].min()), self._most(inputs, job)
+        least, most = least_of(figures.usd[row], left), self._most(inputs, job)
         if least <= most:
             return None
-        return Refusal(
-            self.reason, f"It would cost {least:,.2f} USD at least; the job's limit is {most:,.2f} USD.", least
-        )
+        among = _among_left(float(figures.usd[row].min()) <= most)
+        message = f"It would cost {least:,.2f} USD at least{among}; the job's limit is {most:,.2f} USD."
+        return Refusal(self.reason, message, least)
 
     def _most(self, inputs: PlanInputs, job: int) -> float:
         most = inputs.jobs[job].spec.objective.max_cost_usd
@@ -223,20 +227,29 @@ class CarbonBudget(Limit):
         """Whether all pieces together emit no more."""
         return window.grams_co2e <= self._most_kg(inputs, job) * 1000
 
-    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, row: int) -> Refusal | None:
+    def why(self, inputs: PlanInputs, job: int, figures: WindowFigures, row: int, left: BoolArray) -> Refusal | None:
         """What it emits at least."""
         if not self.is_hourly(inputs, job):
             return None
-        least, most = float(figures.grams[row].min()), self._most_kg(inputs, job)
+        least, most = least_of(figures.grams[row], left), self._most_kg(inputs, job)
         if least <= most * 1000:
             return None
-        return Refusal(
-            self.reason, f"It would emit {phrase.grams(least)} at least; the job's budget is {most:g} kgCO2e.", least
-        )
+        among = _among_left(float(figures.grams[row].min()) <= most * 1000)
+        message = f"It would emit {phrase.grams(least)} at least{among}; the job's budget is {most:g} kgCO2e."
+        return Refusal(self.reason, message, least)
 
     def _most_kg(self, inputs: PlanInputs, job: int) -> float:
         most = inputs.jobs[job].spec.objective.carbon_budget_kg
         return float("inf") if most is None else most
+
+
+def least_of(figures: FloatArray, left: BoolArray) -> float:
+    """The least of the windows that are left, shape (starts,); of all where none is."""
+    return float(figures[left].min() if left.any() else figures.min())
+
+
+def _among_left(is_met_elsewhere: bool) -> str:
+    return " when it starts and ends in time" if is_met_elsewhere else ""
 
 
 class MaximumIntensity(Limit):
