@@ -1,7 +1,9 @@
-"""Folders and files that are for their own user alone from the first moment, whatever the umask."""
+"""Folders and files that are for their own user alone from the first moment, whatever the umask; and files that are
+replaced whole or not at all."""
 
 import fcntl
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +13,10 @@ from typing import Final
 UMASK: Final = 0o077
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
+_USUAL_MODE: Final = 0o666
+"""Of files that are not private, less the umask."""
+_STEM: Final = 100
+"""Characters of a file's name that the one beside it has, too."""
 _PROBE_BYTES: Final = 65_536
 IN_USE: Final = "in-use"
 """In a folder that one process at a time may have: a file that names it, and is locked while it runs."""
@@ -89,3 +95,40 @@ def replace_file(file: Path, text: str) -> None:
         out.flush()
         os.fsync(out.fileno())
     fresh.replace(file)
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Where to write what a person asked for in `file`: a file beside it that takes its place when the block ends well.
+
+    Whatever goes wrong, the file that was there stays as it was. A new file has the usual mode, another its own; what
+    is no file, such as a pipe, is written to as it is. Raises OSError that names `file`.
+    """
+    target = file.resolve()
+    if target.exists() and not target.is_file():
+        yield file
+        return
+    fresh: Path | None = None
+    try:
+        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else _USUAL_MODE & ~_umask()
+        target.parent.stat()
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem[:_STEM]}.", suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        fresh = Path(name)
+        yield fresh
+        fresh.chmod(mode)
+        with fresh.open("rb") as written:
+            os.fsync(written.fileno())
+        fresh.replace(target)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(fresh), str(target.parent)):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(file)) from error
+    finally:
+        if fresh is not None:
+            fresh.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    os.umask(found := os.umask(UMASK))
+    return found

@@ -150,6 +150,7 @@ def test_a_broken_line_is_named_and_nothing_is_read(ledger, line):
 
 def test_a_ledger_of_an_older_version_is_read_on(tmp_path):
     newer = (
+        "account",
         "profile",
         "run_hours",
         "host_kwh",

@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
@@ -19,6 +19,9 @@ from carbonfleet.api.wire import (
     cel,
     keyed_by,
 )
+
+ACCOUNT_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]*$|^$"
+"""AWS: 12 digits; Google Cloud: letters, digits, `-`, and `.` and `:` where it has a domain; Azure: a UUID."""
 
 
 class ClusterRuntime(StrEnum):
@@ -94,6 +97,9 @@ class ClusterFacts(Wire):
     """The spoke's name, which is also its folder's."""
     region: RegionName
     """The provider's region, such as europe-north1 or us-east-2."""
+    account: Annotated[str, Field(pattern=ACCOUNT_PATTERN, max_length=128)] = ""
+    """The cloud account that pays, by its id: an AWS account (in quotes: it is no number), a Google Cloud project,
+    an Azure subscription. The ledger keeps it, for `carbonfleet report reconcile`."""
     zone: ZoneKey
     """The electricity zone by Electricity Maps' key, such as "NO-NO1"."""
     jurisdictions: Annotated[tuple[Jurisdiction, ...], Field(min_length=1, max_length=8, json_schema_extra=SET)]

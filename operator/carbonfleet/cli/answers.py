@@ -42,6 +42,7 @@ SCHEMAS: Final = {
     "logs": "carbonfleet.cli.about.schemas:LogAnswer",
     "report": "carbonfleet.cli.about.schemas:ReportAnswer",
     "report verify": "carbonfleet.cli.about.schemas:VerifyAnswer",
+    "report reconcile": "carbonfleet.cli.about.schemas:ReconciliationAnswer",
     "sweep status": "carbonfleet.cli.about.schemas:SweepAnswer",
     "sweep results": "carbonfleet.cli.about.schemas:SweepAnswer",
     "assess": "carbonfleet.simulator.assessment:Assessment",

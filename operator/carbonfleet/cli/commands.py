@@ -59,7 +59,9 @@ COMMANDS: Final[Mapping[str, Mapping[str, Listed]]] = {
         "status": Listed("fleet.status", "Show every spoke and every job, with what each waits for."),
         "watch": Listed("fleet.watch", "Follow a job until it has ended, a line for each change."),
         "logs": Listed("fleet.logs", "Show what a job's training printed."),
-        "report": Listed("fleet.report", "Show emissions, energy, cost and savings by job, sweep, namespace or month."),
+        "report": Listed(
+            "ledger.report", "Show emissions, energy, cost and savings by job, sweep, namespace or month."
+        ),
         "sweep": Listed("sweeps.sweep", "Run hyperparameter sweeps in tiers."),
         "serve": Listed(
             "sweeps.serve", "Serve a sweep's best adapters by name with vLLM, through the fleet repository."

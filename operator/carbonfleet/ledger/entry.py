@@ -101,6 +101,8 @@ class Entry:
     """The part of `energy_kwh` that no meter saw, of what one should have; 0 in lines from before it was kept."""
     ingress_gib_per_hour: float = 0.0
     """How fast a dataset from elsewhere came in before the first step; 0 where that can't be told."""
+    account: str = ""
+    """The cloud's account that paid, as the cluster's file named it; empty where it names none."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for what must never stand in a ledger."""

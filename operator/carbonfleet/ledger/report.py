@@ -1,6 +1,5 @@
 """A report: the ledger's sums with what follows from them, as values, JSON and CSV."""
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -10,6 +9,7 @@ from carbonfleet.amounts import difference
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.ledger.store import Ledger, Query
 from carbonfleet.ledger.store.sums import By, Sums, added
+from carbonfleet.text import csv_line
 
 _METHODS: Final = ("nvml", "dcgm", "rapl", "prometheus", "estimate")
 
@@ -157,14 +157,8 @@ def columns() -> tuple[str, ...]:
 
 def write_csv(made: Report, out: IO[str]) -> None:
     """The report's lines for a spreadsheet, with a header; nothing in them is taken for a formula."""
-    writer = csv.DictWriter(out, columns(), lineterminator="\n")
-    writer.writeheader()
-    for line in made.lines:
-        writer.writerow({name: _cell(value) for name, value in line.values().items()})
-
-
-def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
+    out.write(csv_line(columns()))
+    out.writelines(csv_line(line.values().values()) for line in made.lines)
 
 
 def _lines(sums: Iterable[Sums]) -> tuple[Line, ...]:

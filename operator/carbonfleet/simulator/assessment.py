@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.private_files import replacing
 from carbonfleet.signals import Signals, hourly_means
 from carbonfleet.signals.source import ThrottledError
 from carbonfleet.simulator.backtest import OURS, Backtest, run_backtest
@@ -226,4 +227,5 @@ def write_picture(path: Path, found: Assessment) -> None:
     axes.set_ylabel("% of carbon saved; mean delay above")
     axes.set_title(f"{found.home}: {found.hours:g} h of work, up to {found.slack_hours:g} h of waiting", loc="left")
     figure.legend(loc="outside upper right", ncol=3, frameon=False)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as fresh:
+        figure.savefig(fresh, dpi=120)

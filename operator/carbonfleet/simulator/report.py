@@ -1,16 +1,17 @@
 """A backtest's results as rows for a table, CSV files and a plot."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from carbonfleet.private_files import replacing
 from carbonfleet.simulator.backtest import MINIMUM_GAIN, Result
 from carbonfleet.simulator.grid import MINUTE, Grid, ReplayError
 from carbonfleet.simulator.presets import Case
 from carbonfleet.simulator.promises import KeptPromises
 from carbonfleet.simulator.replay import ReplayedRun, Score
+from carbonfleet.text import csv_line
 
 HEADINGS: Final = (
     "Policy", "g/kWh", "total g", "saved %", "share %", "delay h", "95th h", "mean %", "5th %", "makespan h",
@@ -154,16 +155,16 @@ def write_csv(folder: Path, results: Sequence[tuple[Case, Result]]) -> tuple[Pat
     """`scores.csv` with a line for each case and policy, and `runs.csv` with one for each job."""
     folder.mkdir(parents=True, exist_ok=True)
     scores, runs = folder / "scores.csv", folder / "runs.csv"
-    with scores.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["case", *(item.name for item in fields(Score))])
+    with replacing(scores) as fresh, fresh.open("w", encoding="utf-8") as file:
+        file.write(csv_line(["case", *(item.name for item in fields(Score))]))
         for case, result in results:
-            writer.writerows([case.title, *asdict(score).values()] for score in result.scores)
-    with runs.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["case", "replay", "policy", "job", "submitted", "begin", "zone", "pool", "kwh", "grams_co2e"])
+            file.writelines(csv_line([case.title, *asdict(score).values()]) for score in result.scores)
+    with replacing(runs) as fresh, fresh.open("w", encoding="utf-8") as file:
+        file.write(
+            csv_line(["case", "replay", "policy", "job", "submitted", "begin", "zone", "pool", "kwh", "grams_co2e"])
+        )
         for case, result in results:
-            writer.writerows(_run_rows(case, result))
+            file.writelines(map(csv_line, _run_rows(case, result)))
     return scores, runs
 
 
@@ -206,5 +207,6 @@ def write_plot(folder: Path, results: Sequence[tuple[Case, Result]]) -> Path:
         axes.set_xlabel("gCO2e per kWh, and what was saved against at once at home")
         axes.margins(x=0.18)
     path = folder / "backtest.png"
-    figure.savefig(path, dpi=120)
+    with replacing(path) as fresh:
+        figure.savefig(fresh, dpi=120)
     return path

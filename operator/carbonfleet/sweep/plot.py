@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
+from carbonfleet.private_files import replacing
 from carbonfleet.sweep.error import SweepError
 from carbonfleet.sweep.standing import LeaderboardLine
 
@@ -47,7 +48,8 @@ def write_plot(file: Path, title: str, places: Iterable[LeaderboardLine]) -> int
     axes.set_title(f"{title}: numbers are places on the leaderboard", fontsize=10, loc="left")
     figure.legend(loc="outside lower center", ncols=4, frameon=False)  # where it hides nothing
     try:
-        figure.savefig(file, dpi=120)
+        with replacing(file) as fresh:
+            figure.savefig(fresh, dpi=120)
     except (OSError, ValueError) as error:
         raise SweepError(f"{file} can't be written: {error}") from error
     return len(drawn)

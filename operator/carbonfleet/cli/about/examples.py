@@ -36,7 +36,16 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "carbonfleet report --by month -o json",
         "carbonfleet report --html report.html",
     ),
-    "report export": ("carbonfleet report export ledger.jsonl",),
+    "report export": (
+        "carbonfleet report export ledger.jsonl",
+        "carbonfleet report export focus.csv --format focus --since 2026-01 --market-factors factors.yaml",
+        "carbonfleet report export attempts.parquet --format parquet",
+    ),
+    "report reconcile": (
+        "carbonfleet report reconcile --aws carbon_emissions.csv.gz --since 2026-01",
+        "carbonfleet report reconcile --gcp carbon_footprint.json --account no-osl-1=my-project -o wide",
+        "carbonfleet report reconcile --azure january.json --azure-month 2026-01 -o json",
+    ),
     "report import": ("carbonfleet report import ledger.jsonl --ledger copy.sqlite",),
     "report verify": ("carbonfleet report verify", "carbonfleet report verify ledger.jsonl --fleet fleet"),
     "sweep generate": ("carbonfleet sweep generate -f workloads/sweep/small.yaml -o jobs/",),

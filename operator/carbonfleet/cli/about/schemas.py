@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from carbonfleet.api.job_status import DecisionRecord
 from carbonfleet.api.wire import Time, Wire
+from carbonfleet.ledger.footprints import Cause, Cloud
 from carbonfleet.ledger.store.sums import By
 from carbonfleet.simulator.promises import KeptPromises
 from carbonfleet.simulator.replay import Score
@@ -273,6 +274,72 @@ class ScoreAnswer(Answer):
     """Of its prompts and checks."""
     models: tuple[ModelScoreAnswer, ...]
     """The best first."""
+
+
+class CountedAnswer(Answer):
+    """What a cloud's export says; grams are CO2e."""
+
+    services: int
+    """Of the account, in the export."""
+    largest_service: str
+    model: str
+    """The version of the cloud's method; empty where the export has none."""
+    location_based_grams: float | None
+    market_based_grams: float | None
+    unstated_grams: float | None
+    """By a method that the cloud's documentation does not name."""
+    without_value: int
+    """Rows that hold no figure."""
+    compared_grams: float | None
+    """Location-based, or else what there is."""
+
+
+class TrainedAnswer(Answer):
+    """What the ledger says; grams are CO2e."""
+
+    attempts: int
+    settled: int
+    """Attempts whose figures are final."""
+    facility_kwh: float
+    """With the building."""
+    operational_grams: float
+    transfer_grams: float
+    embodied_grams: float
+    location_based_grams: float
+    """Operational by the grid's average, transfer and embodied, without attempts by a marginal signal."""
+    uncertainty_grams: float
+    market_based_grams: float | None
+    """The same with operational by declared factors; null where an attempt has none."""
+    marginal_grams: float
+    """Of attempts by a marginal signal."""
+
+
+class ReconciledLine(Answer):
+    """An account's region and month, by its cloud and by the ledger."""
+
+    cloud: Cloud | None
+    """Null: no export has its account."""
+    account: str | None
+    region: str | None
+    """Null: all regions of the account in which nothing trained."""
+    month: str
+    """In which attempts ended, UTC."""
+    counted: CountedAnswer | None
+    trained: TrainedAnswer | None
+    difference_grams: float | None
+    """The cloud's less the ledger's."""
+    reasons: tuple[Cause, ...]
+    """Why they differ."""
+
+
+class ReconciliationAnswer(Answer):
+    """Of `report reconcile`."""
+
+    query: Mapping[str, datetime | str]
+    """What it was limited to."""
+    lines: tuple[ReconciledLine, ...]
+    other_accounts: Mapping[Cloud, int]
+    """Accounts of each export in which nothing trained."""
 
 
 class SweepJobAnswer(Answer):

@@ -207,13 +207,15 @@ def _chosen(jobs: "tuple[CarbonTrainingJob, ...]", wishes: "Wishes") -> "Serving
 
 def _write(serving: "Serving", out: str) -> None:
     from carbonfleet.fleet.serving import ServingRefused, render_serving
+    from carbonfleet.private_files import replacing
 
     try:
         text = render_serving(serving).decode()
         if out == "-":
             say(text, nl=False)
         else:
-            Path(out).write_text(text, encoding="utf-8")
+            with replacing(Path(out)) as fresh:
+                fresh.write_text(text, encoding="utf-8")
     except (ServingRefused, OSError) as error:
         fail(error)
 

@@ -138,6 +138,7 @@ def _identity(attempt: Attempt) -> dict[str, Any]:
         "attempt": report.attempt,
         "phase": report.phase.value,
         "cluster": inputs.cluster,
+        "account": inputs.account,
         "region": inputs.location.region,
         "zone": inputs.location.zone,
         "pool": inputs.pool.name,

@@ -59,6 +59,8 @@ class AttemptInputs(Wire):
     simulated_hours: float | None = None
     """Of GPUs that do not exist: how long real ones would have been held, however long this machine took."""
     cluster: str
+    account: str = ""
+    """Of the cloud that the cluster is in; empty where none is declared."""
     location: Location
     pool: GpuPool
     hardware: HardwareProfile
@@ -181,6 +183,7 @@ def attempt_of(
         planned=planned,
         simulated_hours=_simulated_hours(report, planned) if pool.simulated and planned is not None else None,
         cluster=facts.name,
+        account=facts.account,
         location=Location.of(facts),
         pool=pool,
         hardware=pool_profile(pool),

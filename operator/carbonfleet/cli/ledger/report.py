@@ -1,8 +1,7 @@
 """`carbonfleet report`: what the training emitted, used and saved, from the ledger."""
 
 import sys
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -10,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from carbonfleet.cli.answers import AsJson, Form, Output, write, write_names
-from carbonfleet.cli.console import ExitCode, console, fail, say
-from carbonfleet.cli.fleet.ledger_address import USUAL, Address, open_ledger
-from carbonfleet.cli.fleet.verify import MOST_TOLD, verify
+from carbonfleet.cli.console import console, fail, say
+from carbonfleet.cli.ledger.address import USUAL, Address, open_ledger
+from carbonfleet.cli.ledger.export import Since, Until, end_without, export, utc
+from carbonfleet.cli.ledger.reconcile import reconcile
+from carbonfleet.cli.ledger.verify import verify
 
 if TYPE_CHECKING:
     from carbonfleet.ledger.report import Line, Report
-
-_DAY = ["%Y-%m-%d", "%Y-%m", "%Y-%m-%dT%H:%M:%SZ"]
 
 app = typer.Typer()
 
@@ -30,11 +29,8 @@ def report(
     job: Annotated[str, typer.Option(help="One job's attempts only, by its name.")] = "",
     sweep: Annotated[str, typer.Option(help="One sweep only.")] = "",
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="One namespace only.")] = "",
-    since: Annotated[
-        datetime | None,
-        typer.Option(formats=_DAY, help="Attempts that ended then or later, UTC; 2026-02 is its first day."),
-    ] = None,
-    until: Annotated[datetime | None, typer.Option(formats=_DAY, help="Attempts that ended before, UTC.")] = None,
+    since: Since = None,
+    until: Until = None,
     output: Output = Form.TEXT,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="For a spreadsheet.")] = False,
@@ -57,16 +53,18 @@ def report(
     from carbonfleet.ledger import report as reports
     from carbonfleet.ledger.page import page
     from carbonfleet.ledger.store import By, Query
+    from carbonfleet.private_files import replacing
 
     if by not in (groups := [kind.value for kind in By if kind is not By.ALL]):
         fail(f"{by} is none of {', '.join(groups)}")
-    query = Query(job=job, namespace=namespace, sweep=sweep, since=_utc(since), until=_utc(until))
+    query = Query(job=job, namespace=namespace, sweep=sweep, since=utc(since), until=utc(until))
     opened = open_ledger(ledger)
     try:
         made = reports.report(opened, By(by), query, Clock.from_environment().now(), with_months=html is not None)
         broken = list(opened.broken())
         if html is not None:
-            html.write_text(page(made), encoding="utf-8")
+            with replacing(html) as fresh:
+                fresh.write_text(page(made), encoding="utf-8")
             say(f"wrote {html}", err=True)
     except (LedgerError, OSError) as error:
         fail(error)
@@ -82,30 +80,7 @@ def report(
         say(lines.getvalue(), nl=False)
     elif html is None:
         _show(made, is_wide=form is Form.WIDE)
-    _end_without(broken)
-
-
-@app.command()
-def export(
-    file: Annotated[str, typer.Argument(help="Where to write; - for standard output.")] = "-", ledger: Address = USUAL
-) -> None:
-    """Write every line of the ledger, settlements too, as JSON lines; nothing is lost."""
-    from carbonfleet.ledger import LedgerError
-
-    opened, broken = open_ledger(ledger), list[str]()
-    try:
-        if file == "-":
-            count = opened.export(sys.stdout, broken.append)
-        else:
-            with Path(file).open("w", encoding="utf-8") as out:
-                count = opened.export(out, broken.append)
-        head = opened.head()
-    except (LedgerError, OSError) as error:
-        fail(error)
-    finally:
-        opened.close()
-    say(f"{count} lines written; head: {head}", err=True)
-    _end_without(broken)
+    end_without(broken)
 
 
 @app.command(name="import")
@@ -133,21 +108,9 @@ def load(
     say(f"{count} new lines", err=True)
 
 
+app.command()(export)
+app.command()(reconcile)
 app.command()(verify)
-
-
-def _end_without(broken: Sequence[str]) -> None:
-    """Name the lines that were left out, and end the command with 1 where there are any."""
-    for line in broken[:MOST_TOLD]:
-        say(f"left out: {line} is no line of a ledger; `carbonfleet report verify` says what was changed", err=True)
-    if len(broken) > MOST_TOLD:
-        say(f"and {len(broken) - MOST_TOLD} more", err=True)
-    if broken:
-        raise typer.Exit(ExitCode.WRONG)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 def _show(made: "Report", *, is_wide: bool) -> None:

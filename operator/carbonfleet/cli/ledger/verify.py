@@ -13,7 +13,7 @@ import typer
 
 from carbonfleet.cli.answers import Form, Output, write, write_names
 from carbonfleet.cli.console import ExitCode, fail, say
-from carbonfleet.cli.fleet.ledger_address import USUAL, Address, open_ledger
+from carbonfleet.cli.ledger.address import USUAL, Address, open_ledger
 
 if TYPE_CHECKING:
     from carbonfleet.cli.about.schemas import VerifyAnswer

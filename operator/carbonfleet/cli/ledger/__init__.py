@@ -1,0 +1,1 @@
+"""Commands that read the ledger: reports, exports, audits."""

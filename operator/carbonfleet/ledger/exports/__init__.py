@@ -1,0 +1,7 @@
+"""The ledger's attempts in others' formats: FOCUS, CSV, Parquet and OpenMetrics, each figure to its last digit.
+
+Its names are in `__init__.pyi`, and each is loaded where it is asked for."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
