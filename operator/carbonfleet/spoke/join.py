@@ -92,6 +92,8 @@ data:
 $hint    region: <$region>
     zone: "<$zone>"
     jurisdictions: [<EEA>]
+    # The cloud account that pays, for `carbonfleet report reconcile`: keep the quotes.
+    # account: "<123456789012>"
     pue: $pue
     # ray: one machine's Ray, without Kubernetes. kuberay: a cluster with KubeRay.
     runtime: $runtime

@@ -64,10 +64,12 @@ _COLUMNS: Final[Mapping[str, Callable[[AccountedAttempt], Any]]] = MappingProxyT
         "ChargeFrequency": lambda _: "Usage-Based",
         "ChargePeriodEnd": _charge_end,
         "ChargePeriodStart": lambda each: each.entry.start.replace(microsecond=0),
+        "CommitmentDiscountStatus": lambda _: None,  # Rules on usage ask for it, also where no commitments are known.
         "ConsumedQuantity": lambda each: each.entry.gpu_hours,
         "ConsumedUnit": lambda _: _UNIT,
         "ContractedCost": _cost,
         "EffectiveCost": _cost,
+        "InvoiceId": lambda _: None,
         "InvoiceIssuerName": _payer,
         "ListCost": _cost,
         "PricingQuantity": lambda each: each.entry.gpu_hours,
