@@ -46,6 +46,8 @@ PLAIN = {
             "liveness",
             "heartbeat_seconds",
             "hide_logs",
+            "wake_hook",
+            "sleep_hook",
         ),
         *("lease_seconds", "heartbeat_least_seconds", "resync_seconds", "unknown_after_seconds", "output_folders"),
     },

@@ -103,3 +103,17 @@ def test_a_job_that_minds_cost_may_use_gpus_that_cost_their_electricity():
     found = only([spoke("oslo", price=None)], objective={"minimize": "cost"})
     priced = only([spoke("oslo", price=None, electricity_usd_per_kwh=0.1)], objective={"minimize": "cost"})
     assert (found.outcome, priced.outcome) == (Outcome.BLOCKED, Outcome.START)
+
+
+def test_whoever_begins_where_hosts_may_sleep_is_planned_with_the_time_that_they_take_to_wake():
+    def slow(place):
+        pools = tuple(pool.model_copy(update={"wake_time": timedelta(minutes=30)}) for pool in place.facts.pools)
+        return replace(place, facts=place.facts.model_copy(update={"pools": pools}))
+
+    deadline = {"deadline": NOON + 2.25 * HOUR}
+    assert lasted(only([slow(spoke("oslo"))], hours=2)) - lasted(only([spoke("oslo")], hours=2)) == timedelta(
+        minutes=30
+    )
+    spokes = [slow(spoke("oslo")), spoke("ohio", "US-MIDA-PJM")]
+    assert only(spokes, hours=2).window.cluster == "oslo"
+    assert only(spokes, hours=2, schedule=deadline).window.cluster == "ohio"

@@ -1,5 +1,7 @@
 """The facts of a spoke, as people declare them in `clusters/<name>/cluster.yaml`."""
 
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Final
@@ -22,6 +24,8 @@ from carbonfleet.api.wire import (
 
 ACCOUNT_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]*$|^$"
 """AWS: 12 digits; Google Cloud: letters, digits, `-`, and `.` and `:` where it has a domain; Azure: a UUID."""
+WAKE_MARGIN: Final = timedelta(minutes=2)
+"""Hosts are woken so much earlier than they need to wake: what is planned is heard about once a minute."""
 
 
 class ClusterRuntime(StrEnum):
@@ -78,6 +82,9 @@ class GpuPool(
     host_watts: Annotated[float, Field(ge=0, le=20_000)] | None = None
     """Power of one machine at work beside its GPUs: CPUs, memory, fans. Each GPU counts its share of it, one of
     `gpusPerNode`; where RAPL measures CPUs and memory, that counts instead. Left out: none is counted."""
+    wake_time: Annotated[Duration, Field(json_schema_extra={"format": "duration"})] | None = None
+    """How long an idle host takes to wake, such as 10m: with it hosts may sleep while nobody needs them, where the
+    spoke's agent has a hook for that. Every run here is planned to begin so much later."""
     relative_speed: Annotated[float, Field(gt=0, le=100)] | None = None
     """Speed beside the profile's reference GPU (A100 = 1), over the profile's figure."""
     simulated: bool = False
@@ -88,6 +95,30 @@ class GpuPool(
         if self.idle_watts is not None and self.peak_watts is not None and self.idle_watts > self.peak_watts:
             raise ValueError("idleWatts must not be more than peakWatts")
         return self
+
+    @property
+    def hosts(self) -> int:
+        """How many machines it has."""
+        return -(-self.gpus // self.gpus_per_node)
+
+    def hosts_for(self, gpus: int) -> int:
+        """Machines that hold so many GPUs, at most all."""
+        return min(self.hosts, -(-gpus // self.gpus_per_node))
+
+    def awake_hosts(
+        self, awake: int, held_gpus: int, starts: Iterable[tuple[datetime, int]], now: datetime
+    ) -> tuple[int, int]:
+        """How many of its hosts must be awake, and how many may stay so at most; both are all without a wake time.
+
+        `starts` are those planned: when, and how many GPUs. What starts within the wake time needs its hosts now. What
+        starts within twice that keeps them: they would hardly have slept. What should have begun is held by then.
+        """
+        if self.wake_time is None:
+            return self.hosts, self.hosts
+        due = [(start - now, gpus) for start, gpus in starts if start > now]
+        needed = self.hosts_for(held_gpus + sum(gpus for ahead, gpus in due if ahead <= self.wake_time + WAKE_MARGIN))
+        kept = self.hosts_for(held_gpus + sum(gpus for ahead, gpus in due if ahead <= 2 * self.wake_time + WAKE_MARGIN))
+        return needed, max(needed, min(awake, kept))
 
 
 class ClusterFacts(Wire):

@@ -19,10 +19,29 @@ class PoolStatus(Wire):
     """The pool."""
     free_gpus: Annotated[int, Field(ge=0)]
     """GPUs that no attempt holds."""
+    awake_hosts: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    """Machines that are awake, where the pool's may sleep."""
+    idle_until: Time | None = None
+    """Where nothing runs and machines may sleep: the next start that is planned there."""
+    idle_kwh: Annotated[float, Field(ge=0)] | None = None
+    """Drawn without work by the GPUs of machines that were awake, as declared, since the agent's state began."""
+    idle_saved_kwh: Annotated[float, Field(ge=0)] | None = None
+    """What the GPUs of sleeping machines would have drawn, since then."""
+
+
+class PlannedStart(Wire):
+    """A start that the hub plans on a pool."""
+
+    pool: Name
+    """The pool."""
+    at: Time
+    """When, as planned now."""
+    gpus: Annotated[int, Field(ge=1, le=100_000)]
+    """How many GPUs it takes."""
 
 
 class SpokeStatus(Wire):
-    """What the spoke's agent reports; the conditions are the hub's."""
+    """What the spoke's agent reports; the conditions and the planned starts are the hub's."""
 
     heartbeat_time: Time | None = None
     """When the agent last wrote."""
@@ -48,6 +67,8 @@ class SpokeStatus(Wire):
     """Another agent under this name, which was refused and does nothing."""
     rival_time: Time | None = None
     """When the other one asked last."""
+    planned_starts: Annotated[tuple[PlannedStart, ...], Field(max_length=64)] = ()
+    """Of jobs that wait, on pools whose machines may sleep, the soonest first: by these the agent wakes them."""
     problems: Annotated[tuple[Text, ...], Field(max_length=16)] = ()
     """What a person should look at, a sentence each."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=keyed_by("type"))] = ()

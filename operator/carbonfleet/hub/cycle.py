@@ -108,9 +108,10 @@ class Cycle:
         # 5. Ask people, and record their answers.
         wanted = claim(self._writes, after, [*proposals_of(after, planned), *asking.wanted])
         answers = self._moves.record_answers(after, self._proposals.advance(after, wanted, asking))
-        # 6. Write statuses, then release what is over.
+        # 6. Write statuses, tell spokes what is planned there, then release what is over.
         blockers = blockers_of(after, intents, published, failure)
         written = self._statuses.write(after, Results(planned.records, blockers, answers.proposals, published))
+        self._spokes.tell_starts(after, planned.decisions.values())
         release(self._writes, after)
         delete_spent_reports(self._connections.kube, mirror, after)
         # 7. Say when the next cycle is due.

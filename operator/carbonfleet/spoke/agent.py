@@ -18,6 +18,7 @@ from carbonfleet.spoke.admission import AdmissionRefusal
 from carbonfleet.spoke.attempt_state import AttemptState, AttemptStatus, KnownAttempt, status_of
 from carbonfleet.spoke.errors import RuntimeAwayError, SyncError
 from carbonfleet.spoke.executor import Executor
+from carbonfleet.spoke.hosts import Hosts
 from carbonfleet.spoke.memory import Memory
 from carbonfleet.spoke.observation import SpokeObservation
 from carbonfleet.spoke.report import (
@@ -55,6 +56,7 @@ class Agent:
         self._memory = Memory(settings.state)
         self._queue = ReportQueue(settings, hub, clock, self._memory)
         self._executor = Executor(settings, runtime, self._memory, self._queue.why_do_nothing)
+        self._hosts = Hosts(settings, clock)
         self._git, self._runtime_link = Connection("git"), Connection("runtime")
         self._wanted: WantedSet | None = None
         self._refused: Mapping[str, AdmissionRefusal] = {}
@@ -68,6 +70,7 @@ class Agent:
             self._listen,
             self._observe,
             self._act,
+            self._switch_hosts,
             self._report,
             self._queue.deliver,
             self._beat,
@@ -106,6 +109,7 @@ class Agent:
 
     def close(self) -> None:
         """Let another agent take over."""
+        self._hosts.close()
         self._memory.save()
         self._memory.close()
 
@@ -146,6 +150,18 @@ class Agent:
         except RuntimeAwayError as error:
             self._observation.observed = None
             self._failed(self._runtime_link, error)
+
+    def _switch_hosts(self) -> None:
+        """Wake and put to sleep the hosts of pools that may sleep; without a look at Git and runtime as they are."""
+        wanted, facts = self._wanted, self._wanted.facts if self._wanted else None
+        if not self._hosts.may_sleep or wanted is None or facts is None or self._observation.observed is None:
+            return
+        held = self._observation.held()
+        for name, state in self._observation.states().items():
+            with self._observation.only(name, "whether it needs hosts can't be told"):
+                if state.wanted is not None and not (state.run and state.run.is_live) and not state.is_at_rest:
+                    held[state.wanted.placement.pool] += state.wanted.placement.gpus
+        self._hosts.step(facts, held, self._queue.planned_starts())
 
     def _report(self) -> None:
         """Bring what is remembered of each attempt up to what is seen of it."""
@@ -215,6 +231,7 @@ class Agent:
             *self._faults,
             *self._observation.faults.values(),
             self._memory.problem,
+            *self._hosts.problems,
             allow_list_problem,
             *self._queue.rejected.values(),
         )
@@ -228,7 +245,23 @@ class Agent:
         if self._observation.observed is not None:
             with only(f"spoke {self._settings.spoke}: its free GPUs can't be told", self._faults.append):
                 free = self._runtime.free_gpus(declared, self._observation.held())
-        return tuple(PoolStatus(name=name, free_gpus=gpus) for name, gpus in free.items())
+        return tuple(self._pool(name, gpus, declared.get(name, 0)) for name, gpus in free.items())
+
+    def _pool(self, name: str, free_gpus: int, declared: int) -> PoolStatus:
+        """GPUs of hosts that sleep are free: they are woken for whoever is placed on them."""
+        hosts = self._hosts.of(name)
+        if hosts is None:
+            return PoolStatus(name=name, free_gpus=free_gpus)
+        if self._observation.observed is not None and hosts.is_asleep:
+            free_gpus = max(free_gpus, declared - self._observation.held()[name])
+        return PoolStatus(
+            name=name,
+            free_gpus=free_gpus,
+            awake_hosts=hosts.awake,
+            idle_until=hosts.idle_until,
+            idle_kwh=round(hosts.idle_kwh, 3),
+            idle_saved_kwh=round(hosts.saved_kwh, 3),
+        )
 
     def _free(self, pools: Sequence[PoolStatus]) -> str:
         facts = self._wanted.facts if self._wanted else None

@@ -80,6 +80,13 @@ class AttemptState:
         return self.known is not None and self.known.report.phase is AttemptPhase.SUSPENDED
 
     @property
+    def is_at_rest(self) -> bool:
+        """Whether it wants no GPUs now: it is over, done, given up or suspended."""
+        is_over = self.known is not None and self.known.is_over
+        is_paused = self.wanted is not None and self.wanted.placement.suspended
+        return is_over or self.is_done or self.is_spent or is_paused
+
+    @property
     def is_spent(self) -> bool:
         """Whether it was lost so often that it is not taken up again."""
         return self.is_lost and self.known is not None and self.known.restarts >= MOST_RESTARTS

@@ -1,5 +1,6 @@
 """How one agent is set up, by flags, environment or file: checked before anything is opened."""
 
+import os
 import sys
 from enum import StrEnum
 from ipaddress import ip_network
@@ -93,6 +94,10 @@ class AgentSettings(Settings):
     """Networks with private addresses that jobs may fetch datasets from, for ray: 10.1.0.0/16,192.168.1.7/32."""
     allow_list: Path | None = None
     """The admin's own list of data classes: a ConfigMap's file, or the folder it is mounted at."""
+    wake_hook: Path | None = None
+    """A program that wakes hosts of pools with a wakeTime: called with the pool and how many are to be awake."""
+    sleep_hook: Path | None = None
+    """One that puts hosts without work to sleep: called with the pool and how many are to stay awake."""
     poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 2.0
     """Between two looks at the runtime."""
     sync_seconds: Annotated[float, Field(ge=0.05, le=3600)] = 15.0
@@ -117,6 +122,17 @@ class AgentSettings(Settings):
     @model_validator(mode="after")
     def _repository_is_sound(self) -> Self:
         _ = self.repository
+        return self
+
+    @model_validator(mode="after")
+    def _hooks_are_a_pair(self) -> Self:
+        if (self.wake_hook is None) != (self.sleep_hook is None):
+            raise ValueError("--wake-hook and --sleep-hook belong together: what sleeps must be woken")
+        for hook in (self.wake_hook, self.sleep_hook):
+            if hook is not None and not (hook.is_file() and os.access(hook, os.X_OK)):
+                raise ValueError(f"{hook} is no executable file, and can't be a hook")
+            if hook is not None and not hook.is_absolute():
+                raise ValueError(f"{hook} must be an absolute path, since it is a hook")
         return self
 
     @property

@@ -2,13 +2,15 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
+from carbonfleet.api.spoke import PlannedStart
 from carbonfleet.api.wire import API_VERSION, format_time
 from carbonfleet.faults import only
 from carbonfleet.fleet import Tip
@@ -16,6 +18,7 @@ from carbonfleet.fleet.publish import most_removals
 from carbonfleet.hub.observe import SPOKES, Mirror, Observation, rough
 from carbonfleet.hub.status.events import EventRecorder, Transition
 from carbonfleet.kube import Kube, KubeError, Object, ours
+from carbonfleet.placement.decision import Decision, Outcome
 from carbonfleet.placement.snapshot import Spoke
 
 _log = logging.getLogger(__name__)
@@ -27,6 +30,8 @@ RECONCILED: Final = "Reconciled"
 _LEFT_ALONE: Final = (
     "What else is said here stays as it is until a later cycle succeeds. The hub's log has the fault: please report it"
 )
+MOST_STARTS: Final = 64
+"""Of a spoke, that its agent is told."""
 MOST_SHOWN: Final = 3
 """Problems of a spoke's reports that its condition shows in full."""
 LONGEST_SHOWN: Final = 250
@@ -62,6 +67,25 @@ class SpokeStatuses:
             with _only(f"what is found of spoke {name} can't be told", partial(self._blame, body, observation)):
                 self._write(body, _found(name, body, spokes.get(name), held.get(name, ()), observation), observation)
         self._log_problems(observation)
+
+    def tell_starts(self, observation: Observation, decisions: Iterable[Decision]) -> None:
+        """Tell each spoke with pools whose hosts may sleep when these are needed next, where it changed.
+
+        Raises KubeError when the API is away.
+        """
+        sleepers = {
+            spoke.name: {pool.name for pool in spoke.facts.pools if pool.wake_time is not None}
+            for spoke in observation.spokes
+        }
+        planned = _planned_starts(decisions, sleepers, observation.now)
+        for body in self.mirror.all(SPOKES):
+            name = str(body["metadata"]["name"])
+            with _only(f"spoke {name} can't be told what is planned there"):
+                said, told = (body.get("status") or {}).get("plannedStarts") or [], planned.get(name, [])
+                if said != told:
+                    where = ours(SPOKES, name=name)
+                    written = self.kube.patch(f"{where}/status", {"status": {"plannedStarts": told}})
+                    self.mirror.refresh(SPOKES, written)
 
     def _blame(self, body: Object, observation: Observation, fault: str) -> None:
         """Say so at the spoke, where that can be done."""
@@ -148,6 +172,27 @@ def _found(
     if _condition(body, RECONCILED):
         found[RECONCILED] = Transition("Reconciled", "the hub follows what it says", False)
     return found
+
+
+def _planned_starts(
+    decisions: Iterable[Decision], sleepers: Mapping[str, Collection[str]], now: datetime
+) -> dict[str, list[Object]]:
+    """By spoke: the starts that are planned on its pools whose hosts may sleep, the soonest first.
+
+    What starts now is told by its placement.
+    """
+    found = defaultdict[str, list[PlannedStart]](list)
+    for decision in decisions:
+        window = decision.window
+        if window is None or decision.outcome is Outcome.KEEP or window.pool not in sleepers.get(window.cluster, ()):
+            continue
+        ahead = [start for start, _ in window.segments if start > now]
+        found[window.cluster] += [PlannedStart(pool=window.pool, at=start, gpus=window.gpus) for start in ahead]
+    order = attrgetter("at", "pool", "gpus")
+    return {
+        name: [each.to_wire() for each in sorted(all_of_it, key=order)[:MOST_STARTS]]
+        for name, all_of_it in found.items()
+    }
 
 
 def _holds(present: Object, wanted: Object) -> bool:

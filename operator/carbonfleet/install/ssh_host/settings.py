@@ -12,10 +12,10 @@ from carbonfleet.spoke.settings import AgentSettings, SpokeName, checked_name
 HIDDEN: Final = frozenset(
     {
         *("runtime", "apply", "spoke_kubeconfig", "ray_address", "ray_token_file", "workload", "training_python"),
-        *("state", "store", "datasets", "models", "liveness"),
+        *("state", "store", "datasets", "models", "liveness", "wake_hook", "sleep_hook"),
     }
 )
-"""Settings of the agent that follow from where things lie on the host: no flags of `spoke up`."""
+"""Settings of the agent that follow from where things lie on the host, which never sleeps: no flags of `spoke up`."""
 _FILES: Final = (
     *("fleet_token_file", "fleet_ssh_key", "fleet_known_hosts", "ca_file", "allowed_signers"),
     *("hub_kubeconfig", "allow_list"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 
 import numpy as np
@@ -102,6 +103,11 @@ class Options:
         return found
 
 
+def _startup(option: Option) -> timedelta:
+    """Until the first step; whoever begins on a pool whose hosts may sleep may have to wait for them to wake."""
+    return option.spoke.facts.overhead + (option.pool.wake_time or timedelta())
+
+
 def options_of(spokes: Sequence[Spoke], extra_zones: Iterable[str], assumptions: Assumptions) -> Options:
     """The options of all spokes; `extra_zones` are zones without a spoke that baselines need."""
     options = tuple(_options(spokes))
@@ -121,7 +127,7 @@ def options_of(spokes: Sequence[Spoke], extra_zones: Iterable[str], assumptions:
         embodied_grams_per_gpu_hour=_floats(
             assumptions.embodied_share * h.embodied_kg * 1000 / life_hours for h in hardware
         ),
-        overhead_minutes=_floats(option.spoke.facts.overhead / MINUTE for option in options),
+        overhead_minutes=_floats(_startup(option) / MINUTE for option in options),
         reclaims_per_hour=_floats(option.pool.spot_reclaims_per_hour if option.spot else 0.0 for option in options),
         memory_gib=_floats(option.pool.memory_gib for option in options),
         uncertainty=_floats(h.uncertainty for h in hardware),

@@ -1,12 +1,15 @@
 """The spoke's only way to speak: its reports, and its SpokeCluster's status, on the hub's API."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from carbonfleet.api.report import ReportSpec
-from carbonfleet.api.spoke import SpokeStatus
+from carbonfleet.api.spoke import PlannedStart, SpokeStatus
 from carbonfleet.api.wire import API_VERSION, LABEL, format_time
 from carbonfleet.kube import Kube, KubeError, ours
 
@@ -71,6 +74,15 @@ class HubLink:
             problems=tuple(said.get("problems") or ()),
         )
 
+    def planned_starts(self) -> tuple[PlannedStart, ...]:
+        """What the hub plans here, on pools whose hosts may sleep. What can't be read of it is left out."""
+        said = (self.kube.get(self._status).get("status") or {}).get("plannedStarts")
+        found = []
+        for each in said if isinstance(said, list) else ():
+            with suppress(ValidationError):
+                found.append(PlannedStart.model_validate(each))
+        return tuple(found)
+
     def claim(self, holder: str, lease_seconds: float, version: str) -> str:
         """Hold this spoke's name, if nobody has written its status since `version`; the version after that."""
         mine = {"holderIdentity": holder, "leaseDurationSeconds": round(lease_seconds)}
@@ -83,10 +95,10 @@ class HubLink:
     def beat(self, status: SpokeStatus, version: str = "") -> str:
         """Store the holder's part of the status, if nobody has written it since `version`; the version after that.
 
-        Conditions belong to the hub, and what a rival says to the rival.
+        Conditions and planned starts belong to the hub, and what a rival says to the rival.
         """
         fields = _with_nulls(status)
-        for others in ("conditions", "rivalIdentity", "rivalTime"):
+        for others in ("conditions", "plannedStarts", "rivalIdentity", "rivalTime"):
             fields.pop(others, None)
         return self._write_status(fields, version)
 

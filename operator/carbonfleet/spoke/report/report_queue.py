@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from carbonfleet.api.report import ReportSpec
-from carbonfleet.api.spoke import SpokeStatus
+from carbonfleet.api.spoke import PlannedStart, SpokeStatus
 from carbonfleet.clock import Clock
 from carbonfleet.faults import only
 from carbonfleet.kube import KubeError
@@ -51,6 +51,8 @@ class ReportQueue:
     _resync_at: float = 0.0
     _beat_at: float = 0.0
     _beat: SpokeStatus | None = None
+    _starts: tuple[PlannedStart, ...] | None = None
+    _starts_at: float = 0.0
 
     def __post_init__(self) -> None:
         beats = self.clock.real_seconds(timedelta(seconds=self.settings.heartbeat_seconds))
@@ -124,6 +126,20 @@ class ReportQueue:
         self.link.worked()
         self._beat, self._beat_at = status.model_copy(update={"heartbeat_time": now}), time.monotonic()
 
+    def planned_starts(self) -> tuple[PlannedStart, ...] | None:
+        """What the hub plans here, read about once a minute; None while it does not answer."""
+        if not self.link.is_up:
+            return None
+        if time.monotonic() >= self._starts_at:
+            try:
+                self._starts = self.hub.planned_starts()
+            except KubeError as error:
+                self._failed(error)
+                return None
+            rest = self.clock.real_seconds(timedelta(seconds=self.settings.heartbeat_seconds))
+            self._starts_at = time.monotonic() + max(rest, self.settings.heartbeat_least_seconds)
+        return self._starts
+
     def _adopt(self, reports: dict[str, ReportSpec], wanted: Collection[str]) -> None:
         """Learn what we have forgotten, and note what the hub has forgotten or never heard."""
         for name, report in reports.items():
@@ -185,4 +201,6 @@ def _samples(report: ReportSpec) -> int:
 
 def _facts(status: SpokeStatus) -> SpokeStatus:
     never: datetime | None = None
-    return status.model_copy(update={"heartbeat_time": never})
+    uncounted = {"idle_kwh": None, "idle_saved_kwh": None}
+    pools = tuple(pool.model_copy(update=uncounted) for pool in status.pools)
+    return status.model_copy(update={"heartbeat_time": never, "pools": pools})
