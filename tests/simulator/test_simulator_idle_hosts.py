@@ -8,8 +8,11 @@ import pytest
 from carbonfleet.api.cluster import GpuPool
 from carbonfleet.placement.hardware import pool_profile
 from carbonfleet.simulator.backtest import Backtest, our_planner
+from carbonfleet.simulator.grid import open_grid
 from carbonfleet.simulator.idle_hosts import IdleEnergy, PlanWitness, idle_energy
-from carbonfleet.simulator.replay import Pool, ReplayedRun, ReplayJob, every_hour, replay
+from carbonfleet.simulator.presets import HALF_YEAR, JOB_LIST
+from carbonfleet.simulator.replay import Pool, ReplayedRun, ReplayJob, every_hour, parse_slack, read_jobs, replay
+from carbonfleet.simulator.replay.jobs import JobDefaults
 from fixtures.made_grids import made_grid
 
 WAKE = timedelta(minutes=10)
