@@ -19,7 +19,7 @@ _PLANNED_AGAIN_MINUTES: Final = 15
 """While `--exec` waits: forecasts change."""
 
 
-class OnSignalLoss(StrEnum):
+class UnknownZone(StrEnum):
     """What a start is where nothing is known of the zone."""
 
     FAIL = "fail"
@@ -40,8 +40,8 @@ def when(
         ),
     ] = None,
     on_signal_loss: Annotated[
-        OnSignalLoss, typer.Option(help="Where nothing is known of the zone: fail, or start now.")
-    ] = OnSignalLoss.FAIL,
+        UnknownZone, typer.Option(help="Where nothing is known of the zone: fail, or start now.")
+    ] = UnknownZone.FAIL,
     execute: Annotated[
         bool, typer.Option("--exec", help="Wait until then and run the COMMAND behind --, whose exit code this has.")
     ] = False,
@@ -90,15 +90,15 @@ def _latest(now: "datetime", slack: str, latest_start: str) -> "datetime":
     return moment
 
 
-def _next(plans: "StartSuggestions", clock: "Clock", on_signal_loss: OnSignalLoss) -> "SuggestedStart":
+def _next(plans: "StartSuggestions", clock: "Clock", on_signal_loss: UnknownZone) -> "SuggestedStart":
     """The start as planned now. Raises ReplayError where nothing is known and nothing was."""
-    found = plans.next(clock.now(), now_if_unknown=on_signal_loss is OnSignalLoss.NOW)
+    found = plans.next(clock.now(), now_if_unknown=on_signal_loss is UnknownZone.NOW)
     if found.problem:
         say(f"{found.problem}: the start is {found.start:%Y-%m-%d %H:%M} UTC all the same", err=True)
     return found
 
 
-def _awaited(plans: "StartSuggestions", clock: "Clock", on_signal_loss: OnSignalLoss) -> "SuggestedStart":
+def _awaited(plans: "StartSuggestions", clock: "Clock", on_signal_loss: UnknownZone) -> "SuggestedStart":
     """The start once it has come, planned again by newer forecasts meanwhile."""
     from datetime import timedelta
 
