@@ -26,6 +26,7 @@ suppress_warnings = ["myst.header"]  # a page that is included begins at its own
 html_theme = "furo"
 html_title = f"carbonfleet {release}"
 html_static_path = ["figures"]
+html_css_files = ["theme.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}

@@ -19,7 +19,7 @@ from fixtures.forge_server import ForgeServer
 from fixtures.git_server import HttpGitServer
 from fixtures.printed_steps import commands, shell
 
-FILLED = {"<europe-north1>": "europe-north1", "<NO-NO1>": "NO-NO1", "<EEA>": "EEA"}
+FILLED = {"<europe-north1>": "europe-north1", "<NO-NO1>": "NO-NO1", "<NO>": "NO", "<EEA>": "EEA"}
 FILLED |= {"<a100>": "a100", "<A100>": "A100", "<8>": "8", "<80>": "80", "<2.5>": "2.5"}
 
 
@@ -36,6 +36,15 @@ def test_the_cluster_file_is_valid_once_its_blanks_are_filled(runtime):
         text = text.replace(blank, value)
     facts = read_cluster("clusters/de-fra-1/cluster.yaml", text.encode())
     assert (facts.name, facts.zone, facts.runtime.value) == ("de-fra-1", "NO-NO1", runtime)
+    assert facts.jurisdictions == ("NO", "EEA")
+
+
+@pytest.mark.parametrize(
+    ("region", "areas"),
+    [("eu-north-1", '["<SE>", "<EU>", "<EEA>"]'), ("us-east-2", '["<US>"]'), ("ca-central-1", '["<CA>"]')],
+)
+def test_the_legal_areas_that_are_suggested_are_those_of_the_zone(region, areas):
+    assert f"jurisdictions: {areas}\n" in cluster_file("any", "ray", site_of_region(region))
 
 
 @pytest.mark.parametrize("runtime", ["ray", "kuberay"])

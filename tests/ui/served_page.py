@@ -1,7 +1,9 @@
 """A page as people start it, beside an API, a ledger and a grid's store that tests fill."""
 
+import random
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,14 +14,16 @@ import yaml
 
 from carbonfleet.api import CarbonTrainingJob, SpokeCluster
 from carbonfleet.api.job_status import CandidateStatus, Figures, JobStatus, Phase, PlacementStatus
-from carbonfleet.api.report import Progress, Validation
+from carbonfleet.api.report import AttemptPhase, JobRef, Progress, ReportSpec, Stint, Validation
 from carbonfleet.api.signal import SignalKind
 from carbonfleet.api.wire import API_VERSION, format_time
 from carbonfleet.clock import Clock
 from carbonfleet.fleet.git import read_cluster
 from carbonfleet.kube import Kube, ours
+from carbonfleet.ledger import Document
 from carbonfleet.ledger.store import Ledger
 from carbonfleet.signals import Signals, SignalSettings, open_signals
+from carbonfleet.signals.sources.demo import demo_value
 from carbonfleet.sweep import SWEEP, TIER
 from fixtures.kubeapi_server import KubeApi, eventually
 from fixtures.ledger_values import entry
@@ -72,6 +76,13 @@ def minutes(count: float) -> datetime:
     return (datetime.now(UTC) + timedelta(minutes=count)).replace(microsecond=0)
 
 
+def grid_settings(folder: Path) -> dict[str, Any]:
+    """Of a grid whose past is in the folder, or else of the demo's, whose future is known as well."""
+    trace = folder / "grid.csv"
+    source = {"type": "trace", "path": str(trace), "forecast": False} if trace.exists() else {"type": "demo"}
+    return {"sources": [source], "store": f"sqlite:///{folder}/signals.sqlite"}
+
+
 @dataclass
 class Hub:
     """What a hub would have written, written by the test."""
@@ -88,20 +99,23 @@ class Hub:
         return self.folder / "ledger.sqlite"
 
     def write_grid(self) -> None:
-        """The made grid's days around now in the store, as a hub keeps them."""
-        settings = SignalSettings.model_validate({"sources": [{"type": "demo"}], "store": self.store})
-        signals: Signals = open_signals(settings, Clock())
+        """Four weeks of a made grid in the store, as a hub keeps them; what is to come is forecast from them."""
+        now, chance = datetime.now(UTC).replace(minute=0, second=0, microsecond=0), random.Random(1)
+        lines = ["datetime_utc,zone,gco2_per_kwh,signal"]
+        for zone in ZONES:
+            for hour in (now - timedelta(hours=count) for count in range(28 * 24, -1, -1)):
+                value = demo_value(zone, SignalKind.AVERAGE_LIFECYCLE, hour) or 0.0
+                told = f"{value * chance.uniform(0.85, 1.15):.1f}"
+                lines.append(f"{format_time(hour)},{zone},{told},average_lifecycle")
+        (self.folder / "grid.csv").write_text("\n".join(lines))
+        signals: Signals = open_signals(SignalSettings.model_validate(grid_settings(self.folder)), Clock())
         signals.refresh([(zone, SignalKind.AVERAGE_LIFECYCLE) for zone in ZONES])
         signals.close()
 
-    @property
-    def store(self) -> str:
-        return f"sqlite:///{self.folder}/signals.sqlite"
-
-    def record(self, *entries: Any) -> None:
+    def record(self, *entries: Any, evidence: Iterable[Document] = ()) -> None:
         """Lines in the ledger."""
         ledger = Ledger.at(self.ledger)
-        ledger.record_all(entries)
+        ledger.record_all(entries, evidence)
         ledger.close()
 
     def join(self, name: str, ready: bool = True, **status: Any) -> SpokeCluster:
@@ -230,6 +244,23 @@ def fill(hub: Hub) -> None:
             progress=Progress(step=60, total_steps=60, validation_loss=loss),
             summary="Trained.",
         )
+    went = hub.apply("went")
+    hub.say("went", phase=Phase.SUCCEEDED, cluster="ca-qc-1", start=minutes(-420), first_start=minutes(-420), attempt=2,
+            actual=EXPECTED, summary="Trained on ca-qc-1, after a pause and a move.")  # fmt: skip
+    paused = (Stint(start=minutes(-420), end=minutes(-360)), Stint(start=minutes(-300), end=minutes(-240)))
+    first = ReportSpec(
+        spoke="no-osl-1", job=JobRef(namespace="team-a", name="went", uid=went), placement_id="abcdefghijklmnop",
+        attempt=1, pool="a100", gpus=1, phase=AttemptPhase.STOPPED, stints=paused, observed_at=minutes(-240),
+    )  # fmt: skip
+    report = Document.of(first.to_wire())
+    same = {"job": "went", "job_uid": went, "namespace": "team-a"}
+    hub.record(
+        entry(
+            3, attempt=1, phase="Stopped", start=minutes(-420), end=minutes(-240), report_digest=report.digest, **same
+        ),
+        entry(4, attempt=2, cluster="ca-qc-1", start=minutes(-230), end=minutes(-90), **same),
+        evidence=[report],
+    )
     ended = minutes(-600)
     hub.record(
         entry(
@@ -269,8 +300,7 @@ class Page:
 
     def __init__(self, kubeconfig: Path, folder: Path, *options: str) -> None:
         settings = folder / "signals.yaml"
-        store = f"sqlite:///{folder}/signals.sqlite"
-        settings.write_text(yaml.safe_dump({"sources": [{"type": "demo"}], "store": store}))
+        settings.write_text(yaml.safe_dump(grid_settings(folder)))
         command = [
             *(Path(sys.executable).with_name("carbonfleet"), "ui", "--kubeconfig", kubeconfig),
             *("--ledger", folder / "ledger.sqlite", "--signals", settings, "--address", "127.0.0.1:0", *options),

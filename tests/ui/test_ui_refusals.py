@@ -75,6 +75,7 @@ def test_what_is_not_there_is_a_page_that_says_so(page, path, status):
         answer = b"".join(iter(lambda: caller.recv(65536), b"")).decode()
     assert answer.startswith(f"HTTP/1.1 {status} ")
     assert "<main" in answer
+    assert f'<p class="lead">{status}: ' not in answer
     assert "Traceback" not in answer
 
 

@@ -1,5 +1,7 @@
 """What each view says of a fleet, over HTTP, from a hub's objects, ledger and grid."""
 
+import re
+
 import pytest
 from served_page import Page, fill
 
@@ -38,14 +40,23 @@ def test_the_time_line_draws_what_waits_what_runs_and_the_baseline(page):
     for kind in ("waiting", "planned", "running", "ghost"):
         assert f'class="bar {kind}"' in text
     assert 'class="expected" d="M' in text
+    assert text.count('class="band" d="M') == 3
     assert "Expected to save 738 g (92 %) beside us-east-2" in text
 
 
+def test_the_time_line_draws_past_pauses_and_moves_as_the_archived_report_tells_them(page):
+    text = page.text("/timeline")
+    zones = dict(zip(("CA-QC", "NO-NO1"), text.split("<section")[1:3], strict=True))
+    lanes = {zone: part.partition("team-a/went, ")[2].partition("</a>")[0] for zone, part in zones.items()}
+    kinds = {zone: re.findall(r'class="bar (\w+)"', lane) for zone, lane in lanes.items()}
+    assert kinds == {"CA-QC": ["done"], "NO-NO1": ["ran", "paused", "moved"]}
+
+
 def test_jobs_are_filtered_sorted_and_counted(page):
-    assert "1 of 6 jobs" in page.text("/jobs?q=three+hours")
-    assert "2 of 6 jobs" in page.text("/jobs?q=team-a/s")
-    assert "1 of 6 jobs" in page.text("/jobs?namespace=team-b")
-    assert "None of the 6 jobs is like that" in page.text("/jobs?q=nothing+like+it")
+    assert "1 of 7 jobs" in page.text("/jobs?q=three+hours")
+    assert "2 of 7 jobs" in page.text("/jobs?q=team-a/s")
+    assert "1 of 7 jobs" in page.text("/jobs?namespace=team-b")
+    assert "None of the 7 jobs is like that" in page.text("/jobs?q=nothing+like+it")
     text = page.text("/jobs?sort=carbon&order=down")
     assert text.index("blocked") < text.index(">waits</a>")
 

@@ -91,7 +91,8 @@ data:
     # The provider's region, and the electricity zone by Electricity Maps' key: keep the quotes.
 $hint    region: <$region>
     zone: "<$zone>"
-    jurisdictions: [<EEA>]
+    # The legal areas it lies in, as policies name them; keep the quotes: YAML reads a bare NO as false.
+    jurisdictions: [$areas]
     # The cloud account that pays, for `carbonfleet report reconcile`: keep the quotes.
     # account: "<123456789012>"
     pue: $pue
@@ -184,6 +185,13 @@ def hub_rights(name: str) -> str:
     return _RIGHTS.substitute(name=checked_name(name))
 
 
+_EU: Final = frozenset({
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT", "LT", "LU", "LV",
+    "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK",
+})  # fmt: skip
+_EEA_ALONE: Final = frozenset({"IS", "LI", "NO"})
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """Where a spoke stands, as far as it can be told; a person confirms it by taking the brackets off."""
@@ -193,6 +201,12 @@ class Site:
     pue: float = 1.2
     hint: str = ""
     """Where the zone comes from."""
+
+    @property
+    def jurisdictions(self) -> tuple[str, ...]:
+        """Its zone's country, and what that is a member of."""
+        country = self.zone.partition("-")[0]
+        return country, *(["EU", "EEA"] if country in _EU else ["EEA"] if country in _EEA_ALONE else [])
 
 
 def site_of_region(name: str) -> Site:
@@ -244,7 +258,8 @@ def cluster_file(name: str, runtime: str, site: Site | None = None) -> str:
     """A skeleton of the spoke's file in the fleet repository."""
     site = site or Site()
     hint = f"    # {site.hint}. If that is so ({MAP}), take the brackets off.\n" if site.hint else ""
-    words = {"region": site.region, "zone": site.zone, "pue": f"{site.pue:g}", "hint": hint}
+    areas = ", ".join(f'"<{each}>"' for each in site.jurisdictions)
+    words = {"region": site.region, "zone": site.zone, "pue": f"{site.pue:g}", "hint": hint, "areas": areas}
     return _CLUSTER_FILE.substitute(name=checked_name(name), runtime=runtime, **words)
 
 

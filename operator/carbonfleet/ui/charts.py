@@ -1,7 +1,7 @@
 """Charts as values for SVG: paths and ticks in a drawing of given width and height."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -12,6 +12,10 @@ P90_SIGMAS: Final = 1.2816
 BINS: Final = (50, 100, 150, 200, 300, 400, 500, 650, 800)
 """g/kWh at which a strip changes its colour: the same for every zone and every day, so that colours compare."""
 _HEADROOM: Final = 1.1
+_CHARACTER, _LINE = 7.0, 13.0
+"""Width of a label's character and height of its line, in units of the drawing."""
+_BESIDE: Final = ((9, -6), (-9, -6), (9, 14), (-9, 14))
+"""Where a label may stand beside its dot: right or left, above or below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Curve:
     measured: str
     expected: str
     band: str
-    """From P10 to P90."""
+    """From P10 to P90; empty where the forecast's source tells no doubt."""
     top: float
     """g/kWh at the upper edge; 0 is at the lower."""
 
@@ -77,7 +81,8 @@ def curve(history: History | None, forecast: Forecast | None, scale: TimeScale, 
     middle = [(scale.x(a), scale.x(b), y(value)) for a, b, _, value, _ in told]
     low = [(scale.x(a), scale.x(b), y(value)) for a, b, value, _, _ in told]
     high = [(scale.x(a), scale.x(b), y(value)) for a, b, *_, value in told]
-    return Curve(_path(line), _path(middle), _area(high, low), top)
+    band = _area(high, low) if high != low else ""
+    return Curve(_path(line), _path(middle), band, top)
 
 
 def _steps(forecast: Forecast, scale: TimeScale) -> list[tuple[datetime, datetime, float, float, float]]:
@@ -116,6 +121,16 @@ def bin_of(grams_per_kwh: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelPlace:
+    """Where a dot's label is written, beside the dot."""
+
+    x: float
+    y: float
+    anchor: str
+    """start or end: which of its ends stands at `x`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dot:
     """A point of a scatter plot."""
 
@@ -127,6 +142,8 @@ class Dot:
     title: str
     """What it stands for, in words."""
     link: str = ""
+    place: LabelPlace | None = None
+    """None where it has no label, or no room for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +168,31 @@ def plot(points: Sequence[Dot], width: float, height: float, *, line: bool = Fal
     def at(x: float, y: float) -> tuple[float, float]:
         return round(width * (x - left) / (right - left), 1), round(height * (1 - (y - bottom) / (top - bottom)), 1)
 
-    placed = [Dot(*at(each.x, each.y), each.kind, each.label, each.title, each.link) for each in points]
+    moved = [Dot(*at(each.x, each.y), each.kind, each.label, each.title, each.link) for each in points]
+    placed = _labelled(moved, width)
     chosen = [(each.x, each.y) for each in points] if line else _front([(each.x, each.y) for each in points])
     path = "".join(f"{'L' if i else 'M'}{x} {y}" for i, (x, y) in enumerate(at(*each) for each in chosen))
     return Plot(tuple(placed), path, left, right, bottom, top)
+
+
+def _labelled(dots: Sequence[Dot], width: float) -> list[Dot]:
+    """The dots with their labels beside them, where these cover neither another label nor leave the drawing."""
+    taken: list[tuple[float, float, float]] = []
+    found = []
+    for dot in dots:
+        length = _CHARACTER * len(dot.label)
+        for place in (LabelPlace(dot.x + dx, dot.y + dy, "start" if dx > 0 else "end") for dx, dy in _BESIDE):
+            left = place.x if place.anchor == "start" else place.x - length
+            is_free = all(
+                abs(place.y - y) >= _LINE or left > right or left + length < start for start, right, y in taken
+            )
+            if dot.label and is_free and left >= 0 and left + length <= width:
+                taken.append((left, left + length, place.y))
+                found.append(replace(dot, place=place))
+                break
+        else:
+            found.append(dot)
+    return found
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:

@@ -5,7 +5,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
@@ -14,17 +14,29 @@ from carbonfleet.api.signal import SignalKind
 from carbonfleet.clock import Clock
 from carbonfleet.faults import said
 from carbonfleet.kube import Kube, KubeError, Object, ours
-from carbonfleet.ledger import Anchor, Entry, LedgerError
+from carbonfleet.ledger import Anchor, Entry, EntryKind, LedgerError
 from carbonfleet.ledger.report import Report, report
 from carbonfleet.ledger.store import By, Ledger, Query
 from carbonfleet.signals import SignalReading, SignalSettings, StoreError, read_signals
-from carbonfleet.ui.values import AttemptRow, JobRow, SpokeRow, accounted_attempt, attempt_row, job_row, spoke_row
+from carbonfleet.ui.values import (
+    AttemptRow,
+    JobRow,
+    SpokeRow,
+    Stints,
+    accounted_attempt,
+    archived_stints,
+    attempt_row,
+    job_row,
+    spoke_row,
+)
 
 MOST_OBJECTS: Final = 50_000
 """Of a kind that are kept; what is beyond is told, and not shown."""
 AHEAD: Final = timedelta(hours=96)
 """How far forecasts are shown."""
 RECENT: Final = timedelta(hours=36)
+MOST_REPORTS: Final = 500
+"""Archived reports that are read for their attempts' pauses, the newest."""
 _PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 _LEDGER_SECONDS: Final = 5.0
@@ -97,6 +109,8 @@ class Reader:
         self._grid: SignalReading | None = None
         self._accounts: Accounts | None = None
         self._head: Anchor | None = None
+        self._stints: dict[str, Stints] = {}
+        """By a report's digest, of attempts that ended lately."""
         self._problems: dict[str, str] = {}
         self._version = 0
         self._state: FleetState | None = None
@@ -248,13 +262,20 @@ class Reader:
             if self._accounts is None or head != self._head:
                 now = self.clock.now()
                 month, team, job = (report(self._ledger, by, Query(), now) for by in (By.MONTH, By.NAMESPACE, By.JOB))
-                recent = self._ledger.attempts(Query(since=now - RECENT))
-                self._accounts, self._head = Accounts(month, team, job, tuple(map(accounted_attempt, recent))), head
+                self._accounts, self._head = Accounts(month, team, job, self._recent(self._ledger, now)), head
                 self._changed(what="The ledger")
         except LedgerError:
             self._ledger = None
             raise
         return _LEDGER_SECONDS
+
+    def _recent(self, ledger: Ledger, now: datetime) -> tuple[AttemptRow, ...]:
+        """Attempts that ended lately, the newest of them with the pauses that their archived reports tell."""
+        lines = [each for each in ledger.entries(Query(since=now - RECENT)) if each.kind is EntryKind.ATTEMPT]
+        wanted = [each.report_digest for each in lines[-MOST_REPORTS:] if each.report_digest]
+        fresh = ledger.documents(set(wanted) - self._stints.keys())
+        self._stints = {each: self._stints.get(each) or archived_stints(fresh.get(each, "")) for each in wanted}
+        return tuple(accounted_attempt(each, self._stints.get(each.report_digest, ())) for each in lines)
 
     def _read_grid(self) -> float:
         least, most = _GRID_SECONDS

@@ -82,7 +82,10 @@ class PageServer:
             async with asyncio.timeout(REQUEST_SECONDS):
                 response = await handler(request)
         except web.HTTPException as error:
-            response = self._failure(request, error.status, error.text or "")
+            told = error.text or ""
+            if told == f"{error.status}: {error.reason}":
+                told = "There is nothing under this address."
+            response = self._failure(request, error.status, told)
             response.headers.update({"Allow": "GET, HEAD"} if error.status == HTTPStatus.METHOD_NOT_ALLOWED else {})
         except TimeoutError:
             response = self._failure(request, 503, "The page could not be made in time: load it again in a while.")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Final
 
 from carbonfleet.api.job_status import Phase
@@ -13,6 +14,7 @@ from carbonfleet.ui.reader import FleetState
 from carbonfleet.ui.values import AttemptRow, JobRow
 
 WIDTH, CURVE_HEIGHT, LANE_HEIGHT = 900, 110, 26
+NAME_WIDTH: Final = 150
 SPANS: Final = (12, 24, 48, 96)
 """Hours that can be shown, a third of them past."""
 MOST_LANES: Final = 25
@@ -31,7 +33,7 @@ class Bar:
     x: float
     width: float
     kind: str
-    """waiting, planned, running, paused, done or failed: a class of the style sheet."""
+    """waiting, planned, running, paused, moved, done or failed: a class of the style sheet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class Lane:
     ghost: Bar | None
     """Where the baseline would have run it."""
     why: str
+
+    @property
+    def name_x(self) -> float:
+        """Where the job's name stands on a narrow screen: behind its last bar."""
+        return min(max(bar.x + bar.width for bar in self.bars) + 6, WIDTH - NAME_WIDTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +146,8 @@ def _spans(job: JobRow, attempts: Iterable[AttemptRow], now: datetime) -> Iterat
     first = begun[0].stints[0][0] if begun else job.first_start or job.start
     if job.created and first and job.cluster and first > job.created:
         yield begun[0].cluster if begun else job.cluster, job.created, first, "waiting"
-    for attempt in begun:
-        yield from _stints(attempt, now)
+    for attempt, later in zip_longest(begun, begun[1:]):
+        yield from _stints(attempt, now, is_moved=later is not None and later.cluster != attempt.cluster)
     if job.phase in GROUPS["Running"]:
         if not begun and job.first_start:
             yield job.cluster, job.first_start, now, "running"
@@ -153,15 +160,16 @@ def _spans(job: JobRow, attempts: Iterable[AttemptRow], now: datetime) -> Iterat
         yield job.cluster, job.first_start, job.finish, _ENDED.get(job.phase, "failed")
 
 
-def _stints(attempt: AttemptRow, now: datetime) -> Iterator[Span]:
-    """When an attempt held its GPUs, and the pauses between."""
+def _stints(attempt: AttemptRow, now: datetime, *, is_moved: bool) -> Iterator[Span]:
+    """When an attempt held its GPUs, and the pauses between; the last before a move to another spoke says so."""
     last: datetime | None = None
-    for start, end in attempt.stints:
+    for number, (start, end) in enumerate(attempt.stints, 1):
         if last is not None and start > last:
             yield attempt.cluster, last, start, "paused"
         last = end or now
         kind = "running" if end is None else _ENDED.get(attempt.phase, "failed" if attempt.phase == "Failed" else "ran")
-        yield attempt.cluster, start, last, kind
+        is_last = number == len(attempt.stints)
+        yield attempt.cluster, start, last, "moved" if is_moved and is_last and kind == "ran" else kind
 
 
 def _ghost(job: JobRow, scale: TimeScale) -> Bar | None:

@@ -12,7 +12,7 @@ from carbonfleet.api import CarbonTrainingJob, SpokeCluster, TrainingReport
 from carbonfleet.api.condition import Condition
 from carbonfleet.api.job_status import Figures, Phase
 from carbonfleet.api.problems import told
-from carbonfleet.api.report import stints_of
+from carbonfleet.api.report import ReportSpec, stints_of
 from carbonfleet.faults import said
 from carbonfleet.kube import Object
 from carbonfleet.ledger import Entry
@@ -21,6 +21,8 @@ from carbonfleet.sweep import SWEEP, SweepStanding, standing_of
 UNREADABLE: Final = "Unreadable"
 """In place of the phase of a job that can't be read."""
 _LINK: Final = re.compile(r"https?://[^\s<>\"'`]+[^\s<>\"'`.,;:)]")
+Stints = tuple[tuple[datetime, datetime | None], ...]
+"""When an attempt held its GPUs; pauses lie between."""
 LONGEST_NAME: Final = 253
 """Characters of a name: the API takes no longer ones."""
 
@@ -113,8 +115,7 @@ class AttemptRow:
     attempt: int
     cluster: str
     phase: str
-    stints: tuple[tuple[datetime, datetime | None], ...]
-    """When it held its GPUs."""
+    stints: Stints
     energy_kwh: float | None
     energy_method: str
     message: str
@@ -214,17 +215,28 @@ def attempt_row(body: Object) -> AttemptRow:
     except Exception as error:  # noqa: BLE001 - one object may hold anything
         *_, uid = _address(body)
         return AttemptRow(uid, "", 0, "", UNREADABLE, (), None, "", _why(error, TrainingReport))
-    spec = report.spec
-    stints = tuple((stint.start, stint.end) for stint in stints_of(spec))
+    spec, stints = report.spec, _stints(report.spec)
     energy = spec.energy
     kwh, method = (energy.kwh, energy.method.value) if energy else (None, "")
     uid, job = report.metadata.uid, spec.job.uid
     return AttemptRow(uid, job, spec.attempt, spec.spoke, spec.phase.value, stints, kwh, method, spec.message)
 
 
-def accounted_attempt(entry: Entry) -> AttemptRow:
-    """An attempt as the ledger has it."""
-    stints = ((entry.start, entry.end),)
+def _stints(report: ReportSpec) -> Stints:
+    return tuple((stint.start, stint.end) for stint in stints_of(report))
+
+
+def archived_stints(report: str) -> Stints:
+    """When an attempt held its GPUs, by the report that the ledger archived; nothing where that can't be read."""
+    try:
+        return _stints(ReportSpec.model_validate_json(report))
+    except ValueError:
+        return ()
+
+
+def accounted_attempt(entry: Entry, told: Stints = ()) -> AttemptRow:
+    """An attempt as the ledger has it; `told`: when it held its GPUs, by its report."""
+    stints = told or ((entry.start, entry.end),)
     uid, kwh, method = entry.job_uid, entry.energy_kwh, entry.energy_method
     return AttemptRow(entry.id, uid, entry.attempt, entry.cluster, entry.phase, stints, kwh, method, "")
 
