@@ -13,14 +13,18 @@ TORCH_CPU := sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264
 READY  := $(VENV)/.ready
 WORKERS ?= 3  # processes that share the tests, a file at a time: one more than cores, since many wait; 0 for pytest's own
 
-.PHONY: demo test check soak bench docs crds constraints clean
+TOOLS  := $(READY) $(VENV)/sshd $(VENV)/prometheus $(AIRFLOW)/.ready
+
+.PHONY: demo test tools check soak bench docs crds constraints clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)  ## the main job on this machine; KEEP=1 leaves it running
 	$(BIN)/carbonfleet demo $(if $(KEEP),--keep)
 
-test: $(READY) $(VENV)/sshd $(VENV)/prometheus $(AIRFLOW)/.ready  ## all tests (ARGS="-k name" for some)
+test: $(TOOLS)  ## all tests (ARGS="-k name" for some)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+tools: $(TOOLS)  ## what the tests need beside it
 
 check: $(READY)  ## lint, types, import layers, no circle, no crowded folder
 	$(BIN)/ruff check .
