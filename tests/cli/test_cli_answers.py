@@ -58,6 +58,7 @@ ELSEWHERE = {
     "logs",
     "chat",
     "report verify",
+    "report reconcile",
     "status",
     "sweep status",
     "sweep results",
