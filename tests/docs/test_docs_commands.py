@@ -16,7 +16,22 @@ from carbonfleet.cli import app
 ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "docs" / "reference" / "generated"
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/**/*.md")]
-OTHERS = {".", "cd", "curl", "echo", "export", "git", "helm", "kind", "pip", "python", "sh", "xargs", "openssl"}
+OTHERS = {
+    ".",
+    "airflow",
+    "cd",
+    "curl",
+    "echo",
+    "export",
+    "git",
+    "helm",
+    "kind",
+    "pip",
+    "python",
+    "sh",
+    "xargs",
+    "openssl",
+}
 VERBS = {"annotate", "apply", "config", "create", "delete", "describe", "exec", "explain", "get", "logs", "patch"}
 VERBS |= {"port-forward", "rollout", "wait"}
 RUN = (

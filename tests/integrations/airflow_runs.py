@@ -6,6 +6,7 @@ marked the task. `late` lets it wait until the scheduler finds that its time is 
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -78,6 +79,15 @@ def late(dag) -> dict:
     return {"state": ended.state.value, "error": str(ended.error)}
 
 
+def keep_connection(extra: str) -> None:
+    """The page's connection in Airflow's database, where the others are in the environment."""
+    from airflow.models.connection import Connection
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.add(Connection("carbonfleet_hub", "kubernetes", extra=extra))
+
+
 def main(folder: str, output: str, *asked: str) -> None:
     """Writes what came of it as JSON."""
     bag = DagBag(folder)
@@ -85,6 +95,7 @@ def main(folder: str, output: str, *asked: str) -> None:
         "problems": {str(file): str(problem) for file, problem in bag.import_errors.items()},
         "heavy": [name for name in HEAVY if name in sys.modules],
     }
+    keep_connection(os.environ["HUB_CONNECTION"])
     ways: dict[str, Callable[..., dict]] = {"test": run, "kill": kill, "late": late}
     for each in asked:
         way, name = each.split(":")

@@ -22,19 +22,9 @@ class ConnectionInvalid(ValueError):  # noqa: N818  named like its reason
 
 
 def extra_of(conn_id: str) -> dict[str, Any]:
-    """The connection's fields; none where it is the default one and not defined."""
+    """The connection's fields; none where it is the default one and not defined. In a trigger, call it in a thread."""
     try:
         return dict(BaseHook.get_connection(conn_id).extra_dejson)
-    except AirflowNotFoundException:
-        if conn_id == DEFAULT_CONNECTION:
-            return {}
-        raise
-
-
-async def async_extra_of(conn_id: str) -> dict[str, Any]:
-    """The same in the triggerer."""
-    try:
-        return dict((await BaseHook.aget_connection(conn_id)).extra_dejson)
     except AirflowNotFoundException:
         if conn_id == DEFAULT_CONNECTION:
             return {}

@@ -9,7 +9,7 @@ from typing import Any, Final
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from carbonfleet.integrations.airflow.actions import OnKillAction
-from carbonfleet.integrations.airflow.connection import ConnectionInvalid, async_extra_of, kube_of
+from carbonfleet.integrations.airflow.connection import ConnectionInvalid, extra_of, kube_of
 from carbonfleet.integrations.task_jobs import Course, RemoteJob, TaskJob, passes_by
 from carbonfleet.kube import KubeError
 
@@ -57,14 +57,17 @@ class CarbonTrainingTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until there is something to say; an empty problem means that the task is to look itself."""
         said, failing_since = "", None
+        place: TaskJob | None = None
         while True:
             try:
-                job = await asyncio.to_thread((await self._job()).look)
+                if place is None:
+                    place = await asyncio.to_thread(self._place)
+                job = await asyncio.to_thread(place.look)
             except ConnectionInvalid as error:
                 yield self._event(str(error))
                 return
             except KubeError as error:
-                failing_since = failing_since or time.monotonic()
+                place, failing_since = None, failing_since or time.monotonic()  # the connection may have been edited
                 if not passes_by(error) or time.monotonic() - failing_since > PATIENCE_SECONDS:
                     yield self._event(error.for_people)
                     return
@@ -84,12 +87,12 @@ class CarbonTrainingTrigger(BaseTrigger):
         if self.on_kill_action == OnKillAction.KEEP_JOB:
             self.log.info("job %s/%s goes on, as on_kill_action says", self.namespace, self.name)
             return
-        is_deleted = await asyncio.to_thread((await self._job()).withdraw)
+        is_deleted = await asyncio.to_thread(lambda: self._place().withdraw())
         self.log.info("job %s/%s %s", self.namespace, self.name, "is deleted" if is_deleted else "is left as it is")
 
-    async def _job(self) -> TaskJob:
-        extra = await async_extra_of(self.kubernetes_conn_id)
-        kube = await asyncio.to_thread(kube_of, self.kubernetes_conn_id, extra)
+    def _place(self) -> TaskJob:
+        """By the connection as it is now; in a thread, since asking Airflow for it would block its event loop."""
+        kube = kube_of(self.kubernetes_conn_id, extra_of(self.kubernetes_conn_id))
         return TaskJob(kube, self.namespace, self.name, self.task_key, self.try_number)
 
     def _is_awaited(self, job: RemoteJob) -> bool:
