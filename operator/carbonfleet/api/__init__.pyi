@@ -4,6 +4,7 @@ from .cluster import ClusterFacts, GpuPool
 from .job import CarbonTrainingJob, JobSpec, JobStatus
 from .policy import FleetPolicy, PolicySpec
 from .report import ReportSpec, TrainingReport
+from .schedule import CarbonTrainingSchedule, ScheduleStatus, TrainingScheduleSpec
 from .spoke import SpokeCluster, SpokeStatus
 from .wire import ANNOTATION, GROUP, LABEL, VERSION
 
@@ -13,6 +14,7 @@ __all__ = [
     "LABEL",
     "VERSION",
     "CarbonTrainingJob",
+    "CarbonTrainingSchedule",
     "ClusterFacts",
     "FleetPolicy",
     "GpuPool",
@@ -20,7 +22,9 @@ __all__ = [
     "JobStatus",
     "PolicySpec",
     "ReportSpec",
+    "ScheduleStatus",
     "SpokeCluster",
     "SpokeStatus",
     "TrainingReport",
+    "TrainingScheduleSpec",
 ]

@@ -244,7 +244,7 @@ class EarlyStopping(Halving):
     """Jobs of one namespace, sweep and rule are compared."""
 
 
-def _seconds(duration: str) -> str:
+def cel_seconds(duration: str) -> str:
     """In CEL the seconds of a duration of ours; CEL's own durations know no days."""
     units = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
     counts = (f"{duration}.findAll('[0-9]+{unit}').map(n, int(n.replace('{unit}', '')))" for unit, _ in units)
@@ -262,7 +262,7 @@ class JobSpec(
     json_schema_extra=cel(
         (
             "!has(self.schedule.interruptible) || !has(self.schedule.interruptible.minimumRun)"
-            f" || {_seconds('self.schedule.interruptible.minimumRun')} <= {_seconds('self.resources.duration')}",
+            f" || {cel_seconds('self.schedule.interruptible.minimumRun')} <= {cel_seconds('self.resources.duration')}",
             "schedule.interruptible.minimumRun must not be longer than resources.duration",
         ),
         (

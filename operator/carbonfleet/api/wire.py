@@ -35,7 +35,7 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 
 class LABEL(StrEnum):
-    """Labels on what the hub renders."""
+    """Labels on what the hub renders and makes."""
 
     JOB = f"{GROUP}/job"
     NAMESPACE = f"{GROUP}/namespace"
@@ -43,6 +43,7 @@ class LABEL(StrEnum):
     ATTEMPT = f"{GROUP}/attempt"
     CLUSTER = f"{GROUP}/cluster"
     DATA_CLASS = f"{GROUP}/data-class"
+    SCHEDULE = f"{GROUP}/schedule"
 
 
 class ANNOTATION(StrEnum):

@@ -1,4 +1,4 @@
-"""The three CustomResourceDefinitions: names, scope, columns, and the schema of their models."""
+"""The CustomResourceDefinitions: names, scope, columns, and the schema of their models."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from carbonfleet.api.crd.schema import Schema, structural
 from carbonfleet.api.job import NAME_RULE, CarbonTrainingJob
 from carbonfleet.api.report import TrainingReport
+from carbonfleet.api.schedule import SCHEDULE_NAME_RULE, CarbonTrainingSchedule
 from carbonfleet.api.spoke import SpokeCluster
 from carbonfleet.api.wire import GROUP, VERSION, cel
 
@@ -70,6 +71,24 @@ RESOURCES: Final = (
             Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
         ),
         rules=(NAME_RULE,),
+    ),
+    Resource(
+        CarbonTrainingSchedule,
+        "carbontrainingschedules",
+        "cts",
+        namespaced=True,
+        columns=(
+            Column("Schedule", ".spec.schedule"),
+            Column("Timezone", ".spec.timeZone"),
+            Column("Suspend", ".spec.suspend", "boolean"),
+            Column("Next run", ".status.next", about="When it is due, UTC"),
+            Column("Last run", ".status.last", about="When the last run with a job was or is due, UTC"),
+            Column("Active", ".status.activeCount", "integer"),
+            _AGE,
+            Column("Missed", ".status.missed", "integer", wide=True, about="Runs that never got a job"),
+            Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+        ),
+        rules=(SCHEDULE_NAME_RULE,),
     ),
     Resource(
         SpokeCluster,
@@ -154,13 +173,28 @@ def _root(resource: Resource) -> Schema:
         "apiVersion": {"description": _ABOUT["apiVersion"], "type": "string"},
         "kind": {"description": _ABOUT["kind"], "type": "string"},
         "metadata": {"type": "object"},  # an API server refuses a CRD that says more of it
-        "spec": structural(_model_of(fields["spec"].annotation)),
+        "spec": _without_transitions(structural(_model_of(fields["spec"].annotation)), "jobTemplate"),
     }
     if "status" in fields:
         properties["status"] = structural(_model_of(fields["status"].annotation), defaults=False)
     rules = cel(*resource.rules) if resource.rules else {}
     about = (resource.model.__doc__ or "").strip()
     return {"description": about, "type": "object", "required": ["spec"], **rules, "properties": properties}
+
+
+def _without_transitions(schema: Schema, field: str) -> Schema:
+    """A schema where one field may change in any way: what a job may not change is free in a template of jobs."""
+    if field in schema["properties"]:
+        _drop_transitions(schema["properties"][field])
+    return schema
+
+
+def _drop_transitions(schema: Schema) -> None:
+    rules = schema.pop("x-kubernetes-validations", [])
+    if kept := [rule for rule in rules if "oldSelf" not in rule["rule"]]:
+        schema["x-kubernetes-validations"] = kept
+    for child in (*schema.get("properties", {}).values(), *filter(None, [schema.get("items")])):
+        _drop_transitions(child)
 
 
 def _model_of(annotation: object) -> type[BaseModel]:
