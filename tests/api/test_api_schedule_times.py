@@ -13,6 +13,7 @@ from carbonfleet.api.schedule import MOST_COUNTED, CronTimes, due_of, job_name
 from carbonfleet.api.schedule.times import CronExpression, TimeZoneName
 
 OSLO = "Europe/Oslo"
+HOW = "write minute"
 
 
 def times(expression, zone, after, count):
@@ -100,21 +101,21 @@ def test_an_expression_as_cron_has_it_is_taken(expression):
 @pytest.mark.parametrize(
     ("expression", "words"),
     [
-        ("99 7 * * *", "the minute can't be"),
-        ("0 24 * * *", "the hour can't be"),
-        ("0 7 0 * *", "the day of month can't be"),
         ("0 7 31 2 *", "the day of month can't be"),
-        ("0 7 * 13 *", "the month can't be"),
-        ("0 7 * * MOO", "the day of week can't be"),
         ("0 7 * * 5-1", "the day of week can't be"),
-        ("*/0 7 * * *", "the minute can't be"),
-        ("0 7 * *", "should match pattern"),
-        ("0 0 7 * * *", "should match pattern"),
-        ("0  7 * * *", "should match pattern"),
-        ("@daily", "should match pattern"),
-        ("0 7 * * *\n", "should match pattern"),
-        ("0 7 L * *", "should match pattern"),
-        ("$(id) 7 * * *", "should match pattern"),
+        ("99 7 * * *", HOW),
+        ("0 24 * * *", HOW),
+        ("0 7 0 * *", HOW),
+        ("0 7 * 13 *", HOW),
+        ("0 7 * * MOO", HOW),
+        ("*/0 7 * * *", HOW),
+        ("0 7 * *", HOW),
+        ("0 0 7 * * *", HOW),
+        ("0  7 * * *", HOW),
+        ("@daily", HOW),
+        ("0 7 * * *\n", HOW),
+        ("0 7 L * *", HOW),
+        ("$(id) 7 * * *", HOW),
         ("0," * 60 + "0 7 * * *", "at most 100 characters"),
     ],
 )

@@ -191,14 +191,15 @@ class Kube:
         """Replace an object at its resource version. Raises KubeError, a conflict when it moved on."""
         return self._call("PUT", where, body)
 
-    def delete(self, where: str, version: str = "") -> None:
-        """Delete an object, where one is given at that resource version only; one that is not there is no error.
+    def delete(self, where: str, version: str = "", uid: str = "") -> None:
+        """Delete an object, where given at that resource version or of that UID only; one that is not there is no error.
 
-        Raises KubeError, a conflict when it moved on.
+        Raises KubeError, a conflict when it moved on or another object has its name.
         """
-        body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"resourceVersion": version}}
+        wanted = {key: value for key, value in (("resourceVersion", version), ("uid", uid)) if value}
+        body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": wanted}
         try:
-            self._call("DELETE", where, body if version else None)
+            self._call("DELETE", where, body if wanted else None)
         except KubeError as error:
             if not error.is_gone:
                 raise

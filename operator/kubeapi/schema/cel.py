@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import cel
 from cel.stdlib import add_stdlib_to_context
@@ -56,9 +57,17 @@ def _index_of(where: Json, what: Json) -> int:
     return where.index(what) if what in where else -1
 
 
+def _hours_in_zone(moment: datetime, zone: str) -> int:
+    """The wheel has this getter for UTC alone."""
+    try:
+        return moment.astimezone(ZoneInfo(zone)).hour
+    except (ValueError, KeyError, OSError):
+        raise ValueError(f"unknown time zone {zone}") from None
+
+
 @lru_cache(maxsize=1)
 def _functions() -> dict[str, Callable[..., Any]]:
-    """The wheel's library, and Kubernetes' own list, regex and URL functions that it lacks."""
+    """The wheel's library, and what it lacks of CEL's time zones and of Kubernetes' list, regex and URL functions."""
     context = cel.Context()
     add_stdlib_to_context(context)
     return {
@@ -67,6 +76,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "indexOf": _index_of,
         "find": lambda text, pattern: (re.search(pattern, text) or [""])[0],
         "findAll": lambda text, pattern: [m.group(0) for m in re.finditer(pattern, text)],
+        "getHours": _hours_in_zone,
         "isURL": lambda text: bool(urlsplit(text).scheme),
     }
 

@@ -1,5 +1,6 @@
 """Recurring jobs: the CarbonTrainingSchedule and the times of its runs."""
 
+from carbonfleet.api.schedule.run import due_of, job_name, job_of_run
 from carbonfleet.api.schedule.schedule import (
     MOST_HISTORY,
     SCHEDULE_NAME_RULE,
@@ -7,8 +8,6 @@ from carbonfleet.api.schedule.schedule import (
     ConcurrencyPolicy,
     ScheduleStatus,
     TrainingScheduleSpec,
-    due_of,
-    job_name,
 )
 from carbonfleet.api.schedule.times import MOST_COUNTED, CronTimes
 
@@ -23,4 +22,5 @@ __all__ = [
     "TrainingScheduleSpec",
     "due_of",
     "job_name",
+    "job_of_run",
 ]

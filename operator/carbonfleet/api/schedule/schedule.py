@@ -1,7 +1,7 @@
 """CarbonTrainingSchedule: jobs that are made again and again, each ahead of the time at which it is due."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
@@ -29,7 +29,6 @@ from carbonfleet.api.wire import (
 
 MOST_HISTORY: Final = 100
 """Jobs of either end that may be kept, and active ones that a status names."""
-_RUN: Final = "%Y%m%d%H%M"
 LONGEST_SCHEDULE: Final = LONGEST_LABEL - len("-202601310700")
 """So that a name with a run's time behind it is a job's."""
 
@@ -204,17 +203,3 @@ class CarbonTrainingSchedule(Foreign):
     def key(self) -> str:
         """`namespace/name`."""
         return f"{self.metadata.namespace}/{self.metadata.name}"
-
-
-def job_name(schedule: str, due: datetime) -> str:
-    """The one name of a run's job: `nightly-202601310600`, in UTC."""
-    return f"{schedule}-{due.astimezone(UTC).strftime(_RUN)}"
-
-
-def due_of(schedule: str, job: str) -> datetime | None:
-    """When the run of a job is due, by the job's name; None where that is no name of a run."""
-    try:
-        due = datetime.strptime(job.removeprefix(f"{schedule}-"), _RUN).replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return due if job_name(schedule, due) == job else None

@@ -1,5 +1,6 @@
 """Times of a cron expression in a time zone of the IANA database, as Debian's cron counts them."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,36 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field
 
+from carbonfleet.api.wire import cel
+
 MOST_COUNTED: Final = 1000
 """Times that are counted one by one; of more it is only said that there are more."""
-_ITEM: Final = r"(\*|([0-9]{1,2}|[A-Za-z]{3})(-([0-9]{1,2}|[A-Za-z]{3}))?)(/[0-9]{1,2})?"
-CRON_PATTERN: Final = rf"^{_ITEM}(,{_ITEM})*( {_ITEM}(,{_ITEM})*){{4}}$"
-_HOW: Final = 'write minute, hour, day of month, month and day of week, such as "0 7 * * 1-5"'
+_HOW: Final = (
+    "write minute (0-59), hour (0-23), day of month (1-31), month (1-12, JAN-DEC) and day of week (0-7, SUN-SAT), "
+    'one space apart, such as "0 7 * * 1-5"'
+)
+
+
+def _field(value: str) -> str:
+    """The pattern of one of the five: a list of values, ranges and steps."""
+    item = rf"([*]|{value}(-{value})?)(/[1-9][0-9]?)?"
+    return f"{item}(,{item})*"
+
+
+def _named(number: str, names: str) -> str:
+    """A number, or one of some names in large or small letters."""
+    return f"({number}|{'|'.join(''.join(f'[{c}{c.lower()}]' for c in name) for name in names.split())})"
+
+
+CRON_PATTERN: Final = " ".join(
+    (
+        "^" + _field("[0-5]?[0-9]"),
+        _field("([01]?[0-9]|2[0-3])"),
+        _field("(0?[1-9]|[12][0-9]|3[01])"),
+        _field(_named("(0?[1-9]|1[0-2])", "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC")),
+        _field(_named("[0-7]", "SUN MON TUE WED THU FRI SAT")) + "$",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +91,13 @@ class CronTimes:
 
 
 def _cron(expression: str) -> str:
+    if not re.fullmatch(CRON_PATTERN, expression):
+        raise ValueError(_HOW)
     try:
         next(CronSim(expression, datetime(2000, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
         field = str(error).removeprefix("Bad ").replace("-", " ")
-        raise ValueError(f"the {field} can't be; {_HOW}") from None
+        raise ValueError(f"the {field} can't be: a range goes upwards, and its days are some month's") from None
     except StopIteration:
         raise ValueError("there is no such day") from None
     return expression
@@ -89,7 +117,21 @@ def _zone(name: str) -> str:
     return name
 
 
-CronExpression = Annotated[str, Field(pattern=CRON_PATTERN, max_length=100), AfterValidator(_cron)]
+CronExpression = Annotated[
+    str,
+    Field(max_length=100, json_schema_extra=cel((f"self.matches('{CRON_PATTERN}')", _HOW))),
+    AfterValidator(_cron),
+]
 """Five fields, one space between them."""
-TimeZoneName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$", max_length=64), AfterValidator(_zone)]
+TimeZoneName = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$",
+        max_length=64,
+        json_schema_extra=cel(
+            ("timestamp('2000-01-01T00:00:00Z').getHours(self) >= 0", "must be a time zone of the IANA database")
+        ),
+    ),
+    AfterValidator(_zone),
+]
 """A zone by its name in the IANA database."""
