@@ -29,7 +29,8 @@ def apply(crd_api, manifest: str) -> Any:
 def test_each_example_is_accepted(crd_api, name):
     done = crd_api.kubectl("apply", "-f", str(EXAMPLES / f"{name}.yaml"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"carbontrainingjob.carbonfleet.dev/{name} created\n"
+    kind = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())["kind"].lower()
+    assert done.stdout == f"{kind}.carbonfleet.dev/{name} created\n"
 
 
 def test_the_invalid_example_is_refused_with_every_mistake_named(crd_api):

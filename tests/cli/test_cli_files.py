@@ -24,7 +24,7 @@ def test_validate_reads_a_folder_of_jobs(tmp_path):
     assert f"{tmp_path}/jobs/invalid.yaml:18: spec.resources.duration: write" in found.output
     (tmp_path / "jobs" / "invalid.yaml").unlink()
     good = run("validate", tmp_path / "jobs")
-    assert (good.exit_code, good.output) == (0, "7 files checked: nothing is wrong\n")
+    assert (good.exit_code, good.output) == (0, "8 files checked: nothing is wrong\n")
 
 
 def test_validate_names_the_field_that_was_meant(tmp_path):

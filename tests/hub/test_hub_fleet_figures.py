@@ -91,6 +91,7 @@ def test_what_a_cycle_found_is_what_prometheus_is_told_until_the_next(tmp_path):
         spokes={'a"\n': SpokeFigures(True, 30.0, {"main": 3}), "b": SpokeFigures(False, None, {})},
         zone_links={"FR": "annual"},
         budget_shares={("team", "carbon"): 0.9},
+        missed_runs={("team", "nightly"): 2},
     )
     metrics.leads(True)
     metrics.cycle_ended(0.1, CycleResult(0, 0, 0, None, figures=figures))
@@ -108,5 +109,6 @@ def test_what_a_cycle_found_is_what_prometheus_is_told_until_the_next(tmp_path):
         'carbonfleet_spoke_free_gpus{pool="main",spoke="a\\"\\n"} 3.0',
         'carbonfleet_zone_link{link="annual",zone="FR"} 1.0',
         'carbonfleet_budget_used_ratio{policy="team",unit="carbon"} 0.9',
+        'carbonfleet_schedule_missed_runs{namespace="team",schedule="nightly"} 2.0',
     } <= set(told)
     assert not [line for line in told if line.startswith('carbonfleet_spoke_silent_seconds{spoke="b"')]

@@ -1,4 +1,4 @@
-"""Every reason that holds a job or a spoke says who ends it and how: `crds/HOLDS.md` against the code."""
+"""Every reason that holds a job, a schedule or a spoke says who ends it and how: `crds/HOLDS.md` against the code."""
 
 import ast
 import re
@@ -22,6 +22,7 @@ MAKERS = {
     "RuntimeRefusedError",
     "ConditionState",
     "AttemptStatus",
+    "NotMade",
     "replace",
 }
 """What makes a reason for which something waits."""
@@ -44,6 +45,7 @@ NO_HOLDS = {
     ),
     *("Overdue", "Accepted", "Scheduled", "Approved", "Committed", "Synced", "Running", "Finished", "Deleting"),
     *("Removed", "Restarting", "Stopping", "Suspended", "Suspending", "Placed", "Open", "Held", "Refused"),
+    *("RunCreated", "RunsMissed"),
     *("Interrupted", "Fenced", "RuntimeLost", "StoppedOnSpoke", "BadConfig"),
     *("NoFeasibleCluster", "SignalLost", "WaitingForCapacity"),
     *("FleetError", "ReviewRefused"),

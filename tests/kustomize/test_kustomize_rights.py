@@ -39,8 +39,9 @@ def api(tmp_path_factory):
         assert waited.returncode == 0, waited.stderr
         for namespace in ("team-a", "spoke-other"):
             assert server.kubectl("create", "namespace", namespace).returncode == 0
-        job = server.kubectl("apply", "-f", str(ROOT / "crds" / "examples" / "minimal.yaml"))
-        assert job.returncode == 0, job.stderr
+        for example in ("minimal", "nightly"):
+            done = server.kubectl("apply", "-f", str(ROOT / "crds" / "examples" / f"{example}.yaml"))
+            assert done.returncode == 0, done.stderr
         for name in ("no-osl-1", "other"):
             assert server.kubectl("apply", "-f", "-", stdin=spoke(name)).returncode == 0
         yield server
@@ -86,6 +87,9 @@ STATUS = ("--subresource=status", "--type=merge", "-p")
         ("get", "trep", "-A"),
         ("patch", "ctj", "minimal", "-n", "team-a", *STATUS, '{"status": {"phase": "Waiting"}}'),
         ("patch", "ctj", "minimal", "-n", "team-a", "--type=merge", "-p", '{"metadata": {"finalizers": []}}'),
+        ("get", "cts", "-A"),
+        ("patch", "cts", "nightly", "-n", "team-a", *STATUS, '{"status": {"missed": 1}}'),
+        ("delete", "ctj", "minimal", "-n", "team-a", "--dry-run=server"),
         ("patch", "spoke", "other", "--type=merge", "-p", '{"spec": {"maintenance": true}}'),
         ("patch", "spoke", "other", *STATUS, '{"status": {"conditions": []}}'),
     ],
@@ -101,7 +105,8 @@ def test_the_hub_may_do_its_work(api, arguments):
     [
         ("get", "secrets", "-A"),
         ("get", "configmaps", "-n", "team-a"),
-        ("delete", "ctj", "minimal", "-n", "team-a"),
+        ("delete", "cts", "nightly", "-n", "team-a"),
+        ("patch", "cts", "nightly", "-n", "team-a", "--type=merge", "-p", '{"spec": {"suspend": true}}'),
         ("create", "namespace", "another"),
     ],
     ids=" ".join,

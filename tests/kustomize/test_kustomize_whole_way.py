@@ -20,7 +20,7 @@ from carbonfleet.spoke.join import hub_rights, join_text
 from fixtures.audited import Right, asked, forbidden, granted
 from fixtures.forge_server import ForgeServer, Pull, merged_tree
 from fixtures.git_server import GitServer
-from fixtures.hub_process import SPEED, START, HubStack, condition, open_hub_stack
+from fixtures.hub_process import SPEED, START, HubStack, condition, job_body, open_hub_stack
 from fixtures.kubeapi_server import KubeApi, eventually
 from fixtures.kuberay_spokes import KubeRaySpokes
 from fixtures.rendered import KUSTOMIZE, Container, apply, create_secrets, hub_overlay, kubeconfig_of, kustomize
@@ -177,8 +177,18 @@ def _heard(stack: HubStack) -> bool:
 
 
 def _whole_way(installation: Installation) -> None:
-    """A job as it comes, one that people agree to, two that are deleted."""
+    """A job as it comes, one that people agree to, two that are deleted; and those of a schedule, every six hours."""
     stack, reviewed = installation.stack, installation.reviewed
+    recurring = {"jobTemplate": {"spec": job_body("recurs", stack.namespace)["spec"]}}
+    stack.kube.create(
+        ours("carbontrainingschedules", stack.namespace),
+        {
+            "apiVersion": "carbonfleet.dev/v1alpha1",
+            "kind": "CarbonTrainingSchedule",
+            "metadata": {"name": "recurs"},
+            "spec": {"schedule": "0 */6 * * *", "concurrencyPolicy": "Replace", **recurring},
+        },
+    )
     stack.submit("plain")
     stack.submit("agreed", review="required")
     stack.submit("left", review="required")

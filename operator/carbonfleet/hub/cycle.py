@@ -1,7 +1,7 @@
-"""The planning cycle: observe, account, plan, publish, ask, write statuses; the same from any state."""
+"""The planning cycle: make due jobs, observe, account, plan, publish, ask, write statuses; the same from any state."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from carbonfleet.faults import only
@@ -21,6 +21,7 @@ from carbonfleet.hub.publish import (
     release,
 )
 from carbonfleet.hub.running import Moves, RunningJobs, judge_rungs, lapses
+from carbonfleet.hub.schedules import Schedules
 from carbonfleet.hub.status import (
     EventRecorder,
     FleetFigures,
@@ -59,6 +60,7 @@ class Cycle:
         self._connections = connections
         self._events = EventRecorder(kube)
         self._writes = JobWrites(kube, mirror)
+        self._schedules = Schedules(self._writes, self._events)
         self._observer = Observer(mirror, repository, connections.clock, grace)
         self._spokes = SpokeStatuses(kube, mirror, self._events)
         self._ledger = LedgerUpdates(
@@ -87,6 +89,8 @@ class Cycle:
     def run(self) -> CycleResult:
         """One cycle. Raises KubeError when the Kubernetes API is gone; all else ends in conditions."""
         mirror, repository = self._connections.mirror, self._connections.repository
+        # 0. Make the jobs of schedules that are due.
+        next_run = self._schedules.run(self._connections.clock.now())
         # 1. Observe jobs, Git, spokes and their reports at one moment.
         seen = self._observer.observe()
         self._spokes.update(seen)
@@ -120,7 +124,7 @@ class Cycle:
             decided=len(planned.decisions),
             published=len(intents),
             written=len(written),
-            recheck_at=_recheck_at(seen, planned, intents, published),
+            recheck_at=min(filter(None, (next_run, _recheck_at(seen, planned, intents, published))), default=None),
             blocker=failure,
             figures=self._figures(after, blockers),
             go_on=bool(answers.refused) or _calls_for_more(after, written, planned, intents, published),
@@ -128,7 +132,8 @@ class Cycle:
 
     def _figures(self, after: Observation, blockers: Mapping[str, Blocker]) -> FleetFigures:
         with only("the figures that alerts watch can't be told"):
-            return figures_of(after, blockers, self._planner.planned_on)
+            figures = figures_of(after, blockers, self._planner.planned_on)
+            return replace(figures, missed_runs=self._schedules.missed_runs())
         return FleetFigures()
 
     def close(self) -> None:

@@ -127,6 +127,8 @@ class _FleetFigures(Collector):
         yield _gauge(
             "budget_used_ratio", "Used of a month's budget, as last planned", ["policy", "unit"], shares.items()
         )
+        text = "Runs of a schedule that never got a job"
+        yield _gauge("schedule_missed_runs", text, ["namespace", "schedule"], figures.missed_runs.items())
 
 
 def _gauge(

@@ -14,8 +14,11 @@ from carbonfleet.kube import Kube, KubeError, Object, ours, path
 JOBS: Final = "carbontrainingjobs"
 SPOKES: Final = "spokeclusters"
 REPORTS: Final = "trainingreports"
+SCHEDULES: Final = "carbontrainingschedules"
 _log = logging.getLogger(__name__)
-KINDS: Final = (JOBS, SPOKES, REPORTS)
+KINDS: Final = (JOBS, SPOKES, REPORTS, SCHEDULES)
+_OF_PEOPLE: Final = frozenset({JOBS, SCHEDULES})
+"""What people make, each in a namespace that one hub decides in."""
 _ADDRESS: Final = ("name", "namespace", "uid", "resourceVersion")
 _LONGEST_SHARED: Final = 64
 """Characters of a text that may well stand in other objects."""
@@ -27,11 +30,11 @@ class Mirror:
     """Objects by kind and uid, safe to use from the watch's thread and the cycle's.
 
     `changed` is set by every change that came from outside, to wake the cycle; `asked` by those that people
-    made to jobs, which are not kept waiting.
+    made to jobs and schedules, which are not kept waiting.
     """
 
     def __init__(self, namespaces: Collection[str] = (), installation: str = "") -> None:
-        """Of jobs those of `namespaces` are kept, all where none are named; `installation` is the hub's own."""
+        """Of what people make that in `namespaces` is kept, all where none are named; `installation` is the hub's."""
         self.namespaces, self._installation = frozenset(namespaces), installation
         self._lock = threading.Lock()
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in KINDS}
@@ -67,7 +70,7 @@ class Mirror:
             self._tell(kind)
 
     def _is_ours(self, kind: str, body: Object) -> bool:
-        return kind != JOBS or self.decides_in(str(body["metadata"].get("namespace") or ""))
+        return kind not in _OF_PEOPLE or self.decides_in(str(body["metadata"].get("namespace") or ""))
 
     def decides_in(self, namespace: str) -> bool:
         """Whether jobs of a namespace are this hub's to decide on."""
@@ -75,7 +78,7 @@ class Mirror:
 
     def _tell(self, kind: str) -> None:
         self.changed.set()
-        if kind == JOBS:
+        if kind in _OF_PEOPLE:
             self.asked.set()
 
     def all(self, kind: str) -> list[Object]:
@@ -92,7 +95,7 @@ class Mirror:
         """Read everything again; what the API no longer has is forgotten. Raises KubeError."""
         self.hub_uid = self.hub_uid or self._uid_in(_cluster_uid(kube))
         for kind in KINDS:
-            items, version = kube.list(ours(kind))
+            items, version = _listed(kube, kind)
             self._replace(kind, items, int(version or 0))
         self.synced = True
 
@@ -109,6 +112,17 @@ class Mirror:
             newer = {uid: body for uid, body in known.items() if _version(body) > listed_at}
             same = {uid: known[uid] for uid, body in listed.items() if uid in known and _is_same(known[uid], body)}
             self._objects[kind] = listed | same | newer  # what is the same stays, so that nothing of it is read anew
+
+
+def _listed(kube: Kube, kind: str) -> tuple[list[Object], str]:
+    """All objects of a kind; no schedules where the definition of them, or the right, is not there. Raises KubeError."""
+    try:
+        return kube.list(ours(kind))
+    except KubeError as error:
+        if kind != SCHEDULES or error.status not in (403, 404):
+            raise
+        _log.warning("no jobs are made by schedule until this release's manifests are applied: %s", error)
+        return [], "0"
 
 
 def _cluster_uid(kube: Kube) -> str:
@@ -175,6 +189,7 @@ _MATTERS: Final[dict[str, Callable[[Object], object]]] = {
     JOBS: _what_people_write,
     SPOKES: _what_a_spoke_offers,
     REPORTS: lambda body: body.get("spec"),
+    SCHEDULES: _what_people_write,
 }
 """What of an object wakes the cycle: not the hub's own status, nor a heartbeat that was expected."""
 

@@ -1,4 +1,4 @@
-"""Events on a job's transitions: what `kubectl describe` shows at its end."""
+"""Events: what `kubectl describe` shows at its end."""
 
 import hashlib
 import threading
@@ -93,6 +93,10 @@ class EventRecorder:
     def record_spoke(self, body: Object, transition: Transition, now: datetime) -> None:
         """Post what happened to a SpokeCluster."""
         self._soon(About("SpokeCluster", body, body["metadata"]["uid"]), transition, now)
+
+    def record_schedule(self, body: Object, run: str, transition: Transition, now: datetime) -> None:
+        """Post what happened to a run of a CarbonTrainingSchedule."""
+        self._soon(About("CarbonTrainingSchedule", body, f"{body['metadata']['uid']}/{run}"), transition, now)
 
     def _soon(self, about: About, transition: Transition, now: datetime) -> None:
         if self._slots.acquire(blocking=False):

@@ -38,6 +38,8 @@ class FleetFigures:
     """By zone: the link of the chain that the last plan stood on, `none` where nothing is known."""
     budget_shares: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """By policy and unit, `carbon` or `gpu-hours`: what is used of this month's budget, 1 where all is."""
+    missed_runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By namespace and schedule: runs that never got a job."""
 
 
 def figures_of(observation: Observation, blockers: Mapping[str, Blocker], planned_on: Snapshot | None) -> FleetFigures:
