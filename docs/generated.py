@@ -37,6 +37,7 @@ def write_all(folder: Path) -> None:
     pages = {
         "commands": commands(),
         "job": fields_of_crd("carbontrainingjob", "A job's fields"),
+        "schedule": fields_of_crd("carbontrainingschedule", "A schedule's fields"),
         "spoke": fields_of_crd("spokecluster", "A spoke's fields"),
         "report": fields_of_crd("trainingreport", "A report's fields"),
         "cluster-file": fields_of_schema("cluster-facts", "A cluster file's fields", "clusters/NAME/cluster.yaml"),

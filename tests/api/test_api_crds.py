@@ -130,6 +130,7 @@ def test_a_nested_default_is_an_empty_object_that_its_fields_fill():
     ("file", "scope", "short_name"),
     [
         ("carbontrainingjob.yaml", "Namespaced", "ctj"),
+        ("carbontrainingschedule.yaml", "Namespaced", "cts"),
         ("spokecluster.yaml", "Cluster", "spoke"),
         ("trainingreport.yaml", "Namespaced", "trep"),
     ],

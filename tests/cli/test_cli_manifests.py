@@ -79,7 +79,7 @@ def test_folders_are_read_without_what_is_hidden_or_of_others(tmp_path):
         (job(resources={"duration": 3}), "spec.resources.duration: a duration has a unit: write 3h for hours"),
         (job(schedule={"earliestStart": "2026-01-31"}), "write a time of the years 1970 to 2999 like 2026-01-31T"),
         (job(baselineRegion=None), "spec.baselineRegion: is empty: write a value, or leave the field out"),
-        ({"kind": "Namespace"}, "kind is Namespace; write CarbonTrainingJob, FleetPolicy, or a cluster's ConfigMap"),
+        ({"kind": "Namespace"}, "kind is Namespace; write CarbonTrainingJob, CarbonTrainingSchedule, FleetPolicy, or"),
     ],
 )
 def test_what_the_api_would_refuse_is_said_in_words(document, says):

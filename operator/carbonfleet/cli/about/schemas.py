@@ -110,11 +110,36 @@ class JobLine(Answer):
     """Its summary."""
 
 
+class ScheduleLine(Answer):
+    """A schedule as `status` shows it."""
+
+    namespace: str
+    name: str
+    schedule: str
+    """Its cron expression."""
+    time_zone: str
+    next_run_time: datetime | None
+    """When the next run is due."""
+    next_job_time: datetime | None
+    """When its job is made."""
+    last_job: str | None
+    """That of the last run that has one."""
+    active: int
+    """Jobs that have not ended."""
+    missed: int
+    """Runs that never got a job."""
+    ready: bool | None
+    """Whether jobs are made; null: the hub has not said yet."""
+    what: str
+    """Its summary."""
+
+
 class StatusAnswer(Answer):
     """Of `status`."""
 
     spokes: tuple[SpokeLine, ...]
     jobs: tuple[JobLine, ...]
+    schedules: tuple[ScheduleLine, ...]
     unread: tuple[str, ...]
     """What can't be read, and why."""
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def explain(
     what: Annotated[
         list[str],
-        typer.Argument(help="Manifests of jobs, folders of them, namespace/name of a job on the hub, or - for stdin."),
+        typer.Argument(
+            help="Manifests of jobs and schedules, folders of them, namespace/name of a job on the hub, or - for stdin."
+        ),
     ],
     fleet: Annotated[
         Path | None,
@@ -42,9 +44,9 @@ def explain(
 ) -> None:
     """Show why a job goes where and when it goes: the decision, and each spoke with its figures, or why not there.
 
-    Manifests are not applied: all their jobs are planned together, as if every spoke were up and free. Warnings about
-    them and about the checkout come first. Of a job on the hub, the decision that the hub wrote down is shown. The
-    standard input holds manifests, or a proposal:
+    Manifests are not applied: all their jobs are planned together, as if every spoke were up and free; of a schedule
+    its next run's. Warnings about them and about the checkout come first. Of a job on the hub, the decision that the
+    hub wrote down is shown. The standard input holds manifests, or a proposal:
 
     carbonfleet review show PROPOSAL | carbonfleet explain -
 
@@ -117,21 +119,23 @@ def _offline(paths: list[str], stdin: bytes, folder: Path, clock: "Clock", servi
     from carbonfleet.cli.files.fleet_rules import judged, read_fleet
     from carbonfleet.cli.files.manifests import read_manifests
     from carbonfleet.cli.files.offline_plan import decided, with_grid
+    from carbonfleet.cli.files.schedule_runs import with_next_runs
     from carbonfleet.signals import TOKEN_VARIABLE
 
     found = read_manifests(paths, stdin)
     if has(found.findings, Severity.ERROR):
         write_findings(found.findings, err=True)
         raise typer.Exit(ExitCode.WRONG)
-    if not found.jobs:
-        fail(f"{', '.join(paths)}: holds no CarbonTrainingJob")
+    now = clock.now()
+    if not (jobs := with_next_runs(found, now)):
+        fail(f"{', '.join(paths)}: holds no CarbonTrainingJob or CarbonTrainingSchedule")
     try:
-        fleet, now = read_fleet(folder), clock.now()
+        fleet = read_fleet(folder)
     except ValueError as error:
         fail(error)
-    doubts = [*found.findings, *fleet.findings, *judged(found.jobs, fleet, now)]
+    doubts = [*found.findings, *fleet.findings, *judged(jobs, fleet, now)]
     write_findings([doubt for doubt in doubts if doubt.severity is Severity.WARNING], err=True)
-    snapshot = with_grid(fleet.snapshot(found.jobs, now), service, now)
+    snapshot = with_grid(fleet.snapshot(jobs, now), service, now)
     if snapshot.spokes and not any(forecast.tells_hours for forecast in snapshot.forecasts.values()):
         say(f"warning: nothing is known of the grid: set {TOKEN_VARIABLE}, or give --signals FILE or --demo", err=True)
     return decided(snapshot, fleet, now)

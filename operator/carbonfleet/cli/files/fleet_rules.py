@@ -16,8 +16,9 @@ from carbonfleet.api.job_status import CandidateStatus, DecisionRecord
 from carbonfleet.api.policy import Store
 from carbonfleet.api.problems import Location, told
 from carbonfleet.api.signal import SignalKind
+from carbonfleet.api.wire import Metadata
 from carbonfleet.cli.files.findings import FileFinding, Severity
-from carbonfleet.cli.files.manifests import JobManifest
+from carbonfleet.cli.files.manifests import JobManifest, Manifests
 from carbonfleet.fleet.check import Checkout, read_checkout, read_files
 from carbonfleet.fleet.manifests import CLUSTERS, FILES_UNREADABLE, POLICIES, Held, cluster_path, why_held
 from carbonfleet.forecast import Forecast
@@ -30,7 +31,7 @@ from carbonfleet.placement.hardware import PROFILES, UNKNOWN, canonical, profile
 from carbonfleet.placement.snapshot import HOUR, PolicySet, QueuedJob, Snapshot, Spoke
 from carbonfleet.signals import floor_hour, zone_doubt, zones_without_spoke
 from carbonfleet.signals.regions import regions
-from carbonfleet.yaml_reader import FileProblem
+from carbonfleet.yaml_reader import FileProblem, YamlDocument
 
 _GRID: Final = frozenset({"CarbonBudget", "AboveThreshold", "NoSignal"})
 """Reasons that depend on the grid, which is not asked here."""
@@ -64,10 +65,11 @@ class Fleet:
     held: Held = field(default_factory=dict)
 
     def snapshot(self, jobs: Sequence[JobManifest], now: datetime) -> Snapshot:
-        """What the planner needs but for the grid: the jobs as submitted now, every spoke up and free."""
+        """What the planner needs but for the grid: jobs submitted now or when they are made; all spokes up and free."""
         queue = tuple(
-            QueuedJob(f"{row:06}", found.job.metadata.namespace, found.job.metadata.name, found.job.spec, now)
+            QueuedJob(f"{row:06}", job.metadata.namespace, job.metadata.name, job.spec, found.made_at or now)
             for row, found in enumerate(jobs)
+            for job in [found.job]
         )
         spokes = tuple(self._spoke(facts) for _, facts in sorted(self.clusters.items()))
         zones = zones_without_spoke((job.spec for job in queue), self.clusters.values())
@@ -115,25 +117,31 @@ def read_hub(kube: Kube) -> Fleet:
     return Fleet(PolicySet(), clusters, tuple(findings), {})
 
 
-def asked_of_hub(jobs: Sequence[JobManifest], kube: Kube) -> Iterator[FileFinding]:
-    """What a hub's API, and whoever it asks, says of applying each job, which is not done; and what it does not know.
+def asked_of_hub(found: Manifests, jobs: Sequence[JobManifest], kube: Kube) -> Iterator[FileFinding]:
+    """What a hub's API, and whoever it asks, says of applying each object, which is not done; what it does not know.
 
-    Raises KubeError where the hub does not answer.
+    `jobs` are those of the manifests and of their schedules. Raises KubeError where the hub does not answer.
     """
     fleet = read_hub(kube)
     yield from fleet.findings
-    for found in jobs:
-        for at, why in doubts_of(found.job, fleet):
-            yield FileFinding(Severity.WARNING, found.document.problem(why, *at))
-        metadata = found.job.metadata
-        body = {**found.document.data, "metadata": {"name": metadata.name, "namespace": metadata.namespace}}
-        where = ours("carbontrainingjobs", metadata.namespace, metadata.name)
-        try:
-            kube.patch(f"{where}?{_DRY_RUN}", body, APPLY_PATCH)
-        except KubeError as error:
-            if error.is_away:
-                raise
-            yield FileFinding(Severity.ERROR, found.document.problem(str(error)))
+    for job in jobs:
+        for at, why in doubts_of(job.job, fleet):
+            yield FileFinding(Severity.WARNING, job.document.problem(why, *at))
+    for each in found.jobs:
+        yield from _applied(kube, "carbontrainingjobs", each.job.metadata, each.document)
+    for one in found.schedules:
+        yield from _applied(kube, "carbontrainingschedules", one.schedule.metadata, one.document)
+
+
+def _applied(kube: Kube, plural: str, metadata: Metadata, document: YamlDocument) -> Iterator[FileFinding]:
+    body = {**document.data, "metadata": {"name": metadata.name, "namespace": metadata.namespace}}
+    where = ours(plural, metadata.namespace, metadata.name)
+    try:
+        kube.patch(f"{where}?{_DRY_RUN}", body, APPLY_PATCH)
+    except KubeError as error:
+        if error.is_away:
+            raise
+        yield FileFinding(Severity.ERROR, document.problem(str(error)))
 
 
 def judged(jobs: Sequence[JobManifest], fleet: Fleet, now: datetime) -> list[FileFinding]:

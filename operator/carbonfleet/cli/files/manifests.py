@@ -3,11 +3,12 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from carbonfleet.api import GROUP, CarbonTrainingJob
+from carbonfleet.api import GROUP, CarbonTrainingJob, CarbonTrainingSchedule
 from carbonfleet.api.problems import Location, name_of
 from carbonfleet.api.wire import API_VERSION, format_duration
 from carbonfleet.cli.files.api_rules import MODELS, read_object
@@ -27,18 +28,44 @@ class JobManifest:
 
     job: CarbonTrainingJob
     document: YamlDocument
+    made_at: datetime | None = None
+    """When the hub makes it; None where it is applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleManifest:
+    """A schedule that the API would take, as it would be stored, and where it was written."""
+
+    schedule: CarbonTrainingSchedule
+    document: YamlDocument
 
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
-    """What was read: the jobs that the API would take, and what is wrong with all the rest."""
+    """What was read: the jobs and schedules that the API would take, and what is wrong with all the rest."""
 
     jobs: tuple[JobManifest, ...]
+    schedules: tuple[ScheduleManifest, ...]
     findings: tuple[FileFinding, ...]
     files: int
     """That hold something of ours."""
     others: int
     """That do not."""
+
+
+@dataclass(slots=True)
+class _Read:
+    """The same of a file, or of a part of it."""
+
+    jobs: list[JobManifest] = field(default_factory=list)
+    schedules: list[ScheduleManifest] = field(default_factory=list)
+    findings: list[FileFinding] = field(default_factory=list)
+
+    def add(self, other: "_Read") -> None:
+        """What another one has."""
+        self.jobs += other.jobs
+        self.schedules += other.schedules
+        self.findings += other.findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +87,19 @@ def read_manifests(paths: Sequence[str], stdin: bytes = b"") -> Manifests:
     In folders what is hidden, and what is not ours, is passed over; a checkout of the fleet repository is judged as
     such. Raises nothing: a file that can't be read is a finding.
     """
-    jobs: list[JobManifest] = []
-    findings: list[FileFinding] = []
+    whole = _Read()
     files = others = 0
     for path in paths:
         checkout = _checkout_of(path)
         if checkout is not None:
             files += checkout[0]
-            findings += checkout[1]
+            whole.findings += checkout[1]
             continue
         for file in _files_at(path, stdin):
             found = _read(file)
             files, others = files + (found is not None), others + (found is None)
-            jobs += found[0] if found else []
-            findings += found[1] if found else []
-    return Manifests(tuple(jobs), tuple(findings), files, others)
+            whole.add(found or _Read())
+    return Manifests(tuple(whole.jobs), tuple(whole.schedules), tuple(whole.findings), files, others)
 
 
 def _checkout_of(path: str) -> tuple[int, list[FileFinding]] | None:
@@ -118,29 +143,38 @@ def _content(path: Path) -> bytes | FileProblem:
         return FileProblem(str(path), 1, f"can't be read: {error.strerror}")
 
 
-def _read(file: _ManifestFile) -> tuple[list[JobManifest], list[FileFinding]] | None:
-    """The jobs of a file and what is wrong with it; None for a file of a folder that holds nothing of ours."""
+def _read(file: _ManifestFile) -> _Read | None:
+    """What is in a file; None for a file of a folder that holds nothing of ours."""
     if isinstance(file.content, FileProblem):
-        return [], [FileFinding(Severity.ERROR, file.content)]
+        return _refused(file.content)
     try:
         documents = [item for document in read_documents(file.path, file.content) for item in _items(document)]
     except FileInvalid as error:
         if not file.is_named and GROUP.encode() not in file.content:
             return None
-        return [], [FileFinding(Severity.ERROR, problem) for problem in error.problems]
+        return _refused(*error.problems)
     ours = [document for document in documents if _is_ours(document)]
     if not ours:
-        return ([], [FileFinding(Severity.ERROR, _nothing_in(file.path, documents))]) if file.is_named else None
-    judged = [_judged(document, file.content, len(documents)) for document in ours]
-    return [job for jobs, _ in judged for job in jobs], [found for _, findings in judged for found in findings]
+        return _refused(_nothing_in(file.path, documents)) if file.is_named else None
+    found = _Read()
+    for document in ours:
+        found.add(_judged(document, file.content, len(documents)))
+    return found
+
+
+def _refused(*problems: FileProblem) -> _Read:
+    return _Read(findings=[FileFinding(Severity.ERROR, problem) for problem in problems])
 
 
 def _nothing_in(path: str, documents: Sequence[YamlDocument]) -> FileProblem:
     if not documents:
-        return FileProblem(path, 1, "holds no YAML document; write a job, a policy or a cluster's ConfigMap")
+        return FileProblem(
+            path, 1, "holds no YAML document; write a job, a schedule, a policy or a cluster's ConfigMap"
+        )
     kind = _kind_of(documents[0]) or "not written"
     return documents[0].problem(
-        f"kind is {kind}; write CarbonTrainingJob, FleetPolicy, or a cluster's ConfigMap", "kind"
+        f"kind is {kind}; write CarbonTrainingJob, CarbonTrainingSchedule, FleetPolicy, or a cluster's ConfigMap",
+        "kind",
     )
 
 
@@ -168,17 +202,18 @@ def _is_ours(document: YamlDocument) -> bool:
     return is_cluster or kind in (*MODELS, "FleetPolicy") or str(data.get("apiVersion")).startswith(f"{GROUP}/")
 
 
-def _judged(document: YamlDocument, content: bytes, of: int) -> tuple[list[JobManifest], list[FileFinding]]:
+def _judged(document: YamlDocument, content: bytes, of: int) -> _Read:
     model = MODELS.get(str(_kind_of(document)))
     if model is not None and document.data.get("apiVersion") == API_VERSION:
         found, findings = read_object(document, model)
         jobs = [JobManifest(found, document)] if isinstance(found, CarbonTrainingJob) else []
-        return jobs, [*findings, *(doubt for job in jobs for doubt in _never_saved(job))]
+        schedules = [ScheduleManifest(found, document)] if isinstance(found, CarbonTrainingSchedule) else []
+        return _Read(jobs, schedules, [*findings, *(doubt for job in jobs for doubt in _never_saved(job))])
     try:
         _check(document, content, of)
     except FileInvalid as error:
-        return [], [FileFinding(Severity.ERROR, problem) for problem in error.problems]
-    return [], []
+        return _refused(*error.problems)
+    return _Read()
 
 
 def _never_saved(manifest: JobManifest) -> Iterator[FileFinding]:

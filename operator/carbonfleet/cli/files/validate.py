@@ -12,7 +12,10 @@ from carbonfleet.cli.fleet.hub_job import API_SECONDS
 
 def validate(
     paths: Annotated[
-        list[str], typer.Argument(help="Jobs, cluster files, policies; folders of them; a fleet checkout; - for stdin.")
+        list[str],
+        typer.Argument(
+            help="Jobs, schedules, cluster files, policies; folders of them; a fleet checkout; - for stdin."
+        ),
     ],
     fleet: Annotated[
         Path | None, typer.Option(help="A checkout of the fleet repository: jobs are checked against what it declares.")
@@ -21,29 +24,32 @@ def validate(
     kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="For --hub.")] = None,
     output: Output = Form.TEXT,
 ) -> None:
-    """Check manifests of jobs, cluster files and policies.
+    """Check manifests of jobs and schedules, cluster files and policies.
 
     A job is refused for what the Kubernetes API would refuse it for. With --fleet, also where the fleet would block it
-    and which of its names the fleet does not know; with --hub, what the hub says of it.
+    and which of its names the fleet does not know; with --hub, what the hub says of it. Of a schedule its next run's
+    job is looked at.
 
     Exit code 1 where anything is refused, 3 where all could be applied and a job would be Blocked.
     """
     from carbonfleet.cli.files.findings import Severity, has, write_findings
     from carbonfleet.cli.files.fleet_rules import asked_of_hub, judged, read_fleet
     from carbonfleet.cli.files.manifests import STDIN, read_manifests, read_stdin
+    from carbonfleet.cli.files.schedule_runs import with_next_runs
     from carbonfleet.clock import Clock
     from carbonfleet.kube import Kube
 
     found = read_manifests(paths, read_stdin() if STDIN in paths else b"")
-    findings = list(found.findings)
+    findings, now = list(found.findings), Clock.from_environment().now()
+    jobs = with_next_runs(found, now)
     if fleet is not None:
         try:
             declared = read_fleet(fleet)
         except ValueError as error:
             fail(error)
-        findings += [*declared.findings, *judged(found.jobs, declared, Clock.from_environment().now())]
+        findings += [*declared.findings, *judged(jobs, declared, now)]
     if hub:
-        findings += asked_of_hub(found.jobs, Kube.connect(kubeconfig).within(API_SECONDS))
+        findings += asked_of_hub(found, jobs, Kube.connect(kubeconfig).within(API_SECONDS))
     if output.is_data:
         write([finding.to_wire() for finding in findings], output, "validate", sparse=True)
     elif output is Form.NAME:

@@ -1,4 +1,4 @@
-"""`carbonfleet status`: jobs and spokes at a glance, and what waits for whom."""
+"""`carbonfleet status`: spokes, jobs and schedules at a glance, and what waits for whom."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from carbonfleet.api import CarbonTrainingJob, SpokeCluster
-    from carbonfleet.cli.about.schemas import JobLine, SpokeLine, StatusAnswer
-    from carbonfleet.kube import Object
+    from carbonfleet.api import CarbonTrainingJob, CarbonTrainingSchedule, SpokeCluster
+    from carbonfleet.cli.about.schemas import JobLine, ScheduleLine, SpokeLine, StatusAnswer
+    from carbonfleet.kube import Kube, Object
 
 _WIDE: Final = 120
-"""Columns from which a job's sentence stands in its row."""
-Read = TypeVar("Read", "SpokeCluster", "CarbonTrainingJob")
+"""Columns from which a sentence stands in its row."""
+Read = TypeVar("Read", "SpokeCluster", "CarbonTrainingJob", "CarbonTrainingSchedule")
 
 
 def status(
     kubeconfig: Annotated[Path | None, typer.Option(envvar="KUBECONFIG", help="The hub's API.")] = None,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Jobs of one namespace only.")] = "",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Jobs and schedules of one namespace only.")] = "",
     output: Output = Form.TEXT,
 ) -> None:
-    """Show every spoke and every job, with what each waits for.
+    """Show every spoke, job and schedule, with what each waits for.
 
     Exit code 1 when one of them can't be read: it is named, and the others are shown.
     """
-    from carbonfleet.api import CarbonTrainingJob, SpokeCluster
+    from carbonfleet.api import CarbonTrainingJob, CarbonTrainingSchedule, SpokeCluster
     from carbonfleet.cli.about.schemas import StatusAnswer
     from carbonfleet.clock import Clock
     from carbonfleet.kube import Kube, ours
@@ -42,20 +42,35 @@ def status(
     kube, now = Kube.connect(kubeconfig).within(API_SECONDS), Clock.from_environment().now()
     spokes, unread = _readable(SpokeCluster, kube.list(ours("spokeclusters"))[0])
     jobs, unread_too = _readable(CarbonTrainingJob, kube.list(ours("carbontrainingjobs", namespace))[0])
+    schedules, unread_also = _readable(CarbonTrainingSchedule, _schedules(kube, namespace))
     found = StatusAnswer(
         spokes=tuple(map(_spoke_line, spokes)),
         jobs=tuple(_job_line(job, now) for job in jobs),
-        unread=(*unread, *unread_too),
+        schedules=tuple(map(_schedule_line, schedules)),
+        unread=(*unread, *unread_too, *unread_also),
     )
     if output.is_data:
         write(found, output, "status")
     elif output is Form.NAME:
         write_names([*(f"spoke/{spoke.name}" for spoke in found.spokes), *map(_key, found.jobs)])
+        write_names(f"schedule/{_key(each)}" for each in found.schedules)
     else:
         _show(found, is_wide=output is Form.WIDE)
     for line in found.unread:
         say(line, err=True)
     raise typer.Exit(ExitCode.WRONG if found.unread else ExitCode.DONE)
+
+
+def _schedules(kube: "Kube", namespace: str) -> "list[Object]":
+    """Those of a hub; none where it is of a release that has no such thing. Raises KubeError."""
+    from carbonfleet.kube import KubeError, ours
+
+    try:
+        return kube.list(ours("carbontrainingschedules", namespace))[0]
+    except KubeError as error:
+        if not error.is_gone:
+            raise
+        return []
 
 
 def _spoke_line(spoke: "SpokeCluster") -> "SpokeLine":
@@ -92,8 +107,28 @@ def _job_line(job: "CarbonTrainingJob", now: "datetime") -> "JobLine":
     )
 
 
-def _key(job: "JobLine") -> str:
-    return f"{job.namespace}/{job.name}"
+def _schedule_line(schedule: "CarbonTrainingSchedule") -> "ScheduleLine":
+    from carbonfleet.cli.about.schemas import ScheduleLine
+
+    state = schedule.status
+    ready = next((c.status == "True" for c in state.conditions if c.type == "Ready"), None)
+    return ScheduleLine(
+        namespace=schedule.metadata.namespace,
+        name=schedule.metadata.name,
+        schedule=schedule.spec.schedule,
+        time_zone=schedule.spec.time_zone,
+        next_run_time=state.next_run_time,
+        next_job_time=state.next_job_time,
+        last_job=state.last_job,
+        active=state.active_count,
+        missed=state.missed,
+        ready=ready,
+        what=state.summary or "not seen yet",
+    )
+
+
+def _key(line: "JobLine | ScheduleLine") -> str:
+    return f"{line.namespace}/{line.name}"
 
 
 def _show(found: "StatusAnswer", *, is_wide: bool) -> None:
@@ -106,6 +141,11 @@ def _show(found: "StatusAnswer", *, is_wide: bool) -> None:
         screen.print(_job_table(found.jobs, with_sentence=False))
         for job in found.jobs:
             screen.print(f"\n{_key(job)}: {job.what}", highlight=False)
+    if found.schedules:
+        screen.print()
+        screen.print(_schedule_table(found.schedules))
+        for schedule in found.schedules:
+            screen.print(f"\n{_key(schedule)}: {schedule.what}", highlight=False)
     if waiting := Counter(job.waits_for for job in found.jobs if job.waits_for):
         told = ", ".join(f"{count} for {what}" for what, count in waiting.items())
         screen.print(f"\n{sum(waiting.values())} of {len(found.jobs)} jobs wait: {told}.", highlight=False)
@@ -128,6 +168,15 @@ def _job_table(jobs: "Sequence[JobLine]", *, with_sentence: bool) -> "Table":
         until = job.waits_until.strftime("%m-%d %H:%M") if job.waits_until else "-"
         what = [job.what] if with_sentence else []
         table.add_row(_key(job), job.phase, job.cluster or "-", job.waits_for or "-", until, *what)
+    return table
+
+
+def _schedule_table(schedules: "Sequence[ScheduleLine]") -> "Table":
+    table = _table("schedule", "runs", "job is made", "due", "last job", "active", "missed")
+    for each in schedules:
+        made, due = (f"{at:%m-%d %H:%M}" if at else "-" for at in (each.next_job_time, each.next_run_time))
+        numbers = str(each.active), str(each.missed)
+        table.add_row(_key(each), f"{each.schedule} {each.time_zone}", made, due, each.last_job or "-", *numbers)
     return table
 
 

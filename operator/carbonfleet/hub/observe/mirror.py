@@ -115,7 +115,7 @@ class Mirror:
 
 
 def _listed(kube: Kube, kind: str) -> tuple[list[Object], str]:
-    """All objects of a kind; no schedules where the definition of them, or the right, is not there. Raises KubeError."""
+    """All objects of a kind; no schedules where their definition, or the right to them, lacks. Raises KubeError."""
     try:
         return kube.list(ours(kind))
     except KubeError as error:
