@@ -1,7 +1,7 @@
 """Recurring jobs through the real hub: made ahead of their runs, once each, whatever becomes of the hub."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,36 @@ SEVEN = datetime(2025, 12, 16, 7, tzinfo=UTC)
 """The first run of a schedule that is due each day at 7: six hours after START."""
 
 
+@dataclass
+class ScheduleStep:
+    """The hub's step that makes jobs, run by itself: nothing is placed."""
+
+    kube: Kube
+    mirror: Mirror = field(default_factory=Mirror)
+    now: datetime = START
+
+    def __post_init__(self) -> None:
+        self.events, self.writes = EventRecorder(self.kube), JobWrites(self.kube, self.mirror)
+        self.schedules = Schedules(self.writes, self.events)
+
+    def at(self, moment: datetime) -> datetime | None:
+        """See to all schedules at a moment; when it asks to be called again."""
+        self.now = moment
+        self.mirror.resync(self.kube)
+        return self.schedules.run(moment)
+
+    def create(self, name: str, **given: Any) -> Object:
+        """Create a schedule, and see to it."""
+        body = self.kube.create(ours(SCHEDULES, NAMESPACE), schedule_body(name, **given))
+        self.at(self.now)
+        return body
+
+    def close(self) -> None:
+        """End its threads."""
+        self.events.close()
+        self.writes.close()
+
+
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory) -> Iterator[InProcessHub]:
     made = open_in_process_hub(tmp_path_factory.mktemp("schedules"))
@@ -31,14 +61,28 @@ def opened(tmp_path_factory) -> Iterator[InProcessHub]:
 
 
 @pytest.fixture
-def stack(opened: InProcessHub) -> Iterator[InProcessHub]:
-    """The same stack for all tests, at START, on a flat grid, without a schedule, with a hub that remembers nothing."""
-    opened.grid.clear()
-    opened.clock.set(START)
-    opened.restart()
+def api(opened: InProcessHub) -> Iterator[InProcessHub]:
+    """The same API for all tests, without a schedule."""
     yield opened
     for body in opened.kube.list(ours(SCHEDULES))[0]:
         opened.kube.delete(ours(SCHEDULES, NAMESPACE, body["metadata"]["name"]))
+
+
+@pytest.fixture
+def stack(api: InProcessHub) -> InProcessHub:
+    """All of it, at START, on a flat grid, with a hub that remembers nothing."""
+    api.grid.clear()
+    api.clock.set(START)
+    api.restart()
+    return api
+
+
+@pytest.fixture
+def step(api: InProcessHub) -> Iterator[ScheduleStep]:
+    """The step on that API."""
+    made = ScheduleStep(api.kube)
+    yield made
+    made.close()
 
 
 def schedule_body(name: str, labels: dict[str, str] | None = None, **given: Any) -> Object:
@@ -59,7 +103,7 @@ def create(stack: InProcessHub, name: str, **given: Any) -> Object:
     return body
 
 
-def read(stack: InProcessHub, name: str) -> CarbonTrainingSchedule:
+def read(stack: InProcessHub | ScheduleStep, name: str) -> CarbonTrainingSchedule:
     return CarbonTrainingSchedule.model_validate(stack.kube.get(ours(SCHEDULES, NAMESPACE, name)))
 
 
@@ -82,7 +126,7 @@ def ready(found: CarbonTrainingSchedule) -> tuple[str, str]:
     return condition.status.value, condition.reason
 
 
-def told(stack: InProcessHub, name: str, reason: str) -> list[str]:
+def told(stack: InProcessHub | ScheduleStep, name: str, reason: str) -> list[str]:
     """The messages of a schedule's events, once there are any."""
 
     def found() -> list[str]:
@@ -123,11 +167,39 @@ def test_each_run_gets_its_job_ahead_which_waits_for_its_clean_hours_and_meets_i
     assert len(told(stack, "nightly", "RunCreated")) == 2
 
 
-def test_kubectl_shows_the_schedule_its_next_and_last_run_and_what_is_active(stack):
-    stack.spokes.behaviours["shown-202512160600"] = "hold"
-    create(stack, "shown", timeZone="Europe/Oslo")
-    at(stack, SEVEN - 5 * HOUR)
-    shown = stack.api.kubectl("get", "cts", "-n", NAMESPACE, "shown").stdout.splitlines()
+def test_replace_stops_the_earlier_job_where_it_runs(stack):
+    stack.spokes.behaviours["newest-202512160700"] = "hold"
+    create(stack, "newest", concurrencyPolicy="Replace", leadTime="20h")
+    assert jobs_of(stack.kube, "newest")[0].status.phase is Phase.RUNNING
+    at(stack, SEVEN + 4 * HOUR)
+    stack.settle()
+    assert names_of(stack.kube, "newest") == ["202512170700"]
+    assert stack.changes("newest-202512160700") == ["place 1", "remove 1"]
+    assert len(stack.ledger("newest-202512160700")) == 1
+    assert stack.spokes.live("newest-202512160700") == []
+    assert "The run due 2025-12-17 07:00 UTC has job newest-202512170700, in place of newest-202512160700." in told(
+        stack, "newest", "RunCreated"
+    )
+
+
+def test_deleting_a_schedule_takes_its_jobs_along_and_stops_them(stack):
+    stack.spokes.behaviours["gone-202512160700"] = "hold"
+    create(stack, "gone", leadTime="20h")
+    assert stack.spokes.live("gone-202512160700")
+    stack.kube.delete(ours(SCHEDULES, NAMESPACE, "gone"))
+
+    def is_gone() -> bool:
+        stack.settle()
+        return names_of(stack.kube, "gone") == []
+
+    eventually(is_gone)
+    assert stack.spokes.live("gone-202512160700") == []
+
+
+def test_kubectl_shows_the_schedule_its_next_and_last_run_and_what_is_active(api, step):
+    step.create("shown", timeZone="Europe/Oslo")
+    step.at(SEVEN - 5 * HOUR)
+    shown = api.api.kubectl("get", "cts", "-n", NAMESPACE, "shown").stdout.splitlines()
     assert shown[0].split("  ")[0] == "NAME"
     assert shown[0].split()[1:5] == ["SCHEDULE", "TIMEZONE", "SUSPEND", "NEXT"]
     row = shown[1].replace("   ", "|").split("|")
@@ -170,180 +242,155 @@ class KilledError(BaseException):
 
 def one_life(kube: Any, now: datetime) -> None:
     """A hub that begins, sees to the schedules and is gone."""
-    mirror = Mirror()
-    events, writes = EventRecorder(kube), JobWrites(kube, mirror)
+    step = ScheduleStep(kube)
     try:
-        mirror.resync(kube)
-        Schedules(writes, events).run(now)
+        step.at(now)
     finally:
-        events.close()
-        writes.close()
+        step.close()
 
 
 @pytest.mark.parametrize("policy", ["Allow", "Forbid", "Replace"])
-def test_a_hub_that_is_killed_between_any_two_steps_neither_doubles_nor_loses_a_run(stack, policy):
+def test_a_hub_that_is_killed_between_any_two_steps_neither_doubles_nor_loses_a_run(api, policy):
     """For three days, of which each run's writes are cut at every place in turn; jobs of the past end by hand."""
     name = f"killed-{policy.lower()}"
-    stack.kube.create(ours(SCHEDULES, NAMESPACE), schedule_body(name, concurrencyPolicy=policy))
+    api.kube.create(ours(SCHEDULES, NAMESPACE), schedule_body(name, concurrencyPolicy=policy))
     made: list[str] = []
     for day in range(4):
         now = SEVEN + day * DAY - 5 * HOUR
         for place in range(6):
             for how in ("before", "after"):
-                kube = DyingKube(stack.kube, **{how: place})
+                kube = DyingKube(api.kube, **{how: place})
                 try:
                     one_life(kube, now)
                 except KilledError:
                     pass
                 else:
                     assert kube.writes <= place + (how == "before")
-                made += [each for each in names_of(stack.kube, name) if each not in made]
+                made += [each for each in names_of(api.kube, name) if each not in made]
         assert len(made) == day + 1
-        assert names_of(stack.kube, name)[-1] == made[-1]
-        found = read(stack, name).status
+        assert names_of(api.kube, name)[-1] == made[-1]
+        found = read(api, name).status
         assert (found.missed, found.last_run_time) == (0, SEVEN + day * DAY)
         if policy == "Forbid":
-            end(stack, f"{name}-{made[-1]}", Phase.SUCCEEDED)
+            end(api, f"{name}-{made[-1]}", Phase.SUCCEEDED)
     if policy == "Replace":
-        assert read(stack, name).status.active_count == 1
+        assert read(api, name).status.active_count == 1
 
 
-def end(stack: InProcessHub, name: str, phase: Phase) -> None:
+def end(stack: InProcessHub | ScheduleStep, name: str, phase: Phase) -> None:
     stack.kube.patch(ours("carbontrainingjobs", NAMESPACE, name, "status"), {"status": {"phase": phase.value}})
 
 
-def test_runs_that_no_hub_was_there_for_are_told_and_the_newest_alone_is_made(stack):
-    create(stack, "away")
-    at(stack, SEVEN + 3 * DAY - 4 * HOUR)
-    assert names_of(stack.kube, "away") == ["202512190700"]
-    found = read(stack, "away").status
+def test_runs_that_no_hub_was_there_for_are_told_and_the_newest_alone_is_made(step):
+    step.create("away")
+    step.at(SEVEN + 3 * DAY - 4 * HOUR)
+    assert names_of(step.kube, "away") == ["202512190700"]
+    found = read(step, "away").status
     assert (found.missed, found.last_missed_time) == (3, SEVEN + 2 * DAY)
-    assert told(stack, "away", "RunsMissed") == [
+    assert told(step, "away", "RunsMissed") == [
         "3 runs never got a job, the last of them due 2025-12-18 07:00 UTC: no hub made its job in time."
     ]
 
 
-def test_forbid_waits_for_the_earlier_job_and_says_so(stack):
-    create(stack, "one", concurrencyPolicy="Forbid", leadTime="25h")
-    stack.spokes.behaviours["one-202512170700"] = "hold"
-    at(stack, START)
-    assert names_of(stack.kube, "one") == ["202512160700"]
-    end(stack, "one-202512160700", Phase.SUCCEEDED)
-    at(stack, SEVEN - HOUR)
-    assert names_of(stack.kube, "one") == ["202512160700", "202512170700"]
-    at(stack, SEVEN + DAY - HOUR)
-    found = read(stack, "one")
+def test_forbid_waits_for_the_earlier_job_and_says_so(step):
+    step.create("one", concurrencyPolicy="Forbid", leadTime="25h")
+    assert step.at(START) == SEVEN - HOUR
+    assert names_of(step.kube, "one") == ["202512160700"]
+    end(step, "one-202512160700", Phase.SUCCEEDED)
+    step.at(SEVEN - HOUR)
+    assert names_of(step.kube, "one") == ["202512160700", "202512170700"]
+    step.at(SEVEN + DAY - HOUR)
+    found = read(step, "one")
     assert ready(found) == ("False", "PreviousActive")
-    assert "waits for one-202512170700 (Running): concurrencyPolicy is Forbid" in found.status.summary
-    stack.spokes.finish("one-202512170700")
-    stack.settle()
-    stack.settle()
-    assert names_of(stack.kube, "one")[-1] == "202512180700"
-    assert ready(read(stack, "one")) == ("True", "Scheduled")
+    assert "waits for one-202512170700 (Pending): concurrencyPolicy is Forbid" in found.status.summary
+    end(step, "one-202512170700", Phase.FAILED)
+    step.at(SEVEN + DAY - HOUR)
+    assert names_of(step.kube, "one")[-1] == "202512180700"
+    assert ready(read(step, "one")) == ("True", "Scheduled")
 
 
-def test_replace_stops_the_earlier_job_where_it_runs(stack):
-    stack.spokes.behaviours["newest-202512160700"] = "hold"
-    create(stack, "newest", concurrencyPolicy="Replace", leadTime="20h")
-    assert jobs_of(stack.kube, "newest")[0].status.phase is Phase.RUNNING
-    at(stack, SEVEN + 4 * HOUR)
-    stack.settle()
-    assert names_of(stack.kube, "newest") == ["202512170700"]
-    assert stack.changes("newest-202512160700") == ["place 1", "remove 1"]
-    assert stack.spokes.live("newest-202512160700") == []
-    assert "The run due 2025-12-17 07:00 UTC has job newest-202512170700, in place of newest-202512160700." in told(
-        stack, "newest", "RunCreated"
-    )
-
-
-def test_history_keeps_so_many_jobs_of_either_end_and_the_ledger_keeps_all(stack):
-    create(stack, "kept", successfulJobsHistoryLimit=1, failedJobsHistoryLimit=1)
-    stack.spokes.behaviours |= {"kept-202512170700": "fail", "kept-202512180700": "fail"}
+def test_history_keeps_so_many_jobs_of_either_end(step):
+    step.create("kept", successfulJobsHistoryLimit=1, failedJobsHistoryLimit=1)
     for day in range(5):
-        at(stack, SEVEN + day * DAY - 4 * HOUR)
-        stack.until(f"kept-202512{16 + day}0700", Phase.SUCCEEDED, Phase.FAILED)
-        at(stack, SEVEN + day * DAY)
-    assert names_of(stack.kube, "kept") == ["202512180700", "202512200700"]
-    ended = [line.job for line in stack.connections.ledger.entries() if line.job.startswith("kept-")]
-    assert set(ended) == {f"kept-202512{16 + day}0700" for day in range(5)}
+        step.at(SEVEN + day * DAY - 4 * HOUR)
+        end(step, f"kept-202512{16 + day}0700", Phase.FAILED if day in (1, 2) else Phase.SUCCEEDED)
+        step.at(SEVEN + day * DAY)
+    assert names_of(step.kube, "kept") == ["202512180700", "202512200700"]
 
 
-def test_suspended_it_makes_nothing_and_then_tonights_run(stack):
-    create(stack, "rests", suspend=True)
-    at(stack, SEVEN + DAY)
-    assert (names_of(stack.kube, "rests"), ready(read(stack, "rests"))) == ([], ("False", "Suspended"))
-    stack.clock.set(SEVEN + 2 * DAY - 3 * HOUR)
-    stack.kube.patch(ours(SCHEDULES, NAMESPACE, "rests"), {"spec": {"suspend": False}})
-    stack.settle()
-    assert names_of(stack.kube, "rests") == ["202512180700"]
-    assert told(stack, "rests", "RunsMissed")[0].endswith("2025-12-17 07:00 UTC: the schedule was suspended.")
+def test_a_job_of_somebody_else_that_has_taken_a_name_since_is_not_deleted(step):
+    step.create("swapped", successfulJobsHistoryLimit=0)
+    step.at(SEVEN - 4 * HOUR)
+    end(step, "swapped-202512160700", Phase.SUCCEEDED)
+    step.mirror.resync(step.kube)
+    theirs = ours("carbontrainingjobs", NAMESPACE, "swapped-202512160700")
+    step.kube.delete(theirs)
+    step.kube.create(ours("carbontrainingjobs", NAMESPACE), job_body("swapped-202512160700", NAMESPACE))
+    step.schedules.run(SEVEN)
+    assert "ownerReferences" not in step.kube.get(theirs)["metadata"]
+    step.kube.delete(theirs)
 
 
-def test_deleting_a_schedule_takes_its_jobs_along_and_stops_them(stack):
-    stack.spokes.behaviours["gone-202512160700"] = "hold"
-    create(stack, "gone", leadTime="20h")
-    assert stack.spokes.live("gone-202512160700")
-    stack.kube.delete(ours(SCHEDULES, NAMESPACE, "gone"))
-
-    def is_gone() -> bool:
-        stack.settle()
-        return names_of(stack.kube, "gone") == []
-
-    eventually(is_gone)
-    assert stack.spokes.live("gone-202512160700") == []
+def test_suspended_it_makes_nothing_and_then_tonights_run(step):
+    step.create("rests", suspend=True)
+    step.at(SEVEN + DAY)
+    assert (names_of(step.kube, "rests"), ready(read(step, "rests"))) == ([], ("False", "Suspended"))
+    step.kube.patch(ours(SCHEDULES, NAMESPACE, "rests"), {"spec": {"suspend": False}})
+    step.at(SEVEN + 2 * DAY - 3 * HOUR)
+    assert names_of(step.kube, "rests") == ["202512180700"]
+    assert told(step, "rests", "RunsMissed")[0].endswith("2025-12-17 07:00 UTC: the schedule was suspended.")
 
 
-def test_a_name_that_another_job_has_is_told_until_it_is_free(stack):
+def test_a_name_that_another_job_has_is_told_until_it_is_free(step):
     taken = job_body("mine-202512160700", NAMESPACE)
-    stack.kube.create(ours("carbontrainingjobs", NAMESPACE), taken)
-    create(stack, "mine")
-    at(stack, SEVEN - 5 * HOUR)
-    found = read(stack, "mine")
+    step.kube.create(ours("carbontrainingjobs", NAMESPACE), taken)
+    step.create("mine")
+    step.at(SEVEN - 5 * HOUR)
+    found = read(step, "mine")
     assert (ready(found), found.status.last_run_time, found.status.next_run_time) == (
         ("False", "NameTaken"),
         None,
         SEVEN,
     )
     assert "delete or rename it, or rename the schedule" in found.status.summary
-    stack.kube.delete(ours("carbontrainingjobs", NAMESPACE, "mine-202512160700"))
-    stack.settle()
-    at(stack, SEVEN - 4 * HOUR)
-    assert (names_of(stack.kube, "mine"), ready(read(stack, "mine"))) == (["202512160700"], ("True", "Scheduled"))
+    step.kube.delete(ours("carbontrainingjobs", NAMESPACE, "mine-202512160700"))
+    step.at(SEVEN - 4 * HOUR)
+    assert (names_of(step.kube, "mine"), ready(read(step, "mine"))) == (["202512160700"], ("True", "Scheduled"))
 
 
-def test_a_job_that_the_api_refuses_is_told_and_tried_until_it_can_not_meet_its_deadline(stack):
+def test_a_job_that_the_api_refuses_is_told_and_tried_until_it_can_not_meet_its_deadline(step):
     quota = {"kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {_COUNT: "0"}}}
-    stack.kube.create(path("api/v1", "resourcequotas", NAMESPACE), quota)
+    step.kube.create(path("api/v1", "resourcequotas", NAMESPACE), quota)
     try:
-        create(stack, "refused")
-        create(stack, "later", schedule="45 7 * * *")
-        at(stack, SEVEN - 4 * HOUR)
-        found = read(stack, "refused")
+        step.create("refused")
+        step.create("later", schedule="45 7 * * *")
+        step.at(SEVEN - 4 * HOUR)
+        found = read(step, "refused")
         assert ready(found) == ("False", "JobRefused")
         assert "exceeded quota: none" in found.status.summary
-        at(stack, SEVEN)
-        missed = read(stack, "refused").status
+        step.at(SEVEN)
+        missed = read(step, "refused").status
         assert (missed.missed, missed.last_missed_time) == (1, SEVEN)
     finally:
-        stack.kube.delete(path("api/v1", "resourcequotas", NAMESPACE, "none"))
-    at(stack, SEVEN + timedelta(minutes=1))
-    assert (names_of(stack.kube, "refused"), names_of(stack.kube, "later")) == ([], ["202512160745"])
+        step.kube.delete(path("api/v1", "resourcequotas", NAMESPACE, "none"))
+    step.at(SEVEN + timedelta(minutes=1))
+    assert (names_of(step.kube, "refused"), names_of(step.kube, "later")) == ([], ["202512160745"])
 
 
 _COUNT = "count/carbontrainingjobs.carbonfleet.dev"
 
 
-def test_a_spec_that_the_api_takes_and_the_hub_can_not_is_told_and_others_go_on(stack):
-    create(stack, "zoneless", timeZone="Europe/Olso")
-    create(stack, "well")
-    at(stack, SEVEN - 5 * HOUR)
-    found = stack.kube.get(ours(SCHEDULES, NAMESPACE, "zoneless"))["status"]
+def test_a_spec_that_the_api_takes_and_the_hub_can_not_is_told_and_others_go_on(step):
+    step.create("backward", schedule="0 7 * * 5-1")
+    step.create("well")
+    step.at(SEVEN - 5 * HOUR)
+    found = step.kube.get(ours(SCHEDULES, NAMESPACE, "backward"))["status"]
     assert found["conditions"][0]["reason"] == "InvalidSpec"
-    assert "spec.timeZone: there is no time zone Europe/Olso; did you mean Europe/Oslo?" in found["summary"]
-    assert names_of(stack.kube, "well") == ["202512160700"]
-    stack.kube.patch(ours(SCHEDULES, NAMESPACE, "zoneless"), {"spec": {"timeZone": "Etc/UTC"}})
-    stack.settle()
-    assert (names_of(stack.kube, "zoneless"), ready(read(stack, "zoneless"))) == (
+    assert "spec.schedule: the day of week can't be: a range goes upwards" in found["summary"]
+    assert names_of(step.kube, "well") == ["202512160700"]
+    step.kube.patch(ours(SCHEDULES, NAMESPACE, "backward"), {"spec": {"schedule": "0 7 * * 1-5"}})
+    step.at(SEVEN - 5 * HOUR)
+    assert (names_of(step.kube, "backward"), ready(read(step, "backward"))) == (
         ["202512160700"],
         ("True", "Scheduled"),
     )
@@ -352,7 +399,10 @@ def test_a_spec_that_the_api_takes_and_the_hub_can_not_is_told_and_others_go_on(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"schedule": "0 7 * *"}, "spec.schedule in body should match"),
+        ({"schedule": "0 7 * *"}, "write minute (0-59), hour"),
+        ({"schedule": "99 7 * * *"}, "write minute (0-59), hour"),
+        ({"timeZone": "Europe/Olso"}, "unknown time zone Europe/Olso"),
+        ({"timeZone": "../etc/passwd"}, "spec.timeZone in body should match"),
         ({"leadTime": "20m"}, "leadTime must not be shorter than jobTemplate.spec.resources.duration"),
         ({"job": {"schedule": {"deadline": "2026-01-01T00:00:00Z"}}}, "must name neither deadline nor earliestStart"),
         ({"job": {"residency": {}}}, "spec.jobTemplate.spec.residency.dataClass"),
@@ -361,44 +411,44 @@ def test_a_spec_that_the_api_takes_and_the_hub_can_not_is_told_and_others_go_on(
         ({"successfulJobsHistoryLimit": 101}, "should be less than or equal to 100"),
     ],
 )
-def test_what_can_not_be_is_refused_when_it_is_applied(stack, given, words):
+def test_what_can_not_be_is_refused_when_it_is_applied(api, given, words):
     with pytest.raises(KubeError) as caught:
-        stack.kube.create(ours(SCHEDULES, NAMESPACE), schedule_body("never", **given))
+        api.kube.create(ours(SCHEDULES, NAMESPACE), schedule_body("never", **given))
     assert words in str(caught.value)
 
 
-def test_a_name_too_long_for_its_jobs_is_refused(stack):
+def test_a_name_too_long_for_its_jobs_is_refused(api):
     with pytest.raises(KubeError, match="its jobs are named by it and their time"):
-        stack.kube.create(ours(SCHEDULES, NAMESPACE), schedule_body("n" * 51))
+        api.kube.create(ours(SCHEDULES, NAMESPACE), schedule_body("n" * 51))
 
 
-def test_a_template_may_change_what_a_job_may_not(stack):
-    create(stack, "changes")
+def test_a_template_may_change_what_a_job_may_not(step):
+    step.create("changes")
     template = {"spec": {"residency": {"dataClass": "internal"}}}
-    stack.kube.patch(ours(SCHEDULES, NAMESPACE, "changes"), {"spec": {"jobTemplate": template}})
-    at(stack, SEVEN - 5 * HOUR)
-    assert jobs_of(stack.kube, "changes")[0].spec.residency.data_class == "internal"
+    step.kube.patch(ours(SCHEDULES, NAMESPACE, "changes"), {"spec": {"jobTemplate": template}})
+    step.at(SEVEN - 5 * HOUR)
+    assert jobs_of(step.kube, "changes")[0].spec.residency.data_class == "internal"
 
 
-def test_a_hub_sees_to_schedules_of_its_own_namespaces_alone(stack):
-    stack.kube.create(ours(SCHEDULES, NAMESPACE), schedule_body("theirs"))
+def test_a_hub_sees_to_schedules_of_its_own_namespaces_alone(api):
+    api.kube.create(ours(SCHEDULES, NAMESPACE), schedule_body("theirs"))
     for namespaces, made in ((("team-x",), []), ((NAMESPACE, "team-y"), ["202512160700"])):
         mirror = Mirror(namespaces, "carbonfleet-x")
-        mirror.resync(stack.kube)
-        events, writes = EventRecorder(stack.kube), JobWrites(stack.kube, mirror)
+        mirror.resync(api.kube)
+        events, writes = EventRecorder(api.kube), JobWrites(api.kube, mirror)
         Schedules(writes, events).run(SEVEN - 5 * HOUR)
         events.close()
         writes.close()
-        assert names_of(stack.kube, "theirs") == made
+        assert names_of(api.kube, "theirs") == made
 
 
-def test_without_the_definition_of_schedules_a_hub_goes_on_without_them(stack):
+def test_without_the_definition_of_schedules_a_hub_goes_on_without_them(api):
     class WithoutSchedules:
         def __getattr__(self, name: str) -> Any:
-            return getattr(stack.kube, name)
+            return getattr(api.kube, name)
 
         def list(self, where: str, **query: str) -> Any:
-            return stack.kube.list(where.replace(SCHEDULES, "carbontrainingnothings"), **query)
+            return api.kube.list(where.replace(SCHEDULES, "carbontrainingnothings"), **query)
 
     mirror = Mirror()
     mirror.resync(WithoutSchedules())  # type: ignore[arg-type]

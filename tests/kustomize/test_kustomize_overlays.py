@@ -207,6 +207,7 @@ def test_the_hubs_overlay_installs_the_generated_definitions():
     names = {thing["metadata"]["name"] for thing in render("hub") if "CustomResource" in thing["kind"]}
     assert names == {
         "carbontrainingjobs.carbonfleet.dev",
+        "carbontrainingschedules.carbonfleet.dev",
         "spokeclusters.carbonfleet.dev",
         "trainingreports.carbonfleet.dev",
     }
