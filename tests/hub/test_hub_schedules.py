@@ -222,13 +222,13 @@ class DyingKube:
         if name not in {"create", "patch", "delete"}:
             return call
 
-        def counted(where: str, *arguments: Any) -> Any:
+        def counted(where: str, *arguments: Any, **more: Any) -> Any:
             if "/events" in where:
-                return call(where, *arguments)
+                return call(where, *arguments, **more)
             if self.writes == self.before:
                 raise KilledError
             self.writes += 1
-            answer = call(where, *arguments)
+            answer = call(where, *arguments, **more)
             if self.writes - 1 == self.after:
                 raise KilledError
             return answer

@@ -192,7 +192,7 @@ class Kube:
         return self._call("PUT", where, body)
 
     def delete(self, where: str, version: str = "", uid: str = "") -> None:
-        """Delete an object, where given at that resource version or of that UID only; one that is not there is no error.
+        """Delete an object, where given only at that version or of that UID; one that is not there is no error.
 
         Raises KubeError, a conflict when it moved on or another object has its name.
         """

@@ -70,7 +70,7 @@ def make_job(
 def delete_job(kube: Kube, namespace: str, job: RunJob) -> None:
     """Delete a job, which stops where it runs; another one that has its name by now stays. Raises KubeError."""
     try:
-        kube.delete(ours(JOBS, namespace, job.name), job.uid)
+        kube.delete(ours(JOBS, namespace, job.name), uid=job.uid)
     except KubeError as error:
         if not error.is_conflict:
             raise
