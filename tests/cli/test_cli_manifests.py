@@ -257,3 +257,43 @@ def test_what_is_neither_a_manifest_nor_a_proposal_ends_with_what_to_give(text):
     told = run("explain", "-", "--demo", "--fleet", FLEET, stdin=text)
     assert told.exit_code == 2
     assert "the standard input holds neither a job's manifest nor a proposal's text" in told.output
+
+
+def nightly(template=(), **spec):
+    """The example of a schedule, with parts of its spec and of its job's put in place."""
+    body = yaml.safe_load((EXAMPLES / "nightly.yaml").read_text())
+    body["spec"] |= spec
+    body["spec"]["jobTemplate"]["spec"] |= dict(template)
+    return yaml.safe_dump(body, sort_keys=False)
+
+
+def test_a_schedule_is_refused_with_what_to_write():
+    found = run("validate", "-", stdin=nightly(schedule="99 7 * * *", timeZone="Europe/Olso", leadTime="1h"))
+    assert (found.exit_code, found.output.splitlines()) == (
+        1,
+        [
+            "<stdin>:6: spec: leadTime must not be shorter than jobTemplate.spec.resources.duration",
+            "<stdin>:7: spec.schedule: write minute (0-59), hour (0-23), day of month (1-31), month (1-12, JAN-DEC) and"
+            ' day of week (0-7, SUN-SAT), one space apart, such as "0 7 * * 1-5"',
+            "<stdin>:8: spec.timeZone: there is no time zone Europe/Olso; did you mean Europe/Oslo?",
+        ],
+    )
+
+
+def test_of_a_schedule_its_next_run_is_judged_at_its_lines():
+    wrong = {"residency": {"dataClass": "pubilc"}}
+    found = run("validate", "-", "--fleet", FLEET, stdin=nightly(wrong))
+    assert (found.exit_code, "<stdin>:20: blocked: No policy says where data class" in found.output) == (3, True)
+    good = run("explain", "-", "--demo", "--fleet", FLEET, "-o", "json", stdin=nightly())
+    (told,) = json.loads(good.stdout)
+    assert (told["job"], told["outcome"]) == ("team-a/nightly-202512160600", "Start")
+
+
+def test_a_run_whose_job_is_not_made_yet_starts_no_earlier_and_meets_its_deadline():
+    """The demo's clock stands at 1 UTC, 2 o'clock in Oslo."""
+    later = nightly(schedule="0 23 * * *", leadTime="6h")
+    (told,) = json.loads(run("explain", "-", "--demo", "--fleet", FLEET, "-o", "json", stdin=later).stdout)
+    starts = [each["start"] for each in told["candidates"] if each["start"]]
+    assert told["job"] == "team-a/nightly-202512162200"
+    assert starts
+    assert all("2025-12-16T16:00:00Z" <= each <= "2025-12-16T20:00:00Z" for each in starts)

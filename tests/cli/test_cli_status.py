@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.cli import app
-from carbonfleet.cli.about.schemas import WaitsFor
+from carbonfleet.cli.about.status_schema import WaitsFor
 from carbonfleet.cli.console import ExitCode
 from carbonfleet.cli.fleet.waiting import waits_for
 from carbonfleet.kube import Kube, ours
@@ -79,6 +79,16 @@ def busy(hub):
     kube.create(ours("carbontrainingjobs", "cli"), JOB | {"metadata": {"name": name, "namespace": "cli"}})
     said = {"phase": "Proposed", "summary": "Waits for review of https://git.example.org/pulls/1. " + "It may. " * 20}
     kube.patch(ours("carbontrainingjobs", "cli", name, "status"), {"status": said})
+    spec = {"schedule": "0 7 * * *", "timeZone": "Europe/Oslo", "jobTemplate": {"spec": JOB["spec"]}}
+    head = {"apiVersion": JOB["apiVersion"], "kind": "CarbonTrainingSchedule", "metadata": {"name": "nightly"}}
+    kube.create(ours("carbontrainingschedules", "cli"), head | {"spec": spec})
+    state = {
+        "summary": "The next run is due soon.",
+        "nextRunTime": LATER,
+        "lastJob": "nightly-202601300600",
+        "missed": 2,
+    }
+    kube.patch(ours("carbontrainingschedules", "cli", "nightly", "status"), {"status": state})
     return hub
 
 
@@ -106,6 +116,23 @@ def test_in_a_pipe_each_job_is_one_line_without_blanks_at_its_end(busy):
     (row,) = [line for line in lines if "seed7" in line]
     assert row.split()[:4] == ["cli/qwen-2-5-coder-r16-alpha32-lr2e-4-warmup100-seed7", "Proposed", "-", "people"]
     assert row.count("It may.") == 20
+    (row,) = [line for line in lines if line.startswith("cli/nightly ")]
+    assert row.split() == [
+        "cli/nightly",
+        "0",
+        "7",
+        "*",
+        "*",
+        "*",
+        "Europe/Oslo",
+        "-",
+        "01-31",
+        "16:00",
+        "nightly-202601300600",
+        "0",
+        "2",
+    ]
+    assert "cli/nightly: The next run is due soon." in lines
 
 
 def test_as_data_it_follows_its_schema_alike_in_json_and_yaml(busy):
@@ -113,11 +140,17 @@ def test_as_data_it_follows_its_schema_alike_in_json_and_yaml(busy):
     found = json.loads(status(busy, "-o", "json"))
     Draft202012Validator(schema).validate(found)
     assert yaml.safe_load(status(busy, "-o", "yaml")) == found
+    assert [(each["next_run_time"], each["missed"]) for each in found["schedules"]] == [(LATER, 2)]
     assert [(job["phase"], job["waits_for"]) for job in found["jobs"]] == [("Proposed", "people"), ("Running", None)]
 
 
 def test_by_names_alone_it_is_a_list(busy):
-    names = ["spoke/no-osl-1", "cli/qwen-2-5-coder-r16-alpha32-lr2e-4-warmup100-seed7", "cli/train"]
+    names = [
+        "spoke/no-osl-1",
+        "cli/qwen-2-5-coder-r16-alpha32-lr2e-4-warmup100-seed7",
+        "cli/train",
+        "schedule/cli/nightly",
+    ]
     assert status(busy, "-o", "name").splitlines() == names
 
 

@@ -38,7 +38,7 @@ SCHEMAS: Final = {
     "doctor": "carbonfleet.doctor.check:CheckResult[]",
     "spoke join": "carbonfleet.doctor.check:CheckResult[]",
     "validate": "carbonfleet.cli.about.schemas:FileFindingAnswer[]",
-    "status": "carbonfleet.cli.about.schemas:StatusAnswer",
+    "status": "carbonfleet.cli.about.status_schema:StatusAnswer",
     "logs": "carbonfleet.cli.about.schemas:LogAnswer",
     "report": "carbonfleet.cli.about.schemas:ReportAnswer",
     "report verify": "carbonfleet.cli.about.schemas:VerifyAnswer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from kubeapi.errors import OMITTED, FieldError
 from kubeapi.objects import Json, parse_timestamp, quoted
 from kubeapi.schema.structural import Node, Rule
 from kubeapi.schema.validation import MISSING
+
+logging.getLogger("cel").setLevel(logging.ERROR)  # what a function raises stands in the answer
 
 _ERRORS: Final = (ValueError, RuntimeError, TypeError, KeyError, ArithmeticError, IndexError, AttributeError)
 """What the CEL wheel raises for an expression that cannot be compiled or evaluated."""

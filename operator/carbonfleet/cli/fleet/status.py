@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from carbonfleet.api import CarbonTrainingJob, CarbonTrainingSchedule, SpokeCluster
-    from carbonfleet.cli.about.schemas import JobLine, ScheduleLine, SpokeLine, StatusAnswer
+    from carbonfleet.cli.about.status_schema import JobLine, ScheduleLine, SpokeLine, StatusAnswer
     from carbonfleet.kube import Kube, Object
 
 _WIDE: Final = 120
@@ -35,7 +35,7 @@ def status(
     Exit code 1 when one of them can't be read: it is named, and the others are shown.
     """
     from carbonfleet.api import CarbonTrainingJob, CarbonTrainingSchedule, SpokeCluster
-    from carbonfleet.cli.about.schemas import StatusAnswer
+    from carbonfleet.cli.about.status_schema import StatusAnswer
     from carbonfleet.clock import Clock
     from carbonfleet.kube import Kube, ours
 
@@ -74,7 +74,7 @@ def _schedules(kube: "Kube", namespace: str) -> "list[Object]":
 
 
 def _spoke_line(spoke: "SpokeCluster") -> "SpokeLine":
-    from carbonfleet.cli.about.schemas import SpokeLine
+    from carbonfleet.cli.about.status_schema import SpokeLine
 
     state = spoke.status
     ready = next((c for c in state.conditions if c.type == "Ready"), None)
@@ -91,7 +91,7 @@ def _spoke_line(spoke: "SpokeCluster") -> "SpokeLine":
 
 
 def _job_line(job: "CarbonTrainingJob", now: "datetime") -> "JobLine":
-    from carbonfleet.cli.about.schemas import JobLine
+    from carbonfleet.cli.about.status_schema import JobLine
     from carbonfleet.cli.fleet.waiting import waits_for
 
     wait = waits_for(job, now)
@@ -108,7 +108,7 @@ def _job_line(job: "CarbonTrainingJob", now: "datetime") -> "JobLine":
 
 
 def _schedule_line(schedule: "CarbonTrainingSchedule") -> "ScheduleLine":
-    from carbonfleet.cli.about.schemas import ScheduleLine
+    from carbonfleet.cli.about.status_schema import ScheduleLine
 
     state = schedule.status
     ready = next((c.status == "True" for c in state.conditions if c.type == "Ready"), None)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from carbonfleet.api.job_status import Phase
-from carbonfleet.cli.about.schemas import WaitsFor
+from carbonfleet.cli.about.status_schema import WaitsFor
 
 if TYPE_CHECKING:
     from carbonfleet.api import CarbonTrainingJob
