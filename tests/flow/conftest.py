@@ -14,6 +14,8 @@ from carbonfleet.local.ports import free_port
 from fixtures.hub_process import SPEED, START, HubStack, RealApi, begin, clock_of, install_crds, open_hub_stack
 from fixtures.kubeapi_server import KubeApi
 
+CARBON_TOKEN = "carbon-token"
+"""Under a shared stack's root: with what its hub's carbon figures are asked for."""
 SLOW = 60.0
 """An hour of a slow stack's clock in a minute."""
 
@@ -69,6 +71,9 @@ def own_api(request: pytest.FixtureRequest, make_kube_api) -> KubeApi:
 def shared_stack(flow_api, tmp_path_factory) -> Iterator[HubStack]:
     """One hub for all tests of a module that keep to job names of their own and leave it running."""
     made = open_hub_stack(tmp_path_factory.mktemp("stack"), flow_api, clock_of(flow_api))
+    (made.root / CARBON_TOKEN).write_text("0123456789abcdef-token\n")
+    address = f"127.0.0.1:{free_port()}"
+    made.options = ("--carbon-address", address, "--carbon-token-file", str(made.root / CARBON_TOKEN))
     try:
         begin(made)
         yield made

@@ -1,13 +1,17 @@
 """What people declare: broken policies and cluster files, zones that nobody knows, a dead carbon API."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import requests
 
 from carbonfleet.api.job_status import Phase
+from carbonfleet.api.wire import format_time
 from carbonfleet.kube import ours
-from fixtures.hub_process import HubStack, condition
+from carbonfleet.signals import ZoneCarbon
+from fixtures.hub_process import GRAMS, HubStack, condition
 from fixtures.kubeapi_server import eventually
 
 
@@ -153,3 +157,36 @@ def test_an_odd_scalar_in_a_policy_denies_with_file_and_line(fleet):
     fleet.edit("Unreview", "policies/default.yaml", "\nlastReviewed: 2026-02-30", "")
     fleet.submit("nudge-again")
     fleet.wait("not-reviewed", Phase.SUCCEEDED)
+
+
+def test_a_zone_of_the_fleet_is_told_to_whoever_has_the_token(shared_stack):
+    _, address, _, token_file = shared_stack.options
+    sent = {"Authorization": f"Bearer {Path(token_file).read_text().strip()}"}
+
+    def asked(zone: str) -> requests.Response:
+        return requests.get(f"http://{address}/carbon/v1/zones/{zone}", headers=sent, timeout=60)
+
+    eventually(lambda: asked("NO-NO1").status_code == 200)
+    told = ZoneCarbon.model_validate(asked("NO-NO1").json())
+    assert (told.grams_per_kwh, len(told.forecast)) == (GRAMS["NO-NO1"], 24)
+    assert asked("FR").status_code == 404
+    sent["Authorization"] += "x"
+    assert asked("NO-NO1").status_code == 401
+
+
+def test_a_spoke_whose_hosts_may_sleep_is_told_what_is_planned_there(fleet):
+    file = "clusters/us-oh-1/cluster.yaml"
+    fleet.edit("Let hosts sleep", file, "gpuType:", "wakeTime: 10m, gpuType:")
+
+    def planned() -> list[dict[str, object]]:
+        status = fleet.kube.get(ours("spokeclusters", name="us-oh-1")).get("status") or {}
+        return status.get("plannedStarts") or []
+
+    residency = {"dataClass": "public", "allowedRegions": ["us-east-2"]}
+    later = format_time(fleet.clock.now() + timedelta(hours=6))
+    schedule = {"maxDelay": "24h", "earliestStart": later}
+    fleet.submit("sleeper", residency=residency, schedule=schedule)
+    told = eventually(planned)
+    assert (told[0]["pool"], told[0]["gpus"]) == ("a100", 1)
+    fleet.wait("sleeper", Phase.SUCCEEDED)
+    eventually(lambda: not planned())
