@@ -12,6 +12,7 @@ from carbonfleet.hub.metrics import Metrics
 from carbonfleet.hub.observe import Blocker
 from carbonfleet.hub.observe.heartbeats import Heard
 from carbonfleet.hub.observe.job_state import JobStates
+from carbonfleet.hub.observe.spokes import idle_energy
 from carbonfleet.hub.status import figures_of
 from carbonfleet.hub.status.fleet_figures import FleetFigures, SpokeFigures
 from carbonfleet.ledger.store import Ledger
@@ -69,6 +70,19 @@ def test_spokes_tell_their_silence_and_what_is_free():
     }
 
 
+def test_pools_whose_hosts_sleep_tell_what_was_drawn_idle_and_what_was_saved():
+    pools = [{"name": "main", "freeGpus": 3, "idleKwh": 1.5, "idleSavedKwh": 4.0}, {"name": "never", "freeGpus": 1}]
+    bodies = [
+        {"metadata": {"name": "a"}, "status": {"pools": pools}},
+        {"metadata": {"name": "b"}, "status": {"pools": [{"name": "main", "idleKwh": "much"}]}},
+        {"metadata": {"name": "c"}},
+    ]
+    found = idle_energy(bodies)
+    assert list(found) == ["a"]
+    spokes = figures_of(observation(spokes=(spoke("a"), spoke("b")), idle=found), {}, None).spokes
+    assert (spokes["a"].idle_kwh, spokes["b"].idle_kwh) == ({"main": (1.5, 4.0)}, {})
+
+
 def test_grid_and_budgets_are_those_of_the_last_plan():
     rules = (
         policy("default", residency={"anywhere": True}),
@@ -88,7 +102,7 @@ def test_what_a_cycle_found_is_what_prometheus_is_told_until_the_next(tmp_path):
         jobs={Phase.WAITING: 2},
         held_jobs={"PushContended": 1},
         late_jobs=1,
-        spokes={'a"\n': SpokeFigures(True, 30.0, {"main": 3}), "b": SpokeFigures(False, None, {})},
+        spokes={'a"\n': SpokeFigures(True, 30.0, {"main": 3}, {"main": (1.5, 4)}), "b": SpokeFigures(False, None, {})},
         zone_links={"FR": "annual"},
         budget_shares={("team", "carbon"): 0.9},
         missed_runs={("team", "nightly"): 2},
@@ -107,6 +121,8 @@ def test_what_a_cycle_found_is_what_prometheus_is_told_until_the_next(tmp_path):
         'carbonfleet_spoke_ready{spoke="b"} 0.0',
         'carbonfleet_spoke_silent_seconds{spoke="a\\"\\n"} 30.0',
         'carbonfleet_spoke_free_gpus{pool="main",spoke="a\\"\\n"} 3.0',
+        'carbonfleet_spoke_idle_kwh{pool="main",spoke="a\\"\\n"} 1.5',
+        'carbonfleet_spoke_idle_saved_kwh{pool="main",spoke="a\\"\\n"} 4.0',
         'carbonfleet_zone_link{link="annual",zone="FR"} 1.0',
         'carbonfleet_budget_used_ratio{policy="team",unit="carbon"} 0.9',
         'carbonfleet_schedule_missed_runs{namespace="team",schedule="nightly"} 2.0',

@@ -121,6 +121,13 @@ class _FleetFigures(Collector):
         yield _gauge("spoke_silent_seconds", "Since a spoke's last heartbeat", ["spoke"], silent)
         free = [((name, pool), gpus) for name, spoke in spokes.items() for pool, gpus in spoke.free_gpus.items()]
         yield _gauge("spoke_free_gpus", "GPUs that a spoke reports as free", ["spoke", "pool"], free)
+        idle = [((name, pool), kwh) for name, spoke in spokes.items() for pool, kwh in spoke.idle_kwh.items()]
+        text = "Drawn without work by GPUs of hosts that were awake, where hosts may sleep"
+        drawn = [(labels, kwh) for labels, (kwh, _) in idle]
+        yield _gauge("spoke_idle_kwh", text, ["spoke", "pool"], drawn)
+        text = "What GPUs of sleeping hosts would have drawn"
+        saved = [(labels, kwh) for labels, (_, kwh) in idle]
+        yield _gauge("spoke_idle_saved_kwh", text, ["spoke", "pool"], saved)
         links = [(zone_and_link, 1) for zone_and_link in figures.zone_links.items()]
         yield _gauge("zone_link", "1 for what a zone's carbon intensity was last taken from", ["zone", "link"], links)
         shares = figures.budget_shares

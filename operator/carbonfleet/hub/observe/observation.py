@@ -11,6 +11,7 @@ from typing import Final, Self, TypeVar
 from carbonfleet.api import ANNOTATION
 from carbonfleet.api.cluster import ClusterFacts
 from carbonfleet.api.job_status import DecisionRecord, Figures, RungStatus
+from carbonfleet.api.spoke import PoolStatus
 from carbonfleet.faults import only
 from carbonfleet.fleet import Placement, Tip
 from carbonfleet.fleet.manifests import MOVES
@@ -112,6 +113,8 @@ class Observation:
     """By spoke: when its agent was last heard."""
     forms: Mapping[str, int] = field(default_factory=dict)
     """By spoke: the newest form of placements' files that its agent reads, where it says so."""
+    idle: Mapping[str, tuple[PoolStatus, ...]] = field(default_factory=dict)
+    """By spoke: pools whose hosts may sleep."""
     alive: frozenset[str] = frozenset()
     """Spokes whose agents beat or report, whether they are declared in Git or not."""
     next_silence: datetime | None = None

@@ -26,7 +26,7 @@ from carbonfleet.hub.observe.observation import Blocker, Observation, only_job
 from carbonfleet.hub.observe.orphans import Orphans, unseen
 from carbonfleet.hub.observe.placed import PlacedInGit
 from carbonfleet.hub.observe.reports import Reports, accepted
-from carbonfleet.hub.observe.spokes import last_known_facts, placement_forms, spokes_of
+from carbonfleet.hub.observe.spokes import idle_energy, last_known_facts, placement_forms, spokes_of
 from carbonfleet.kube import Object, name_of
 
 _log = logging.getLogger(__name__)
@@ -91,6 +91,7 @@ class Observer:
             spent_reports=counted.spent,
             heard=heard,
             forms=placement_forms(spokes),
+            idle=idle_energy(spokes),
             alive=alive,
             next_silence=next_silence(heard, now, self.heartbeat_grace),
             rivalled=alive_within(self._rivals.hear(spokes, now), now, self.heartbeat_grace),

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from carbonfleet.api import SpokeStatus
 from carbonfleet.api.cluster import ClusterFacts, ClusterRuntime
 from carbonfleet.api.problems import told
+from carbonfleet.api.spoke import PoolStatus
 from carbonfleet.faults import only
 from carbonfleet.fleet import Tip
 from carbonfleet.fleet.manifests import CLUSTERS, FILES_UNREADABLE
@@ -92,6 +93,17 @@ def placement_forms(bodies: Iterable[Object]) -> dict[str, int]:
             form = (body.get("status") or {}).get("placementForm")
             if isinstance(form, int):
                 found[name_of(body)] = form
+    return found
+
+
+def idle_energy(bodies: Iterable[Object]) -> dict[str, tuple[PoolStatus, ...]]:
+    """By spoke: its pools whose hosts may sleep, with what they drew idle and what sleep saved, as its agent says."""
+    found = {}
+    for body in bodies:
+        with only(f"the idle energy of SpokeCluster {name_of(body)} can't be read"):
+            pools = map(PoolStatus.model_validate, (body.get("status") or {}).get("pools") or ())
+            if sleepers := tuple(pool for pool in pools if pool.idle_kwh is not None):
+                found[name_of(body)] = sleepers
     return found
 
 

@@ -21,6 +21,8 @@ class SpokeFigures:
     """Since its last heartbeat; None where it never sent one, or by a clock that is ahead."""
     free_gpus: Mapping[str, int]
     """By pool, as the spoke last reported."""
+    idle_kwh: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """By pool whose hosts may sleep: drawn without work, and what sleeping ones would have drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,9 @@ def _spokes(observation: Observation) -> dict[str, SpokeFigures]:
         with only(f"{spoke.facts.name} can't be counted"):
             last = observation.heard.get(spoke.name)
             silent = (observation.now - last.at).total_seconds() if last is not None and last.at is not None else None
-            found[spoke.name] = SpokeFigures(spoke.healthy, silent, spoke.free_gpus or {})
+            pools = observation.idle.get(spoke.name, ())
+            idle = {pool.name: (pool.idle_kwh or 0.0, pool.idle_saved_kwh or 0.0) for pool in pools}
+            found[spoke.name] = SpokeFigures(spoke.healthy, silent, spoke.free_gpus or {}, idle)
     return found
 
 
