@@ -11,7 +11,7 @@ from carbonfleet.placement.assign import index_of
 from carbonfleet.placement.inputs import MINUTE
 from carbonfleet.placement.plan_inputs import plan_inputs
 from carbonfleet.placement.rules import tiers
-from carbonfleet.placement.search import WindowSearch
+from carbonfleet.placement.search import Choice, WindowSearch
 from fixtures.placement_world import HOUR, NOON, job, spoke, world
 
 HOURS = 30
@@ -60,3 +60,11 @@ def test_a_later_block_takes_the_clean_hours_that_an_earlier_one_gave_back(back)
     assert (free[:, 0] < while_taken[:, 0]).all()
     _, starts = search.best(0, np.array([0]))
     assert clean * per_hour <= starts[0] < (clean + 4) * per_hour
+
+
+def test_a_choice_stays_where_the_bounds_leave_nothing_that_counts_as_equal():
+    index = some_index({"AA-0": [300] * 60})
+    search = WindowSearch(index, np.array([0]))
+    scores, starts = search.best(0, np.array([0]))
+    choice = Choice(0, int(starts[0]), float(scores[0]))
+    assert search.preferred_to(0, choice, np.array([np.inf])) == choice

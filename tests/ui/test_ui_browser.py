@@ -103,11 +103,13 @@ def full_page(hub) -> Iterator[Page]:
     """The page over a fleet with something in each view."""
     fill(hub)
     served = Page(hub.api.kubeconfig, hub.folder)
-    served.shows("sweep-1", "/jobs")
-    served.shows("g/kWh", "/timeline")
-    served.shows("emitted", "/savings")
-    yield served
-    served.stop()
+    try:
+        served.shows("sweep-1", "/jobs")
+        served.shows("g/kWh", "/timeline")
+        served.shows("emitted", "/savings")
+        yield served
+    finally:
+        served.stop()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -13,11 +13,13 @@ def page(hub):
     """Three spokes, a job in each state that matters, a sweep, and a ledger of two months."""
     fill(hub)
     served = Page(hub.api.kubeconfig, hub.folder, "--fleet-web", "https://git.example.org/fleet")
-    served.shows("sweep-1", "/jobs")
-    served.shows("g/kWh", "/timeline")
-    served.shows("emitted", "/savings")
-    yield served
-    served.stop()
+    try:
+        served.shows("sweep-1", "/jobs")
+        served.shows("g/kWh", "/timeline")
+        served.shows("emitted", "/savings")
+        yield served
+    finally:
+        served.stop()
 
 
 def test_the_fleet_says_intensity_health_free_gpus_and_price_by_zone(page):

@@ -293,9 +293,11 @@ class WindowSearch:
         return found
 
     def preferred_to(self, row: int, choice: Choice, bounds: FloatArray) -> Choice:
-        """`preferred` for one row, whose bounds have shape (options,)."""
+        """`preferred` for one row, whose bounds have shape (options,); its choice where no window counts as equal."""
         most, cents = choice.score * self._index.equal, self._cents[row]
         options = np.flatnonzero((bounds <= most) & (cents <= cents[choice.option]))
+        if not options.size:
+            return choice
         until = self._line.starts - 1 if (cents[options] < cents[choice.option]).any() else choice.start
         carbon = self._carbon(row, options, 0, until)
         carbon |= self._closed(row, options, 0, until)
@@ -303,9 +305,12 @@ class WindowSearch:
         starts = equal.argmax(axis=1)
         found = np.flatnonzero(equal[np.arange(starts.size), starts] & self._open[row, options])
         places = zip(cents[options[found]].tolist(), starts[found].tolist(), found.tolist(), strict=True)
-        _, start, at = min(places, default=(0, choice.start, -1))
+        best = min(places, default=None)
+        if best is None:
+            return choice
+        _, start, at = best
         option = int(options[at])
-        if at < 0 or (option, start) == (choice.option, choice.start):
+        if (option, start) == (choice.option, choice.start):
             return choice
         return Choice(option, start, self._score_of(row, option, int(carbon[at, start])))
 
