@@ -10,6 +10,7 @@ from hub_values import NOON, body, record, report
 from carbonfleet.api import CarbonTrainingJob
 from carbonfleet.api.cluster import ClusterFacts, GpuPool
 from carbonfleet.hub.accounting import account, attempt_of, figures_of
+from carbonfleet.hub.accounting.account import derived
 from carbonfleet.hub.energy import is_beyond_hardware
 from carbonfleet.ledger.emissions import Intensities, settlement
 from carbonfleet.placement import Assumptions
@@ -55,6 +56,13 @@ def test_measured_energy_times_the_grid_as_it_was_times_the_building():
     assert entry.energy_kwh == pytest.approx(3.0)
     assert entry.grams == pytest.approx(1.1 * (1.0 * 50 + 2.0 * 50))
     assert (entry.zone, entry.settled, entry.energy_method) == ("NO-NO1", True, "nvml")
+
+
+def test_the_line_keeps_the_account_that_its_clusters_file_names_and_derives_with_it():
+    named = {name: facts.model_copy(update={"account": "123456789012"}) for name, facts in CLUSTERS.items()}
+    line, documents = accounted(named)
+    assert (entry_of().account, line.account) == ("", "123456789012")
+    assert derived(line, None, {each.digest: each.text for each in documents}) == line
 
 
 def test_the_baseline_is_the_same_work_at_submission_in_its_region():

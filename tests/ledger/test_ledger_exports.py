@@ -103,8 +103,8 @@ def folder(tmp_path_factory) -> Path:
         done = export(made, made / f"out.{name}", name)
         assert done.exit_code == 0, done.output
         assert "120 attempts written" in done.stderr
-        assert "90 are not settled" in done.stderr
-        assert "14 did not succeed" in done.stderr
+        assert "not settled: 90" in done.stderr
+        assert "not succeeded: 14" in done.stderr
     return made
 
 

@@ -210,12 +210,12 @@ def _told(entries: "list[Entry]", factors: "MarketFactors", *, has_market: bool)
     failed = [each for each in entries if each.phase != "Succeeded"]
     told = [f"{len(entries)} attempts written: {kwh:.3f} kWh, {grams / 1000:.3f} kg CO2e"]
     if open_ones:
-        told.append(f"{open_ones} are not settled: the grid's final values may still change them")
+        told.append(f"not settled: {open_ones}, which the grid's final values may still change")
     if failed:
         lost = fsum(each.grams for each in failed)
-        told.append(f"{len(failed)} did not succeed, and count with their {lost / 1000:.3f} kg CO2e")
+        told.append(f"not succeeded: {len(failed)}, counted with {lost / 1000:.3f} kg CO2e")
     if unpriced := sum(each.cost_usd is None for each in entries):
-        told.append(f"{unpriced} have no known cost, and count with none")
+        told.append(f"without a known cost: {unpriced}, counted with none")
     if has_market and (missing := factors.missing(entries)):
         more = f" and {len(missing) - MOST_TOLD} more" if len(missing) > MOST_TOLD else ""
         told.append(f"no market-based grams for {', '.join(missing[:MOST_TOLD])}{more}: no factor is declared")

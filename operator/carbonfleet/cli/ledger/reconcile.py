@@ -150,11 +150,15 @@ def _show(made: "Reconciliation", *, is_wide: bool) -> None:
     for head in ("account", "region"):
         table.add_column(head, overflow="fold")
     table.add_column("month", no_wrap=True)
-    for head in ("cloud", "market", "ledger", "market", "difference") if is_wide else ("cloud", "ledger", "difference"):
+    for head in (
+        ("cloud", "cloud\nmarket", "ledger", "ledger\nmarket", "difference")
+        if is_wide
+        else ("cloud", "ledger", "difference")
+    ):
         table.add_column(head, no_wrap=True, justify="right")
     table.add_column("why")
     for line in made.lines:
-        why = " ".join(str(numbers[reason.why]) for reason in line.reasons)
+        why = " ".join(map(str, sorted(numbers[reason.why] for reason in line.reasons)))
         table.add_row(line.account or "-", line.region or _OTHERS, line.month, *_figures(line, is_wide=is_wide), why)
     screen.print(table)
     _explain(made, numbers, is_wide=is_wide)
