@@ -10,7 +10,7 @@ names the columns of the portal's CSV.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -238,8 +238,8 @@ def _read(layout: Layout, file: Path, month: str, seen: dict[tuple[str, ...], st
         raise FootprintError(file, 1, "it has no rows: export it anew")
 
 
-def _has(layout: Layout, file: Path, line: int, columns: Iterable[str], wanted: tuple[str, ...]) -> None:
-    if missing := [name for name in wanted if name not in set(columns)]:
+def _has(layout: Layout, file: Path, line: int, columns: Collection[str], wanted: tuple[str, ...]) -> None:
+    if missing := [name for name in wanted if name not in columns]:
         what = f"{missing[0]} and {len(missing) - 1} more" if len(missing) > 1 else missing[0]
         raise FootprintError(file, line, f"it lacks {what}; what is read is {layout.name}: {layout.source}")
 

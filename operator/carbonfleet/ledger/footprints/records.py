@@ -14,7 +14,7 @@ from carbonfleet.ledger.footprints.footprint import FootprintError
 
 MOST_BYTES: Final = 1 << 29
 """Unpacked, of CSV and JSON lines."""
-MOST_ROWS: Final = 2_000_000
+MOST_ROWS: Final = 1_000_000
 LONGEST_LINE: Final = 1 << 20
 """Bytes of a line; of a whole file that is one JSON value, as many times more as follow."""
 _JSON_LINES: Final = 64
