@@ -45,7 +45,7 @@ def _carbon(job: JobRow) -> str:
         return "–"
     spread = None if job.is_accounted else figures.grams_spread
     told = likely(figures.grams_co2e, spread) if spread else grams(figures.grams_co2e)
-    return told if job.is_accounted else f"~\u00a0{told}"
+    return told if job.is_accounted else f"~ {told}"
 
 
 def _saved(job: JobRow) -> str:
@@ -53,7 +53,7 @@ def _saved(job: JobRow) -> str:
     if figures is None or figures.saved_grams_co2e is None:
         return "–"
     told = saving(figures.saved_grams_co2e, figures.saved_percent)
-    return told if job.is_accounted else f"~\u00a0{told}"
+    return told if job.is_accounted else f"~ {told}"
 
 
 def group_of(phase: str) -> str:
