@@ -32,7 +32,7 @@ DAGS = (
     *("trains", "waits-on-a-worker", "fails-once", "fails", "is-wrong", "holds", "is-too-slow"),
     *("is-too-slow-on-a-worker", "window", "window-on-a-worker", "nowhere", "nightly_training"),
 )
-SECONDS = 1800.0
+SECONDS = 840.0
 """That all of it may take, far longer than it does."""
 
 
