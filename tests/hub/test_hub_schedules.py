@@ -386,7 +386,7 @@ def test_a_spec_that_the_api_takes_and_the_hub_can_not_is_told_and_others_go_on(
     step.at(SEVEN - 5 * HOUR)
     found = step.kube.get(ours(SCHEDULES, NAMESPACE, "backward"))["status"]
     assert found["conditions"][0]["reason"] == "InvalidSpec"
-    assert "spec.schedule: the day of week can't be: a range goes upwards" in found["summary"]
+    assert "spec.schedule: the day of week can't be: a range runs upwards" in found["summary"]
     assert names_of(step.kube, "well") == ["202512160700"]
     step.kube.patch(ours(SCHEDULES, NAMESPACE, "backward"), {"spec": {"schedule": "0 7 * * 1-5"}})
     step.at(SEVEN - 5 * HOUR)

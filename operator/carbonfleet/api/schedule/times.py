@@ -97,7 +97,8 @@ def _cron(expression: str) -> str:
         next(CronSim(expression, datetime(2000, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
         field = str(error).removeprefix("Bad ").replace("-", " ")
-        raise ValueError(f"the {field} can't be: a range goes upwards, and its days are some month's") from None
+        why = "a range runs upwards, as in 1-5, and a day must be one that its month has"
+        raise ValueError(f"the {field} can't be: {why}") from None
     except StopIteration:
         raise ValueError("there is no such day") from None
     return expression
