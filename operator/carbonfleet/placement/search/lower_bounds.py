@@ -140,9 +140,9 @@ KEPT: Final = 64
 class Frontier:
     """For each option and level of GPUs: the least carbon of a free window of n slots, with what its delay must gain.
 
-    A run of n slots and a part f lies in a free window of n + 1 slots. Where the grid is steady its total is
-    linear in f, so that it is at least (1 - f) of the least of n and f of that of n + 1. A longer run is at least
-    the sum of the leasts of the runs that it consists of.
+    A run of n slots and a part f lies in a free window of n + 1 slots, one without a part in n. Where the grid is
+    steady its total is linear in f, so that it is at least (1 - f) of the least of n and f of that of n + 1. A longer
+    run is at least the sum of the leasts of the runs that it consists of.
     """
 
     def __init__(self, inputs: PlanInputs, grid: Carbon, capacity: CapacityRuns, gain: float) -> None:
@@ -172,8 +172,9 @@ class Frontier:
             times, whole = np.divmod(whole, self._most)
         low = self._least[levels, options, whole]
         high = self._least[levels, options, whole + 1]
-        closed = high == np.inf
-        high[closed] = 0
+        # A run of whole slots needs no more than these: it fits into a gap of exactly its length.
+        closed = np.isinf(np.where(part > 0, high, low))
+        high[np.isinf(high)] = 0
         low[closed] = 0
         bound: FloatArray = low + (part * self._per_minute) * (high - low)
         if times is not None:

@@ -1,4 +1,4 @@
-"""GPUs that were given back are seen by every job whose turn comes later."""
+"""No free window is passed over: gaps of exactly a run's length, and GPUs that were given back, count for every job."""
 
 from datetime import timedelta
 
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carbonfleet.placement import Reservation, plan
 from carbonfleet.placement.assign import index_of
 from carbonfleet.placement.inputs import MINUTE
 from carbonfleet.placement.plan_inputs import plan_inputs
@@ -19,7 +20,9 @@ CHANGES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(
 
 
 def some_index(grids, gpus=8):
-    jobs = [job(f"job-{n}", hours=n + 0.5, gpus=1 + n % 3, schedule={"max_delay": "20h"}) for n in range(4)]
+    """Jobs of whole slots and of slots and a part."""
+    hours = (0.5, 2, 2.5, 3)
+    jobs = [job(f"job-{n}", hours=hours[n], gpus=1 + n % 3, schedule={"max_delay": "20h"}) for n in range(4)]
     spokes = [spoke(f"s{row}", zone, gpus=gpus) for row, zone in enumerate(grids)]
     snapshot = world(jobs, spokes, grids)
     return index_of(plan_inputs(snapshot, snapshot.jobs, tiers(snapshot.policies), NOON))
@@ -32,6 +35,10 @@ def test_no_free_window_scores_below_its_bound_whatever_was_taken_and_given_back
     search = WindowSearch(index, np.arange(4))
     per_hour = HOUR // (index.inputs.line.slot_minutes * MINUTE)
     taken = []
+    for row, gpus in enumerate(random.integers(0, 8, 2).tolist()):  # all but a gap
+        gap = int(random.integers(1, 18))
+        index.capacity.take(row, gpus, 0, gap)
+        index.capacity.take(row, gpus, gap + int(random.integers(1, 5)), index.inputs.line.slots)
     for row, hour, hours, gpus in changes:
         taken.append((row, gpus, hour * per_hour, (hour + hours) * per_hour))
         index.capacity.take(*taken[-1])
@@ -43,6 +50,20 @@ def test_no_free_window_scores_below_its_bound_whatever_was_taken_and_given_back
     for row in range(4):
         scores, _ = search.best(row, np.arange(2))
         assert (bounds[row] <= scores).all()
+
+
+@pytest.mark.parametrize(("hours", "waits"), [(2, 4), (1, 4), (1.5, 4), (2.5, 0)])
+def test_a_run_takes_a_clean_gap_that_is_just_long_enough(hours, waits):
+    busy = [Reservation("a", "ml", "s0", "main", 8, NOON - HOUR, NOON + 4 * HOUR)]
+    busy.append(Reservation("b", "ml", "s0", "main", 8, NOON + 6 * HOUR, NOON + 60 * HOUR))
+    clean_and_dirty = {"AA-0": [100] * 80, "AA-1": [300] * 80}
+    spokes = [spoke("s0", "AA-0"), spoke("s1", "AA-1")]
+    snapshot = world(
+        [job(hours=hours, schedule={"max_delay": "20h"})], spokes, clean_and_dirty, reservations=tuple(busy)
+    )
+    (decision,) = plan(snapshot, NOON).decisions
+    assert decision.window.start == NOON + waits * HOUR
+    assert decision.window.cluster == ("s0" if waits else "s1")
 
 
 @pytest.mark.parametrize("back", [timedelta(hours=5), timedelta(hours=2)])
