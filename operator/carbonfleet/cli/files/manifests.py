@@ -54,14 +54,14 @@ class Manifests:
 
 
 @dataclass(slots=True)
-class _Read:
+class _ReadManifest:
     """The same of a file, or of a part of it."""
 
     jobs: list[JobManifest] = field(default_factory=list)
     schedules: list[ScheduleManifest] = field(default_factory=list)
     findings: list[FileFinding] = field(default_factory=list)
 
-    def add(self, other: "_Read") -> None:
+    def add(self, other: "_ReadManifest") -> None:
         """What another one has."""
         self.jobs += other.jobs
         self.schedules += other.schedules
@@ -87,7 +87,7 @@ def read_manifests(paths: Sequence[str], stdin: bytes = b"") -> Manifests:
     In folders what is hidden, and what is not ours, is passed over; a checkout of the fleet repository is judged as
     such. Raises nothing: a file that can't be read is a finding.
     """
-    whole = _Read()
+    whole = _ReadManifest()
     files = others = 0
     for path in paths:
         checkout = _checkout_of(path)
@@ -98,7 +98,7 @@ def read_manifests(paths: Sequence[str], stdin: bytes = b"") -> Manifests:
         for file in _files_at(path, stdin):
             found = _read(file)
             files, others = files + (found is not None), others + (found is None)
-            whole.add(found or _Read())
+            whole.add(found or _ReadManifest())
     return Manifests(tuple(whole.jobs), tuple(whole.schedules), tuple(whole.findings), files, others)
 
 
@@ -143,7 +143,7 @@ def _content(path: Path) -> bytes | FileProblem:
         return FileProblem(str(path), 1, f"can't be read: {error.strerror}")
 
 
-def _read(file: _ManifestFile) -> _Read | None:
+def _read(file: _ManifestFile) -> _ReadManifest | None:
     """What is in a file; None for a file of a folder that holds nothing of ours."""
     if isinstance(file.content, FileProblem):
         return _refused(file.content)
@@ -156,14 +156,14 @@ def _read(file: _ManifestFile) -> _Read | None:
     ours = [document for document in documents if _is_ours(document)]
     if not ours:
         return _refused(_nothing_in(file.path, documents)) if file.is_named else None
-    found = _Read()
+    found = _ReadManifest()
     for document in ours:
         found.add(_judged(document, file.content, len(documents)))
     return found
 
 
-def _refused(*problems: FileProblem) -> _Read:
-    return _Read(findings=[FileFinding(Severity.ERROR, problem) for problem in problems])
+def _refused(*problems: FileProblem) -> _ReadManifest:
+    return _ReadManifest(findings=[FileFinding(Severity.ERROR, problem) for problem in problems])
 
 
 def _nothing_in(path: str, documents: Sequence[YamlDocument]) -> FileProblem:
@@ -202,18 +202,18 @@ def _is_ours(document: YamlDocument) -> bool:
     return is_cluster or kind in (*MODELS, "FleetPolicy") or str(data.get("apiVersion")).startswith(f"{GROUP}/")
 
 
-def _judged(document: YamlDocument, content: bytes, of: int) -> _Read:
+def _judged(document: YamlDocument, content: bytes, of: int) -> _ReadManifest:
     model = MODELS.get(str(_kind_of(document)))
     if model is not None and document.data.get("apiVersion") == API_VERSION:
         found, findings = read_object(document, model)
         jobs = [JobManifest(found, document)] if isinstance(found, CarbonTrainingJob) else []
         schedules = [ScheduleManifest(found, document)] if isinstance(found, CarbonTrainingSchedule) else []
-        return _Read(jobs, schedules, [*findings, *(doubt for job in jobs for doubt in _never_saved(job))])
+        return _ReadManifest(jobs, schedules, [*findings, *(doubt for job in jobs for doubt in _never_saved(job))])
     try:
         _check(document, content, of)
     except FileInvalid as error:
         return _refused(*error.problems)
-    return _Read()
+    return _ReadManifest()
 
 
 def _never_saved(manifest: JobManifest) -> Iterator[FileFinding]:
