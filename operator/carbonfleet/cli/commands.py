@@ -49,14 +49,14 @@ COMMANDS: Final[Mapping[str, Mapping[str, Listed]]] = {
         ),
     },
     JOBS: {
-        "validate": Listed("files.validate", "Check manifests of jobs, cluster files and policies."),
+        "validate": Listed("files.validate", "Check manifests of jobs and schedules, cluster files and policies."),
         "explain": Listed(
             "files.explain",
             "Show why a job goes where and when it goes: the decision, and each spoke with its figures, "
             "or why not there.",
         ),
         "ui": Listed("ui", "Serve a live page of the fleet, jobs, sweeps and savings until Ctrl-C."),
-        "status": Listed("fleet.status", "Show every spoke and every job, with what each waits for."),
+        "status": Listed("fleet.status", "Show every spoke, job and schedule, with what each waits for."),
         "watch": Listed("fleet.watch", "Follow a job until it has ended, a line for each change."),
         "logs": Listed("fleet.logs", "Show what a job's training printed."),
         "report": Listed(
