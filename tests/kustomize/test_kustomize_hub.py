@@ -86,6 +86,11 @@ def test_a_hub_with_the_rendered_account_takes_the_lease_and_brings_a_job_to_its
 
 
 def test_a_hub_that_is_refused_the_lease_says_so_and_leads_once_it_is_granted(stack, hub):
+    """Its other role is of a release that knew no schedules."""
+    role_of_hub = "/apis/rbac.authorization.k8s.io/v1/clusterroles/carbonfleet-hub"
+    former = stack.kube.get(role_of_hub)
+    former["rules"] = [rule for rule in former["rules"] if rule["resources"] != ["carbontrainingschedules"]]
+    stack.kube.replace(role_of_hub, former)
     rights = path("apis/rbac.authorization.k8s.io/v1", "roles", NAMESPACE, "carbonfleet-hub-lease")
     role = stack.kube.get(rights)
     granted = role | {"metadata": {"name": role["metadata"]["name"]}}
@@ -99,3 +104,6 @@ def test_a_hub_that_is_refused_the_lease_says_so_and_leads_once_it_is_granted(st
     stack.kube.create(path("apis/rbac.authorization.k8s.io/v1", "roles", NAMESPACE), granted)
     eventually(lambda: healthz(hub)[1].startswith("Leading: "))
     assert hub.log.count("LeaseRefused") == 1
+    eventually(lambda: "no jobs are made by schedule until this release's manifests are applied" in hub.log)
+    stack.submit("goes-on")
+    stack.wait("goes-on", Phase.BLOCKED)  # no spoke runs here
