@@ -10,7 +10,9 @@ from carbonfleet.api.job_status import Phase
 from carbonfleet.api.wire import format_time
 from carbonfleet.cli import app
 from carbonfleet.cli.spokes.drain import with_maintenance
+from fixtures.asked_moves import PATIENT, SHARED
 from fixtures.git_server import SEED
+from fixtures.hub_process import GRAMS
 from fixtures.in_process_hub import InProcessHub, open_in_process_hub
 
 OSLO = "no-osl-1"
@@ -70,6 +72,25 @@ def test_a_spoke_is_drained_and_put_into_use_again(hub):
     merged(hub, work, f"use/{OSLO}")
     hub.submit("back")
     assert hub.job("back").status.cluster == OSLO
+
+
+def test_a_job_that_may_move_leaves_a_drained_spoke_with_its_checkpoint(hub):
+    work, looked = hub.git.checkout(), ("--wait", "--hours", "0", "--kubeconfig", str(hub.api.kubeconfig))
+    hub.submit("moves", duration="8h", schedule=PATIENT, workload=SHARED)
+    assert hub.until("moves", Phase.RUNNING, hours=1).status.cluster == OSLO
+    assert drain("--fleet", str(work.path))[0] == 0
+    merged(hub, work, f"drain/{OSLO}")
+    assert drain(*looked) == (1, f"1 on {OSLO}: moves/moves\n")
+    hub.grid.becomes("CA-QC", hub.clock.now(), GRAMS["NO-NO1"] / 2)
+    moved = hub.until("moves", Phase.SUCCEEDED, hours=36)
+    hub.settle()
+    assert (moved.status.cluster, moved.status.attempt) == ("ca-qc-1", 2)
+    assert hub.changes("moves") == ["place 1", "remove 1", "place 2", "remove 2"]
+    first, second = hub.ledger("moves")
+    assert second.start >= first.end
+    assert hub.spokes.attempts[first.job_uid, 2].first_step > 0, "it goes on from what the first one saved"
+    assert hub.spokes.violations == []
+    assert drain(*looked) == (0, f"nothing is left on {OSLO}\n")
 
 
 SEED_FILE = (SEED / FILE).read_text()

@@ -26,11 +26,12 @@ OTHERS = {
     "git",
     "helm",
     "kind",
+    "openssl",
     "pip",
     "python",
     "sh",
+    "ssh-keygen",
     "xargs",
-    "openssl",
 }
 VERBS = {"annotate", "apply", "config", "create", "delete", "describe", "exec", "explain", "get", "logs", "patch"}
 VERBS |= {"port-forward", "rollout", "wait"}
@@ -41,7 +42,6 @@ RUN = (
     "carbonfleet fleet init my-fleet",
     "carbonfleet policy check my-fleet",
     "carbonfleet policy test my-fleet --data-class eu-personal --namespace team-a",
-    "carbonfleet fleet init my-fleet --no-examples",
     "carbonfleet spoke join gpu-sto-1 --region eu-north-1",
     "carbonfleet spoke join rented-1 --runtime ray --city Oslo",
     "carbonfleet spoke join kind-1 --city Oslo",
@@ -119,8 +119,6 @@ def test_what_needs_no_cluster_is_run_as_it_stands(tmp_path):
     for name in ("crds", "workloads", "fleet"):
         (tmp_path / name).symlink_to(ROOT / name)
     for command in RUN:
-        if (tmp_path / "my-fleet").exists() and "init" in command:
-            (tmp_path / "my-fleet").rename(tmp_path / "with-examples")
         if "argocd" in command:
             (tmp_path / "gpu-sto-1").rename(tmp_path / "with-flux")
         done = subprocess.run(

@@ -184,11 +184,32 @@ def a_policy_that_nobody_can_read(hub):
 
 
 @contextmanager
-def a_policy_that_nobody_signed(hub):
+def a_change_that_nobody_signed_below_one_that_is(hub):
     with undone(hub):
-        policy = (hub.checkout().path / "policies" / "tiers.yaml").read_text().replace("24h", "23h")
-        pushed(hub, "Unsigned", "-c", "commit.gpgsign=false", tiers=policy)
+        policy = (hub.checkout().path / "policies" / "tiers.yaml").read_text()
+        pushed(hub, "Unsigned", "-c", "commit.gpgsign=false", tiers=policy.replace("24h", "23h"))
+        pushed(hub, "Signed", tiers=policy.replace("24h", "22h"))
         yield {}, "take that commit back"
+
+
+@contextmanager
+def a_person_s_change_where_the_hub_alone_signs(hub):
+    """The overlay without `trusting`: a clone of one's own would be taken as it is, the hub's is not."""
+    with undone(hub):
+        policy = (hub.checkout().path / "policies" / "tiers.yaml").read_text().replace("24h", "21h")
+        pushed(hub, "Signed by a person", tiers=policy)
+        yield {"CARBONFLEET_ALLOWED_SIGNERS": hub.environment["CARBONFLEET_SIGNING_KEY"]}, "take that commit back"
+
+
+@contextmanager
+def a_branch_that_was_rewritten(hub):
+    """The clone of the hub has looked at what is not on the branch any more."""
+    state = hub.root / "rewritten"
+    work = hub.checkout()
+    work.run("commit", "--quiet", "--allow-empty", "-m", "Lost")
+    work.run("clone", "--quiet", "--bare", str(work.path), str(state / "fleet.git"))
+    work.run("-C", str(state / "fleet.git"), "update-ref", "refs/carbonfleet/trusted", "HEAD")
+    yield {"CARBONFLEET_STATE": str(state)}, f"take {state / 'fleet.git'} away while nothing uses it"
 
 
 @contextmanager
@@ -313,7 +334,9 @@ FAULTS = [
     (a_git_server_that_is_away, ["git"], True),
     (a_branch_that_is_not_there, ["git", "forge"], True),
     (a_policy_that_nobody_can_read, ["fleet files"], False),
-    (a_policy_that_nobody_signed, ["signatures"], False),
+    (a_change_that_nobody_signed_below_one_that_is, ["signatures"], False),
+    (a_person_s_change_where_the_hub_alone_signs, ["signatures"], False),
+    (a_branch_that_was_rewritten, ["signatures"], False),
     (a_server_that_takes_no_push, ["git push"], False),
     (signers_that_do_not_know_the_hub, ["signing key"], False),
     (a_key_with_a_passphrase, ["signing key"], False),

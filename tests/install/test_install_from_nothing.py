@@ -1,5 +1,6 @@
 """From an empty folder and the wheel: a fleet, a hub and two spokes by the printed steps alone, and a job."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -8,20 +9,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from carbonfleet.kube import Kube, KubeError, ours, path
 from carbonfleet.local.ports import free_port
 from fixtures.forge_server import ForgeServer
 from fixtures.git_server import HttpGitServer
 from fixtures.hub_process import write_signals
-from fixtures.installed_hub import KEYS, TOKEN, InstalledHub, signers
+from fixtures.installed_hub import TOKEN, InstalledHub
 from fixtures.installed_spoke import TENANT, heard, join, play_the_kubelet, prepared_cluster
 from fixtures.installed_wheel import Installed
 from fixtures.kubeapi_server import KubeApi, eventually
-from fixtures.printed_steps import commands, shell
-from fixtures.rendered import Container, kustomize, printed_commands
+from fixtures.printed_steps import commands, shell, shown, with_files
+from fixtures.rendered import Container
 from fixtures.simulated_kuberay import RAY, Pods, SimulatedKubeRay
 
+PAGE = "cluster.md"
 SPOKES = {"no-osl-1": ("--city Oslo", "EEA"), "ca-mtl-1": ("--region northamerica-northeast1", "CA")}
 JOB = """\
 apiVersion: carbonfleet.dev/v1alpha1
@@ -45,12 +48,10 @@ class NewUser:
     spokes: dict[str, KubeApi] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in KEYS:
-            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / name)]
-            subprocess.run(command, check=True, timeout=60)
-        (self.folder / ".gitconfig").write_text(
-            f"[gpg]\n format = ssh\n[user]\n signingkey = {self.folder / 'person'}\n[commit]\n gpgsign = true\n"
-        )
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / "person")]
+        subprocess.run(command, check=True, timeout=60)
+        (self.folder / ".gitconfig").write_text("[user]\n email = new@user.example\n")
+        (self.folder / "token").write_text(TOKEN)
         self.environment = {**self.installed.environment, "HOME": str(self.folder)}
 
     def types(self, *lines: str, kubeconfig: Path | str = "none") -> str:
@@ -76,41 +77,35 @@ def user(installed, empty) -> Iterator[NewUser]:
 
 
 def begin_fleet(user: NewUser) -> HttpGitServer:
-    """`fleet init`, and a push to a server whose repository is empty."""
+    """What the page says first, and a push to a server whose repository is empty."""
     git = HttpGitServer(user.folder / "server", token=TOKEN)
     git.git("update-ref", "-d", "refs/heads/main")
     git.start()
     user.closing.callback(git.stop)
     user.types(
-        "carbonfleet fleet init fleet --sign --no-examples",
-        "carbonfleet policy check fleet",
-        f"git -C fleet remote add origin {git.url.replace('://', f'://person:{TOKEN}@')}",
-        "git -C fleet push -q -u origin main",
+        *with_files(shown(PAGE, "1. The fleet repository"), {"YOUR_KEY.pub": str(user.folder / "person.pub")}),
+        f"git -C my-fleet remote add origin {git.url.replace('://', f'://person:{TOKEN}@')}",
+        "git -C my-fleet push -q -u origin main",
     )
     return git
 
 
 def install_hub(user: NewUser, git: HttpGitServer) -> InstalledHub:
-    """The overlay that `install hub` writes, the Secrets that it asks for, and the command that it prints."""
+    """What the page says of the hub, but for what needs a kubelet."""
     api = KubeApi(user.folder / "hub-api", free_port())
     api.folder.mkdir()
     api.start()
     user.closing.callback(api.stop)
-    apply = user.types(f"carbonfleet install hub --fleet-url {git.url} --trusting --to hub-overlay")
-    overlay = user.folder / "hub-overlay" / "kustomize"
-    (user.folder / "token").write_text(TOKEN)
-    asked = [
-        line
-        for file in ("overlays/hub", "components/trusting")
-        for line in printed_commands((overlay / file / "kustomization.yaml").read_text())
-        if " create " in line
-    ]
-    words = {"=TOKEN_FILE": "=token", "=SSH_PRIVATE_KEY": "=hub", "=SIGNERS_FILE": f"={signers(user.folder)}"}
-    for word, file in words.items():
-        asked = [line.replace(word, file) for line in asked]
-    user.types(*asked, apply, kubeconfig=api.kubeconfig)
+    said = [line for line in shown(PAGE, "2. The hub") if not re.search(" exec | rollout ", line)]
+    lines = [line.replace("https://git.example.org/fleet.git", git.url) for line in said]
+    user.types(
+        *with_files(lines, {"TOKEN_FILE": "token", "YOUR_KEY.pub": "person.pub"}),
+        "ln -s hub-key hub && ln -s hub-key.pub hub.pub",
+        kubeconfig=api.kubeconfig,
+    )
+    (install,) = [line.partition(" | ")[0] for line in lines if "install hub" in line]
+    objects = tuple(yaml.safe_load_all(user.types(install)))
     signals = {"CARBONFLEET_SIGNALS": str(write_signals(user.folder, datetime.now(UTC)))}
-    objects = kustomize(overlay / "overlays/hub")
     container = user.runs(Container(api, objects, "carbonfleet-hub", user.folder / "hub-pod", signals))
     child = container.child()
     hub = InstalledHub(user.folder, api, git, ForgeServer("github"), objects, container, container.variables(), child)
@@ -119,17 +114,19 @@ def install_hub(user: NewUser, git: HttpGitServer) -> InstalledHub:
 
 
 def add_spoke(user: NewUser, hub: InstalledHub, name: str) -> None:
-    """`spoke join`, and what it prints, from the cluster's file to the agent."""
+    """`spoke join` as the page says, and what it prints, from the cluster's file to the agent."""
     where, jurisdiction = SPOKES[name]
     root = user.folder / name
     root.mkdir()
-    text = user.types(f"carbonfleet spoke join {name} {where} --fleet fleet")
-    file = user.folder / "fleet" / "clusters" / name / "cluster.yaml"
+    said = [line.replace("gpu-sto-1", name) for line in shown(PAGE, "3. Each spoke")]
+    joins, checks, renews = [line.replace("--region eu-north-1", where) for line in said]
+    text = user.types(joins)
+    file = user.folder / "my-fleet" / "clusters" / name / "cluster.yaml"
     file.write_text(file.read_text().replace("<EEA>", jurisdiction).replace("<", "").replace(">", ""))
     user.types(
         f"carbonfleet validate {file}",
-        f"git -C fleet commit -qam 'Say what {name} is' && git -C fleet switch -q main",
-        f"git -C fleet merge -q --ff-only join/{name} && git -C fleet push -q",
+        f"git -C my-fleet commit -qam 'Say what {name} is' && git -C my-fleet switch -q main",
+        f"git -C my-fleet merge -q --ff-only join/{name} && git -C my-fleet push -q",
     )
     user.spokes[name] = api = prepared_cluster(root / "api", "a100", 1)
     user.closing.callback(api.stop)
@@ -139,19 +136,17 @@ def add_spoke(user: NewUser, hub: InstalledHub, name: str) -> None:
     user.runs(agent)
     eventually(lambda: heard(hub, name))
     (check,) = [line for line in commands(text, 4) if line.startswith("carbonfleet")]
-    said = user.types(check.replace("<of the spoke>", str(api.kubeconfig)))
-    assert " 0 missing, 0 unknown" in said, said
+    assert check.replace("<of the spoke>", f"{name}.kubeconfig") == checks
+    (user.folder / f"{name}.kubeconfig").symlink_to(api.kubeconfig)
+    found = user.types(renews, checks, kubeconfig=hub.api.kubeconfig)
+    assert " 0 missing, 0 unknown" in found, found
 
 
 def train(user: NewUser, hub: InstalledHub) -> str:
     """A first job, applied to the hub; where it ran. KubeRay is played."""
     (user.folder / "job.yaml").write_text(JOB)
-    lines = (
-        f"kubectl create namespace {TENANT}",
-        "carbonfleet validate job.yaml --fleet fleet",
-        "kubectl apply -f job.yaml",
-    )
-    user.types(*lines, kubeconfig=hub.api.kubeconfig)
+    lines = (f"kubectl create namespace {TENANT}", *shown(PAGE, "4. A first job"))
+    assert "first" in user.types(*lines, kubeconfig=hub.api.kubeconfig)
 
     def placed() -> tuple[str, str] | None:
         for name, api in user.spokes.items():
@@ -184,6 +179,7 @@ def test_a_new_user_gets_from_the_wheel_to_a_trained_job_by_the_printed_steps(us
     for name in SPOKES:
         add_spoke(user, hub, name)
     in_the_pod = {**user.environment, **hub.environment}
-    said = shell(["carbonfleet doctor"], user.folder, Path(hub.environment["KUBECONFIG"]), **in_the_pod)
+    (doctor,) = [line.partition(" -- ")[2] for line in shown(PAGE, "2. The hub") if " exec " in line]
+    said = shell([doctor], user.folder, Path(hub.environment["KUBECONFIG"]), **in_the_pod)
     assert " 0 missing, 0 unknown" in said, said
     assert train(user, hub) == "no-osl-1"

@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+from simulated_runtime import SimulatedRuntime
+from spoke_stack import SPOKE
 
 from carbonfleet.kube import TOKEN_SECONDS, Kube, KubeError
+from carbonfleet.spoke import Agent, FleetFolder, HubLink
+from fixtures.fleet_values import quick_settings
 from fixtures.http_server import HttpServer, QuietHandler
 
 
@@ -143,3 +148,58 @@ def test_a_program_that_gives_tokens_is_not_run_again_while_nothing_changed(api,
         assert kube.get("/version") == {"api": "first"}
         timer.seconds += TOKEN_SECONDS
     assert runs.read_text() == "run "
+
+
+ACCOUNT = "projected"
+"""Of a pod in the hub's own cluster, or of one whose tokens the hub's API takes: it has the rights of the spoke's."""
+
+
+def account_with_the_spokes_rights(stack) -> None:
+    """Bind them to another account, whose tokens a kubelet projects."""
+    where = f"spoke-{SPOKE}"
+    made = stack.api.kubectl("-n", where, "create", "serviceaccount", ACCOUNT)
+    assert made.returncode == 0, made.stderr
+    for binding in ("rolebinding/agent", f"clusterrolebinding/carbonfleet-spoke-{SPOKE}"):
+        account = f"--serviceaccount={where}:{ACCOUNT}"
+        done = stack.api.kubectl("-n", where, "set", "subject", binding, account)
+        assert done.returncode == 0, done.stderr
+
+
+def project(stack, volume: Path) -> None:
+    """Put a new token into a volume as a kubelet does: a folder of its own, and a link that is replaced."""
+    issued = stack.api.kubectl("-n", f"spoke-{SPOKE}", "create", "token", ACCOUNT, "--duration=10m")
+    assert issued.returncode == 0, issued.stderr
+    folder = volume / f"..{len(list(volume.iterdir()))}"
+    folder.mkdir()
+    (folder / "token").write_text(issued.stdout.strip())
+    (volume / "..new").symlink_to(folder.name)
+    (volume / "..new").rename(volume / "..data")
+    if not (volume / "token").is_symlink():
+        (volume / "token").symlink_to("..data/token")
+
+
+def test_an_agent_goes_on_with_each_token_that_a_kubelet_projects(bare_stack, tmp_path):
+    stack, timer, volume = bare_stack, Timer(), tmp_path / "volume"
+    stack.settings |= {"heartbeat_seconds": 1, "heartbeat_least_seconds": 0.01}
+    volume.mkdir()
+    account_with_the_spokes_rights(stack)
+    project(stack, volume)
+    config = yaml.safe_load(stack.hub_kubeconfig.read_text())
+    config["users"][0]["user"] = {"tokenFile": str(volume / "token")}
+    file = tmp_path / "kubeconfig"
+    file.write_text(yaml.safe_dump(config))
+    settings = stack.agent_settings()
+    repository = quick_settings(stack.git.url, settings.state / "fleet.git")
+    hub = HubLink(Kube.connect(file, timer), SPOKE)
+    agent = Agent(settings, FleetFolder(SPOKE, repository, stack.clock), SimulatedRuntime(SPOKE), hub, stack.clock)
+    stack.agents.append(agent)
+    stack.cycle_until(agent, lambda: stack.spoke().status.heartbeat_time)
+    for words in (("delete",), ("create",)):  # the token of before is worth nothing any more
+        assert stack.api.kubectl("-n", f"spoke-{SPOKE}", *words, "serviceaccount", ACCOUNT).returncode == 0
+    with pytest.raises(KubeError, match="401"):
+        hub.standing()
+    agent.cycle()
+    project(stack, volume)
+    timer.seconds += TOKEN_SECONDS
+    before = stack.spoke().status.heartbeat_time
+    stack.cycle_until(agent, lambda: stack.spoke().status.heartbeat_time != before)

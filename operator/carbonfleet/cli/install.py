@@ -62,7 +62,9 @@ def spoke(
     fleet_url: FleetUrl = "",
     fleet_branch: FleetBranch = "main",
     tenant: Annotated[list[str] | None, typer.Option(help="A namespace where placements run; team-a if none.")] = None,
-    allow: Annotated[list[str] | None, typer.Option(help="A data class that may be there; the example's.")] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="A data class that may be there; the example's if none.")
+    ] = None,
     verify: Annotated[bool, typer.Option(help="Have the agent follow signed commits only.")] = True,
     storage_class: StorageClass = "",
     shared_storage_class: Annotated[
@@ -73,7 +75,7 @@ def spoke(
 ) -> None:
     """Print a spoke's manifests: agent, rights, allow list, tenants.
 
-    `carbonfleet spoke join` does this and the rest of what a new spoke needs.
+    `carbonfleet spoke join` prints the command for this, and all else that a new spoke needs.
     """
     given: dict[str, Any] = {"name": name, "applier": applier, "fleet_url": fleet_url, "fleet_branch": fleet_branch}
     given |= {"storage_class": storage_class, "shared_storage_class": shared_storage_class, "verify": verify}

@@ -132,7 +132,9 @@ def _signing(context: HubContext) -> Iterator[CheckResult]:
         yield repository.key_signs("signing key", context.fleet(), key, signers or key)
     if signers is not None:
         anywhere = signers == key
-        yield repository.history_is_trusted("signatures", context.fleet(), signers, begins_anywhere=anywhere)
+        yield repository.history_is_trusted(
+            "signatures", context.fleet(), signers, begins_anywhere=anywhere, clone=settings.directory
+        )
 
 
 def _spokes(context: HubContext) -> Iterator[CheckResult]:

@@ -12,7 +12,7 @@ from carbonfleet.clock import Clock
 from carbonfleet.doctor.check import CheckResult, missing, ok
 from carbonfleet.doctor.cluster import listed
 from carbonfleet.fleet import FleetError, Repository, RepositorySettings, Tip
-from carbonfleet.fleet.git import TransportFailure, Trust, is_signer, signer_of
+from carbonfleet.fleet.git import TransportFailure, Trust, is_signer, signer_of, trusted_by
 from carbonfleet.fleet.publish import NO_CHANGES, CloneSession, in_our_words
 
 SCRATCH: Final = "carbonfleet-doctor"
@@ -75,13 +75,28 @@ def may_push(name: str, got: Fetched) -> CheckResult:
     return ok(name, f"the branch {branch} was made, and removed again")
 
 
-def history_is_trusted(name: str, got: Fetched, signers: Path, *, begins_anywhere: bool) -> CheckResult:
-    """Whether all that counts on the branch is signed by who may."""
+def history_is_trusted(
+    name: str, got: Fetched, signers: Path, *, begins_anywhere: bool, clone: Path | None = None
+) -> CheckResult:
+    """Whether all that counts on the branch is signed by who may.
+
+    `clone` is the one of the process that follows the branch: what came since it last looked is what it will look at.
+    """
+    git, tip = got.session.git, got.session.head.id
+    trust = Trust(git, signers, got.session.settings.author_email, begins_anywhere)
+    seen = trusted_by(clone) if clone is not None else ""
+    if seen and not (seen in git and (git[seen].id == tip or git.descendant_of(tip, seen))):
+        told = f"the branch was rewritten: {seen[:12]}, which was trusted, is not in it"
+        return missing(name, told, f"put that back; or, if it was meant, take {clone} away while nothing uses it")
     try:
-        Trust(got.session.git, signers, got.session.settings.author_email, begins_anywhere).check(got.session.head.id)
+        if seen:
+            trust.follow(git[seen].id)
+        trust.check(tip)
     except FleetError as error:
         advice = "take that commit back, or give the keys of who signed it to hub and spokes (allowed signers)"
         return missing(name, f"{error.reason}: {error}", advice)
+    if begins_anywhere and not seen:
+        return ok(name, "the hub has not looked at the branch yet: what comes after its first look is to be signed")
     return ok(name, "all that counts on the branch is signed by an allowed signer")
 
 

@@ -165,7 +165,9 @@ _INSTALL: Final = {
 #      kubectl -n carbonfleet-system create secret generic carbonfleet-hub --from-file=kubeconfig=hub.kubeconfig
 #      kubectl -n carbonfleet-system create secret generic carbonfleet-fleet-readonly \\
 #        --from-literal=username=x-access-token --from-literal=password=<read-only token>
-#    It follows the hub's signed commits alone; whoever else signs has a line there too, and a key for Flux:
+#    It follows signed commits alone. Whoever signs beside the hub has a line there too, as in the hub's own Secret
+#    carbonfleet-signers, and a key for Flux. Of a hub that does not sign, leave the signers out, and give
+#    `install spoke` --no-verify:
 #      echo "hub@carbonfleet.dev namespaces=\\"git\\" $$(cat HUB_KEY.pub)" >signers
 #      kubectl -n carbonfleet-system create secret generic carbonfleet-hub-signers \\
 #        --from-file=allowed_signers=signers --from-file=hub.sshpub=HUB_KEY.pub

@@ -41,6 +41,7 @@ def init(
   edit {folder}/policies and {folder}/CODEOWNERS{", and take out the example clusters" if examples else ""}
   carbonfleet policy check {folder}
   git -C {folder} commit -a && git -C {folder} remote add origin URL && git -C {folder} push -u origin main
-  sign all that (git commit -S), and begin with --sign, where others' signatures than the hub's are to count
+  sign all that (git commit -S), and begin with --sign: a hub that signs, as it does unless --no-sign is said, follows
+    no change of policies and cluster files without the signature of somebody whom it trusts (--trusting)
   protect its branch, as {folder}/README.md says
   carbonfleet install hub --fleet-url URL""")

@@ -116,7 +116,10 @@ def _commit_file(checkout: Path, name: str, text: str) -> str:
         fail(f"{file} is there already: edit it, or choose another name")
     commit_file(checkout, file, text, branch, f"Join {name}")
     said = f"committed {file} to the branch {branch}: fill in what is in <angle brackets>, check it with"
-    say(f"{said} `carbonfleet validate {file}`, commit, push the branch, and have it reviewed", err=True)
+    say(
+        f"{said} `carbonfleet validate {file}`, commit (-S where the hub signs), push the branch, and have it reviewed",
+        err=True,
+    )
     return branch
 
 

@@ -8,7 +8,7 @@ from .signing import is_signer, public_line, sign, signer_of
 from .tip import Tip, TipReader
 from .transport import TransportFailure, transport_for
 from .trees import Changes, Files, blob, changed_tree, measured, subtree
-from .trust import Trust
+from .trust import Trust, trusted_by
 
 __all__ = [
     "CONFIG_MAP",
@@ -42,4 +42,5 @@ __all__ = [
     "subtree",
     "time_of",
     "transport_for",
+    "trusted_by",
 ]

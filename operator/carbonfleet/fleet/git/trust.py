@@ -27,6 +27,15 @@ MOST_COMMITS: Final = 10_000
 """Looked at one by one since then; more are not followed."""
 
 
+def trusted_by(clone: Path) -> str:
+    """The commit up to which the user of a clone has looked at the branch; empty where there is none yet."""
+    try:
+        commit = commit_at(pygit2.Repository(str(clone)), _TRUSTED)
+    except pygit2.GitError:
+        return ""
+    return str(commit or "")
+
+
 @dataclass(frozen=True, slots=True)
 class Trust:
     """Looks at every commit since the last trusted one, on all parents, before anything is made of the newest.
