@@ -163,7 +163,7 @@ def test_a_kubeconfig_that_can_not_be_used_is_named(folder, command, content):
 def test_a_job_that_is_not_there_is_told_by_its_name(api, folder, words):
     api.server.said = refusal(404, "NotFound", 'carbontrainingjobs.carbonfleet.dev "x" not found')
     told = sentence(*words, "--kubeconfig", kubeconfig(folder, api.url))
-    assert told == "error: no job x in team-a; kubectl get ctj -A lists all\n"
+    assert told == "error: no job x in team-a; see kubectl get ctj -A\n"
 
 
 GIT_COMMANDS = {

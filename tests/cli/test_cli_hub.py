@@ -112,6 +112,14 @@ def test_validate_asks_the_hub_without_applying_anything(hub, name, spec, code, 
     assert Kube.connect(hub.kubeconfig).list(ours("carbontrainingjobs"))[0] == before
 
 
+def test_validate_says_how_a_namespace_that_is_missing_is_made(hub):
+    job = JOB | {"metadata": {"name": "first", "namespace": "new-team"}}
+    ask = ["validate", "-", "--hub", "--kubeconfig", str(hub.kubeconfig)]
+    done = CliRunner().invoke(app, ask, input=json.dumps(job))
+    advice = 'namespaces "new-team" not found: kubectl create namespace new-team, or name another'
+    assert (done.exit_code, advice in done.output, "PATCH" in done.output) == (1, True, False), done.output
+
+
 def test_validate_ends_with_one_line_where_the_hub_does_not_answer(hub):
     hub.stop()
     done = CliRunner().invoke(

@@ -176,8 +176,8 @@ def test_what_is_not_there_is_told_in_a_sentence(job, logs):
 
     where = ("-n", job.namespace)
     key = f"{job.namespace}/{job.name}"
-    assert error("other", *where) == f"no job other in {job.namespace}; kubectl get ctj -A lists all"
-    assert error("other-anywhere") == "no job other-anywhere in any namespace; kubectl get ctj -A lists all"
+    assert error("other", *where) == f"no job other in {job.namespace}; see kubectl get ctj -A"
+    assert error("other-anywhere") == "no job other-anywhere in any namespace; see kubectl get ctj -A"
     assert error("a/b/c") == "'a/b' is no name; write a job's name, or NAMESPACE/NAME"
     assert error("..%2f", *where) == "'..%2f' is no name; write a job's name, or NAMESPACE/NAME"
     assert error(key, "-n", "default") == f"{key} is not in default: leave one of the two out"

@@ -48,8 +48,9 @@ class NewUser:
     spokes: dict[str, KubeApi] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / "person")]
-        subprocess.run(command, check=True, timeout=60)
+        key = self.folder / ".ssh" / "id_ed25519"
+        key.parent.mkdir()
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True, timeout=60)
         (self.folder / ".gitconfig").write_text("[user]\n email = new@user.example\n")
         (self.folder / "token").write_text(TOKEN)
         self.environment = {**self.installed.environment, "HOME": str(self.folder)}
@@ -83,7 +84,7 @@ def begin_fleet(user: NewUser) -> HttpGitServer:
     git.start()
     user.closing.callback(git.stop)
     user.types(
-        *with_files(shown(PAGE, "1. The fleet repository"), {"YOUR_KEY.pub": str(user.folder / "person.pub")}),
+        *shown(PAGE, "1. The fleet repository"),
         f"git -C my-fleet remote add origin {git.url.replace('://', f'://person:{TOKEN}@')}",
         "git -C my-fleet push -q -u origin main",
     )
@@ -99,7 +100,7 @@ def install_hub(user: NewUser, git: HttpGitServer) -> InstalledHub:
     said = [line for line in shown(PAGE, "2. The hub") if not re.search(" exec | rollout ", line)]
     lines = [line.replace("https://git.example.org/fleet.git", git.url) for line in said]
     user.types(
-        *with_files(lines, {"TOKEN_FILE": "token", "YOUR_KEY.pub": "person.pub"}),
+        *with_files(lines, {"TOKEN_FILE": "token"}),
         "ln -s hub-key hub && ln -s hub-key.pub hub.pub",
         kubeconfig=api.kubeconfig,
     )
@@ -145,8 +146,7 @@ def add_spoke(user: NewUser, hub: InstalledHub, name: str) -> None:
 def train(user: NewUser, hub: InstalledHub) -> str:
     """A first job, applied to the hub; where it ran. KubeRay is played."""
     (user.folder / "job.yaml").write_text(JOB)
-    lines = (f"kubectl create namespace {TENANT}", *shown(PAGE, "4. A first job"))
-    assert "first" in user.types(*lines, kubeconfig=hub.api.kubeconfig)
+    assert "first" in user.types(*shown(PAGE, "4. A first job"), kubeconfig=hub.api.kubeconfig)
 
     def placed() -> tuple[str, str] | None:
         for name, api in user.spokes.items():

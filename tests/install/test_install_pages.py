@@ -9,7 +9,7 @@ import pytest
 from fixtures.kubeapi_server import KubeApi
 from fixtures.printed_steps import shell, shown, with_files
 
-FILES = {"TOKEN_FILE": "token", "HUB_KEY.pub": "key.pub", "YOUR_KEY.pub": "key.pub"}
+FILES = {"TOKEN_FILE": "token", "HUB_KEY.pub": "key.pub"}
 NOT_HERE = {
     "kind": "makes containers with Docker",
     "helm": "in no registry here, and the chart lies on a server of its own",
@@ -35,7 +35,10 @@ def cluster(make_kube_api, tmp_path) -> KubeApi:
     for name in ("kuberay", "flux", "argocd"):
         done = api.kubectl("apply", "--server-side", "-f", str(Path(definitions) / name))
         assert done.returncode == 0, done.stderr
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True, timeout=60)
+    key = tmp_path / ".ssh" / "id_ed25519"
+    key.parent.mkdir()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True, timeout=60)
+    (tmp_path / "key.pub").write_text(key.with_suffix(".pub").read_text())
     (tmp_path / "token").write_text("a-token\n")
     (tmp_path / ".gitconfig").write_text("[user]\n name = Ada\n email = ada@acme.example\n")
     return api

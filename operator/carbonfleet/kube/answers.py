@@ -1,6 +1,7 @@
 """What a Kubernetes API answers: objects, events of a watch, and one error type for all else."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ NOT_KUBERNETES: Final = "NotKubernetes"
 """What answered is something else, such as a proxy's page."""
 LONGEST_LINE: Final = 8 * 2**20
 """Bytes of one event of a watch, far more than the largest object."""
+_NO_NAMESPACE: Final = re.compile(r'namespaces "([a-z0-9-]+)" not found')
 
 
 class KubeError(Exception):
@@ -33,6 +35,8 @@ class KubeError(Exception):
                 return "the Kubernetes API does not know you: renew the credentials in your kubeconfig"
             case 403:
                 return f"the Kubernetes API refuses you that: {self.said}; ask its administrator for the right"
+            case 404 if found := _NO_NAMESPACE.match(self.said):
+                return f"{self.said}: kubectl create namespace {found[1]}, or name another"
             case 404 if self.reason != NOT_KUBERNETES:
                 return f"{self.said or 'not found'}: is carbonfleet installed there, and is it the hub's kubeconfig?"
             case status if status >= 500 and self.reason != NOT_KUBERNETES:

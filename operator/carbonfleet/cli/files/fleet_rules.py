@@ -141,7 +141,7 @@ def _applied(kube: Kube, plural: str, metadata: Metadata, document: YamlDocument
     except KubeError as error:
         if error.is_away:
             raise
-        yield FileFinding(Severity.ERROR, document.problem(str(error)))
+        yield FileFinding(Severity.ERROR, document.problem(error.for_people))
 
 
 def judged(jobs: Sequence[JobManifest], fleet: Fleet, now: datetime) -> list[FileFinding]:

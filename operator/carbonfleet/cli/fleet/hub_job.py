@@ -37,7 +37,7 @@ def find_job(kube: "Kube", job: str, namespace: str) -> tuple[str, str]:
     places = sorted(str(body["metadata"]["namespace"]) for body in bodies)
     if len(places) != 1:
         where = f"{name} is in the namespaces {', '.join(places)}; choose one with -n" if places else ""
-        fail(where or f"no job {name} in any namespace; kubectl get ctj -A lists all")
+        fail(where or f"no job {name} in any namespace; see kubectl get ctj -A")
     return places[0], name
 
 
@@ -55,7 +55,7 @@ def hub_job(kube: "Kube", namespace: str, name: str) -> "CarbonTrainingJob":
         fail(f"job {namespace}/{name} can't be read: {told(error, CarbonTrainingJob)}")
     except KubeError as error:
         if error.reason == "NotFound" and f'"{name}"' in error.said:
-            fail(f"no job {name} in {namespace}; kubectl get ctj -A lists all")
+            fail(f"no job {name} in {namespace}; see kubectl get ctj -A")
         raise
 
 

@@ -46,7 +46,8 @@ def down(settings: "DownSettings", target: Host) -> None:
     name = settings.spoke
     say(
         f"elsewhere it still stands: take clusters/{name} out of the fleet repository, and its rights off the hub: "
-        f"kubectl delete clusterrole,clusterrolebinding/carbonfleet-spoke-{name} namespace/spoke-{name}"
+        f"kubectl delete clusterrole/carbonfleet-spoke-{name} clusterrolebinding/carbonfleet-spoke-{name} "
+        f"namespace/spoke-{name}"
     )
 
 
