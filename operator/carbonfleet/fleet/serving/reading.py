@@ -100,8 +100,8 @@ def _deployment(
         )
         raise ServingInvalid(FileProblem(path, 1, f"not readable as what is served: {message}"))
     found = {kind: document for document in documents for kind, _ in [_kind_and_namespace(document)]}
-    scaled = found.get(SCALES)
-    return found["Deployment"], None if scaled is None else scaled.data.get("spec")
+    deployment, scaled = found["Deployment"], found.get(SCALES)
+    return deployment, None if scaled is None else scaled.data.get("spec")
 
 
 def _kind_and_namespace(document: YamlDocument) -> tuple[str, str]:
