@@ -1,5 +1,6 @@
 """The reference's pages from the code: commands, settings, fields of objects and of files."""
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ def write_all(folder: Path) -> None:
         "cluster-file": fields_of_schema("cluster-facts", "A cluster file's fields", "clusters/NAME/cluster.yaml"),
         "policy-file": fields_of_schema("fleet-policy", "A policy file's fields", "policies/NAME.yaml"),
         "settings": settings(),
+        "dashboard": dashboard(),
     }
     pages |= {name: beside_code(path) for path, name in PAGES.items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,6 +155,27 @@ def _settings(model: type[Settings]) -> Iterator[tuple[str, str, str]]:
         default = "" if field.default_factory is not None or field.default in (None, "") else str(field.default)
         needed = " **Needed.**" if field.is_required() else ""
         yield code(name.replace("_", "-")), "" if needed else code(default), cell(field.description or "") + needed
+
+
+def dashboard() -> str:
+    """Grafana's dashboard as it lies: each panel in its place, with its query."""
+    file = "kustomize/components/monitoring/carbonfleet.json"
+    panels = json.loads((ROOT / file).read_text(encoding="utf-8"))["panels"]
+    text = (
+        "# The dashboard\n\nThe component `monitoring` has it as a ConfigMap that Grafana's sidecar takes "
+        f"(`{file}`). Each panel is drawn here in its place, with what it asks of Prometheus; "
+        "[](metrics.md) says what each metric means.\n"
+    )
+    for panel in sorted(panels, key=lambda each: (each["gridPos"]["y"], each["gridPos"]["x"])):
+        if panel["type"] == "row":
+            text += ("</div>\n\n" if "<div" in text else "\n") + f'## {panel["title"]}\n\n<div class="dashboard">\n'
+            continue
+        queries = "".join(f"<code>{html.escape(each['expr'])}</code>" for each in panel.get("targets", ()))
+        text += (
+            f'<section style="grid-column: span {panel["gridPos"]["w"]}">'
+            f"<strong>{html.escape(panel['title'])}</strong> <small>{panel['type']}</small>{queries}</section>\n"
+        )
+    return text + "</div>\n"
 
 
 def fields_of_crd(name: str, title: str) -> str:
