@@ -121,7 +121,8 @@ def replacing(file: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         fresh.replace(target)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(fresh), str(target.parent)):
+        ours = error.filename is None or target.parent in (Path(error.filename), Path(error.filename).parent)
+        if error.errno is None or not ours:
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(file)) from error
     finally:

@@ -111,7 +111,7 @@ def test_explain_names_what_is_wrong_with_the_checkout_that_it_plans_with(tmp_pa
     told = run("explain", EXAMPLES / "minimal.yaml", "--demo", "--fleet", tmp_path / "fleet")
     assert told.exit_code == 0, told.output
     problem = "pue: must be greater than or equal to 1"
-    assert told.stderr == f"{cluster}:22: warning: {problem}\n"
+    assert told.stderr == f"{cluster}:24: warning: {problem}\n"
     assert "the least carbon of 2 spokes." in told.stdout
     row = next(line for line in told.stdout.splitlines() if "x  no-osl-1" in line)
     assert f"clusters/no-osl-1/cluster.yaml:22: {problem}" in row

@@ -25,8 +25,8 @@ PLACES = [(), ("metadata",), ("metadata", "name"), ("spec",), ("spec", "pools"),
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
-    """A server of two lists, and a kubeconfig of it."""
-    lists = {"spokeclusters": [], "carbontrainingjobs": []}
+    """A server of lists, and a kubeconfig of it."""
+    lists = {"spokeclusters": [], "carbontrainingjobs": [], "carbontrainingschedules": []}
 
     class Handler(QuietHandler):
         def respond(self) -> None:

@@ -313,15 +313,14 @@ def _signed(record: DecisionRecord, hub_uid: str) -> DecisionRecord:
 def _measured(ingress: Mapping[str, tuple[float, int]], spokes: tuple[Spoke, ...]) -> tuple[Spoke, ...]:
     """The spokes with the speed at which datasets came in, where it was measured."""
 
-    def measured(spoke: Spoke) -> Spoke:
-        with only(f"{spoke.facts.name} keeps its declared speed of datasets"):
+    known = {spoke.name: spoke for spoke in spokes}
+    for spoke in spokes:
+        with only(f"{spoke.name} keeps its declared speed of datasets"):
             if spoke.name in ingress:
                 gib_per_hour, runs = ingress[spoke.name]
                 facts = spoke.facts.model_copy(update={"ingress_gib_per_hour": gib_per_hour})
-                return replace(spoke, facts=facts, ingress_runs=runs)
-        return spoke
-
-    return tuple(map(measured, spokes))
+                known[spoke.name] = replace(spoke, facts=facts, ingress_runs=runs)
+    return tuple(known.values())
 
 
 def _priced(market: Market | None, spokes: tuple[Spoke, ...]) -> tuple[Spoke, ...]:
@@ -330,12 +329,12 @@ def _priced(market: Market | None, spokes: tuple[Spoke, ...]) -> tuple[Spoke, ..
         return spokes
     quotes = market.latest([spoke.facts for spoke in spokes])
 
-    def priced(spoke: Spoke) -> Spoke:
+    known = {spoke.name: spoke for spoke in spokes}
+    for spoke in spokes:
         with only(f"{spoke.name} keeps its declared prices"):
-            return replace(spoke, facts=repriced(spoke.facts, quotes), price_sources=price_sources(spoke.facts, quotes))
-        return spoke
-
-    return tuple(map(priced, spokes))
+            facts, sources = repriced(spoke.facts, quotes), price_sources(spoke.facts, quotes)
+            known[spoke.name] = replace(spoke, facts=facts, price_sources=sources)
+    return tuple(known.values())
 
 
 def _has_budgets(snapshot: Snapshot) -> bool:
