@@ -11,7 +11,7 @@ COMPILE = $(UV) pip compile --python-platform linux --python-version 3.11 --gene
 # PyTorch's own CPU build for x86-64 and Python 3.11, a tenth of PyPI's: taken where pip finds it (PIP_FIND_LINKS).
 TORCH_CPU := sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
 READY  := $(VENV)/.ready
-WORKERS ?= 3  # processes that share the tests, a file at a time: one more than cores, since many wait; 0 for pytest's own
+WORKERS ?= 4  # processes that share the tests, a file at a time: twice the cores, since many wait; 0 for pytest's own
 
 TOOLS  := $(READY) $(VENV)/sshd $(VENV)/prometheus $(AIRFLOW)/.ready
 

@@ -114,7 +114,7 @@ def test_explain_names_what_is_wrong_with_the_checkout_that_it_plans_with(tmp_pa
     assert told.stderr == f"{cluster}:24: warning: {problem}\n"
     assert "the least carbon of 2 spokes." in told.stdout
     row = next(line for line in told.stdout.splitlines() if "x  no-osl-1" in line)
-    assert f"clusters/no-osl-1/cluster.yaml:22: {problem}" in row
+    assert f"clusters/no-osl-1/cluster.yaml:24: {problem}" in row
 
 
 @pytest.mark.parametrize("what", ["nope", "/nope", "team-a/", "a/b/c", "nope.yaml"])

@@ -313,14 +313,14 @@ def _signed(record: DecisionRecord, hub_uid: str) -> DecisionRecord:
 def _measured(ingress: Mapping[str, tuple[float, int]], spokes: tuple[Spoke, ...]) -> tuple[Spoke, ...]:
     """The spokes with the speed at which datasets came in, where it was measured."""
 
-    known = {spoke.name: spoke for spoke in spokes}
-    for spoke in spokes:
-        with only(f"{spoke.name} keeps its declared speed of datasets"):
+    known = list(spokes)
+    for row, spoke in enumerate(spokes):
+        with only(f"{spoke.facts.name} keeps its declared speed of datasets"):
             if spoke.name in ingress:
                 gib_per_hour, runs = ingress[spoke.name]
                 facts = spoke.facts.model_copy(update={"ingress_gib_per_hour": gib_per_hour})
-                known[spoke.name] = replace(spoke, facts=facts, ingress_runs=runs)
-    return tuple(known.values())
+                known[row] = replace(spoke, facts=facts, ingress_runs=runs)
+    return tuple(known)
 
 
 def _priced(market: Market | None, spokes: tuple[Spoke, ...]) -> tuple[Spoke, ...]:
@@ -329,12 +329,12 @@ def _priced(market: Market | None, spokes: tuple[Spoke, ...]) -> tuple[Spoke, ..
         return spokes
     quotes = market.latest([spoke.facts for spoke in spokes])
 
-    known = {spoke.name: spoke for spoke in spokes}
-    for spoke in spokes:
-        with only(f"{spoke.name} keeps its declared prices"):
+    known = list(spokes)
+    for row, spoke in enumerate(spokes):
+        with only(f"{spoke.facts.name} keeps its declared prices"):
             facts, sources = repriced(spoke.facts, quotes), price_sources(spoke.facts, quotes)
-            known[spoke.name] = replace(spoke, facts=facts, price_sources=sources)
-    return tuple(known.values())
+            known[row] = replace(spoke, facts=facts, price_sources=sources)
+    return tuple(known)
 
 
 def _has_budgets(snapshot: Snapshot) -> bool:
