@@ -68,7 +68,7 @@ def airflow_stack(tmp_path_factory) -> Iterator[HubStack]:
 def runs(airflow_stack: HubStack, tmp_path_factory) -> Runs:
     """All DAGs, one after another in one process of Airflow, since its start takes the longest."""
     if not (AIRFLOW / "home" / "airflow.db").exists():
-        pytest.skip("Airflow is not installed: make .venv/airflow/.ready")
+        pytest.skip("Airflow is not installed: make tools")
     folder = tmp_path_factory.mktemp("airflow")
     shutil.copytree(HERE / "dags", folder / "dags")
     _write_example(folder / "dags", airflow_stack.namespace)

@@ -9,11 +9,11 @@ from carbonfleet.api.wire import ANNOTATION
 from carbonfleet.integrations.task_jobs import (
     TASK,
     TRY,
-    Course,
     ManifestError,
     NotOurs,
     RemoteJob,
     TaskJob,
+    TaskJobState,
     job_body,
     result,
 )
@@ -76,7 +76,7 @@ def task(kube: Kube, request: pytest.FixtureRequest) -> Task:
 
 def test_a_retry_waits_for_the_job_that_the_first_try_made(task):
     first, again = task.submit(1), task.submit(2)
-    assert (again.metadata["uid"], again.course) == (first.metadata["uid"], Course.GOES_ON)
+    assert (again.metadata["uid"], again.state) == (first.metadata["uid"], TaskJobState.GOES_ON)
     assert again.metadata["generation"] == first.metadata["generation"]
     assert (again.annotations[TASK], again.annotations[TRY]) == (task.key, "2")
 
@@ -107,7 +107,7 @@ def test_a_retry_takes_the_result_of_a_job_that_is_done(task):
     task.becomes("Succeeded", summary="Trained.", lastGoodCheckpoint={"uri": "s3://adapters/a", "step": 20})
     done = task.submit(2)
     told = result(done)
-    assert done.course is Course.DONE
+    assert done.state is TaskJobState.DONE
     assert (told["job"], told["uid"]) == (f"{NAMESPACE}/{task.name}", done.metadata["uid"])
     assert (told["phase"], told["summary"], told["adapter"]) == ("Succeeded", "Trained.", "s3://adapters/a")
     assert told["grams_co2e"] is None
@@ -117,9 +117,9 @@ def test_a_retry_takes_the_result_of_a_job_that_is_done(task):
 def test_a_job_that_has_failed_is_asked_to_run_again_by_the_spec_of_now_once_for_each_retry(task, phase):
     first = task.submit(1)
     task.becomes(phase, summary="CUDA out of memory")
-    assert task.submit(1).course is (Course.REJECTED if phase == "Rejected" else Course.FAILED)
+    assert task.submit(1).state is (TaskJobState.REJECTED if phase == "Rejected" else TaskJobState.FAILED)
     again = task.submit(2, baselineRegion="us-east-2")
-    assert (again.metadata["uid"], again.course) == (first.metadata["uid"], Course.GOES_ON)
+    assert (again.metadata["uid"], again.state) == (first.metadata["uid"], TaskJobState.GOES_ON)
     assert (again.annotations[ANNOTATION.REPLACE], again.body["spec"]["baselineRegion"]) == (
         "task-try-2",
         "us-east-2",
@@ -127,7 +127,7 @@ def test_a_job_that_has_failed_is_asked_to_run_again_by_the_spec_of_now_once_for
     task.becomes("Running")
     assert task.submit(2).metadata["resourceVersion"] == task.job(2).look().metadata["resourceVersion"]
     task.becomes("Succeeded")
-    assert task.job(2).look().course is Course.DONE
+    assert task.job(2).look().state is TaskJobState.DONE
 
 
 def test_a_failure_says_the_job_s_own_reason(task):
@@ -143,7 +143,7 @@ def test_another_s_job_of_that_name_is_left_alone(task):
     with pytest.raises(NotOurs, match="that is not of the task nightly/manual__1/"):
         task.submit(1)
     assert task.job(1).withdraw() is False
-    assert task.job(1).look().course is Course.GONE
+    assert task.job(1).look().state is TaskJobState.GONE
     assert task.kube.get(ours("carbontrainingjobs", NAMESPACE, task.name))
 
 
@@ -151,19 +151,19 @@ def test_a_kill_of_an_older_try_does_not_take_the_job_from_the_one_that_waits_no
     task.submit(1)
     task.submit(2)
     assert task.job(1).withdraw() is False
-    assert task.job(2).look().course is Course.GOES_ON
+    assert task.job(2).look().state is TaskJobState.GOES_ON
     assert task.job(2).withdraw() is True
-    assert task.job(2).look().course is Course.GONE
+    assert task.job(2).look().state is TaskJobState.GONE
 
 
 def test_a_job_that_is_being_deleted_is_waited_for_until_it_is_gone(task):
     first = task.submit(1)
     task.hold()
     assert task.job(1).withdraw() is True
-    assert task.submit(2).course is Course.LEAVING
+    assert task.submit(2).state is TaskJobState.LEAVING
     task.let_go()
     made = task.submit(2)
-    assert made.course is Course.GOES_ON
+    assert made.state is TaskJobState.GOES_ON
     assert made.metadata["uid"] != first.metadata["uid"]
 
 

@@ -43,7 +43,7 @@ def why(line):
 def test_each_cloud_stands_beside_the_attempts_of_its_account_region_and_month():
     lines = [entry(1, **OHIO), entry(2, account=GCP_PROJECT), entry(3, **STOCKHOLM)]
     made = laid([settled(each) for each in lines], aws=AWS, gcp=GCP, azure=AZURE).lines
-    found = {(str(line.cloud), line.region): line.counted.compared_grams for line in made}
+    found = {(str(line.cloud), line.region): line.by_cloud.compared_grams for line in made}
     assert found == {
         ("aws", "us-east-2"): fsum([42_100.0, 1_700.0]),
         ("aws", ""): fsum([900.0, 200.0]),
@@ -60,7 +60,7 @@ def test_an_export_whose_figures_are_the_ledgers_differs_by_nothing(tmp_path):
     file = aws(tmp_path, *((f"{name}{number}", value) for number, (name, value) in enumerate(rows)))
     [line] = laid(entries, aws=file).lines
     assert line.difference_grams == 0.0
-    assert line.trained.location_based_grams == fsum(each.grams for each in entries)
+    assert line.by_ledger.location_based_grams == fsum(each.grams for each in entries)
 
 
 def test_it_says_why_the_figures_differ():
@@ -75,7 +75,7 @@ def test_it_says_why_the_figures_differ():
         "MarginalLeftOut": "1 with 0.700 kg",
     }
     assert {reason.kind for reason in ohio.reasons} == {"scope", "method", "lag"}
-    assert (ohio.trained.location_based_grams, ohio.trained.marginal_grams) == (200.0, 700.0)
+    assert (ohio.by_ledger.location_based_grams, ohio.by_ledger.marginal_grams) == (200.0, 700.0)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_month_that_is_not_there_lags(cloud, file, place, now, detail):
 def test_what_matches_nothing_is_a_line_that_says_so():
     lines = [entry(1), entry(2, account="elsewhere"), entry(3, **(OHIO | {"region": "us-west-9"}))]
     made = laid(map(settled, lines), aws=AWS)
-    assert [(line.account, why(line)) for line in made.lines if line.trained] == [
+    assert [(line.account, why(line)) for line in made.lines if line.by_ledger] == [
         (AWS_ACCOUNT, {"NoRowOfRegion": ""}),
         ("", {"NoAccount": "no-osl-1"}),
         ("elsewhere", {"AccountNotInExports": "no-osl-1"}),
@@ -116,8 +116,8 @@ def test_market_based_figures_stand_beside_where_factors_are_declared(tmp_path):
     )
     factors = read_market_factors(tmp_path / "f.yaml")
     line = laid([entry(1, **OHIO)], factors=factors, aws=AWS).lines[0]
-    assert line.counted.market_based_grams == pytest.approx(1400)
-    assert line.trained.market_based_grams == fsum([2.4 * 1.1 * 400, 1.0, 9.0])
+    assert line.by_cloud.market_based_grams == pytest.approx(1400)
+    assert line.by_ledger.market_based_grams == fsum([2.4 * 1.1 * 400, 1.0, 9.0])
 
 
 HEAD = (
@@ -223,7 +223,7 @@ def test_of_several_versions_of_the_method_the_newest_counts(tmp_path):
         changed(model_version="v10.0.0"),
     )
     [line] = laid([entry(1, **OHIO)], aws=file).lines
-    assert (line.counted.location_based_grams, why(line)["OlderMethodLeftOut"]) == (10_000.0, "v9.0.0")
+    assert (line.by_cloud.location_based_grams, why(line)["OlderMethodLeftOut"]) == (10_000.0, "v9.0.0")
 
 
 def test_an_older_export_of_aws_is_market_based_and_without_scope_3(tmp_path):
@@ -231,14 +231,14 @@ def test_an_older_export_of_aws_is_market_based_and_without_scope_3(tmp_path):
     rows = [[row[place] for place in at] for row in (HEAD, changed(model_version="v2.0.0"))]
     line = laid([entry(1, **OHIO)], aws=table(tmp_path / "made.csv", *rows)).lines[0]
     assert {"MarketBasedOnly", "NoScope3"} <= set(why(line))
-    assert line.counted.compared_grams == 20_000.0
+    assert line.by_cloud.compared_grams == 20_000.0
 
 
 def test_rows_without_a_value_are_counted_and_told(tmp_path):
     file = aws(tmp_path, ("EC2", ""), ("S3", "0.5"))
     file.write_text(file.read_text().replace("0.02", ""))
     line = laid([entry(1, **OHIO)], aws=file).lines[0]
-    assert (line.counted.location_based_grams, why(line)["RowsWithoutValue"]) == (500_000.0, "1 rows")
+    assert (line.by_cloud.location_based_grams, why(line)["RowsWithoutValue"]) == (500_000.0, "1 rows")
 
 
 def as_gzip(file, folder):
@@ -366,7 +366,7 @@ def test_data_is_as_its_schema_says(ledger):
 def test_lines_from_before_the_account_was_named_can_be_given_one(ledger):
     done = shown(ledger, "--gcp", GCP, "--account", f"no-osl-1={GCP_PROJECT}", "-o", "json")
     line = next(line for line in json.loads(done.stdout)["lines"] if line["cloud"] == "gcp")
-    assert line["counted"]["location_based_grams"] == pytest.approx(1600)
+    assert line["by_cloud"]["location_based_grams"] == pytest.approx(1600)
 
 
 @pytest.mark.parametrize(

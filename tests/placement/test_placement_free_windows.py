@@ -89,3 +89,22 @@ def test_a_choice_stays_where_the_bounds_leave_nothing_that_counts_as_equal():
     scores, starts = search.best(0, np.array([0]))
     choice = Choice(0, int(starts[0]), float(scores[0]))
     assert search.preferred_to(0, choice, np.array([np.inf])) == choice
+
+
+@given(CHANGES, st.integers(0, 1000))
+def test_one_row_alone_and_rows_together_prefer_the_same_of_equal_windows(changes, seed):
+    random = np.random.default_rng(seed)
+    grids = {f"AA-{n}": np.repeat(random.choice([100, 100.5, 101, 200], HOURS), 2) for n in range(3)}
+    index = some_index(grids)
+    per_hour = HOUR // (index.inputs.line.slot_minutes * MINUTE)
+    for row, hour, hours, gpus in changes:
+        index.capacity.take(row, gpus, hour * per_hour, (hour + hours) * per_hour)
+    search = WindowSearch(index, np.arange(4))
+    option = int(random.integers(3))
+    scores, starts = search.best(np.arange(4), np.full(4, option))
+    rows = np.flatnonzero(np.isfinite(scores))
+    choices = [Choice(option, int(starts[row]), float(scores[row])) for row in rows]
+    bounds = search.bounds()
+    together = search.preferred(rows, choices, bounds[rows]) if rows.size else []
+    alone = [search.preferred_to(int(row), choice, bounds[row]) for row, choice in zip(rows, choices, strict=True)]
+    assert alone == together

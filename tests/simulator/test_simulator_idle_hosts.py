@@ -9,7 +9,7 @@ from carbonfleet.api.cluster import GpuPool
 from carbonfleet.placement.hardware import pool_profile
 from carbonfleet.simulator.backtest import Backtest, our_planner
 from carbonfleet.simulator.grid import open_grid
-from carbonfleet.simulator.idle_hosts import IdleEnergy, PlanWitness, idle_energy
+from carbonfleet.simulator.idle_hosts import IdleEnergy, PlanRecorder, idle_energy
 from carbonfleet.simulator.presets import HALF_YEAR, JOB_LIST
 from carbonfleet.simulator.replay import Pool, ReplayedRun, ReplayJob, every_hour, parse_slack, read_jobs, replay
 from carbonfleet.simulator.replay.jobs import JobDefaults
@@ -31,10 +31,10 @@ def with_wake(jobs: list[ReplayJob]) -> list[ReplayJob]:
 
 def simulated(grid, jobs, pool, facts) -> tuple[IdleEnergy, list[ReplayedRun]]:
     backtest = Backtest(grid, (tuple(jobs),), (pool,), grid.zones[0])
-    witness = our_planner(backtest, PlanWitness)
-    runs = replay(grid, jobs, witness, (pool,))
+    recorder = our_planner(backtest, PlanRecorder)
+    runs = replay(grid, jobs, recorder, (pool,))
     pieces = [piece for run in runs for piece in run.pieces]
-    return idle_energy(pieces, witness.told, facts, pool_profile(facts).idle_watts), list(runs)
+    return idle_energy(pieces, recorder.told, facts, pool_profile(facts).idle_watts), list(runs)
 
 
 def test_hosts_sleep_between_runs_and_wake_for_those_that_are_planned():

@@ -8,7 +8,7 @@ import pytest
 
 from carbonfleet.simulator.backtest import OURS, Backtest, our_planner, run_backtest
 from carbonfleet.simulator.presets import ZONE_SETS, Case, preset
-from carbonfleet.simulator.promises import Witness, kept_promises
+from carbonfleet.simulator.promises import PromiseRecorder, kept_promises
 from carbonfleet.simulator.replay import Planner, every_hour, pools_of, replay
 from carbonfleet.simulator.replay.workers import cores
 from carbonfleet.simulator.request import with_duration_error, within
@@ -54,10 +54,10 @@ def test_a_promise_knows_nothing_of_what_comes_after_it():
 
 def promise_to(backtest):
     """What the only job of a backtest is promised."""
-    witness = our_planner(backtest, Witness)
+    recorder = our_planner(backtest, PromiseRecorder)
     (job,) = backtest.scenarios[0]
-    replay(backtest.grid, (job,), witness, backtest.pools)
-    return witness.promised[job.name]
+    replay(backtest.grid, (job,), recorder, backtest.pools)
+    return recorder.promised[job.name]
 
 
 def test_lengths_are_learned_as_runs_end():

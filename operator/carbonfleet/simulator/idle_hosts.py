@@ -18,7 +18,7 @@ from carbonfleet.simulator.replay import Moment, Planner, ReplayedRun, ReplayFle
 Starts = tuple[tuple[datetime, int], ...]
 
 
-class PlanWitness(Planner):
+class PlanRecorder(Planner):
     """The planner, whose plans are written down: when, and the starts that were told then."""
 
     def __init__(self, name: str, fleet: ReplayFleet, grid: Grid, feed: ForecastFeed) -> None:

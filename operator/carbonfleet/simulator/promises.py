@@ -33,7 +33,7 @@ class KeptPromises:
     """Of jobs that were first planned to wait, the starts within."""
 
 
-class Witness(Planner):
+class PromiseRecorder(Planner):
     """The planner, whose first promise to each job is written down."""
 
     def __init__(self, name: str, fleet: ReplayFleet, grid: Grid, feed: ForecastFeed) -> None:
@@ -56,11 +56,11 @@ def kept_promises(backtest: Backtest) -> KeptPromises:
     """
     found = []
     for jobs in backtest.scenarios:
-        witness = our_planner(backtest, Witness)
-        runs = replay(backtest.grid, jobs, witness, backtest.pools, cycle_minutes=backtest.cycle_minutes)
+        recorder = our_planner(backtest, PromiseRecorder)
+        runs = replay(backtest.grid, jobs, recorder, backtest.pools, cycle_minutes=backtest.cycle_minutes)
         home = next(pool for pool in backtest.pools if pool.zone == backtest.home)
         for run in runs:
-            if (promise := witness.promised.get(run.job.name)) is not None:
+            if (promise := recorder.promised.get(run.job.name)) is not None:
                 base = ReplayedRun(run.job, home, run.job.submitted)
                 found.append(_kept(promise, run, base, backtest.grid))
     start, finish, grams, saved, late, waits = 100 * np.array(found, dtype=float).T

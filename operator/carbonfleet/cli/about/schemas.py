@@ -222,7 +222,7 @@ class ScoreAnswer(Answer):
     """The best first."""
 
 
-class CountedAnswer(Answer):
+class CloudFiguresAnswer(Answer):
     """What a cloud's export says; grams are CO2e."""
 
     services: int
@@ -240,7 +240,7 @@ class CountedAnswer(Answer):
     """Location-based, or else what there is."""
 
 
-class TrainedAnswer(Answer):
+class LedgerFiguresAnswer(Answer):
     """What the ledger says; grams are CO2e."""
 
     attempts: int
@@ -270,8 +270,8 @@ class ReconciledLine(Answer):
     """Null: all regions of the account in which nothing trained."""
     month: str
     """In which attempts ended, UTC."""
-    counted: CountedAnswer | None
-    trained: TrainedAnswer | None
+    by_cloud: CloudFiguresAnswer | None
+    by_ledger: LedgerFiguresAnswer | None
     difference_grams: float | None
     """The cloud's less the ledger's."""
     reasons: tuple[Cause, ...]

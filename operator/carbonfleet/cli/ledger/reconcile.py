@@ -126,14 +126,14 @@ def _values(made: "Reconciliation", query: "Query") -> dict[str, Any]:
 
 
 def _line_values(line: "Reconciled") -> dict[str, Any]:
-    counted = line.counted
+    theirs = line.by_cloud
     return {
         "cloud": line.cloud.value if line.cloud else None,
         "account": line.account or None,
         "region": line.region or None,
         "month": line.month,
-        "counted": None if counted is None else {**asdict(counted), "compared_grams": counted.compared_grams},
-        "trained": None if line.trained is None else asdict(line.trained),
+        "by_cloud": None if theirs is None else {**asdict(theirs), "compared_grams": theirs.compared_grams},
+        "by_ledger": None if line.by_ledger is None else asdict(line.by_ledger),
         "difference_grams": line.difference_grams,
         "reasons": [asdict(reason) for reason in line.reasons],
     }
@@ -189,12 +189,12 @@ def _numbered(made: "Reconciliation") -> dict[str, int]:
 
 
 def _figures(line: "Reconciled", *, is_wide: bool) -> tuple[str, ...]:
-    cloud = line.counted.compared_grams if line.counted else None
-    ours = line.trained.location_based_grams if line.trained else None
+    cloud = line.by_cloud.compared_grams if line.by_cloud else None
+    ours = line.by_ledger.location_based_grams if line.by_ledger else None
     if not is_wide:
         return _kg(cloud), _kg(ours), _kg(line.difference_grams)
-    theirs = line.counted.market_based_grams if line.counted else None
-    market = line.trained.market_based_grams if line.trained else None
+    theirs = line.by_cloud.market_based_grams if line.by_cloud else None
+    market = line.by_ledger.market_based_grams if line.by_ledger else None
     return _kg(cloud), _kg(theirs), _kg(ours), _kg(market), _kg(line.difference_grams)
 
 

@@ -78,7 +78,9 @@ class CarbonTrainingOperator(BaseOperator):
         return self._submitted(context)
 
     def execute_complete(self, context: "Context", event: Mapping[str, Any]) -> dict[str, Any]:
-        """Go on after the trigger."""
+        """Go on after the trigger. A job that was deleted meanwhile is not made anew."""
+        from carbonfleet.integrations.task_jobs import TaskJobState
+
         if event["problem"]:
             raise AirflowException(event["problem"])
         if event["until_gone"]:
@@ -86,6 +88,8 @@ class CarbonTrainingOperator(BaseOperator):
         with _task_errors():
             held = self._hold(context)
             job = held.look()
+        if job.state is TaskJobState.LEAVING:
+            return self._ended(held, job)
         return self._waited_for(context, held, job)
 
     def resume_execution(
@@ -152,18 +156,21 @@ class CarbonTrainingOperator(BaseOperator):
 
     def _waited_for(self, context: "Context", held: "TaskJob", job: "RemoteJob") -> dict[str, Any]:
         """What the job hands on once it has ended; until then the task is deferred, or looks again and again."""
-        if self.deferrable and not job.course.is_end:
+        from carbonfleet.integrations.task_jobs import TaskJobState
+
+        if self.deferrable and not job.state.is_end:
             self._defer(context, held, job)
-        course = job.course
-        while not course.is_end and job.course == course:
+        state = job.state
+        while not state.is_end and job.state == state:
             time.sleep(self.poll_interval * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret
             job = self._next_look(held, job)
-        if course == "leaving":
+        if state is TaskJobState.LEAVING:
             return self._submitted(context)
         return self._ended(held, job)
 
     def _defer(self, context: "Context", held: "TaskJob", job: "RemoteJob") -> NoReturn:
         from carbonfleet.integrations.airflow.trigger import CarbonTrainingTrigger
+        from carbonfleet.integrations.task_jobs import TaskJobState
 
         trigger = CarbonTrainingTrigger(
             namespace=held.namespace,
@@ -173,7 +180,7 @@ class CarbonTrainingOperator(BaseOperator):
             kubernetes_conn_id=self.kubernetes_conn_id,
             poll_interval=self.poll_interval,
             on_kill_action=self.on_kill_action,
-            until_gone=job.course == "leaving",
+            until_gone=job.state is TaskJobState.LEAVING,
         )
         left = None
         if self.execution_timeout is not None:
@@ -201,19 +208,23 @@ class CarbonTrainingOperator(BaseOperator):
         return found
 
     def _ended(self, held: "TaskJob", job: "RemoteJob") -> dict[str, Any]:
-        from carbonfleet.integrations.task_jobs import Course, result
+        from carbonfleet.integrations.task_jobs import TaskJobState, result
 
-        if job.course is Course.GONE:
+        if job.state in (TaskJobState.GONE, TaskJobState.LEAVING):
             raise AirflowException(f"job {held} was deleted while the task waited for it")
-        is_well = job.course is Course.DONE
-        deletes = (OnFinishAction.DELETE_JOB, OnFinishAction.DELETE_SUCCEEDED_JOB) if is_well else ("delete_job",)
+        is_well = job.state is TaskJobState.DONE
+        deletes = (
+            (OnFinishAction.DELETE_JOB, OnFinishAction.DELETE_SUCCEEDED_JOB)
+            if is_well
+            else (OnFinishAction.DELETE_JOB,)
+        )
         if self.on_finish_action in deletes:
             with _task_errors():
                 held.withdraw()
         if is_well:
             self.log.info("job %s %s", held, job.told)
             return result(job)
-        kind = AirflowFailException if job.course is Course.REJECTED else AirflowException
+        kind = AirflowFailException if job.state is TaskJobState.REJECTED else AirflowException
         raise kind(f"job {held} {job.told}")
 
 

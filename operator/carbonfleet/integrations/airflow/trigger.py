@@ -10,7 +10,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from carbonfleet.integrations.airflow.actions import OnKillAction
 from carbonfleet.integrations.airflow.connection import ConnectionInvalid, extra_of, kube_of
-from carbonfleet.integrations.task_jobs import Course, RemoteJob, TaskJob, passes_by
+from carbonfleet.integrations.task_jobs import RemoteJob, TaskJob, TaskJobState, passes_by
 from carbonfleet.kube import KubeError
 
 PATIENCE_SECONDS: Final = 3600.0
@@ -96,7 +96,7 @@ class CarbonTrainingTrigger(BaseTrigger):
         return TaskJob(kube, self.namespace, self.name, self.task_key, self.try_number)
 
     def _is_awaited(self, job: RemoteJob) -> bool:
-        return job.course is not Course.LEAVING if self.until_gone else job.course is not Course.GOES_ON
+        return job.state is not TaskJobState.LEAVING if self.until_gone else job.state is not TaskJobState.GOES_ON
 
     def _event(self, problem: str = "") -> TriggerEvent:
         return TriggerEvent({"until_gone": self.until_gone, "problem": problem})

@@ -4,10 +4,10 @@ from carbonfleet.integrations.task_jobs.manifest import ManifestError, job_body
 from carbonfleet.integrations.task_jobs.remote_job import (
     TASK,
     TRY,
-    Course,
     NotOurs,
     RemoteJob,
     TaskJob,
+    TaskJobState,
     passes_by,
     result,
 )
@@ -15,11 +15,11 @@ from carbonfleet.integrations.task_jobs.remote_job import (
 __all__ = [
     "TASK",
     "TRY",
-    "Course",
     "ManifestError",
     "NotOurs",
     "RemoteJob",
     "TaskJob",
+    "TaskJobState",
     "job_body",
     "passes_by",
     "result",

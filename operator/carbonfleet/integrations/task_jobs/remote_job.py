@@ -24,7 +24,7 @@ class NotOurs(Exception):  # noqa: N818  named like its reason
     """The name is taken by a job that is not the task's."""
 
 
-class Course(StrEnum):
+class TaskJobState(StrEnum):
     """Where a job is, as far as who waits for it minds."""
 
     GOES_ON = "goes on"
@@ -38,7 +38,7 @@ class Course(StrEnum):
     @property
     def is_end(self) -> bool:
         """Nothing more comes by itself."""
-        return self not in (Course.GOES_ON, Course.LEAVING)
+        return self not in (TaskJobState.GOES_ON, TaskJobState.LEAVING)
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,21 @@ class RemoteJob:
         return read_status(self.body.get("status"))[0]
 
     @cached_property
-    def course(self) -> Course:
+    def state(self) -> TaskJobState:
         """What became of it.
 
         A phase from before the last change of its spec, or before the last wish for a new run, is no end.
         """
         if not self.body:
-            return Course.GONE
+            return TaskJobState.GONE
         if "deletionTimestamp" in self.metadata:
-            return Course.LEAVING
+            return TaskJobState.LEAVING
         phase = self.status.phase
         if phase is Phase.SUCCEEDED or (phase in _WELL and not self._is_asked_again):
-            return Course.DONE
+            return TaskJobState.DONE
         if phase not in _ILL or self._is_asked_again:
-            return Course.GOES_ON
-        return Course.REJECTED if phase is Phase.REJECTED else Course.FAILED
+            return TaskJobState.GOES_ON
+        return TaskJobState.REJECTED if phase is Phase.REJECTED else TaskJobState.FAILED
 
     @property
     def told(self) -> str:
@@ -129,11 +129,11 @@ class TaskJob:
         for _ in range(_MOST_TURNS):
             try:
                 found = self._look()
-                if found.course is Course.GONE:
+                if found.state is TaskJobState.GONE:
                     return RemoteJob(self.kube.create(ours("carbontrainingjobs", self.namespace), wanted))
                 if found.annotations.get(TASK) != self.task:
                     raise NotOurs(f"there is a job {self} that is not of the task {self.task}: give it another name")
-                return found if found.course is Course.LEAVING else self._taken_over(found, wanted)
+                return found if found.state is TaskJobState.LEAVING else self._taken_over(found, wanted)
             except KubeError as error:
                 if not error.is_conflict:
                     raise
@@ -144,7 +144,7 @@ class TaskJob:
         for _ in range(_MOST_TURNS):
             found = self.look()
             is_later_s = found.annotations.get(TRY) != str(self.try_number)
-            if found.course in (Course.GONE, Course.LEAVING) or is_later_s:
+            if found.state in (TaskJobState.GONE, TaskJobState.LEAVING) or is_later_s:
                 return False
             try:
                 self.kube.delete(self._where, found.metadata["resourceVersion"])
@@ -163,7 +163,7 @@ class TaskJob:
             **found.body,
             "metadata": {**found.metadata, "annotations": {**found.annotations, TRY: number}},
         }
-        if found.course in (Course.FAILED, Course.REJECTED):
+        if found.state in (TaskJobState.FAILED, TaskJobState.REJECTED):
             changed["metadata"]["annotations"][ANNOTATION.REPLACE] = f"task-try-{number}"
             changed["spec"] = wanted["spec"]
         return RemoteJob(self.kube.replace(self._where, changed))

@@ -32,7 +32,7 @@ https://aws.amazon.com/blogs/aws/aws-customer-carbon-footprint-tool-now-includes
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class LedgerFigures:
     """The ledger's part of a line. Grams are of CO2 equivalent."""
 
     attempts: int
@@ -51,7 +51,7 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CloudFigures:
     """The cloud's part of a line."""
 
     services: int
@@ -79,15 +79,15 @@ class Reconciled:
     region: str
     """Empty: all regions of the account where nothing trained."""
     month: str
-    counted: Counted | None
-    trained: Trained | None
+    by_cloud: CloudFigures | None
+    by_ledger: LedgerFigures | None
     reasons: tuple[Cause, ...]
 
     @property
     def difference_grams(self) -> float | None:
         """The cloud's figure less the ledger's; None where one is missing."""
-        cloud = self.counted.compared_grams if self.counted else None
-        ours = self.trained.location_based_grams if self.trained else None
+        cloud = self.by_cloud.compared_grams if self.by_cloud else None
+        ours = self.by_ledger.location_based_grams if self.by_ledger else None
         return None if cloud is None or ours is None else difference(cloud, ours)
 
 
@@ -127,7 +127,7 @@ def reconcile(
     for key, group in trained.items():
         if not key[0] or key[0] not in matched:
             why = Cause.of(Why.ACCOUNT_ELSEWHERE if key[0] else Why.NO_ACCOUNT, _clusters(group))
-            lines.append(Reconciled(None, *key, None, _trained(group, factors), (why,)))
+            lines.append(Reconciled(None, *key, None, _ledger_figures(group, factors), (why,)))
     lines.sort(key=lambda line: (line.cloud or "~", line.account, line.month, line.region or "~"))
     return Reconciliation(tuple(lines), others)
 
@@ -151,8 +151,8 @@ def _lines(
             beside[key[0], ELSEWHERE, row.month].append(row)
     for key in sorted({*own, *beside}):
         group, found = own.get(key, []), beside.get(key, [])
-        counted = _counted(found) if found else None
-        made = _trained(group, factors) if group else None
+        counted = _cloud_figures(found) if found else None
+        made = _ledger_figures(group, factors) if group else None
         versions = sorted(model for month, model in older if month == key[2])
         reasons = [Cause.of(Why.OLDER_METHOD, ", ".join(versions))] if versions and found else []
         reasons += _of_cloud(cloud, key, counted, made, key[2] in published, now)
@@ -161,7 +161,7 @@ def _lines(
 
 
 def _of_cloud(
-    cloud: Cloud, key: Key, counted: Counted | None, made: Trained | None, is_published: bool, now: datetime
+    cloud: Cloud, key: Key, counted: CloudFigures | None, made: LedgerFigures | None, is_published: bool, now: datetime
 ) -> Iterator[Cause]:
     """Reasons that lie in what the cloud counts, and how."""
     if counted is None:
@@ -185,7 +185,7 @@ def _of_cloud(
         yield Cause.of(Why.MORE_THAN_CLOUD, f"{_kg(made.location_based_grams)} here, {_kg(cloud_grams)} there")
 
 
-def _of_ledger(group: Sequence[Entry], made: Trained) -> Iterator[Cause]:
+def _of_ledger(group: Sequence[Entry], made: LedgerFigures) -> Iterator[Cause]:
     """Reasons that lie in what the ledger counts, and when."""
     if made.settled < made.attempts:
         yield Cause.of(Why.NOT_SETTLED, f"{made.attempts - made.settled} of {made.attempts}")
@@ -195,13 +195,13 @@ def _of_ledger(group: Sequence[Entry], made: Trained) -> Iterator[Cause]:
         yield Cause.of(Why.MARGINAL, f"{marginal} with {_kg(made.marginal_grams)}")
 
 
-def _trained(group: Sequence[Entry], factors: MarketFactors) -> Trained:
+def _ledger_figures(group: Sequence[Entry], factors: MarketFactors) -> LedgerFigures:
     average = [each for each in group if each.signal != SignalKind.MARGINAL.value]
     operational = fsum(each.operational_grams for each in average)
     transfer, embodied = fsum(each.transfer_grams for each in average), fsum(each.embodied_grams for each in average)
     known = [(each.energy_kwh * each.pue, factors.of(each)) for each in average]
     market = [kwh * factor.grams_per_kwh for kwh, factor in known if factor is not None]
-    return Trained(
+    return LedgerFigures(
         attempts=len(group),
         settled=sum(each.settled and each.kind is EntryKind.SETTLEMENT for each in group),
         facility_kwh=fsum(each.energy_kwh * each.pue for each in group),
@@ -215,12 +215,12 @@ def _trained(group: Sequence[Entry], factors: MarketFactors) -> Trained:
     )
 
 
-def _counted(rows: Sequence[CloudFootprint]) -> Counted:
+def _cloud_figures(rows: Sequence[CloudFootprint]) -> CloudFigures:
     by_service: dict[str, float] = defaultdict(float)
     for row in rows:
         grams = (row.location_based_grams, row.unstated_grams, row.market_based_grams)
         by_service[row.service] += next((each for each in grams if each is not None), 0.0)
-    return Counted(
+    return CloudFigures(
         services=len(by_service),
         largest_service=max(by_service, key=lambda name: (by_service[name], name)) or "one without a name",
         model=rows[0].model,

@@ -101,7 +101,7 @@ class CapacityRuns:
         self._most = int(self._gpus[self._gpus <= biggest].max(initial=1))
         self.version: list[int] = [0] * rows
         """Of each row: how often its runs have changed."""
-        self.returns: list[int] = [0] * rows
+        self.releases: list[int] = [0] * rows
         """Of each row: how often GPUs were given back, so that windows may have become better."""
         self._runs = np.empty((self._gpus.size, rows, slots), dtype=np.int32)
         self._stale = set(range(rows))
@@ -150,7 +150,7 @@ class CapacityRuns:
         free -= gpus
         if free.min() - max(0, -gpus) < self._most:
             self.version[row] += 1
-            self.returns[row] += gpus < 0
+            self.releases[row] += gpus < 0
             self._stale.add(row)
 
     def _renew(self, row: int) -> None:

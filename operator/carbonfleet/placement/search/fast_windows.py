@@ -124,7 +124,7 @@ class WindowSearch:
     def bounds(self) -> FloatArray:
         """Lower bounds of the scores with what is free now."""
         frontier = self._index.frontier(self.signal, self._common_gain)
-        frontier.mind_returns()
+        frontier.renew_released()
         carbon = frontier.bounds(self._free_whole, self._free_part, self._level, self._options)
         return np.maximum(self.unhindered, self._scores(_mean(carbon)))
 

@@ -159,8 +159,8 @@ class Frontier:
         self._least = np.empty((capacity.level_count, len(inputs.options), self._lengths.size), dtype=np.float32)
         options = range(len(inputs.options))
         self._seen = [[-1] * capacity.level_count for _ in options]
-        self._returns = [-1] * len(options)
-        self.mind_returns()
+        self._releases = [-1] * len(options)
+        self.renew_released()
 
     def bounds(self, whole: IntArray, part: IntArray, levels: IntArray | int, options: IntArray | int) -> FloatArray:
         """Lower bounds of the carbon totals of the best free windows of runs; shape as `whole`.
@@ -184,11 +184,11 @@ class Frontier:
         bound[closed] = np.inf
         return bound
 
-    def mind_returns(self) -> None:
+    def renew_released(self) -> None:
         """Find the leasts anew where GPUs were given back since: they would be no lower bounds any more."""
         for option, row in enumerate(self._capacity_row.tolist()):
-            if self._returns[option] != self._capacity.returns[row]:
-                self._returns[option] = self._capacity.returns[row]
+            if self._releases[option] != self._capacity.releases[row]:
+                self._releases[option] = self._capacity.releases[row]
                 for level in range(self._capacity.level_count):
                     self.renew(option, level)
 
